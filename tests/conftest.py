@@ -1,0 +1,21 @@
+"""Fixtures that several test directories share."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from tests import engine_support
+
+
+@pytest.fixture(scope="session")
+def server_image() -> str:
+    """The name of an image with a stand-in notebook server, in a real Docker engine."""
+    return engine_support.build_server_image()
+
+
+@pytest.fixture
+def pool() -> str:
+    """A pool's name that nothing else uses."""
+    return f"test{secrets.token_hex(4)}"

@@ -1,0 +1,40 @@
+"""Fixtures of the contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.contract.rigs import DockerRig, FakeRig, Rig
+from tmpnb_py.engines.base import Engine
+
+
+@pytest.fixture
+async def docker_rig(server_image: str) -> AsyncIterator[DockerRig]:
+    """The real engine."""
+    rig = DockerRig(server_image)
+    await rig.forwarder.open()
+    yield rig
+    await rig.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.engine)])
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """Each engine in turn."""
+    if request.param == "fake":
+        rig: Any = FakeRig()
+    else:
+        rig = DockerRig(request.getfixturevalue("server_image"))
+        await rig.forwarder.open()
+    yield rig
+    await rig.close()
+
+
+@pytest.fixture
+async def engine(rig: Rig, pool: str) -> Engine:
+    """An opened engine of the test's pool."""
+    engine = rig.engine(pool)
+    await engine.open()
+    return engine

@@ -1,0 +1,525 @@
+"""What only the Docker engine promises.
+
+Hardening that is really in force, networks, images, and clear errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id
+from tests.engine_support import SERVER_IMAGE, docker
+from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.errors import (
+    EngineDownError,
+    EngineForbiddenError,
+    ImageBuildError,
+    ImageMissingError,
+    SettingsError,
+    StartFailedError,
+)
+from tmpnb_py.models import (
+    ContainerSpec,
+    Egress,
+    SocketAddress,
+    State,
+    TcpAddress,
+    Transport,
+)
+
+pytestmark = pytest.mark.engine
+
+INSPECT = """
+import json, os, resource
+status = dict(line.rstrip().split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
+def writable(path):
+    try:
+        open(path + "/x", "w").close()
+        os.unlink(path + "/x")
+        return "yes"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+import errno
+def read(*paths):
+    for path in paths:
+        try:
+            return open(path).read().strip()
+        except OSError:
+            pass
+print(json.dumps({
+    "uid": os.getuid(), "groups": os.getgroups(), "hostname": os.uname().nodename,
+    "status": {key: status[key] for key in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")},
+    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE), "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "interfaces": sorted(os.listdir("/sys/class/net")),
+    "write": {path: writable(path) for path in ("/", "/etc", "/tmp", "/home/jovyan", "/run/tmpnb")},
+    "mounts": {line.split()[1]: line.split()[3] for line in open("/proc/mounts")},
+    "memory": read("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"),
+    "pids": read("/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/pids.max"),
+    "cpu": read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu.max"),
+    "oom": read("/proc/self/oom_score_adj"), "init": read("/proc/1/comm"),
+    "environment": {key: os.environ.get(key) for key in ("JUPYTER_TOKEN", "OPENBLAS_NUM_THREADS",
+    "TMPNB_BASE_PATH")},
+}))
+"""
+
+CONNECT = """
+import json, socket
+def attempt(host, port):
+    with socket.socket() as probe:
+        probe.settimeout(1.5)
+        try:
+            probe.connect((host, port))
+            return "connected"
+        except OSError as error:
+            return type(error).__name__
+def name_of(host):
+    try:
+        return socket.gethostbyaddr(host)[0]
+    except OSError as error:
+        return ""
+def resolves(name):
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return ""
+"""
+
+
+async def run(spec: ContainerSpec, address: Any, code: str) -> str:
+    """What Python code prints in the container."""
+    output = await fetch(address, f"{spec.base_path}exec", data=code)
+    assert "Traceback" not in output, output
+    return str(output)
+
+
+async def opened(rig: DockerRig, pool: str) -> DockerEngine:
+    engine = rig.engine(pool)
+    await engine.open()
+    return engine
+
+
+async def test_hardening_is_in_force(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    address = await engine.start(spec)
+    await fetch(address, f"{spec.base_path}api")
+    await engine.mark_ready(spec.id)
+    seen = json.loads(await run(spec, address, INSPECT))
+
+    assert (seen["uid"], seen["hostname"]) == (1000, "notebook")
+    assert seen["status"] == {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
+    assert (seen["nofile"], seen["core"]) == ([4096, 4096], [0, 0])
+    assert [name for name in seen["interfaces"] if name == "lo" or name.startswith("eth")] == ["lo"]
+    assert seen["write"] == {
+        "/": "EROFS",
+        "/etc": "EROFS",
+        "/tmp": "yes",
+        "/home/jovyan": "yes",
+        "/run/tmpnb": "EACCES",
+    }
+    assert {"noexec", "nosuid", "nodev"} <= set(seen["mounts"]["/tmp"].split(","))
+    home = set(seen["mounts"]["/home/jovyan"].split(","))
+    assert {"nosuid", "nodev", "mode=700", "uid=1000", f"size={16 * 1024}k"} <= home
+    assert "noexec" not in home
+    assert seen["memory"] == str(128 * MIB)
+    assert seen["pids"] == "64"
+    assert seen["cpu"].split()[0] == "50000"
+    assert int(seen["oom"]) == 500
+    assert seen["init"] in ("docker-init", "tini")
+    assert seen["environment"] == {
+        "JUPYTER_TOKEN": "secret0token",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TMPNB_BASE_PATH": spec.base_path,
+    }
+    host = json.loads(docker("inspect", docker_id(pool, spec.id)))[0]["HostConfig"]
+    assert host["MemorySwap"] == host["Memory"]
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "1", "max-size": "1m"}}
+    assert host["RestartPolicy"]["Name"] in ("no", "")
+    await engine.remove(spec.id)
+
+
+async def test_a_sealed_directory_stays_as_it_is(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    address = await engine.start(spec)
+    assert isinstance(address, SocketAddress)
+    await fetch(address, f"{spec.base_path}api")
+    directory = Path(address.directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o777
+    assert stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(directory.parent.parent.stat().st_mode) == 0o700
+    # What a hostile server may leave before it answers: a link to somewhere else, and a directory of its own.
+    outside = docker_rig.directory / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    mine = f"import os; os.symlink({str(outside)!r}, '/run/tmpnb/link'); os.makedirs('/run/tmpnb/a/b')"
+    await run(spec, address, mine)
+    await engine.mark_ready(spec.id)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o555
+    for attempt in (
+        "os.unlink('/run/tmpnb/server.sock')",
+        "os.chmod('/run/tmpnb', 0o777)",
+        "os.mkdir('/run/tmpnb/c')",
+    ):
+        code = f"import os\ntry:\n    {attempt}\nexcept OSError as error:\n    print(error.errno)"
+        assert int(await run(spec, address, code)) in (errno.EACCES, errno.EPERM)
+    await engine.remove(spec.id)
+    assert not directory.exists()
+    assert (outside / "precious").exists()
+
+
+async def test_removal_takes_anonymous_volumes(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    await engine.start(spec)
+    mounts = json.loads(docker("inspect", docker_id(pool, spec.id)))[0]["Mounts"]
+    (volume,) = [mount["Name"] for mount in mounts if mount["Type"] == "volume"]
+    await engine.remove(spec.id)
+    assert volume not in docker("volume", "ls", "-q").split()
+
+
+async def test_a_port_is_reachable_on_loopback_only(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    specs = [await docker_rig.spec(engine, transport=Transport.PORT) for _ in range(2)]
+    await asyncio.gather(*(engine.prepare(Egress.NONE, Transport.PORT) for _ in range(4)))
+    addresses = [await engine.start(spec) for spec in specs]
+    for spec, address in zip(specs, addresses, strict=True):
+        assert isinstance(address, TcpAddress)
+        assert address.host == "127.0.0.1"
+        assert await fetch(address, f"{spec.base_path}api") == {"version": "fake"}
+        with pytest.raises(OSError), socket.create_connection((_own_address(), address.port), timeout=2):  # noqa: PT011
+            pass
+    inspected = [json.loads(docker("inspect", docker_id(pool, spec.id)))[0] for spec in specs]
+    networks = [one["NetworkSettings"]["Networks"] for one in inspected]
+    (network,) = networks[1].values()
+    neighbour = network["IPAddress"]
+    code = f"{CONNECT}\nprint(json.dumps([attempt({neighbour!r}, 8888), attempt('192.0.2.1', 80),"
+    code += f" attempt('1.1.1.1', 53), resolves('deb.debian.org'), name_of({neighbour!r})]))"
+    to_neighbour, to_gateway, to_web, resolved, name = json.loads(await run(specs[0], addresses[0], code))
+    assert (to_neighbour, to_gateway, to_web) == ("TimeoutError", "TimeoutError", "TimeoutError")
+    assert resolved == ""
+    assert specs[1].id not in name  # Docker's DNS tells neighbours' names; the id is a capability
+    for spec in specs:
+        await engine.remove(spec.id)
+    await engine.remove_networks()
+    assert docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={pool}") == ""
+
+
+def _own_address() -> str:
+    """This machine's address towards the outside (nothing is sent)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+
+
+async def test_networks_are_made_once_and_kept_while_used(docker_rig: DockerRig, pool: str) -> None:
+    engines = [await opened(docker_rig, pool) for _ in range(2)]
+    await asyncio.gather(*(engine.prepare(Egress.INTERNET, Transport.SOCKET) for engine in engines * 3))
+    assert docker("network", "ls", "--filter", f"label=org.tmpnb.pool={pool}", "--format", "{{.Name}}") == (
+        f"tmpnb-{pool}-internet"
+    )
+    spec = await docker_rig.spec(engines[0], egress=Egress.INTERNET)
+    address = await engines[0].start(spec)
+    assert "eth0" in await run(spec, address, "import os; print(os.listdir('/sys/class/net'))")
+    await engines[0].remove_networks()
+    assert docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={pool}") != ""
+    await engines[0].remove(spec.id)
+    await engines[0].remove_networks()
+
+
+async def test_a_pruned_network_is_made_again(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine, transport=Transport.PORT)
+    assert isinstance(await engine.start(spec), TcpAddress)  # never prepared: the same to the engine
+    await engine.remove(spec.id)
+    await engine.remove_networks()
+
+
+async def test_a_port_of_a_container_that_ends_at_once(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    await engine.prepare(Egress.NONE, Transport.PORT)
+    spec = await docker_rig.spec(engine, transport=Transport.PORT, command="echo last words; exit 3")
+    failed = await asyncio.gather(engine.start(spec), return_exceptions=True)
+    if isinstance(failed[0], StartFailedError):  # it depends on who is faster
+        assert "status 3" in failed[0].message
+        assert failed[0].log_lines == ("last words",)
+        assert await docker_rig.remains(pool) == []
+    await engine.remove(spec.id)
+    await engine.remove_networks()
+
+
+async def test_out_of_memory_is_told_from_other_deaths(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    eater = """python3 -c 'import sys; data = []
+while True: data.append(bytearray(8 * 1024 * 1024))'"""
+    spec = await docker_rig.spec(engine, command=eater, mem_limit=32 * MIB)
+    events = engine.events()
+    await anext(aiter(events))
+    await engine.start(spec)
+    async with asyncio.timeout(20):
+        while (ended := (await engine.list())[0].exit) is None:
+            await anext(aiter(events))
+    assert (ended.status, ended.out_of_memory) == (137, True)
+    await events.aclose()  # type: ignore[attr-defined]
+    await engine.remove(spec.id)
+
+
+async def test_names_hold_no_capability_and_hostile_labels_become_no_path(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    await engine.start(spec)
+    assert spec.id not in docker("inspect", "--format", "{{.Name}}", docker_id(pool, spec.id))
+    labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.pool={pool}"]
+    for hostile in ("../../etc", "A", "", "a" * 65):
+        docker("create", *labels, "--label", f"org.tmpnb.id={hostile}", SERVER_IMAGE, "true")
+    copy = docker("create", *labels, "--label", f"org.tmpnb.id={spec.id}", SERVER_IMAGE, "true")  # docker commit's
+    (observed,) = await engine.list()
+    assert (observed.id, observed.state) == (spec.id, State.STARTING)
+    docker("rm", copy)
+    await engine.remove(spec.id)
+
+
+async def test_leftover_probes_and_directories_go(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tmpnb_py.engines.docker._LEFTOVER_SECONDS", -10.0)
+    labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.probe={pool}"]
+    docker("create", *labels, SERVER_IMAGE, "true")
+    engine = await opened(docker_rig, pool)
+    assert await docker_rig.remains(pool) == []
+    spec = await docker_rig.spec(engine)
+    await engine.start(spec)
+    orphan = docker_rig.directory / "run" / "sockets" / pool / new_id()
+    orphan.mkdir()
+    second = await opened(docker_rig, pool)
+    assert not orphan.exists()
+    assert [one.id for one in await second.list()] == [spec.id]
+    await second.remove(spec.id)
+    assert await docker_rig.remains(pool) == []
+
+
+async def test_a_log_is_bounded(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    talker = """python3 -c 'import sys
+for n in range(20000): print(n, "x" * 40, file=sys.stderr if n % 2 else sys.stdout)
+sys.stdout.flush()'; sleep 60"""
+    spec = await docker_rig.spec(engine, command=talker)
+    await engine.start(spec)
+    async with asyncio.timeout(20):
+        while not any(line.startswith("19998 ") for line in await engine.logs(spec.id, lines=20_000)):
+            await asyncio.sleep(0.1)
+    lines = await engine.logs(spec.id, lines=20_000)
+    assert 30_000 < len("\n".join(lines)) <= 64 * 1024
+    assert len(await engine.logs(spec.id, lines=3)) == 3
+    await engine.remove(spec.id)
+
+
+async def test_a_cancelled_start_leaves_nothing(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    for delay in (0.0, 0.005, 0.03, 0.1):
+        task = asyncio.create_task(engine.start(await docker_rig.spec(engine)))
+        await asyncio.sleep(delay)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with asyncio.timeout(10):
+        while left := await engine.list():  # a create that was cut off may come through a moment later
+            await engine.remove(left[0].id)
+    assert await docker_rig.remains(pool) == []
+
+
+# Images
+
+
+def context(**files: str) -> io.BytesIO:
+    """A build context."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    buffer.seek(0)
+    return buffer
+
+
+async def test_images_are_built_and_described(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    tag = f"tmpnb-py-test/{pool}:latest"
+    dockerfile = (
+        f"FROM {SERVER_IMAGE} AS one\nARG WORD\nRUN echo built $WORD\nFROM {SERVER_IMAGE} AS two\nRUN false\n"
+    )
+    lines = engine.build_image(
+        context(Dockerfile=dockerfile),
+        tag=tag,
+        build_args={"WORD": "well"},
+        target="one",
+        network="none",
+        labels={"org.tmpnb.socket": "false", "org.tmpnb.home": "relative"},
+    )
+    assert "built well" in [line async for line in lines]
+    try:
+        facts = await engine.image(tag)
+        assert (facts.supports_socket, facts.supports_read_only, facts.home) == (False, True, "")
+        assert facts.workshops == "/usr/share/workshops/workshops.toml"
+        assert facts.image_id.startswith("sha256:")
+        assert await engine.choose_transport(facts) is Transport.PORT
+        assert await engine.image_exists(tag)
+    finally:
+        docker("rmi", tag)
+    assert not await engine.image_exists(tag)
+
+
+async def test_a_failed_build_shows_its_last_lines(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    for dockerfile in (f"FROM {SERVER_IMAGE}\nRUN echo the reason; exit 9\n", "NONSENSE\n"):
+        with pytest.raises(ImageBuildError) as caught:
+            async for _ in engine.build_image(
+                context(Dockerfile=dockerfile), tag="x", build_args={}, target=None, network=None, labels={}
+            ):
+                pass
+    assert "NONSENSE" in caught.value.message.upper()
+
+
+async def test_an_image_is_imported(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+
+    async def archive() -> Any:
+        yield context(hello="world").getvalue()
+
+    await engine.import_image(archive(), f"tmpnb-py-test/{pool}", "imported")
+    assert await engine.image_exists(f"tmpnb-py-test/{pool}:imported")
+    docker("rmi", f"tmpnb-py-test/{pool}:imported")
+
+
+async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    with pytest.raises(ImageMissingError):
+        async for _ in engine.pull_image("127.0.0.1:1/nothing/here:1"):
+            pass
+
+
+async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    lines = engine.build_image(
+        context(Dockerfile='FROM debian:bookworm-slim\nLABEL org.tmpnb.socket="true"\n'),
+        tag=f"tmpnb-py-test/{pool}:nopython",
+        build_args={},
+        target=None,
+        network=None,
+        labels={},
+    )
+    assert [line async for line in lines]
+    facts = await engine.image(f"tmpnb-py-test/{pool}:nopython")
+    assert await engine.choose_transport(facts) is Transport.PORT
+    assert await docker_rig.remains(pool) == []
+    docker("rmi", f"tmpnb-py-test/{pool}:nopython")
+
+
+# Engines that cannot be used
+
+
+async def refused(tmp_path: Path, host: str | None) -> EngineDownError:
+    """How `open()` fails."""
+    engine = DockerEngine(pool="none", runtime_dir=tmp_path, docker_host=host, call_timeout=2.0)
+    with pytest.raises(EngineDownError) as caught:
+        await engine.open()
+    await engine.close()
+    assert caught.value.remedy
+    return caught.value
+
+
+async def test_engines_that_are_not_there(tmp_path: Path, unused_tcp_port: int) -> None:
+    absent = await refused(tmp_path, f"unix://{tmp_path}/no.sock")
+    assert "no Docker engine at unix://" in absent.message
+    assert "DOCKER_HOST" in absent.remedy
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{tmp_path}/dead.sock")
+    assert "nothing listens" in (await refused(tmp_path, f"unix://{tmp_path}/dead.sock")).message
+    assert "nothing listens" in (await refused(tmp_path, f"tcp://127.0.0.1:{unused_tcp_port}")).message
+    for wrong in ("docker.sock", "unix://", "ftp://x", "tcp://", "tcp://host:port", "ssh://host"):
+        assert "DOCKER_HOST" in (await refused(tmp_path, wrong)).message
+
+
+async def test_what_answers_is_not_docker(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    for serve, words in ((silent, "did not answer in time"), (web, "not a usable Docker engine")):
+        async with await asyncio.start_unix_server(serve, tmp_path / "engine.sock"):
+            assert words in (await refused(tmp_path, f"unix://{tmp_path}/engine.sock")).message
+
+
+async def test_tls_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2376")
+    missing = await refused(tmp_path, None)
+    assert "ca.pem and no cert.pem and no key.pem" in missing.message
+    assert "DOCKER_CERT_PATH" in missing.remedy
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).write_text("nonsense")
+    assert "cannot be used" in (await refused(tmp_path, None)).message
+
+
+FORBIDDEN = """
+import asyncio, os, pathlib, sys
+from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.errors import EngineForbiddenError
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+async def main():
+    engine = DockerEngine(pool="none", runtime_dir=pathlib.Path("/nonexistent"), docker_host=sys.argv[1])
+    try:
+        await engine.open()
+    except EngineForbiddenError as error:
+        print(error.message, error.remedy, sep="|")
+    finally:
+        await engine.close()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_socket_that_this_user_may_not_open(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/engine.sock")
+        server.listen()
+        (tmp_path / "engine.sock").chmod(0o600)
+        done = subprocess.run(
+            [sys.executable, "-c", FORBIDDEN, f"unix://{tmp_path}/engine.sock"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            cwd=Path(__file__).parents[2],
+        )
+    message, _, remedy = done.stdout.strip().partition("|")
+    assert "may not use the Docker engine" in message, done.stderr
+    assert "group docker" in remedy
+
+
+def test_pools_with_impossible_names(tmp_path: Path) -> None:
+    for wrong in ("", "../x", "a/b", "-x", "a" * 65):
+        with pytest.raises(SettingsError):
+            DockerEngine(pool=wrong, runtime_dir=tmp_path)
+    assert issubclass(EngineForbiddenError, EngineDownError)

@@ -1,0 +1,252 @@
+"""What every engine must do, whatever it runs containers in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.contract.rigs import Rig, fetch, new_id
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.models import Observed, State, Transport
+
+
+async def only(engine: Engine) -> Observed:
+    """The pool's one container."""
+    (observed,) = await engine.list()
+    return observed
+
+
+async def until(events: AsyncIterator[str], wanted: str) -> list[str]:
+    """What comes up to and including `wanted`, within 15 s."""
+    seen: list[str] = []
+    async with asyncio.timeout(15):
+        async for event in events:
+            seen.append(event)
+            if event == wanted:
+                break
+    return seen
+
+
+async def close(events: AsyncIterator[str]) -> None:
+    """Leave an event stream early, as a listener that stops does."""
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    address = await engine.start(spec)
+    starting = await only(engine)
+    assert (starting.id, starting.state, starting.exit) == (spec.id, State.STARTING, None)
+    assert starting.address == address
+    assert (starting.config_digest, starting.token) == (spec.config.digest, spec.token)
+    assert abs(starting.created_unix - time.time()) < 30
+    assert await fetch(address, f"{spec.base_path}api") == {"version": "fake"}
+    assert await fetch(address, f"{spec.base_path}api/kernels") == []
+    echo = {"method": "GET", "path": f"{spec.base_path}lab?x=1", "id": spec.id}
+    assert await fetch(address, f"{spec.base_path}lab?x=1") == echo
+
+    await engine.mark_ready(spec.id)
+    assert (await only(engine)).state is State.READY
+    await engine.mark_claimed(spec.id, 1_700_000_000.7)
+    claimed = await only(engine)
+    assert (claimed.state, claimed.claimed_unix) == (State.CLAIMED, 1_700_000_000)
+    assert await fetch(claimed.address, f"{spec.base_path}api") == {"version": "fake"}
+
+    await engine.remove(spec.id)
+    assert await engine.list() == []
+    assert await rig.remains(pool) == []
+
+
+async def test_marks_outlive_the_orchestrator(rig: Rig, engine: Engine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    await engine.mark_ready(spec.id)
+    await engine.close()
+
+    second = rig.engine(pool)
+    await second.open()
+    assert (await only(second)).state is State.READY
+    await second.mark_claimed(spec.id, 1_700_000_000)
+
+    third = rig.engine(pool)
+    await third.open()
+    await third.mark_claimed(spec.id, 1_700_000_000)  # repeated after a crash in between
+    assert (await only(third)).claimed_unix == 1_700_000_000
+    await third.remove(spec.id)  # by an engine that has never listed it would be found just the same
+    assert await rig.remains(pool) == []
+
+
+async def test_a_pool_sees_only_its_own(rig: Rig, engine: Engine, pool: str) -> None:
+    await rig.foreign()
+    other = rig.engine(f"{pool}x")
+    await other.open()
+    theirs, ours = await rig.spec(other), await rig.spec(engine)
+    await asyncio.gather(other.start(theirs), engine.start(ours))
+    assert (await only(engine)).id == ours.id
+    assert (await only(other)).id == theirs.id
+    with pytest.raises(NoSuchContainerError):
+        await engine.mark_claimed(theirs.id, 1)
+    await engine.remove(theirs.id)
+    assert (await only(other)).id == theirs.id
+    await other.remove(theirs.id)
+
+
+async def test_removing_what_is_gone_succeeds(rig: Rig, engine: Engine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    await asyncio.gather(*(engine.remove(spec.id) for _ in range(3)))
+    await engine.remove(spec.id)
+    await engine.remove(new_id())
+    assert await rig.remains(pool) == []
+
+
+async def test_calls_for_a_container_that_is_not_there(engine: Engine) -> None:
+    for call in (
+        engine.mark_ready,
+        lambda one: engine.mark_claimed(one, 1),
+        lambda one: engine.logs(one, lines=1),
+    ):
+        with pytest.raises(NoSuchContainerError):
+            await call(new_id())
+
+
+async def test_a_death_is_told_and_listed(rig: Rig, engine: Engine, pool: str) -> None:
+    events = engine.events()
+    assert await anext(aiter(events)) == ""
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    await rig.die(pool, spec.id)
+    assert set(await until(events, spec.id)) == {spec.id}
+    dead = await only(engine)
+    assert dead.exit is not None
+    assert dead.exit.status != 0
+    assert not dead.exit.out_of_memory
+    assert dead.address is None
+    await close(events)
+    await engine.remove(spec.id)
+
+
+async def test_events_come_back_after_a_break(rig: Rig, engine: Engine, pool: str) -> None:
+    events = engine.events()
+    assert await anext(aiter(events)) == ""
+    await rig.break_events()
+    assert await anext(aiter(events)) == ""
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    await engine.remove(spec.id)
+    assert spec.id in await until(events, spec.id)
+    await close(events)
+
+
+async def test_a_container_that_ends_at_once(rig: Rig, engine: Engine, pool: str) -> None:
+    events = engine.events()
+    await anext(aiter(events))
+    spec = await rig.exits(engine)
+    await engine.start(spec)
+    await until(events, spec.id)
+    await close(events)
+    ended = await only(engine)
+    assert ended.exit is not None
+    assert ended.exit.status in (1, 7)
+    assert ended.address is None
+    assert len(await engine.logs(spec.id, lines=5)) >= 1
+    await engine.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
+async def test_a_missing_image_says_what_to_do(rig: Rig, engine: Engine) -> None:
+    with pytest.raises(ImageMissingError) as caught:
+        await engine.image(rig.missing_image)
+    assert rig.missing_image in caught.value.message
+    assert caught.value.remedy
+
+
+async def test_a_failed_start_leaves_nothing(rig: Rig, engine: Engine, pool: str) -> None:
+    with pytest.raises(EngineError):
+        await engine.start(await rig.unstartable(engine))
+    assert await engine.list() == []
+    assert await rig.remains(pool) == []
+
+
+async def test_a_second_start_of_an_id_leaves_the_first_alone(rig: Rig, engine: Engine) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    with pytest.raises(EngineError):
+        await engine.start(spec)
+    assert (await only(engine)).id == spec.id
+    await engine.remove(spec.id)
+
+
+async def test_what_cannot_be_decided_is_claimed(rig: Rig, engine: Engine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    await engine.mark_ready(spec.id)
+    if await rig.scramble(pool, spec.id):
+        observed = await only(engine)
+        assert (observed.id, observed.state) == (spec.id, State.CLAIMED)
+        assert observed.claimed_unix == observed.created_unix
+    await engine.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
+async def test_four_at_once(rig: Rig, engine: Engine, pool: str) -> None:
+    specs = [await rig.spec(engine) for _ in range(4)]
+    addresses = await asyncio.gather(*(engine.start(spec) for spec in specs))
+    answers = await asyncio.gather(
+        *(fetch(address, f"{spec.base_path}who") for address, spec in zip(addresses, specs, strict=True))
+    )
+    await asyncio.gather(*(engine.mark_ready(spec.id) for spec in specs))
+    assert [answer["id"] for answer in answers] == [spec.id for spec in specs]
+    assert {(one.id, one.state) for one in await engine.list()} == {(spec.id, State.READY) for spec in specs}
+    await asyncio.gather(*(engine.remove(spec.id) for spec in specs))
+    assert await rig.remains(pool) == []
+
+
+async def test_the_transport_is_found_by_trying(rig: Rig, engine: Engine, pool: str) -> None:
+    facts = (await rig.spec(engine)).config.image
+    found = await asyncio.gather(*(engine.choose_transport(facts) for _ in range(2)))
+    assert found == [Transport.SOCKET, Transport.SOCKET]
+    assert await engine.list() == []
+    assert await rig.remains(pool) == []
+
+
+async def test_a_container_by_port(rig: Rig, engine: Engine, pool: str) -> None:
+    spec = await rig.spec(engine, transport=Transport.PORT)
+    await engine.prepare(spec.config.egress, spec.config.transport)
+    address = await engine.start(spec)
+    assert await fetch(address, f"{spec.base_path}api") == {"version": "fake"}
+    await engine.mark_ready(spec.id)
+    observed = await only(engine)
+    assert (observed.address, observed.state) == (address, State.READY)
+    await engine.remove(spec.id)
+
+
+async def test_the_machine_is_described(engine: Engine) -> None:
+    info = await engine.info()
+    assert info.memory > 100 * 1024 * 1024
+    assert info.cpus >= 1
+    assert info.version
+
+
+async def test_the_last_lines_of_a_log(rig: Rig, engine: Engine) -> None:
+    spec = await rig.spec(engine)
+    address = await engine.start(spec)
+    await fetch(address, f"{spec.base_path}api")
+    lines = await engine.logs(spec.id, lines=10)
+    assert any(spec.base_path in line for line in lines)
+    assert await engine.logs(spec.id, lines=0) == ()
+    await engine.remove(spec.id)
+
+
+async def test_an_engine_that_is_down_says_so(rig: Rig, engine: Engine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    await rig.go_down()
+    calls = (engine.open(), engine.list(), engine.info(), engine.start(spec), engine.remove(spec.id))
+    for call in calls:
+        with pytest.raises(EngineDownError) as caught:
+            await call
+        assert caught.value.remedy

@@ -1,0 +1,53 @@
+"""Is there a real Docker engine, and the image that tests start in it? Used by fixtures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SERVER_IMAGE = "tmpnb-py-test/server"
+SERVER_COMMAND_SOCKET = "python3 /server.py --base {base_path} --socket {socket}"
+SERVER_COMMAND_PORT = "python3 /server.py --base /{base_path} --ip={ip} --port {port}"
+ENGINE_SOCKET = Path("/var/run/docker.sock")
+
+_IMAGES = Path(__file__).parent / "images"
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """What the docker command prints."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )
+    if check and done.returncode:
+        raise AssertionError(f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout.strip()
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip with a reason; but fail in CI, where everything that tests need must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need_engine() -> None:
+    """Skip (in CI: fail) unless a Docker engine answers on this machine's socket."""
+    try:
+        docker("version", "--format", "{{.Server.Version}}")
+    except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+        skip_or_fail(f"no Docker engine answers: {error}")
+
+
+def build_server_image() -> str:
+    """Build the image of the stand-in server (the engine's cache makes it quick) and return its name."""
+    need_engine()
+    docker("build", "--network", "host", "--tag", SERVER_IMAGE, str(_IMAGES / "server"))
+    return SERVER_IMAGE

@@ -1,0 +1,232 @@
+"""The command line: `tmpnb-py serve`, `tmpnb-py image build`.
+
+`main` is the program's entry point and the only place where an error becomes words and an exit code. What
+does the work is imported by the command that needs it, so that `--help` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from click.core import ParameterSource
+
+import tmpnb_py
+from tmpnb_py.errors import TmpnbError
+from tmpnb_py.settings import DEFAULT_IMAGE, OPTIONS, Option
+from tmpnb_py.settings_load import CONFIG_VARIABLE, LoadedSettings, choose_engine, read_settings
+from tmpnb_py.settings_values import Kind
+
+EXIT_CODES = """\
+Exit codes: 0 done, 1 unexpected error, 2 wrong option or configuration, 3 engine, 4 image, 5 address or port,
+6 another process manages the pool, 130 interrupted."""
+
+_UNEXPECTED = 1
+_INTERRUPTED = 130
+_CONFIG_HELP = f"TOML file with options, one per line, such as pool_size = 10. [{CONFIG_VARIABLE}]"
+_METAVARS = {
+    Kind.SWITCH: "[true|false]",
+    Kind.LIST: "A,B,…",
+    Kind.SECRET: "TEXT",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit code. No exception leaves this function but SystemExit."""
+    try:
+        result = cli.main(arguments, prog_name="tmpnb-py", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the program's last resort
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    known = _find_known(error)
+    if known is None:
+        return _report_fault(error)
+    click.echo(f"error: {known.message}", err=True)
+    if known.remedy:
+        click.echo(f"  → {known.remedy}", err=True)
+    return known.exit_code
+
+
+def _report_fault(error: Exception) -> int:
+    from tmpnb_py.logs import redact_text  # noqa: PLC0415 - see the module's docstring
+
+    click.echo(redact_text("".join(traceback.format_exception(error))), err=True)
+    click.echo(f"error: unexpected {type(error).__name__}: {redact_text(str(error))}", err=True)
+    click.echo("  → This is a fault of tmpnb-py. Please report it with the lines above.", err=True)
+    return _UNEXPECTED
+
+
+def _find_known(error: BaseException) -> TmpnbError | None:
+    """The error that was raised on purpose, also out of a task group, which wraps what its tasks raise."""
+    if isinstance(error, TmpnbError):
+        return error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next(filter(None, map(_find_known, inner)), None)
+
+
+def _run_async(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415 - see the module's docstring
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class _ServeCommand(click.Command):
+    """Lists its options under the headings that the settings have."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            option = OPTIONS.get(parameter.name or "")
+            if record := parameter.get_help_record(ctx):
+                groups.setdefault(option.group if option else "Options", []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=24)
+
+
+def _settings_options() -> Iterable[click.Option]:
+    for option in OPTIONS.values():
+        is_switch = option.kind is Kind.SWITCH
+        # A bare switch means true, and `--switch=false` is understood as well.
+        bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if is_switch else {}
+        yield click.Option(
+            [option.flag, option.name],
+            help=_help(option),
+            metavar=_metavar(option),
+            callback=_collect,
+            expose_value=False,
+            **bare,
+        )
+        if is_switch:
+            negative = f"--no-{option.flag[2:]}"
+            yield click.Option([negative], is_flag=True, hidden=True, callback=_collect, expose_value=False)
+
+
+def _help(option: Option) -> str:
+    negative = f" Off: --no-{option.flag[2:]}." if option.default == "true" else ""
+    return f"{option.description}{negative} [default: {option.default}]"
+
+
+def _metavar(option: Option) -> str:
+    if option.choices:
+        return f"[{'|'.join(option.choices)}]"
+    return _METAVARS.get(option.kind, option.kind.upper())
+
+
+def _collect(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Remember what was given. Values stay text: `Settings` reads them, and shows all errors at once."""
+    name = parameter.name or ""
+    if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        return
+    given: dict[str, str | bool] = ctx.ensure_object(dict)
+    if name in OPTIONS:
+        given[name] = value
+    else:
+        given[name.removeprefix("no_")] = False
+
+
+def _dashes(name: str) -> str:
+    """`--pool_size`, as tmpnb wrote it, is `--pool-size`."""
+    return name.replace("_", "-")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _dashes},
+    epilog=EXIT_CODES,
+)
+@click.version_option(tmpnb_py.__version__, prog_name="tmpnb-py", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Temporary Jupyter notebooks: a pool of containers, a reverse proxy and a reaper in one program."""
+
+
+@cli.command(cls=_ServeCommand, params=list(_settings_options()), epilog=EXIT_CODES)
+@click.option("--config", metavar="FILE", help=_CONFIG_HELP)
+@click.pass_context
+def serve(ctx: click.Context, config: str | None) -> None:
+    """Keep notebooks ready and lead visitors to them.
+
+    Each option may also be set as an environment variable (--pool-size is TMPNB_POOL_SIZE) or in a TOML file
+    (pool_size). The command line comes first, then the environment, then the file.
+    """
+    loaded = read_settings(ctx.ensure_object(dict), os.environ, config)
+    _configure_logs(loaded)
+    from tmpnb_py.app import serve as serve_app  # noqa: PLC0415 - see the module's docstring
+
+    _run_async(serve_app(loaded.settings))
+
+
+def _configure_logs(loaded: LoadedSettings) -> None:
+    import structlog  # noqa: PLC0415 - see the module's docstring
+
+    from tmpnb_py import logs  # noqa: PLC0415
+
+    logs.configure(loaded.settings.log_format, loaded.settings.log_level)
+    for warning in loaded.warnings:
+        structlog.get_logger(__name__).warning("settings", hint=warning)
+
+
+@cli.group()
+def image() -> None:
+    """The image that notebooks are started from."""
+
+
+@image.command()
+@click.option("--target", default="minimal", show_default=True, help="Stage of the Dockerfile to build.")
+@click.option("--base", metavar="IMAGE", help="Image to build upon, instead of the one in the Dockerfile.")
+@click.option(
+    "--ca-bundle",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates (PEM) to trust while building, for networks that inspect TLS.",
+)
+@click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name of the image that is made.")
+@click.option("--network", help="The engine's network to build in, such as host.")
+@click.option("--config", metavar="FILE", help=_CONFIG_HELP)
+def build(  # noqa: PLR0917 - one for each option
+    target: str, base: str | None, ca_bundle: Path | None, tag: str, network: str | None, config: str | None
+) -> None:
+    """Build the workshops' image."""
+    loaded = read_settings({}, os.environ, config)
+    _configure_logs(loaded)
+    _run_async(_build(loaded, target=target, base=base, ca_bundle=ca_bundle, tag=tag, network=network))
+
+
+async def _build(loaded: LoadedSettings, *, tag: str, **options: Any) -> None:
+    from tmpnb_py.cli_progress import BuildProgress  # noqa: PLC0415 - see the module's docstring
+    from tmpnb_py.engines.docker import DockerEngine  # noqa: PLC0415
+    from tmpnb_py.image import build as build_image  # noqa: PLC0415
+
+    choose_engine(loaded.settings, os.environ)
+    engine = DockerEngine(pool=loaded.settings.pool_name, runtime_dir=loaded.settings.runtime_path)
+    await engine.open()
+    try:
+        with BuildProgress(tag) as progress:
+            await build_image(engine, tag=tag, report=progress.report, **options)
+    finally:
+        await engine.close()

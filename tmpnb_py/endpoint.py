@@ -1,0 +1,64 @@
+"""Dialling a notebook server. Made by the reconciler when a container is ready, used by the proxy and the reaper.
+
+The directory of a Unix socket belongs to a hostile visitor (decision 8). So the socket is opened once as a path
+handle (`O_PATH | O_NOFOLLOW`), checked to be a socket, and from then on dialled through `/proc/self/fd/N`: that pins
+the inode, so nothing can be swapped for it later, and it lifts the 107-byte limit on a socket's path (unix(7)).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from typing import TypeVar
+
+from tmpnb_py.models import Address, SocketAddress, TcpAddress
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Endpoint:
+    """An address that can be dialled; holds one file descriptor for a socket address until `close()`."""
+
+    def __init__(self, address: Address) -> None:
+        """Pin the address. Raises `OSError` where the socket does not exist or is not a socket."""
+        self.address = address
+        self._fd = _pin(address) if isinstance(address, SocketAddress) else -1
+
+    @property
+    def unix_path(self) -> str | None:
+        """The path to connect to, or None for TCP."""
+        if isinstance(self.address, TcpAddress):
+            return None
+        if self._fd < 0:
+            raise ConnectionRefusedError("this endpoint is closed")
+        return f"/proc/self/fd/{self._fd}"
+
+    async def connect(self, factory: Callable[[], P]) -> P:
+        """A new connection. Raises `OSError`; the caller bounds the time."""
+        loop = asyncio.get_running_loop()
+        path = self.unix_path
+        if path is not None:
+            return (await loop.create_unix_connection(factory, path))[1]
+        assert isinstance(self.address, TcpAddress)  # noqa: S101  (unix_path is None only then)
+        return (await loop.create_connection(factory, self.address.host, self.address.port))[1]
+
+    def close(self) -> None:
+        """Give the file descriptor back; may be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _pin(address: SocketAddress) -> int:
+    """A path handle on the socket. No link is followed: neither the directory itself nor the name in it."""
+    directory = os.open(address.directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handle = os.open(address.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
+    if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ConnectionRefusedError("what the container put at its socket's place is not a socket")
+    return handle

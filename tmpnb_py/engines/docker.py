@@ -1,0 +1,480 @@
+"""The Docker engine: one container per notebook. The only file that imports aiodocker.
+
+Built by the composition root; called by the reconciler, the claims and the command line, from any number of
+tasks at once. Everything durable is in the engine (names and labels, see `docker_options`); what is kept here
+is a mere cache. aiodocker serves the short calls; long answers are read by `docker_streams` over the same
+HTTP session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+import structlog
+from aiodocker.containers import DockerContainer
+
+from tmpnb_py.engines import docker_options as options
+from tmpnb_py.engines.docker_host import (
+    DockerHost,
+    NetworkGoneError,
+    RefusedError,
+    explain,
+    message_of,
+    not_an_engine,
+    refusal,
+    resolve,
+)
+from tmpnb_py.engines.docker_networks import Networks
+from tmpnb_py.engines.docker_probe import PROBE_SCRIPT, PROBE_SECONDS, answers
+from tmpnb_py.engines.docker_streams import ImageStreams, read_log, watch
+from tmpnb_py.engines.sockets import SocketDirectories
+from tmpnb_py.errors import (
+    EngineDownError,
+    EngineError,
+    FailureClass,
+    ImageMissingError,
+    NoSuchContainerError,
+    SettingsError,
+    StartFailedError,
+)
+from tmpnb_py.models import (
+    Address,
+    ContainerSpec,
+    Egress,
+    EngineInfo,
+    ImageFacts,
+    Observed,
+    SocketAddress,
+    State,
+    TcpAddress,
+    Transport,
+)
+
+log = structlog.get_logger(__name__)
+
+_POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}")
+_INSPECTS_AT_ONCE = 8
+_LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
+_GONE_POLL_SECONDS = 0.1
+_DEAD_LOG_LINES = 20
+
+
+class DockerEngine(ImageStreams):
+    """Starts, marks, lists and removes the containers of one pool in a Docker engine.
+
+    `docker_host` None means `DOCKER_HOST`, else the usual socket. `call_timeout` bounds short calls,
+    `start_timeout` (both in seconds) bounds starts and removals.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        *,
+        pool: str,
+        runtime_dir: Path,
+        docker_host: str | None = None,
+        call_timeout: float = 10.0,
+        start_timeout: float = 30.0,
+    ) -> None:
+        if not _POOL.fullmatch(pool):
+            raise SettingsError(f"{pool!r} cannot be a pool's name: use letters, digits, - and _")
+        super().__init__(self._stream)
+        self._pool = pool
+        self._docker_host = docker_host
+        self._call_timeout = call_timeout
+        self._start_timeout = start_timeout
+        self._sockets = SocketDirectories(runtime_dir, pool)
+        self._networks = Networks(self._calling, pool, self._labels())
+        self._host: DockerHost | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._client: aiodocker.Docker | None = None
+        self._ids: dict[str, str] = {}
+        self._has_init = True
+        self._own_init: set[str] = set()
+        self._probed: dict[str, bool] = {}
+        self._lock = asyncio.Lock()
+        self._closed = False
+
+    # Connection
+
+    async def open(self) -> None:
+        """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
+        self._closed = False
+        host, client = self._connect()
+        client.api_version = "auto"  # the engine may be another version since the last time
+        try:
+            async with self._calling("version"):
+                await client.version()
+            await self.info()
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise not_an_engine(host, "it does not speak Docker's API") from error
+        except RefusedError as error:
+            raise not_an_engine(host, error) from error
+        await self._remove_leftovers()
+
+    async def close(self) -> None:
+        """Give back every connection. Containers stay."""
+        self._closed = True
+        client, self._client = self._client, None
+        session, self._session = self._session, None
+        if client is not None:
+            await client.close()
+        if session is not None:
+            await session.close()
+
+    def _connect(self) -> tuple[DockerHost, aiodocker.Docker]:
+        if self._closed:
+            raise EngineDownError("the connection to the Docker engine was closed")
+        if self._host is None:
+            self._host = resolve(self._docker_host, os.environ)
+        if self._client is None:
+            self._session = _session(self._host, self._call_timeout)
+            connector = self._session.connector
+            self._client = aiodocker.Docker(url=self._host.base, connector=connector, session=self._session)
+        return self._host, self._client
+
+    @contextlib.asynccontextmanager
+    async def _calling(self, doing: str, seconds: float | None = None) -> AsyncIterator[aiodocker.Docker]:
+        """The client, for a bounded time; what it raises leaves as one of this program's errors."""
+        host, client = self._connect()
+        try:
+            async with asyncio.timeout(seconds or self._call_timeout):
+                yield client
+        except aiodocker.DockerError as error:
+            if error.status == 900:  # aiodocker's own, for "cannot connect"
+                raise explain(host, error, doing=doing) from error
+            raise refusal(error.status, error.message) from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise explain(host, error, doing=doing) from error
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own kind
+        data: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response of any length, which is closed on the way out however much of it was read."""
+        host, client = self._connect()
+        if client.api_version == "auto":
+            async with self._calling("version"):
+                await client.version()
+        url = f"{host.base}/{client.api_version}/{path}"
+        try:
+            async with client.session.request(
+                method, url, params=params, data=data, headers=headers, timeout=timeout
+            ) as response:
+                try:
+                    if response.status >= 400:
+                        raise refusal(response.status, message_of(await response.read()))
+                    yield response
+                finally:
+                    response.close()
+        except (aiohttp.ClientError, OSError) as error:
+            raise explain(host, error, doing=path) from error
+        except RuntimeError as error:  # aiohttp's word for "Session is closed"
+            if client.session.closed:
+                raise EngineDownError("the connection to the Docker engine was closed") from error
+            raise
+
+    async def info(self) -> EngineInfo:
+        """Memory, CPUs and version of the engine's machine."""
+        async with self._calling("info") as docker:
+            info = await docker.system.info()
+        # "N/A" is what dockerd says where it could not run docker-init; a container that asks for it would
+        # not start.
+        self._has_init = (info.get("InitCommit") or {}).get("ID") != "N/A"
+        return EngineInfo(self.name, str(info["ServerVersion"]), int(info["MemTotal"]), int(info["NCPU"]))
+
+    # Images
+
+    async def image(self, image: str) -> ImageFacts:
+        """What an image says of itself. Raises `ImageMissingError` with a remedy."""
+        if not _IMAGE.fullmatch(image):
+            raise ImageMissingError(f"{image!r} is not an image's name", remedy="write it as name:tag")
+        try:
+            async with self._calling("inspect the image") as docker:
+                inspected = await docker.images.inspect(image)
+        except (ImageMissingError, NoSuchContainerError) as error:
+            raise ImageMissingError(
+                f"the engine has no image {image}",
+                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
+            ) from error
+        facts = options.facts_of(image, inspected)
+        if options.has_own_init(inspected):
+            self._own_init.add(facts.image_id)
+        return facts
+
+    async def image_exists(self, image: str) -> bool:
+        """Whether the engine has the image."""
+        try:
+            await self.image(image)
+        except ImageMissingError:
+            return False
+        return True
+
+    async def choose_transport(self, image: ImageFacts) -> Transport:
+        """SOCKET where the image can and a real socket in a bind mount reaches us; tried once per image."""
+        if not image.supports_socket:
+            return Transport.PORT
+        async with self._lock:
+            if image.image_id not in self._probed:
+                self._probed[image.image_id] = await self._probe(image)
+        return Transport.SOCKET if self._probed[image.image_id] else Transport.PORT
+
+    async def _probe(self, image: ImageFacts) -> bool:
+        probe_id = f"probe{secrets.token_hex(8)}"
+        source = self._sockets.create(probe_id)
+        name = f"tmpnb.{self._pool}.{probe_id}"
+        body = options.probe_body(self._pool, image, socket_source=str(source), script=PROBE_SCRIPT)
+        try:
+            async with self._calling("probe a socket", self._start_timeout) as docker:
+                await (await docker.containers.create(body, name=name)).start()
+            return await answers(SocketAddress(str(source)), PROBE_SECONDS)
+        except (EngineDownError, ImageMissingError):
+            raise
+        except EngineError as error:
+            log.warning("socket_probe_refused", image=image.image, reason=str(error))
+            return False
+        finally:
+            with contextlib.suppress(NoSuchContainerError):
+                await self._remove_docker_id(name)
+            await asyncio.to_thread(self._sockets.remove, probe_id)
+
+    async def prepare(self, egress: Egress, transport: Transport) -> None:
+        """Make the network that such containers need, if any. Concurrent calls make it once."""
+        await self._networks.prepare(egress, transport)
+
+    async def remove_networks(self) -> None:
+        """Remove this pool's networks, but those that containers still use."""
+        await self._networks.remove()
+
+    # Containers
+
+    async def start(self, spec: ContainerSpec) -> Address:
+        """Create and start a container, marked STARTING. On any error it is removed again.
+
+        (Where the engine stays silent so long that even the removal fails, `list` shows it as STARTING
+        later.)
+        """
+        try:
+            return await self._start_once(spec)
+        except NetworkGoneError:  # `docker network prune` takes a network that is unused for a moment
+            await self.prepare(spec.config.egress, spec.config.transport)
+            return await self._start_once(spec)
+
+    async def _start_once(self, spec: ContainerSpec) -> Address:
+        if spec.id in self._ids:
+            raise EngineError(f"the container {options.handle(spec.id)} exists already")
+        source = self._sockets.create(spec.id) if spec.config.transport is Transport.SOCKET else None
+        try:
+            docker_id = await self._create(spec, source)
+            async with self._calling("start a container", self._start_timeout) as docker:
+                container = docker.containers.container(docker_id)
+                await container.start()
+                if source is not None:
+                    return SocketAddress(str(source), options.SOCKET_NAME)
+                inspected = await container.show()
+            return await self._published(spec.id, inspected)
+        except BaseException as error:
+            with contextlib.suppress(EngineError):
+                await self._undo(spec.id, error)
+            raise
+
+    async def _create(self, spec: ContainerSpec, source: Path | None) -> str:
+        init = self._has_init and spec.config.image.image_id not in self._own_init
+        body = options.create_body(self._pool, spec, socket_source=str(source) if source else None, init=init)
+        name = options.name_of(self._pool, spec.id, State.STARTING)
+        async with self._calling("create a container", self._start_timeout) as docker:
+            docker_id = self._ids[spec.id] = (await docker.containers.create(body, name=name)).id
+        return docker_id
+
+    async def _undo(self, container_id: str, error: BaseException) -> None:
+        """Remove what a failed start made. After a plain refusal to create that is only the directory."""
+        refused = isinstance(error, EngineError) and not isinstance(error, EngineDownError)
+        if refused and container_id not in self._ids:
+            await asyncio.to_thread(self._sockets.remove, container_id)
+        else:
+            await self.remove(container_id)
+
+    async def _published(self, container_id: str, inspected: Mapping[str, Any]) -> TcpAddress:
+        if address := options.published_of_inspect(inspected):
+            return address
+        if inspected["State"]["Running"]:
+            raise EngineError("the engine published no port", remedy="see the engine's log")
+        lines = await self.logs(container_id, lines=_DEAD_LOG_LINES)
+        message = f"the container ended at once with status {inspected['State']['ExitCode']}"
+        raise StartFailedError(message, FailureClass.EXITS_AT_ONCE, log_lines=lines)
+
+    async def mark_ready(self, container_id: str) -> None:
+        """Seal the socket directory, then make READY durable."""
+        self._sockets.seal(container_id)
+        await self._rename(container_id, options.name_of(self._pool, container_id, State.READY))
+
+    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
+        """Make CLAIMED and its time durable; repeating it succeeds."""
+        await self._rename(container_id, options.name_of(self._pool, container_id, State.CLAIMED, unix_time))
+
+    async def _rename(self, container_id: str, name: str) -> None:
+        docker_id = await self._docker_id(container_id)
+        try:
+            async with self._calling("rename a container") as docker:
+                container: Any = docker.containers.container(docker_id)
+                await container.rename(name)
+        except RefusedError as error:
+            if "same name as its current name" not in str(error):
+                raise
+        except NoSuchContainerError:
+            self._ids.pop(container_id, None)
+            raise
+
+    async def list(self) -> list[Observed]:
+        """Every container of this pool, in one call; those that have ended are inspected for their exit."""
+        known = set(self._ids)
+        entries = await self._entries()
+        for gone in known - set(entries):
+            self._ids.pop(gone, None)
+        self._ids.update({container_id: entry["Id"] for container_id, entry in entries.items()})
+        observed = [await self._observed(container_id, entry) for container_id, entry in entries.items()]
+        return [one for one in observed if one is not None]
+
+    async def _observed(self, container_id: str, entry: Mapping[str, Any]) -> Observed | None:
+        """What a list entry tells; None for a container that went meanwhile."""
+        ended = None
+        if options.has_ended(entry):
+            try:
+                async with self._calling("inspect a container") as docker:
+                    ended = options.exit_of(await docker.containers.container(entry["Id"]).show())
+            except NoSuchContainerError:
+                return None
+        directory = str(self._sockets.path(container_id))
+        return options.observed_of(self._pool, container_id, entry, socket_directory=directory, ended=ended)
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove with volumes and socket directory. Removing what is gone succeeds."""
+        async with self._calling("remove a container", self._start_timeout) as docker:
+            with contextlib.suppress(NoSuchContainerError):
+                await _delete(docker.containers.container(await self._docker_id(container_id)))
+        self._ids.pop(container_id, None)
+        await asyncio.to_thread(self._sockets.remove, container_id)
+
+    async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
+        """The last lines of output, raw, at most 64 KiB. () where there are none."""
+        docker_id = await self._docker_id(container_id)
+        return await read_log(self._stream, docker_id, lines=lines, seconds=self._call_timeout)
+
+    def events(self) -> AsyncIterator[str]:
+        """Ids of containers that died or went; "" after every (re)connect. Ends when the engine is closed."""
+        return watch(self._stream, self._pool, settle=self._settle, is_closed=lambda: self._closed)
+
+    async def _settle(self, docker_id: str) -> None:
+        """Wait until the engine's list shows what its event told.
+
+        dockerd 20.10 says "die" first and changes its list later, with the container locked all the while;
+        inspecting it waits for that lock. (Measured: without this the list still calls it running.)
+        """
+        with contextlib.suppress(EngineError):
+            async with self._calling("inspect a container") as docker:
+                await docker.containers.container(docker_id).show()
+
+    # Finding and cleaning up
+
+    def _labels(self) -> Sequence[str]:
+        return [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_POOL}={self._pool}"]
+
+    async def _entries(self, *labels: str) -> dict[str, Mapping[str, Any]]:
+        """This pool's containers by id, as the engine lists them. Ids that cannot be ours are left out."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for entry in await self._listed([*self._labels(), *labels]):
+            container_id = entry["Labels"].get(options.LABEL_ID, "")
+            if not options.is_id(container_id):
+                continue
+            if container_id not in found or options.is_well_named(self._pool, container_id, entry["Names"]):
+                found[container_id] = entry
+        return found
+
+    async def _listed(self, labels: Iterable[str]) -> Sequence[Mapping[str, Any]]:
+        async with self._calling("list the containers") as docker:
+            containers: Sequence[Any] = await docker.containers.list(
+                all=True, filters=json.dumps({"label": list(labels)})
+            )
+        keys = ("Id", "Names", "Labels", "State", "Created", "Ports")
+        return [{key: container[key] for key in keys} for container in containers]
+
+    async def _docker_id(self, container_id: str) -> str:
+        """Docker's own id of a container; asks the engine where it was not seen before."""
+        if container_id not in self._ids and options.is_id(container_id):
+            entries = await self._entries(f"{options.LABEL_ID}={container_id}")
+            self._ids.update({one: entry["Id"] for one, entry in entries.items()})
+        if container_id not in self._ids:
+            raise NoSuchContainerError("the engine has no such container")
+        return self._ids[container_id]
+
+    async def _remove_docker_id(self, docker_id: str) -> None:
+        async with self._calling("remove a container", self._start_timeout) as docker:
+            await _delete(docker.containers.container(docker_id))
+
+    async def _remove_leftovers(self) -> None:
+        """Remove what a crash left: probes, and directories without a container. Young ones may be in use."""
+        now = time.time()
+        probes = [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_PROBE}={self._pool}"]
+        for probe in await self._listed(probes):
+            if now - probe["Created"] > _LEFTOVER_SECONDS:
+                await self._remove_docker_id(probe["Id"])
+        stale = await asyncio.to_thread(self._sockets.stale, older_than=_LEFTOVER_SECONDS)
+        for container_id in (stale - set(await self._entries())) if stale else ():
+            await asyncio.to_thread(self._sockets.remove, container_id)
+
+
+def _session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
+    """No limit on connections: long streams must not starve short calls. Timeouts are the callers'."""
+    connector: aiohttp.BaseConnector
+    if host.socket:
+        connector = aiohttp.UnixConnector(host.socket, limit=0)
+    else:
+        connector = aiohttp.TCPConnector(limit=0, ssl=host.tls or True)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _delete(container: DockerContainer) -> None:
+    """Kill and remove. Gone already is success.
+
+    A removal under way is waited for (the caller bounds the time).
+    """
+    try:
+        await container.delete(force=True, v=True)
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return
+        if error.status != 409 or "already in progress" not in error.message:
+            raise
+        await _until_gone(container)
+
+
+async def _until_gone(container: DockerContainer) -> None:
+    while True:
+        try:
+            await container.show()
+        except aiodocker.DockerError as error:
+            if error.status == 404:
+                return
+            raise
+        await asyncio.sleep(_GONE_POLL_SECONDS)

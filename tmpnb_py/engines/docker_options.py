@@ -1,0 +1,355 @@
+"""What Docker is told and what it tells, as plain dictionaries. Pure; used by the Docker engine only.
+
+Names and labels are the durable record of a container (see `docs`: the engine is the database). The *name*
+holds the state, because a rename is the only change of a container that Docker makes durable in milliseconds.
+It does not hold the id: on a user-defined network Docker's own DNS answers a reverse look-up of a neighbour's
+address with the neighbour's name, and the id is the capability that opens its session. So the name holds a
+hash of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tmpnb_py.models import (
+    ContainerSpec,
+    Egress,
+    Exit,
+    ImageFacts,
+    Observed,
+    SocketAddress,
+    State,
+    TcpAddress,
+    Transport,
+)
+
+PROJECT = "tmpnb-py"
+LABEL_PROJECT = "org.tmpnb.project"
+LABEL_POOL = "org.tmpnb.pool"
+LABEL_ID = "org.tmpnb.id"
+LABEL_CONFIG = "org.tmpnb.config"
+LABEL_TOKEN = "org.tmpnb.token"  # noqa: S105 - the name of a label
+LABEL_TRANSPORT = "org.tmpnb.transport"
+LABEL_PROBE = "org.tmpnb.probe"
+
+IMAGE_SOCKET = "org.tmpnb.socket"
+IMAGE_READ_ONLY = "org.tmpnb.read-only"
+IMAGE_HOME = "org.tmpnb.home"
+IMAGE_WORKSHOPS = "org.tmpnb.workshops"
+
+SOCKET_DIRECTORY = "/run/tmpnb"
+SOCKET_NAME = "server.sock"
+SOCKET_PATH = f"{SOCKET_DIRECTORY}/{SOCKET_NAME}"
+
+# The image's own passwd decides the group: 1000 in ours, 100 in the Jupyter docker-stacks.
+USER = "1000"
+HOSTNAME = "notebook"
+CPU_PERIOD = 100_000
+TMP_SIZE = 128 * 1024 * 1024
+# Above 0, so that the kernel, short of memory, kills notebooks before the orchestrator and the engine.
+OOM_SCORE_ADJ = 500
+
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+ICC = "com.docker.network.bridge.enable_icc"
+
+_ID = re.compile(r"[a-z0-9]{1,64}")
+_PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
+_CLAIMED = re.compile(r"claimed-([0-9]{1,12})")
+_INITS = ("tini", "dumb-init", "docker-init", "catatonit")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Marks:
+    """What a container's name says of it."""
+
+    state: State
+    claimed_unix: float | None = None
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be a container's id.
+
+    Labels are not trusted: a hostile one must never become a path.
+    """
+    return _ID.fullmatch(text) is not None
+
+
+def handle(container_id: str) -> str:
+    """A name for the container that does not give its id away."""
+    return hashlib.sha256(container_id.encode()).hexdigest()[:24]
+
+
+def name_of(pool: str, container_id: str, state: State, unix_time: float | None = None) -> str:
+    """`tmpnb.<pool>.<hash of the id>.<starting | ready | claimed-unix time>`."""
+    suffix = state.value if unix_time is None else f"{state.value}-{max(0, math.floor(unix_time))}"
+    return f"tmpnb.{pool}.{handle(container_id)}.{suffix}"
+
+
+def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: float) -> Marks:
+    """The state that a container's names tell.
+
+    Whatever is undecidable is claimed: it never returns to the pool.
+    """
+    prefix = _prefix(pool, container_id)
+    for name in names:
+        suffix = name.removeprefix(prefix)
+        if suffix == name:
+            continue
+        if suffix in (State.STARTING, State.READY):
+            return Marks(State(suffix))
+        if match := _CLAIMED.fullmatch(suffix):
+            return Marks(State.CLAIMED, float(match[1]))
+    return Marks(State.CLAIMED, created_unix)
+
+
+def is_well_named(pool: str, container_id: str, names: Iterable[str]) -> bool:
+    """Whether the name is one of ours; tells the container from a copy made with `docker commit`."""
+    return any(name.startswith(_prefix(pool, container_id)) for name in names)
+
+
+def _prefix(pool: str, container_id: str) -> str:
+    return "/" + name_of(pool, container_id, State.READY).removesuffix(State.READY)
+
+
+def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
+    """What an image says of itself in its labels; what is not an absolute path counts as not said."""
+    labels: Mapping[str, str] = (inspected.get("Config") or {}).get("Labels") or {}
+    return ImageFacts(
+        image=image,
+        image_id=str(inspected["Id"]),
+        supports_socket=labels.get(IMAGE_SOCKET) == "true",
+        supports_read_only=labels.get(IMAGE_READ_ONLY) == "true",
+        home=_absolute(labels.get(IMAGE_HOME, "")),
+        workshops=_absolute(labels.get(IMAGE_WORKSHOPS, "")),
+    )
+
+
+def has_own_init(inspected: Mapping[str, Any]) -> bool:
+    """Whether the image's entry point reaps processes itself (a second reaper only makes it complain)."""
+    entrypoint = (inspected.get("Config") or {}).get("Entrypoint") or [""]
+    return str(entrypoint[0]).rsplit("/", 1)[-1].removesuffix("-static") in _INITS
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") and ":" not in path and "," not in path else ""
+
+
+def render_command(spec: ContainerSpec) -> str:
+    """Put the container's own values in place of `{base_path} {port} {ip} {token} {socket}`.
+
+    One pass, all other braces stay. tmpnb's commands say `/{base_path}`, others `{base_path}` or
+    `{base_path}/x`: each becomes the path with exactly one slash on both sides. The values need no quoting
+    for a shell.
+    """
+    values = {
+        "port": str(spec.config.container_port),
+        "ip": "0.0.0.0",
+        "token": spec.token,
+        "socket": SOCKET_PATH,
+    }
+    return _PLACEHOLDER.sub(lambda match: values[match[1]] if match[1] else spec.base_path, spec.config.command)
+
+
+def network_name(pool: str, egress: Egress, transport: Transport) -> str:
+    """The network of such containers; "none" where a container needs no network at all."""
+    if egress is Egress.INTERNET:
+        return f"tmpnb-{pool}-internet"
+    return f"tmpnb-{pool}-isolated" if transport is Transport.PORT else "none"
+
+
+def network_body(pool: str, name: str, egress: Egress) -> dict[str, Any]:
+    """A bridge on which containers do not reach each other and, without egress, nothing beyond this host.
+
+    Without masquerading a container's packets leave with an address that nobody can answer; published ports
+    still work (they do not on an `--internal` network). What this does not stop: the host's own services, on
+    the gateway's and on every other address of the host; a machine that has a route back to this bridge; and
+    packets that want no answer. Unix sockets (`Transport.SOCKET`) have none of these holes.
+    """
+    return {
+        "Name": name,
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "Labels": {LABEL_PROJECT: PROJECT, LABEL_POOL: pool},
+        "Options": {ICC: "false", MASQUERADE: "true" if egress is Egress.INTERNET else "false"},
+    }
+
+
+def labels_of(pool: str, spec: ContainerSpec) -> dict[str, str]:
+    """The container's identity, which survives the orchestrator."""
+    return {
+        LABEL_PROJECT: PROJECT,
+        LABEL_POOL: pool,
+        LABEL_ID: spec.id,
+        LABEL_CONFIG: spec.config.digest,
+        LABEL_TOKEN: spec.token,
+        LABEL_TRANSPORT: spec.config.transport.value,
+    }
+
+
+def create_body(pool: str, spec: ContainerSpec, *, socket_source: str | None, init: bool) -> dict[str, Any]:
+    """The body of Docker's `POST /containers/create` for a notebook.
+
+    `socket_source` is on the engine's host.
+    """
+    config = spec.config
+    host = _hardened(config.image, init=init)
+    host["NetworkMode"] = network_name(pool, config.egress, config.transport)
+    host["Memory"] = host["MemorySwap"] = config.mem_limit
+    host["PidsLimit"] = config.pids_limit
+    if config.cpu_quota:
+        host |= {"CpuPeriod": CPU_PERIOD, "CpuQuota": config.cpu_quota}
+    if config.image.supports_read_only and config.image.home:
+        host["Tmpfs"][config.image.home] = _home_options(config.home_size)
+    if socket_source is not None:
+        host["Mounts"] = [bind(socket_source)]
+    body = {
+        "Image": config.image.image_id,
+        "Cmd": ["/bin/sh", "-c", render_command(spec)],
+        "Env": _environment(spec),
+        "User": USER,
+        "Hostname": HOSTNAME,
+        "Labels": labels_of(pool, spec),
+        "HostConfig": host,
+    }
+    if config.transport is Transport.PORT:
+        _publish(body, config.container_port, isolated=config.egress is Egress.NONE)
+    return body
+
+
+def probe_body(pool: str, image: ImageFacts, *, socket_source: str, script: str) -> dict[str, Any]:
+    """A short-lived container that listens on a socket.
+
+    It has no pool label, so it is never listed as a notebook.
+    """
+    host = _hardened(image, init=False)
+    host |= {"NetworkMode": "none", "AutoRemove": True, "PidsLimit": 64, "Mounts": [bind(socket_source)]}
+    host["Memory"] = host["MemorySwap"] = 256 * 1024 * 1024
+    return {
+        "Image": image.image_id,
+        "Entrypoint": ["python3", "-c", script],
+        "Cmd": [],
+        "User": USER,
+        "Labels": {LABEL_PROJECT: PROJECT, LABEL_PROBE: pool},
+        "HostConfig": host,
+    }
+
+
+def bind(source: str) -> dict[str, Any]:
+    """A bind mount of the "Mounts" kind: it fails where the source is missing instead of making one."""
+    return {"Type": "bind", "Source": source, "Target": SOCKET_DIRECTORY}
+
+
+def _hardened(image: ImageFacts, *, init: bool) -> dict[str, Any]:
+    host: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "OomScoreAdj": OOM_SCORE_ADJ,
+        "RestartPolicy": {"Name": "no"},
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 4096, "Hard": 4096},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
+        "Init": init,
+    }
+    if image.supports_read_only:
+        host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={TMP_SIZE}"}}  # noqa: S108
+    return host
+
+
+def _home_options(size: int) -> str:
+    # exec: people compile and run things in their home. uid and gid: without them the server cannot write to
+    # it.
+    return f"rw,exec,nosuid,nodev,uid=1000,gid=1000,mode=0700,size={size}"
+
+
+def _environment(spec: ContainerSpec) -> list[str]:
+    # One thread per process: OpenBLAS starts one per CPU of the host, and threads count against the pids
+    # limit.
+    environment = ["OPENBLAS_NUM_THREADS=1", f"TMPNB_BASE_PATH={spec.base_path}"]
+    return [*environment, f"JUPYTER_TOKEN={spec.token}"] if spec.token else environment
+
+
+def _publish(body: dict[str, Any], port: int, *, isolated: bool) -> None:
+    """Publish `port` on the engine's loopback, on a port that the kernel picks."""
+    body["ExposedPorts"] = {f"{port}/tcp": {}}
+    body["HostConfig"]["PortBindings"] = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    if isolated:
+        # Docker's own DNS would ask the host's resolver, which is a way out for whoever can pack data in
+        # names.
+        body["HostConfig"]["Dns"] = ["127.0.0.1"]
+        body["HostConfig"]["DnsOptions"] = ["timeout:1", "attempts:1"]  # no name resolves: say so in a second
+
+
+def published(ports: Iterable[Mapping[str, Any]]) -> TcpAddress | None:
+    """The address of a published port, as `GET /containers/json` lists them."""
+    for port in ports:
+        if port.get("PublicPort") and port.get("Type") == "tcp":
+            return TcpAddress(str(port.get("IP") or "127.0.0.1"), int(port["PublicPort"]))
+    return None
+
+
+def published_of_inspect(inspected: Mapping[str, Any]) -> TcpAddress | None:
+    """The same from `GET /containers/<id>/json`."""
+    ports = (inspected.get("NetworkSettings") or {}).get("Ports") or {}
+    for bindings in ports.values():
+        for binding in bindings or ():
+            return TcpAddress(str(binding.get("HostIp") or "127.0.0.1"), int(binding["HostPort"]))
+    return None
+
+
+def is_running(entry: Mapping[str, Any]) -> bool:
+    """Whether a listed container runs (paused counts: it is not dead)."""
+    return entry["State"] in ("running", "paused", "restarting")
+
+
+def has_ended(entry: Mapping[str, Any]) -> bool:
+    """Whether a listed container is dead. "created" is not: it may be about to start."""
+    return not is_running(entry) and entry["State"] != "created"
+
+
+def exit_of(inspected: Mapping[str, Any]) -> Exit:
+    """How it ended. The flag alone says only that the kernel once killed *something* in it.
+
+    137 is the server.
+    """
+    state = inspected["State"]
+    status = int(state.get("ExitCode") or 0)
+    return Exit(status, out_of_memory=bool(state.get("OOMKilled")) and status == 137)
+
+
+def observed_of(
+    pool: str, container_id: str, entry: Mapping[str, Any], *, socket_directory: str, ended: Exit | None
+) -> Observed:
+    """A container as `GET /containers/json` lists it."""
+    created, labels = float(entry["Created"]), entry["Labels"]
+    marks = marks_of(pool, container_id, entry["Names"], created)
+    address: SocketAddress | TcpAddress | None = None
+    if is_running(entry):
+        by_socket = labels.get(LABEL_TRANSPORT) == Transport.SOCKET
+        address = SocketAddress(socket_directory, SOCKET_NAME) if by_socket else published(entry["Ports"])
+    return Observed(
+        id=container_id,
+        state=marks.state,
+        config_digest=labels.get(LABEL_CONFIG, ""),
+        token=labels.get(LABEL_TOKEN, ""),
+        created_unix=created,
+        claimed_unix=marks.claimed_unix,
+        exit=ended,
+        address=address,
+    )
+
+
+def demultiplex(data: bytes) -> bytes:
+    """The text of a log in Docker's frames (stream, three zeros, 4 bytes of length)."""
+    parts, at = [], 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "big")
+        parts.append(data[at + 8 : at + 8 + size])
+        at += 8 + size
+    return b"".join(parts)

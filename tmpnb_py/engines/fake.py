@@ -1,0 +1,338 @@
+"""An engine in memory, for tests and demonstrations. It passes the same contract suite as the Docker engine.
+
+`FakeHost` is the machine: it holds the containers of all pools, each a real HTTP server on a Unix socket (or
+on a loopback port), and outlives the engines on it, as a Docker engine outlives the orchestrator. Everything
+runs on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Literal, Self
+
+from aiohttp import web
+
+from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.models import (
+    Address,
+    ContainerSpec,
+    Egress,
+    EngineInfo,
+    Exit,
+    ImageFacts,
+    Observed,
+    SocketAddress,
+    State,
+    TcpAddress,
+    Transport,
+)
+
+Behaviour = Literal["ok", "exits", "silent"]
+
+FAKE_IMAGE = ImageFacts("fake", "sha256:fake", supports_socket=True)
+PORT_IMAGE = ImageFacts("fake-port", "sha256:fake-port")
+
+
+@dataclasses.dataclass(slots=True)
+class FakeContainer:
+    """A container on a `FakeHost`."""
+
+    pool: str
+    spec: ContainerSpec
+    created_unix: float
+    directory: Path
+    state: State = State.STARTING
+    claimed_unix: float | None = None
+    exit: Exit | None = None
+    address: Address | None = None
+    log_lines: list[str] = dataclasses.field(default_factory=list)
+    runner: web.AppRunner | None = None
+
+
+class FakeHost:
+    """The machine. `async with FakeHost() as host:` stops every server and removes every file at the end.
+
+    `start_behaviour` says what containers started from now on do: answer, exit with status 1, or stay silent.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.images = {facts.image: facts for facts in (FAKE_IMAGE, PORT_IMAGE)}
+        self.containers: dict[tuple[str, str], FakeContainer] = {}
+        self.networks: set[tuple[str, Egress, Transport]] = set()
+        self.start_behaviour: Behaviour = "ok"
+        self.memory = 8 * 1024**3
+        self.cpus = 4
+        self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-fake-"))
+        self._listeners: set[tuple[str, asyncio.Queue[str]]] = set()
+        self._down = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop every server and remove every file."""
+        for container in list(self.containers.values()):
+            await _stop(container)
+        self.containers.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def down(self) -> bool:
+        """Whether the engine is down: every call fails, no event arrives; the containers go on."""
+        return self._down
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        was, self._down = self._down, down
+        if was and not down:
+            self.break_events()
+
+    def break_events(self) -> None:
+        """As when the event stream breaks: every listener is connected anew (and so told "")."""
+        for _, queue in self._listeners:
+            queue.put_nowait("")
+
+    def emit(self, pool: str, container_id: str) -> None:
+        """Tell the pool's listeners, unless the engine is down: then the event is lost, as a real one is."""
+        for listening, queue in self._listeners if not self._down else ():
+            if listening == pool:
+                queue.put_nowait(container_id)
+
+    async def kill(self, pool: str, container_id: str, ended: Exit) -> None:
+        """The container dies by itself: its server stops, it stays listed, and the event is emitted."""
+        container = self.containers[pool, container_id]
+        await _stop(container)
+        container.exit = ended
+        self.emit(pool, container_id)
+
+    async def listen(self, pool: str) -> AsyncIterator[str]:
+        """What `FakeEngine.events` yields."""
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        listener = (pool, queue)
+        self._listeners.add(listener)
+        try:
+            if not self._down:
+                yield ""
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(listener)
+
+
+class FakeEngine:
+    """The containers of one pool on a `FakeHost`. `calls` lists (method, id or image or "") in order."""
+
+    name = "fake"
+
+    def __init__(self, host: FakeHost, *, pool: str = "tmpnb") -> None:
+        self.host = host
+        self.pool = pool
+        self.calls: list[tuple[str, str]] = []
+        self.delays: dict[str, float] = {}
+        self._failures: dict[str, collections.deque[BaseException]] = {}
+
+    # What a test injects
+
+    @property
+    def down(self) -> bool:
+        """Whether the engine is down (for everybody on the host)."""
+        return self.host.down
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        self.host.down = down
+
+    @property
+    def start_behaviour(self) -> Behaviour:
+        """What containers started from now on do."""
+        return self.host.start_behaviour
+
+    @start_behaviour.setter
+    def start_behaviour(self, behaviour: Behaviour) -> None:
+        self.host.start_behaviour = behaviour
+
+    def fail_next(self, method: str, error: BaseException, times: int = 1) -> None:
+        """Let the next `times` calls of `method` raise `error`, before they do anything."""
+        self._failures.setdefault(method, collections.deque()).extend([error] * times)
+
+    async def kill(self, container_id: str, ended: Exit | None = None) -> None:
+        """The container dies by itself."""
+        await self.host.kill(self.pool, container_id, ended or Exit(1))
+
+    async def _called(self, method: str, subject: str = "") -> None:
+        self.calls.append((method, subject))
+        await asyncio.sleep(self.delays.get(method, 0.0))
+        if self.host.down:
+            raise EngineDownError("the fake engine is down", remedy="start it")
+        if failures := self._failures.get(method):
+            raise failures.popleft()
+
+    def _find(self, container_id: str) -> FakeContainer:
+        try:
+            return self.host.containers[self.pool, container_id]
+        except KeyError:
+            raise NoSuchContainerError("the engine has no such container") from None
+
+    # The protocol
+
+    async def open(self) -> None:
+        """See that the engine answers."""
+        await self._called("open")
+
+    async def close(self) -> None:
+        """Nothing to give back; containers stay."""
+        self.calls.append(("close", ""))
+
+    async def info(self) -> EngineInfo:
+        """The host's made-up memory and CPUs."""
+        await self._called("info")
+        return EngineInfo(self.name, "1.0", self.host.memory, self.host.cpus)
+
+    async def image(self, image: str) -> ImageFacts:
+        """One of the host's `images`, or `ImageMissingError`."""
+        await self._called("image", image)
+        return self._image(image)
+
+    def _image(self, image: str) -> ImageFacts:
+        if image not in self.host.images:
+            raise ImageMissingError(f"the engine has no image {image}", remedy="add it to FakeHost.images")
+        return self.host.images[image]
+
+    async def choose_transport(self, image: ImageFacts) -> Transport:
+        """SOCKET where the image supports it."""
+        await self._called("choose_transport", image.image)
+        return Transport.SOCKET if image.supports_socket else Transport.PORT
+
+    async def prepare(self, egress: Egress, transport: Transport) -> None:
+        """Remember that it was asked for."""
+        await self._called("prepare")
+        self.host.networks.add((self.pool, egress, transport))
+
+    async def start(self, spec: ContainerSpec) -> Address:
+        """Start a server as the host's `start_behaviour` says."""
+        await self._called("start", spec.id)
+        self._image(spec.config.image.image)
+        if (self.pool, spec.id) in self.host.containers:
+            raise EngineError(f"the container {spec.id} exists already")
+        directory = self.host.directory / self.pool / spec.id
+        directory.mkdir(parents=True)
+        container = FakeContainer(self.pool, spec, self.host.clock(), directory)
+        self.host.containers[self.pool, spec.id] = container
+        try:
+            return await self._serve(container)
+        except BaseException:
+            await _stop(container)
+            shutil.rmtree(directory, ignore_errors=True)
+            del self.host.containers[self.pool, spec.id]
+            raise
+
+    async def _serve(self, container: FakeContainer) -> Address:
+        behaviour = self.host.start_behaviour
+        container.log_lines.append(f"fake server at {container.spec.base_path}")
+        container.address = await _start(container, silent=behaviour == "silent")
+        if behaviour == "exits":
+            container.log_lines.append("fake server: cannot go on")
+            await self.host.kill(self.pool, container.spec.id, Exit(1))
+        return container.address
+
+    async def mark_ready(self, container_id: str) -> None:
+        """Make READY durable."""
+        await self._called("mark_ready", container_id)
+        self._find(container_id).state = State.READY
+
+    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
+        """Make CLAIMED durable, with whole seconds."""
+        await self._called("mark_claimed", container_id)
+        container = self._find(container_id)
+        container.state, container.claimed_unix = State.CLAIMED, float(int(unix_time))
+
+    async def list(self) -> list[Observed]:
+        """Every container of this pool."""
+        await self._called("list")
+        return [_observed(one) for (pool, _), one in self.host.containers.items() if pool == self.pool]
+
+    async def remove(self, container_id: str) -> None:
+        """Stop and forget; removing what is gone succeeds."""
+        await self._called("remove", container_id)
+        container = self.host.containers.get((self.pool, container_id))
+        if container is None:
+            return
+        await _stop(container)
+        shutil.rmtree(container.directory, ignore_errors=True)
+        if self.host.containers.pop((self.pool, container_id), None) is not None:
+            self.host.emit(self.pool, container_id)
+
+    async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
+        """The last of the container's `log_lines`."""
+        await self._called("logs", container_id)
+        kept = self._find(container_id).log_lines
+        return tuple(kept[-lines:]) if lines > 0 else ()
+
+    def events(self) -> AsyncIterator[str]:
+        """Ids of containers that died or went; "" first and after each `FakeHost.break_events`."""
+        return self.host.listen(self.pool)
+
+
+def _observed(container: FakeContainer) -> Observed:
+    return Observed(
+        id=container.spec.id,
+        state=container.state,
+        config_digest=container.spec.config.digest,
+        token=container.spec.token,
+        created_unix=container.created_unix,
+        claimed_unix=container.claimed_unix,
+        exit=container.exit,
+        address=container.address if container.exit is None else None,
+    )
+
+
+async def _start(container: FakeContainer, *, silent: bool) -> Address:
+    application = web.Application()
+    application.router.add_route("*", "/{tail:.*}", _never if silent else _answering(container.spec))
+    container.runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.0)
+    await container.runner.setup()
+    if container.spec.config.transport is Transport.PORT:
+        await web.TCPSite(container.runner, "127.0.0.1", 0).start()
+        host, port = container.runner.addresses[0][:2]
+        return TcpAddress(host, port)
+    directory = os.open(container.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # by way of the descriptor: a temporary directory's path may exceed the 107 bytes of unix(7)
+        await web.UnixSite(container.runner, f"/proc/self/fd/{directory}/server.sock").start()
+    finally:
+        os.close(directory)
+    return SocketAddress(str(container.directory))
+
+
+async def _stop(container: FakeContainer) -> None:
+    runner, container.runner = container.runner, None
+    if runner is not None:
+        await runner.cleanup()
+
+
+async def _never(_: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    return web.Response()
+
+
+def _answering(spec: ContainerSpec) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler of a server that answers as a notebook server does, as far as anybody here asks."""
+    answers: dict[str, object] = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        rest = request.path.removeprefix(spec.base_path)
+        echo = {"method": request.method, "path": request.path_qs, "id": spec.id}
+        return web.json_response(answers.get(rest, echo))
+
+    return answer

@@ -1,0 +1,125 @@
+"""The directories in which containers make their sockets. Used by the engine; short and synchronous.
+
+Who may what, and why:
+
+* `<runtime_dir>/sockets` and `<pool>` below it belong to the orchestrator with mode 0700. Nobody else on the
+  host gets past them, whatever the modes below.
+* A container's directory belongs to the orchestrator too, not to the container's user: so an orchestrator
+  without root can make it, and it works with userns-remap, where the container's 1000 is another number
+  outside. While the server starts it has mode 0777 so that uid 1000 *in the container* can make its socket.
+* Once the server is ready the directory is sealed (0555): the visitor, who never owns it, can neither fill
+  the host's disk through it nor swap the socket for something else. (Exception: an orchestrator that itself
+  runs as the host's uid 1000 shares that number with the visitor, who may then undo the seal. Run it as
+  another user.)
+
+The paths are the orchestrator's own and safe; what is *in* a container's directory is hostile. So the
+directory is only ever touched through a descriptor opened without following links, and removal never follows
+one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+from tmpnb_py.engines.docker_options import is_id
+from tmpnb_py.errors import EngineError
+
+_PRIVATE = 0o700
+_OPEN_TO_SERVER = 0o777
+_SEALED = 0o555
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class SocketDirectories:
+    """One directory per container of a pool. Raises `EngineError` where the file system does not allow it."""
+
+    def __init__(self, runtime_dir: Path, pool: str) -> None:
+        self._root = Path(os.path.abspath(runtime_dir)) / "sockets"  # noqa: PTH100 - resolve() would follow links
+        self._pool = self._root / pool
+
+    def path(self, container_id: str) -> Path:
+        """Where a container's directory is, or would be."""
+        if not is_id(container_id):
+            raise EngineError(f"not a container id: {container_id!r}")
+        return self._pool / container_id
+
+    def create(self, container_id: str) -> Path:
+        """Make the directory, writable for the container's server. It must not exist."""
+        path = self.path(container_id)
+        try:
+            self._root.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+            for parent in (self._root, self._pool):
+                parent.mkdir(mode=_PRIVATE, exist_ok=True)
+                _keep_private(parent)
+            path.mkdir(mode=_PRIVATE)
+            _chmod(path, _OPEN_TO_SERVER)  # mkdir's mode is cut by the umask
+        except OSError as error:
+            raise EngineError(
+                f"cannot make a socket directory: {error}",
+                remedy="give the option runtime-dir a directory that belongs to this user",
+            ) from error
+        return path
+
+    def seal(self, container_id: str) -> None:
+        """Take the write permission from the directory.
+
+        Succeeds where there is none (a container with a port).
+        """
+        try:
+            _chmod(self.path(container_id), _SEALED)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise EngineError(f"cannot seal a socket directory: {error}") from error
+
+    def remove(self, container_id: str) -> None:
+        """Remove the directory with its content, links as links. Succeeds where there is none."""
+        path = self.path(container_id)
+        if not shutil.rmtree.avoids_symlink_attacks:  # pragma: no cover - true on Linux and macOS
+            raise EngineError("this platform cannot remove a hostile directory safely")
+        try:
+            _chmod(path, _PRIVATE)  # its owner needs the write permission back to empty it, unless it is root
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise EngineError(f"cannot remove a socket directory: {error}") from error
+
+    def stale(self, *, older_than: float, now_unix: float | None = None) -> set[str]:
+        """Ids of directories whose last change of mode or content is more than `older_than` seconds ago."""
+        now = time.time() if now_unix is None else now_unix
+        found = set()
+        try:
+            with os.scandir(self._pool) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if is_id(entry.name) and now - status.st_ctime > older_than:
+                        found.add(entry.name)
+        except OSError:
+            return set()
+        return found
+
+
+def _keep_private(path: Path) -> None:
+    """See that `path` is a real directory of this user which nobody else may enter."""
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to another user (uid {status.st_uid})")
+        if stat.S_IMODE(status.st_mode) != _PRIVATE:
+            os.fchmod(descriptor, _PRIVATE)
+    finally:
+        os.close(descriptor)
+
+
+def _chmod(path: Path, mode: int) -> None:
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""What can go wrong, in the words of an operator or a visitor.
+
+Third-party exceptions are translated into these once, in the adapter that meets them; everything above an
+adapter knows only these. `remedy` is a sentence that says what to do and is printed below the message.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class FailureClass(enum.StrEnum):
+    """Why no container becomes ready; the only part of a failure that is shown to the public."""
+
+    IMAGE_MISSING = "image missing"
+    EXITS_AT_ONCE = "exits at once"
+    NOT_ANSWERING = "does not answer"
+    ENGINE_DOWN = "engine down"
+    START_REFUSED = "start refused"
+
+
+class TmpnbError(Exception):
+    """Base of every error that this program raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class SettingsError(TmpnbError):
+    """An option, environment variable or configuration file is wrong."""
+
+    exit_code = 2
+
+
+class EngineError(TmpnbError):
+    """The engine refused or failed; `failure` is its public class."""
+
+    exit_code = 3
+    failure = FailureClass.START_REFUSED
+
+
+class EngineDownError(EngineError):
+    """The engine cannot be reached, or did not answer in time."""
+
+    failure = FailureClass.ENGINE_DOWN
+
+
+class EngineForbiddenError(EngineDownError):
+    """The engine's socket exists, but this user may not open it."""
+
+
+class ImageMissingError(EngineError):
+    """The engine has no such image and cannot pull it."""
+
+    exit_code = 4
+    failure = FailureClass.IMAGE_MISSING
+
+
+class NoSuchContainerError(EngineError):
+    """The container is not (or no longer) in the engine."""
+
+
+class StartFailedError(EngineError):
+    """A container was started and never became ready; `log_lines` are its last words."""
+
+    def __init__(self, message: str, failure: FailureClass, *, log_lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.log_lines = log_lines
+
+
+class ImageBuildError(TmpnbError):
+    """An image could not be built."""
+
+    exit_code = 4
+
+
+class ListenError(TmpnbError):
+    """A listener's address or port cannot be used."""
+
+    exit_code = 5
+
+
+class PoolLockedError(TmpnbError):
+    """Another tmpnb-py process manages this pool."""
+
+    exit_code = 6
+
+
+class FullError(TmpnbError):
+    """No container is ready, and the caller does not wait (or waited long enough)."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LineFullError(FullError):
+    """So many wait already that nobody may join the line."""

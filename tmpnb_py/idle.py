@@ -1,0 +1,194 @@
+"""When a session has ended: what counts as activity, and for how long its absence is tolerated.
+
+The proxy asks `is_activity` of each request and stamps the session; the reaper gathers `Evidence`, asks
+`decide`, and acts on the verdict; the API shows `expires_at`. Pure functions of their arguments: the caller
+brings the time (seconds on the monotonic clock), and any number may call at once.
+
+A limit of 0 never ends a session.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tmpnb_py.models import EndReason
+
+# A client without a WebSocket is still there as long as it polls. JupyterLab polls every 3 to 60 seconds, and
+# browsers let the timers of a hidden tab fire once a minute; the half minute more forgives one slow answer.
+PRESENCE_WINDOW = 90.0
+
+# How long the reaper waits before it asks a notebook server again that did not answer.
+RETRY_QUESTION = 20.0
+
+# So many failed questions in a row are taken for the answer "nothing is known": a server that hangs must not
+# keep its memory for ever, and one slow answer must not cost a visitor their work.
+QUESTIONS = 3
+
+# What an open tab calls on its own account. A terminal's WebSocket is here because it reconnects after each
+# gap in the network; what is typed into it counts by its frames, and starting one is a POST.
+_POLLED = ("api/", "lab/api/", "terminals/websocket/")
+
+_NEVER = math.inf
+_NOTHING = -math.inf
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """The five limits of a session in seconds; 0 = never by this rule.
+
+    `timeout`: without activity. `disconnected`: both without activity and without any client, counted from
+    whichever was there last. `busy`: how long after the last client left a busy or printing kernel counts as
+    activity (0 = for ever). `unvisited`: from a claim that nobody opens. `maximum`: from the claim, whatever
+    happens.
+    """
+
+    timeout: float
+    disconnected: float
+    busy: float
+    unvisited: float
+    maximum: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the orchestrator itself knows of a session.
+
+    `visited`: a request for it has been seen; also true of a session that was taken up after a restart, where
+    nobody can know. `last_activity`: the newest meaningful request or data frame of the client, at least
+    `claimed_at` (after a restart: the restart). `last_presence`: the newest request of any kind.
+    `left_at`: when the client's last WebSocket closed, None if there never was one.
+    """
+
+    claimed_at: float
+    visited: bool
+    last_activity: float
+    last_presence: float
+    open_connections: int = 0
+    left_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """What the notebook server answered: is any kernel busy, and when did a kernel or terminal last speak.
+
+    The server belongs to the visitor, so the time may be a lie; one in the future is cut to now by `decide`.
+    """
+
+    busy: bool
+    last_output: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keep:
+    """The session lives. With nothing new, the verdict can't change before `until` (`math.inf`: never)."""
+
+    until: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ask:
+    """By the orchestrator's own evidence it is due: ask the notebook server, then decide again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reap:
+    """The session has ended."""
+
+    reason: EndReason
+
+
+Verdict = Keep | Ask | Reap
+
+
+def is_activity(method: str, path: str, query: str) -> bool:
+    """Does this request show a person at work, rather than a tab that is merely open?
+
+    `path` is raw and below the base path ("api/contents/x.ipynb"), `query` is raw too. Any value of
+    `no_track_activity` counts, as in Jupyter Server's own `update_api_activity`.
+    """
+    if method == "OPTIONS":
+        return False
+    if "no_track_activity" in query and _has_parameter(query, "no_track_activity"):
+        return False
+    path = path.removeprefix("/")
+    return method not in ("GET", "HEAD") or not (path == "api" or path.startswith(_POLLED))
+
+
+def _has_parameter(query: str, name: str) -> bool:
+    return any(part.partition("=")[0] == name for part in query.split("&"))
+
+
+def decide(evidence: Evidence, limits: Limits, now: float, report: Report | None, failed_questions: int) -> Verdict:
+    """What becomes of the session at `now`.
+
+    `report` answers a question asked just now, else None; `failed_questions` counts the unanswered ones in a
+    row. After `Ask` and a failure the caller waits RETRY_QUESTION seconds. After `Keep` it comes back at
+    `until`, or at once when a session is opened for the first time or its last WebSocket closes: only these
+    bring the end nearer, everything else moves it away.
+    """
+    if now >= _after(evidence.claimed_at, limits.maximum):
+        return Reap(EndReason.TOO_OLD)
+    if now >= _unvisited_end(evidence, limits):
+        return Reap(EndReason.UNVISITED)
+    end = _end(evidence, limits, _kernel_activity(report, now))
+    if now < end:
+        return Keep(end)
+    if report is None and failed_questions < QUESTIONS:
+        return Ask()
+    return Reap(EndReason.IDLE)
+
+
+def expires_at(evidence: Evidence, limits: Limits, now: float) -> float:
+    """When the session ends if nothing happens any more; never before `now` unless its maximum age is over.
+
+    The kernels are not asked for this. Where only they keep a session alive the answer is `now`, and the
+    `until` of the last `Keep` says more. `math.inf` where no limit applies.
+    """
+    end = _end(evidence, limits, _NOTHING)
+    return min(max(end, now), _after(evidence.claimed_at, limits.maximum))
+
+
+def _after(moment: float, limit: float) -> float:
+    return moment + limit if limit > 0 else _NEVER
+
+
+def _unvisited_end(evidence: Evidence, limits: Limits) -> float:
+    return _NEVER if evidence.visited else _after(evidence.claimed_at, limits.unvisited)
+
+
+def _kernel_activity(report: Report | None, now: float) -> float:
+    if report is None:
+        return _NOTHING
+    if report.busy:
+        return now
+    return _NOTHING if report.last_output is None else min(report.last_output, now)
+
+
+def _end(evidence: Evidence, limits: Limits, kernel: float) -> float:
+    """The earliest end, given that nothing new happens; `kernel` is the kernels' newest activity."""
+    # A claim that nobody opened has a limit of its own, which may be longer than the ordinary ones: links
+    # that are handed out before a course starts. Without that limit the ordinary ones apply.
+    idle = _unvisited_end(evidence, limits)
+    if idle == _NEVER:
+        idle = _idle_end(evidence, limits, kernel)
+    return min(idle, _after(evidence.claimed_at, limits.maximum))
+
+
+def _idle_end(evidence: Evidence, limits: Limits, kernel: float) -> float:
+    """When the session becomes idle: by the rule for a connected client, or by those for nobody.
+
+    For nobody, a shorter limit counts from the last activity or the last sign of a client, whichever is newer,
+    and a busy kernel counts only for so long. These rules come into force when the last presence is
+    PRESENCE_WINDOW old. That they may do so in the future is why both are looked at, whoever is connected at
+    present. Mere presence never prolongs a session beyond `timeout` without activity.
+    """
+    connected_end = _after(max(evidence.last_activity, kernel), limits.timeout)
+    if evidence.open_connections > 0:
+        return connected_end
+    last_seen = max(evidence.last_activity, evidence.last_presence)
+    if evidence.left_at is not None:
+        last_seen = max(last_seen, evidence.left_at)
+    active = max(evidence.last_activity, min(kernel, _after(last_seen, limits.busy)))
+    nobody_end = min(_after(active, limits.timeout), _after(max(active, last_seen), limits.disconnected))
+    return min(connected_end, max(nobody_end, evidence.last_presence + PRESENCE_WINDOW))

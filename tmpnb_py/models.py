@@ -1,0 +1,178 @@
+"""The values that everything else passes around. Pure: no event loop, no clock, no library of an engine.
+
+Times called `…_at` are seconds on the monotonic clock unless the name says `unix`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+
+from tmpnb_py.errors import FailureClass
+
+
+class State(enum.StrEnum):
+    """A container's one lifecycle: STARTING -> READY -> CLAIMED -> REMOVING (a shortcut to REMOVING from each)."""
+
+    STARTING = "starting"
+    READY = "ready"
+    CLAIMED = "claimed"
+    REMOVING = "removing"
+
+
+class EndReason(enum.StrEnum):
+    """Why a container is removed. The first group is what a visitor may be told of a session."""
+
+    IDLE = "idle"
+    UNVISITED = "never opened"
+    TOO_OLD = "time up"
+    OUT_OF_MEMORY = "out of memory"
+    CRASHED = "crashed"
+    ENGINE_RESTARTED = "server restarted"
+    ENDED_BY_OWNER = "ended by its owner"
+    ENDED_BY_OPERATOR = "ended by the operator"
+
+    START_FAILED = "start failed"
+    CLAIM_FAILED = "claim failed"
+    HALF_STARTED = "half started"
+    RENEWED = "renewed"
+    OUTDATED = "older configuration"
+    SURPLUS = "surplus"
+    SHUTDOWN = "shutdown"
+
+
+class Transport(enum.StrEnum):
+    """How the proxy reaches a notebook server."""
+
+    SOCKET = "socket"
+    PORT = "port"
+
+
+class Egress(enum.StrEnum):
+    """What a notebook may reach."""
+
+    NONE = "none"
+    INTERNET = "internet"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile."""
+
+    directory: str
+    name: str = "server.sock"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A TCP port that only the orchestrator's host reaches."""
+
+    host: str
+    port: int
+
+
+Address = SocketAddress | TcpAddress
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image is and what it says of itself in its labels.
+
+    `home` is the directory that the image's entrypoint fills when it finds it empty ("" = it does not seed);
+    `workshops` is the place of the workshops' manifest inside the image ("" = none).
+    """
+
+    image: str
+    image_id: str
+    supports_socket: bool = False
+    supports_read_only: bool = False
+    home: str = ""
+    workshops: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """All that makes two containers of a pool exchangeable; its hash tells the old ones from the new.
+
+    `cpu_quota` is in microseconds of CPU per 100 ms (50000 = half a CPU; 0 = no limit); sizes are in bytes;
+    `home_size` bounds the home directory where the image seeds it. `command` still has its placeholders.
+    """
+
+    image: ImageFacts
+    command: str
+    transport: Transport
+    egress: Egress
+    mem_limit: int
+    cpu_quota: int
+    pids_limit: int
+    home_size: int
+    use_tokens: bool = True
+    container_port: int = 8888
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with anything in the configuration, the image's id included."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container to be started. `token` is "" where the server demands none."""
+
+    id: str
+    token: str
+    config: ContainerConfig
+
+    @property
+    def base_path(self) -> str:
+        """The path below which the notebook server lives, with both slashes."""
+        return f"/user/{self.id}/"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container ended: its exit status, and whether the kernel killed it for its memory."""
+
+    status: int
+    out_of_memory: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observed:
+    """One container of this pool as the engine lists it.
+
+    `state` is what was made durable: STARTING, READY or CLAIMED; whatever can't be decided is CLAIMED.
+    `exit` is None while the container runs. `address` is None where it cannot be reached (not running).
+    """
+
+    id: str
+    state: State
+    config_digest: str
+    token: str
+    created_unix: float
+    claimed_unix: float | None
+    exit: Exit | None
+    address: Address | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine's machine has: memory in bytes, CPUs, and the engine's version."""
+
+    name: str
+    version: str
+    memory: int
+    cpus: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """The last failed start: its public class, the operator's message and the container's last log lines."""
+
+    kind: FailureClass
+    message: str
+    at: float
+    log_lines: tuple[str, ...] = ()

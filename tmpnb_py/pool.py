@@ -1,0 +1,217 @@
+"""The records of a pool: which containers there are, whose they are, and how each session ended.
+
+Everything is synchronous, so choosing and marking cannot be interrupted under asyncio (no lock is needed). Claims
+choose here, the reaper marks here, the reconciler inserts and forgets here; the proxy looks up here. Listeners are
+called at each transition and must only wake somebody.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.idle import Evidence
+from tmpnb_py.models import EndReason, Failure, State
+
+_REMEMBERED_ENDS = 10_000
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Container:
+    """One record. Only `Pool` changes `state`; the proxy stamps what the visitor does.
+
+    `created_at`, `changed_at` and the stamps are monotonic seconds; `changed_at` is the last transition.
+    """
+
+    id: str
+    config_digest: str
+    token: str
+    created_at: float
+    state: State = State.STARTING
+    changed_at: float = 0.0
+    ready_at: float | None = None
+    claimed_at: float | None = None
+    endpoint: Endpoint | None = None
+    reason: EndReason | None = None
+    visited: bool = False
+    last_activity: float = 0.0
+    last_presence: float = 0.0
+    open_connections: int = 0
+    left_at: float | None = None
+    failed_questions: int = 0
+
+    @property
+    def base_path(self) -> bytes:
+        """`/user/<id>/`, raw."""
+        return b"/user/%b/" % self.id.encode()
+
+    def stamp_presence(self, now: float) -> None:
+        """A request came, of whatever kind."""
+        self.visited = True
+        self.last_presence = now
+
+    def stamp_activity(self, now: float) -> None:
+        """The visitor did something."""
+        self.last_activity = now
+
+    def connection_opened(self, now: float) -> None:
+        """A WebSocket of the visitor's was opened."""
+        self.open_connections += 1
+        self.stamp_presence(now)
+
+    def connection_closed(self, now: float) -> None:
+        """A WebSocket of the visitor's is gone."""
+        self.open_connections -= 1
+        self.left_at = now
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the proxy has seen of this session; meaningful once it is claimed."""
+        claimed_at = self.claimed_at if self.claimed_at is not None else self.created_at
+        return Evidence(
+            claimed_at=claimed_at,
+            visited=self.visited,
+            last_activity=max(self.last_activity, claimed_at),
+            last_presence=max(self.last_presence, claimed_at),
+            open_connections=self.open_connections,
+            left_at=self.left_at,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that is no more."""
+
+    reason: EndReason
+    at: float
+
+
+Listener = Callable[[Container], None]
+
+
+class Pool:
+    """All records of one pool.
+
+    `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.listed = False
+        self.engine_down = False
+        self.was_ready = False
+        self.failure: Failure | None = None
+        self.current_digest: str | None = None
+        self.capacity = 0
+        self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
+        self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` after each transition."""
+        self._listeners.append(listener)
+
+    # --- looking up
+
+    def get(self, container_id: str) -> Container | None:
+        """The record, in whatever state."""
+        for records in self._records.values():
+            if container_id in records:
+                return records[container_id]
+        return None
+
+    def session(self, container_id: str) -> Container | None:
+        """The claimed container that visitors of this id are led to, if it can be dialled."""
+        container = self._records[State.CLAIMED].get(container_id)
+        return container if container is not None and container.endpoint is not None else None
+
+    def ended(self, container_id: str) -> Ended | None:
+        """How a session ended, as far as is remembered."""
+        return self._ended.get(container_id)
+
+    @property
+    def ended_ids(self) -> Mapping[str, Ended]:
+        """Every id that is remembered as ended."""
+        return self._ended
+
+    def count(self, state: State) -> int:
+        """How many containers are in a state."""
+        return len(self._records[state])
+
+    def in_state(self, state: State) -> list[Container]:
+        """The containers in a state, those that have been in it longest first."""
+        return list(self._records[state].values())
+
+    def __len__(self) -> int:
+        return sum(len(records) for records in self._records.values())
+
+    def __iter__(self) -> Iterator[Container]:
+        for records in self._records.values():
+            yield from tuple(records.values())
+
+    # --- transitions
+
+    def insert(self, container: Container) -> None:
+        """Record a container, new (STARTING) or taken up from the engine (READY, CLAIMED)."""
+        self._records[container.state][container.id] = container
+        self._notify(container)
+
+    def mark_ready(self, container: Container, endpoint: Endpoint, now: float) -> bool:
+        """A started container answers. False (and nothing happens) when it is no longer STARTING."""
+        if container.state is not State.STARTING:
+            return False
+        container.endpoint = endpoint
+        container.ready_at = now
+        self._move(container, State.READY, now)
+        return True
+
+    def claim(self, now: float) -> Container | None:
+        """Give away the ready container that waited longest, one of today's configuration first."""
+        ready = self._records[State.READY]
+        container = next(
+            (one for one in ready.values() if one.config_digest == self.current_digest),
+            next(iter(ready.values()), None),
+        )
+        if container is None:
+            return None
+        container.claimed_at = container.last_activity = container.last_presence = now
+        self._move(container, State.CLAIMED, now)
+        return container
+
+    def mark_removing(self, container: Container, reason: EndReason, now: float) -> bool:
+        """Decide that a container ends. False when that was decided before; the first reason stays."""
+        if container.state is State.REMOVING or self.get(container.id) is not container:
+            return False
+        container.reason = reason
+        if container.state is State.CLAIMED:
+            self._remember(container.id, Ended(reason, now))
+        self._move(container, State.REMOVING, now)
+        return True
+
+    def forget(self, container: Container, now: float) -> None:
+        """The engine has confirmed that the container is gone."""
+        if self._records[container.state].pop(container.id, None) is None:
+            return
+        if container.endpoint is not None:
+            container.endpoint.close()
+        self._remember(container.id, Ended(container.reason or EndReason.CRASHED, now))
+        self._notify(container)
+
+    def _move(self, container: Container, state: State, now: float) -> None:
+        del self._records[container.state][container.id]
+        container.state = state
+        container.changed_at = now
+        self._records[state][container.id] = container
+        self._notify(container)
+
+    def _remember(self, container_id: str, ended: Ended) -> None:
+        self._ended.setdefault(container_id, ended)
+        if len(self._ended) > _REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
+
+    def _notify(self, container: Container) -> None:
+        self.was_ready = self.was_ready or container.state in (State.READY, State.CLAIMED)
+        for listener in self._listeners:
+            listener(container)

@@ -1,0 +1,146 @@
+"""After a WebSocket upgrade: bytes both ways, never parsed and re-made.
+
+`FrameWatcher` only looks on (opcodes and lengths, client to server) to tell a person from a keep-alive: it can
+neither stall nor alter what passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tmpnb_py.metrics import Counters
+    from tmpnb_py.pool import Container
+
+# RFC 6455 §11.8: continuation, text and binary; close, ping and pong are not data.
+_DATA_OPCODES = frozenset((0, 1, 2))
+
+
+class FrameWatcher:
+    """Follows one direction of a WebSocket connection, in any fragmentation (RFC 6455 §5.2)."""
+
+    __slots__ = ("_data", "_head", "_skip")
+
+    def __init__(self) -> None:
+        self._head = b""  # the beginning of a frame that does not tell its length yet
+        self._skip = 0  # how much of the present frame is still to come
+        self._data = False
+
+    def feed(self, chunk: bytes) -> bool:
+        """Whether any of these bytes belong to a data frame."""
+        if not chunk:
+            return False
+        seen = self._skip > 0 and self._data
+        chunk, self._head = self._head + chunk, b""
+        position, end = self._skip, len(chunk)
+        while position < end:
+            self._data = chunk[position] & 0x0F in _DATA_OPCODES
+            seen = seen or self._data
+            size = _frame_size(chunk, position)
+            if size is None:
+                self._head = chunk[position:]
+                position = end
+            else:
+                position += size
+        self._skip = position - end
+        return seen
+
+
+def _frame_size(data: bytes, start: int) -> int | None:
+    """The length of the frame that begins at `start`, its head included; None where that is not known yet."""
+    if len(data) < start + 2:
+        return None
+    second = data[start + 1]
+    size, extended = second & 0x7F, 0
+    if size >= 126:
+        extended = 2 if size == 126 else 8
+        if len(data) < start + 2 + extended:
+            return None
+        size = int.from_bytes(data[start + 2 : start + 2 + extended], "big")
+    return 2 + extended + (4 if second & 0x80 else 0) + size
+
+
+class Tunnel:
+    """Two transports joined after a 101. Owned by the client's connection; ends when either side is lost."""
+
+    __slots__ = (
+        "_client",
+        "_container",
+        "_counters",
+        "_ended",
+        "_open_ends",
+        "_paused",
+        "_upstream",
+        "_watcher",
+    )
+
+    def __init__(
+        self,
+        client: asyncio.Transport,
+        upstream: asyncio.Transport,
+        container: Container | None,
+        counters: Counters,
+    ) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._container = container
+        self._counters = counters
+        self._watcher = FrameWatcher()
+        self._open_ends = 2
+        self._ended = False
+        self._paused: set[asyncio.Transport] = set()
+        counters.open_tunnels += 1
+        if container is not None:
+            container.connection_opened(time.monotonic())
+
+    def from_client(self, data: bytes) -> None:
+        """Bytes from the visitor; a data frame among them is activity."""
+        if self._watcher.feed(data) and self._container is not None:
+            self._container.stamp_activity(time.monotonic())
+        self._upstream.write(data)
+
+    def from_upstream(self, data: bytes) -> None:
+        """Bytes from the notebook server."""
+        self._counters.bytes_sent += len(data)
+        self._client.write(data)
+
+    def client_keeps_up(self, *, keeps_up: bool) -> None:
+        """Back-pressure from the client's side: read the server only as fast as the client takes it."""
+        self._set_reading(self._upstream, wanted=keeps_up)
+
+    def upstream_keeps_up(self, *, keeps_up: bool) -> None:
+        """Back-pressure from the server's side."""
+        self._set_reading(self._client, wanted=keeps_up)
+
+    def _set_reading(self, transport: asyncio.Transport, *, wanted: bool) -> None:
+        if transport.is_closing():
+            return
+        if wanted and transport in self._paused:
+            self._paused.discard(transport)
+            transport.resume_reading()
+        elif not wanted and transport not in self._paused:
+            self._paused.add(transport)
+            transport.pause_reading()
+
+    def half_closed(self, *, by_client: bool) -> bool:
+        """Pass an end of file on; True keeps the connection open for the other direction."""
+        other = self._upstream if by_client else self._client
+        self._open_ends -= 1
+        if self._open_ends == 0 or other.is_closing() or not other.can_write_eof():
+            self.end()
+            return False
+        other.write_eof()
+        return True
+
+    def end(self) -> None:
+        """Close both sides after what is buffered has been sent; may be called twice."""
+        if self._ended:
+            return
+        self._ended = True
+        self._client.close()
+        self._upstream.close()
+        self._counters.open_tunnels -= 1
+        if self._container is not None:
+            self._container.connection_closed(time.monotonic())

@@ -1,0 +1,165 @@
+"""Questions to a notebook server: does it answer, and is anybody's work going on in it?
+
+Asked by the reconciler (while a container starts), by the claims (is it still there?) and by the reaper. Answers
+come from a container and are hostile: they are bounded in time and size and validated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import aiohttp
+import pydantic
+
+from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.errors import FailureClass, StartFailedError
+from tmpnb_py.idle import Report
+from tmpnb_py.models import Address, ContainerSpec
+
+_FIRST_INTERVAL = 0.02
+_LAST_INTERVAL = 0.25
+_QUESTION_SECONDS = 5.0
+_PROBE_SECONDS = 2.0
+_MAX_ANSWER = 1024 * 1024
+
+
+class NoAnswerError(Exception):
+    """The notebook server did not answer, or not as a notebook server does."""
+
+
+class _Terminal(pydantic.BaseModel):
+    last_activity: pydantic.AwareDatetime | None = None
+
+
+class _Kernel(_Terminal):
+    execution_state: str = ""
+
+
+_KERNELS = pydantic.TypeAdapter(list[_Kernel])
+_TERMINALS = pydantic.TypeAdapter(list[_Terminal])
+
+
+async def wait_until_ready(
+    address: Address, spec: ContainerSpec, *, timeout_seconds: float, died: asyncio.Event
+) -> Endpoint:
+    """Poll `{base_path}api` with a growing interval until it answers 200 (decision 5).
+
+    Raises `StartFailedError`: "does not answer" at the deadline, "exits at once" as soon as `died` is set.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    interval = _FIRST_INTERVAL
+    while time.monotonic() < deadline:
+        endpoint = await _answering(address, spec)
+        if endpoint is not None:
+            return endpoint
+        if await _happens(died, interval):
+            raise StartFailedError("the container exited before it answered", FailureClass.EXITS_AT_ONCE)
+        interval = min(_LAST_INTERVAL, interval * 1.3)
+    raise StartFailedError(
+        f"no answer on {spec.base_path}api within {timeout_seconds:g} s", FailureClass.NOT_ANSWERING
+    )
+
+
+async def _answering(address: Address, spec: ContainerSpec) -> Endpoint | None:
+    try:
+        endpoint = Endpoint(address)
+    except OSError:
+        return None  # the server has not made its socket yet
+    try:
+        status, _ = await _ask(endpoint, f"{spec.base_path}api", spec.token, _PROBE_SECONDS)
+    except NoAnswerError:
+        status = 0
+    except BaseException:
+        endpoint.close()
+        raise
+    if status == 200:
+        return endpoint
+    endpoint.close()
+    return None
+
+
+async def _happens(event: asyncio.Event, within: float) -> bool:
+    try:
+        async with asyncio.timeout(within):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+async def accepts(endpoint: Endpoint) -> bool:
+    """Whether somebody still listens there: a server that has died refuses at once."""
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await endpoint.connect(_Probe)
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
+class _Probe(asyncio.Protocol):
+    """Connects and goes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+
+async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
+    """What kernels and terminals are doing. Raises `NoAnswerError`.
+
+    Asked with `no_track_activity=1`: otherwise the question itself would be activity (Jupyter Server's API).
+    """
+    kernels = _KERNELS.validate_json(await _api(endpoint, base_path, "kernels", token))
+    try:
+        terminals = _TERMINALS.validate_json(await _api(endpoint, base_path, "terminals", token))
+    except NoAnswerError:
+        terminals = []  # a server may have its terminals switched off
+    workers: list[_Terminal] = [*kernels, *terminals]
+    latest = [one.last_activity.timestamp() for one in workers if one.last_activity is not None]
+    age = time.time() - max(latest) if latest else None
+    return Report(
+        busy=any(kernel.execution_state == "busy" for kernel in kernels),
+        last_output=None if age is None else time.monotonic() - age,
+    )
+
+
+async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> bytes:
+    path = f"{base_path}api/{name}?no_track_activity=1"
+    status, body = await _ask(endpoint, path, token, _QUESTION_SECONDS)
+    if status != 200:
+        raise NoAnswerError(f"{name}: status {status}")
+    return body
+
+
+async def _ask(endpoint: Endpoint, path: str, token: str, seconds: float) -> tuple[int, bytes]:
+    headers = {"Authorization": f"token {token}"} if token else {}
+    unix_path = endpoint.unix_path
+    if unix_path is not None:
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(unix_path, force_close=True)
+        authority = "localhost"
+    else:
+        connector = aiohttp.TCPConnector(force_close=True)
+        authority = f"{endpoint.address.host}:{endpoint.address.port}"  # type: ignore[union-attr]  # no path: TCP
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=headers
+            ) as session,
+            session.get(f"http://{authority}{path}", allow_redirects=False) as response,
+        ):
+            body = await _bounded(response.content.readany)
+            return response.status, body
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise NoAnswerError(str(error) or type(error).__name__) from error
+
+
+async def _bounded(read: Callable[[], Awaitable[bytes]]) -> bytes:
+    body = b""
+    while part := await read():
+        body += part
+        if len(body) > _MAX_ANSWER:
+            raise NoAnswerError("the answer is too long")
+    return body

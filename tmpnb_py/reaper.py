@@ -1,0 +1,112 @@
+"""Deciding which sessions have ended. It gathers the evidence and marks; the reconciler removes.
+
+One task. It sleeps until the next session can end (and looks a little earlier, because a visitor's leaving brings
+the end nearer), and asks a notebook server only when its session is about to be reaped (decision 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import time
+
+import pydantic
+import structlog
+
+from tmpnb_py.idle import RETRY_QUESTION, Ask, Keep, Limits, Reap, Report, Verdict, decide
+from tmpnb_py.models import EndReason, State
+from tmpnb_py.pool import Container, Pool
+from tmpnb_py.readiness import NoAnswerError, report
+
+_LONGEST_SLEEP = 30.0
+_QUESTIONS_AT_ONCE = 8
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the last answer of a notebook server gave; void once its visitor leaves."""
+
+    until: float
+    left_at: float | None
+
+
+class Reaper:
+    """Marks idle, unvisited and overlong sessions for removal."""
+
+    def __init__(self, pool: Pool, limits: Limits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+        self._kept: dict[str, _Kept] = {}
+        shortest = min(
+            (limit for limit in (limits.timeout, limits.disconnected, limits.unvisited, limits.maximum) if limit),
+            default=math.inf,
+        )
+        self._period = min(_LONGEST_SLEEP, max(0.1, shortest / 4))
+
+    async def run(self) -> None:
+        """Reap until cancelled."""
+        while True:
+            wake_at = await self.reap_once()
+            now = time.monotonic()
+            await asyncio.sleep(max(0.05, min(wake_at - now, self._period)))
+
+    async def reap_once(self) -> float:
+        """One round; returns when (monotonic seconds) the next session can end."""
+        if not self._pool.listed:
+            return math.inf
+        sessions = self._pool.in_state(State.CLAIMED)
+        self._kept = {one.id: self._kept[one.id] for one in sessions if one.id in self._kept}
+        wake_ats = await asyncio.gather(*(self._consider(one) for one in sessions))
+        return min(wake_ats, default=math.inf)
+
+    async def _consider(self, container: Container) -> float:
+        now = time.monotonic()
+        kept = self._kept.get(container.id)
+        if kept is not None and now < kept.until and kept.left_at == container.left_at:
+            return kept.until
+        verdict = decide(container.evidence, self._limits, now, None, container.failed_questions)
+        if not isinstance(verdict, Ask):
+            return self._follow(container, verdict, now)
+        left_at = container.left_at
+        answer = await self._ask(container)
+        now = time.monotonic()
+        verdict = decide(container.evidence, self._limits, now, answer, container.failed_questions)
+        until = self._follow(container, verdict, now)
+        self._kept[container.id] = _Kept(until, left_at)
+        return until
+
+    def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
+        """Do what was decided; returns when to look at this session again."""
+        if isinstance(verdict, Reap):
+            self._reap(container, verdict.reason, now)
+            return math.inf
+        return verdict.until if isinstance(verdict, Keep) else now + RETRY_QUESTION
+
+    async def _ask(self, container: Container) -> Report | None:
+        endpoint = container.endpoint
+        try:
+            async with self._questions:
+                if endpoint is None:
+                    raise NoAnswerError("nothing to dial")
+                answer = await report(endpoint, container.base_path.decode(), container.token)
+        except (NoAnswerError, OSError, pydantic.ValidationError) as error:
+            container.failed_questions += 1
+            _log.warning(
+                "question_failed",
+                id=container.id,
+                pool=self._pool.name,
+                failed=container.failed_questions,
+                error=type(error).__name__,
+            )
+            return None
+        container.failed_questions = 0
+        return answer
+
+    def _reap(self, container: Container, reason: EndReason, now: float) -> None:
+        age = now - container.evidence.claimed_at
+        if self._pool.mark_removing(container, reason, now):
+            _log.info("reaped", id=container.id, pool=self._pool.name, reason=reason.value, duration=round(age, 1))

@@ -1,0 +1,383 @@
+"""Makes the engine's containers what the operator wants: the only place that creates and removes them.
+
+One loop: observe, plan (pure), apply. Claims, the engine's events and a timer only wake it. Each action runs in a
+task of the loop's own TaskGroup and ends in a transition of the pool, which wakes the loop again; the number of
+STARTING records bounds the starts, a semaphore the removals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+import random
+import secrets
+import string
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Protocol
+
+import structlog
+
+from tmpnb_py import planner
+from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.errors import EngineDownError, EngineError, FailureClass, ImageMissingError, StartFailedError
+from tmpnb_py.line import StartRate
+from tmpnb_py.metrics import Metrics
+from tmpnb_py.models import ContainerConfig, ContainerSpec, EndReason, Failure, Observed, State
+from tmpnb_py.pool import Container, Pool
+from tmpnb_py.readiness import wait_until_ready
+from tmpnb_py.text import clean_lines
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+ID_LENGTH = 26  # 36^25 > 2^128: the id is a capability (decision 11)
+_LIST_SECONDS = 30.0
+_RETRY_ENGINE = 2.0
+_REMOVALS_AT_ONCE = 4
+_RETRY_REMOVAL = 5.0
+_LOG_LINES = 20
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """What the reconciler aims at; times in seconds."""
+
+    pool_size: int
+    concurrency: int
+    ready_max_age: float
+    start_timeout: float
+
+
+class Configuration(Protocol):
+    """Where today's configuration comes from (`tmpnb_py.blueprint`)."""
+
+    async def resolve(self) -> ContainerConfig: ...
+
+    async def capacity(self) -> int: ...
+
+
+class Reconciler:
+    """Keeps one pool as it should be."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        metrics: Metrics,
+        *,
+        options: Options,
+        configuration: Configuration,
+        rate: StartRate,
+        waiting: Callable[[], int],
+        on_image_missing: Callable[[], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._metrics = metrics
+        self._options = options
+        self._configuration = configuration
+        self._rate = rate
+        self._waiting = waiting
+        self._on_image_missing = on_image_missing
+        self._config: ContainerConfig | None = None
+        self._backoff = planner.Backoff()
+        self._woken = asyncio.Event()
+        self._list_at = -math.inf
+        self._opened = False
+        self._group: asyncio.TaskGroup | None = None
+        self._died: dict[str, asyncio.Event] = {}
+        self._removal_due: dict[str, float] = {}
+        self._removals = asyncio.Semaphore(_REMOVALS_AT_ONCE)
+
+    # --- what others call
+
+    def wake(self) -> None:
+        """Look again soon."""
+        self._woken.set()
+
+    def observe_soon(self) -> None:
+        """The engine may differ from the records: list at the next round."""
+        self._list_at = -math.inf
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; what is under way then is cancelled too and cleaned up by `close()`."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._watch(), name="engine-events")
+            while True:
+                self._woken.clear()
+                wake_at = await self.reconcile_once()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), max(0.0, wake_at - time.monotonic()))
+
+    async def close(self, *, remove_everything: bool, timeout_seconds: float = 30.0) -> None:
+        """After `run()` has ended: remove what is half started or marked, or (on request) all that is ours.
+
+        What cannot be removed in time is left to the next start, which finds it by its labels.
+        """
+        doomed = [one for one in self._pool if remove_everything or one.state in (State.STARTING, State.REMOVING)]
+        now = time.monotonic()
+        for container in doomed:
+            self._pool.mark_removing(container, EndReason.SHUTDOWN, now)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await asyncio.gather(*(self._remove(container) for container in doomed))
+        except TimeoutError:
+            _log.warning("containers_left", count=self._pool.count(State.REMOVING))
+
+    # --- one round
+
+    async def reconcile_once(self) -> float:
+        """Observe if due, plan, apply. Returns when to look again though nothing happened (monotonic seconds)."""
+        listing = await self._observe() if time.monotonic() >= self._list_at else None
+        plan = planner.plan(self._situation(listing))
+        for action in plan.actions:
+            self._apply(action)
+        if listing is not None:
+            self._pool.listed = True
+            self._pool.engine_down = False
+        return min(plan.wake_at, self._list_at)
+
+    async def _observe(self) -> planner.Listing | None:
+        self._list_at = time.monotonic() + _LIST_SECONDS
+        asked_at = time.monotonic()
+        try:
+            if not self._opened:
+                await self._engine.open()
+                self._opened = True
+            containers = await self._engine.list()
+            if not self._pool.capacity:
+                self._pool.capacity = await self._configuration.capacity()
+        except EngineError as error:
+            self._engine_failed(error)
+            return None
+        await self._resolve()
+        return planner.Listing(asked_at, containers, after_outage=self._pool.engine_down or not self._pool.listed)
+
+    async def _resolve(self) -> None:
+        try:
+            self._config = await self._configuration.resolve()
+        except EngineError as error:
+            self._config = None
+            if isinstance(error, ImageMissingError) and self._on_image_missing is not None:
+                self._on_image_missing()
+            self._failed(error.failure, error.message)
+            self._list_at = min(self._list_at, self._backoff.retry_at)
+            return
+        if self._pool.failure is not None and self._pool.failure.kind in (
+            FailureClass.ENGINE_DOWN,
+            FailureClass.IMAGE_MISSING,
+        ):
+            self._pool.failure = None
+            self._backoff = planner.Backoff()
+        self._pool.current_digest = self._config.digest
+
+    def _engine_failed(self, error: EngineError) -> None:
+        if not self._pool.engine_down:
+            _log.error("engine_down", error=error.message, remedy=error.remedy)
+        self._pool.engine_down = True
+        self._pool.failure = Failure(FailureClass.ENGINE_DOWN, error.message, time.monotonic())
+        self._list_at = time.monotonic() + _RETRY_ENGINE
+
+    def _situation(self, listing: planner.Listing | None) -> planner.Situation:
+        options = self._options
+        digest = None if self._config is None or self._pool.engine_down else self._config.digest
+        return planner.Situation(
+            now=time.monotonic(),
+            targets=planner.Targets(
+                digest=digest if self._pool.listed or listing is not None else None,
+                pool_size=options.pool_size,
+                max_containers=self._pool.capacity,
+                concurrency=options.concurrency,
+                ready_max_age=options.ready_max_age,
+            ),
+            records=[self._record(container) for container in self._pool],
+            listing=listing,
+            ended=self._pool.ended_ids,
+            waiting=self._waiting(),
+            backoff=self._backoff,
+        )
+
+    def _record(self, container: Container) -> planner.Record:
+        return planner.Record(
+            id=container.id,
+            state=container.state,
+            config_digest=container.config_digest,
+            created_at=container.created_at,
+            changed_at=container.changed_at,
+            removal_due_at=self._removal_due.get(container.id, 0.0),
+        )
+
+    def _apply(self, action: planner.Action) -> None:
+        match action:
+            case planner.Start():
+                self._begin_start()
+            case planner.Adopt(observed):
+                self._adopt(observed)
+            case planner.Discard(observed, reason):
+                self._discard(observed, reason)
+            case planner.End(container_id, reason):
+                self._end(container_id, reason)
+            case planner.Died(container_id):
+                self._died[container_id].set()
+            case planner.Remove(container_id):
+                self._begin_removal(container_id)
+
+    # --- starting
+
+    def _begin_start(self) -> None:
+        config = self._config
+        if config is None:
+            return
+        container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_LENGTH))
+        token = secrets.token_hex(24) if config.use_tokens else ""
+        now = time.monotonic()
+        container = Container(container_id, config.digest, token, created_at=now, changed_at=now)
+        self._died[container_id] = asyncio.Event()
+        self._pool.insert(container)
+        self._spawn(self._start(container, ContainerSpec(container_id, token, config)), f"start-{container_id}")
+
+    async def _start(self, container: Container, spec: ContainerSpec) -> None:
+        endpoint: Endpoint | None = None
+        try:
+            address = await self._engine.start(spec)
+            endpoint = await wait_until_ready(
+                address, spec, timeout_seconds=self._options.start_timeout, died=self._died[container.id]
+            )
+            await self._engine.mark_ready(container.id)
+        except EngineError as error:
+            if endpoint is not None:
+                endpoint.close()
+            await self._start_failed(container, error)
+            return
+        except BaseException:
+            if endpoint is not None:
+                endpoint.close()
+            raise
+        finally:
+            self._died.pop(container.id, None)
+        now = time.monotonic()
+        if not self._pool.mark_ready(container, endpoint, now):
+            endpoint.close()
+            return
+        self._rate.started(now, now - container.created_at)
+        self._backoff = self._backoff.succeeded()
+        self._pool.failure = None
+
+    async def _start_failed(self, container: Container, error: EngineError) -> None:
+        lines: tuple[str, ...] = ()
+        if isinstance(error, StartFailedError):
+            with contextlib.suppress(EngineError):  # the log is a help, not a duty
+                lines = await self._engine.logs(container.id, lines=_LOG_LINES)
+        if isinstance(error, EngineDownError):
+            self.observe_soon()
+        self._failed(error.failure, error.message, clean_lines(lines, [container.token]), container.id)
+        self._pool.mark_removing(container, EndReason.START_FAILED, time.monotonic())
+
+    def _failed(self, kind: FailureClass, message: str, lines: tuple[str, ...] = (), container_id: str = "") -> None:
+        now = time.monotonic()
+        self._metrics.start_failed(kind.value)
+        self._backoff = self._backoff.failed(now, random.random())  # noqa: S311  (jitter, not a secret)
+        self._pool.failure = Failure(kind, message, now, lines)
+        _log.error(
+            "start_failed",
+            id=container_id,
+            pool=self._pool.name,
+            cause=kind.value,
+            error=message,
+            log_lines=list(lines),
+            retry_in=round(max(0.0, self._backoff.retry_at - now), 1),
+        )
+
+    # --- taking up and ending
+
+    def _adopt(self, observed: Observed) -> None:
+        container = self._taken_up(observed, observed.state)
+        if observed.address is not None:
+            with contextlib.suppress(OSError):
+                container.endpoint = Endpoint(observed.address)
+        if container.endpoint is None and observed.state is State.READY:
+            self._discard(observed, EndReason.CRASHED)
+            return
+        self._pool.insert(container)
+
+    def _discard(self, observed: Observed, reason: EndReason) -> None:
+        container = self._taken_up(observed, State.REMOVING)
+        container.reason = reason
+        self._pool.insert(container)
+
+    def _taken_up(self, observed: Observed, state: State) -> Container:
+        """A record of what the engine has: its age is kept, its activity counts from now (decision 2)."""
+        now, unix = time.monotonic(), time.time()
+
+        def monotonic(moment: float) -> float:
+            return min(now, now - (unix - moment))
+
+        created_at = monotonic(observed.created_unix)
+        claimed = observed.state is State.CLAIMED
+        return Container(
+            observed.id,
+            observed.config_digest,
+            observed.token,
+            created_at=created_at,
+            state=state,
+            changed_at=now,
+            ready_at=created_at,
+            claimed_at=monotonic(observed.claimed_unix or observed.created_unix) if claimed else None,
+            visited=claimed,
+            last_activity=now,
+            last_presence=now,
+        )
+
+    def _end(self, container_id: str, reason: EndReason) -> None:
+        container = self._pool.get(container_id)
+        if container is None:
+            return
+        was_ready = container.state is State.READY
+        self._pool.mark_removing(container, reason, time.monotonic())
+        if was_ready and reason in (EndReason.CRASHED, EndReason.OUT_OF_MEMORY):
+            self._failed(FailureClass.EXITS_AT_ONCE, f"a ready container ended: {reason.value}", (), container_id)
+
+    def _begin_removal(self, container_id: str) -> None:
+        container = self._pool.get(container_id)
+        if container is not None:
+            self._removal_due[container_id] = math.inf
+            self._spawn(self._remove(container), f"remove-{container_id}")
+
+    async def _remove(self, container: Container) -> None:
+        try:
+            async with self._removals:
+                await self._engine.remove(container.id)
+        except EngineError as error:
+            _log.warning("removal_failed", id=container.id, pool=self._pool.name, error=error.message)
+            self._removal_due[container.id] = time.monotonic() + _RETRY_REMOVAL
+            self.wake()
+            return
+        self._removal_due.pop(container.id, None)
+        self._pool.forget(container, time.monotonic())
+
+    # --- the loop's own tasks
+
+    async def _watch(self) -> None:
+        """Turn the engine's events into observations; reconnecting is the engine's own business."""
+        async for _ in self._engine.events():
+            self.observe_soon()
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        if self._group is None:
+            work.close()
+            return
+        self._group.create_task(_guarded(work), name=name)
+
+
+async def _guarded(work: Awaitable[None]) -> None:
+    """A mistake of ours in one action must not stop the service; it is logged with its trace."""
+    try:
+        await work
+    except Exception:  # noqa: BLE001  (the boundary of a task: nobody above could do better)
+        _log.exception("action_failed")

@@ -1,0 +1,79 @@
+"""Which requests belong to a notebook. Pure; called once per request with the raw target.
+
+What is matched is what is sent: the target is never decoded, normalised or resolved before it is matched, so there
+is no second reading of it that could lead to another session. `/user/<id>/../<other>` belongs to `<id>`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import urllib.parse
+
+_USER = re.compile(rb"/user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+_ORIGIN_FORM = re.compile(rb"/[!-~]*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """A request for the notebook `session_id`.
+
+    `path` is what follows `/user/<id>/`, raw, or None where the slash is missing; `target` is what the container
+    gets; `query` is raw and without its question mark.
+    """
+
+    session_id: str
+    path: bytes | None
+    query: bytes
+    target: bytes
+
+
+def is_origin_form(target: bytes) -> bool:
+    """Whether the target is the only form that this service accepts (RFC 9112 §3.2.1): `/path?query`."""
+    return _ORIGIN_FORM.fullmatch(target) is not None and b"#" not in target
+
+
+def match(target: bytes) -> Route | None:
+    """The notebook that a raw target is for, or None: everything else is the orchestrator's own.
+
+    Slashes doubled right after the base path (old embedding clients make them) are collapsed.
+    """
+    if not target.startswith(b"/user/"):
+        return None
+    found = _USER.fullmatch(target)
+    if found is None:
+        return None
+    session_id, path, query = found.group(1), found.group(2), found.group(3) or b""
+    if path is None:
+        return Route(session_id.decode(), None, query, target)
+    if not path.startswith(b"//"):
+        return Route(session_id.decode(), path[1:], query, target)
+    path = path.lstrip(b"/")
+    target = b"/user/%b/%b" % (session_id, path)
+    if found.group(3) is not None:
+        target = b"%b?%b" % (target, query)
+    return Route(session_id.decode(), path, query, target)
+
+
+_DOCUMENT_ROOTS = ("lab", "tree", "notebooks", "files", "edit", "terminals", "doc", "git-pull")
+DEFAULT_DOCUMENT = "lab"
+
+
+def document_target(wish: str) -> str:
+    """A visitor's wish ("lab/tree/a b.ipynb?x=1") as a relative reference below a base path, percent-encoded.
+
+    Raises `ValueError` for whatever could lead anywhere but below the visitor's own notebook: a redirect is made
+    of this. A wish may come percent-encoded or not; it is never decoded more than once.
+    """
+    path, _, query = wish.strip().partition("?")
+    path = urllib.parse.unquote(path).lstrip("/")
+    if len(wish) > 2000 or any(ord(char) < 32 or ord(char) == 127 for char in path) or "\\" in path:
+        raise ValueError("the path has characters that no document's path has")
+    parts = path.split("/")
+    if "" in parts[:-1] or "." in parts or ".." in parts:
+        raise ValueError("the path must not have empty parts, . or ..")
+    if path and parts[0] not in _DOCUMENT_ROOTS:
+        raise ValueError("the path must begin with " + ", ".join(_DOCUMENT_ROOTS[:4]))
+    target = urllib.parse.quote(path or DEFAULT_DOCUMENT, safe="/@:!$&'()*+,;=~")
+    query = urllib.parse.quote(query.partition("#")[0], safe="/?@:!$&'()*+,;=~%")
+    return f"{target}?{query}" if query else target

@@ -1,0 +1,305 @@
+"""Every option of tmpnb-py.
+
+`Settings` is the only place where an option exists: the command line, the environment, the TOML file and
+`docs/options.md` are derived from it through `OPTIONS`; `settings_load` fills it. Values are plain: sizes are
+bytes, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tmpnb_py import settings_values as values
+from tmpnb_py.models import Egress
+from tmpnb_py.settings_values import Kind, Network, Quantity, format_value
+from tmpnb_py.units import DAY, KIB, MIB, TIB
+
+DEFAULT_IMAGE = "tmpnb-py-workshops:latest"
+ENV_PREFIX = "TMPNB_"
+
+
+def _option(default: Any, group: str, description: str, *, unset: str = "") -> Any:
+    """A field. `unset` says what a default of None means."""
+    return Field(default, description=description, json_schema_extra={"group": group, "unset": unset})
+
+
+_YEARS = 3650 * DAY  # an upper bound that only catches slips
+_NEVER = Quantity(Kind.DURATION, 0.1, _YEARS, zero="never")
+_SOON = Quantity(Kind.DURATION, 0.1, DAY)
+_PORT = Quantity(Kind.NUMBER, 0, 65535)
+
+Host = Annotated[str, AfterValidator(values.read_host)]
+
+_LISTEN = "Addresses and ports"
+_NOTEBOOK = "Notebooks"
+_POOL = "Pool"
+_CULL = "End of sessions"
+_PROXY = "Proxy"
+_SERVICE = "Service"
+
+
+class Settings(BaseSettings):
+    """The effective settings. Built directly, it knows only its arguments and the defaults."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    ip: Host = _option("0.0.0.0", _LISTEN, "Address or host name that visitors connect to; 0.0.0.0 is all.")
+    port: Annotated[int, _PORT] = _option(8000, _LISTEN, "Port for visitors; 0 lets the kernel pick a free one.")
+    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener.")
+    admin_port: Annotated[int, _PORT] = _option(
+        10000, _LISTEN, "Port of the admin listener; 0 lets the kernel pick a free one."
+    )
+    admin_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = _option(
+        SecretStr(""),
+        _LISTEN,
+        "Token that the admin listener demands. Better set in the environment (ADMIN_AUTH_TOKEN does too): "
+        "other users of the machine can read a command line.",
+    )
+
+    engine: Literal["auto", "docker"] = _option(
+        "auto",
+        _NOTEBOOK,
+        "What runs the containers; auto is Docker where DOCKER_HOST is set or /var/run/docker.sock exists.",
+    )
+    image: Annotated[str, AfterValidator(values.read_image)] = _option(
+        DEFAULT_IMAGE, _NOTEBOOK, "Image that each notebook is started from."
+    )
+    command: Annotated[str, AfterValidator(values.read_command)] | None = _option(
+        None,
+        _NOTEBOOK,
+        "Command that starts the notebook server in the container, run by a shell. Replaced in it: "
+        "{base_path}, {token}, and either {socket} or {ip} and {port}.",
+        unset="what fits the image",
+    )
+    transport: Literal["auto", "socket", "port"] = _option(
+        "auto",
+        _NOTEBOOK,
+        "Way from the proxy to a container: a Unix socket, a port on loopback, or whichever works (auto).",
+    )
+    egress: Egress = _option(
+        Egress.NONE, _NOTEBOOK, "What notebooks may reach: nothing (none) or the web (internet)."
+    )
+    mem_limit: Annotated[int, Quantity(Kind.SIZE, 64 * MIB, 64 * TIB)] = _option(
+        512 * MIB, _NOTEBOOK, "Memory of each container (size, at least 64m); it gets no swap beyond that."
+    )
+    cpu_quota: Annotated[int, Quantity(Kind.NUMBER, 1000, 1_000_000_000, zero="no limit")] = _option(
+        50000,
+        _NOTEBOOK,
+        "CPU time of each container in microseconds per 100 ms: 50000 is half a CPU, 0 is no limit.",
+    )
+    pids_limit: Annotated[int, Quantity(Kind.NUMBER, 32, 4_194_304, zero="no limit")] = _option(
+        256, _NOTEBOOK, "Processes and threads of each container (number, at least 32); 0 is no limit."
+    )
+    home_size: Annotated[int, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
+        256 * MIB, _NOTEBOOK, "Room in each home directory (size), where the image lets it be bounded."
+    )
+    use_tokens: bool = _option(True, _NOTEBOOK, "Whether each notebook server demands a token of its own.")
+
+    pool_name: Annotated[str, AfterValidator(values.read_pool_name)] = _option(
+        "tmpnb", _POOL, "Name of the pool; two services on one engine need different names."
+    )
+    pool_size: Annotated[int, Quantity(Kind.NUMBER, 0, 100_000)] = _option(
+        10, _POOL, "Number of containers that are kept started and ready for the next visitors."
+    )
+    max_containers: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1_000_000)] = _option(
+        None,
+        _POOL,
+        "Number of containers at most, ready and in use; never below pool_size.",
+        unset="what fits the engine's memory",
+    )
+    start_concurrency: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1000)] = _option(
+        None, _POOL, "Number of containers that may be starting at the same time.", unset="number of CPUs"
+    )
+    start_timeout: Annotated[float, _SOON] = _option(
+        60.0, _POOL, "Time in which a started container has to answer (duration), or it is removed."
+    )
+    ready_max_age: Annotated[float, _NEVER] = _option(
+        86400.0, _POOL, "Age at which an unused ready container is replaced (duration); 0 is never."
+    )
+    max_waiting: Annotated[int, Quantity(Kind.NUMBER, 0, 1_000_000)] = _option(
+        200, _POOL, "Number of people who may wait in line while no container is ready."
+    )
+    max_wait: Annotated[float, Quantity(Kind.DURATION, 0, 3600)] = _option(
+        60.0, _POOL, "Longest wait that one request may ask for with ?wait= (duration)."
+    )
+
+    cull_timeout: Annotated[float, _NEVER] = _option(
+        3600.0, _CULL, "Time without activity after which a session ends (duration); 0 is never."
+    )
+    cull_disconnected: Annotated[float, _NEVER] = _option(
+        900.0,
+        _CULL,
+        "Time without activity after which a session with no browser connected ends (duration); 0 is never.",
+    )
+    cull_busy: Annotated[float, _NEVER] = _option(
+        3600.0,
+        _CULL,
+        "Time that a busy kernel keeps a session alive with nobody connected (duration); 0 is without end.",
+    )
+    cull_unvisited: Annotated[float, _NEVER] = _option(
+        300.0, _CULL, "Time after which a session that nobody ever opened ends (duration); 0 is never."
+    )
+    cull_max: Annotated[float, _NEVER] = _option(
+        14400.0, _CULL, "Age at which a session ends whatever happens in it (duration); 0 is never."
+    )
+
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(values.read_networks), NoDecode] = _option(
+        (),
+        _PROXY,
+        "Addresses and networks of reverse proxies whose X-Forwarded headers are believed (comma list).",
+    )
+    max_head_size: Annotated[int, Quantity(Kind.SIZE, 4 * KIB, MIB)] = _option(
+        32 * KIB, _PROXY, "Room for the first line and the headers of a request or an answer (size)."
+    )
+    head_timeout: Annotated[float, _SOON] = _option(
+        15.0, _PROXY, "Time in which a client has to send its headers (duration)."
+    )
+    keepalive_timeout: Annotated[float, _SOON] = _option(
+        75.0, _PROXY, "Time that an idle client connection is kept open (duration)."
+    )
+    connect_timeout: Annotated[float, _SOON] = _option(
+        10.0, _PROXY, "Time in which a container has to accept a connection (duration)."
+    )
+    response_timeout: Annotated[float, _SOON] = _option(
+        300.0, _PROXY, "Time in which a container has to begin its answer (duration)."
+    )
+    max_connections: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000)] = _option(
+        10000, _PROXY, "Number of client connections at the same time."
+    )
+
+    log_format: Literal["auto", "console", "json"] = _option(
+        "auto",
+        _SERVICE,
+        "Form of the log: readable (console), one JSON object per line, or by terminal (auto).",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _option(
+        "info", _SERVICE, "Least severe level that is logged."
+    )
+    cleanup_on_exit: bool = _option(
+        False, _SERVICE, "Whether stopping removes every container of the pool; otherwise they stay."
+    )
+    shutdown_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = _option(
+        10.0, _SERVICE, "Time that open requests are given to finish on shutdown (duration)."
+    )
+    runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = _option(
+        None,
+        _SERVICE,
+        "Directory for sockets and the pool's lock.",
+        unset="/run/tmpnb-py as root, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the arguments: `settings_load` runs the other sources, and remembers where a value is from."""
+        return (init_settings,)
+
+    @field_validator("admin_port")
+    @classmethod
+    def _ports_differ(cls, admin_port: int, info: ValidationInfo) -> int:
+        hosts = {info.data.get("ip"), info.data.get("admin_ip")}
+        if admin_port and admin_port == info.data.get("port") and (len(hosts) == 1 or hosts & {"0.0.0.0", "::"}):
+            raise ValueError("is the visitors' port too: give the admin listener another one")
+        return admin_port
+
+    @field_validator("transport")
+    @classmethod
+    def _command_fits(cls, transport: str, info: ValidationInfo) -> str:
+        command = info.data.get("command") or ""
+        for wanted, other in (("socket", "port"), ("port", "socket")):
+            if transport == wanted and f"{{{other}}}" in command:
+                raise ValueError(
+                    f"does not fit a command with {{{other}}}: use {{{wanted}}} in it, or transport auto"
+                )
+        return transport
+
+    @field_validator("max_containers")
+    @classmethod
+    def _room_for_pool(cls, max_containers: int | None, info: ValidationInfo) -> int | None:
+        pool_size = info.data.get("pool_size", 0)
+        if max_containers is not None and max_containers < pool_size:
+            raise ValueError(f"is below pool_size, which is {pool_size}: raise it, or lower pool_size")
+        return max_containers
+
+    @property
+    def runtime_path(self) -> Path:
+        """The directory for sockets and the lock. Whoever creates it has to check its owner and mode."""
+        if self.runtime_dir is not None:
+            return self.runtime_dir
+        if os.geteuid() == 0:
+            return Path("/run/tmpnb-py")
+        base = os.environ.get("XDG_RUNTIME_DIR", "")
+        # The XDG base directory specification: a relative path is invalid and is to be ignored.
+        return Path(base, "tmpnb-py") if base.startswith("/") else Path(f"/tmp/tmpnb-py-{os.geteuid()}")  # noqa: S108
+
+    @property
+    def starts_at_once(self) -> int:
+        """How many containers may be starting at a time: `start_concurrency`, or the number of CPUs."""
+        return self.start_concurrency or os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What the command line and the documentation need to know of one field of `Settings`."""
+
+    name: str
+    kind: Kind
+    group: str
+    description: str
+    default: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENV_PREFIX + self.name.upper()
+
+
+def _describe(name: str, field: FieldInfo) -> Option:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)  # noqa: S101 - every field is made by _option
+    kind, choices = _kind(field)
+    default = str(extra["unset"]) if field.default is None else format_value(kind, field.default)
+    return Option(name, kind, str(extra["group"]), field.description or "", default, choices)
+
+
+def _kind(field: FieldInfo) -> tuple[Kind, tuple[str, ...]]:
+    for item in field.metadata:
+        if isinstance(item, Quantity):
+            return item.kind, ()
+    annotation = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return Kind.CHOICE, tuple(str(member.value) for member in annotation)
+    if isinstance(field.default, str) and (choices := get_args(annotation)):
+        return Kind.CHOICE, choices
+    kinds: dict[object, Kind] = {
+        bool: Kind.SWITCH,
+        SecretStr: Kind.SECRET,
+        Path | None: Kind.PATH,
+        tuple[Network, ...]: Kind.LIST,
+    }
+    return kinds.get(annotation, Kind.TEXT), ()
+
+
+OPTIONS: dict[str, Option] = {name: _describe(name, field) for name, field in Settings.model_fields.items()}

@@ -1,0 +1,173 @@
+"""The API for programs on the public listener: spawn, stats, sessions, health and metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from urllib.parse import urlsplit
+
+import pydantic
+from aiohttp import web
+
+from tmpnb_py.idle import expires_at
+from tmpnb_py.metrics import CONTENT_TYPE
+from tmpnb_py.models import EndReason, State
+from tmpnb_py.pool import Container
+from tmpnb_py.routes import document_target
+from tmpnb_py.web import respond
+from tmpnb_py.web.context import (
+    CONTEXT,
+    Context,
+    moment,
+    presented_token,
+    same_token,
+    session_of,
+    stats_of,
+)
+from tmpnb_py.web.schema import Problem, Spawned, SpawnRequest
+
+
+def add_routes(app: web.Application) -> None:
+    """Every endpoint of this module."""
+    for path in ("/api/spawn", "/api/spawn/"):
+        app.router.add_post(path, spawn)
+    for path in ("/api/stats", "/stats"):
+        app.router.add_get(path, stats)
+    app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
+    app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+
+
+def is_foreign(request: web.Request) -> bool:
+    """Whether a page of another site makes this request (Fetch's `Origin`, `Sec-Fetch-Site`)."""
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        return urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
+    return request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
+
+
+def open_url(container: Container, target: str) -> str:
+    """Where a visitor's browser goes: the document in their notebook, with the token for its first request."""
+    url = f"/user/{container.id}/{target}"
+    if not container.token:
+        return url
+    return f"{url}{'&' if '?' in target else '?'}token={container.token}"
+
+
+async def spawn(request: web.Request) -> web.Response:
+    """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
+    context = request.app[CONTEXT]
+    if is_foreign(request):
+        raise web.HTTPForbidden(text="Requests from another site's pages are not accepted.")
+    wait = _wait(request, context)
+    target = await _target(request)
+    container = await context.claims.claim(wait=wait)
+    return respond.json(
+        Spawned(
+            id=container.id,
+            url=f"/user/{container.id}/",
+            open_url=open_url(container, target),
+            token=container.token,
+            expires_at=moment(expires_at(container.evidence, context.limits, time.monotonic())),
+        )
+    )
+
+
+def _wait(request: web.Request, context: Context) -> float:
+    text = request.query.get("wait", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise web.HTTPBadRequest(text="wait is a number of seconds, 0 or more.")
+    return min(seconds, context.max_wait)
+
+
+async def _target(request: web.Request) -> str:
+    """The document asked for. A body that is not our JSON says nothing (tmpnb's clients send all kinds)."""
+    try:
+        wish = SpawnRequest.model_validate_json(await request.read())
+    except pydantic.ValidationError:
+        wish = SpawnRequest()
+    try:
+        return document_target(wish.path)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"path: {error}.") from error
+
+
+async def stats(request: web.Request) -> web.Response:
+    """The pool in numbers."""
+    return respond.json(stats_of(request.app[CONTEXT]))
+
+
+async def session(request: web.Request) -> web.Response:
+    """A session's state; its id is the capability to ask."""
+    found = session_of(request.app[CONTEXT], request.match_info["id"])
+    if found is None:
+        raise web.HTTPNotFound(text="There is no such session, or it was forgotten.")
+    return respond.json(found)
+
+
+async def end_session(request: web.Request) -> web.Response:
+    """End a session on behalf of its owner, who shows its token."""
+    context = request.app[CONTEXT]
+    container = context.pool.get(request.match_info["id"])
+    if container is None or container.claimed_at is None:
+        raise web.HTTPNotFound(text="There is no such session, or it has ended.")
+    if is_foreign(request) or not same_token(presented_token(request), container.token):
+        model = Problem(status="unauthorized", message="Send the session's own token: Authorization: token ….")
+        return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
+    context.pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    return await session(request)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus' text format."""
+    return web.Response(body=request.app[CONTEXT].metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """200 while this process serves."""
+    return web.json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 from the moment the first container is ready; until then 503 with the cause's class."""
+    pool = request.app[CONTEXT].pool
+    if pool.was_ready:
+        return web.json_response({"status": "ready"})
+    cause = pool.failure.kind.value if pool.failure is not None else None
+    model = Problem(status="starting", message="No notebook has been ready yet.", cause=cause, retry_after=2)
+    return respond.json(model, status=503, headers={"Retry-After": "2"})
+
+
+async def not_running(request: web.Request) -> web.StreamResponse:
+    """What `/user/<id>/…` gets when the proxy knows no running notebook for it."""
+    context = request.app[CONTEXT]
+    container_id = request.match_info["id"]
+    if not context.pool.listed:
+        return respond.problem(request, 503, "starting", retry_after=2)
+    container = context.pool.get(container_id)
+    if container is not None and container.state is State.CLAIMED:
+        if container.endpoint is not None and not request.match_info["tail"]:
+            query = request.rel_url.raw_query_string
+            raise web.HTTPFound(f"/user/{container_id}/" + (f"?{query}" if query else ""))
+        return respond.problem(request, 503, "starting", "The notebook cannot be reached now.", retry_after=5)
+    return _gone(request, context, container_id)
+
+
+def _gone(request: web.Request, context: Context, container_id: str) -> web.Response:
+    found = session_of(context, container_id)
+    reason = found.reason if found is not None else None
+    if not respond.wants_html(request):
+        message = "This notebook has ended; nothing of it is kept."
+        return respond.json(Problem(status="gone", message=message, reason=reason), status=410)
+    wish = request.match_info["tail"].lstrip("/")
+    try:
+        document_target(wish)
+    except ValueError:
+        wish = ""
+    return respond.page("ended.html", status=410, reason=reason, path=wish)

@@ -1,0 +1,27 @@
+"""The two aiohttp applications: the public one (behind the proxy) and the operator's."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from tmpnb_py.web import admin, api, pages, respond
+from tmpnb_py.web.context import CONTEXT, Context
+
+_MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
+
+
+def public_application(context: Context) -> web.Application:
+    """Pages and API for visitors and programs."""
+    app = web.Application(middlewares=[respond.errors_middleware], client_max_size=_MAX_BODY)
+    app[CONTEXT] = context
+    api.add_routes(app)
+    pages.add_routes(app)
+    return app
+
+
+def admin_application(context: Context) -> web.Application:
+    """The operator's listener."""
+    app = web.Application(middlewares=[respond.errors_middleware, admin.operator_only], client_max_size=_MAX_BODY)
+    app[CONTEXT] = context
+    admin.add_routes(app)
+    return app

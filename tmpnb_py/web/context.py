@@ -1,0 +1,114 @@
+"""What every handler needs, put together once by the composition root, and the views made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hmac
+import math
+import time
+
+from aiohttp import web
+
+from tmpnb_py import __version__
+from tmpnb_py.claims import Claims
+from tmpnb_py.idle import Limits, expires_at
+from tmpnb_py.metrics import Metrics
+from tmpnb_py.models import State
+from tmpnb_py.pool import Container, Pool
+from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """The services behind the pages."""
+
+    pool: Pool
+    claims: Claims
+    metrics: Metrics
+    limits: Limits
+    image: str
+    pool_size: int
+    max_wait: float
+    admin_token: str = ""
+    admin_hosts: frozenset[str] = frozenset()
+
+
+CONTEXT = web.AppKey("context", Context)
+
+
+def moment(at: float | None) -> datetime.datetime | None:
+    """A monotonic moment as UTC; None for never."""
+    if at is None or not math.isfinite(at):
+        return None
+    unix = time.time() + at - time.monotonic()
+    return datetime.datetime.fromtimestamp(round(unix), datetime.UTC)
+
+
+def session_of(context: Context, container_id: str) -> Session | None:
+    """A session by its id: running, or ended and still remembered; None for what was never a visitor's."""
+    container = context.pool.get(container_id)
+    if container is not None and container.claimed_at is not None:
+        return Session.model_validate(_facts(context, container))
+    ended = context.pool.ended(container_id)
+    if ended is None:
+        return None
+    return Session(id=container_id, state=State.REMOVING, reason=ended.reason)
+
+
+def admin_session(context: Context, container: Container) -> AdminSession:
+    """A session as the operator sees it."""
+    facts = _facts(context, container)
+    more = {"visited": container.visited, "open_connections": container.open_connections}
+    return AdminSession.model_validate({**facts, **more})
+
+
+def _facts(context: Context, container: Container) -> dict[str, object]:
+    evidence = container.evidence
+    claimed = container.state is State.CLAIMED
+    end = expires_at(evidence, context.limits, time.monotonic()) if claimed else None
+    return {
+        "id": container.id,
+        "state": container.state,
+        "started": moment(container.claimed_at),
+        "last_activity": moment(evidence.last_activity),
+        "expires_at": moment(end),
+        "reason": container.reason,
+    }
+
+
+def stats_of(context: Context) -> Stats:
+    """The pool in numbers."""
+    pool = context.pool
+    return Stats(
+        available=pool.count(State.READY),
+        capacity=pool.capacity,
+        version=__version__,
+        container_image=context.image,
+        pool_size=context.pool_size,
+        starting=pool.count(State.STARTING),
+        claimed=pool.count(State.CLAIMED),
+        removing=pool.count(State.REMOVING),
+        waiting=context.claims.waiting,
+        cause=pool.failure.kind.value if pool.failure is not None else None,
+    )
+
+
+def failure_of(context: Context) -> LastFailure | None:
+    """The last failed start with all that is known of it."""
+    failure = context.pool.failure
+    if failure is None:
+        return None
+    at = moment(failure.at) or datetime.datetime.now(datetime.UTC)
+    return LastFailure(cause=failure.kind.value, message=failure.message, at=at, log_lines=failure.log_lines)
+
+
+def presented_token(request: web.Request) -> str:
+    """The token of an `Authorization: token …` (tmpnb's and Jupyter's form) or `Bearer …` header."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() in ("token", "bearer") else ""
+
+
+def same_token(presented: str, expected: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(presented.encode(), expected.encode())
