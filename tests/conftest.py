@@ -15,6 +15,12 @@ def server_image() -> str:
     return engine_support.build_server_image()
 
 
+@pytest.fixture(scope="session")
+def workshop_image() -> str:
+    """The name of the image that visitors get, made by the very command that an operator uses."""
+    return engine_support.build_workshop_image()
+
+
 @pytest.fixture
 def pool() -> str:
     """A pool's name that nothing else uses."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tmpnb_py.settings import DEFAULT_IMAGE
 
 SERVER_IMAGE = "tmpnb-py-test/server"
 SERVER_COMMAND_SOCKET = "python3 /server.py --base {base_path} --socket {socket}"
@@ -51,3 +54,12 @@ def build_server_image() -> str:
     need_engine()
     docker("build", "--network", "host", "--tag", SERVER_IMAGE, str(_IMAGES / "server"))
     return SERVER_IMAGE
+
+
+def build_workshop_image() -> str:
+    """Build the workshops' image with `tmpnb-py image build` and return its name."""
+    need_engine()
+    program = Path(sys.executable).parent / "tmpnb-py"
+    done = subprocess.run([program, "image", "build"], capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return DEFAULT_IMAGE

@@ -18,12 +18,14 @@ from typing import TypeVar
 import structlog
 from aiohttp import web
 
-from tmpnb_py import __version__
+from tmpnb_py import __version__, logs
 from tmpnb_py.blueprint import Blueprint
 from tmpnb_py.claims import Claims
+from tmpnb_py.control import Control, Gate
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.errors import ListenError
+from tmpnb_py.engines.measured import MeasuredEngine
+from tmpnb_py.errors import EngineError, ListenError, SettingsError
 from tmpnb_py.idle import Limits
 from tmpnb_py.image_provider import ImageProvider
 from tmpnb_py.journal import Journal
@@ -34,12 +36,15 @@ from tmpnb_py.pool import Container, Pool
 from tmpnb_py.proxy.server import Proxy, ProxyLimits
 from tmpnb_py.reaper import Reaper
 from tmpnb_py.reconciler import Options, Reconciler
+from tmpnb_py.reload import Change, compare
 from tmpnb_py.runtime import lock_pool, prepare_runtime_dir
-from tmpnb_py.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.settings import DEFAULT_IMAGE, OPTIONS, Settings
 from tmpnb_py.settings_load import choose_engine
+from tmpnb_py.settings_values import format_value
 from tmpnb_py.web.application import admin_application, public_application
-from tmpnb_py.web.context import Context
+from tmpnb_py.web.context import Context, Cors
 from tmpnb_py.web.respond import proxy_error_page
+from tmpnb_py.workshops import known_slugs
 
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
@@ -49,8 +54,11 @@ _log = structlog.get_logger(__name__)
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes."""
+async def serve(settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes.
+
+    `reread` reads the settings anew, for SIGHUP.
+    """
     choose_engine(settings, os.environ)
     runtime_dir = settings.runtime_path
     prepare_runtime_dir(runtime_dir)
@@ -59,7 +67,8 @@ async def serve(settings: Settings) -> None:
         provider = ImageProvider(engine, settings.image) if settings.image == DEFAULT_IMAGE else None
         service = Service(settings, engine, image_provider=provider)
         async with _signals() as (asked_to_stop, forced), service.running():
-            await asked_to_stop.wait()
+            with _on_hangup(lambda: _reload(service, reread)):
+                await asked_to_stop.wait()
             _log.info("stopping", hint="a second signal forces")
             await service.stop(forced)
 
@@ -82,6 +91,29 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
             loop.remove_signal_handler(number)
 
 
+@contextlib.contextmanager
+def _on_hangup(reload: Callable[[], None]) -> Iterator[None]:
+    """Call `reload` at each SIGHUP."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _reload(service: Service, reread: Callable[[], Settings] | None) -> None:
+    """Read the settings anew and take on what can be. A mistake in them changes nothing."""
+    if reread is None:
+        return
+    try:
+        settings = reread()
+    except SettingsError as error:
+        _log.error("reload_failed", error=error.message, hint="the service goes on with the settings that it had")
+        return
+    service.reload(settings)
+
+
 class Service:
     """One pool with everything around it. Use `async with service.running()`; then `stop()` for a clean end."""
 
@@ -91,44 +123,64 @@ class Service:
         self.pool = Pool(settings.pool_name)
         self.counters = Counters()
         line, rate = Line(settings.max_waiting), StartRate()
-        self.metrics = Metrics(self.pool, self.counters, version=__version__, waiting=lambda: len(line))
+        gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
+        self.metrics = Metrics(
+            self.pool,
+            self.counters,
+            version=__version__,
+            waiting=lambda: len(line),
+            is_open=lambda: gate.is_open,
+            workshops=known_slugs() if settings.image == DEFAULT_IMAGE else (),
+        )
+        journal = Journal(self.pool, self.metrics)
+        measured = MeasuredEngine(engine, self.metrics.engine_called)
         self._provider = image_provider
+        self._blueprint = Blueprint(measured, settings, pool_size=lambda: self.pool.size)
         self.reconciler = Reconciler(
-            engine,
+            measured,
             self.pool,
             self.metrics,
-            options=Options(
-                pool_size=settings.pool_size,
-                concurrency=settings.starts_at_once,
-                ready_max_age=settings.ready_max_age,
-                start_timeout=settings.start_timeout,
-            ),
-            configuration=Blueprint(engine, settings),
+            options=_reconciler_options(settings),
+            configuration=self._blueprint,
             rate=rate,
             waiting=lambda: len(line),
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(
-            engine,
+            measured,
             self.pool,
             self.metrics,
             line=line,
             rate=rate,
             concurrency=settings.starts_at_once,
             wake_reconciler=self.reconciler.observe_soon,
+            is_open=lambda: gate.is_open,
+        )
+        self.control = Control(
+            self.pool,
+            gate,
+            max_containers=settings.max_containers,
+            dismiss_line=self.claims.dismiss_line,
+            observe_soon=self.reconciler.observe_soon,
         )
         limits = _idle_limits(settings)
         self.reaper = Reaper(self.pool, limits)
         self._context = Context(
             pool=self.pool,
             claims=self.claims,
+            control=self.control,
             metrics=self.metrics,
             limits=limits,
             image=settings.image,
-            pool_size=settings.pool_size,
             max_wait=settings.max_wait,
+            redirect_uri=settings.redirect_uri,
+            api_token=settings.api_auth_token.get_secret_value(),
+            cors=_cors(settings),
             admin_token=settings.admin_auth_token.get_secret_value(),
             admin_hosts=frozenset(("localhost", "127.0.0.1", "::1", settings.admin_ip)),
+            began=lambda container, workshop: journal.session_started(container, workshop=workshop),
+            audit_client_address=settings.audit_client_address,
+            trusted_proxies=settings.trusted_proxies,
         )
         self._runner = web.AppRunner(
             public_application(self._context),
@@ -151,8 +203,39 @@ class Service:
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
-        self.pool.subscribe(Journal(self.pool, self.metrics))
+        self.pool.subscribe(journal)
         self.pool.subscribe(self._on_transition)
+
+    def reload(self, settings: Settings) -> Change:
+        """Take on what can change while the service runs; the log says of each option whether it did."""
+        change = compare(self.settings, settings)
+        for name in change.restart:
+            _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
+        if "pool_size" in change.changed:
+            self.pool.size = settings.pool_size
+        self.settings = settings = change.settings
+        self._blueprint.configure(settings)
+        self.reconciler.configure(_reconciler_options(settings))
+        self.claims.configure(concurrency=settings.starts_at_once, max_waiting=settings.max_waiting)
+        self.control.configure(max_containers=settings.max_containers)
+        self.proxy.limits = _proxy_limits(settings)
+        self.reaper.configure(_idle_limits(settings))
+        self._configure_pages(settings)
+        logs.set_level(settings.log_level)
+        for name in change.changed:
+            value = format_value(OPTIONS[name].kind, getattr(settings, name))
+            _log.warning("option_changed", option=name, value=value)
+        _log.info("reloaded", pool=self.pool.name, changed=len(change.changed), need_restart=len(change.restart))
+        return change
+
+    def _configure_pages(self, settings: Settings) -> None:
+        context = self._context
+        context.limits = _idle_limits(settings)
+        context.image = settings.image
+        context.max_wait = settings.max_wait
+        context.redirect_uri = settings.redirect_uri
+        context.admin_token = settings.admin_auth_token.get_secret_value()
+        context.audit_client_address = settings.audit_client_address
 
     def _on_transition(self, container: Container) -> None:
         if container.state is State.READY:
@@ -215,7 +298,10 @@ class Service:
         remove = self.settings.cleanup_on_exit
         await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove and isinstance(self.engine, DockerEngine):
-            await self.engine.remove_networks()
+            try:
+                await self.engine.remove_pool()
+            except EngineError as error:  # whoever stops a service while its engine is away still stops it
+                _log.warning("cleanup_incomplete", error=error.message, remedy=error.remedy)
         self._stopped = True
         _log.info("stopped", pool=self.pool.name, kept=len(self.pool), duration=round(time.monotonic() - began, 2))
 
@@ -298,6 +384,16 @@ def _url(host: str, port: int) -> str:
     return f"http://{shown}:{port}/"
 
 
+def _reconciler_options(settings: Settings) -> Options:
+    return Options(
+        pool_size=settings.pool_size,
+        concurrency=settings.starts_at_once,
+        ready_max_age=settings.ready_max_age,
+        start_timeout=settings.start_timeout,
+        id_length=settings.user_length,
+    )
+
+
 def _idle_limits(settings: Settings) -> Limits:
     return Limits(
         timeout=settings.cull_timeout,
@@ -305,6 +401,17 @@ def _idle_limits(settings: Settings) -> Limits:
         busy=settings.cull_busy,
         unvisited=settings.cull_unvisited,
         maximum=settings.cull_max,
+    )
+
+
+def _cors(settings: Settings) -> Cors:
+    return Cors(
+        origins=frozenset(settings.allow_origin),
+        methods=settings.allow_methods or "",
+        headers=settings.allow_headers or "",
+        expose=settings.expose_headers or "",
+        credentials=settings.allow_credentials,
+        max_age=None if settings.max_age is None else int(settings.max_age),
     )
 
 

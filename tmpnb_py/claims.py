@@ -15,12 +15,14 @@ from collections.abc import Callable
 import structlog
 
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import EngineDownError, EngineError, FullError
+from tmpnb_py.errors import ClosedError, EngineDownError, EngineError, FullError
 from tmpnb_py.line import RETRY_AFTER, Line, StartRate
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.readiness import accepts
+
+_CLOSED = "the operator has closed the service to newcomers"
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +40,7 @@ class Claims:
         rate: StartRate,
         concurrency: int,
         wake_reconciler: Callable[[], None],
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
         self._engine = engine
         self._pool = pool
@@ -46,7 +49,22 @@ class Claims:
         self._rate = rate
         self._concurrency = concurrency
         self._wake_reconciler = wake_reconciler
+        self._is_open = is_open
         self._served: dict[str, asyncio.Future[Container]] = {}
+
+    def configure(self, *, concurrency: int, max_waiting: int) -> None:
+        """Change how many start at a time (for the estimates) and how many may wait from now on."""
+        self._concurrency = concurrency
+        self._line.capacity = max_waiting
+
+    def waits(self, now: float) -> list[float]:
+        """How many seconds each visitor in line has waited, the first first."""
+        return self._line.waits(now)
+
+    @property
+    def recent_starts(self) -> tuple[tuple[float, float], ...]:
+        """When the latest containers became ready, and after how many seconds."""
+        return self._rate.measured
 
     @property
     def waiting(self) -> int:
@@ -56,8 +74,8 @@ class Claims:
     async def claim(self, *, wait: float = 0.0) -> Container:
         """A container of the visitor's own, waiting up to `wait` seconds in line for it.
 
-        Raises `FullError` (or `LineFullError`) with a time to come back, `EngineDownError` where the claim
-        cannot be made durable.
+        Raises `FullError` (or `LineFullError`) with a time to come back, `ClosedError` while the operator lets
+        nobody in, `EngineDownError` where the claim cannot be made durable.
         """
         began = time.monotonic()
         outcome = "hit"
@@ -66,12 +84,12 @@ class Claims:
             if container is None:
                 outcome = "waited"
                 container = await self._claim_in_line(began + wait)
-        except (FullError, EngineError):
+        except (FullError, ClosedError, EngineError):
             self._metrics.claimed("refused", time.monotonic() - began)
             raise
         seconds = time.monotonic() - began
         self._metrics.claimed(outcome, seconds)
-        _log.info("claimed", id=container.id, pool=self._pool.name, outcome=outcome, duration=round(seconds, 4))
+        _log.debug("claim_answered", id=container.id, pool=self._pool.name, outcome=outcome, duration=round(seconds, 4))
         return container
 
     def serve_line(self) -> None:
@@ -83,6 +101,14 @@ class Claims:
                 return
             self._served[ticket.id].set_result(container)
 
+    def dismiss_line(self) -> int:
+        """Tell everybody who waits that the service is closed. Returns how many there were."""
+        dismissed = 0
+        while (ticket := self._line.pop_first()) is not None:
+            self._served[ticket.id].set_exception(ClosedError(_CLOSED))
+            dismissed += 1
+        return dismissed
+
     def estimate(self, position: int) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
         now = time.monotonic()
@@ -92,6 +118,8 @@ class Claims:
         return self._rate.estimate(position, 0 if held_back else self._concurrency, starting, now, room=room)
 
     async def _claim_at_once(self) -> Container | None:
+        if not self._is_open():
+            raise ClosedError(_CLOSED)
         self._check_engine()
         while not len(self._line):
             container = self._pool.claim(time.monotonic())
@@ -102,7 +130,7 @@ class Claims:
         return None
 
     def _check_engine(self) -> None:
-        if self._pool.engine_down or not self._pool.listed:
+        if self._pool.engine_down:
             raise EngineDownError("the engine does not answer, so no notebook can be handed out")
 
     async def _claim_in_line(self, deadline: float) -> Container:
@@ -123,7 +151,8 @@ class Claims:
         except TimeoutError:
             return served.result() if served.done() else None
         except asyncio.CancelledError:
-            if served.done():  # the visitor left in the very moment of being served
+            # The visitor left in the very moment of being served.
+            if served.done() and served.exception() is None:
                 self._pool.mark_removing(served.result(), EndReason.UNVISITED, time.monotonic())
             raise
         finally:

@@ -1,4 +1,4 @@
-"""The command line: `tmpnb-py serve`, `tmpnb-py image build`.
+"""The command line: `tmpnb-py serve`, `tmpnb-py image build`; the operator's commands are in `tmpnb_py.commands`.
 
 `main` is the program's entry point and the only place where an error becomes words and an exit code. What
 does the work is imported by the command that needs it, so that `--help` and a wrong option answer at once.
@@ -10,31 +10,28 @@ import asyncio
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.core import ParameterSource
 
 import tmpnb_py
+from tmpnb_py.cli_options import CONFIG_HELP, SettingsCommand, read, with_settings
+from tmpnb_py.commands import config as config_command
+from tmpnb_py.commands import doctor, purge, service
 from tmpnb_py.errors import TmpnbError
-from tmpnb_py.settings import DEFAULT_IMAGE, OPTIONS, Option
-from tmpnb_py.settings_load import CONFIG_VARIABLE, LoadedSettings, choose_engine, read_settings
-from tmpnb_py.settings_values import Kind
+from tmpnb_py.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.settings_load import LoadedSettings, choose_engine, read_settings
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 unexpected error, 2 wrong option or configuration, 3 engine, 4 image, 5 address or port,
-6 another process manages the pool, 130 interrupted."""
+6 another process manages the pool, 7 no service answers or it refused, 8 doctor found something wrong,
+130 interrupted."""
 
 _UNEXPECTED = 1
 _INTERRUPTED = 130
-_CONFIG_HELP = f"TOML file with options, one per line, such as pool_size = 10. [{CONFIG_VARIABLE}]"
-_METAVARS = {
-    Kind.SWITCH: "[true|false]",
-    Kind.LIST: "A,B,…",
-    Kind.SECRET: "TEXT",
-}
+_PIPE_CLOSED = 141  # what a shell shows for a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -46,7 +43,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     """The exit code. No exception leaves this function but SystemExit."""
     try:
         result = cli.main(arguments, prog_name="tmpnb-py", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except BrokenPipeError:  # whoever read our output has enough of it: `tmpnb-py sessions | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing it at exit fails once more
+        return _PIPE_CLOSED
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -97,61 +98,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
-class _ServeCommand(click.Command):
-    """Lists its options under the headings that the settings have."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            option = OPTIONS.get(parameter.name or "")
-            if record := parameter.get_help_record(ctx):
-                groups.setdefault(option.group if option else "Options", []).append(record)
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records, col_max=24)
-
-
-def _settings_options() -> Iterable[click.Option]:
-    for option in OPTIONS.values():
-        is_switch = option.kind is Kind.SWITCH
-        # A bare switch means true, and `--switch=false` is understood as well.
-        bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if is_switch else {}
-        yield click.Option(
-            [option.flag, option.name],
-            help=_help(option),
-            metavar=_metavar(option),
-            callback=_collect,
-            expose_value=False,
-            **bare,
-        )
-        if is_switch:
-            negative = f"--no-{option.flag[2:]}"
-            yield click.Option([negative], is_flag=True, hidden=True, callback=_collect, expose_value=False)
-
-
-def _help(option: Option) -> str:
-    negative = f" Off: --no-{option.flag[2:]}." if option.default == "true" else ""
-    return f"{option.description}{negative} [default: {option.default}]"
-
-
-def _metavar(option: Option) -> str:
-    if option.choices:
-        return f"[{'|'.join(option.choices)}]"
-    return _METAVARS.get(option.kind, option.kind.upper())
-
-
-def _collect(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Remember what was given. Values stay text: `Settings` reads them, and shows all errors at once."""
-    name = parameter.name or ""
-    if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-        return
-    given: dict[str, str | bool] = ctx.ensure_object(dict)
-    if name in OPTIONS:
-        given[name] = value
-    else:
-        given[name.removeprefix("no_")] = False
-
-
 def _dashes(name: str) -> str:
     """`--pool_size`, as tmpnb wrote it, is `--pool-size`."""
     return name.replace("_", "-")
@@ -166,8 +112,8 @@ def cli() -> None:
     """Temporary Jupyter notebooks: a pool of containers, a reverse proxy and a reaper in one program."""
 
 
-@cli.command(cls=_ServeCommand, params=list(_settings_options()), epilog=EXIT_CODES)
-@click.option("--config", metavar="FILE", help=_CONFIG_HELP)
+@cli.command(cls=SettingsCommand, epilog=EXIT_CODES)
+@with_settings()
 @click.pass_context
 def serve(ctx: click.Context, config: str | None) -> None:
     """Keep notebooks ready and lead visitors to them.
@@ -175,21 +121,34 @@ def serve(ctx: click.Context, config: str | None) -> None:
     Each option may also be set as an environment variable (--pool-size is TMPNB_POOL_SIZE) or in a TOML file
     (pool_size). The command line comes first, then the environment, then the file.
     """
-    loaded = read_settings(ctx.ensure_object(dict), os.environ, config)
+    loaded = read(ctx, config)
     _configure_logs(loaded)
     from tmpnb_py.app import serve as serve_app  # noqa: PLC0415 - see the module's docstring
 
-    _run_async(serve_app(loaded.settings))
+    def reread() -> Settings:
+        again = read(ctx, config)
+        _log_warnings(again)
+        return again.settings
+
+    _run_async(serve_app(loaded.settings, reread))
 
 
 def _configure_logs(loaded: LoadedSettings) -> None:
-    import structlog  # noqa: PLC0415 - see the module's docstring
-
-    from tmpnb_py import logs  # noqa: PLC0415
+    from tmpnb_py import logs  # noqa: PLC0415 - see the module's docstring
 
     logs.configure(loaded.settings.log_format, loaded.settings.log_level)
+    _log_warnings(loaded)
+
+
+def _log_warnings(loaded: LoadedSettings) -> None:
+    import structlog  # noqa: PLC0415 - see the module's docstring
+
     for warning in loaded.warnings:
         structlog.get_logger(__name__).warning("settings", hint=warning)
+
+
+for _command in (*service.COMMANDS, *purge.COMMANDS, *doctor.COMMANDS, *config_command.COMMANDS):
+    cli.add_command(_command)
 
 
 @cli.group()
@@ -207,7 +166,7 @@ def image() -> None:
 )
 @click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name of the image that is made.")
 @click.option("--network", help="The engine's network to build in, such as host.")
-@click.option("--config", metavar="FILE", help=_CONFIG_HELP)
+@click.option("--config", metavar="FILE", help=CONFIG_HELP)
 def build(  # noqa: PLR0917 - one for each option
     target: str, base: str | None, ca_bundle: Path | None, tag: str, network: str | None, config: str | None
 ) -> None:

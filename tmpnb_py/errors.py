@@ -91,6 +91,22 @@ class PoolLockedError(TmpnbError):
     exit_code = 6
 
 
+class ServiceError(TmpnbError):
+    """No service answers on the admin listener, or it did not do what it was asked to."""
+
+    exit_code = 7
+
+
+class UnfitError(TmpnbError):
+    """`doctor` found something that keeps the service from working."""
+
+    exit_code = 8
+
+
+class ClosedError(TmpnbError):
+    """The operator has closed the service to newcomers."""
+
+
 class FullError(TmpnbError):
     """No container is ready, and the caller does not wait (or waited long enough)."""
 

@@ -178,8 +178,8 @@ def _end(evidence: Evidence, limits: Limits, kernel: float) -> float:
 def _idle_end(evidence: Evidence, limits: Limits, kernel: float) -> float:
     """When the session becomes idle: by the rule for a connected client, or by those for nobody.
 
-    For nobody, a shorter limit counts from the last activity or the last sign of a client, whichever is newer,
-    and a busy kernel counts only for so long. These rules come into force when the last presence is
+    For nobody, a shorter limit counts from the last activity or the last sign of a client, whichever is
+    newer, and a busy kernel counts only for so long. These rules come into force when the last presence is
     PRESENCE_WINDOW old. That they may do so in the future is why both are looked at, whoever is connected at
     present. Mere presence never prolongs a session beyond `timeout` without activity.
     """

@@ -1,7 +1,11 @@
-"""One log event and one count per transition of a container; nothing else writes them. A listener of the pool."""
+"""One log event and one count per transition of a container; nothing else writes them. A listener of the pool.
+
+`session_started` and `session_ended` are the audit trail: what an operator keeps to tell who was where, and when.
+"""
 
 from __future__ import annotations
 
+import datetime
 import time
 
 import structlog
@@ -42,6 +46,34 @@ class Journal:
         self._metrics.ended(reason)
         began = container.claimed_at if container.claimed_at is not None else container.created_at
         self._write("removing", container, now - began, reason=reason.value)
+        if container.claimed_at is not None:
+            self._session_ended(container, reason, now)
+
+    def session_started(self, container: Container, *, workshop: str) -> None:
+        """A visitor was given a container and told where it is."""
+        _log.info("session_started", id=container.id, pool=self._pool.name, workshop=workshop, **_client(container))
+
+    def _session_ended(self, container: Container, reason: EndReason, now: float) -> None:
+        claimed_at = container.claimed_at if container.claimed_at is not None else now
+        duration = max(0.0, now - claimed_at)
+        self._metrics.session_ended(duration)
+        ended = datetime.datetime.now(datetime.UTC)
+        _log.info(
+            "session_ended",
+            id=container.id,
+            pool=self._pool.name,
+            reason=reason.value,
+            started=(ended - datetime.timedelta(seconds=duration)).isoformat(timespec="seconds"),
+            ended=ended.isoformat(timespec="seconds"),
+            duration=round(duration, 1),
+            visited=container.visited,
+            **_client(container),
+        )
 
     def _write(self, event: str, container: Container, duration: float, **more: str) -> None:
         _log.info(event, id=container.id, pool=self._pool.name, duration=round(max(0.0, duration), 3), **more)
+
+
+def _client(container: Container) -> dict[str, str]:
+    """The client's address, where the operator wants it in the log (it is not remembered otherwise)."""
+    return {"client": container.client} if container.client else {}

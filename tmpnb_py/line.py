@@ -72,6 +72,10 @@ class Line:
         del self._tickets[self._index(ticket)]
         return True
 
+    def waits(self, now: float) -> list[float]:
+        """How many seconds each ticket has waited, the first in line first."""
+        return [now - ticket.joined_at for ticket in self._tickets]
+
     def first(self) -> Ticket | None:
         """Whose turn it is, without serving them."""
         return self._tickets[0] if self._tickets else None
@@ -101,6 +105,11 @@ class StartRate:
     def started(self, now: float, seconds: float) -> None:
         """A container became ready at `now`, `seconds` after its start began."""
         self._measured.append((now, seconds))
+
+    @property
+    def measured(self) -> tuple[tuple[float, float], ...]:
+        """The latest starts: when each became ready and after how many seconds, the oldest first."""
+        return tuple(self._measured)
 
     def estimate(
         self,

@@ -74,6 +74,11 @@ def configure(log_format: str = "auto", log_level: str = "info", stream: TextIO 
     root.setLevel(log_level.upper())
 
 
+def set_level(log_level: str) -> None:
+    """Log from this level on; for a reload."""
+    logging.getLogger().setLevel(log_level.upper())
+
+
 def _console(stream: TextIO) -> list[Processor]:
     colors = stream.isatty() and not os.environ.get("NO_COLOR")
     # The plain formatter, because the pretty one shows local variables, and tokens among them.

@@ -5,18 +5,25 @@ and the pool's state together when somebody scrapes. Every name is listed in doc
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import urllib.parse
+from collections.abc import Callable, Collection, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tmpnb_py.errors import FailureClass
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Pool
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLAIM_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _START_BUCKETS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60)
+_ENGINE_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SESSION_BUCKETS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800)
+
+# What a visitor asked for must not become a label: anybody could make as many as they like.
+NO_WORKSHOP, OTHER_WORKSHOP = "none", "other"
 
 
 @dataclasses.dataclass(slots=True)
@@ -34,8 +41,19 @@ class Counters:
 class Metrics:
     """The registry of one service (its own, so that two in one process do not mix)."""
 
-    def __init__(self, pool: Pool, counters: Counters, *, version: str, waiting: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        counters: Counters,
+        *,
+        version: str,
+        waiting: Callable[[], int],
+        is_open: Callable[[], bool] = lambda: True,
+        workshops: Collection[str] = (),
+    ) -> None:
+        """`workshops` are the slugs that may become a label."""
         self._registry = CollectorRegistry()
+        self._known = frozenset(workshops)
         self._claims = Counter(
             "tmpnb_claims", "Claims by outcome: hit, waited, refused.", ["outcome"], registry=self._registry
         )
@@ -60,11 +78,41 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._session_seconds = Histogram(
+            "tmpnb_session_duration_seconds",
+            "From the claim to the end of a session.",
+            buckets=_SESSION_BUCKETS,
+            registry=self._registry,
+        )
+        self._workshops = Counter(
+            "tmpnb_workshop_claims",
+            "Sessions by the workshop that they began with.",
+            ["workshop"],
+            registry=self._registry,
+        )
+        self._engine_seconds = Histogram(
+            "tmpnb_engine_call_duration_seconds",
+            "Calls to the engine, by what was asked.",
+            ["call"],
+            buckets=_ENGINE_BUCKETS,
+            registry=self._registry,
+        )
+        self._engine_errors = Counter(
+            "tmpnb_engine_errors",
+            "Calls to the engine that failed, by what was asked and why.",
+            ["call", "cause"],
+            registry=self._registry,
+        )
         for outcome in ("hit", "waited", "refused"):
             self._claims.labels(outcome)
         for reason in EndReason:
             self._ended.labels(reason.value)
-        self._registry.register(_Snapshot(pool, counters, version, waiting))
+        for cause in FailureClass:
+            self._failures.labels(cause.value)
+        for workshop in (*sorted(self._known), NO_WORKSHOP, OTHER_WORKSHOP):
+            self._workshops.labels(workshop)
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Snapshot(pool, counters, version, waiting, is_open))
 
     def claimed(self, outcome: str, seconds: float) -> None:
         """A claim was answered: hit, waited or refused."""
@@ -84,6 +132,27 @@ class Metrics:
         """A container was marked for removal."""
         self._ended.labels(reason.value).inc()
 
+    def session_ended(self, seconds: float) -> None:
+        """A visitor's session is over."""
+        self._session_seconds.observe(seconds)
+
+    def opened(self, target: str) -> str:
+        """A session began at a document (a relative reference); returns the workshop that it counts for."""
+        workshop = self._workshop_of(target)
+        self._workshops.labels(workshop).inc()
+        return workshop
+
+    def _workshop_of(self, target: str) -> str:
+        parts = urllib.parse.unquote(target.partition("?")[0]).split("/")
+        found = next((part for part in parts if part in self._known), None)
+        return found or (OTHER_WORKSHOP if len(parts) > 1 else NO_WORKSHOP)
+
+    def engine_called(self, call: str, seconds: float, error: str) -> None:
+        """The engine was asked something; `error` is the failure's class, "" for success."""
+        self._engine_seconds.labels(call).observe(seconds)
+        if error:
+            self._engine_errors.labels(call, error).inc()
+
     def render(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self._registry)
@@ -92,7 +161,15 @@ class Metrics:
 class _Snapshot(Collector):
     """Gauges and the proxy's counters, read at the moment of a scrape."""
 
-    def __init__(self, pool: Pool, counters: Counters, version: str, waiting: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        counters: Counters,
+        version: str,
+        waiting: Callable[[], int],
+        is_open: Callable[[], bool],
+    ) -> None:
+        self._is_open = is_open
         self._pool = pool
         self._counters = counters
         self._version = version
@@ -109,6 +186,8 @@ class _Snapshot(Collector):
         for state in State:
             containers.add_metric([state.value], pool.count(state))
         yield containers
+        yield GaugeMetricFamily("tmpnb_pool_size", "How many containers are to be ready.", value=pool.size)
+        yield GaugeMetricFamily("tmpnb_accepting", "1 while newcomers are let in.", value=int(self._is_open()))
         yield GaugeMetricFamily("tmpnb_capacity", "How many containers there may be in all.", value=pool.capacity)
         yield GaugeMetricFamily("tmpnb_waiting", "Visitors in line.", value=self._waiting())
         yield GaugeMetricFamily(

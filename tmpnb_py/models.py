@@ -40,14 +40,21 @@ class EndReason(enum.StrEnum):
     RENEWED = "renewed"
     OUTDATED = "older configuration"
     SURPLUS = "surplus"
+    DRAINED = "drained"
     SHUTDOWN = "shutdown"
 
 
 class Transport(enum.StrEnum):
-    """How the proxy reaches a notebook server."""
+    """How the proxy reaches a notebook server.
+
+    A socket in a directory that both sides see; a port published on the host; the container's own address on a
+    network that the operator named; a port of the host, whose network the container shares.
+    """
 
     SOCKET = "socket"
     PORT = "port"
+    ADDRESS = "address"
+    HOST = "host"
 
 
 class Egress(enum.StrEnum):
@@ -93,11 +100,26 @@ class ImageFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the engine's host that every notebook sees."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.target}:{'ro' if self.read_only else 'rw'}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """All that makes two containers of a pool exchangeable; its hash tells the old ones from the new.
 
     `cpu_quota` is in microseconds of CPU per 100 ms (50000 = half a CPU; 0 = no limit); sizes are in bytes;
     `home_size` bounds the home directory where the image seeds it. `command` still has its placeholders.
+    `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
+    `container_ip` is where ports are published, or what the server listens on in the host's network;
+    `container_port` the port that it listens on, or the first that is tried in the host's network.
     """
 
     image: ImageFacts
@@ -110,6 +132,12 @@ class ContainerConfig:
     home_size: int
     use_tokens: bool = True
     container_port: int = 8888
+    container_ip: str = "127.0.0.1"
+    user: str = "1000"
+    network: str = ""
+    cpu_shares: int = 0
+    mounts: tuple[Mount, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

@@ -15,6 +15,7 @@ from tmpnb_py.models import EndReason, Observed, State
 
 _BASE_DELAY = 0.5
 _MAX_DELAY = 60.0
+_QUIET = 300.0  # without a failure for so long, earlier ones no longer count
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,22 +41,28 @@ class Listing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backoff:
-    """How carefully to start. `batch` bounds the starts at once: 1 after a failure, doubled by each success."""
+    """How carefully to start. `batch` bounds the starts at once: 1 after a failure, doubled by each success.
+
+    A success only ends the wait. The failures before it are forgotten after quiet minutes: a container that becomes
+    ready and dies again and again must not spin either.
+    """
 
     failures: int = 0
     retry_at: float = -math.inf
     batch: int = 1
+    failed_at: float = -math.inf
 
     def failed(self, now: float, jitter: float) -> Backoff:
         """After a failed start; `jitter` is in [0, 1). Starts that fail together count as one failure."""
         if now < self.retry_at:
             return self
-        delay = min(_MAX_DELAY, _BASE_DELAY * 2 ** min(self.failures, 10)) * (0.75 + jitter / 2)
-        return Backoff(self.failures + 1, now + delay, 1)
+        failures = self.failures if now - self.failed_at < _QUIET else 0
+        delay = min(_MAX_DELAY, _BASE_DELAY * 2 ** min(failures, 10)) * (0.75 + jitter / 2)
+        return Backoff(failures + 1, now + delay, 1, now)
 
     def succeeded(self) -> Backoff:
         """After a start that went well."""
-        return Backoff(0, -math.inf, min(self.batch * 2, 1 << 16))
+        return dataclasses.replace(self, retry_at=-math.inf, batch=min(self.batch * 2, 1 << 16))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -216,7 +223,7 @@ def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> li
     wanted = targets.pool_size + situation.waiting
     actions: list[Action] = []
     surplus_outdated = min(len(outdated), max(0, len(ready) - wanted))
-    if not surplus_outdated and len(good) < wanted and not ending and _needs_room(situation):
+    if not surplus_outdated and not ending and _needs_room(situation):
         surplus_outdated = 1
     for record in outdated[:surplus_outdated]:
         reason = EndReason.OUTDATED if _has_older_config(record, targets) else EndReason.RENEWED
@@ -227,7 +234,7 @@ def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> li
 
 
 def _needs_room(situation: Situation) -> bool:
-    """Whether a start fails for want of room only. While another is under way nothing is given up for it yet."""
+    """Whether a start fails for want of room only; nothing is given up while another start is under way."""
     is_full = len(situation.records) >= situation.targets.max_containers
     moving = any(record.state in (State.STARTING, State.REMOVING) for record in situation.records)
     return is_full and not moving and _may_start(situation)

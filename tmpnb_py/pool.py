@@ -16,6 +16,7 @@ from tmpnb_py.idle import Evidence
 from tmpnb_py.models import EndReason, Failure, State
 
 _REMEMBERED_ENDS = 10_000
+_REMEMBERED_FAILURES = 20
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -41,6 +42,7 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
+    client: str = ""
 
     @property
     def base_path(self) -> bytes:
@@ -95,6 +97,7 @@ class Pool:
     """All records of one pool.
 
     `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
+    `size` is how many are to be ready and `capacity` how many there may be in all: the operator changes them.
     """
 
     def __init__(self, name: str) -> None:
@@ -104,7 +107,9 @@ class Pool:
         self.was_ready = False
         self.failure: Failure | None = None
         self.current_digest: str | None = None
+        self.size = 0
         self.capacity = 0
+        self.failures: collections.deque[Failure] = collections.deque(maxlen=_REMEMBERED_FAILURES)
         self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
         self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
         self._listeners: list[Listener] = []
@@ -198,6 +203,23 @@ class Pool:
             container.endpoint.close()
         self._remember(container.id, Ended(container.reason or EndReason.CRASHED, now))
         self._notify(container)
+
+    def fail(self, failure: Failure) -> None:
+        """No container becomes ready now. `failure` is the present one, and the newest of those remembered."""
+        last = self.failures[-1] if self.failures else None
+        if last is not None and (last.kind, last.message) == (failure.kind, failure.message):
+            self.failures.pop()  # an engine that is down is asked every two seconds: that is one failure
+        self.failure = failure
+        self.failures.append(failure)
+
+    def blame_engine(self, since: float) -> None:
+        """What has crashed since then was ended by the engine's own end: its containers die before it does."""
+        for container in self._records[State.REMOVING].values():
+            if container.reason is EndReason.CRASHED and container.changed_at >= since:
+                container.reason = EndReason.ENGINE_RESTARTED
+        for container_id, ended in self._ended.items():
+            if ended.reason is EndReason.CRASHED and ended.at >= since:
+                self._ended[container_id] = Ended(EndReason.ENGINE_RESTARTED, ended.at)
 
     def _move(self, container: Container, state: State, now: float) -> None:
         del self._records[container.state][container.id]

@@ -141,7 +141,8 @@ async def _ask(endpoint: Endpoint, path: str, token: str, seconds: float) -> tup
         authority = "localhost"
     else:
         connector = aiohttp.TCPConnector(force_close=True)
-        authority = f"{endpoint.address.host}:{endpoint.address.port}"  # type: ignore[union-attr]  # no path: TCP
+        host, port = endpoint.address.host, endpoint.address.port  # type: ignore[union-attr]  # no path: TCP
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     timeout = aiohttp.ClientTimeout(total=seconds)
     try:
         async with (

@@ -38,8 +38,12 @@ class Reaper:
 
     def __init__(self, pool: Pool, limits: Limits) -> None:
         self._pool = pool
-        self._limits = limits
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+        self.configure(limits)
+
+    def configure(self, limits: Limits) -> None:
+        """Judge by these limits from the next round on."""
+        self._limits = limits
         self._kept: dict[str, _Kept] = {}
         shortest = min(
             (limit for limit in (limits.timeout, limits.disconnected, limits.unvisited, limits.maximum) if limit),

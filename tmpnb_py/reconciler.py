@@ -35,6 +35,7 @@ _ID_ALPHABET = string.ascii_lowercase + string.digits
 ID_LENGTH = 26  # 36^25 > 2^128: the id is a capability (decision 11)
 _LIST_SECONDS = 30.0
 _RETRY_ENGINE = 2.0
+_ENGINE_DYING = 30.0  # dockerd gives containers 10 s to end, and some more to itself
 _REMOVALS_AT_ONCE = 4
 _RETRY_REMOVAL = 5.0
 _LOG_LINES = 20
@@ -44,12 +45,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """What the reconciler aims at; times in seconds."""
+    """What the reconciler aims at; times in seconds. `pool_size` is the size to begin with (see `Pool.size`)."""
 
     pool_size: int
     concurrency: int
     ready_max_age: float
     start_timeout: float
+    id_length: int = ID_LENGTH
 
 
 class Configuration(Protocol):
@@ -79,6 +81,8 @@ class Reconciler:
         self._pool = pool
         self._metrics = metrics
         self._options = options
+        pool.size = options.pool_size
+        self._capacity_for = -1
         self._configuration = configuration
         self._rate = rate
         self._waiting = waiting
@@ -94,6 +98,12 @@ class Reconciler:
         self._removals = asyncio.Semaphore(_REMOVALS_AT_ONCE)
 
     # --- what others call
+
+    def configure(self, options: Options) -> None:
+        """Aim at something else from the next round on (the operator reloads); `Pool.size` is not touched."""
+        self._options = options
+        self._capacity_for = -1
+        self.observe_soon()
 
     def wake(self) -> None:
         """Look again soon."""
@@ -135,12 +145,13 @@ class Reconciler:
     async def reconcile_once(self) -> float:
         """Observe if due, plan, apply. Returns when to look again though nothing happened (monotonic seconds)."""
         listing = await self._observe() if time.monotonic() >= self._list_at else None
+        if listing is not None:
+            self._pool.engine_down = False
         plan = planner.plan(self._situation(listing))
         for action in plan.actions:
             self._apply(action)
         if listing is not None:
             self._pool.listed = True
-            self._pool.engine_down = False
         return min(plan.wake_at, self._list_at)
 
     async def _observe(self) -> planner.Listing | None:
@@ -151,8 +162,10 @@ class Reconciler:
                 await self._engine.open()
                 self._opened = True
             containers = await self._engine.list()
-            if not self._pool.capacity:
+            if self._capacity_for != self._pool.size:
+                size = self._pool.size
                 self._pool.capacity = await self._configuration.capacity()
+                self._capacity_for = size
         except EngineError as error:
             self._engine_failed(error)
             return None
@@ -166,7 +179,8 @@ class Reconciler:
             self._config = None
             if isinstance(error, ImageMissingError) and self._on_image_missing is not None:
                 self._on_image_missing()
-            self._failed(error.failure, error.message)
+            if time.monotonic() >= self._backoff.retry_at:  # events and visitors make us look more often than that
+                self._failed(error.failure, error.message)
             self._list_at = min(self._list_at, self._backoff.retry_at)
             return
         if self._pool.failure is not None and self._pool.failure.kind in (
@@ -180,8 +194,9 @@ class Reconciler:
     def _engine_failed(self, error: EngineError) -> None:
         if not self._pool.engine_down:
             _log.error("engine_down", error=error.message, remedy=error.remedy)
+            self._pool.blame_engine(time.monotonic() - _ENGINE_DYING)
         self._pool.engine_down = True
-        self._pool.failure = Failure(FailureClass.ENGINE_DOWN, error.message, time.monotonic())
+        self._pool.fail(Failure(FailureClass.ENGINE_DOWN, error.message, time.monotonic()))
         self._list_at = time.monotonic() + _RETRY_ENGINE
 
     def _situation(self, listing: planner.Listing | None) -> planner.Situation:
@@ -191,7 +206,7 @@ class Reconciler:
             now=time.monotonic(),
             targets=planner.Targets(
                 digest=digest if self._pool.listed or listing is not None else None,
-                pool_size=options.pool_size,
+                pool_size=self._pool.size,
                 max_containers=self._pool.capacity,
                 concurrency=options.concurrency,
                 ready_max_age=options.ready_max_age,
@@ -224,7 +239,8 @@ class Reconciler:
             case planner.End(container_id, reason):
                 self._end(container_id, reason)
             case planner.Died(container_id):
-                self._died[container_id].set()
+                if container_id in self._died:
+                    self._died[container_id].set()
             case planner.Remove(container_id):
                 self._begin_removal(container_id)
 
@@ -234,7 +250,7 @@ class Reconciler:
         config = self._config
         if config is None:
             return
-        container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_LENGTH))
+        container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(self._options.id_length))
         token = secrets.token_hex(24) if config.use_tokens else ""
         now = time.monotonic()
         container = Container(container_id, config.digest, token, created_at=now, changed_at=now)
@@ -250,12 +266,12 @@ class Reconciler:
                 address, spec, timeout_seconds=self._options.start_timeout, died=self._died[container.id]
             )
             await self._engine.mark_ready(container.id)
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, the record must not stay STARTING for ever)
             if endpoint is not None:
                 endpoint.close()
-            await self._start_failed(container, error)
+            await self._start_failed(container, _as_engine_error(error))
             return
-        except BaseException:
+        except asyncio.CancelledError:
             if endpoint is not None:
                 endpoint.close()
             raise
@@ -283,7 +299,7 @@ class Reconciler:
         now = time.monotonic()
         self._metrics.start_failed(kind.value)
         self._backoff = self._backoff.failed(now, random.random())  # noqa: S311  (jitter, not a secret)
-        self._pool.failure = Failure(kind, message, now, lines)
+        self._pool.fail(Failure(kind, message, now, lines))
         _log.error(
             "start_failed",
             id=container_id,
@@ -353,8 +369,9 @@ class Reconciler:
         try:
             async with self._removals:
                 await self._engine.remove(container.id)
-        except EngineError as error:
-            _log.warning("removal_failed", id=container.id, pool=self._pool.name, error=error.message)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the removal must be tried again)
+            message = _as_engine_error(error).message
+            _log.warning("removal_failed", id=container.id, pool=self._pool.name, error=message)
             self._removal_due[container.id] = time.monotonic() + _RETRY_REMOVAL
             self.wake()
             return
@@ -373,6 +390,14 @@ class Reconciler:
             work.close()
             return
         self._group.create_task(_guarded(work), name=name)
+
+
+def _as_engine_error(error: Exception) -> EngineError:
+    """The error itself, or (for a mistake of ours, which is logged with its trace) one that can be handled."""
+    if isinstance(error, EngineError):
+        return error
+    _log.error("unexpected", exc_info=error)
+    return EngineError(f"unexpected {type(error).__name__}: {error}")
 
 
 async def _guarded(work: Awaitable[None]) -> None:

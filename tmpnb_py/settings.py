@@ -11,14 +11,14 @@ import dataclasses
 import enum
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tmpnb_py import settings_values as values
-from tmpnb_py.models import Egress
+from tmpnb_py.models import Egress, Mount
 from tmpnb_py.settings_values import Kind, Network, Quantity, format_value
 from tmpnb_py.units import DAY, KIB, MIB, TIB
 
@@ -43,6 +43,7 @@ _NOTEBOOK = "Notebooks"
 _POOL = "Pool"
 _CULL = "End of sessions"
 _PROXY = "Proxy"
+_API = "API for other sites and programs"
 _SERVICE = "Service"
 
 
@@ -66,6 +67,13 @@ class Settings(BaseSettings):
         "other users of the machine can read a command line.",
     )
 
+    api_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = _option(
+        SecretStr(""),
+        _LISTEN,
+        "Token that the visitors' API demands; no pages are served then. Better set in the environment "
+        "(API_AUTH_TOKEN does too).",
+    )
+
     engine: Literal["auto", "docker"] = _option(
         "auto",
         _NOTEBOOK,
@@ -81,13 +89,52 @@ class Settings(BaseSettings):
         "{base_path}, {token}, and either {socket} or {ip} and {port}.",
         unset="what fits the image",
     )
-    transport: Literal["auto", "socket", "port"] = _option(
+    redirect_uri: Annotated[str, AfterValidator(values.read_redirect)] = _option(
+        "/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document."
+    )
+    docker_network: Annotated[str, AfterValidator(values.read_network_name)] | None = _option(
+        None,
+        _NOTEBOOK,
+        "Existing network of the engine that notebooks are attached to; they are reached there by address, and "
+        "what they may reach is that network's affair.",
+        unset="one that fits transport and egress",
+    )
+    host_network: bool = _option(
+        False,
+        _NOTEBOOK,
+        "Whether notebooks share the host's network: nothing keeps them apart there, so an admin token is needed.",
+    )
+    transport: Literal["auto", "socket", "port", "address"] = _option(
         "auto",
         _NOTEBOOK,
-        "Way from the proxy to a container: a Unix socket, a port on loopback, or whichever works (auto).",
+        "Way from the proxy to a container: a Unix socket, a port on loopback, its address on docker_network, or "
+        "whichever works (auto).",
     )
     egress: Egress = _option(
         Egress.NONE, _NOTEBOOK, "What notebooks may reach: nothing (none) or the web (internet)."
+    )
+    container_ip: Annotated[str, AfterValidator(values.read_address)] = _option(
+        "127.0.0.1",
+        _NOTEBOOK,
+        "Address of the engine's host on which ports are published; with host_network, the one that notebook "
+        "servers listen on.",
+    )
+    container_port: Annotated[int, Quantity(Kind.NUMBER, 1, 65535)] = _option(
+        8888,
+        _NOTEBOOK,
+        "Port that the notebook server listens on in its container; with host_network, the first one that is tried.",
+    )
+    container_user: Annotated[str, AfterValidator(values.read_user)] = _option(
+        "1000", _NOTEBOOK, "User that the command runs as, with or without a group, such as 1000:100."
+    )
+    host_directories: Annotated[tuple[Mount, ...], BeforeValidator(values.read_mounts), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Directories of the engine's host that every notebook sees (comma list of /host:/mount:ro or rw); rw lets "
+        "every visitor change them.",
+    )
+    extra_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_extra_hosts), NoDecode] = _option(
+        (), _NOTEBOOK, "Names that notebooks find without DNS (comma list of name:address)."
     )
     mem_limit: Annotated[int, Quantity(Kind.SIZE, 64 * MIB, 64 * TIB)] = _option(
         512 * MIB, _NOTEBOOK, "Memory of each container (size, at least 64m); it gets no swap beyond that."
@@ -96,6 +143,9 @@ class Settings(BaseSettings):
         50000,
         _NOTEBOOK,
         "CPU time of each container in microseconds per 100 ms: 50000 is half a CPU, 0 is no limit.",
+    )
+    cpu_shares: Annotated[int, Quantity(Kind.NUMBER, 2, 262_144, zero="the engine's default")] = _option(
+        0, _NOTEBOOK, "Weight of each container where CPUs are scarce (1024 is usual); 0 is the engine's default."
     )
     pids_limit: Annotated[int, Quantity(Kind.NUMBER, 32, 4_194_304, zero="no limit")] = _option(
         256, _NOTEBOOK, "Processes and threads of each container (number, at least 32); 0 is no limit."
@@ -125,6 +175,9 @@ class Settings(BaseSettings):
     )
     ready_max_age: Annotated[float, _NEVER] = _option(
         86400.0, _POOL, "Age at which an unused ready container is replaced (duration); 0 is never."
+    )
+    user_length: Annotated[int, Quantity(Kind.NUMBER, 25, 64)] = _option(
+        26, _POOL, "Characters of the id in each notebook's URL, which nobody must be able to guess: at least 25."
     )
     max_waiting: Annotated[int, Quantity(Kind.NUMBER, 0, 1_000_000)] = _option(
         200, _POOL, "Number of people who may wait in line while no container is ready."
@@ -177,6 +230,36 @@ class Settings(BaseSettings):
         10000, _PROXY, "Number of client connections at the same time."
     )
 
+    allow_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_origins), NoDecode] = _option(
+        (),
+        _API,
+        "Sites whose pages may use the API from a browser (comma list such as https://example.org); * is every site.",
+    )
+    allow_methods: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
+        None,
+        _API,
+        "Methods that such pages may use (Access-Control-Allow-Methods).",
+        unset="those of each address",
+    )
+    allow_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
+        None,
+        _API,
+        "Headers that such pages may send (Access-Control-Allow-Headers).",
+        unset="Authorization, Content-Type",
+    )
+    expose_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
+        None, _API, "Headers that such pages may read (Access-Control-Expose-Headers).", unset="none"
+    )
+    allow_credentials: bool = _option(
+        False, _API, "Whether such pages may send cookies (Access-Control-Allow-Credentials); not with *."
+    )
+    max_age: Annotated[float | None, Quantity(Kind.DURATION, 0, DAY)] = _option(
+        None,
+        _API,
+        "Time that a browser may remember these answers (duration; Access-Control-Max-Age).",
+        unset="the browser's own",
+    )
+
     log_format: Literal["auto", "console", "json"] = _option(
         "auto",
         _SERVICE,
@@ -184,6 +267,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = _option(
         "info", _SERVICE, "Least severe level that is logged."
+    )
+    audit_client_address: bool = _option(
+        False, _SERVICE, "Whether the log's events of sessions (session_started, session_ended) name the client's address."
     )
     cleanup_on_exit: bool = _option(
         False, _SERVICE, "Whether stopping removes every container of the pool; otherwise they stay."
@@ -222,12 +308,26 @@ class Settings(BaseSettings):
     @classmethod
     def _command_fits(cls, transport: str, info: ValidationInfo) -> str:
         command = info.data.get("command") or ""
-        for wanted, other in (("socket", "port"), ("port", "socket")):
+        if transport == "address" and not info.data.get("docker_network"):
+            raise ValueError("needs a network to reach containers on: name one with docker_network")
+        if transport in ("port", "address") and info.data.get("host_network"):
+            raise ValueError("does not fit host_network, where containers have no ports of their own: use auto")
+        for wanted, other in (("socket", "port"), ("port", "socket"), ("address", "socket")):
             if transport == wanted and f"{{{other}}}" in command:
                 raise ValueError(
                     f"does not fit a command with {{{other}}}: use {{{wanted}}} in it, or transport auto"
                 )
         return transport
+
+    @field_validator("host_network")
+    @classmethod
+    def _host_network_is_guarded(cls, host_network: bool, info: ValidationInfo) -> bool:
+        if host_network and info.data.get("docker_network"):
+            raise ValueError("does not go with docker_network: choose one of them")
+        token = info.data.get("admin_auth_token")
+        if host_network and token is not None and not token.get_secret_value():
+            raise ValueError("would let every notebook use the admin listener: set ADMIN_AUTH_TOKEN first")
+        return host_network
 
     @field_validator("max_containers")
     @classmethod
@@ -293,12 +393,9 @@ def _kind(field: FieldInfo) -> tuple[Kind, tuple[str, ...]]:
         return Kind.CHOICE, tuple(str(member.value) for member in annotation)
     if isinstance(field.default, str) and (choices := get_args(annotation)):
         return Kind.CHOICE, choices
-    kinds: dict[object, Kind] = {
-        bool: Kind.SWITCH,
-        SecretStr: Kind.SECRET,
-        Path | None: Kind.PATH,
-        tuple[Network, ...]: Kind.LIST,
-    }
+    if get_origin(annotation) is tuple:
+        return Kind.LIST, ()
+    kinds: dict[object, Kind] = {bool: Kind.SWITCH, SecretStr: Kind.SECRET, Path | None: Kind.PATH}
     return kinds.get(annotation, Kind.TEXT), ()
 
 

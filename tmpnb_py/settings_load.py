@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import ipaddress
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +18,16 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
+from tmpnb_py import legacy
 from tmpnb_py.errors import EngineDownError, SettingsError
+from tmpnb_py.legacy import LEGACY
 from tmpnb_py.settings import ENV_PREFIX, OPTIONS, Settings
 from tmpnb_py.settings_values import Kind
 
 CONFIG_VARIABLE = "TMPNB_CONFIG"
-# tmpnb's own name for the token is understood too; ours wins where both are set.
+# tmpnb's own names for the tokens are understood too; ours win where both are set.
 ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,22 +60,40 @@ def read_settings(
     """
     problems: list[str] = []
     command_line = {name: _Value(raw, f"--{name.replace('_', '-')}") for name, raw in given.items()}
-    layers = [_from_file(config, environ, problems), _from_environment(environ), command_line]
+    warnings: list[str] = []
+    written = (_from_file(config, environ, problems), _from_environment(environ), command_line)
+    layers = [_translated(layer, warnings) for layer in written]
     values = {name: value for layer in layers for name, value in layer.items()}
     settings = _validated(values, problems)
     if problems or settings is None:
         raise _wrong(problems)
     origins = {name: value.origin for name, value in values.items()}
-    return LoadedSettings(settings, origins, (*_unknown_variables(environ), *_risks(settings)))
+    warnings += [*legacy.warnings_of(environ), *_unknown_variables(environ), *_risks(settings)]
+    return LoadedSettings(settings, origins, tuple(warnings))
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Value]:
     source = EnvSettingsSource(Settings)
     source.env_vars = {name.lower(): value for name, value in environ.items() if value}
     found = {name: _Value(raw, OPTIONS[name].variable) for name, raw in source().items()}
-    if token := environ.get(ADMIN_TOKEN_VARIABLE):
-        found.setdefault("admin_auth_token", _Value(token, ADMIN_TOKEN_VARIABLE))
+    for name in LEGACY:
+        if raw := environ.get(variable := ENV_PREFIX + name.upper()):
+            found[name] = _Value(raw, variable)
+    for name, variable in (("admin_auth_token", ADMIN_TOKEN_VARIABLE), ("api_auth_token", API_TOKEN_VARIABLE)):
+        if token := environ.get(variable):
+            found.setdefault(name, _Value(token, variable))
     return found
+
+
+def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _Value]:
+    """A layer under today's names. Where an old name and its new one are both in it, the new one wins."""
+    current: dict[str, _Value] = {}
+    for name, value in sorted(layer.items(), key=lambda item: item[0] in LEGACY):
+        reading = legacy.read(name, value.raw, value.origin)
+        warnings += [reading.warning] if reading.warning else []
+        if reading.name:
+            current.setdefault(reading.name, _Value(reading.raw, value.origin))
+    return current
 
 
 def _from_file(config: str | None, environ: Mapping[str, str], problems: list[str]) -> dict[str, _Value]:
@@ -86,9 +107,9 @@ def _from_file(config: str | None, environ: Mapping[str, str], problems: list[st
     except (OSError, ValueError) as error:
         problems.append(f"{origin}: {_explain_file(name or '', error)}")
         return {}
-    unknown = data.keys() - OPTIONS.keys()
+    unknown = data.keys() - OPTIONS.keys() - LEGACY.keys()
     problems.extend(f"{key} in {name}: {_no_such(key)}" for key in unknown)
-    return {key: _Value(raw, f"{key} in {name}") for key, raw in data.items() if key in OPTIONS}
+    return {key: _Value(raw, f"{key} in {name}") for key, raw in data.items() if key not in unknown}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -160,7 +181,7 @@ def _wrong(problems: Sequence[str]) -> SettingsError:
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """A warning for each variable that looks like an option and is none: a slip must not vanish."""
-    known = {name.upper() for name in OPTIONS} | {CONFIG_VARIABLE.removeprefix(ENV_PREFIX)}
+    known = {name.upper() for name in (*OPTIONS, *LEGACY)} | {CONFIG_VARIABLE.removeprefix(ENV_PREFIX)}
     unknown = {
         name: slip
         for name in sorted(environ)
@@ -182,7 +203,24 @@ def _risks(settings: Settings) -> list[str]:
         )
     if any(network.prefixlen == 0 for network in settings.trusted_proxies):
         warnings.append("trusted_proxies holds every address: any visitor can forge the address in the logs.")
-    return warnings
+    return [*warnings, *_loosened(settings)]
+
+
+def _loosened(settings: Settings) -> Iterator[str]:
+    """What the operator has given up of what keeps visitors apart and the host safe."""
+    if settings.host_network:
+        yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
+    if not settings.host_network and not _is_loopback(settings.container_ip):
+        yield f"container_ip {settings.container_ip}: whoever reaches it gets to the notebooks past this service."
+    if settings.container_user.partition(":")[0] in ("0", "root"):
+        yield f"container_user {settings.container_user}: commands run as root in their container."
+    for mount in settings.host_directories:
+        if mount.source == "/" or mount.source.endswith("docker.sock"):
+            yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
+        elif not mount.read_only:
+            yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if settings.allow_credentials and "*" in settings.allow_origin:
+        yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
 
 
 def _is_loopback(host: str) -> bool:

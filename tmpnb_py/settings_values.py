@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ipaddress
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
+from tmpnb_py.models import Mount
+from tmpnb_py.routes import document_target
 from tmpnb_py.units import format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -143,6 +146,112 @@ def read_path(value: object) -> object:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:
         raise ValueError("begins with a home directory that is not known: write the whole path") from error
+
+
+def read_redirect(value: str) -> str:
+    try:
+        document_target(value)
+    except ValueError as error:
+        raise ValueError(f"cannot be opened in a notebook: {error}") from None
+    return value
+
+
+def read_address(value: str) -> str:
+    """An IP address; a name would not do where the engine wants an address."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("is not an IP address: 127.0.0.1 lets only this machine in, 0.0.0.0 everybody") from None
+
+
+def read_network_name(value: str) -> str:
+    if value in ("host", "none"):
+        instead = {"host": "use host_network", "none": "leave the option out; that is what Unix sockets bring"}
+        raise ValueError(f"is not a network that containers are reached on: {instead[value]}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", value):
+        raise ValueError("is not the name of a network: docker network ls shows them")
+    return value
+
+
+def read_user(value: str) -> str:
+    part = r"(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31})"
+    if not re.fullmatch(rf"{part}(?::{part})?", value):
+        raise ValueError("is not a user: write a number or a name of the image, such as 1000, 1000:100 or jovyan")
+    return value
+
+
+def read_mounts(value: object) -> object:
+    """`/host:/mount:ro`, and whatever tmpnb understood: without a mode it is rw, without a mount `/mnt/volN`."""
+    parts = _parts(value, "/home/data:/data:ro")
+    mounts = tuple(part if isinstance(part, Mount) else _mount(part, index) for index, part in enumerate(parts))
+    targets = [mount.target for mount in mounts]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise ValueError(f"mounts more than one directory at {target}: give each a place of its own")
+    return mounts
+
+
+_MODES = {"": False, "rw": False, "w": False, "ro": True, "r": True}
+_RESERVED = ("/", "/proc", "/sys", "/dev", "/run/tmpnb")
+
+
+def _mount(part: object, index: int) -> Mount:
+    source, *rest = str(part).split(":")
+    if len(rest) == 1 and rest[0] in _MODES:
+        rest = ["", *rest]
+    target, mode, *more = [*rest, "", ""][: max(2, len(rest))]
+    if more or mode not in _MODES:
+        raise ValueError(f'holds "{part}", which cannot be read: write /host:/mount:ro, or rw in place of ro')
+    target = posixpath.normpath(target or f"/mnt/vol{index}")
+    for path in (source, target):
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f'holds "{part}", where "{path}" is not a whole path: begin it with /')
+    if target in _RESERVED:
+        raise ValueError(f'holds "{part}", but {target} belongs to the container itself: mount it elsewhere')
+    return Mount(posixpath.normpath(source), target, read_only=_MODES[mode])
+
+
+def read_extra_hosts(value: object) -> object:
+    return tuple(_extra_host(str(part)) for part in _parts(value, "db.example.org:10.0.0.5"))
+
+
+def _extra_host(part: str) -> str:
+    name, _, address = part.partition(":")
+    try:
+        if address != "host-gateway":  # Docker's own word for the host
+            address = str(ipaddress.ip_address(address.strip("[]")))
+        return f"{read_host(name)}:{address}"
+    except ValueError:
+        raise ValueError(f'holds "{part}", which is not name:address: write db.example.org:10.0.0.5') from None
+
+
+def read_origins(value: object) -> object:
+    return tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
+
+
+def _origin(part: str) -> str:
+    if part in ("*", "null"):
+        return part
+    # As browsers write it (Fetch standard, "serializing an origin"): no path, no default port, all in lower case.
+    found = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?", part.lower())
+    if found is None:
+        raise ValueError(f'holds "{part}", which is not a site\'s origin: write https://example.org, or * for all')
+    scheme, host, port = found.groups("")
+    return f"{scheme}://{host}{'' if port == {'http': ':80', 'https': ':443'}[scheme] else port}"
+
+
+def read_header_list(value: str) -> str:
+    if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+(?: *, *[\w!#$%&'*+.^`|~-]+)*", value, re.ASCII):
+        raise ValueError("is not a list of names: write them with commas, such as GET, POST")
+    return value
+
+
+def _parts(value: object, example: str) -> list[object]:
+    """The parts of a comma list, or of an array in the file."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"is not a list: write {example}")
+    return [part for part in parts if part != ""]
 
 
 def read_networks(value: object) -> object:

@@ -12,4 +12,42 @@ if [ -z "$(ls -A "$work" 2>/dev/null)" ]; then
 fi
 
 cd "$work"  # where terminals and kernels without a document begin
+
+# Start lines written for tmpnb hold all options in one quoted argument, with the names that they had before Jupyter
+# Server, and may quote a value once more. So such an argument is split, and every option gets its present name.
+modernise() {
+    case $word in
+        --NotebookApp.token=*) word="--IdentityProvider.token=${word#*=}" ;;
+        --NotebookApp.password=*) word="--PasswordIdentityProvider.hashed_password=${word#*=}" ;;
+        --NotebookApp.*) word="--ServerApp.${word#--NotebookApp.}" ;;
+    esac
+}
+unquote() {
+    value=${word#*=}
+    case $value in
+        \"*\" | \'*\') value=${value#?} && word="${word%%=*}=${value%?}" ;;
+    esac
+}
+left=$#
+while [ "$left" -gt 0 ]; do
+    left=$((left - 1))
+    word=$1
+    shift
+    case $word in
+        --*[[:space:]]--*)
+            set -f
+            for word in $word; do
+                modernise
+                unquote
+                set -- "$@" "$word"
+            done
+            set +f
+            ;;
+        *)
+            modernise
+            set -- "$@" "$word"
+            ;;
+    esac
+done
+
 exec jupyter-lab "$@"

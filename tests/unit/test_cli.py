@@ -82,7 +82,7 @@ def test_help_names_every_option_with_meaning_and_default(capsys: pytest.Capture
         squeezed = shown.replace(" ", "")
         assert option.description.replace(" ", "") in squeezed
         assert f"[default:{option.default}]".replace(" ", "") in squeezed
-    assert "[auto|socket|port]" in shown
+    assert "[auto|socket|port|address]" in shown
     assert "--no-use-tokens" in shown
 
 

@@ -140,6 +140,13 @@ ROWS = [
         BUSY,
     ),
     Row("busy, nobody: or from the last poll", session(seen=HOUR), 2 * HOUR, keep(2.25 * HOUR), BUSY),
+    Row(
+        "busy, nobody: or from the last frame",
+        session(active=HOUR, seen=0),
+        2 * HOUR,
+        keep(2.25 * HOUR),
+        BUSY,
+    ),
     Row("busy, and the client left first", session(active=HOUR, left=1), 2 * HOUR, keep(2.25 * HOUR), BUSY),
     # Silent for hours: the kernel's last word is old, but it is busy.
     Row("silent long computation", session(connections=1), 2 * HOUR, keep(3 * HOUR), said(1, busy=True)),

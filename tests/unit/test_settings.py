@@ -308,7 +308,7 @@ def _message(given: Mapping[str, str | bool], environ: Mapping[str, str], config
         ("image", "a b", '"a b" is not the name of an image'),
         ("command", " ", '" " is not a command: leave the option out'),
         ("command", "x {socket} {port}", '"x {socket} {port}" has both {socket} and {port}: keep the one'),
-        ("transport", "tcp", '"tcp" is not among its values: choose auto or socket or port'),
+        ("transport", "tcp", '"tcp" is not among its values: choose auto or socket or port or address'),
         ("egress", "all", '"all" is not among its values: choose none or internet'),
         ("mem_limit", "lots", '"lots" is not a size: write a number and k, m or g, such as 512m'),
         ("mem_limit", "63m", '"63m" is too small: give at least 64m'),

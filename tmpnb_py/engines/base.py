@@ -34,8 +34,11 @@ class Engine(Protocol):
     async def choose_transport(self, image: ImageFacts) -> Transport:
         """SOCKET where the image supports it and a real probe shows that a socket passes; else PORT."""
 
-    async def prepare(self, egress: Egress, transport: Transport) -> None:
-        """Make what containers will need before they start (a network). Idempotent."""
+    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+        """Make what containers will need before they start (a network). Idempotent.
+
+        `network` is the operator's own ("" = none was named): it has to exist.
+        """
 
     async def start(self, spec: ContainerSpec) -> Address:
         """Create and start a container, durably marked STARTING. On any error nothing is left behind."""

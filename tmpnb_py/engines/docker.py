@@ -25,6 +25,7 @@ import structlog
 from aiodocker.containers import DockerContainer
 
 from tmpnb_py.engines import docker_options as options
+from tmpnb_py.engines import docker_reach as reach
 from tmpnb_py.engines.docker_host import (
     DockerHost,
     NetworkGoneError,
@@ -38,6 +39,7 @@ from tmpnb_py.engines.docker_host import (
 from tmpnb_py.engines.docker_networks import Networks
 from tmpnb_py.engines.docker_probe import PROBE_SCRIPT, PROBE_SECONDS, answers
 from tmpnb_py.engines.docker_streams import ImageStreams, read_log, watch
+from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import (
     EngineDownError,
@@ -102,6 +104,8 @@ class DockerEngine(ImageStreams):
         self._session: aiohttp.ClientSession | None = None
         self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
+        self._quotas: dict[str, int] = {}  # of containers that are starting
+        self._host_ports: dict[str, int] = {}  # of containers in the host's network
         self._has_init = True
         self._own_init: set[str] = set()
         self._probed: dict[str, bool] = {}
@@ -258,13 +262,18 @@ class DockerEngine(ImageStreams):
                 await self._remove_docker_id(name)
             await asyncio.to_thread(self._sockets.remove, probe_id)
 
-    async def prepare(self, egress: Egress, transport: Transport) -> None:
-        """Make the network that such containers need, if any. Concurrent calls make it once."""
-        await self._networks.prepare(egress, transport)
+    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+        """Make the network that such containers need, if any, or see that the operator's is there."""
+        await self._networks.prepare(egress, transport, network)
 
     async def remove_networks(self) -> None:
         """Remove this pool's networks, but those that containers still use."""
         await self._networks.remove()
+
+    async def remove_pool(self) -> None:
+        """Remove what the pool has beside its containers: networks and the parent of the socket directories."""
+        await self.remove_networks()
+        await asyncio.to_thread(self._sockets.remove_pool)
 
     # Containers
 
@@ -277,7 +286,7 @@ class DockerEngine(ImageStreams):
         try:
             return await self._start_once(spec)
         except NetworkGoneError:  # `docker network prune` takes a network that is unused for a moment
-            await self.prepare(spec.config.egress, spec.config.transport)
+            await self.prepare(spec.config.egress, spec.config.transport, spec.config.network)
             return await self._start_once(spec)
 
     async def _start_once(self, spec: ContainerSpec) -> Address:
@@ -292,7 +301,7 @@ class DockerEngine(ImageStreams):
                 if source is not None:
                     return SocketAddress(str(source), options.SOCKET_NAME)
                 inspected = await container.show()
-            return await self._published(spec.id, inspected)
+            return await self._reached(spec.id, inspected)
         except BaseException as error:
             with contextlib.suppress(EngineError):
                 await self._undo(spec.id, error)
@@ -300,37 +309,70 @@ class DockerEngine(ImageStreams):
 
     async def _create(self, spec: ContainerSpec, source: Path | None) -> str:
         init = self._has_init and spec.config.image.image_id not in self._own_init
-        body = options.create_body(self._pool, spec, socket_source=str(source) if source else None, init=init)
+        body = options.create_body(
+            self._pool,
+            spec,
+            socket_source=str(source) if source else None,
+            hosts_source=str(self._sockets.hosts_file()) if source else None,
+            init=init,
+            port=self._host_port(spec),
+        )
         name = options.name_of(self._pool, spec.id, State.STARTING)
         async with self._calling("create a container", self._start_timeout) as docker:
             docker_id = self._ids[spec.id] = (await docker.containers.create(body, name=name)).id
+        self._quotas[spec.id] = spec.config.cpu_quota
         return docker_id
 
     async def _undo(self, container_id: str, error: BaseException) -> None:
         """Remove what a failed start made. After a plain refusal to create that is only the directory."""
         refused = isinstance(error, EngineError) and not isinstance(error, EngineDownError)
         if refused and container_id not in self._ids:
+            self._host_ports.pop(container_id, None)
             await asyncio.to_thread(self._sockets.remove, container_id)
         else:
             await self.remove(container_id)
 
-    async def _published(self, container_id: str, inspected: Mapping[str, Any]) -> TcpAddress:
-        if address := options.published_of_inspect(inspected):
-            return address
+    def _host_port(self, spec: ContainerSpec) -> int | None:
+        """A port of the host for a container in its network, kept until the container is gone."""
+        config = spec.config
+        if config.transport is not Transport.HOST:
+            return None
+        taken = self._host_ports.values()
+        port = self._host_ports[spec.id] = reach.free_host_port(config.container_ip, config.container_port, set(taken))
+        return port
+
+    async def _reached(self, container_id: str, inspected: Mapping[str, Any]) -> TcpAddress:
         if inspected["State"]["Running"]:
-            raise EngineError("the engine published no port", remedy="see the engine's log")
+            if address := reach.address_of_inspect(inspected):
+                return address
+            raise EngineError("the engine gave the container no address", remedy="see the engine's log")
         lines = await self.logs(container_id, lines=_DEAD_LOG_LINES)
         message = f"the container ended at once with status {inspected['State']['ExitCode']}"
         raise StartFailedError(message, FailureClass.EXITS_AT_ONCE, log_lines=lines)
 
     async def mark_ready(self, container_id: str) -> None:
-        """Seal the socket directory, then make READY durable."""
+        """Seal the socket directory, put the CPU limit into force, then make READY durable."""
         self._sockets.seal(container_id)
+        if quota := self._quotas.pop(container_id, 0):
+            await self._update(container_id, options.cpu_limit(quota))
         await self._rename(container_id, options.name_of(self._pool, container_id, State.READY))
 
     async def mark_claimed(self, container_id: str, unix_time: float) -> None:
         """Make CLAIMED and its time durable; repeating it succeeds."""
         await self._rename(container_id, options.name_of(self._pool, container_id, State.CLAIMED, unix_time))
+
+    async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
+        """Change a running container's limits; aiodocker has no call for it."""
+        path = f"containers/{await self._docker_id(container_id)}/update"
+        body = json.dumps(limits).encode()
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield body
+
+        timeout = aiohttp.ClientTimeout(total=self._call_timeout)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        async with self._stream("POST", path, params={}, timeout=timeout, data=parts(), headers=headers) as response:
+            await response.read()
 
     async def _rename(self, container_id: str, name: str) -> None:
         docker_id = await self._docker_id(container_id)
@@ -351,6 +393,10 @@ class DockerEngine(ImageStreams):
         entries = await self._entries()
         for gone in known - set(entries):
             self._ids.pop(gone, None)
+            self._host_ports.pop(gone, None)
+        for container_id, entry in entries.items():
+            if port := reach.host_port_of(entry["Labels"]):
+                self._host_ports[container_id] = port
         self._ids.update({container_id: entry["Id"] for container_id, entry in entries.items()})
         observed = [await self._observed(container_id, entry) for container_id, entry in entries.items()]
         return [one for one in observed if one is not None]
@@ -373,12 +419,22 @@ class DockerEngine(ImageStreams):
             with contextlib.suppress(NoSuchContainerError):
                 await _delete(docker.containers.container(await self._docker_id(container_id)))
         self._ids.pop(container_id, None)
+        self._quotas.pop(container_id, None)
+        self._host_ports.pop(container_id, None)
         await asyncio.to_thread(self._sockets.remove, container_id)
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """The last lines of output, raw, at most 64 KiB. () where there are none."""
         docker_id = await self._docker_id(container_id)
         return await read_log(self._stream, docker_id, lines=lines, seconds=self._call_timeout)
+
+    async def usage(self, container_id: str) -> Usage:
+        """What a running container takes; for measuring only."""
+        return await read_usage(self._stream, await self._docker_id(container_id), seconds=self._call_timeout)
+
+    async def image_size(self, image: ImageFacts) -> int:
+        """Bytes of an image on disk."""
+        return await read_image_size(self._stream, image.image_id, seconds=self._call_timeout)
 
     def events(self) -> AsyncIterator[str]:
         """Ids of containers that died or went; "" after every (re)connect. Ends when the engine is closed."""
@@ -415,7 +471,7 @@ class DockerEngine(ImageStreams):
             containers: Sequence[Any] = await docker.containers.list(
                 all=True, filters=json.dumps({"label": list(labels)})
             )
-        keys = ("Id", "Names", "Labels", "State", "Created", "Ports")
+        keys = ("Id", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings")
         return [{key: container[key] for key in keys} for container in containers]
 
     async def _docker_id(self, container_id: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from tmpnb_py.engines.docker_host import RefusedError
 from tmpnb_py.engines.docker_options import network_body, network_name
+from tmpnb_py.errors import EngineError
 from tmpnb_py.models import Egress, Transport
 
 
@@ -30,8 +31,14 @@ class Networks:
         self._filters = {"label": list(labels)}
         self._lock = asyncio.Lock()
 
-    async def prepare(self, egress: Egress, transport: Transport) -> None:
-        """Make the network that such containers need, if any. Concurrent calls make it once."""
+    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+        """Make the network that such containers need, if any. Concurrent calls make it once.
+
+        `network` is one that the operator named: it is never made. Raises `EngineError` where it does not exist.
+        """
+        if network:
+            await self._need(network)
+            return
         name = network_name(self._pool, egress, transport)
         if name == "none":
             return
@@ -50,8 +57,19 @@ class Networks:
                 (one for one in await self._list() if one["Name"] == name),
                 key=lambda one: (one["Created"], one["Id"]),
             )
-            for network in same[1:]:
-                await self._delete(network["Id"])
+            for surplus in same[1:]:
+                await self._delete(surplus["Id"])
+
+    async def _need(self, network: str) -> None:
+        if network == "host":
+            return
+        async with self._calling("list the networks") as docker:
+            known = {str(one["Name"]) for one in await docker.networks.list()}
+        if network not in known:
+            raise EngineError(
+                f"the engine has no network {network}",
+                remedy=f"make it (docker network create {network}), or name another one with docker_network",
+            )
 
     async def remove(self) -> None:
         """Remove the networks, but those that containers still use."""

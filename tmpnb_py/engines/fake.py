@@ -215,7 +215,7 @@ class FakeEngine:
         await self._called("choose_transport", image.image)
         return Transport.SOCKET if image.supports_socket else Transport.PORT
 
-    async def prepare(self, egress: Egress, transport: Transport) -> None:
+    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:  # noqa: ARG002 - it has none
         """Remember that it was asked for."""
         await self._called("prepare")
         self.host.networks.add((self.pool, egress, transport))
@@ -303,7 +303,7 @@ async def _start(container: FakeContainer, *, silent: bool) -> Address:
     application.router.add_route("*", "/{tail:.*}", _never if silent else _answering(container.spec))
     container.runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.0)
     await container.runner.setup()
-    if container.spec.config.transport is Transport.PORT:
+    if container.spec.config.transport is not Transport.SOCKET:
         await web.TCPSite(container.runner, "127.0.0.1", 0).start()
         host, port = container.runner.addresses[0][:2]
         return TcpAddress(host, port)

@@ -19,18 +19,21 @@ one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import stat
 import time
 from pathlib import Path
 
-from tmpnb_py.engines.docker_options import is_id
+from tmpnb_py.engines.docker_options import HOSTS, is_id
 from tmpnb_py.errors import EngineError
 
 _PRIVATE = 0o700
 _OPEN_TO_SERVER = 0o777
 _SEALED = 0o555
+_HOSTS_NAME = ".hosts"  # no pool's name begins with a dot
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -88,6 +91,24 @@ class SocketDirectories:
             return
         except OSError as error:
             raise EngineError(f"cannot remove a socket directory: {error}") from error
+
+    def hosts_file(self) -> Path:
+        """A file for the containers' `/etc/hosts`, where Docker writes none. Made where it is missing."""
+        path = self._root / _HOSTS_NAME
+        if not path.exists():
+            new = path.with_name(f"{_HOSTS_NAME}-{secrets.token_hex(4)}")
+            try:
+                new.write_text(HOSTS)
+                new.chmod(0o644)  # whatever the umask: the containers' user reads it
+                new.replace(path)  # other pools' orchestrators see all of it or nothing
+            except OSError as error:
+                raise EngineError(f"cannot make a hosts file: {error}") from error
+        return path
+
+    def remove_pool(self) -> None:
+        """Remove the pool's own directory, unless containers still have theirs in it."""
+        with contextlib.suppress(OSError):
+            self._pool.rmdir()
 
     def stale(self, *, older_than: float, now_unix: float | None = None) -> set[str]:
         """Ids of directories whose last change of mode or content is more than `older_than` seconds ago."""

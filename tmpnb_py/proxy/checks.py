@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tmpnb_py.headers import Headers, get_all, wants_websocket
+from tmpnb_py.headers import Headers, wants_websocket
 from tmpnb_py.proxy.exchange import Request
+from tmpnb_py.proxy.http1 import Fields, MalformedError
 from tmpnb_py.routes import is_origin_form
 
 if TYPE_CHECKING:
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
+_MAX_LENGTH_DIGITS = 18  # what a signed 64-bit number holds, in whatever the container is written
 
-class BadRequestError(Exception):
+
+class BadRequestError(MalformedError):
     """The request is refused with this status, and the connection closed."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
 
 
 def check(parser: httptools.HttpRequestParser, target: bytes, headers: Headers, *, max_size: int) -> Request:
@@ -33,36 +35,28 @@ def check(parser: httptools.HttpRequestParser, target: bytes, headers: Headers, 
         raise BadRequestError(400, "the request's target must be a path")
     if len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > max_size:
         raise BadRequestError(431, "the request's head is too large")
-    _check_host(version, headers)
-    chunked = _is_chunked(version, headers)
-    lengths = get_all(headers, b"content-length")
+    fields = Fields(headers)
+    _check_host(version, fields.all(b"host"))
+    lengths = fields.all(b"content-length")
+    if lengths and len(lengths[0]) > _MAX_LENGTH_DIGITS:
+        raise BadRequestError(400, "the length is absurd")
     request = Request(
         method=method,
         target=target,
         version=version,
         headers=headers,
-        keep_alive=parser.should_keep_alive(),
-        chunked=chunked,
+        keep_alive=fields.keep_alive(version),
+        chunked=fields.is_chunked(version),
         length=int(lengths[0]) if lengths else 0,
-        websocket=wants_websocket(method, version, headers),
+        websocket=bool(fields.all(b"upgrade")) and wants_websocket(method, version, headers),
     )
-    if parser.should_upgrade() and request.has_body:
+    if request.websocket and request.has_body:
         raise BadRequestError(400, "an upgrade with a body is refused")
     return request
 
 
-def _check_host(version: str, headers: Headers) -> None:
-    hosts = get_all(headers, b"host")
+def _check_host(version: str, hosts: list[bytes]) -> None:
     if len(hosts) > 1 or (version == "1.1" and not hosts):
         raise BadRequestError(400, "exactly one Host header is needed")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise BadRequestError(400, "the Host header is malformed")
-
-
-def _is_chunked(version: str, headers: Headers) -> bool:
-    codings = get_all(headers, b"transfer-encoding")
-    if not codings:
-        return False
-    if version == "1.0" or [coding.lower() for coding in codings] != [b"chunked"]:
-        raise BadRequestError(400, "the only transfer coding spoken here is one `chunked`")
-    return True

@@ -1,214 +1,180 @@
 """The leg from a visitor to the proxy: requests in, answers out.
 
-Everything that arrives here is hostile. llhttp parses it in strict mode; what it accepts is checked once more for
-what a proxy must not pass on (`checks`), and everything else is refused and the connection closed. One exchange is
-under way at a time; what is pipelined waits, and reading pauses meanwhile.
+Everything that arrives here is hostile. `http1` reads it strictly, `checks` refuses what a proxy must not pass on,
+and a refusal closes the connection. One request is read and answered at a time: what is pipelined stays unread in
+`_received`, which never holds more than one read, because reading pauses meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import math
-import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import httptools
-
-from tmpnb_py.headers import ClientFacts, Headers, serialize
-from tmpnb_py.proxy.checks import BadRequestError, check
+from tmpnb_py.headers import ClientFacts
+from tmpnb_py.proxy.answers import last_answer
+from tmpnb_py.proxy.checks import check
 from tmpnb_py.proxy.exchange import Exchange, Request
+from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, head_end, read_request_head
+from tmpnb_py.proxy.timed import TimedConnection
 from tmpnb_py.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from tmpnb_py.proxy.server import Proxy
     from tmpnb_py.proxy.upstream import UpstreamConnection
 
-_LINGER_SECONDS = 2.0
-_REASONS = {
-    400: b"Bad Request",
-    408: b"Request Timeout",
-    431: b"Request Header Fields Too Large",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-    505: b"HTTP Version Not Supported",
-}
+_LINGER_SECONDS = 5.0
 
 
-class ClientConnection(asyncio.Protocol):
+class _Phase(enum.Enum):
+    """What a client's connection is doing."""
+
+    HEAD = enum.auto()  # a request is awaited, or its head is arriving
+    BODY = enum.auto()  # a request's body is arriving; its answer may be under way already
+    ANSWER = enum.auto()  # the request is complete, its answer is awaited or under way
+    TUNNEL = enum.auto()
+    LINGER = enum.auto()  # the last answer has been written; whatever still comes is discarded
+
+
+class ClientConnection(TimedConnection):
     """One connection of a visitor. `deadline` is when the proxy's sweep calls `timed_out()`."""
 
     def __init__(self, proxy: Proxy) -> None:
+        super().__init__(proxy.counters, proxy.limits.write_timeout)
         self._proxy = proxy
-        self._transport: asyncio.Transport | None = None
         self._facts = ClientFacts("")
-        self._tunnel: Tunnel | None = None
+        self._phase = _Phase.HEAD
+        self._received = b""  # what has been read and not yet been used
+        self._body_left = 0
+        self._chunks: ChunkedReader | None = None
         self._exchange: Exchange | None = None
-        self._incoming: Request | None = None  # the request whose body is arriving
-        self._waiting: list[Request] = []  # pipelined requests
         self._dialling: asyncio.Task[None] | None = None
+        self._tunnel: Tunnel | None = None
         self._last_response = False
-        self._lingering = False
-        self._writing_paused = False
-        self._reading_paused = False
+        self._half_closed = False
         self._upstream_paused = False
-        self.deadline = math.inf
-        self._new_parser()
-
-    def _new_parser(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._new_head()
-
-    def _new_head(self) -> None:
-        self._in_head = False
-        self._head_size = 0
-        self._target = b""
-        self._headers: Headers = []
-        self._refused: BadRequestError | None = None
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        super().connection_made(transport)
         self._facts = self._proxy.facts(transport.get_extra_info("peername"))
+        self._arm(self._proxy.limits.head_timeout)
         self._proxy.opened(self)
-        self.deadline = time.monotonic() + self._proxy.limits.head_timeout
 
     def data_received(self, data: bytes) -> None:
-        self._proxy.counters.bytes_received += len(data)
+        self._counters.bytes_received += len(data)
         if self._tunnel is not None:
             self._tunnel.from_client(data)
-        elif not self._lingering:
-            self._parse(data)
+        elif self._phase is not _Phase.LINGER:
+            head_begins = self._phase is _Phase.HEAD and not self._received
+            self._received += data
+            self._read()
+            if head_begins and self._received and self._phase is _Phase.HEAD:
+                self._arm(self._proxy.limits.head_timeout)
 
     def eof_received(self) -> bool:
+        self._half_closed = True
         if self._tunnel is not None:
+            self._rearm()
             return self._tunnel.half_closed(by_client=True)
         # A client may half-close after its last request and still read the answer.
-        self._last_response = True
-        return self._exchange is not None and self._exchange.request.complete and not self._lingering
+        if self._phase is _Phase.ANSWER:
+            self._rearm()
+            return True
+        return False
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
-        if self._exchange is not None and self._exchange.connection is not None:
-            self._exchange.connection.pause()
-        elif self._tunnel is not None:
-            self._tunnel.client_keeps_up(keeps_up=False)
+        super().pause_writing()
+        self._let_upstream_read(allowed=False)
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
-        if self._exchange is not None and self._exchange.connection is not None:
-            self._exchange.connection.resume()
-        elif self._tunnel is not None:
-            self._tunnel.client_keeps_up(keeps_up=True)
+        super().resume_writing()
+        self._rearm()
+        self._let_upstream_read(allowed=True)
+
+    def _let_upstream_read(self, *, allowed: bool) -> None:
+        if self._tunnel is not None:
+            self._tunnel.client_keeps_up(keeps_up=allowed)
+        elif self._exchange is not None and self._exchange.connection is not None:
+            self._exchange.connection.set_reading(wanted=allowed)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        super().connection_lost(exc)
+        self._received = b""
         self._proxy.lost(self)
-        self._waiting.clear()
         if self._tunnel is not None:
             self._tunnel.end()
         if self._dialling is not None:
             self._dialling.cancel()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.abort()
+        self._drop_exchange()
 
-    # --- parsing
+    # --- reading requests
 
-    def _parse(self, data: bytes) -> None:
-        size_before = self._head_size
+    def _read(self) -> None:
+        """Use what has been received, as far as that is possible now."""
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade_request(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(self._refused or BadRequestError(400, "malformed request"))
-            return
-        if self._in_head:
-            self._head_size = size_before + len(data)
-            if self._head_size > self._proxy.limits.max_head_size:
-                self._refused = BadRequestError(431, "the request's head is too large")
-        if self._refused is not None:
-            self._refuse(self._refused)
+            while self._received and self._step():
+                pass
+        except MalformedError as refused:
+            self._refuse(refused.status)
         self._update_reading()
 
-    def _after_upgrade_request(self, rest: bytes) -> None:
-        """llhttp stops behind a request that offers an upgrade; only WebSocket is passed on."""
-        request = self._exchange.request if self._exchange is not None else None
-        if self._waiting:
-            request = self._waiting[-1]
-        self._new_parser_keeping_refusal()
-        if request is not None and request.websocket:
-            request.body.append(rest)  # frames sent early wait for the 101
-            request.complete = True
-        elif rest and self._refused is None:
-            self._parse(rest)
+    def _step(self) -> bool:
+        """Read a head or a piece of a body. False where nothing more can be done with what is there."""
+        if self._phase is _Phase.HEAD:
+            return self._read_head()
+        if self._phase is _Phase.BODY and self._exchange is not None:
+            connection = self._exchange.connection
+            if connection is not None:
+                self._read_body(self._exchange.request, connection)
+                return True
+        return False
 
-    def _new_parser_keeping_refusal(self) -> None:
-        refused = self._refused
-        self._new_parser()
-        self._refused = refused
+    def _read_head(self) -> bool:
+        if self._received.startswith(b"\r\n"):  # RFC 9112 §2.2: an empty line before a request is ignored
+            self._received = self._received[2:]
+            return True
+        if self._received == b"\r":
+            return False
+        limit = self._proxy.limits.max_head_size
+        end = head_end(self._received, REQUEST_LINE, limit)
+        if end == 0:
+            return False
+        raw, self._received = self._received[:end], self._received[end:]
+        parser, head = read_request_head(raw)
+        self._start(check(parser, head.target, head.headers, max_size=limit))
+        return True
 
-    def on_message_begin(self) -> None:
-        self._new_head()
-        self._in_head = True
-        if self._exchange is None:
-            self.deadline = time.monotonic() + self._proxy.limits.head_timeout
-
-    def on_url(self, target: bytes) -> None:
-        self._target += target
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what comes later is a trailer; RFC 9110 §6.5.1 lets a proxy leave them out
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_size = 0
-        if self._refused is not None:
-            return
-        try:
-            request = check(self._parser, self._target, self._headers, max_size=self._proxy.limits.max_head_size)
-        except BadRequestError as refused:
-            self._refused = refused
-            return
-        self._incoming = request
-        self.deadline = time.monotonic() + self._proxy.limits.body_timeout
-        if self._exchange is None and not self._waiting:
-            self._start(request)
+    def _read_body(self, request: Request, connection: UpstreamConnection) -> None:
+        data, self._received = self._received, b""
+        if self._chunks is not None:
+            data = self._chunks.feed(data)
+            request.complete = self._chunks.done
+            self._received = self._chunks.rest
         else:
-            self._waiting.append(request)
-
-    def on_body(self, part: bytes) -> None:
-        request, exchange = self._incoming, self._exchange
-        if request is None:
-            return
-        self.deadline = time.monotonic() + self._proxy.limits.body_timeout
-        if exchange is not None and exchange.request is request and exchange.connection is not None:
-            exchange.connection.send_body(part)
-        else:
-            request.body.append(part)
-
-    def on_message_complete(self) -> None:
-        request, exchange = self._incoming, self._exchange
-        self._incoming = None
-        if request is None:
-            return
-        request.complete = True
-        self.deadline = math.inf
-        if exchange is not None and exchange.request is request:
-            self.deadline = time.monotonic() + self._proxy.limits.response_timeout
-            if exchange.connection is not None:
-                exchange.connection.end_body()
+            if len(data) > self._body_left:
+                data, self._received = data[: self._body_left], data[self._body_left :]
+            self._body_left -= len(data)
+            request.complete = self._body_left == 0
+        if request.complete:
+            self._phase = _Phase.ANSWER
+            self._chunks = None
+        connection.send_body(data, last=request.complete)
+        self._rearm()
 
     # --- one exchange
 
     def _start(self, request: Request) -> None:
         """Route a request and send it on: at once where a connection is free, else after dialling."""
+        request.complete = not request.has_body
+        self._phase = _Phase.ANSWER if request.complete else _Phase.BODY
+        self._body_left = request.length
+        self._chunks = ChunkedReader() if request.chunked else None
+        self._upstream_paused = False
         self._exchange = exchange = self._proxy.exchange(self, request, self._facts)
-        if request.complete:
-            self.deadline = time.monotonic() + self._proxy.limits.response_timeout
+        self._rearm()
         connection = None if request.websocket else exchange.upstream.take_idle()
         if connection is not None:
             self._send(exchange, connection)
@@ -218,45 +184,56 @@ class ClientConnection(asyncio.Protocol):
     def _send(self, exchange: Exchange, connection: UpstreamConnection) -> None:
         connection.begin(exchange)
         if self._writing_paused:
-            connection.pause()
+            connection.set_reading(wanted=False)
 
     def _dial(self, exchange: Exchange) -> None:
         self._dialling = self._proxy.spawn(self._connect(exchange))
 
     async def _connect(self, exchange: Exchange) -> None:
-        connection, failed = None, 0
+        connection, status = None, 502
         try:
             connection = await exchange.upstream.connect(self._proxy.limits.connect_timeout)
         except TimeoutError:
-            failed = 504
+            status = 504
         except OSError:
-            failed = 502
+            pass
         self._dialling = None
-        if connection is None:
-            self.upstream_failed(exchange, failed)
-        elif self._exchange is exchange and self._transport is not None:
-            self._send(exchange, connection)
-            self._update_reading()
+        if self._exchange is not exchange or self._transport is None:
+            if connection is not None:
+                connection.abort()
+        elif connection is None or connection.is_closing:
+            self.upstream_failed(exchange, status)
         else:
-            connection.close()
+            self._send(exchange, connection)
+            self._read()  # what came of the body meanwhile
+
+    def _drop_exchange(self) -> Exchange | None:
+        """Nobody waits for this answer any more."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.abort()
+        return exchange
 
     # --- what the upstream's side calls
 
-    def write(self, data: bytes) -> None:
-        """Send bytes of an answer."""
-        if self._transport is not None:
-            self._proxy.counters.bytes_sent += len(data)
-            self._transport.write(data)
-
-    def response_started(self, status: int) -> None:
+    def response_started(self, exchange: Exchange, status: int) -> None:
         """The answer's head is about to be written; how long its body takes is its own affair."""
+        exchange.response_started = True
         self._proxy.counted(status)
-        if self._exchange is not None and self._exchange.request.complete:
-            self.deadline = math.inf
+        self._rearm()
 
     def will_close(self, request: Request) -> bool:
-        """Whether this is the connection's last answer; asked once, when its head is made."""
-        if not request.keep_alive or not request.complete or self._proxy.draining:
+        """Whether this is the connection's last answer; asked once, when its head is made.
+
+        A refused WebSocket is: frames that were sent early must not be taken for a request.
+        """
+        if (
+            not request.keep_alive
+            or not request.complete
+            or request.websocket
+            or (self._half_closed and not self._received)
+            or self._proxy.draining
+        ):
             self._last_response = True
         return self._last_response
 
@@ -265,18 +242,19 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not self._exchange:
             return
         self._exchange = None
-        if not exchange.request.complete:
+        if self._phase is _Phase.BODY or (self._last_response and (self._received or exchange.request.websocket)):
             self._linger()
-        elif self._refused is not None:
-            self._respond(self._refused.status, exchange.request)
         elif self._last_response or not exchange.request.keep_alive or self._proxy.draining:
             self._close()
-        elif self._waiting:
-            self._start(self._waiting.pop(0))
-            self._update_reading()
         else:
-            self.deadline = time.monotonic() + self._proxy.limits.keepalive_timeout
-            self._update_reading()
+            self._phase = _Phase.HEAD
+            if self._received:
+                self._arm(self._proxy.limits.head_timeout)
+                self._read()
+            elif self._half_closed:
+                self._close()
+            else:
+                self._rearm()
 
     def retry(self, exchange: Exchange) -> None:
         """A reused connection was closed before it answered: once more on a fresh one."""
@@ -285,97 +263,113 @@ class ClientConnection(asyncio.Protocol):
 
     def upstream_failed(self, exchange: Exchange, status: int) -> None:
         """No answer, or none that can be passed on. A half-sent answer ends with the connection."""
-        if exchange is not self._exchange or self._transport is None:
-            return
-        if exchange.response_started:
-            self._transport.abort()
+        if exchange is not self._exchange:
             return
         self._exchange = None
-        self._respond(status, exchange.request)
+        if exchange.response_started:
+            self.abort()
+        else:
+            self._respond(status, exchange.request)
 
     def upstream_paused(self, *, paused: bool) -> None:
         """The notebook server does not keep up with an upload, or does again."""
         self._upstream_paused = paused
-        self._update_reading()
+        if self._phase is _Phase.BODY:
+            self._rearm()
+            self._update_reading()
 
-    def upgrade(self, exchange: Exchange, upstream: asyncio.Transport, first: bytes) -> Tunnel | None:
+    def upgrade(self, exchange: Exchange, upstream: UpstreamConnection, first: bytes) -> None:
         """A 101 came: `first` is its head and whatever followed it. From here on bytes flow."""
-        if self._transport is None:
+        transport, upstream_transport = self._transport, upstream.transport
+        if transport is None or upstream_transport is None or exchange is not self._exchange:
             upstream.abort()
-            return None
+            return
         self._exchange = None
-        self.deadline = math.inf
+        self._phase = _Phase.TUNNEL
         self._proxy.counted(101)
-        self._tunnel = Tunnel(self._transport, upstream, exchange.container, self._proxy.counters)
+        self._counters.open_tunnels += 1
+        self._tunnel = tunnel = Tunnel(self, transport, upstream, upstream_transport, exchange.container)
+        upstream.enter(tunnel)
+        self._rearm()
+        if self._writing_paused:
+            tunnel.client_keeps_up(keeps_up=False)
         self.write(first)
-        for early in exchange.request.body:
-            if early:
-                self._tunnel.from_client(early)
-        self._update_reading()
-        return self._tunnel
+        early, self._received = self._received, b""
+        self._set_reading(paused=False)
+        if early:
+            tunnel.from_client(early)
+        if self._half_closed:
+            tunnel.half_closed(by_client=True)
+
+    def tunnel_ended(self) -> None:
+        """Called by the tunnel once: what is buffered is sent, then the connection closes."""
+        self._counters.open_tunnels -= 1
+        self._close()
+
+    def half_open(self) -> None:
+        """The tunnel's other end sends no more; nobody waits for ever for this one to close."""
+        self._half_closed = True
+        self._rearm()
 
     # --- ending
 
     def timed_out(self) -> None:
         """Called by the proxy's sweep once `deadline` has passed."""
-        exchange, self.deadline = self._exchange, math.inf
-        if self._lingering or self._transport is None:
-            self._abort()
-        elif exchange is None:
-            if self._in_head:
-                self._respond(408, None)
-            else:
-                self._close()
-        elif not exchange.response_started:
-            self._exchange = None
-            if exchange.connection is not None:
-                exchange.connection.abort()
-            self._respond(504 if exchange.request.complete else 408, exchange.request)
-        elif not exchange.request.complete:
-            self._abort()
+        if self._transport is None or self._gets_more_time():
+            return
+        exchange = self._exchange
+        if self._transport.is_closing() or self._writing_paused:
+            self.abort()
+        elif self._half_closed and self._wrote:
+            self._rearm()
+        elif exchange is not None and not exchange.response_started:
+            self._drop_exchange()
+            late_server = exchange.request.complete or self._upstream_paused or exchange.connection is None
+            self._respond(504 if late_server else 408, exchange.request)
+        elif exchange is not None or self._phase is not _Phase.HEAD:
+            self.abort()
+        elif self._received:
+            self._respond(408, None)
+        else:
+            self._close()
+
+    def _rearm(self) -> None:
+        """Set the deadline of what this phase waits for."""
+        limits, exchange = self._proxy.limits, self._exchange
+        if self._phase is _Phase.LINGER:
+            closing = self._transport is not None and self._transport.get_write_buffer_size() > 0
+            seconds = limits.write_timeout if closing else _LINGER_SECONDS
+        elif self._phase is _Phase.HEAD:
+            seconds = limits.keepalive_timeout
+        elif self._phase is _Phase.BODY:
+            seconds = limits.response_timeout if self._upstream_paused else limits.body_timeout
+        elif exchange is not None and not exchange.response_started:
+            seconds = limits.response_timeout
+        else:
+            seconds = math.inf
+        # One that has half-closed may be gone for good: only writing to it can tell.
+        self._arm(min(seconds, limits.write_timeout) if self._half_closed else seconds)
 
     def drain(self) -> None:
         """No further request on this connection; tunnels and idle connections close now."""
         self._last_response = True
         if self._tunnel is not None:
             self._tunnel.end()
-        elif self._exchange is None:
+        elif self._phase is _Phase.HEAD:
             self._close()
 
-    def abort(self) -> None:
-        """Close at once."""
-        self._abort()
-
-    def _refuse(self, refused: BadRequestError) -> None:
-        """Refuse what was just read, after what came before it has been answered."""
-        self._refused = refused
-        exchange = self._exchange
-        if exchange is not None and exchange.request.complete:
-            self._update_reading()
-            return
-        if exchange is not None:
-            self._exchange = None
-            if exchange.connection is not None:
-                exchange.connection.abort()
-            if exchange.response_started:
-                self._abort()
-                return
-        self._respond(refused.status, exchange.request if exchange else None)
+    def _refuse(self, status: int) -> None:
+        """Refuse what was just read: a head, or the framing of a body whose beginning was passed on."""
+        exchange = self._drop_exchange()
+        if exchange is not None and exchange.response_started:
+            self.abort()
+        else:
+            self._respond(status, exchange.request if exchange else None)
 
     def _respond(self, status: int, request: Request | None) -> None:
         """An answer of the proxy's own; always the connection's last."""
-        page = self._proxy.error_page(status, wants_html=request is not None and request.wants_html)
-        headers = [
-            (b"Content-Type", page.content_type),
-            (b"Content-Length", b"%d" % len(page.body)),
-            (b"Cache-Control", b"no-store"),
-            (b"Connection", b"close"),
-        ]
-        if status in (502, 503, 504):
-            headers.append((b"Retry-After", b"5"))
-        head = serialize(b"HTTP/1.1 %d %b" % (status, _REASONS[status]), headers)
         self._proxy.counted(status)
-        self.write(head if request is not None and request.method == b"HEAD" else head + page.body)
+        self.write(last_answer(status, request, self._proxy.error_page))
         self._linger()
 
     def _linger(self) -> None:
@@ -383,37 +377,23 @@ class ClientConnection(asyncio.Protocol):
 
         RFC 9112 §9.6: closing with unread data resets the connection and can destroy the answer.
         """
-        self._lingering = True
-        self._waiting.clear()
-        self.deadline = time.monotonic() + _LINGER_SECONDS
-        if self._transport is not None and not self._transport.is_closing():
-            self._set_reading(paused=False)
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+        self._phase = _Phase.LINGER
+        self._received = b""
+        self._finish_writing()
+        self._rearm()
 
     def _close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        """Close once what is buffered has been sent, as long as the client takes it."""
+        if self._transport is None:
+            return
+        self._phase = _Phase.LINGER
+        self._transport.close()
+        self._rearm()
 
     def _update_reading(self) -> None:
-        """Read on only where what comes can be passed on or is the next request's beginning."""
-        if self._lingering or self._transport is None or self._transport.is_closing():
-            return
-        exchange = self._exchange
-        pending = exchange is not None and (
-            exchange.request.websocket or (exchange.connection is None and not exchange.request.complete)
-        )
-        self._set_reading(paused=bool(self._waiting) or self._upstream_paused or pending or self._refused is not None)
-
-    def _set_reading(self, *, paused: bool) -> None:
-        if self._transport is None or paused == self._reading_paused:
-            return
-        self._reading_paused = paused
-        if paused:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        """Read on only where what comes can be used; with nothing at hand, to notice that the client leaves."""
+        if self._phase in (_Phase.BODY, _Phase.ANSWER):
+            pushing = self._phase is _Phase.BODY and self._upstream_paused
+            self._set_reading(paused=pushing or bool(self._received))
+        elif self._phase is _Phase.HEAD:
+            self._set_reading(paused=False)

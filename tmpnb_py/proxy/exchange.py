@@ -21,7 +21,7 @@ _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 @dataclasses.dataclass(slots=True)
 class Request:
-    """A request as the client sent it; `body` holds what cannot be passed on yet (reading is paused then)."""
+    """A request as the client sent it. `complete` once the last byte of its body has been read."""
 
     method: bytes = b""
     target: bytes = b""
@@ -31,7 +31,6 @@ class Request:
     websocket: bool = False
     chunked: bool = False
     length: int = 0
-    body: list[bytes] = dataclasses.field(default_factory=list)
     complete: bool = False
 
     @property
@@ -56,7 +55,6 @@ class Exchange:
     container: Container | None
     connection: UpstreamConnection | None = None
     response_started: bool = False
-    body_forwarded: bool = False
 
     @property
     def base_path(self) -> bytes | None:
@@ -66,9 +64,4 @@ class Exchange:
     @property
     def can_retry(self) -> bool:
         """Whether it may be sent again on a fresh connection (RFC 9110 §9.2.2): nothing can have happened twice."""
-        return (
-            not self.response_started
-            and not self.body_forwarded
-            and not self.request.has_body
-            and self.request.method in _RETRIED
-        )
+        return not self.response_started and not self.request.has_body and self.request.method in _RETRIED

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Coroutine
-from typing import Protocol
 
 from tmpnb_py.headers import ClientFacts, Network, is_trusted, request_headers, serialize
 from tmpnb_py.idle import is_activity
 from tmpnb_py.metrics import Counters
 from tmpnb_py.pool import Container, Pool
+from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.upstream import Dial, Upstream
 from tmpnb_py.routes import match
+
+__all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
 
 _SWEEP_SECONDS = 1.0
 
@@ -28,23 +31,10 @@ class ProxyLimits:
     max_connections: int = 10_000
     head_timeout: float = 15.0
     body_timeout: float = 60.0
+    write_timeout: float = 60.0
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
     response_timeout: float = 300.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """A ready-made answer's body."""
-
-    content_type: bytes
-    body: bytes
-
-
-class ErrorPage(Protocol):
-    """Makes the body of an error that the proxy answers itself."""
-
-    def __call__(self, status: int, *, wants_html: bool) -> Page: ...
 
 
 class Proxy:
@@ -69,6 +59,7 @@ class Proxy:
         self._trusted = trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
         self._clients: set[ClientConnection] = set()
+        self._nobody_left = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what the composition root uses
@@ -101,9 +92,10 @@ class Proxy:
         self.draining = True
         for client in tuple(self._clients):
             client.drain()
-        deadline = time.monotonic() + timeout_seconds
-        while self._clients and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        if self._clients:
+            self._nobody_left.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nobody_left.wait(), timeout_seconds)
         for client in tuple(self._clients):
             client.abort()
         for task in tuple(self._tasks):
@@ -132,6 +124,8 @@ class Proxy:
         """A connection is gone."""
         self._clients.discard(client)
         self.counters.open_connections = len(self._clients)
+        if not self._clients:
+            self._nobody_left.set()
 
     def counted(self, status: int) -> None:
         """An answer has begun."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from tmpnb_py.metrics import Counters
     from tmpnb_py.pool import Container
 
 # RFC 6455 §11.8: continuation, text and binary; close, ping and pong are not data.
@@ -62,36 +61,46 @@ def _frame_size(data: bytes, start: int) -> int | None:
     return 2 + extended + (4 if second & 0x80 else 0) + size
 
 
+class TunnelEnd(Protocol):
+    """What a tunnel needs of the two connections that it joins."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def half_open(self) -> None: ...
+
+    def tunnel_ended(self) -> None: ...
+
+
 class Tunnel:
-    """Two transports joined after a 101. Owned by the client's connection; ends when either side is lost."""
+    """Two connections joined after a 101; ends when either is lost."""
 
     __slots__ = (
         "_client",
+        "_client_transport",
         "_container",
-        "_counters",
         "_ended",
-        "_open_ends",
-        "_paused",
+        "_half_closed",
         "_upstream",
+        "_upstream_transport",
         "_watcher",
     )
 
     def __init__(
         self,
-        client: asyncio.Transport,
-        upstream: asyncio.Transport,
+        client: TunnelEnd,
+        client_transport: asyncio.Transport,
+        upstream: TunnelEnd,
+        upstream_transport: asyncio.Transport,
         container: Container | None,
-        counters: Counters,
     ) -> None:
         self._client = client
+        self._client_transport = client_transport
         self._upstream = upstream
+        self._upstream_transport = upstream_transport
         self._container = container
-        self._counters = counters
         self._watcher = FrameWatcher()
-        self._open_ends = 2
+        self._half_closed: asyncio.Transport | None = None
         self._ended = False
-        self._paused: set[asyncio.Transport] = set()
-        counters.open_tunnels += 1
         if container is not None:
             container.connection_opened(time.monotonic())
 
@@ -103,35 +112,36 @@ class Tunnel:
 
     def from_upstream(self, data: bytes) -> None:
         """Bytes from the notebook server."""
-        self._counters.bytes_sent += len(data)
         self._client.write(data)
 
     def client_keeps_up(self, *, keeps_up: bool) -> None:
         """Back-pressure from the client's side: read the server only as fast as the client takes it."""
-        self._set_reading(self._upstream, wanted=keeps_up)
+        self._set_reading(self._upstream_transport, wanted=keeps_up)
 
     def upstream_keeps_up(self, *, keeps_up: bool) -> None:
         """Back-pressure from the server's side."""
-        self._set_reading(self._client, wanted=keeps_up)
+        self._set_reading(self._client_transport, wanted=keeps_up)
 
     def _set_reading(self, transport: asyncio.Transport, *, wanted: bool) -> None:
-        if transport.is_closing():
+        # Resuming after an end of file would report that end again.
+        if transport.is_closing() or transport is self._half_closed:
             return
-        if wanted and transport in self._paused:
-            self._paused.discard(transport)
+        if wanted:
             transport.resume_reading()
-        elif not wanted and transport not in self._paused:
-            self._paused.add(transport)
+        else:
             transport.pause_reading()
 
     def half_closed(self, *, by_client: bool) -> bool:
         """Pass an end of file on; True keeps the connection open for the other direction."""
-        other = self._upstream if by_client else self._client
-        self._open_ends -= 1
-        if self._open_ends == 0 or other.is_closing() or not other.can_write_eof():
+        ends = (self._client_transport, self._upstream_transport)
+        closed, other = ends if by_client else ends[::-1]
+        if self._half_closed not in (None, closed) or other.is_closing() or not other.can_write_eof():
             self.end()
             return False
-        other.write_eof()
+        if self._half_closed is None:
+            self._half_closed = closed
+            other.write_eof()
+            self._client.half_open()
         return True
 
     def end(self) -> None:
@@ -139,8 +149,7 @@ class Tunnel:
         if self._ended:
             return
         self._ended = True
-        self._client.close()
-        self._upstream.close()
-        self._counters.open_tunnels -= 1
         if self._container is not None:
             self._container.connection_closed(time.monotonic())
+        self._client.tunnel_ended()
+        self._upstream.tunnel_ended()

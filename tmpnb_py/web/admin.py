@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 
 from aiohttp import web
@@ -9,16 +10,20 @@ from aiohttp.typedefs import Handler
 
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.web import api, respond
+from tmpnb_py.web.admin_pool import status_of
 from tmpnb_py.web.context import (
     CONTEXT,
+    Context,
     admin_session,
+    described,
     failure_of,
+    moment,
     presented_token,
     same_token,
     session_of,
     stats_of,
 )
-from tmpnb_py.web.schema import AdminStatus, Problem
+from tmpnb_py.web.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
 
 _OPEN = frozenset(("/metrics", "/healthz"))  # nothing secret, and scrapers and probes carry no token
 
@@ -57,19 +62,35 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
 async def status(request: web.Request) -> web.Response:
     """Everything about the pool at once."""
     context = request.app[CONTEXT]
+    pool, now = context.pool, time.monotonic()
     model = AdminStatus(
+        name=pool.name,
+        up_since=_moment(context.started_at),
+        pool=status_of(context),
         stats=stats_of(context),
+        engine_up=pool.listed and not pool.engine_down,
         failure=failure_of(context),
-        sessions=tuple(admin_session(context, one) for one in context.pool.in_state(State.CLAIMED)),
+        failures=tuple(described(failure) for failure in reversed(pool.failures)),
+        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in context.claims.recent_starts),
+        waiting_seconds=tuple(round(waited, 1) for waited in context.claims.waits(now)),
+        sessions=_running(context),
     )
     return respond.json(model)
 
 
+def _running(context: Context) -> tuple[AdminSession, ...]:
+    return tuple(admin_session(context, one) for one in context.pool.in_state(State.CLAIMED))
+
+
+def _moment(at: float) -> datetime.datetime:
+    found = moment(at)
+    assert found is not None  # noqa: S101  (only "never" has no moment)
+    return found
+
+
 async def sessions(request: web.Request) -> web.Response:
     """The running sessions."""
-    context = request.app[CONTEXT]
-    running = [admin_session(context, one) for one in context.pool.in_state(State.CLAIMED)]
-    return web.json_response({"sessions": [one.model_dump(mode="json") for one in running]})
+    return respond.json(AdminSessions(sessions=_running(request.app[CONTEXT])))
 
 
 async def session(request: web.Request) -> web.Response:

@@ -15,6 +15,8 @@ from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
 from tmpnb_py.web import respond
+from tmpnb_py.web.access import is_allowed_origin, shows_api_token
+from tmpnb_py.web.audit import session_begins
 from tmpnb_py.web.context import (
     CONTEXT,
     Context,
@@ -31,13 +33,20 @@ def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
     for path in ("/api/spawn", "/api/spawn/"):
         app.router.add_post(path, spawn)
-    for path in ("/api/stats", "/stats"):
+    for path in ("/api/stats", "/api/stats/"):
         app.router.add_get(path, stats)
     app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
     app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_route("*", "/user/{id:[a-z0-9]+}{tail:(/.*)?}", not_running)
+
+
+def add_shortcuts(app: web.Application) -> None:
+    """What tmpnb had beside its API and hid while an API token was set."""
+    for path in ("/stats", "/stats/"):
+        app.router.add_get(path, stats)
 
 
 def is_foreign(request: web.Request) -> bool:
@@ -59,11 +68,12 @@ def open_url(container: Container, target: str) -> str:
 async def spawn(request: web.Request) -> web.Response:
     """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
     context = request.app[CONTEXT]
-    if is_foreign(request):
+    if is_foreign(request) and not is_allowed_origin(request):
         raise web.HTTPForbidden(text="Requests from another site's pages are not accepted.")
     wait = _wait(request, context)
     target = await _target(request)
     container = await context.claims.claim(wait=wait)
+    session_begins(request, container, target)
     return respond.json(
         Spawned(
             id=container.id,
@@ -93,7 +103,7 @@ async def _target(request: web.Request) -> str:
     except pydantic.ValidationError:
         wish = SpawnRequest()
     try:
-        return document_target(wish.path)
+        return document_target(wish.path or request.app[CONTEXT].redirect_uri)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"path: {error}.") from error
 
@@ -117,7 +127,9 @@ async def end_session(request: web.Request) -> web.Response:
     container = context.pool.get(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise web.HTTPNotFound(text="There is no such session, or it has ended.")
-    if is_foreign(request) or not same_token(presented_token(request), container.token):
+    is_refused = is_foreign(request) and not is_allowed_origin(request)
+    is_owner = same_token(presented_token(request), container.token) or shows_api_token(request)
+    if is_refused or not is_owner:
         model = Problem(status="unauthorized", message="Send the session's own token: Authorization: token ….")
         return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
     context.pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
@@ -165,9 +177,10 @@ def _gone(request: web.Request, context: Context, container_id: str) -> web.Resp
     if not respond.wants_html(request):
         message = "This notebook has ended; nothing of it is kept."
         return respond.json(Problem(status="gone", message=message, reason=reason), status=410)
-    wish = request.match_info["tail"].lstrip("/")
+    # Raw, as the visitor's browser sent it: `document_target` decodes, and only once.
+    wish = request.rel_url.raw_path.removeprefix(f"/user/{container_id}").lstrip("/")
     try:
         document_target(wish)
     except ValueError:
         wish = ""
-    return respond.page("ended.html", status=410, reason=reason, path=wish)
+    return respond.page("ended.html", status=410, reason=reason, path=wish, has_pages=not context.api_token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.web import admin, api, pages, respond
+from tmpnb_py.web import access, admin, admin_pool, api, pages, respond
 from tmpnb_py.web.context import CONTEXT, Context
 
 _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
@@ -12,10 +12,14 @@ _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
 
 def public_application(context: Context) -> web.Application:
     """Pages and API for visitors and programs."""
-    app = web.Application(middlewares=[respond.errors_middleware], client_max_size=_MAX_BODY)
+    middlewares = [access.preflight, respond.errors_middleware, access.api_token]
+    app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
+    app.on_response_prepare.append(access.add_cors_headers)
     api.add_routes(app)
-    pages.add_routes(app)
+    if not context.api_token:
+        api.add_shortcuts(app)
+        pages.add_routes(app)
     return app
 
 
@@ -24,4 +28,5 @@ def admin_application(context: Context) -> web.Application:
     app = web.Application(middlewares=[respond.errors_middleware, admin.operator_only], client_max_size=_MAX_BODY)
     app[CONTEXT] = context
     admin.add_routes(app)
+    admin_pool.add_routes(app)
     return app

@@ -7,31 +7,60 @@ import datetime
 import hmac
 import math
 import time
+from collections.abc import Callable
 
 from aiohttp import web
 
 from tmpnb_py import __version__
 from tmpnb_py.claims import Claims
+from tmpnb_py.control import Control
+from tmpnb_py.headers import Network
 from tmpnb_py.idle import Limits, expires_at
 from tmpnb_py.metrics import Metrics
-from tmpnb_py.models import State
+from tmpnb_py.models import Failure, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Cors:
+    """Which other sites' pages may use the API from a browser (Fetch standard, "CORS protocol"), and how.
+
+    `origins` empty: none; `"*"` in it: all. The other values go into their headers as they are.
+    """
+
+    origins: frozenset[str] = frozenset()
+    methods: str = ""
+    headers: str = ""
+    expose: str = ""
+    credentials: bool = False
+    max_age: int | None = None
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may use the API."""
+        return "*" in self.origins or origin in self.origins
+
+
+@dataclasses.dataclass(slots=True)
 class Context:
-    """The services behind the pages."""
+    """The services behind the pages, and the options that a reload replaces: whoever answers reads them anew."""
 
     pool: Pool
     claims: Claims
+    control: Control
     metrics: Metrics
     limits: Limits
     image: str
-    pool_size: int
     max_wait: float
+    redirect_uri: str = ""
+    api_token: str = ""
+    cors: Cors = Cors()
     admin_token: str = ""
     admin_hosts: frozenset[str] = frozenset()
+    began: Callable[[Container, str], None] = lambda _container, _workshop: None
+    audit_client_address: bool = False
+    trusted_proxies: tuple[Network, ...] = ()
+    started_at: float = dataclasses.field(default_factory=time.monotonic)
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -85,7 +114,7 @@ def stats_of(context: Context) -> Stats:
         capacity=pool.capacity,
         version=__version__,
         container_image=context.image,
-        pool_size=context.pool_size,
+        pool_size=pool.size,
         starting=pool.count(State.STARTING),
         claimed=pool.count(State.CLAIMED),
         removing=pool.count(State.REMOVING),
@@ -95,10 +124,13 @@ def stats_of(context: Context) -> Stats:
 
 
 def failure_of(context: Context) -> LastFailure | None:
-    """The last failed start with all that is known of it."""
+    """The failure that keeps containers from becoming ready now, with all that is known of it."""
     failure = context.pool.failure
-    if failure is None:
-        return None
+    return None if failure is None else described(failure)
+
+
+def described(failure: Failure) -> LastFailure:
+    """A failure as the operator sees it."""
     at = moment(failure.at) or datetime.datetime.now(datetime.UTC)
     return LastFailure(cause=failure.kind.value, message=failure.message, at=at, log_lines=failure.log_lines)
 

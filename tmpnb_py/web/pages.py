@@ -8,7 +8,8 @@ from tmpnb_py.errors import FullError
 from tmpnb_py.models import State
 from tmpnb_py.routes import document_target
 from tmpnb_py.web import api, respond
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.audit import session_begins
+from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
 _FORM_WAIT = 25.0  # seconds that a posted form waits in line before its page offers to wait on
 _DEEP_LINKS = ("lab", "tree", "notebooks", "files")
@@ -21,17 +22,22 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/spawn{path:(/.*)?}", post_launch)
     for root in _DEEP_LINKS:
         app.router.add_get(f"/{root}{{path:(/.*)?}}", deep_link)
-    app.router.add_route("*", "/user/{id:[a-z0-9]+}{tail:(/.*)?}", api.not_running)
+    for path in ("/info", "/info/"):
+        app.router.add_get(path, info)
 
 
 async def landing(request: web.Request) -> web.Response:
     """The first page: what this is, how busy it is, and the way in."""
+    if not request.app[CONTEXT].control.is_open:
+        return respond.page("closed.html")
     return respond.page("landing.html", busyness=_busyness(request.app[CONTEXT]))
 
 
 async def launch(request: web.Request) -> web.Response:
     """The page that posts: crawlers and link previews stop here and cost nothing."""
     wish = _wish(request)
+    if not request.app[CONTEXT].control.is_open:
+        return respond.closed(request)
     return respond.page("launch.html", path=wish, busyness=_busyness(request.app[CONTEXT]))
 
 
@@ -43,7 +49,7 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
     form = await request.post()
     wish = form.get("path", "")
     try:
-        target = document_target(wish if isinstance(wish, str) else "")
+        target = document_target(wish if isinstance(wish, str) and wish else context.redirect_uri)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
     try:
@@ -51,7 +57,14 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
     except FullError as full:
         headers = {"Retry-After": str(max(1, round(full.retry_after)))}
         return respond.page("full.html", status=429, headers=headers, path=wish)
+    session_begins(request, container, target)
     raise web.HTTPSeeOther(api.open_url(container, target))
+
+
+async def info(request: web.Request) -> web.Response:
+    """tmpnb's page with the numbers of `/api/stats`, for people."""
+    context = request.app[CONTEXT]
+    return respond.page("info.html", stats=stats_of(context), open=context.control.is_open)
 
 
 async def deep_link(request: web.Request) -> web.StreamResponse:

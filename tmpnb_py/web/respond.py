@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tmpnb_py.errors import EngineError, FullError
+from tmpnb_py.errors import ClosedError, EngineError, FullError
 from tmpnb_py.proxy.server import Page
 from tmpnb_py.web.schema import Problem
 
@@ -42,6 +42,8 @@ _API_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+
+_CLOSED_RETRY = 60  # seconds after which to look again whether newcomers are let in
 
 _WORDS = {
     400: ("This request can't be understood", "Please go back and try again."),
@@ -116,6 +118,15 @@ def problem(
     return json(model, status=status, headers=all_headers)
 
 
+def closed(request: web.BaseRequest) -> web.Response:
+    """No newcomers: the operator has closed the service."""
+    retry = {"Retry-After": str(_CLOSED_RETRY)}
+    if wants_html(request):
+        return page("closed.html", status=503, headers=retry)
+    message = "No newcomers are let in at the moment; sessions go on."
+    return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
+
+
 def proxy_error_page(status: int, *, wants_html: bool) -> Page:
     """The body of an error that the proxy answers by itself."""
     title, advice = _WORDS.get(status, ("That did not work", "Please try again."))
@@ -133,6 +144,8 @@ async def errors_middleware(request: web.Request, handler: Handler) -> web.Strea
     """Turn every error into an answer of ours; what nobody expected is logged with its trace."""
     try:
         return await handler(request)
+    except ClosedError:
+        return closed(request)
     except FullError as full:
         return problem(request, 429, "full", full.message, retry_after=full.retry_after)
     except EngineError as error:

@@ -81,9 +81,56 @@ class AdminSession(Session):
     open_connections: int = 0
 
 
-class AdminStatus(_Model):
-    """What the admin listener tells of the pool."""
+class AdminSessions(_Model):
+    """The running sessions, the oldest first."""
 
+    sessions: tuple[AdminSession, ...]
+
+
+class PoolStatus(_Model):
+    """The pool as the operator steers it: `size` is how many are kept ready, `closed` whether newcomers are let in."""
+
+    size: int
+    max_containers: int
+    ready: int
+    starting: int
+    claimed: int
+    removing: int
+    waiting: int
+    closed: bool
+
+
+class PoolSize(_Model):
+    """What `PATCH /api/pool` is told."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    size: int = pydantic.Field(ge=0, le=100_000)
+
+
+class Drained(_Model):
+    """How many ready containers were given up; new ones take their place."""
+
+    drained: int
+
+
+class Start(_Model):
+    """A container that became ready: when, and after how many seconds."""
+
+    at: datetime.datetime
+    seconds: float
+
+
+class AdminStatus(_Model):
+    """What the admin listener tells of the pool. `waiting_seconds` has one entry for each visitor in line."""
+
+    name: str
+    up_since: datetime.datetime
+    pool: PoolStatus
     stats: Stats
+    engine_up: bool
     failure: LastFailure | None
+    failures: tuple[LastFailure, ...]
+    starts: tuple[Start, ...]
+    waiting_seconds: tuple[float, ...]
     sessions: tuple[AdminSession, ...]

@@ -1,0 +1,228 @@
+"""What the benchmarks of the whole service share: a real `tmpnb-py serve`, its API, figures, and a clean end.
+
+Everything listens on loopback, has a pool name of its own and a temporary runtime directory; whatever happens,
+`serving` and `sweep` leave no process, container or network behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+IMAGE = "tmpnb-py-workshops:latest"
+LABEL_POOL = "org.tmpnb.pool"
+_POLL_SECONDS = 0.02
+_STOP_SECONDS = 120.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class MissingError(Exception):
+    """Something that a measurement needs is not on this machine; the table says so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table. `aim` is empty where none was set."""
+
+    what: str
+    value: str
+    aim: str = ""
+    met: bool | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """A running `tmpnb-py serve`."""
+
+    port: int
+    pid: int
+    pool: str
+    log: Path
+    runtime_dir: Path
+    began: float  # time.time() just before the process was started
+
+    async def api(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """One request on a connection of its own."""
+        return await request(self.port, method, path, body)
+
+    async def stats(self) -> dict[str, Any]:
+        """The pool in numbers."""
+        status, body = await self.api("GET", "/api/stats")
+        if status != 200:
+            raise RuntimeError(f"/api/stats answered {status}: {self.last_words()}")
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    async def until_ready(self, count: int) -> None:
+        """Wait for so many ready containers; the caller bounds the time."""
+        while (await self.stats())["available"] < count:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log's events of one name, with `at` as a unix time."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if event.get("event") == name:
+                    found.append(event)
+        return found
+
+    def last_words(self) -> str:
+        """The end of the log."""
+        return self.log.read_text()[-1500:]
+
+
+async def request(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """One HTTP request to loopback, read until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        answer = await reader.read(-1)
+    finally:
+        writer.close()
+    head_bytes, _, content = answer.partition(b"\r\n\r\n")
+    return int(head_bytes.split(b" ", 2)[1]), content
+
+
+@contextlib.asynccontextmanager
+async def serving(*arguments: str, pool_size: int, prefix: Sequence[str] = ()) -> AsyncIterator[Service]:
+    """`tmpnb-py serve` with options for loopback, a pool of its own and a free port; ended with its containers."""
+    if not Path("/var/run/docker.sock").exists():
+        raise MissingError("no Docker engine: /var/run/docker.sock does not exist")
+    pool, port = f"bench{secrets.token_hex(4)}", free_port()
+    directory = Path(tempfile.mkdtemp(prefix="tmpnb-bench-"))
+    log = directory / "log"
+    command = [*prefix, sys.executable, "-m", "tmpnb_py", "serve", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--admin-port=0", f"--pool-name={pool}", f"--pool-size={pool_size}", "--log-format=json"]
+    command += [f"--runtime-dir={directory / 'run'}", "--cleanup-on-exit", "--shutdown-timeout=1s", *arguments]
+    began = time.time()
+    try:
+        with log.open("wb") as stream:
+            process = await asyncio.create_subprocess_exec(*command, stderr=stream)
+        try:
+            service = Service(port, process.pid, pool, log, directory / "run", began)
+            await _listening(service, process)
+            yield service
+        finally:
+            await end(process)
+    finally:
+        await asyncio.shield(sweep(pool))
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _listening(service: Service, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if process.returncode is not None:
+                raise RuntimeError(f"tmpnb-py serve ended with {process.returncode}: {service.last_words()}")
+            with contextlib.suppress(OSError):
+                await service.api("GET", "/healthz")
+                return
+            await asyncio.sleep(0.01)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, a bounded wait, SIGKILL."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
+        except (TimeoutError, asyncio.CancelledError):
+            process.kill()
+            await process.wait()
+            raise
+
+
+async def sweep(pool: str) -> None:
+    """Remove whatever containers and networks of a pool are left."""
+    label = f"label={LABEL_POOL}={pool}"
+    if left := (await docker("ps", "--all", "--quiet", "--filter", label)).split():
+        await docker("rm", "--force", "--volumes", *left)
+    if networks := (await docker("network", "ls", "--quiet", "--filter", label)).split():
+        await docker("network", "rm", *networks)
+
+
+async def docker(*arguments: str) -> str:
+    """What the docker command prints. Raises `RuntimeError` with its complaint."""
+    return await run("docker", *arguments)
+
+
+async def run(*command: str, seconds: float = 120.0) -> str:
+    """What a program prints on standard output; bounded in time."""
+    if shutil.which(command[0]) is None:
+        raise MissingError(f"{command[0]} is not installed")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(seconds):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])} …: {(errors or output).decode()[-1000:]}")
+    return output.decode().strip()
+
+
+async def need_image(image: str) -> None:
+    """Raise `MissingError` unless the engine has the image."""
+    try:
+        await docker("image", "inspect", "--format", "{{.Id}}", image)
+    except RuntimeError as error:
+        raise MissingError(f"the engine has no image {image} (tmpnb-py image build makes ours): {error}") from error
+
+
+def free_port() -> int:
+    """A port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, all its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def memory_mib(pid: int) -> tuple[float, float]:
+    """RSS and PSS of a process in MiB."""
+    sizes = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("Rss", "Pss"):
+            sizes[name] = int(rest.split()[0]) / 1024
+    return sizes["Rss"], sizes["Pss"]
+
+
+def p95(values: Sequence[float]) -> float:
+    """The 95th percentile, nearest rank."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * 95 // 100) - 1)]
+
+
+def spread(values: Sequence[float], unit: str, digits: int) -> str:
+    """Median, p95 and maximum in one cell."""
+    numbers = (statistics.median(values), p95(values), max(values))
+    return " / ".join(f"{number:.{digits}f}" for number in numbers) + f" {unit}"

@@ -1,0 +1,78 @@
+"""A Docker engine of a test's own, which may be stopped and started at will. The machine's own is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.engine_support import docker, skip_or_fail
+
+_SECONDS = 60.0
+
+
+class OwnEngine:
+    """A dockerd without networks, with its data in a directory that goes away with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.host = f"unix://{directory}/docker.sock"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        directory = self._directory
+        with (directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "dockerd", "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
+                    "--pidfile", str(directory / "pid"), "--host", self.host, "--bridge=none", "--iptables=false",
+                    "--storage-driver=overlay2",
+                ],
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + _SECONDS
+        while not docker("--host", self.host, "version", "--format", "{{.Server.Version}}", check=False):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                lines = (directory / "log").read_text(errors="replace").splitlines()[-8:]
+                skip_or_fail("a Docker engine of one's own does not start here: " + "\n".join(lines))
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """As `systemctl stop docker` does it: the containers end with it."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
+            self._process.wait()
+        self._process = None
+
+    def load(self, image: str) -> None:
+        """Copy an image over from the machine's engine."""
+        saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
+        subprocess.run(["docker", "--host", self.host, "load"], stdin=saved.stdout, check=True, capture_output=True)
+        assert saved.stdout is not None
+        saved.stdout.close()
+        assert saved.wait() == 0
+
+
+@contextlib.contextmanager
+def own_engine() -> Iterator[OwnEngine]:
+    """A running engine; at the end it is stopped and its directory removed."""
+    directory = Path(tempfile.mkdtemp(prefix="tmpnb-dockerd-"))
+    engine = OwnEngine(directory)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(directory, ignore_errors=True)

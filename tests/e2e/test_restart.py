@@ -1,0 +1,185 @@
+"""What survives the service: `kill -9`, SIGTERM, a second manager, a second signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.e2e.jupyter import Notebook
+from tests.e2e.service import Deployment, run_to_the_end
+
+pytestmark = pytest.mark.engine
+
+
+async def test_kill_9_loses_nothing(deployment: Deployment, workshop_image: str) -> None:
+    options = ("--pool-size=2", "--start-concurrency=2", "--cpu-quota=0")
+    first = deployment.start(*options)
+    await first.ready(2)
+    async with first.http() as client:
+        notebook = Notebook.of(client, await first.spawn(client))
+        kernel_id = await notebook.new_kernel()
+        assert await notebook.run("answer = 6 * 7", kernel_id) == ""
+        await first.ready(2)
+        async with client.get(f"/api/sessions/{notebook.id}") as response:
+            session = await response.json()
+        # A second claim, and the crash in the very moment when its replacement is being started.
+        begun = len(first.found("starting"))
+        second = Notebook.of(client, await first.spawn(client))
+    half_started = (await first.event("starting", count=begun + 1))["id"]
+    first.kill()
+    before = deployment.containers()
+    ready = {one for one, name in before.items() if name.endswith(".ready")}
+    claimed = {one for one, name in before.items() if ".claimed-" in name}
+    assert claimed == {notebook.id, second.id}
+    assert len(ready) == 1
+    assert half_started not in ready | claimed
+
+    service = deployment.start(*options)
+    await service.ready(2)
+    after = deployment.containers()
+    assert ready | claimed < after.keys()
+    assert half_started not in after
+    assert {one["id"] for one in service.found("starting")} == after.keys() - before.keys()  # one was missing
+    async with service.http() as client:
+        notebook = Notebook.of(client, {"id": notebook.id, "token": notebook.token})
+        assert await notebook.run("print(answer)", kernel_id) == "42\n"
+        async with client.get(f"/api/sessions/{notebook.id}") as response:
+            again = await response.json()
+        assert abs(_seconds(again["started"]) - _seconds(session["started"])) <= 1.5
+        new = {(await service.spawn(client))["id"] for _ in range(4)}
+        assert len(new) == 4
+        assert new.isdisjoint(claimed)
+        assert ready < new
+        await second.__class__.of(client, {"id": second.id, "token": second.token}).call("GET", "api/status")
+
+
+def _seconds(moment: str) -> float:
+    hours, minutes, seconds = moment.partition("T")[2].rstrip("Z").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+async def test_before_the_first_listing_nobody_is_told_that_a_notebook_is_gone(
+    deployment: Deployment, small: list[str]
+) -> None:
+    first = deployment.start(*small, "--pool-size=1")
+    async with first.http() as client:
+        spawned = await first.spawn(client)
+    first.kill()
+    # The engine is away at this start, so nothing is known of what it has.
+    service = deployment.start(*small, "--pool-size=1", env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    await service.event("engine_down")
+    async with service.http() as client, client.get(spawned["url"]) as response:
+        assert response.status == 503
+        assert int(response.headers["Retry-After"]) > 0
+    service.stop()
+    service = deployment.start(*small, "--pool-size=1")
+    await service.ready(1)
+    async with service.http() as client, client.get(spawned["url"]) as response:
+        assert response.status == 200
+
+
+async def test_a_second_manager_is_refused(deployment: Deployment, small: list[str]) -> None:
+    service = deployment.start(*small, "--pool-size=1")
+    await service.ready(1)
+    second = await asyncio.to_thread(
+        run_to_the_end, "serve", "--port=0", "--admin-port=0", f"--pool-name={deployment.pool}",
+        f"--runtime-dir={deployment.directory / 'run'}", *small,
+    )  # fmt: skip
+    assert second.returncode == 6
+    assert second.stderr.splitlines() == [
+        f'error: the pool "{deployment.pool}" is managed by another tmpnb-py, process {service.pid}',
+        "  → Stop that one first, or give this one a pool of its own with --pool-name.",
+    ]
+    assert (await service.stats())["available"] == 1
+
+
+async def test_sigterm_keeps_containers_and_the_next_start_takes_them_up(
+    deployment: Deployment, small: list[str]
+) -> None:
+    first = deployment.start(*small, "--pool-size=2", cleanup=False)
+    async with first.http() as client:
+        claimed = (await first.spawn(client))["id"]
+    await first.ready(2)
+    before = deployment.containers("status=running")
+    assert first.stop() == 0
+    assert deployment.containers("status=running") == before
+    assert first.found("stopped")[0]["kept"] == 3
+
+    service = deployment.start(*small, "--pool-size=2")
+    await service.ready(2)
+    assert deployment.containers("status=running") == before
+    assert not service.found("starting", id=None)
+    async with service.http() as client, client.get(f"/user/{claimed}/api") as response:
+        assert response.status == 200
+    # Another configuration: the ready ones are replaced, the visitor's stays.
+    assert service.stop() == 0
+    assert deployment.containers() == {}
+
+
+async def test_another_configuration_replaces_the_ready_and_leaves_the_claimed(
+    deployment: Deployment, small: list[str]
+) -> None:
+    first = deployment.start(*small, "--pool-size=2", cleanup=False)
+    async with first.http() as client:
+        claimed = (await first.spawn(client))["id"]
+    await first.ready(2)
+    before = deployment.containers().keys()
+    first.stop()
+    service = deployment.start(*small, "--pool-size=1", "--pids-limit=99")
+    await service.event("removed", reason="older configuration", count=2)
+    await service.ready(1)
+    after = deployment.containers().keys()
+    assert after & before == {claimed}
+    assert len(after) == 2
+
+
+async def test_cleanup_on_exit_removes_the_claimed_too(deployment: Deployment, small: list[str]) -> None:
+    service = deployment.start(*small, "--pool-size=1")
+    async with service.http() as client:
+        spawned = await service.spawn(client)
+        service.signal(signal.SIGINT)
+        assert await asyncio.to_thread(service.wait) == 0
+    assert service.found("removed", id=spawned["id"], reason="shutdown")
+    assert deployment.remains() == []
+
+
+async def test_stopping_lets_requests_finish_and_a_second_signal_forces(
+    deployment: Deployment, small: list[str]
+) -> None:
+    service = deployment.start(*small, "--pool-size=1", "--shutdown-timeout=30s", cleanup=False)
+    async with service.http() as client:
+        spawned = await service.spawn(client)
+        await service.ready(1)
+        # Answered only when the test says so, by a second request that the same server takes.
+        code = "import os, time\nwhile not os.path.exists('/tmp/go'): time.sleep(0.01)\nprint('done')"
+        slow = asyncio.create_task(_exec(client, spawned, code))
+        container = deployment.docker_id(spawned["id"])
+        await service.stats_when(lambda stats: stats["claimed"] == 1)
+        service.signal(signal.SIGTERM)
+        await service.event("stopping")
+        await asyncio.to_thread(deployment.docker, "exec", container, "touch", "/tmp/go")
+        assert await slow == "done\n"
+    assert await asyncio.to_thread(service.wait, 10) == 0
+
+    service = deployment.start(*small, "--pool-size=1", "--shutdown-timeout=30s")
+    await service.ready(1)
+    async with service.http() as client:
+        slow = asyncio.create_task(_exec(client, spawned, "import time; time.sleep(60)"))
+        async with client.get(spawned["url"]) as response:
+            assert response.status == 200
+        service.signal(signal.SIGTERM)
+        await service.event("stopping")
+        service.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(service.wait, 5) == 0
+        assert service.found("forced")
+        with pytest.raises(Exception, match=r".*"):
+            await slow
+    assert len(deployment.containers()) == 2  # forced: what was there stays for the next start
+    await (service := deployment.start(*small, "--pool-size=1")).ready(1)
+
+
+async def _exec(client: object, spawned: dict[str, str], code: str) -> str:
+    async with client.post(f"{spawned['url']}exec", data=code) as response:  # type: ignore[attr-defined]
+        return str(await response.json())

@@ -1,0 +1,456 @@
+"""Requests and answers through the proxy: what is passed on, what is changed, and how bodies are framed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import web
+
+from tests.integration import proxy_support
+from tests.integration.proxy_support import (
+    SWITCHING,
+    Rig,
+    Wire,
+    answering,
+    echo,
+    request,
+    response,
+    soon,
+    until,
+)
+
+rig = proxy_support.rig
+
+
+async def hello(request: web.Request) -> web.Response:
+    return web.Response(text=f"{request.method} {request.raw_path} {len(await request.read())}")
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_request_reaches_its_container_and_the_answer_comes_back(rig: Rig, tcp: bool) -> None:
+    await rig.start()
+    server = await rig.server(echo, tcp=tcp)
+    answer = await rig.ask(server, "api/a%2Fb//c;d=1?x=%20&y", headers="X-Twice: 1\r\nX-Twice: 2\r\n")
+    assert answer.status == 200
+    head, _, body = answer.body.partition(b"\n\n")
+    assert head.split(b"\n")[0] == f"GET /user/{server.container.id}/api/a%2Fb//c;d=1?x=%20&y HTTP/1.1".encode()
+    assert b"X-Twice: 1\nX-Twice: 2" in head
+    assert b"Host: t" in head
+    assert b"X-Forwarded-For: 127.0.0.1" in head
+    assert b"X-Forwarded-Proto: http" in head
+    assert b"X-Forwarded-Host: t" in head
+    assert b"X-Forwarded-Port: 80" in head
+    assert body == b""
+
+
+async def test_everything_else_is_answered_by_our_own_application(rig: Rig) -> None:
+    await rig.start()
+    await rig.application(hello)
+    client = await rig.client()
+    for target in (b"/", b"/user/nobody/lab", b"/user/nobody", b"/api/spawn?x=1"):
+        await client.send(b"POST %b HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc" % target)
+        answer = await client.response()
+        assert (answer.status, answer.body) == (200, b"POST " + target + b" 3")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT"])
+async def test_any_method(rig: Rig, method: str) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    answer = await rig.ask(server, method=method, body=b"body")
+    assert answer.body.startswith(method.encode() + b" ")
+    assert answer.body.endswith(b"\n\nbody")
+
+
+async def test_hop_by_hop_headers_stay_on_their_hop(rig: Rig) -> None:
+    await rig.start()
+    sent = (
+        "Connection: X-Mine, keep-alive\r\nX-Mine: 1\r\nKeep-Alive: 1\r\nTE: trailers\r\nProxy-Authorization: x\r\n"
+    )
+
+    async def script(wire: Wire) -> None:
+        message = await wire.request()
+        for name in (b"X-Mine", b"Connection", b"Keep-Alive", b"TE", b"Proxy-Authorization"):
+            assert message.get(name) is None
+        await wire.send(response(headers="Connection: X-Yours\r\nX-Yours: 1\r\nTrailer: x\r\nX-Kept: 1\r\n"))
+
+    answer = await rig.ask(await rig.server(script), headers=sent)
+    assert [name for name, _ in answer.headers] == [b"X-Kept", b"Content-Length"]
+
+
+async def test_duplicate_headers_are_kept_in_order(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(answering(response(headers="Set-Cookie: a=1\r\nVary: x\r\nSet-Cookie: b=2\r\n")))
+    answer = await rig.ask(server)
+    path = b"; Path=/user/" + server.container.id.encode() + b"/"
+    assert answer.all(b"Set-Cookie") == [b"a=1" + path, b"b=2" + path]
+
+
+async def test_chunked_requests_are_reframed_without_extensions_and_trailers(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    client = await rig.client()
+    head = request(server, method="PUT", headers="Transfer-Encoding: chunked\r\n")
+    body = b"3;ext=1\r\nabc\r\n0A\r\n0123456789\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    for sizes in ([], [1] * (len(head) + len(body)), [len(head)], [len(head) + 4]):
+        await client.send_split(head + body, sizes)
+        answer = await client.response()
+        assert answer.body.endswith(b"\n\nabc0123456789")
+        assert b"X-Trailer" not in answer.body
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_chunked_answers(rig: Rig, version: str) -> None:
+    await rig.start()
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n1\r\nd\r\n0\r\nT: 1\r\n\r\n"
+
+    async def script(wire: Wire) -> None:
+        for sizes in ([], [1] * len(raw), [60, 5]):
+            await wire.request()
+            await wire.send_split(raw, sizes)
+
+    server = await rig.server(script)
+    for _ in range(3):
+        client = await rig.client()
+        await client.send(request(server).replace(b"HTTP/1.1", b"HTTP/" + version.encode()))
+        answer = await client.response()
+        assert answer.body == b"abcd"
+        assert answer.get(b"Transfer-Encoding") == (b"chunked" if version == "1.1" else None)
+        client.close()
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_an_answer_up_to_the_end_of_the_connection(rig: Rig, version: str) -> None:
+    await rig.start()
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(b"HTTP/1.0 200 OK\r\n\r\nabc")
+        await wire.send(b"def")
+        wire.close()
+
+    server = await rig.server(script)
+    client = await rig.client()
+    await client.send(request(server).replace(b"HTTP/1.1", b"HTTP/" + version.encode()))
+    answer = await client.response()
+    assert answer.body == b"abcdef"
+
+
+async def test_an_aborted_answer_up_to_the_end_is_no_complete_one(rig: Rig) -> None:
+    """The session ends, or the server is killed: the client must see that something is missing."""
+    await rig.start()
+    gone = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        await gone.wait()
+
+    server = await rig.server(script)
+    client = await rig.client()
+    await client.send(request(server))
+    await client.head()
+    assert await client.exactly(8) == b"3\r\nabc\r\n"
+    rig.end(server.container)
+    assert await client.closed() == b""
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", ""])
+async def test_head(rig: Rig, framing: str) -> None:
+    await rig.start()
+    server = await rig.server(answering(response(b"", headers=framing, length=False)))
+    client = await rig.client()
+    for _ in range(2):
+        await client.send(request(server, method="HEAD"))
+        answer = await client.response("HEAD")
+        assert (answer.status, answer.get(b"Content-Length")) == (200, b"5" if "5" in framing else None)
+    await client.silent()
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize("framing", ["Content-Length: 5\r\n", ""])
+async def test_answers_without_a_body(rig: Rig, status: str, framing: str) -> None:
+    await rig.start()
+    server = await rig.server(answering(response(b"", status=status, headers=framing, length=False)))
+    client = await rig.client()
+    for _ in range(2):
+        await client.send(request(server))
+        answer = await client.response()
+        assert answer.status == int(status[:3])
+        assert answer.get(b"Content-Length") == (b"5" if framing and "304" in status else None)
+    await client.silent()
+    assert server.accepted == 1
+
+
+async def test_expect_100_continue_is_the_containers_to_answer(rig: Rig) -> None:
+    await rig.start()
+
+    async def script(wire: Wire) -> None:
+        head = await wire.head()
+        assert head.get(b"Expect") == b"100-continue"
+        await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+        assert await wire.exactly(4) == b"body"
+        await wire.send(response())
+
+    server = await rig.server(script)
+    client = await rig.client()
+    await client.send(request(server, method="POST", headers="Expect: 100-continue\r\n", body=b"body")[:-4])
+    hints = await client.response()
+    assert (hints.status, hints.get(b"Link")) == (103, b"x")
+    assert (await client.response()).status == 100
+    await client.send(b"body")
+    assert (await client.response()).body == b"ok"
+    assert rig.counters.responses[2] == 1
+    assert rig.counters.responses[1] == 0
+
+
+async def test_a_refused_expectation_ends_the_connection(rig: Rig) -> None:
+    """The client may or may not send the body now: its next bytes could be read in two ways."""
+    await rig.start()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(response(b"no", status="417 Expectation Failed"))
+        assert await wire.closed() == b""
+
+    server = await rig.server(script)
+    client = await rig.client()
+    await client.send(request(server, method="POST", headers="Expect: 100-continue\r\n", body=b"body")[:-4])
+    answer = await client.response()
+    assert (answer.status, answer.body, answer.get(b"Connection")) == (417, b"no", b"close")
+    assert await client.rest() == b""
+
+
+async def test_interim_answers_do_not_reach_http_1_0(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(answering(b"HTTP/1.1 100 Continue\r\n\r\n" + response()))
+    client = await rig.client()
+    await client.send(request(server).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert (await client.response()).status == 200
+    assert await client.rest() == b""
+
+
+async def test_http_1_0_needs_no_host_and_closes_unless_asked(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    target = f"/user/{server.container.id}/".encode()
+    client = await rig.client()
+    await client.send(b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" % target)
+    answer = await client.response()
+    assert answer.get(b"Connection") == b"keep-alive"
+    assert b"\nHost: " in answer.body
+    await client.send(b"GET %b HTTP/1.0\r\n\r\n" % target)
+    answer = await client.response()
+    assert answer.get(b"Connection") == b"close"
+    assert await client.rest() == b""
+
+
+async def test_connection_close_is_obeyed_and_what_follows_is_not_read(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    client = await rig.client()
+    await client.send(request(server, headers="Connection: close\r\n") + request(server, "second"))
+    answer = await client.response()
+    assert answer.get(b"Connection") == b"close"
+    assert await client.rest() == b""
+    assert rig.counters.responses[2:] == [1, 0, 0, 0]
+
+
+async def test_pipelined_requests_are_answered_in_order(rig: Rig) -> None:
+    await rig.start()
+    server, other = await rig.server(echo), await rig.server(echo)
+    client = await rig.client()
+    asked = [(one, f"n{number}") for number in range(100) for one in (server, other)]
+    await client.send(b"\r\n".join(request(one, path, method="POST", body=b"b") for one, path in asked))
+    for one, path in asked:
+        answer = await client.response()
+        assert answer.body.startswith(f"POST /user/{one.container.id}/{path} HTTP/1.1\n".encode())
+    assert (server.accepted, other.accepted) == (1, 1)
+
+
+async def test_a_flood_of_pipelined_requests_is_not_read_ahead(rig: Rig) -> None:
+    await rig.start()
+    go = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await go.wait()
+        await wire.send(response())
+        await echo(wire)
+
+    server = await rig.server(script)
+    client = await rig.client()
+    await client.send(request(server))
+    flood = request(server) * 100_000
+    writing = asyncio.ensure_future(client.send(flood))
+    await until(lambda: server.accepted == 1)
+    (connection,) = rig.proxy._clients
+    await until(lambda: connection._reading_paused)
+    assert len(connection._received) <= 256 * 1024
+    client.reset()
+    with pytest.raises(ConnectionError):
+        await writing
+    await until(lambda: not rig.clients)
+    go.set()
+
+
+async def test_a_client_may_half_close_after_its_requests(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    client = await rig.client()
+    await client.send(request(server, "1") + request(server, "2") + request(server, "3"))
+    client.half_close()
+    for _ in range(3):
+        assert (await client.response()).status == 200
+    assert await client.rest() == b""
+
+
+async def test_connections_to_a_server_are_reused_but_never_for_another(rig: Rig) -> None:
+    await rig.start()
+    servers = [await rig.server(echo) for _ in range(3)]
+    for _ in range(5):
+        for server in servers:
+            answer = await rig.ask(server)
+            assert server.container.id.encode() in answer.body
+    assert [server.accepted for server in servers] == [1, 1, 1]
+
+
+async def test_unsolicited_bytes_cost_the_idle_connection(rig: Rig) -> None:
+    await rig.start()
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(response())
+        await done.wait()
+        await wire.send(response(b"evil"))
+        assert await wire.closed() == b""
+
+    done = asyncio.Event()
+    server = await rig.server(script)
+    await rig.ask(server)
+    done.set()
+    await until(lambda: server.open == 0)
+    server.script = answering(response(b"good"))
+    assert (await rig.ask(server)).body == b"good"
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize(("method", "retried"), [("GET", True), ("HEAD", True), ("POST", False), ("PUT", False)])
+async def test_a_stale_connection_is_tried_once_more_where_that_is_safe(rig: Rig, method: str, retried: bool) -> None:
+    await rig.start()
+
+    async def stale(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(response())
+        await wire.head()  # and hang up
+
+    server = await rig.server(stale)
+    await rig.ask(server)
+    server.script = answering(response(b"", headers="X: fresh\r\n"))
+    answer = await rig.ask(server, method=method)
+    assert answer.status == (200 if retried else 502)
+    assert server.accepted == (2 if retried else 1)
+
+
+async def test_a_fresh_connection_that_is_closed_is_not_tried_again(rig: Rig) -> None:
+    await rig.start()
+
+    async def rude(wire: Wire) -> None:
+        await wire.head()
+
+    server = await rig.server(rude)
+    answer = await rig.ask(server)
+    assert answer.status == 502
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "TLS/1.0"])
+async def test_no_other_upgrade_is_passed_on(rig: Rig, upgrade: str) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    client = await rig.client()
+    headers = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: x\r\n"
+    for body in (b"", b"abc"):
+        await client.send(request(server, headers=headers, body=body) + request(server, "second"))
+        first, second = await client.response(), await client.response()
+        assert first.status == second.status == 200
+        assert first.body.endswith(b"\n\n" + body)
+        assert b"pgrade" not in first.body
+        assert b"/second " in second.body
+
+
+async def test_a_101_for_who_did_not_ask_is_a_bad_gateway(rig: Rig) -> None:
+    await rig.start()
+    assert (await rig.ask(await rig.server(answering(SWITCHING + b"rest")))).status == 502
+
+
+async def test_activity_and_presence_are_stamped(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    before = time.monotonic()
+    server.container.visited = False
+    await rig.ask(server, "api/kernels")
+    assert server.container.visited
+    assert server.container.last_presence >= before
+    assert server.container.last_activity < before
+    await rig.ask(server, "api/contents/x", method="PUT", body=b"x")
+    assert server.container.last_activity >= before
+
+
+async def test_doubled_slashes_after_the_base_path_are_collapsed(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    answer = await rig.ask(server, "//api/x")
+    assert answer.body.startswith(f"GET /user/{server.container.id}/api/x HTTP/1.1".encode())
+
+
+async def test_error_pages_for_people_and_programs(rig: Rig) -> None:
+    await rig.start()
+    container = rig.claimed("a" * 32, proxy_support.TcpAddress("127.0.0.1", 1))
+    client = await rig.client()
+    await client.send(f"GET /user/{container.id}/ HTTP/1.1\r\nHost: t\r\nAccept: text/html,*/*\r\n\r\n".encode())
+    answer = await client.response()
+    assert (answer.status, answer.get(b"Content-Type"), answer.body) == (502, b"text/html", b"<h1>502</h1>")
+    assert answer.get(b"Retry-After") == b"5"
+    assert await client.rest() == b""
+    client = await rig.client()
+    await client.send(f"HEAD /user/{container.id}/ HTTP/1.1\r\nHost: t\r\n\r\n".encode())
+    answer = await client.response("HEAD")
+    assert (answer.status, answer.get(b"Content-Type")) == (502, b"application/json")
+    assert await client.rest() == b""
+    assert rig.counters.responses == [0, 0, 0, 0, 0, 2]
+
+
+async def test_metrics_of_bytes(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(answering(response(b"x" * 1000)))
+    client = await rig.client()
+    sent = request(server, method="POST", body=b"y" * 500)
+    await client.send(sent)
+    head = await client.head()
+    await client.exactly(1000)
+    assert rig.counters.bytes_received == len(sent)
+    size = len(head.start_line) + 2 + sum(len(name) + len(value) + 4 for name, value in head.headers) + 2 + 1000
+    assert rig.counters.bytes_sent == size
+    assert rig.counters.open_connections == 1
+
+
+async def test_a_thousand_requests_one_after_the_other_and_two_hundred_at_once(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    client = await rig.client()
+    for _ in range(1000):
+        await client.send(request(server))
+        assert (await client.response()).status == 200
+    assert server.accepted == 1
+    client.close()
+    answers = await soon(asyncio.gather(*(rig.ask(server, method="POST", body=b"x") for _ in range(200))))
+    assert {answer.status for answer in answers} == {200}
+    await until(lambda: not rig.clients)
+    upstream = rig.proxy._upstreams[server.container.id]
+    await until(lambda: len(upstream._connections) == len(upstream._idle) <= 64)
+    assert rig.counters.responses == [0, 0, 1200, 0, 0, 0]

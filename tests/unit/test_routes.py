@@ -1,0 +1,221 @@
+"""Matching raw targets: what leads to a notebook, and that no spelling leads to another one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tmpnb_py.routes import Route, is_origin_form, match
+
+ID = "k3j9x0q2m5v7b1n8c4z6a0s9df"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query", "passed_on"),
+    [
+        (b"/user/abc/", b"", b"", b"/user/abc/"),
+        (b"/user/abc/lab", b"lab", b"", b"/user/abc/lab"),
+        (b"/user/abc/lab?", b"lab", b"", b"/user/abc/lab?"),
+        (b"/user/abc/lab?token=x", b"lab", b"token=x", b"/user/abc/lab?token=x"),
+        (b"/user/abc/?a=1?b=2", b"", b"a=1?b=2", b"/user/abc/?a=1?b=2"),
+        (b"/user/abc/lab/tree/a%20b.ipynb", b"lab/tree/a%20b.ipynb", b"", b"/user/abc/lab/tree/a%20b.ipynb"),
+        (b"/user/abc/a//b", b"a//b", b"", b"/user/abc/a//b"),
+        (b"/user/abc/a/", b"a/", b"", b"/user/abc/a/"),
+        # Doubled slashes are collapsed right after the base path and nowhere else.
+        (b"/user/abc//", b"", b"", b"/user/abc/"),
+        (b"/user/abc//lab", b"lab", b"", b"/user/abc/lab"),
+        (b"/user/abc////lab//x", b"lab//x", b"", b"/user/abc/lab//x"),
+        (b"/user/abc//lab?", b"lab", b"", b"/user/abc/lab?"),
+        (b"/user/abc//?next=//lab", b"", b"next=//lab", b"/user/abc/?next=//lab"),
+        (b"/user/abc//lab?a=//b", b"lab", b"a=//b", b"/user/abc/lab?a=//b"),
+        (b"/user/abc/lab?a=//b", b"lab", b"a=//b", b"/user/abc/lab?a=//b"),
+        # Nothing is resolved or decoded: it all belongs to abc, whatever the container makes of it.
+        (b"/user/abc/../xyz/lab", b"../xyz/lab", b"", b"/user/abc/../xyz/lab"),
+        (b"/user/abc//../xyz/lab", b"../xyz/lab", b"", b"/user/abc/../xyz/lab"),
+        (b"/user/abc/..", b"..", b"", b"/user/abc/.."),
+        (b"/user/abc/./", b"./", b"", b"/user/abc/./"),
+        (b"/user/abc/%2e%2e/xyz/", b"%2e%2e/xyz/", b"", b"/user/abc/%2e%2e/xyz/"),
+        (b"/user/abc/%2E%2E%2Fxyz/", b"%2E%2E%2Fxyz/", b"", b"/user/abc/%2E%2E%2Fxyz/"),
+        (b"/user/abc/..%2fxyz/", b"..%2fxyz/", b"", b"/user/abc/..%2fxyz/"),
+        (b"/user/abc/%2f/lab", b"%2f/lab", b"", b"/user/abc/%2f/lab"),
+        (b"/user/abc/..;/xyz/", b"..;/xyz/", b"", b"/user/abc/..;/xyz/"),
+        (b"/user/abc/;a=b", b";a=b", b"", b"/user/abc/;a=b"),
+        (b"/user/abc/\\..\\xyz", b"\\..\\xyz", b"", b"/user/abc/\\..\\xyz"),
+        (b"/user/abc/user/xyz/", b"user/xyz/", b"", b"/user/abc/user/xyz/"),
+        (b"/user/abc/%00", b"%00", b"", b"/user/abc/%00"),
+        (b"/user/abc/a\nb", b"a\nb", b"", b"/user/abc/a\nb"),  # never gets here: see is_origin_form
+        (b"/user/abc/?\n", b"", b"\n", b"/user/abc/?\n"),
+    ],
+)
+def test_below_the_base_path(target: bytes, path: bytes, query: bytes, passed_on: bytes) -> None:
+    assert match(target) == Route("abc", path, query, passed_on)
+
+
+@pytest.mark.parametrize(
+    ("target", "query"),
+    [(b"/user/abc", b""), (b"/user/abc?", b""), (b"/user/abc?q", b"q"), (b"/user/abc?/lab", b"/lab")],
+)
+def test_without_the_slash_there_is_no_path(target: bytes, query: bytes) -> None:
+    assert match(target) == Route("abc", None, query, target)
+
+
+@pytest.mark.parametrize("session_id", [ID, "a", "0", "a" * 64, "user", "000"])
+def test_ids(session_id: str) -> None:
+    route = match(b"/user/%b/x" % session_id.encode())
+    assert route is not None
+    assert route.session_id == session_id
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"",
+        b"/",
+        b"*",
+        b"user/abc/",
+        b"/user",
+        b"/user/",
+        b"/user?abc/",
+        b"/user/?abc/",
+        b"/user//abc/",
+        b"/user//",
+        b"//user/abc/",
+        b"/User/abc/",
+        b"/USER/abc/",
+        b"/users/abc/",
+        b"/user/ABC/",
+        b"/user/aBc/",
+        b"/user/a-b/",
+        b"/user/a_b/",
+        b"/user/a.b/",
+        b"/user/./abc/",
+        b"/user/../abc/",
+        b"/user/..",
+        b"/user/%61bc/",
+        b"/user/abc%2f/",
+        b"/user/abc%2flab",
+        b"/user/abc%3flab",
+        b"/user/abc;/",
+        b"/user/abc;x=1/lab",
+        b"/user/abc\\lab",
+        b"/user\\abc/",
+        b"/user/abc\n",
+        b"/user/abc\x00/",
+        b"/user/abc /",
+        b"/user/abc#/",
+        b"/user/" + "é".encode() + b"/",
+        "/user/\u0661/".encode(),  # a digit elsewhere (str.isdigit), not here
+        b"/user/" + b"a" * 65 + b"/",
+        b"/%75ser/abc/",
+        b"/x/user/abc/",
+        b"/./user/abc/",
+        b"/x/../user/abc/",
+        b"http://a/user/abc/",
+        b" /user/abc/",
+    ],
+)
+def test_everything_else_is_our_own(target: bytes) -> None:
+    assert match(target) is None
+
+
+pieces = st.sampled_from(
+    [
+        b"/",
+        b"//",
+        b"user",
+        b"abc",
+        b"ABC",
+        b"..",
+        b".",
+        b"%2e%2e",
+        b"%2f",
+        b"?",
+        b"#",
+        b";",
+        b"\\",
+        b"\n",
+        b"a=b",
+        b"\xff",
+    ]
+)
+targets = st.one_of(
+    st.binary(max_size=40),
+    st.lists(pieces, max_size=10).map(b"".join),
+    st.lists(pieces | st.binary(max_size=4), max_size=10).map(lambda parts: b"/user/abc/" + b"".join(parts)),
+    st.lists(pieces | st.binary(max_size=4), max_size=10).map(lambda parts: b"/user/" + b"".join(parts)),
+)
+
+
+@given(targets)
+@example(b"/user/abc//..//../xyz?//")
+def test_the_session_is_literally_what_stands_in_the_path(target: bytes) -> None:
+    route = match(target)
+    if route is None:
+        return
+    path, question, query = target.partition(b"?")
+    parts = path.split(b"/")
+    assert parts[:2] == [b"", b"user"]
+    assert parts[2] == route.session_id.encode()
+    assert route.session_id.isalnum()
+    assert route.session_id == route.session_id.lower()
+    assert route.query == query
+    assert (route.path is None) == (len(parts) == 3)
+    if route.path is None:
+        assert route.target == target
+        return
+    base = b"/user/%b/" % parts[2]
+    assert route.target == base + route.path + question + query
+    assert route.path == path.removeprefix(base).lstrip(b"/")
+    again = match(route.target)
+    assert again == route, "what the container gets belongs to the same session, and is stable"
+    if not path.startswith(base + b"/"):
+        assert route.target == target
+
+
+@given(st.binary(max_size=30))
+def test_below_a_base_path_every_target_matches(rest: bytes) -> None:
+    route = match(b"/user/abc/" + rest)
+    assert route is not None
+    assert route.session_id == "abc"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/", b"//", b"/user/abc/lab?x=1", b"//host/x", b"/a%20b", b"/~!$&'()*+,;=:@\"<>[]{}|\\^`", b"/x?http://a/"],
+)
+def test_origin_form(target: bytes) -> None:
+    assert is_origin_form(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"",
+        b"*",
+        b"x",
+        b"a:443",
+        b"http://a/",
+        b"?x",
+        b"/ ",
+        b"/a b",
+        b"/a\tb",
+        b"/a\r\nX: y",
+        b"/\n",
+        b"/\x00",
+        b"/\x7f",
+        b"/\x80",
+        b"/" + "é".encode(),
+        b"/#",
+        b"/a?b#c",
+        b"/a\n",
+    ],
+)
+def test_not_origin_form(target: bytes) -> None:
+    assert not is_origin_form(target)
+
+
+@given(targets)
+def test_origin_form_is_visible_ascii_from_a_slash_on(target: bytes) -> None:
+    visible = all(0x21 <= byte <= 0x7E and byte != ord("#") for byte in target)
+    assert is_origin_form(target) == (target.startswith(b"/") and visible)

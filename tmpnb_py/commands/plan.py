@@ -1,0 +1,85 @@
+"""What a number of people at once need, from what one notebook takes. Pure; used by `doctor --plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tmpnb_py.units import GIB, MIB
+
+# Of a person who reads and runs cells, averaged over an hour: measured classes stay below it (docs/sizing.md).
+WORKING_CPU = 0.05
+# A page's load beside the kernel's start: JupyterLab's first requests, each answered by the notebook server.
+OPENING_CPU = 0.3
+OPENING_SECONDS = 60.0  # in which everybody has clicked
+SYSTEM_MEMORY = GIB  # operating system, engine and tmpnb-py
+LOG_SIZE = MIB  # what the engine keeps of each container's log
+ENGINE_DISK = 16 * 1024  # of each container's own files in the engine
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figures:
+    """What one notebook takes: bytes, seconds and CPU seconds. `measured` is False for the defaults below."""
+
+    start_seconds: float
+    start_cpu: float
+    memory_ready: int
+    memory_working: int
+    kernel_cpu: float
+    image: int
+    disk: int
+    measured: bool = True
+
+
+# Measured with the workshop image on Debian 12, Python kernel, two cores (docs/sizing.md says how).
+DEFAULTS = Figures(
+    start_seconds=0.9,
+    start_cpu=0.55,
+    memory_ready=60 * MIB,
+    memory_working=110 * MIB,
+    kernel_cpu=0.6,
+    image=350 * MIB,
+    disk=0,
+    measured=False,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """What the engine's machine has."""
+
+    memory: int
+    cpus: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """The needs: bytes, CPUs, and the seconds that this machine takes to start all notebooks beforehand.
+
+    `memory` is for people who work with small data, `memory_full` for the case that everybody uses their limit.
+    """
+
+    people: int
+    ready: int
+    memory: int
+    memory_full: int
+    cpus: int
+    disk: int
+    fill_seconds: float | None
+
+
+def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> Plan:
+    """What `people` at once need while `ready` more notebooks wait for the next ones."""
+    working = min(figures.memory_working, mem_limit)
+    waiting = min(figures.memory_ready, mem_limit)
+    opening = people * (figures.kernel_cpu + OPENING_CPU + figures.start_cpu) / OPENING_SECONDS
+    fill = None if machine is None else (people + ready) * max(figures.start_cpu, 0.01) / max(1, machine.cpus)
+    return Plan(
+        people=people,
+        ready=ready,
+        memory=SYSTEM_MEMORY + people * working + ready * waiting,
+        memory_full=SYSTEM_MEMORY + people * mem_limit + ready * waiting,
+        cpus=max(1, math.ceil(max(opening, people * WORKING_CPU))),
+        disk=figures.image + (people + ready) * (figures.disk + LOG_SIZE + ENGINE_DISK),
+        fill_seconds=fill,
+    )

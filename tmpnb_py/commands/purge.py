@@ -1,0 +1,77 @@
+"""`purge`: remove everything of a pool that no service manages."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tmpnb_py.cli_options import ENGINE_OPTIONS, SettingsCommand, read, with_settings
+
+if TYPE_CHECKING:
+    from tmpnb_py.engines.docker import DockerEngine
+    from tmpnb_py.models import Observed
+
+_AT_ONCE = 4
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_settings(ENGINE_OPTIONS)
+@click.pass_context
+def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
+    """Remove everything of a pool: containers, networks and sockets.
+
+    Sessions that run end at once, and their notebooks are lost. Refused while a service manages the pool: stop that
+    first, or have it clean up behind itself with --cleanup-on-exit.
+    """
+    from tmpnb_py.commands.engine import opened_engine  # noqa: PLC0415 - loads the engines
+    from tmpnb_py.runtime import lock_pool, prepare_runtime_dir  # noqa: PLC0415
+
+    settings = read(ctx, config).settings
+
+    async def run() -> None:
+        prepare_runtime_dir(settings.runtime_path)
+        with lock_pool(settings.runtime_path, settings.pool_name):
+            async with opened_engine(settings) as engine:
+                found = await engine.list()
+                _confirm(settings.pool_name, found, yes=yes)
+                await _remove(engine, found)
+                click.echo(f"{_count(len(found), 'container')} removed")
+
+    asyncio.run(run())
+
+
+def _confirm(pool: str, found: Sequence[Observed], *, yes: bool) -> None:
+    from tmpnb_py.models import State  # noqa: PLC0415
+
+    in_use = sum(one.state is State.CLAIMED and one.exit is None for one in found)
+    click.echo(f"pool {pool}: {_count(len(found), 'container')}, {in_use} of them in use, its networks and sockets")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask on: say --yes.")
+    click.confirm("Remove all of this?", abort=True)
+
+
+async def _remove(engine: DockerEngine, found: Sequence[Observed]) -> None:
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def remove(container_id: str) -> None:
+        async with limit:
+            await engine.remove(container_id)
+
+    async with asyncio.TaskGroup() as group:
+        for one in found:
+            group.create_task(remove(one.id))
+    await engine.remove_pool()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+COMMANDS: tuple[Any, ...] = (purge,)

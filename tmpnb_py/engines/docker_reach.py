@@ -1,0 +1,106 @@
+"""Where a notebook server with a TCP port is reached: on a published port, at its container's address, on the host.
+
+What cannot be told from the engine's answers later is in a label. Used by the Docker engine only; everything is pure
+but the look for a free port of the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from tmpnb_py.errors import EngineError
+from tmpnb_py.models import ContainerConfig, TcpAddress, Transport
+
+LABEL_TRANSPORT = "org.tmpnb.transport"
+LABEL_LISTENS = "org.tmpnb.listens"
+
+_LAST_PORT = 65535
+
+
+def labels_of(config: ContainerConfig, port: int) -> dict[str, str]:
+    """What the labels say of the way to the server. `port` is where it listens."""
+    labels = {LABEL_TRANSPORT: config.transport.value}
+    if config.transport is Transport.ADDRESS:
+        labels[LABEL_LISTENS] = str(port)
+    elif config.transport is Transport.HOST:
+        labels[LABEL_LISTENS] = f"{config.container_ip}:{port}"
+    return labels
+
+
+def address_of_entry(entry: Mapping[str, Any]) -> TcpAddress | None:
+    """The address of a container that `GET /containers/json` lists."""
+    return _address(entry["Labels"], entry.get("NetworkSettings") or {}, _published(entry["Ports"]))
+
+
+def address_of_inspect(inspected: Mapping[str, Any]) -> TcpAddress | None:
+    """The same from `GET /containers/<id>/json`."""
+    settings = inspected.get("NetworkSettings") or {}
+    bindings = [binding for bound in (settings.get("Ports") or {}).values() for binding in bound or ()]
+    published = [_reachable(str(one.get("HostIp") or ""), int(one["HostPort"])) for one in bindings]
+    return _address((inspected.get("Config") or {}).get("Labels") or {}, settings, next(iter(published), None))
+
+
+def _address(
+    labels: Mapping[str, str], settings: Mapping[str, Any], published: TcpAddress | None
+) -> TcpAddress | None:
+    transport = labels.get(LABEL_TRANSPORT)
+    host, _, port = labels.get(LABEL_LISTENS, "").rpartition(":")
+    if transport not in (Transport.ADDRESS, Transport.HOST):
+        return published
+    if not port.isdecimal():
+        return None
+    if transport == Transport.HOST:
+        return _reachable(host, int(port))
+    networks = (settings.get("Networks") or {}).values()
+    addresses = [str(network.get("IPAddress") or network.get("GlobalIPv6Address") or "") for network in networks]
+    return next((TcpAddress(address, int(port)) for address in addresses if address), None)
+
+
+def _published(ports: Iterable[Mapping[str, Any]]) -> TcpAddress | None:
+    for port in ports:
+        if port.get("PublicPort") and port.get("Type") == "tcp":
+            return _reachable(str(port.get("IP") or ""), int(port["PublicPort"]))
+    return None
+
+
+def _reachable(host: str, port: int) -> TcpAddress:
+    """What listens on all addresses is reached on loopback."""
+    return TcpAddress({"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+
+
+def host_port_of(labels: Mapping[str, str]) -> int | None:
+    """The port of the host that a listed container was given."""
+    port = labels.get(LABEL_LISTENS, "").rpartition(":")[2]
+    return int(port) if labels.get(LABEL_TRANSPORT) == Transport.HOST and port.isdecimal() else None
+
+
+def free_host_port(ip: str, first: int, taken: Collection[int]) -> int:
+    """The first port from `first` on that no container was given and nobody listens on. Raises `EngineError`.
+
+    Somebody may take it before the server does; then the start fails, and the next one gets another port.
+    """
+    for port in range(first, _LAST_PORT + 1):
+        if port not in taken and _is_free(ip, port):
+            return port
+    raise EngineError(
+        f"no port from {first} on is free on {ip}", remedy="choose a lower container_port, or fewer containers"
+    )
+
+
+def _is_free(ip: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise EngineError(
+                f"cannot listen on {ip}: {error.strerror}", remedy="give an address of this machine as container_ip"
+            ) from error
+    return True

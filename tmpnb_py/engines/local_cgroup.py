@@ -1,0 +1,182 @@
+"""Limits on a whole notebook by control groups, where this user may make them; else there are none here.
+
+Used by the local engine; synchronous, from any thread. Both versions are understood: in version 1 each
+controller has a tree of its own, in version 2 there is one tree, in which a group that holds processes cannot
+hand controllers to groups below it (cgroups(7), "no internal processes"); there a notebook's group is made
+beside the orchestrator's, as systemd delegates it to a user's session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+MOUNT = Path("/sys/fs/cgroup")
+
+_CPU_PERIOD = 100_000
+_UNIFIED = "unified"
+_NEEDED = ("memory", "pids")
+_REMOVE_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Memory in bytes, processes and threads, CPU in microseconds per 100 ms; 0 = no limit (but for memory)."""
+
+    memory: int
+    pids: int
+    cpu: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cgroups:
+    """Where notebooks' groups are made: a directory for each controller (v1), or one called "unified" (v2)."""
+
+    parents: Mapping[str, Path]
+
+    @property
+    def limit_memory(self) -> bool:
+        """Whether memory is limited here, and not left to resource limits."""
+        return bool({"memory", _UNIFIED} & self.parents.keys())
+
+    @property
+    def limit_pids(self) -> bool:
+        """Whether the number of processes is limited here."""
+        return bool({"pids", _UNIFIED} & self.parents.keys())
+
+    def make(self, name: str, limits: Limits) -> tuple[str, ...]:
+        """Make a notebook's groups with their limits, without that on CPU. Raises `OSError` and leaves nothing."""
+        made: list[Path] = []
+        try:
+            for controller, parent in self.parents.items():
+                path = parent / name
+                path.mkdir(exist_ok=True)
+                made.append(path)
+                for file, value in _limits(controller, limits).items():
+                    _set(path / file, value)
+        except OSError:
+            remove(map(str, made))
+            raise
+        return tuple(map(str, made))
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """The groups of this name, whether they exist or not."""
+        return tuple(str(parent / name) for parent in self.parents.values())
+
+
+def find(own: str | None = None, mount: Path = MOUNT) -> Cgroups:
+    """What this process may use; `own` is the text of /proc/self/cgroup."""
+    text = Path("/proc/self/cgroup").read_text() if own is None else own
+    parents: dict[str, Path] = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            unified = _unified(mount, path)
+            if unified is not None:
+                return Cgroups({_UNIFIED: unified})
+        for controller in controllers.split(","):
+            place = mount / controller / path.lstrip("/")
+            if controller in ("memory", "pids", "cpu") and _writable(place):
+                parents[controller] = place
+    return Cgroups(parents)
+
+
+def _unified(mount: Path, path: str) -> Path | None:
+    own = mount / path.lstrip("/")
+    for place in (own, own.parent):
+        if place.is_relative_to(mount) and _writable(place) and _delegates(place):
+            return place
+    return None
+
+
+def _delegates(place: Path) -> bool:
+    """Whether groups below get the controllers; where nothing speaks against it, they are given them."""
+    with contextlib.suppress(OSError):
+        missing = set(_NEEDED) - set((place / "cgroup.subtree_control").read_text().split())
+        if missing and not missing - set((place / "cgroup.controllers").read_text().split()):
+            _set(place / "cgroup.subtree_control", " ".join(f"+{one}" for one in sorted(missing)))
+            missing.clear()
+        return not missing
+    return False
+
+
+def _writable(place: Path) -> bool:
+    return os.access(place, os.W_OK) and os.access(place / "cgroup.procs", os.W_OK)
+
+
+def _limits(controller: str, limits: Limits) -> dict[str, str]:
+    pids = str(limits.pids or "max")
+    match controller:
+        case "memory":
+            return {"memory.limit_in_bytes": str(limits.memory), "memory.memsw.limit_in_bytes": str(limits.memory)}
+        case "pids":
+            return {"pids.max": pids}
+        case "unified":
+            return {"memory.max": str(limits.memory), "memory.swap.max": "0", "pids.max": pids}
+    return {}
+
+
+def limit_cpu(groups: Iterable[str], quota: int) -> None:
+    """Hold a running notebook to its share of CPU. Raises `OSError`."""
+    for group in map(Path, groups):
+        if not quota:
+            continue
+        if (group / "cpu.cfs_quota_us").exists():
+            _set(group / "cpu.cfs_period_us", str(_CPU_PERIOD))
+            _set(group / "cpu.cfs_quota_us", str(quota))
+        elif (group / "cpu.max").exists():
+            _set(group / "cpu.max", f"{quota} {_CPU_PERIOD}")
+
+
+def out_of_memory(groups: Iterable[str]) -> bool:
+    """Whether the kernel killed something there for its memory."""
+    for group in map(Path, groups):
+        for file in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError, ValueError):
+                facts = dict(line.split() for line in (group / file).read_text().splitlines())
+                if int(facts.get("oom_kill", 0)) > 0:
+                    return True
+    return False
+
+
+def members(groups: Iterable[str]) -> set[int]:
+    """Ids of the processes in the groups."""
+    found: set[int] = set()
+    for group in groups:
+        with contextlib.suppress(OSError):
+            found |= {int(pid) for pid in (Path(group) / "cgroup.procs").read_text().split() if pid != "0"}
+    return found
+
+
+def remove(groups: Iterable[str], seconds: float = _REMOVE_SECONDS) -> Sequence[str]:
+    """Remove groups that are empty or about to be; returns those that would not go. Gone already is success."""
+    left = []
+    deadline = time.monotonic() + seconds
+    for group in groups:
+        while True:
+            try:
+                os.rmdir(group)
+            except FileNotFoundError:
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    left.append(group)
+                    break
+                time.sleep(0.01)  # a killed process leaves its group a moment after it was waited for
+            else:
+                break
+    return left
+
+
+def _set(path: Path, value: str) -> None:
+    """Write one of the kernel's files; what this kernel lacks (swap accounting, say) is no failure."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # never O_CREAT: these files exist or don't
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)

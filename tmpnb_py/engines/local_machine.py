@@ -1,0 +1,193 @@
+"""What this machine has for the local engine: a Python environment with JupyterLab, its system, a sandbox.
+
+Used by the local engine and, before it, by the composition root, which decides by the sandbox where to listen.
+Synchronous; `find_sandbox` runs bubblewrap and takes up to a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tmpnb_py.engines import local_sandbox
+from tmpnb_py.engines.local_sandbox import Layout, Sandbox
+from tmpnb_py.errors import ImageMissingError
+
+_PROBE_SECONDS = 10.0
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_PACKAGES = ("jupyterlab", "jupyter-server", "ipykernel")
+_SHELL_VERSION = (5, 14)  # of the kernel, from which it counts processes for each user namespace
+
+_PASSWD = f"jovyan:x:1000:1000::{local_sandbox.HOME}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+_PROFILE = """\
+# A terminal's login shell would otherwise set PATH anew.
+PATH='%s'
+export PATH
+[ -z "$BASH_VERSION" ] || [ ! -r /etc/bash.bashrc ] || . /etc/bash.bashrc
+"""
+_JUPYTER = """\
+# What differs between notebooks comes by the environment: a command line can be read by every user of a machine.
+import os
+
+c = get_config()
+c.ServerApp.base_url = os.environ["TMPNB_BASE_PATH"]
+c.ServerApp.sock = os.environ["TMPNB_SOCKET"]
+c.IdentityProvider.token = os.environ.get("JUPYTER_TOKEN", "")
+c.ServerApp.allow_root = True  # without a sandbox, where it is asked for; in one nobody is root
+"""
+
+
+def python_versions(prefix: str = sys.prefix) -> dict[str, str]:
+    """What is installed of what notebooks need. Raises `ImageMissingError` with a remedy."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise _missing(package) from None
+    if not os.access(Path(prefix, "bin", "jupyter-lab"), os.X_OK):
+        raise _missing("jupyter-lab")
+    return versions
+
+
+def _missing(what: str) -> ImageMissingError:
+    return ImageMissingError(
+        f"the local engine needs JupyterLab in its own Python environment, and {what} is not in {sys.prefix}",
+        remedy="install it beside tmpnb-py, in its directory: pip install '.[local]'",
+    )
+
+
+def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | None) -> str:
+    """Changes with whatever a notebook is started from."""
+    files = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for directory in directories
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    text = json.dumps([sys.prefix, versions, files, repr(sandbox)], sort_keys=True)
+    return f"local:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def layout() -> Layout:
+    """The system's directories, and those of this Python that are not in them."""
+    links = tuple((os.readlink(path), path) for path in _SYSTEM if os.path.islink(path))
+    system = tuple(path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path))
+    return Layout(links, system, tuple(_outside(system, _python_directories())))
+
+
+def _python_directories() -> Iterator[str]:
+    for prefix in (sys.prefix, sys.base_prefix):
+        yield prefix
+        yield os.path.realpath(prefix)
+    program = Path(sys.executable)
+    for _ in range(8):  # a chain of links; a loop would not have started us
+        if not program.is_symlink():
+            break
+        program = program.parent / program.readlink()
+        yield os.path.normpath(program.parent)
+
+
+def _outside(covered: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """Those paths that are in none of the others."""
+    found: list[str] = []
+    for path in sorted(set(paths), key=len):
+        if not any(Path(path).is_relative_to(one) for one in (*covered, *found)):
+            found.append(path)
+    return found
+
+
+def support_files(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
+    """The small files that notebooks are shown, by name: content and mode."""
+    support = local_sandbox.SUPPORT
+    path = f"{support}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin"
+    return {
+        "etc/passwd": (_PASSWD, 0o644),
+        "etc/group": ("jovyan:x:1000:\nnogroup:x:65534:\n", 0o644),
+        "etc/hosts": ("127.0.0.1 localhost notebook\n::1 localhost\n", 0o644),
+        "etc/profile": (_PROFILE % path, 0o644),
+        "jupyter/jupyter_server_config.py": (_JUPYTER, 0o644),
+        "bin/start-notebook.sh": (start_script.read_text(), 0o755),  # a wheel has lost its execute bit
+    }
+
+
+def install_support(directory: Path, files: dict[str, tuple[str, int]]) -> None:
+    """Write them where they differ. Notebooks that run have the directory open, so it is never replaced."""
+    for name, (content, mode) in files.items():
+        path = directory / name
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for parent in path.parents[: len(Path(name).parents)]:
+            parent.chmod(0o755)
+        if not path.is_file() or path.read_text() != content:
+            path.with_suffix(".new").write_text(content)
+            path.with_suffix(".new").rename(path)
+        path.chmod(mode)
+
+
+def counts_processes() -> bool:
+    """Whether a limit on processes set in a user namespace counts only those in it (Linux 5.14)."""
+    match = re.match(r"(\d+)\.(\d+)", platform.release())
+    return match is not None and (int(match[1]), int(match[2])) >= _SHELL_VERSION
+
+
+def find_sandbox(start_script: Path) -> tuple[Sandbox | None, str]:
+    """The strongest sandbox that works here; without one, why not."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return None, "bubblewrap (the program bwrap) is not installed"
+    program = os.path.realpath(program)
+    reason = ""
+    for locked in (True, False):
+        sandbox = Sandbox(program, _version(program), as_root=os.geteuid() == 0, locked=locked)
+        reason = _try(sandbox, start_script)
+        if not reason:
+            return sandbox, ""
+    return None, f"bubblewrap does not work here ({reason})"
+
+
+def _version(program: str) -> str:
+    done = _run([program, "--version"], output=subprocess.PIPE)
+    return done.stdout.strip().removeprefix("bubblewrap ") if done is not None else "unknown"
+
+
+def _try(sandbox: Sandbox, start_script: Path) -> str:
+    """Run nothing in it, as a notebook would be. "" where that works, else bubblewrap's last words."""
+    with tempfile.TemporaryDirectory(prefix="tmpnb-probe-") as directory:
+        install_support(Path(directory), support_files(sys.prefix, start_script))
+        argv = local_sandbox.sandboxed(
+            sandbox, layout(), [(directory, local_sandbox.SUPPORT)], "true", home_size=1 << 20, network=False, pids=0
+        )
+        at = argv.index("--json-status-fd")
+        done = _run(argv[:at] + argv[at + 2 :], error=subprocess.PIPE)
+    if done is None:
+        return "it did not end in time"
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _run(
+    argv: list[str], *, output: int = subprocess.DEVNULL, error: int = subprocess.DEVNULL
+) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(  # noqa: S603 - our own command line
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=error,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_SECONDS,
+            check=False,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None

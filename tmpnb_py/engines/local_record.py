@@ -1,0 +1,213 @@
+"""What the local engine remembers of its containers, in files, so that a restarted orchestrator finds them.
+
+Each container has a directory of its own in the pool's: who it is (`container.json`, written once), how far it
+is (`state`, replaced atomically), what its supervisor reports (`status`: how it ended) and its log. The
+directory gets its name only when all of it is there; it loses it before any of it is removed. So a crash
+leaves either a whole record or something that `leftovers` finds.
+
+Used by the local engine only; synchronous, from any thread. Raises `OSError`; the engine translates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tmpnb_py.engines.docker_options import is_id
+from tmpnb_py.engines.local_process import Process
+from tmpnb_py.models import State
+
+_PRIVATE = 0o700
+_NEW, _OLD = ".new-", ".old-"
+_STATE = re.compile(r"(starting|ready)|claimed ([0-9]{1,12})")
+_LOG_LIMIT = 1024 * 1024
+_LOG_KEPT = 64 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """Who a container is. `directory` is its private one without a sandbox ("" with one)."""
+
+    id: str
+    token: str
+    config_digest: str
+    created_unix: float
+    process: Process
+    sandboxed: bool
+    directory: str = ""
+    cgroups: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """What the supervisor has reported: the sandbox's first process, seen from outside, and the exit status."""
+
+    init_pid: int | None = None
+    pid_namespace: int | None = None
+    exit_status: int | None = None
+
+
+class Records:
+    """The records of one pool."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, container_id: str) -> Path:
+        """Where a container's record is. Raises `ValueError` for what can't be an id."""
+        if not is_id(container_id):
+            raise ValueError("not a container's id")
+        return self.directory / container_id
+
+    def check(self) -> None:
+        """Make the directory, or see that it can be used."""
+        self.directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        next(os.scandir(self.directory), None)  # the iterator is closed with its last reference
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(f"{self.directory} cannot be written")
+
+    def ids(self) -> list[str]:
+        """Every container with a record."""
+        return [name for name in os.listdir(self.directory) if is_id(name)]
+
+    # --- making one
+
+    def begin(self, container_id: str) -> tuple[Path, int, int]:
+        """A nameless directory, with its log and its status opened for the supervisor."""
+        path = self.path(container_id)
+        if path.exists():
+            raise FileExistsError(f"the record of {container_id} exists")
+        new = path.with_name(_NEW + container_id)
+        new.mkdir(mode=_PRIVATE)
+        return new, _open_append(new / "log"), _open_append(new / "status")
+
+    def commit(self, record: Record) -> None:
+        """Complete the directory and give it its name."""
+        path = self.path(record.id)
+        new = path.with_name(_NEW + record.id)
+        _write(new / "container.json", json.dumps(dataclasses.asdict(record)))
+        _write(new / "state", State.STARTING.value)
+        new.rename(path)
+
+    # --- reading and changing one
+
+    def read(self, container_id: str) -> Record | None:
+        """The record; None where it can't be understood. Raises `FileNotFoundError` where there is none."""
+        path = self.path(container_id)
+        try:
+            values = json.loads((path / "container.json").read_text())
+            return _record(container_id, values)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        except FileNotFoundError:
+            if path.is_dir():
+                return None
+            raise
+
+    def state(self, container_id: str, created_unix: float) -> tuple[State, float | None]:
+        """How far it is, and when it was claimed. Whatever can't be decided is claimed."""
+        try:
+            text = (self.path(container_id) / "state").read_text()
+        except (OSError, ValueError):
+            text = ""
+        match = _STATE.fullmatch(text)
+        if match is None:
+            return State.CLAIMED, created_unix
+        return (State(match[1]), None) if match[1] else (State.CLAIMED, float(match[2]))
+
+    def mark(self, container_id: str, state: State, unix_time: float | None = None) -> None:
+        """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
+        text = state.value if unix_time is None else f"{state.value} {max(0, int(unix_time))}"
+        _write(self.path(container_id) / "state", text)
+
+    def status(self, container_id: str) -> Status:
+        """What the supervisor wrote so far."""
+        try:
+            text = (self.path(container_id) / "status").read_text(errors="replace")
+        except OSError:
+            return Status()
+        values: dict[str, Any] = {}
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, TypeError):
+                values |= json.loads(line)
+        return Status(*(_int(values.get(name)) for name in ("child-pid", "pid-namespace", "exit-code")))
+
+    # --- the log
+
+    def log_lines(self, container_id: str, lines: int) -> tuple[str, ...]:
+        """The last lines of the log, out of its last 64 KiB."""
+        text = _tail(self.path(container_id) / "log").decode(errors="replace")
+        return tuple(text.splitlines()[-lines:]) if lines > 0 else ()
+
+    def trim_log(self, container_id: str) -> None:
+        """Keep the end of a log that has grown; its writer appends, so it goes on behind that."""
+        path = self.path(container_id) / "log"
+        with contextlib.suppress(OSError):
+            if path.stat().st_size > _LOG_LIMIT:
+                kept = _tail(path)
+                with path.open("rb+") as file:
+                    file.truncate(0)
+                    file.write(kept)
+
+    # --- removing one
+
+    def remove(self, container_id: str) -> None:
+        """Take the name away, then the directory. Succeeds where there is none."""
+        path = self.path(container_id)
+        old = path.with_name(f"{_OLD}{container_id}")
+        for one in (path, path.with_name(_NEW + container_id)):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(old, ignore_errors=True)
+                one.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def leftovers(self, older_than: float) -> Iterator[str]:
+        """Ids of what a crash left without a name, so many seconds ago."""
+        for name in os.listdir(self.directory):
+            container_id = name.removeprefix(_NEW).removeprefix(_OLD)
+            if container_id != name and is_id(container_id):
+                with contextlib.suppress(OSError):
+                    if time.time() - (self.directory / name).stat().st_ctime > older_than:
+                        yield container_id
+
+
+def _record(container_id: str, values: dict[str, Any]) -> Record | None:
+    process = values.pop("process")
+    values["cgroups"] = tuple(map(str, values["cgroups"]))
+    record = Record(process=Process(int(process["pid"]), int(process["started"]), process["boot_id"]), **values)
+    return record if record.id == container_id else None
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _open_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole: after a crash it is either the old one or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, text.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(path)
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LOG_KEPT))
+        return file.read(_LOG_KEPT)

@@ -1,0 +1,48 @@
+"""Answers that the proxy gives itself, where there is none of a container's that could be passed on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+from tmpnb_py.headers import serialize
+from tmpnb_py.proxy.exchange import Request
+
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """A ready-made answer's body."""
+
+    content_type: bytes
+    body: bytes
+
+
+class ErrorPage(Protocol):
+    """Makes the body of an error that the proxy answers itself."""
+
+    def __call__(self, status: int, *, wants_html: bool) -> Page: ...
+
+
+def last_answer(status: int, request: Request | None, error_page: ErrorPage) -> bytes:
+    """An answer after which the connection closes. `request` is None where none could be read."""
+    page = error_page(status, wants_html=request is not None and request.wants_html)
+    headers = [
+        (b"Content-Type", page.content_type),
+        (b"Content-Length", b"%d" % len(page.body)),
+        (b"Cache-Control", b"no-store"),
+        (b"Connection", b"close"),
+    ]
+    if status in (502, 503, 504):
+        headers.append((b"Retry-After", b"5"))
+    head = serialize(b"HTTP/1.1 %d %b" % (status, _REASONS[status]), headers)
+    return head if request is not None and request.method == b"HEAD" else head + page.body

@@ -1,0 +1,209 @@
+"""HTTP/1.1 framing without I/O, for both legs (RFC 9112): where a head ends, what it says, and chunked bodies.
+
+llhttp reads each head whole, alone and in a parser of its own, so nothing of one message can leak into the next.
+Around it stands what llhttp is too kind about: RTSP and ICE, bare line feeds, odd white space in the first line,
+control characters in a reason, statuses that do not exist, trailers without end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import httptools
+
+from tmpnb_py.headers import Headers
+
+REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?\r\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?")
+_CHUNK_SIZE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;[\t -~\x80-\xff]*)?)?\r?")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+_MAX_CHUNK_LINE = 4 * 1024
+_MAX_TRAILERS = 16 * 1024
+
+_Parser = TypeVar("_Parser", httptools.HttpRequestParser, httptools.HttpResponseParser)
+
+
+class MalformedError(Exception):
+    """These bytes are not what HTTP/1.1 allows, or could be read in two ways."""
+
+    status = 400
+
+
+class HeadTooLargeError(MalformedError):
+    """The head is longer than the limit, or already would be."""
+
+    status = 431
+
+
+class Head:
+    """What llhttp calls back with while it reads one head. Names and values are raw, outer white space removed."""
+
+    __slots__ = ("complete", "headers", "reason", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.reason = b""
+        self.headers: Headers = []
+        self.complete = False
+
+    def on_url(self, target: bytes) -> None:
+        self.target += target
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def head_end(received: bytes, first_line: re.Pattern[bytes], max_size: int) -> int:
+    """The size of the head that these bytes begin with; 0 where its end has not come yet.
+
+    Raises `MalformedError` as soon as it can't become a head any more.
+    """
+    end = received.find(b"\r\n\r\n", 0, max_size) + 4
+    if end >= 4:
+        if first_line.match(received) is None:
+            raise MalformedError("malformed first line")
+        return end
+    if b"\n" in received:
+        if first_line.match(received) is None:
+            raise MalformedError("malformed first line")
+        if received.count(b"\n") != received.count(b"\r\n"):
+            raise MalformedError("a line feed of its own")
+    if len(received) >= max_size:
+        raise HeadTooLargeError("the head is too large")
+    return 0
+
+
+def read_request_head(raw: bytes) -> tuple[httptools.HttpRequestParser, Head]:
+    """Read one whole head. Raises `MalformedError`."""
+    head = Head()
+    return _read(httptools.HttpRequestParser(head), head, raw), head
+
+
+def read_response_head(raw: bytes) -> tuple[httptools.HttpResponseParser, Head]:
+    """Read one whole head. Raises `MalformedError`."""
+    head = Head()
+    return _read(httptools.HttpResponseParser(head), head, raw), head
+
+
+def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
+    try:
+        parser.feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass  # llhttp would rather not read on; it is not asked to
+    except httptools.HttpParserCallbackError:
+        raise  # ours, not theirs
+    except httptools.HttpParserError as error:
+        raise MalformedError(str(error)) from None
+    if not head.complete:
+        raise MalformedError("not a whole head")
+    return parser
+
+
+_OF_FRAMING = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
+
+
+class Fields:
+    """The headers that decide where a message goes and where it ends, found in one pass."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, headers: Headers) -> None:
+        self._found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            lower = name.lower()
+            if lower in _OF_FRAMING:
+                self._found.setdefault(lower, []).append(value)
+
+    def all(self, name: bytes) -> list[bytes]:
+        """All values of one of these headers; `name` is in lower case."""
+        return self._found.get(name, [])
+
+    def keep_alive(self, version: str) -> bool:
+        """Whether another message may follow on the connection (RFC 9112 §9.3)."""
+        tokens = [token.strip().lower() for value in self.all(b"connection") for token in value.split(b",")]
+        return b"close" not in tokens and (version == "1.1" or b"keep-alive" in tokens)
+
+    def is_chunked(self, version: str) -> bool:
+        """Whether the body is chunked. Raises `MalformedError` for any other transfer coding (RFC 9112 §6.1)."""
+        codings = self.all(b"transfer-encoding")
+        if codings and (version == "1.0" or [coding.lower() for coding in codings] != [b"chunked"]):
+            raise MalformedError("the only transfer coding spoken here is one `chunked`")
+        return bool(codings)
+
+
+class ChunkedReader:
+    """Reads one chunked body (RFC 9112 §7.1). Extensions and trailers are checked, bounded and left out."""
+
+    __slots__ = ("_after_data", "_held", "_in_trailers", "_left", "_trailers_size", "done", "rest")
+
+    def __init__(self) -> None:
+        self._held = b""  # the beginning of a line
+        self._left = 0  # bytes of the present chunk still to come
+        self._after_data = False
+        self._in_trailers = False
+        self._trailers_size = 0
+        self.done = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of the body in this piece; when `done`, `rest` is what follows. Raises `MalformedError`."""
+        data, self._held = self._held + data, b""
+        parts: list[bytes] = []
+        position = 0
+        while position < len(data) and not self.done:
+            if self._left > 0:
+                part = data[position : position + self._left]
+                parts.append(part)
+                position += len(part)
+                self._left -= len(part)
+                self._after_data = self._left == 0
+                continue
+            end = data.find(b"\r\n", position, position + _MAX_CHUNK_LINE)
+            if end < 0:
+                self._hold(data[position:])
+                break
+            self._line(data[position:end])
+            position = end + 2
+        if self.done:
+            self.rest = data[position:]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _line(self, line: bytes) -> None:
+        if self._after_data:
+            if line:
+                raise MalformedError("a chunk is longer than it said")
+            self._after_data = False
+        elif not self._in_trailers:
+            size = _CHUNK_SIZE.fullmatch(line)
+            if size is None:
+                raise MalformedError("malformed chunk size")
+            self._left = int(size.group(1), 16)
+            self._in_trailers = self._left == 0
+        elif line:
+            self._trailers_size += len(line)
+            if _TRAILER.fullmatch(line) is None or self._trailers_size > _MAX_TRAILERS:
+                raise MalformedError("malformed or endless trailers")
+        else:
+            self.done = True
+
+    def _hold(self, beginning: bytes) -> None:
+        """Keep a line's beginning until its end comes, unless it can't become a line that is expected here."""
+        if len(beginning) >= _MAX_CHUNK_LINE:
+            raise MalformedError("an endless line in a chunked body")
+        if self._after_data:
+            possible = beginning == b"\r"
+        elif self._in_trailers:
+            possible = b"\n" not in beginning
+        else:
+            possible = _CHUNK_SIZE_BEGINNING.fullmatch(beginning) is not None
+        if not possible:
+            raise MalformedError("malformed chunked body")
+        self._held = beginning

@@ -1,0 +1,46 @@
+"""Which options a running service can change, and what differs between two readings of them. Pure.
+
+Used by the composition root on SIGHUP. An option that is not named here needs a restart, which costs nobody a
+notebook: they stay, and the next process takes them up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tmpnb_py.settings import Settings
+
+# What a container is made of: the pool is renewed, those in use stay as they are.
+CONTAINERS = frozenset(
+    (
+        "image", "command", "transport", "egress", "mem_limit", "cpu_quota", "cpu_shares", "pids_limit", "home_size",
+        "use_tokens", "container_user", "host_directories", "extra_hosts",
+    )
+)  # fmt: skip
+POOL = frozenset(
+    ("pool_size", "max_containers", "start_concurrency", "start_timeout", "ready_max_age", "max_waiting", "max_wait")
+)
+CULL = frozenset(("cull_timeout", "cull_disconnected", "cull_busy", "cull_unvisited", "cull_max"))
+PROXY = frozenset(("head_timeout", "keepalive_timeout", "connect_timeout", "response_timeout", "max_connections"))
+SERVICE = frozenset(
+    ("log_level", "cleanup_on_exit", "shutdown_timeout", "redirect_uri", "admin_auth_token", "audit_client_address")
+)
+RELOADED = CONTAINERS | POOL | CULL | PROXY | SERVICE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """What to run with from now on, and the names of the options that changed: in force, and only after a restart."""
+
+    settings: Settings
+    changed: tuple[str, ...]
+    restart: tuple[str, ...]
+
+
+def compare(old: Settings, new: Settings) -> Change:
+    """The new settings as far as a running service can take them on."""
+    names = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
+    changed = tuple(name for name in names if name in RELOADED)
+    restart = tuple(name for name in names if name not in RELOADED)
+    settings = new.model_copy(update={name: getattr(old, name) for name in restart})
+    return Change(settings, changed, restart)

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Install the locked requirements in the file $1 into /opt/jupyter, leave out what no visitor's server ever reads, and
+# compile the rest. Run in the building stages only.
+set -eu
+
+find /build -name '*.crt' -exec cat /etc/ssl/certs/ca-certificates.crt {} + > /build/ca.pem
+[ -s /build/ca.pem ] || cp /etc/ssl/certs/ca-certificates.crt /build/ca.pem
+[ -d /opt/jupyter ] || python3 -m venv /opt/jupyter
+PIP_CERT=/build/ca.pem /opt/jupyter/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
+    --only-binary :all: --disable-pip-version-check --root-user-action ignore -r "$1"
+
+# Left out: the means to rebuild the user interface and a second copy of it, source maps, tests, the locales of a
+# library that serves one language, what pip no longer needs.
+cd /opt/jupyter
+rm -rf share/jupyter/lab/staging share/man
+(cd lib/python3*/site-packages && rm -rf setuptools* pkg_resources _distutils_hack distutils-precedence.pth \
+    jupyterlab/galata jupyterlab/static jedi/third_party/django-stubs)
+find . \( -name '*.map' -o -path '*/babel/locale-data/*.dat' ! -name 'en*' ! -name root.dat \) -type f -delete
+find lib -type d \( -name tests -o -name test \) -path '*/site-packages/*' -prune -exec rm -rf {} +
+
+# On a read-only root nothing can be compiled later, and a hash that is never checked survives a changed time stamp.
+find . -name __pycache__ -prune -exec rm -rf {} +
+/usr/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash lib
+sed -i 's/^include-system-site-packages.*/include-system-site-packages = true/' pyvenv.cfg
