@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 import pytest
@@ -13,6 +14,14 @@ from tests import engine_support
 def server_image() -> str:
     """The name of an image with a stand-in notebook server, in a real Docker engine."""
     return engine_support.build_server_image()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the image before the first test: the first build takes longer than any test may."""
+    wanted = any("workshop_image" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception, AssertionError):
+            engine_support.build_workshop_image()  # the fixture tells what went wrong
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ SERVER_COMMAND_SOCKET = "python3 /server.py --base {base_path} --socket {socket}
 SERVER_COMMAND_PORT = "python3 /server.py --base /{base_path} --ip={ip} --port {port}"
 ENGINE_SOCKET = Path("/var/run/docker.sock")
 
+Run = Callable[[str], str]
 _IMAGES = Path(__file__).parent / "images"
 
 

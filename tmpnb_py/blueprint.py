@@ -22,8 +22,7 @@ _START |= dict.fromkeys((Transport.ADDRESS, Transport.HOST), _START[Transport.PO
 _WARNINGS = {
     Transport.PORT: (
         "notebooks_reach_the_host",
-        "over ports a notebook can call services of this machine at its network's gateway; "
-        "an image that supports {socket} has no network at all",
+        "over ports a notebook can call services of this machine; an image that supports {socket} has no network",
     ),
     Transport.ADDRESS: (
         "notebooks_share_a_network",

@@ -11,18 +11,17 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 import tmpnb_py
-from tmpnb_py.cli_options import CONFIG_HELP, SettingsCommand, read, with_settings
+from tmpnb_py.cli_options import SettingsCommand, read, with_settings
 from tmpnb_py.commands import config as config_command
-from tmpnb_py.commands import doctor, purge, service
+from tmpnb_py.commands import doctor, image, purge, service
 from tmpnb_py.errors import TmpnbError
-from tmpnb_py.settings import DEFAULT_IMAGE, Settings
-from tmpnb_py.settings_load import LoadedSettings, choose_engine, read_settings
+from tmpnb_py.settings import Settings
+from tmpnb_py.settings_load import LoadedSettings
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 unexpected error, 2 wrong option or configuration, 3 engine, 4 image, 5 address or port,
@@ -147,45 +146,5 @@ def _log_warnings(loaded: LoadedSettings) -> None:
         structlog.get_logger(__name__).warning("settings", hint=warning)
 
 
-for _command in (*service.COMMANDS, *purge.COMMANDS, *doctor.COMMANDS, *config_command.COMMANDS):
+for _command in (*service.COMMANDS, *purge.COMMANDS, *doctor.COMMANDS, *config_command.COMMANDS, *image.COMMANDS):
     cli.add_command(_command)
-
-
-@cli.group()
-def image() -> None:
-    """The image that notebooks are started from."""
-
-
-@image.command()
-@click.option("--target", default="minimal", show_default=True, help="Stage of the Dockerfile to build.")
-@click.option("--base", metavar="IMAGE", help="Image to build upon, instead of the one in the Dockerfile.")
-@click.option(
-    "--ca-bundle",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Certificates (PEM) to trust while building, for networks that inspect TLS.",
-)
-@click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name of the image that is made.")
-@click.option("--network", help="The engine's network to build in, such as host.")
-@click.option("--config", metavar="FILE", help=CONFIG_HELP)
-def build(  # noqa: PLR0917 - one for each option
-    target: str, base: str | None, ca_bundle: Path | None, tag: str, network: str | None, config: str | None
-) -> None:
-    """Build the workshops' image."""
-    loaded = read_settings({}, os.environ, config)
-    _configure_logs(loaded)
-    _run_async(_build(loaded, target=target, base=base, ca_bundle=ca_bundle, tag=tag, network=network))
-
-
-async def _build(loaded: LoadedSettings, *, tag: str, **options: Any) -> None:
-    from tmpnb_py.cli_progress import BuildProgress  # noqa: PLC0415 - see the module's docstring
-    from tmpnb_py.engines.docker import DockerEngine  # noqa: PLC0415
-    from tmpnb_py.image import build as build_image  # noqa: PLC0415
-
-    choose_engine(loaded.settings, os.environ)
-    engine = DockerEngine(pool=loaded.settings.pool_name, runtime_dir=loaded.settings.runtime_path)
-    await engine.open()
-    try:
-        with BuildProgress(tag) as progress:
-            await build_image(engine, tag=tag, report=progress.report, **options)
-    finally:
-        await engine.close()

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from tmpnb_py.legacy import LEGACY
+from tmpnb_py.models import Egress
 from tmpnb_py.settings import OPTIONS, Option
 from tmpnb_py.settings_load import CONFIG_VARIABLE, LoadedSettings, read_settings
 from tmpnb_py.settings_values import Kind
@@ -77,12 +78,28 @@ def _legacy_options() -> Iterable[click.Option]:
         )
 
 
+def _allow_network() -> click.Option:
+    """A shorter way to say it."""
+
+    def allow(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
+        if given:
+            ctx.ensure_object(dict).setdefault("egress", Egress.INTERNET.value)
+
+    return click.Option(
+        ["--allow-network"], is_flag=True, callback=allow, expose_value=False, help="The same as --egress internet."
+    )
+
+
 def with_settings(names: Sequence[str] | None = None) -> Callable[[F], F]:
     """A decorator below `@click.command`: the settings' options, and `--config` as the argument `config`."""
 
     def decorate(function: F) -> F:
-        legacy = _legacy_options() if names is None else ()
-        parameters = [*settings_options(names), *legacy, click.Option(["--config"], metavar="FILE", help=CONFIG_HELP, shell_complete=_files)]
+        others = [*_legacy_options(), _allow_network()] if names is None else ()
+        parameters = [
+            *settings_options(names),
+            *others,
+            click.Option(["--config"], metavar="FILE", help=CONFIG_HELP, shell_complete=_files),
+        ]
         # click collects a decorated function's options in this attribute, the last one first.
         known = function.__dict__.setdefault("__click_params__", [])
         known.extend(reversed(parameters))

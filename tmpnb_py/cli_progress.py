@@ -1,4 +1,4 @@
-"""The progress of an image build: one live line on a terminal, a line for each step elsewhere."""
+"""The progress of image builds and transfers: one live line on a terminal, a line for each step elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from tmpnb_py.units import format_duration
 
@@ -66,3 +75,51 @@ class BuildProgress:
 
     def _line(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
+
+
+class Transferred(Protocol):
+    """What is shown of a transfer: what is being done, and how many bytes of how many (0 = nobody knows)."""
+
+    @property
+    def doing(self) -> str: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+
+
+class TransferProgress:
+    """A context manager; `report` is called as bytes come. Elsewhere than on a terminal: a line for each phase."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, markup=False)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+        self._doing = ""
+
+    def __enter__(self) -> TransferProgress:
+        self._bar.start()
+        return self
+
+    def report(self, progress: Transferred) -> None:
+        """Show how far it is."""
+        if progress.doing != self._doing:
+            self._doing = progress.doing
+            self._bar.reset(self._task, total=progress.total or None, description=progress.doing)
+            if not self._console.is_terminal:
+                size = f" {progress.total >> 20} MiB" if progress.total else ""
+                self._console.print(f"{progress.doing}{size}", soft_wrap=True)
+        self._bar.update(self._task, completed=progress.done)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

@@ -117,3 +117,21 @@ class FullError(TmpnbError):
 
 class LineFullError(FullError):
     """So many wait already that nobody may join the line."""
+
+
+class ManifestError(TmpnbError):
+    """A workshops' manifest, or the folder that it describes, is wrong."""
+
+    exit_code = 4
+
+
+class ImageTransferError(TmpnbError):
+    """An image could not be loaded from a file or an address, or written to a file."""
+
+    exit_code = 4
+
+
+class ImageUnfitError(TmpnbError):
+    """`image check` found that an image cannot serve visitors."""
+
+    exit_code = 4

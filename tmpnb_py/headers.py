@@ -159,13 +159,12 @@ def response_headers(headers: Headers, *, base_path: bytes | None, websocket: bo
     `base_path` is the container's own `/user/<id>/`; None for our own application, whose headers are all kept.
     """
     dropped = HOP_BY_HOP | named_by_connection(headers) | {b"content-length"}
-    if base_path is None:
-        return [(name, value) for name, value in headers if name.lower() not in dropped]
-    dropped |= _ORIGIN_WIDE
+    if base_path is not None:
+        dropped |= _ORIGIN_WIDE
     kept: Headers = []
     for name, value in headers:
         lower = name.lower()
-        if lower == b"set-cookie":
+        if lower == b"set-cookie" and base_path is not None:
             kept.append((name, held_to_path(value, base_path)))
         elif lower not in dropped:
             kept.append((name, value))

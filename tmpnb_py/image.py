@@ -61,6 +61,7 @@ class ImageEngine(Protocol):
         target: str | None,
         network: str | None,
         labels: Mapping[str, str],
+        buildkit: bool = False,
     ) -> AsyncGenerator[str, None]:
         """Build, yielding the builder's lines. Raises `ImageBuildError`."""
 
@@ -109,10 +110,11 @@ async def build(
     *,
     tag: str,
     report: Callable[[BuildStep], None],
-    target: str = "minimal",
+    target: str = "full",
     base: str | None = None,
     ca_bundle: Path | None = None,
     network: str | None = None,
+    buildkit: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> BuildResult:
     """Build the workshops' image; `report` is called as each step begins.
@@ -133,6 +135,7 @@ async def build(
             target=target,
             network=network or DEFAULT_NETWORK,
             labels={"org.opencontainers.image.version": __version__},
+            buildkit=buildkit,
         )
         await _follow(lines, reporter)
     return BuildResult(tag, chosen, reporter.seconds)
@@ -166,7 +169,8 @@ def workshop_directory() -> Path:
 
 def write_context(file: IO[bytes], directory: Path, certificates: str) -> None:
     """Write the build context as a tar archive and rewind. The certificates exist in the archive only."""
-    with tarfile.open(fileobj=file, mode="w") as tar:
+    # BuildKit takes an archive that begins with an extended header (pax, for fractions of seconds) for a Dockerfile.
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
             if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in name.parts):
@@ -183,6 +187,7 @@ def _normalised(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """The same image whoever builds it: umask, owner and a wheel's lost execute bits leave no trace."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
+    entry.mtime = int(entry.mtime)
     entry.mode = 0o755 if entry.name.endswith(".sh") else 0o644
     return entry
 
@@ -276,14 +281,21 @@ async def _bootstrap(engine: ImageEngine, suite: str, pull_error: ImageMissingEr
 
 async def _run(command: tuple[str, ...], scratch: Path, output: IO[bytes], messages: IO[bytes]) -> int:
     """Run to the end and return the exit status. A file takes the output: nothing waits for a reader."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=messages,
-        env={**os.environ, "TMPDIR": str(scratch)},
-        start_new_session=True,  # Ctrl-C reaches us alone, and we end it in order
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=messages,
+            env={**os.environ, "TMPDIR": str(scratch)},
+            start_new_session=True,  # Ctrl-C reaches us alone, and we end it in order
+        )
     )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end(await starting)  # cancelled within the call, asyncio would kill the parent alone
+        raise
     try:
         return await process.wait()
     finally:

@@ -8,7 +8,14 @@ import dataclasses
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,11 +23,17 @@ from tmpnb_py.errors import FailureClass
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Pool
 
+# A time for every series, which nobody asks for: process_start_time_seconds tells it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLAIM_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _START_BUCKETS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60)
 _ENGINE_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SESSION_BUCKETS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800)
+
+# Those of which an error is to be seen at its first occurrence: a rate needs a value before it.
+_ENGINE_CALLS = ("list", "start", "mark_ready", "mark_claimed", "remove")
 
 # What a visitor asked for must not become a label: anybody could make as many as they like.
 NO_WORKSHOP, OTHER_WORKSHOP = "none", "other"
@@ -109,6 +122,8 @@ class Metrics:
             self._ended.labels(reason.value)
         for cause in FailureClass:
             self._failures.labels(cause.value)
+        for call in _ENGINE_CALLS:
+            self._engine_errors.labels(call, FailureClass.ENGINE_DOWN.value)
         for workshop in (*sorted(self._known), NO_WORKSHOP, OTHER_WORKSHOP):
             self._workshops.labels(workshop)
         ProcessCollector(registry=self._registry)

@@ -7,6 +7,7 @@ the end nearer), and asks a notebook server only when its session is about to be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import math
 import time
@@ -39,11 +40,13 @@ class Reaper:
     def __init__(self, pool: Pool, limits: Limits) -> None:
         self._pool = pool
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+        self._woken = asyncio.Event()
         self.configure(limits)
 
     def configure(self, limits: Limits) -> None:
-        """Judge by these limits from the next round on."""
+        """Judge by these limits, beginning with a round that comes at once."""
         self._limits = limits
+        self._woken.set()
         self._kept: dict[str, _Kept] = {}
         shortest = min(
             (limit for limit in (limits.timeout, limits.disconnected, limits.unvisited, limits.maximum) if limit),
@@ -54,9 +57,11 @@ class Reaper:
     async def run(self) -> None:
         """Reap until cancelled."""
         while True:
+            self._woken.clear()
             wake_at = await self.reap_once()
             now = time.monotonic()
-            await asyncio.sleep(max(0.05, min(wake_at - now, self._period)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), max(0.05, min(wake_at - now, self._period)))
 
     async def reap_once(self) -> float:
         """One round; returns when (monotonic seconds) the next session can end."""

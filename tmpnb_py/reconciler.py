@@ -26,7 +26,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineDownError, EngineError, FailureClass, ImageMissingError, StartFailedError
 from tmpnb_py.line import StartRate
 from tmpnb_py.metrics import Metrics
-from tmpnb_py.models import ContainerConfig, ContainerSpec, EndReason, Failure, Observed, State
+from tmpnb_py.models import ContainerConfig, ContainerSpec, EndReason, Exit, Failure, Observed, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.readiness import wait_until_ready
 from tmpnb_py.text import clean_lines
@@ -94,6 +94,7 @@ class Reconciler:
         self._opened = False
         self._group: asyncio.TaskGroup | None = None
         self._died: dict[str, asyncio.Event] = {}
+        self._exits: dict[str, Exit] = {}  # of the last listing
         self._removal_due: dict[str, float] = {}
         self._removals = asyncio.Semaphore(_REMOVALS_AT_ONCE)
 
@@ -122,23 +123,39 @@ class Reconciler:
             while True:
                 self._woken.clear()
                 wake_at = await self.reconcile_once()
+                # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), max(0.0, wake_at - time.monotonic()))
+                    async with asyncio.timeout(max(0.0, wake_at - time.monotonic())):
+                        await self._woken.wait()
 
     async def close(self, *, remove_everything: bool, timeout_seconds: float = 30.0) -> None:
         """After `run()` has ended: remove what is half started or marked, or (on request) all that is ours.
 
         What cannot be removed in time is left to the next start, which finds it by its labels.
         """
-        doomed = [one for one in self._pool if remove_everything or one.state in (State.STARTING, State.REMOVING)]
-        now = time.monotonic()
-        for container in doomed:
-            self._pool.mark_removing(container, EndReason.SHUTDOWN, now)
         try:
             async with asyncio.timeout(timeout_seconds):
+                if remove_everything:
+                    await self._take_up_everything()
+                now = time.monotonic()
+                ours = tuple(self._pool)
+                doomed = [one for one in ours if remove_everything or one.state in (State.STARTING, State.REMOVING)]
+                for container in doomed:
+                    self._pool.mark_removing(container, EndReason.SHUTDOWN, now)
                 await asyncio.gather(*(self._remove(container) for container in doomed))
         except TimeoutError:
             _log.warning("containers_left", count=self._pool.count(State.REMOVING))
+
+    async def _take_up_everything(self) -> None:
+        """What no listing has shown yet: after a stop soon after the start, or from a crash's last call."""
+        try:
+            if not self._opened:
+                await self._engine.open()
+            for observed in await self._engine.list():
+                if self._pool.get(observed.id) is None:
+                    self._discard(observed, EndReason.SHUTDOWN)
+        except EngineError as error:
+            _log.warning("containers_left", error=error.message, remedy=error.remedy)
 
     # --- one round
 
@@ -147,6 +164,7 @@ class Reconciler:
         listing = await self._observe() if time.monotonic() >= self._list_at else None
         if listing is not None:
             self._pool.engine_down = False
+            self._exits = {one.id: one.exit for one in listing.containers if one.exit is not None}
         plan = planner.plan(self._situation(listing))
         for action in plan.actions:
             self._apply(action)
@@ -288,12 +306,35 @@ class Reconciler:
     async def _start_failed(self, container: Container, error: EngineError) -> None:
         lines: tuple[str, ...] = ()
         if isinstance(error, StartFailedError):
-            with contextlib.suppress(EngineError):  # the log is a help, not a duty
-                lines = await self._engine.logs(container.id, lines=_LOG_LINES)
+            lines = error.log_lines or await self._last_lines(container)
         if isinstance(error, EngineDownError):
             self.observe_soon()
-        self._failed(error.failure, error.message, clean_lines(lines, [container.token]), container.id)
+        message = error.message + self._exit_of(container.id)
+        self._failed(error.failure, message, clean_lines(lines, [container.token]), container.id)
         self._pool.mark_removing(container, EndReason.START_FAILED, time.monotonic())
+
+    async def _last_lines(self, container: Container) -> tuple[str, ...]:
+        try:
+            return await self._engine.logs(container.id, lines=_LOG_LINES)
+        except Exception:  # noqa: BLE001  (the log is a help, not a duty)
+            return ()
+
+    def _exit_of(self, container_id: str) -> str:
+        """How it ended, to be put behind a message; "" where nobody knows."""
+        ended = self._exits.get(container_id)
+        if ended is None:
+            return ""
+        return ", out of memory" if ended.out_of_memory else f", with status {ended.status}"
+
+    async def _ready_one_died(self, container: Container, reason: EndReason) -> None:
+        """Tell the cause with the last log lines; only then may it be removed, log and all."""
+        try:
+            lines = clean_lines(await self._last_lines(container), [container.token])
+            message = f"a ready container ended: {reason.value}{self._exit_of(container.id)}"
+            self._failed(FailureClass.EXITS_AT_ONCE, message, lines, container.id)
+        finally:
+            self._removal_due.pop(container.id, None)
+            self.wake()
 
     def _failed(self, kind: FailureClass, message: str, lines: tuple[str, ...] = (), container_id: str = "") -> None:
         now = time.monotonic()
@@ -357,7 +398,8 @@ class Reconciler:
         was_ready = container.state is State.READY
         self._pool.mark_removing(container, reason, time.monotonic())
         if was_ready and reason in (EndReason.CRASHED, EndReason.OUT_OF_MEMORY):
-            self._failed(FailureClass.EXITS_AT_ONCE, f"a ready container ended: {reason.value}", (), container_id)
+            self._removal_due[container_id] = math.inf
+            self._spawn(self._ready_one_died(container, reason), f"died-{container_id}")
 
     def _begin_removal(self, container_id: str) -> None:
         container = self._pool.get(container_id)

@@ -74,10 +74,11 @@ class Settings(BaseSettings):
         "(API_AUTH_TOKEN does too).",
     )
 
-    engine: Literal["auto", "docker"] = _option(
+    engine: Literal["auto", "docker", "local"] = _option(
         "auto",
         _NOTEBOOK,
-        "What runs the containers; auto is Docker where DOCKER_HOST is set or /var/run/docker.sock exists.",
+        "What runs the containers: Docker, or (local) this machine, in sandboxes of bubblewrap. auto is Docker where "
+        "DOCKER_HOST is set or /var/run/docker.sock exists, and local with 127.0.0.1 as ip where not.",
     )
     image: Annotated[str, AfterValidator(values.read_image)] = _option(
         DEFAULT_IMAGE, _NOTEBOOK, "Image that each notebook is started from."
@@ -269,7 +270,9 @@ class Settings(BaseSettings):
         "info", _SERVICE, "Least severe level that is logged."
     )
     audit_client_address: bool = _option(
-        False, _SERVICE, "Whether the log's events of sessions (session_started, session_ended) name the client's address."
+        False,
+        _SERVICE,
+        "Whether the log's events of sessions (session_started, session_ended) name the client's address.",
     )
     cleanup_on_exit: bool = _option(
         False, _SERVICE, "Whether stopping removes every container of the pool; otherwise they stay."
@@ -312,10 +315,14 @@ class Settings(BaseSettings):
             raise ValueError("needs a network to reach containers on: name one with docker_network")
         if transport in ("port", "address") and info.data.get("host_network"):
             raise ValueError("does not fit host_network, where containers have no ports of their own: use auto")
-        for wanted, other in (("socket", "port"), ("port", "socket"), ("address", "socket")):
+        for wanted, needed, other in (
+            ("socket", "socket", "port"),
+            ("port", "port", "socket"),
+            ("address", "port", "socket"),
+        ):
             if transport == wanted and f"{{{other}}}" in command:
                 raise ValueError(
-                    f"does not fit a command with {{{other}}}: use {{{wanted}}} in it, or transport auto"
+                    f"does not fit a command with {{{other}}}: use {{{needed}}} in it, or transport auto"
                 )
         return transport
 

@@ -28,6 +28,16 @@ CONFIG_VARIABLE = "TMPNB_CONFIG"
 # tmpnb's own names for the tokens are understood too; ours win where both are set.
 ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+_DOCKER_ONLY = (
+    "docker_network",
+    "host_network",
+    "container_ip",
+    "container_port",
+    "container_user",
+    "host_directories",
+    "extra_hosts",
+    "cpu_shares",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +155,7 @@ def _explain(name: str, details: ErrorDetails) -> str:
         return _no_such(name)
     value = details["input"]
     shown = "the value" if option.kind is Kind.SECRET else _shown(value)
-    if option.kind is Kind.SWITCH:
+    if option.kind is Kind.SWITCH and details["type"] != "value_error":
         return f"{shown} is neither true nor false"
     if option.kind is Kind.CHOICE and details["type"] != "value_error":
         return f"{shown} is not among its values: choose {' or '.join(option.choices)}"
@@ -196,7 +206,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 def _risks(settings: Settings) -> list[str]:
     """What is allowed and probably not meant."""
     warnings = []
-    if not settings.admin_auth_token.get_secret_value() and not _is_loopback(settings.admin_ip):
+    if not settings.admin_auth_token.get_secret_value() and not is_loopback(settings.admin_ip):
         warnings.append(
             f"The admin listener on {settings.admin_ip} demands no token: set ADMIN_AUTH_TOKEN, or leave "
             "admin_ip at 127.0.0.1."
@@ -210,7 +220,7 @@ def _loosened(settings: Settings) -> Iterator[str]:
     """What the operator has given up of what keeps visitors apart and the host safe."""
     if settings.host_network:
         yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
-    if not settings.host_network and not _is_loopback(settings.container_ip):
+    if not settings.host_network and not is_loopback(settings.container_ip):
         yield f"container_ip {settings.container_ip}: whoever reaches it gets to the notebooks past this service."
     if settings.container_user.partition(":")[0] in ("0", "root"):
         yield f"container_user {settings.container_user}: commands run as root in their container."
@@ -223,23 +233,39 @@ def _loosened(settings: Settings) -> Iterator[str]:
         yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker"]:
-    """The engine to use. Raises EngineDownError where none is named and no trace of one is found.
+def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:
+    """The engine to use: where none is named, Docker if there is any trace of it, else the local one.
 
-    A socket that exists counts even if nothing answers on it: an engine that is down at boot is not passed
-    over.
+    A socket that exists counts even if nothing answers on it: an engine that is down at boot must not move
+    visitors onto the host.
     """
     if settings.engine != "auto":
         return settings.engine
-    if environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists():
-        return "docker"
+    return "docker" if environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists() else "local"
+
+
+def without_effect(settings: Settings, engine: str) -> list[str]:
+    """The options that were set though this engine knows nothing of the kind."""
+    names = () if engine == "docker" else _DOCKER_ONLY
+    return [name for name in names if getattr(settings, name) != Settings.model_fields[name].default]
+
+
+def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raises `EngineDownError` where Docker is not the engine to use."""
+    if choose_engine(settings, environ) == "docker":
+        return
+    if settings.engine == "local":
+        raise EngineDownError(
+            "the local engine has no images", remedy="Leave out --engine local, or set TMPNB_ENGINE to docker."
+        )
     raise EngineDownError(
         "no engine was found: DOCKER_HOST is not set and /var/run/docker.sock does not exist",
         remedy="Install Docker and start it, or set DOCKER_HOST to where one listens.",

@@ -7,8 +7,19 @@ work="$HOME/work"
 # A fresh home (a tmpfs, an empty volume, the image's own) gets the workshops; one with content is left alone.
 if [ -z "$(ls -A "$work" 2>/dev/null)" ]; then
     mkdir -p "$work"
-    cp -R /usr/share/workshops/. "$work/"
+    cp -R "${TMPNB_WORKSHOPS:-/usr/share/workshops}/." "$work/"
     rm -f "$work/workshops.toml"
+fi
+# An author's folder (tmpnb-py image workshops --preview), shown as it is at every moment.
+for entry in /usr/share/preview/*; do
+    if [ -e "$entry" ]; then
+        rm -rf "$work/${entry##*/}"
+        ln -s "$entry" "$work/"
+    fi
+done
+# What is slow to make in each new home: matplotlib's list of fonts.
+if [ -d /opt/jupyter/share/home ] && ! [ -e "$HOME/.cache" ]; then
+    cp -R /opt/jupyter/share/home/. "$HOME/"
 fi
 
 cd "$work"  # where terminals and kernels without a document begin

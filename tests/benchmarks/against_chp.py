@@ -29,7 +29,7 @@ _CONTEXT = Path(__file__).parent / "static"
 _COMMAND = 'sed "s#LISTEN#{}#" /nginx.conf > /tmp/nginx.conf && exec nginx -c /tmp/nginx.conf'
 _LISTEN = {"port": "{port}", "socket": "unix:{socket}"}
 _CONNECTIONS = 32
-_TOKEN = "bench"  # noqa: S105 - of a proxy on loopback that lives for a minute
+_TOKEN = "bench"
 _BUILD_SECONDS = 300.0
 
 

@@ -14,8 +14,8 @@ _SETTLE_SECONDS = 5.0
 
 async def measure(size: int, idle_seconds: float) -> list[Row]:
     """Real notebook containers, not stand-ins."""
-    await rig.need_image(rig.IMAGE)
-    async with rig.serving(f"--max-containers={size}", pool_size=size) as service:
+    image = await rig.image_id()
+    async with rig.serving(f"--image={image}", f"--max-containers={size}", pool_size=size) as service:
         async with asyncio.timeout(_FILL_SECONDS):
             await service.until_ready(size)
         await asyncio.sleep(_SETTLE_SECONDS)

@@ -40,17 +40,17 @@ _OURS, _LIMITED, _UNLIMITED = "tmpnb-py serve", "docker run, CPU limit", "docker
 
 async def measure(rounds: int) -> list[Row]:
     """Seconds to fill, the three ways in turn, in every round in another order."""
-    await rig.need_image(rig.IMAGE)
+    image = await rig.image_id()
     seconds: dict[str, list[float]] = {_OURS: [], _LIMITED: [], _UNLIMITED: []}
     boots = []
     for number in range(rounds):
         names = list(seconds)
         for name in names[number % 3 :] + names[: number % 3]:
             if name == _OURS:
-                filled, boot = await _ours()
+                filled, boot = await _ours(image)
                 boots.append(boot)
             else:
-                filled = await _bare(limited=name == _LIMITED)
+                filled = await _bare(image, limited=name == _LIMITED)
             seconds[name].append(filled)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     note = f"median of {rounds} rounds, {os.cpu_count()} starts at once"
@@ -62,9 +62,9 @@ async def measure(rounds: int) -> list[Row]:
     return rows
 
 
-async def _ours() -> tuple[float, float]:
+async def _ours(image: str) -> tuple[float, float]:
     """Seconds from the first start to the last READY, and from the start of the process."""
-    async with rig.serving(pool_size=SIZE) as service:
+    async with rig.serving(f"--image={image}", pool_size=SIZE) as service:
         async with asyncio.timeout(_FILL_SECONDS):
             while len(service.events("ready")) < SIZE:
                 await asyncio.sleep(0.2)
@@ -76,9 +76,9 @@ def _moment(event: Mapping[str, Any]) -> float:
     return datetime.datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
-async def _bare(*, limited: bool) -> float:
+async def _bare(image: str, *, limited: bool) -> float:
     """The loop: as many workers as CPUs, each runs `docker run` and polls until the server answers."""
-    async with _bare_rig() as (pool, config, directories):
+    async with _bare_rig(image) as (pool, config, directories):
         left = list(range(SIZE))
 
         async def worker() -> None:
@@ -94,12 +94,12 @@ async def _bare(*, limited: bool) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _bare_rig() -> AsyncIterator[tuple[str, ContainerConfig, SocketDirectories]]:
+async def _bare_rig(image: str) -> AsyncIterator[tuple[str, ContainerConfig, SocketDirectories]]:
     pool, directory = f"bench{secrets.token_hex(4)}", Path(tempfile.mkdtemp(prefix="tmpnb-bench-"))
     engine = DockerEngine(pool=pool, runtime_dir=directory)
     try:
         await engine.open()
-        config = await Blueprint(engine, Settings()).resolve()
+        config = await Blueprint(engine, Settings(image=image)).resolve()
         if config.transport is not Transport.SOCKET:
             raise rig.MissingError("the engine's bind mounts do not pass sockets, so the loop cannot poll one")
         yield pool, config, SocketDirectories(directory, pool)
@@ -157,5 +157,8 @@ _HOST: dict[str, Callable[[Any], list[str]]] = {
     "CpuShares": lambda value: [f"--cpu-shares={value}"],
     "CpuPeriod": lambda value: [f"--cpu-period={value}"],
     "CpuQuota": lambda value: [f"--cpu-quota={value}"],
-    "Mounts": lambda mounts: [f"--mount=type=bind,source={one['Source']},target={one['Target']}" for one in mounts],
+    "Mounts": lambda mounts: [
+        f"--mount=type=bind,source={one['Source']},target={one['Target']}" + ",readonly" * one["ReadOnly"]
+        for one in mounts
+    ],
 }

@@ -185,10 +185,13 @@ async def run(*command: str, seconds: float = 120.0) -> str:
     return output.decode().strip()
 
 
-async def need_image(image: str) -> None:
-    """Raise `MissingError` unless the engine has the image."""
+async def image_id(image: str = IMAGE) -> str:
+    """The image under the id that it has now: one rebuilt meanwhile would roll the pool over in a measurement.
+
+    Raises `MissingError` where the engine does not have it.
+    """
     try:
-        await docker("image", "inspect", "--format", "{{.Id}}", image)
+        return await docker("image", "inspect", "--format", "{{.Id}}", image)
     except RuntimeError as error:
         raise MissingError(f"the engine has no image {image} (tmpnb-py image build makes ours): {error}") from error
 

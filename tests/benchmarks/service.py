@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.service [--only spawn|refill|footprint|proxy] [--json]
 
-Needs Linux, a Docker engine with the workshop image, and for `proxy` wrk, node and npm; what is missing is said in the
-table. Everything runs on loopback and is bounded in time; nothing is left behind. Figures of a busy machine are worth
-little: the table ends with the load it was measured under.
+Needs Linux, a Docker engine with the workshop image, and for `proxy` wrk, node and npm; what is missing is said
+in the table. Everything runs on loopback and is bounded in time; nothing is left behind. Figures of a busy machine
+are worth little: the table ends with the load it was measured under.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import platform
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+
+import structlog
 
 from tests.benchmarks import against_chp, claiming, footprint, refill
 from tests.benchmarks.rig import MissingError, Row
@@ -30,6 +33,7 @@ _LIMIT_SECONDS = 900.0
 def main() -> None:
     """Run what was asked for; status 1 if something could not be measured."""
     options = _options()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     measurements: dict[str, Callable[[], Awaitable[list[Row]]]] = {
         "spawn": lambda: claiming.measure(options.pool_size),
         "refill": lambda: refill.measure(options.rounds),

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests import local_support
+from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import DockerRig, FakeRig, Rig
 from tmpnb_py.engines.base import Engine
 
@@ -20,11 +22,16 @@ async def docker_rig(server_image: str) -> AsyncIterator[DockerRig]:
     await rig.close()
 
 
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.engine)])
+@pytest.fixture(params=["fake", "local", "local-unprotected", pytest.param("docker", marks=pytest.mark.engine)])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     """Each engine in turn."""
     if request.param == "fake":
         rig: Any = FakeRig()
+    elif request.param == "local":
+        rig = LocalRig(local_support.need_sandbox())
+    elif request.param == "local-unprotected":
+        local_support.need_jupyterlab()
+        rig = LocalRig(None)
     else:
         rig = DockerRig(request.getfixturevalue("server_image"))
         await rig.forwarder.open()

@@ -93,6 +93,9 @@ class Rig(Protocol):
     async def unstartable(self, engine: Engine) -> ContainerSpec:
         """A container that the engine will refuse to start."""
 
+    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
+        """An image and a directory in it with the files a ("one") and sub/b ("two"), and with a link."""
+
     async def die(self, pool: str, container_id: str) -> None:
         """Let the container die."""
 
@@ -137,6 +140,10 @@ class FakeRig:
 
     async def unstartable(self, engine: Engine) -> ContainerSpec:
         return spec_of(ImageFacts("missing", "sha256:missing"), "serve")
+
+    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
+        self.host.files["fake"] = {"/srv/files/a": b"one", "/srv/files/sub/b": b"two", "/etc/passwd": b""}
+        return await engine.image("fake"), "/srv/files"
 
     async def die(self, pool: str, container_id: str) -> None:
         await FakeEngine(self.host, pool=pool).kill(container_id)
@@ -241,6 +248,9 @@ class DockerRig:
 
     async def unstartable(self, engine: Engine) -> ContainerSpec:
         return await self.spec(engine, mem_limit=1)
+
+    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
+        return await engine.image(self.image), "/srv/files"
 
     async def die(self, pool: str, container_id: str) -> None:
         await asyncio.to_thread(docker, "kill", docker_id(pool, container_id))

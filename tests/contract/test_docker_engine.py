@@ -151,6 +151,19 @@ async def test_hardening_is_in_force(docker_rig: DockerRig, pool: str) -> None:
     await engine.remove(spec.id)
 
 
+async def test_without_a_network_localhost_still_has_its_name(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    address = await engine.start(spec)
+    seen = await run(spec, address, CONNECT + "print(json.dumps([resolves('localhost'), resolves('notebook')]))")
+    assert json.loads(seen) == ["127.0.0.1", "127.0.0.1"]
+    code = "try:\n    open('/etc/hosts', 'a')\nexcept OSError as error:\n    print(error.errno)"
+    assert int(await run(spec, address, code)) in (errno.EROFS, errno.EACCES)
+    inspected = json.loads(docker("inspect", docker_id(pool, spec.id)))[0]
+    assert inspected["NetworkSettings"]["SandboxID"] == ""  # what makes starts and claims slower
+    await engine.remove(spec.id)
+
+
 async def test_a_sealed_directory_stays_as_it_is(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     spec = await docker_rig.spec(engine)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine_support import SERVER_COMMAND_SOCKET
 from tests.e2e.service import Deployment, Service, run_service
+from tests.engine_support import SERVER_COMMAND_SOCKET
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ class Rig:
     admin: aiohttp.ClientSession
 
     async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Look again at each transition of the pool (and now and then)."""
+        """Look again and again; everything here happens on the test's own loop."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not happen"

@@ -31,7 +31,9 @@ class OwnEngine:
         with (directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    "dockerd", "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
+                    # In a network namespace: `--bridge=none` removes the docker0 of whatever namespace it is in.
+                    "unshare", "--net", "dockerd",
+                    "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
                     "--pidfile", str(directory / "pid"), "--host", self.host, "--bridge=none", "--iptables=false",
                     "--storage-driver=overlay2",
                 ],

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**foreign, **(extra or {})}
 
 
-def run_to_the_end(*arguments: str, env: Mapping[str, str] | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
+def run_to_the_end(
+    *arguments: str, env: Mapping[str, str] | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
     """A `tmpnb-py` that is expected to end by itself."""
     return subprocess.run(
         [PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=30, env=environment(env), **more
@@ -49,15 +51,18 @@ def run_to_the_end(*arguments: str, env: Mapping[str, str] | None = None, **more
 class Service:
     """One process. Its log is read by a thread, so that whoever waits for an event is woken by it."""
 
-    def __init__(self, arguments: list[str], env: Mapping[str, str] | None = None, user: int | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        env: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+    ) -> None:
+        """`wrapper` is a command that becomes the service, as env(1) does."""
         self._process = subprocess.Popen(
-            [PROGRAM, "serve", *arguments],
+            [*wrapper, PROGRAM, "serve", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environment(env),
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
         )
         self.events: list[Event] = []
         self.other_lines: list[str] = []
@@ -141,7 +146,9 @@ class Service:
             assert response.status == 200
             return dict(await response.json())
 
-    async def stats_when(self, condition: Callable[[dict[str, Any]], bool], seconds: float = SECONDS) -> dict[str, Any]:
+    async def stats_when(
+        self, condition: Callable[[dict[str, Any]], bool], seconds: float = SECONDS
+    ) -> dict[str, Any]:
         """The stats once they fulfil a condition, asked again and again."""
         async with self.http() as client:
             deadline = time.monotonic() + seconds
@@ -205,14 +212,14 @@ class Deployment:
         self._services: list[Service] = []
 
     def start(
-        self, *options: str, cleanup: bool = True, env: Mapping[str, str] | None = None, user: int | None = None
+        self, *options: str, cleanup: bool = True, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
     ) -> Service:
         """Start a service; `options` come last and win."""
         arguments = ["--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json", "--log-level=debug"]
         arguments += [f"--pool-name={self.pool}", f"--runtime-dir={self.directory / 'run'}"]
         arguments += ["--cleanup-on-exit"] if cleanup else []
         host = {"DOCKER_HOST": self._docker_host} if self._docker_host else {}
-        service = Service([*arguments, *options], {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, **host, **(env or {})}, user)
+        service = Service([*arguments, *options], {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, **host, **(env or {})}, wrapper)
         self._services.append(service)
         return service
 
@@ -232,7 +239,9 @@ class Deployment:
     def docker_id(self, container_id: str) -> str:
         """Docker's own id of a container."""
         label = f"label=org.tmpnb.id={container_id}"
-        return self.docker("ps", "-aq", "--no-trunc", "--filter", f"label=org.tmpnb.pool={self.pool}", "--filter", label)
+        return self.docker(
+            "ps", "-aq", "--no-trunc", "--filter", f"label=org.tmpnb.pool={self.pool}", "--filter", label
+        )
 
     def creations_since(self, unix_time: float) -> int:
         """How many containers of the pool the engine has created since then."""

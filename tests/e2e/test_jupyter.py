@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.e2e.jupyter import ANSWER_SECONDS, Notebook
 from tests.e2e.service import Service
@@ -48,7 +49,7 @@ async def test_spawn_gives_a_lab_that_opens(lab: Service, client: aiohttp.Client
 
     other = Notebook.of(client, spawned)
     found = await other.call("GET", "api/contents/introduction-to-python?type=directory")
-    assert [one["name"] for one in found["content"]] == ["First steps in Python.ipynb"]
+    assert "First steps in Python.ipynb" in [one["name"] for one in found["content"]]
     async with client.delete(f"/api/sessions/{other.id}", headers=other.headers) as response:
         assert response.status == 200
 
@@ -84,7 +85,9 @@ async def test_files_go_up_and_come_down(client: aiohttp.ClientSession, notebook
     ) as response:
         assert response.headers["Content-Disposition"].startswith("attachment")
         assert (await response.read())[:10] in (data[10:20], data[:10])  # Jupyter may ignore the range
-    assert await notebook.run("import hashlib, pathlib\nprint(pathlib.Path('a b é.bin').stat().st_size)") == "3000000\n"
+    assert (
+        await notebook.run("import hashlib, pathlib\nprint(pathlib.Path('a b é.bin').stat().st_size)") == "3000000\n"
+    )
 
 
 async def test_a_terminal_answers(client: aiohttp.ClientSession, notebook: Notebook) -> None:
@@ -111,7 +114,9 @@ async def test_a_claim_is_refilled(lab: Service, client: aiohttp.ClientSession) 
 
 async def test_two_visitors_share_nothing(lab: Service, client: aiohttp.ClientSession, notebook: Notebook) -> None:
     other = Notebook.of(client, await lab.spawn(client))
-    await notebook.call("PUT", "api/contents/mine.txt", {"type": "file", "format": "text", "content": "x"}, status=201)
+    await notebook.call(
+        "PUT", "api/contents/mine.txt", {"type": "file", "format": "text", "content": "x"}, status=201
+    )
     await notebook.call("GET", "api/contents/mine.txt")
     await other.call("GET", "api/contents/mine.txt", status=404)
     for token in (other.token, "", "wrong"):
@@ -122,7 +127,7 @@ async def test_two_visitors_share_nothing(lab: Service, client: aiohttp.ClientSe
     # The path is never resolved, so it cannot lead from one session to another.
     for way in ("..", "%2e%2e"):
         raw = f"{lab.url}user/{notebook.id}/{way}/{other.id}/api/contents"
-        async with client.get(aiohttp.client.URL(raw, encoded=True), headers=other.headers) as response:
+        async with client.get(URL(raw, encoded=True), headers=other.headers) as response:
             assert response.status in (403, 404)
     # No network at all, and no way to the other's socket.
     code = (

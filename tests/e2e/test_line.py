@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
+import pytest
 
 from tests.e2e.inprocess import Rig, running
+from tmpnb_py.errors import EngineError
 from tmpnb_py.models import State
 
 
@@ -101,15 +103,9 @@ async def test_a_claim_that_cannot_be_made_durable_is_not_handed_out() -> None:
     async with running(pool_size=2) as rig:
         await rig.ready(2)
         doomed = rig.service.pool.in_state(State.READY)[0].id
-        rig.engine.fail_next("mark_claimed", _refusal())
+        rig.engine.fail_next("mark_claimed", EngineError("refused"))
         assert (await rig.spawn("?wait=20"))["id"] != doomed
         await rig.until(lambda: rig.service.pool.get(doomed) is None)
-
-
-def _refusal() -> Exception:
-    from tmpnb_py.errors import EngineError  # noqa: PLC0415
-
-    return EngineError("refused")
 
 
 async def test_wait_must_be_a_number() -> None:
@@ -121,7 +117,16 @@ async def test_wait_must_be_a_number() -> None:
 
 
 async def test_spawn_takes_any_body_and_a_trailing_slash() -> None:
-    bodies: list[bytes] = [b"", b"{}", b"null", b"[1]", b"not json", b"\xff\xfe", b'{"path": 3}', b'{"image": "evil"}']
+    bodies: list[bytes] = [
+        b"",
+        b"{}",
+        b"null",
+        b"[1]",
+        b"not json",
+        b"\xff\xfe",
+        b'{"path": 3}',
+        b'{"image": "evil"}',
+    ]
     async with running(pool_size=1, max_containers=20) as rig:
         for number, body in enumerate(bodies):
             async with rig.client.post("/api/spawn" + "/" * (number % 2) + "?wait=20", data=body) as response:
@@ -140,9 +145,6 @@ async def test_a_websocket_is_refused_politely_when_the_notebook_is_gone() -> No
         await rig.ready(1)
         spawned = await rig.spawn()
         await _end(rig, spawned)
-        try:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await rig.client.ws_connect(f"/user/{spawned['id']}/api/kernels/x/channels")
-        except aiohttp.WSServerHandshakeError as refused:
-            assert refused.status == 410
-        else:
-            raise AssertionError("it was accepted")
+        assert refused.value.status == 410

@@ -10,7 +10,9 @@ from tests.e2e.service import Deployment
 pytestmark = pytest.mark.engine
 
 
-async def test_sessions_end_by_each_limit_and_a_busy_kernel_does_not(deployment: Deployment, workshop_image: str) -> None:
+async def test_sessions_end_by_each_limit_and_a_busy_kernel_does_not(
+    deployment: Deployment, workshop_image: str
+) -> None:
     service = deployment.start(
         "--pool-size=3",
         "--start-concurrency=3",
@@ -68,7 +70,9 @@ async def test_out_of_memory_is_told(deployment: Deployment, small: list[str]) -
             assert "It needed more memory than a notebook has here." in await response.text()
 
 
-async def test_a_container_that_dies_is_noticed_and_never_handed_out(deployment: Deployment, small: list[str]) -> None:
+async def test_a_container_that_dies_is_noticed_and_never_handed_out(
+    deployment: Deployment, small: list[str]
+) -> None:
     service = deployment.start(*small, "--pool-size=2")
     async with service.http() as client:
         spawned = await service.spawn(client)

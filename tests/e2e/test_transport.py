@@ -13,7 +13,9 @@ pytestmark = pytest.mark.engine
 
 @pytest.mark.parametrize("options", [("--transport=port",), ()], ids=["named", "by its command"])
 async def test_a_port_on_loopback(deployment: Deployment, server_image: str, options: tuple[str, ...]) -> None:
-    service = deployment.start(f"--image={server_image}", f"--command={SERVER_COMMAND_PORT}", "--pool-size=1", *options)
+    service = deployment.start(
+        f"--image={server_image}", f"--command={SERVER_COMMAND_PORT}", "--pool-size=1", *options
+    )
     async with service.http() as client:
         spawned = await service.spawn(client)
         async with client.get(f"{spawned['url']}some/path?x=%20y") as response:
@@ -27,7 +29,9 @@ async def test_a_port_on_loopback(deployment: Deployment, server_image: str, opt
     assert service.found("notebooks_reach_the_host")
     # Taken up again after a crash, at the same port.
     service.kill()
-    service = deployment.start(f"--image={server_image}", f"--command={SERVER_COMMAND_PORT}", "--pool-size=1", *options)
+    service = deployment.start(
+        f"--image={server_image}", f"--command={SERVER_COMMAND_PORT}", "--pool-size=1", *options
+    )
     await service.ready(1)
     async with service.http() as client, client.get(f"{spawned['url']}api") as response:
         assert response.status == 200
@@ -35,8 +39,9 @@ async def test_a_port_on_loopback(deployment: Deployment, server_image: str, opt
 
 async def test_a_start_line_as_tmpnb_had_it(deployment: Deployment, workshop_image: str) -> None:
     command = (
-        "jupyter lab --no-browser --ServerApp.port={port} --ServerApp.ip={ip} --ServerApp.base_url=/{base_path} "
-        "--ServerApp.port_retries=0 --ServerApp.allow_origin='*' --IdentityProvider.token={token} --debug"
+        "start-notebook.sh --no-browser --ServerApp.port={port} --ServerApp.ip={ip} "
+        "--ServerApp.base_url=/{base_path} --ServerApp.port_retries=0 "
+        "--ServerApp.allow_origin='*' --IdentityProvider.token={token} --debug"
     )
     service = deployment.start(f"--image={workshop_image}", f"--command={command}", "--pool-size=1", "--cpu-quota=0")
     async with service.http() as client:

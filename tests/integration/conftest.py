@@ -13,7 +13,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """pytest-asyncio asks for each test; its name goes into the test's."""
-    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
     if item.path.name.startswith("test_proxy_"):
-        factories["asyncio"] = asyncio.new_event_loop
+        factories["uvloop"] = uvloop.new_event_loop
     return factories

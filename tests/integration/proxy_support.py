@@ -1,7 +1,8 @@
 """A real `Proxy` on a real listener, with scripted notebook servers on real sockets, on both event loops.
 
-A test module takes the fixture by assignment: `rig = proxy_support.rig`. When a test ends, the rig fails it if anything was logged by
-asyncio, reported to the loop's exception handler, or left behind (connections, tasks, counters).
+A test module takes the fixture by assignment: `rig = proxy_support.rig`. When a test ends, the rig
+fails it if anything was logged by asyncio, reported to the loop's exception
+handler, or left behind (connections, tasks, counters).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ async def until(condition: Callable[[], object], seconds: float = SECONDS) -> No
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to be so"
-        await asyncio.sleep(0.001)  # noqa: ASYNC110  (what is waited for has no event)
+        await asyncio.sleep(0.001)
 
 
 @dataclasses.dataclass
@@ -131,7 +132,7 @@ class Wire:
 
     async def chunked(self) -> bytes:
         """Read a chunked body."""
-        parts = []
+        parts: list[bytes] = []
         while True:
             size = int((await soon(self.reader.readuntil(b"\r\n")))[:-2], 16)
             if size == 0:
@@ -155,7 +156,7 @@ class Wire:
         """Nothing has come and nothing will come by itself: give the loop some rounds to prove otherwise."""
         for _ in range(20):
             await asyncio.sleep(0)
-        assert not self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+        assert not self.reader._buffer  # type: ignore[attr-defined]
 
     def half_close(self) -> None:
         """Send no more."""
@@ -192,9 +193,10 @@ class Server:
     async def start(self, directory: pathlib.Path | None) -> Address:
         """Listen on a socket in the directory, or on a TCP port."""
         if directory is None:
-            self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+            self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=1024)
             return TcpAddress("127.0.0.1", self._server.sockets[0].getsockname()[1])
-        self._server = await asyncio.start_unix_server(self._accepted, directory / "server.sock")
+        path = directory / "server.sock"
+        self._server = await asyncio.start_unix_server(self._accepted, path, backlog=1024)
         return SocketAddress(str(directory))
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -322,20 +324,26 @@ class Rig:
     async def stop(self) -> None:
         """Close everything and look at what is left."""
         for wire in self.wires:
-            wire.close()
-        if hasattr(self, "proxy"):
-            await until(lambda: not self.clients)
-            await self.proxy.shut_down(1)
-            upstreams = [*self.proxy._upstreams.values(), self.proxy._application]  # noqa: SLF001
-            await until(lambda: not any(upstream._connections for upstream in upstreams))  # noqa: SLF001
-            assert not any(upstream._idle or upstream._closing for upstream in upstreams)  # noqa: SLF001
-            assert not self.proxy._tasks  # noqa: SLF001
-        await self._stack.aclose()
+            if not wire.writer.is_closing():
+                wire.reset()
+        try:
+            if hasattr(self, "proxy"):
+                await self._stop_proxy()
+        finally:
+            await self._stack.aclose()
         await asyncio.sleep(0.002)
         assert self.counters.open_tunnels == 0
         assert [server.container.open_connections for server in self.servers] == [0] * len(self.servers)
         assert [server.errors for server in self.servers] == [[]] * len(self.servers)
         assert self.reports == []
+
+    async def _stop_proxy(self) -> None:
+        await until(lambda: not self.clients)
+        await self.proxy.shut_down(1)
+        upstreams = [*self.proxy._upstreams.values(), self.proxy._application]
+        await until(lambda: not any(upstream._connections for upstream in upstreams))
+        assert not any(upstream._idle or upstream._closing for upstream in upstreams)
+        assert not self.proxy._tasks
 
 
 def _error_page(status: int, *, wants_html: bool) -> Page:

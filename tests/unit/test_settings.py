@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from tmpnb_py.errors import EngineDownError, SettingsError
 from tmpnb_py.models import Egress
 from tmpnb_py.settings import OPTIONS, Settings
-from tmpnb_py.settings_load import choose_engine, load_settings, read_settings
+from tmpnb_py.settings_load import choose_engine, load_settings, need_docker, read_settings
 from tmpnb_py.settings_values import Kind, format_value
 from tmpnb_py.units import GIB, KIB, MIB, format_duration, format_size, parse_duration, parse_size
 
@@ -302,7 +302,7 @@ def _message(given: Mapping[str, str | bool], environ: Mapping[str, str], config
         ("port", "", '"" is not a whole number'),
         ("admin_port", "8000", '"8000" is the visitors\' port too: give the admin listener another one'),
         ("admin_auth_token", "top secret", "the value travels in a header: use visible ASCII characters"),
-        ("engine", "podman", '"podman" is not among its values: choose auto or docker'),
+        ("engine", "podman", '"podman" is not among its values: choose auto or docker or local'),
         ("image", "", '"" is not the name of an image: write one such as tmpnb-py-workshops:latest'),
         ("image", "--rm", '"--rm" is not the name of an image'),
         ("image", "a b", '"a b" is not the name of an image'),
@@ -483,6 +483,11 @@ def test_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "exists", lambda _: False)
     assert choose_engine(Settings(), {"DOCKER_HOST": "tcp://x:1"}) == "docker"
     assert choose_engine(Settings(engine="docker"), {}) == "docker"
+    assert choose_engine(Settings(), {"DOCKER_HOST": ""}) == "local"
+    assert choose_engine(Settings(engine="local"), {"DOCKER_HOST": "tcp://x:1"}) == "local"
+    need_docker(Settings(), {"DOCKER_HOST": "tcp://x:1"})
     with pytest.raises(EngineDownError, match="no engine was found") as caught:
-        choose_engine(Settings(), {"DOCKER_HOST": ""})
+        need_docker(Settings(), {})
     assert "DOCKER_HOST" in caught.value.remedy
+    with pytest.raises(EngineDownError, match="the local engine has no images"):
+        need_docker(Settings(engine="local"), {})

@@ -39,7 +39,11 @@ def admin_url(settings: Settings) -> str:
         return f"http://{host}:{settings.admin_port}/"
     if address.is_unspecified:
         address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
-    return f"http://[{address}]:{settings.admin_port}/" if address.version == 6 else f"http://{address}:{settings.admin_port}/"
+    return (
+        f"http://[{address}]:{settings.admin_port}/"
+        if address.version == 6
+        else f"http://{address}:{settings.admin_port}/"
+    )
 
 
 class AdminClient:

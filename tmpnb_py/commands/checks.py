@@ -22,6 +22,7 @@ from tmpnb_py.commands.engine import opened_engine
 from tmpnb_py.commands.measure import Trial, try_one
 from tmpnb_py.commands.output import size
 from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.errors import EngineError, ImageMissingError, PoolLockedError, StartFailedError, TmpnbError
 from tmpnb_py.models import EngineInfo, Transport
 from tmpnb_py.runtime import lock_pool, prepare_runtime_dir
@@ -90,7 +91,9 @@ class Examination:
         except PoolLockedError as error:
             return [Finding(Grade.OK, "pool", f"{error.message}; the checks go on beside it")]
         except (TmpnbError, OSError) as error:
-            return [Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")]
+            return [
+                Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")
+            ]
         return [
             Finding(Grade.OK, "permissions", f"{path} belongs to this user"),
             Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" at the moment'),
@@ -110,7 +113,7 @@ class Examination:
         except TmpnbError as error:
             yield Finding(Grade.FAIL, "engine", error.message, error.remedy)
 
-    async def _image(self, engine: DockerEngine) -> AsyncIterator[Finding]:
+    async def _image(self, engine: DockerEngine | LocalEngine) -> AsyncIterator[Finding]:
         settings = self.settings
         try:
             config = await Blueprint(engine, settings).resolve()
@@ -142,7 +145,11 @@ class Examination:
 def _engine_found(info: EngineInfo) -> Finding:
     text = f"{info.name} {info.version}, {info.cpus} CPUs, {size(info.memory)} of memory"
     parts = info.version.split(".")
-    if len(parts) >= 2 and all(part.isdigit() for part in parts[:2]) and (int(parts[0]), int(parts[1])) < _OLDEST_ENGINE:
+    if (
+        len(parts) >= 2
+        and all(part.isdigit() for part in parts[:2])
+        and (int(parts[0]), int(parts[1])) < _OLDEST_ENGINE
+    ):
         return Finding(Grade.WARN, "engine", text, "Older than 20.10, the oldest that is tested: update it.")
     return Finding(Grade.OK, "engine", text)
 
@@ -181,7 +188,9 @@ async def _port(settings: Settings, option: str) -> Finding:
         return Finding(Grade.OK, "ports", f"{place} is free")
     flag = f"--{option.replace('_', '-')}"
     if error.errno != errno.EADDRINUSE:
-        return Finding(Grade.FAIL, "ports", f"{place}: {error.strerror}", f"Give another address or port with {flag}.")
+        return Finding(
+            Grade.FAIL, "ports", f"{place}: {error.strerror}", f"Give another address or port with {flag}."
+        )
     if await _is_ours(host, port):
         return Finding(Grade.OK, "ports", f"{place} is used by tmpnb-py itself")
     remedy = f"Stop the program that uses it (ss -ltnp shows it), or choose another one with {flag}."

@@ -66,9 +66,7 @@ def _print_table(loaded: LoadedSettings) -> None:
     from tmpnb_py.commands.output import console, show, table  # noqa: PLC0415 - loads rich
 
     target = console()
-    rows = [
-        (name, _shown(option, loaded), loaded.origins.get(name, "default")) for name, option in OPTIONS.items()
-    ]
+    rows = [(name, _shown(option, loaded), loaded.origins.get(name, "default")) for name, option in OPTIONS.items()]
     show(target, table(target, ("option", "value", "from"), rows))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,16 +85,15 @@ def _planned(examination: Examination, people: int | None) -> tuple[Plan, Figure
     info, settings = examination.info, examination.settings
     figures = examination.trial.figures if examination.trial is not None else DEFAULTS
     machine = None if info is None else Machine(info.memory, info.cpus)
-    plan = plan_for(
-        people, ready=settings.pool_size, mem_limit=settings.mem_limit, figures=figures, machine=machine
-    )
+    plan = plan_for(people, ready=settings.pool_size, mem_limit=settings.mem_limit, figures=figures, machine=machine)
     return plan, figures
 
 
 def _print_json(findings: list[Finding], planned: tuple[Plan, Figures] | None) -> None:
     answer: dict[str, Any] = {"findings": [dataclasses.asdict(finding) for finding in findings]}
     if planned is not None:
-        answer["plan"], answer["figures"] = map(dataclasses.asdict, planned)
+        plan, figures = planned
+        answer |= {"plan": dataclasses.asdict(plan), "figures": dataclasses.asdict(figures)}
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
@@ -111,13 +109,14 @@ def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[
     source = "measured just now" if figures.measured else "typical of the workshop image; nothing could be measured"
     info, limit = examination.info, examination.settings.mem_limit
     has = "" if info is None else f"; this engine has {size(info.memory)}"
+    enough, most = size(plan.memory), size(plan.memory_full)
+    memory = f"{enough} while they work with small data, {most} if everybody uses the whole limit of {size(limit)}"
+    cpus = "" if info is None else f"; this engine has {info.cpus}"
     lines = [
         "",
         f"{plan.people} people at once and {plan.ready} notebooks ready for the next ones ({source}):",
-        f"  memory  {size(plan.memory)} while they work with small data, {size(plan.memory_full)} if everybody "
-        f"uses the whole limit of {size(limit)}{has}",
-        f"  CPU     {plan.cpus} cores, if all click within a minute"
-        + ("" if info is None else f"; this engine has {info.cpus}"),
+        f"  memory  {memory}{has}",
+        f"  CPU     {plan.cpus} cores, if all click within a minute{cpus}",
     ]
     free = free_disk()
     lines.append(f"  disk    {size(plan.disk)}" + ("" if free is None else f"; {size(free)} are free"))
@@ -127,13 +126,16 @@ def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[
 
 
 def _advice(examination: Examination, plan: Plan, figures: Figures) -> str:
+    from tmpnb_py.commands.plan import WORK_MARGIN  # noqa: PLC0415
+
     info = examination.info
     size_option = f"--pool-size {plan.people} before they come"
     if info is None:
         return f"Start them beforehand: {size_option}."
     if plan.memory > info.memory:
-        room = max(0, info.memory - (plan.memory - plan.people * figures.memory_working))
-        return f"This engine's memory is enough for {math.floor(room / figures.memory_working)} people: give it more."
+        each = min(figures.memory_working + WORK_MARGIN, examination.settings.mem_limit)
+        room = max(0, info.memory - (plan.memory - plan.people * each))
+        return f"This engine's memory is enough for {room // each} people: give it more."
     if plan.memory_full > info.memory:
         return f"It fits as long as not everybody uses the whole limit: {size_option}, and watch the memory."
     if plan.cpus > info.cpus:

@@ -6,16 +6,16 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from tmpnb_py.engine_choice import choose
 from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.settings import Settings
-from tmpnb_py.settings_load import choose_engine
 
 
 @contextlib.asynccontextmanager
-async def opened_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[DockerEngine]:
+async def opened_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[DockerEngine | LocalEngine]:
     """The engine, for the settings' pool or another one. Raises `EngineError`."""
-    choose_engine(settings, os.environ)
-    engine = DockerEngine(pool=pool or settings.pool_name, runtime_dir=settings.runtime_path)
+    engine = (await choose(settings, os.environ, pool=pool)).engine
     try:
         await engine.open()
         yield engine

@@ -18,6 +18,7 @@ import aiohttp
 from tmpnb_py.commands.plan import Figures
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.errors import EngineError, StartFailedError
 from tmpnb_py.models import ContainerConfig, ContainerSpec, SocketAddress, Transport
 from tmpnb_py.readiness import wait_until_ready
@@ -41,7 +42,7 @@ class Trial:
     kernel: bool
 
 
-async def try_one(engine: DockerEngine, config: ContainerConfig, *, timeout_seconds: float) -> Trial:
+async def try_one(engine: DockerEngine | LocalEngine, config: ContainerConfig, *, timeout_seconds: float) -> Trial:
     """Start a notebook, ask it below its base path, start a kernel in it, and remove it again.
 
     Raises `EngineError`; `StartFailedError` with the container's last log lines where it never answered.
@@ -69,7 +70,9 @@ async def try_one(engine: DockerEngine, config: ContainerConfig, *, timeout_seco
         await engine.remove(spec.id)
 
 
-async def _with_log(engine: DockerEngine, spec: ContainerSpec, error: StartFailedError) -> StartFailedError:
+async def _with_log(
+    engine: DockerEngine | LocalEngine, spec: ContainerSpec, error: StartFailedError
+) -> StartFailedError:
     lines: tuple[str, ...] = ()
     with contextlib.suppress(EngineError):
         lines = clean_lines(await engine.logs(spec.id, lines=_LOG_LINES), [spec.token])

@@ -7,10 +7,12 @@ import math
 
 from tmpnb_py.units import GIB, MIB
 
-# Of a person who reads and runs cells, averaged over an hour: measured classes stay below it (docs/sizing.md).
+# Of a person who reads and runs cells, averaged over an hour; an assumption (docs/sizing.md says how to check it).
 WORKING_CPU = 0.05
 # A page's load beside the kernel's start: JupyterLab's first requests, each answered by the notebook server.
 OPENING_CPU = 0.3
+# What importing numpy, pandas and matplotlib and holding small data adds to a kernel that has just started.
+WORK_MARGIN = 100 * MIB
 OPENING_SECONDS = 60.0  # in which everybody has clicked
 SYSTEM_MEMORY = GIB  # operating system, engine and tmpnb-py
 LOG_SIZE = MIB  # what the engine keeps of each container's log
@@ -33,11 +35,11 @@ class Figures:
 
 # Measured with the workshop image on Debian 12, Python kernel, two cores (docs/sizing.md says how).
 DEFAULTS = Figures(
-    start_seconds=0.9,
-    start_cpu=0.55,
-    memory_ready=60 * MIB,
-    memory_working=110 * MIB,
-    kernel_cpu=0.6,
+    start_seconds=0.8,
+    start_cpu=0.5,
+    memory_ready=48 * MIB,
+    memory_working=86 * MIB,
+    kernel_cpu=0.35,
     image=350 * MIB,
     disk=0,
     measured=False,
@@ -70,7 +72,7 @@ class Plan:
 
 def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> Plan:
     """What `people` at once need while `ready` more notebooks wait for the next ones."""
-    working = min(figures.memory_working, mem_limit)
+    working = min(figures.memory_working + WORK_MARGIN, mem_limit)
     waiting = min(figures.memory_ready, mem_limit)
     opening = people * (figures.kernel_cpu + OPENING_CPU + figures.start_cpu) / OPENING_SECONDS
     fill = None if machine is None else (people + ready) * max(figures.start_cpu, 0.01) / max(1, machine.cpus)

@@ -13,6 +13,7 @@ from tmpnb_py.cli_options import ENGINE_OPTIONS, SettingsCommand, read, with_set
 
 if TYPE_CHECKING:
     from tmpnb_py.engines.docker import DockerEngine
+    from tmpnb_py.engines.local import LocalEngine
     from tmpnb_py.models import Observed
 
 _AT_ONCE = 4
@@ -57,7 +58,7 @@ def _confirm(pool: str, found: Sequence[Observed], *, yes: bool) -> None:
     click.confirm("Remove all of this?", abort=True)
 
 
-async def _remove(engine: DockerEngine, found: Sequence[Observed]) -> None:
+async def _remove(engine: DockerEngine | LocalEngine, found: Sequence[Observed]) -> None:
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def remove(container_id: str) -> None:

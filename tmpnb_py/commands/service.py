@@ -114,7 +114,7 @@ def _summary(found: AdminStatus) -> list[tuple[str, str]]:
 
     pool, stats = found.pool, found.stats
     starts = [one.seconds for one in found.starts]
-    rows = [
+    return [
         ("ready", f"{pool.ready} of {pool.size}"),
         ("starting", str(pool.starting)),
         ("in use", f"{pool.claimed} of at most {pool.max_containers} in all"),
@@ -126,7 +126,6 @@ def _summary(found: AdminStatus) -> list[tuple[str, str]]:
         ("image", stats.container_image),
         ("version", f"{stats.version}, up for {ago(found.up_since, _now())}"),
     ]
-    return rows
 
 
 def _line(found: AdminStatus) -> str:

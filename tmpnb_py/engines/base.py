@@ -8,7 +8,7 @@ touches another's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from tmpnb_py.models import Address, ContainerSpec, Egress, EngineInfo, ImageFacts, Observed, Transport
@@ -30,6 +30,12 @@ class Engine(Protocol):
 
     async def image(self, image: str) -> ImageFacts:
         """What the image is. Raises `ImageMissingError` with a remedy when the engine does not have it."""
+
+    async def read_image(self, image: ImageFacts, paths: Sequence[str], *, limit: int = ...) -> dict[str, bytes]:
+        """The regular files at and below absolute `paths` in the image, by path, without running it.
+
+        What is not there is left out, links too. Raises `EngineError` where there is more than `limit` bytes.
+        """
 
     async def choose_transport(self, image: ImageFacts) -> Transport:
         """SOCKET where the image supports it and a real probe shows that a socket passes; else PORT."""

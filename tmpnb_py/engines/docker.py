@@ -38,8 +38,9 @@ from tmpnb_py.engines.docker_host import (
 )
 from tmpnb_py.engines.docker_networks import Networks
 from tmpnb_py.engines.docker_probe import PROBE_SCRIPT, PROBE_SECONDS, answers
-from tmpnb_py.engines.docker_streams import ImageStreams, read_log, watch
+from tmpnb_py.engines.docker_streams import ImageStreams, read_log, read_paths, watch
 from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
+from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import (
     EngineDownError,
@@ -127,7 +128,7 @@ class DockerEngine(ImageStreams):
             raise not_an_engine(host, "it does not speak Docker's API") from error
         except RefusedError as error:
             raise not_an_engine(host, error) from error
-        await self._remove_leftovers()
+        await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
 
     async def close(self) -> None:
         """Give back every connection. Containers stay."""
@@ -234,6 +235,19 @@ class DockerEngine(ImageStreams):
             return False
         return True
 
+    async def read_image(
+        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
+    ) -> dict[str, bytes]:
+        """Files of an image, read from a container that is created, never started, and removed."""
+        name = f"tmpnb.{self._pool}.read{secrets.token_hex(8)}"
+        try:
+            async with self._calling("read an image", self._start_timeout) as docker:
+                await docker.containers.create(options.reading_body(self._pool, image), name=name)
+            return await read_paths(self._stream, name, paths, limit=limit)
+        finally:
+            with contextlib.suppress(NoSuchContainerError):
+                await self._remove_docker_id(name)
+
     async def choose_transport(self, image: ImageFacts) -> Transport:
         """SOCKET where the image can and a real socket in a bind mount reaches us; tried once per image."""
         if not image.supports_socket:
@@ -271,8 +285,9 @@ class DockerEngine(ImageStreams):
         await self._networks.remove()
 
     async def remove_pool(self) -> None:
-        """Remove what the pool has beside its containers: networks and the parent of the socket directories."""
+        """Remove what the pool has beside its containers. Whoever calls this holds the pool: nothing is starting."""
         await self.remove_networks()
+        await self._remove_leftovers(older_than=0.0)
         await asyncio.to_thread(self._sockets.remove_pool)
 
     # Containers
@@ -319,9 +334,24 @@ class DockerEngine(ImageStreams):
         )
         name = options.name_of(self._pool, spec.id, State.STARTING)
         async with self._calling("create a container", self._start_timeout) as docker:
-            docker_id = self._ids[spec.id] = (await docker.containers.create(body, name=name)).id
+            await self._learn_id(spec.id, asyncio.ensure_future(docker.containers.create(body, name=name)))
+        docker_id = self._ids[spec.id]
         self._quotas[spec.id] = spec.config.cpu_quota
         return docker_id
+
+    async def _learn_id(self, container_id: str, creating: asyncio.Future[DockerContainer]) -> None:
+        """Remember Docker's id of the container that is being made, even when cancelled meanwhile.
+
+        The engine makes it all the same, and later than a removal that knows no id could find it.
+        """
+        try:
+            self._ids[container_id] = (await asyncio.shield(creating)).id
+        except asyncio.CancelledError:
+            await asyncio.wait((creating,), timeout=self._call_timeout)
+            if creating.done() and not creating.cancelled() and creating.exception() is None:
+                self._ids[container_id] = creating.result().id
+            creating.cancel()
+            raise
 
     async def _undo(self, container_id: str, error: BaseException) -> None:
         """Remove what a failed start made. After a plain refusal to create that is only the directory."""
@@ -337,8 +367,9 @@ class DockerEngine(ImageStreams):
         config = spec.config
         if config.transport is not Transport.HOST:
             return None
-        taken = self._host_ports.values()
-        port = self._host_ports[spec.id] = reach.free_host_port(config.container_ip, config.container_port, set(taken))
+        taken = set(self._host_ports.values())
+        port = reach.free_host_port(config.container_ip, config.container_port, taken)
+        self._host_ports[spec.id] = port
         return port
 
     async def _reached(self, container_id: str, inspected: Mapping[str, Any]) -> TcpAddress:
@@ -487,14 +518,14 @@ class DockerEngine(ImageStreams):
         async with self._calling("remove a container", self._start_timeout) as docker:
             await _delete(docker.containers.container(docker_id))
 
-    async def _remove_leftovers(self) -> None:
+    async def _remove_leftovers(self, *, older_than: float) -> None:
         """Remove what a crash left: probes, and directories without a container. Young ones may be in use."""
         now = time.time()
         probes = [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_PROBE}={self._pool}"]
         for probe in await self._listed(probes):
-            if now - probe["Created"] > _LEFTOVER_SECONDS:
+            if now - probe["Created"] > older_than:
                 await self._remove_docker_id(probe["Id"])
-        stale = await asyncio.to_thread(self._sockets.stale, older_than=_LEFTOVER_SECONDS)
+        stale = await asyncio.to_thread(self._sockets.stale, older_than=older_than)
         for container_id in (stale - set(await self._entries())) if stale else ():
             await asyncio.to_thread(self._sockets.remove, container_id)
 

@@ -145,19 +145,19 @@ def _absolute(path: str) -> str:
     return path if path.startswith("/") and ":" not in path and "," not in path else ""
 
 
-def render_command(spec: ContainerSpec, port: int | None = None) -> str:
+def render_command(spec: ContainerSpec, port: int | None = None, socket: str = SOCKET_PATH) -> str:
     """Put the container's own values in place of `{base_path} {port} {ip} {token} {socket}`.
 
     One pass, all other braces stay. tmpnb's commands say `/{base_path}`, others `{base_path}` or
     `{base_path}/x`: each becomes the path with exactly one slash on both sides. The values need no quoting
-    for a shell. `port` is the one of the host that was chosen for this container.
+    for a shell. `port` is the one of the host that was chosen for this container; `socket` is in it.
     """
     config = spec.config
     values = {
         "port": str(port or config.container_port),
         "ip": config.container_ip if config.transport is Transport.HOST else "0.0.0.0",
         "token": spec.token,
-        "socket": SOCKET_PATH,
+        "socket": socket,
     }
     return _PLACEHOLDER.sub(lambda match: values[match[1]] if match[1] else spec.base_path, config.command)
 
@@ -238,7 +238,7 @@ def create_body(
     if config.transport is Transport.PORT:
         isolated = config.egress is Egress.NONE and not config.network
         _publish(body, config.container_port, config.container_ip, isolated=isolated)
-    elif network == "none":
+    elif network == "none" and not config.extra_hosts:  # only Docker's own sandbox writes those
         body |= _NO_NETWORK
         if hosts_source is not None:
             host["Mounts"].append(bind(hosts_source, "/etc/hosts", read_only=True))
@@ -273,6 +273,17 @@ def probe_body(pool: str, image: ImageFacts, *, socket_source: str, script: str)
     }
 
 
+def reading_body(pool: str, image: ImageFacts) -> dict[str, Any]:
+    """A container that is never started: only its files are read. Its label gets it removed after a crash."""
+    return {
+        "Image": image.image_id,
+        "Cmd": ["true"],
+        "Labels": {LABEL_PROJECT: PROJECT, LABEL_PROBE: pool},
+        "HostConfig": {"NetworkMode": "none"},
+        **_NO_NETWORK,
+    }
+
+
 def bind(source: str, target: str = SOCKET_DIRECTORY, *, read_only: bool = False) -> dict[str, Any]:
     """A bind mount of the "Mounts" kind: it fails where the source is missing instead of making one."""
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
@@ -298,10 +309,11 @@ def _hardened(image: ImageFacts, *, init: bool) -> dict[str, Any]:
 
 def _home_options(size: int, user: str) -> str:
     # exec: people compile and run things in their home. uid and gid: without them the server cannot write to
-    # it. Whose number a name has, only the image knows; nobody else is in the container, so everybody may write.
-    name, _, group = user.replace("root", "0").partition(":")
-    owner = f"uid={name},gid={group if group.isdecimal() else name},mode=0700" if name.isdecimal() else "mode=0777"
-    return f"rw,exec,nosuid,nodev,{owner},size={size}"
+    # it. Whose number a name has, only the image knows; 1000 is what all of Jupyter's have.
+    name, _, group = ("0" if user == "root" else user).partition(":")
+    uid = name if name.isdecimal() else USER
+    gid = group if group.isdecimal() else uid
+    return f"rw,exec,nosuid,nodev,uid={uid},gid={gid},mode=0700,size={size}"
 
 
 def _environment(spec: ContainerSpec) -> list[str]:

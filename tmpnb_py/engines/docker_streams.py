@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import json
+import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import IO, Any, Protocol
 
 import aiohttp
 
+from tmpnb_py.engines import docker_buildkit, image_files
+from tmpnb_py.engines.docker_host import RefusedError
 from tmpnb_py.engines.docker_options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, demultiplex, is_id
 from tmpnb_py.errors import EngineDownError, EngineError, ImageBuildError, ImageMissingError
 
@@ -25,6 +28,7 @@ _LOG_READ_LIMIT = 4 * 1024 * 1024  # more than the 1 MiB that the engine keeps, 
 _RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
 _EVENTS_SILENCE = 300.0  # a connection that died without a word is found after this long
 _IMAGE_SECONDS = 3600.0
+_READ_SECONDS = 60.0
 _CHUNK = 256 * 1024
 _LAST_LINES = 20
 
@@ -120,6 +124,39 @@ async def read_log(open_stream: OpenStream, docker_id: str, *, lines: int, secon
     return tuple(text.removesuffix("\n").split("\n")[-lines:]) if text and lines > 0 else ()
 
 
+async def read_paths(
+    open_stream: OpenStream, docker_id: str, paths: Sequence[str], *, limit: int
+) -> dict[str, bytes]:
+    """The regular files at and below `paths` of a container's file system; what is not there is left out."""
+    found: dict[str, bytes] = {}
+    for path in paths:
+        with tempfile.SpooledTemporaryFile(max_size=_CHUNK) as archive:
+            try:
+                await _download(open_stream, docker_id, path, archive, limit=limit)
+            except RefusedError as error:
+                if error.status == 404:  # there is no such path
+                    continue
+                raise
+            archive.seek(0)
+            more = await asyncio.to_thread(image_files.from_tar, archive, path, limit=limit)
+        limit -= sum(map(len, more.values()))
+        found |= more
+    return found
+
+
+async def _download(open_stream: OpenStream, docker_id: str, path: str, file: IO[bytes], *, limit: int) -> None:
+    timeout = aiohttp.ClientTimeout(total=_READ_SECONDS)
+    left = 2 * limit + _CHUNK  # an archive has headers beside the content, and links that take no room in `limit`
+    async with open_stream(
+        "GET", f"containers/{docker_id}/archive", params={"path": path}, timeout=timeout
+    ) as response:
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise EngineError(f"there is more in {path} of the image than is read at once")
+            await asyncio.to_thread(file.write, chunk)
+
+
 class ImageStreams:
     """Getting images into the engine. Each call takes minutes and is bounded by an hour."""
 
@@ -154,12 +191,13 @@ class ImageStreams:
         target: str | None,
         network: str | None,
         labels: Mapping[str, str],
+        buildkit: bool = False,
     ) -> AsyncGenerator[str, None]:
         """Build from a tar archive, yielding the builder's lines.
 
         Raises `ImageBuildError` with the last of them.
         """
-        params = {"t": tag, "rm": "1", "forcerm": "1"}
+        params = {"t": tag, "rm": "1", "forcerm": "1", "version": "2" if buildkit else "1"}
         params |= {"buildargs": json.dumps(dict(build_args)), "labels": json.dumps(dict(labels))}
         params |= {key: value for key, value in (("target", target), ("networkmode", network)) if value}
         last: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
@@ -172,12 +210,33 @@ class ImageStreams:
         except EngineError as error:
             raise ImageBuildError("\n".join([*last, f"the image {tag} was not built: {error}"])) from error
 
+    async def load_image(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
+        """Load a `docker save` archive, yielding what the engine says, "Loaded image: name:tag" among it."""
+        async for line in self._progress("images/load", {"quiet": "1"}, stream):
+            yield line
+
+    async def save_image(self, image: str) -> AsyncGenerator[bytes, None]:
+        """The image with its name as an archive that `docker load` takes."""
+        timeout = aiohttp.ClientTimeout(total=_IMAGE_SECONDS, sock_connect=10.0)
+        async with self._open("GET", f"images/{image}/get", params={}, timeout=timeout) as response:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                yield chunk
+
+    async def tag_image(self, image: str, tag: str) -> None:
+        """Give an image another name."""
+        repository, _, version = tag.rpartition(":") if _has_tag(tag) else (tag, "", "latest")
+        params = {"repo": repository, "tag": version}
+        timeout = aiohttp.ClientTimeout(total=_READ_SECONDS)
+        async with self._open("POST", f"images/{image}/tag", params=params, timeout=timeout):
+            pass
+
     async def _progress(
         self, path: str, params: Mapping[str, str], data: AsyncIterator[bytes] | None
     ) -> AsyncGenerator[str, None]:
         """Lines of a progress stream. Its errors come inside it, after a status of 200."""
         timeout = aiohttp.ClientTimeout(total=_IMAGE_SECONDS, sock_connect=10.0)
         headers = {"Content-Type": "application/x-tar"} if data else {}
+        traces = docker_buildkit.Progress()
         async with (
             self._open("POST", path, params=params, timeout=timeout, data=data, headers=headers) as response,
             aclosing(_json_lines(response)) as objects,
@@ -186,6 +245,10 @@ class ImageStreams:
                 if "error" in item or "errorDetail" in item:
                     detail = item.get("errorDetail") or {}
                     raise EngineError(str(detail.get("message") or item.get("error")))
+                if item.get("id") == docker_buildkit.TRACE:
+                    for line in traces.lines(item.get("aux")):
+                        yield line
+                    continue
                 for line in _text(item).splitlines():
                     yield line
 

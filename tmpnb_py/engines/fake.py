@@ -14,12 +14,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from aiohttp import web
 
+from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError
 from tmpnb_py.models import (
     Address,
@@ -66,6 +67,7 @@ class FakeHost:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.images = {facts.image: facts for facts in (FAKE_IMAGE, PORT_IMAGE)}
+        self.files: dict[str, dict[str, bytes]] = {}  # of images: their files by path
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.networks: set[tuple[str, Egress, Transport]] = set()
         self.start_behaviour: Behaviour = "ok"
@@ -209,6 +211,17 @@ class FakeEngine:
         if image not in self.host.images:
             raise ImageMissingError(f"the engine has no image {image}", remedy="add it to FakeHost.images")
         return self.host.images[image]
+
+    async def read_image(
+        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
+    ) -> dict[str, bytes]:
+        """Of the host's `files` those at and below `paths`."""
+        await self._called("read_image", image.image)
+        files = self.host.files.get(image.image, {})
+        wanted = {name: files[name] for name in files if any(Path(name).is_relative_to(path) for path in paths)}
+        if sum(map(len, wanted.values())) > limit:
+            raise EngineError("there is more in the image than is read at once")
+        return wanted
 
     async def choose_transport(self, image: ImageFacts) -> Transport:
         """SOCKET where the image supports it."""

@@ -159,7 +159,7 @@ def remove(groups: Iterable[str], seconds: float = _REMOVE_SECONDS) -> Sequence[
     for group in groups:
         while True:
             try:
-                os.rmdir(group)
+                Path(group).rmdir()
             except FileNotFoundError:
                 break
             except OSError:

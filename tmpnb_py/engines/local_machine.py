@@ -81,8 +81,9 @@ def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | No
 
 def layout() -> Layout:
     """The system's directories, and those of this Python that are not in them."""
-    links = tuple((os.readlink(path), path) for path in _SYSTEM if os.path.islink(path))
-    system = tuple(path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path))
+    places = [Path(path) for path in _SYSTEM]
+    links = tuple((str(path.readlink()), str(path)) for path in places if path.is_symlink())
+    system = tuple(str(path) for path in places if path.is_dir() and not path.is_symlink())
     return Layout(links, system, tuple(_outside(system, _python_directories())))
 
 

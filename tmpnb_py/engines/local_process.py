@@ -15,7 +15,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -112,6 +112,23 @@ def descendants(root: Process) -> list[Process]:
     return found
 
 
+def memory(one: Process) -> int:
+    """Bytes, with what is shared divided among those who share it (PSS); 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / str(one.pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu_seconds(one: Process) -> float:
+    """Used so far, with its children that have ended; 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        fields = (_PROC / str(one.pid) / "stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def marked(variable: str) -> list[Process]:
     """Processes that were started with this `NAME=value` in their environment, as far as this user sees it."""
     wanted = b"\0" + variable.encode() + b"\0"
@@ -174,7 +191,7 @@ class Held:
     So it can be written down before it does anything: nothing runs that no record knows of.
     """
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, log: int, status: int) -> None:
+    def __init__(self, argv: list[str], environ: Mapping[str, str], *, log: int, status: int) -> None:
         """Start in a session of its own, with `log` as output and `status` as descriptor 3. Raises `OSError`."""
         theirs, self._ours = os.pipe()
         try:

@@ -67,27 +67,30 @@ class Records:
             raise ValueError("not a container's id")
         return self.directory / container_id
 
-    def check(self) -> None:
-        """Make the directory, or see that it can be used."""
+    def make(self) -> None:
+        """Make the directory where it is missing. Only at first: later that means that records were lost."""
         self.directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        next(os.scandir(self.directory), None)  # the iterator is closed with its last reference
+
+    def check(self) -> None:
+        """See that the directory is there and can be used."""
+        list(self.directory.iterdir())
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise PermissionError(f"{self.directory} cannot be written")
 
     def ids(self) -> list[str]:
         """Every container with a record."""
-        return [name for name in os.listdir(self.directory) if is_id(name)]
+        return [path.name for path in self.directory.iterdir() if is_id(path.name)]
 
     # --- making one
 
-    def begin(self, container_id: str) -> tuple[Path, int, int]:
+    def begin(self, container_id: str) -> tuple[int, int]:
         """A nameless directory, with its log and its status opened for the supervisor."""
         path = self.path(container_id)
         if path.exists():
             raise FileExistsError(f"the record of {container_id} exists")
         new = path.with_name(_NEW + container_id)
         new.mkdir(mode=_PRIVATE)
-        return new, _open_append(new / "log"), _open_append(new / "status")
+        return _open_append(new / "log"), _open_append(new / "status")
 
     def commit(self, record: Record) -> None:
         """Complete the directory and give it its name."""
@@ -171,11 +174,11 @@ class Records:
 
     def leftovers(self, older_than: float) -> Iterator[str]:
         """Ids of what a crash left without a name, so many seconds ago."""
-        for name in os.listdir(self.directory):
-            container_id = name.removeprefix(_NEW).removeprefix(_OLD)
-            if container_id != name and is_id(container_id):
+        for path in self.directory.iterdir():
+            container_id = path.name.removeprefix(_NEW).removeprefix(_OLD)
+            if container_id != path.name and is_id(container_id):
                 with contextlib.suppress(OSError):
-                    if time.time() - (self.directory / name).stat().st_ctime > older_than:
+                    if time.time() - path.stat().st_ctime > older_than:
                         yield container_id
 
 

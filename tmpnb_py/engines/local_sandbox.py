@@ -148,7 +148,7 @@ def sandboxed(
         *_namespaces(sandbox, network=network),
         *("--json-status-fd", "3", "--new-session", "--hostname", HOSTNAME),
         *_system(layout),
-        *_memory(sandbox, home_size),
+        *_memory(home_size),
         *_etc(shown, network=network),
         *_python(layout, shown),
         *("--remount-ro", "/", "--chdir", HOME, "--"),
@@ -177,7 +177,7 @@ def _system(layout: Layout) -> list[str]:
     return [*arguments, "--proc", "/proc", "--dev", "/dev"]
 
 
-def _memory(sandbox: Sandbox, home_size: int) -> list[str]:
+def _memory(home_size: int) -> list[str]:
     """What can be written. The owner is the visitor: as root, `_become_user` gives it to them."""
     return [
         *_tmpfs("/dev/shm", _SHM_SIZE, "1777"),  # noqa: S108 - the sandbox's own

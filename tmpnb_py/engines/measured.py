@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.errors import EngineError
 from tmpnb_py.models import Address, ContainerSpec, Egress, EngineInfo, ImageFacts, Observed, Transport
 
@@ -53,6 +54,12 @@ class MeasuredEngine:
     async def image(self, image: str) -> ImageFacts:
         with self._timed("image"):
             return await self._engine.image(image)
+
+    async def read_image(
+        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
+    ) -> dict[str, bytes]:
+        with self._timed("read_image"):
+            return await self._engine.read_image(image, paths, limit=limit)
 
     async def choose_transport(self, image: ImageFacts) -> Transport:
         with self._timed("choose_transport"):

@@ -26,15 +26,13 @@ class BadRequestError(MalformedError):
         self.status = status
 
 
-def check(parser: httptools.HttpRequestParser, target: bytes, headers: Headers, *, max_size: int) -> Request:
+def check(parser: httptools.HttpRequestParser, target: bytes, headers: Headers) -> Request:
     """The request whose head a parser has just completed. Raises `BadRequestError`."""
     method, version = parser.get_method(), parser.get_http_version()
     if version not in ("1.1", "1.0"):
         raise BadRequestError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     if method == b"CONNECT" or not is_origin_form(target):
         raise BadRequestError(400, "the request's target must be a path")
-    if len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > max_size:
-        raise BadRequestError(431, "the request's head is too large")
     fields = Fields(headers)
     _check_host(version, fields.all(b"host"))
     lengths = fields.all(b"content-length")

@@ -8,7 +8,6 @@ and a refusal closes the connection. One request is read and answered at a time:
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from tmpnb_py.proxy.answers import last_answer
 from tmpnb_py.proxy.checks import check
 from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, head_end, read_request_head
-from tmpnb_py.proxy.timed import TimedConnection
+from tmpnb_py.proxy.timed import Phase, TimedConnection
 from tmpnb_py.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -27,16 +26,6 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 5.0
 
 
-class _Phase(enum.Enum):
-    """What a client's connection is doing."""
-
-    HEAD = enum.auto()  # a request is awaited, or its head is arriving
-    BODY = enum.auto()  # a request's body is arriving; its answer may be under way already
-    ANSWER = enum.auto()  # the request is complete, its answer is awaited or under way
-    TUNNEL = enum.auto()
-    LINGER = enum.auto()  # the last answer has been written; whatever still comes is discarded
-
-
 class ClientConnection(TimedConnection):
     """One connection of a visitor. `deadline` is when the proxy's sweep calls `timed_out()`."""
 
@@ -44,7 +33,7 @@ class ClientConnection(TimedConnection):
         super().__init__(proxy.counters, proxy.limits.write_timeout)
         self._proxy = proxy
         self._facts = ClientFacts("")
-        self._phase = _Phase.HEAD
+        self._phase = Phase.HEAD
         self._received = b""  # what has been read and not yet been used
         self._body_left = 0
         self._chunks: ChunkedReader | None = None
@@ -67,11 +56,11 @@ class ClientConnection(TimedConnection):
         self._counters.bytes_received += len(data)
         if self._tunnel is not None:
             self._tunnel.from_client(data)
-        elif self._phase is not _Phase.LINGER:
-            head_begins = self._phase is _Phase.HEAD and not self._received
+        elif self._phase is not Phase.LINGER:
+            head_begins = self._phase is Phase.HEAD and not self._received
             self._received += data
             self._read()
-            if head_begins and self._received and self._phase is _Phase.HEAD:
+            if head_begins and self._received and self._phase is Phase.HEAD:
                 self._arm(self._proxy.limits.head_timeout)
 
     def eof_received(self) -> bool:
@@ -79,11 +68,19 @@ class ClientConnection(TimedConnection):
         if self._tunnel is not None:
             self._rearm()
             return self._tunnel.half_closed(by_client=True)
-        # A client may half-close after its last request and still read the answer.
-        if self._phase is _Phase.ANSWER:
+        if self._phase is Phase.ANSWER and not self._waits_in_line():
             self._rearm()
             return True
         return False
+
+    def _waits_in_line(self) -> bool:
+        """Whether an end of file means that the visitor has left.
+
+        A client may half-close after its last request and still read the answer, and nothing tells it from one
+        that has gone. But who asks for a notebook and has most likely left must not be given one.
+        """
+        exchange = self._exchange
+        return exchange is not None and exchange.container is None and exchange.request.method == b"POST"
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -123,9 +120,9 @@ class ClientConnection(TimedConnection):
 
     def _step(self) -> bool:
         """Read a head or a piece of a body. False where nothing more can be done with what is there."""
-        if self._phase is _Phase.HEAD:
+        if self._phase is Phase.HEAD:
             return self._read_head()
-        if self._phase is _Phase.BODY and self._exchange is not None:
+        if self._phase is Phase.BODY and self._exchange is not None:
             connection = self._exchange.connection
             if connection is not None:
                 self._read_body(self._exchange.request, connection)
@@ -138,13 +135,12 @@ class ClientConnection(TimedConnection):
             return True
         if self._received == b"\r":
             return False
-        limit = self._proxy.limits.max_head_size
-        end = head_end(self._received, REQUEST_LINE, limit)
+        end = head_end(self._received, REQUEST_LINE, self._proxy.limits.max_head_size)
         if end == 0:
             return False
         raw, self._received = self._received[:end], self._received[end:]
         parser, head = read_request_head(raw)
-        self._start(check(parser, head.target, head.headers, max_size=limit))
+        self._start(check(parser, head.target, head.headers))
         return True
 
     def _read_body(self, request: Request, connection: UpstreamConnection) -> None:
@@ -159,7 +155,7 @@ class ClientConnection(TimedConnection):
             self._body_left -= len(data)
             request.complete = self._body_left == 0
         if request.complete:
-            self._phase = _Phase.ANSWER
+            self._phase = Phase.ANSWER
             self._chunks = None
         connection.send_body(data, last=request.complete)
         self._rearm()
@@ -169,7 +165,7 @@ class ClientConnection(TimedConnection):
     def _start(self, request: Request) -> None:
         """Route a request and send it on: at once where a connection is free, else after dialling."""
         request.complete = not request.has_body
-        self._phase = _Phase.ANSWER if request.complete else _Phase.BODY
+        self._phase = Phase.ANSWER if request.complete else Phase.BODY
         self._body_left = request.length
         self._chunks = ChunkedReader() if request.chunked else None
         self._upstream_paused = False
@@ -242,12 +238,12 @@ class ClientConnection(TimedConnection):
         if exchange is not self._exchange:
             return
         self._exchange = None
-        if self._phase is _Phase.BODY or (self._last_response and (self._received or exchange.request.websocket)):
+        if self._phase is Phase.BODY or (self._last_response and (self._received or exchange.request.websocket)):
             self._linger()
         elif self._last_response or not exchange.request.keep_alive or self._proxy.draining:
             self._close()
         else:
-            self._phase = _Phase.HEAD
+            self._phase = Phase.HEAD
             if self._received:
                 self._arm(self._proxy.limits.head_timeout)
                 self._read()
@@ -272,9 +268,9 @@ class ClientConnection(TimedConnection):
             self._respond(status, exchange.request)
 
     def upstream_paused(self, *, paused: bool) -> None:
-        """The notebook server does not keep up with an upload, or does again."""
+        """The notebook server does not keep up with what the client sends, or does again."""
         self._upstream_paused = paused
-        if self._phase is _Phase.BODY:
+        if self._phase in (Phase.BODY, Phase.TUNNEL):
             self._rearm()
             self._update_reading()
 
@@ -285,7 +281,8 @@ class ClientConnection(TimedConnection):
             upstream.abort()
             return
         self._exchange = None
-        self._phase = _Phase.TUNNEL
+        self._phase = Phase.TUNNEL
+        self._upstream_paused = False
         self._proxy.counted(101)
         self._counters.open_tunnels += 1
         self._tunnel = tunnel = Tunnel(self, transport, upstream, upstream_transport, exchange.container)
@@ -326,7 +323,7 @@ class ClientConnection(TimedConnection):
             self._drop_exchange()
             late_server = exchange.request.complete or self._upstream_paused or exchange.connection is None
             self._respond(504 if late_server else 408, exchange.request)
-        elif exchange is not None or self._phase is not _Phase.HEAD:
+        elif exchange is not None or self._phase is not Phase.HEAD:
             self.abort()
         elif self._received:
             self._respond(408, None)
@@ -336,13 +333,14 @@ class ClientConnection(TimedConnection):
     def _rearm(self) -> None:
         """Set the deadline of what this phase waits for."""
         limits, exchange = self._proxy.limits, self._exchange
-        if self._phase is _Phase.LINGER:
-            closing = self._transport is not None and self._transport.get_write_buffer_size() > 0
-            seconds = limits.write_timeout if closing else _LINGER_SECONDS
-        elif self._phase is _Phase.HEAD:
+        if self._phase is Phase.LINGER:
+            seconds = limits.write_timeout if self._count_unsent() else _LINGER_SECONDS
+        elif self._phase is Phase.HEAD:
             seconds = limits.keepalive_timeout
-        elif self._phase is _Phase.BODY:
+        elif self._phase is Phase.BODY:
             seconds = limits.response_timeout if self._upstream_paused else limits.body_timeout
+        elif self._phase is Phase.TUNNEL:
+            seconds = limits.response_timeout if self._upstream_paused else math.inf
         elif exchange is not None and not exchange.response_started:
             seconds = limits.response_timeout
         else:
@@ -355,7 +353,7 @@ class ClientConnection(TimedConnection):
         self._last_response = True
         if self._tunnel is not None:
             self._tunnel.end()
-        elif self._phase is _Phase.HEAD:
+        elif self._phase is Phase.HEAD:
             self._close()
 
     def _refuse(self, status: int) -> None:
@@ -377,7 +375,10 @@ class ClientConnection(TimedConnection):
 
         RFC 9112 §9.6: closing with unread data resets the connection and can destroy the answer.
         """
-        self._phase = _Phase.LINGER
+        if self._half_closed:  # nothing more can come
+            self._close()
+            return
+        self._phase = Phase.LINGER
         self._received = b""
         self._finish_writing()
         self._rearm()
@@ -386,14 +387,14 @@ class ClientConnection(TimedConnection):
         """Close once what is buffered has been sent, as long as the client takes it."""
         if self._transport is None:
             return
-        self._phase = _Phase.LINGER
+        self._phase = Phase.LINGER
         self._transport.close()
         self._rearm()
 
     def _update_reading(self) -> None:
         """Read on only where what comes can be used; with nothing at hand, to notice that the client leaves."""
-        if self._phase in (_Phase.BODY, _Phase.ANSWER):
-            pushing = self._phase is _Phase.BODY and self._upstream_paused
+        if self._phase in (Phase.BODY, Phase.ANSWER):
+            pushing = self._phase is Phase.BODY and self._upstream_paused
             self._set_reading(paused=pushing or bool(self._received))
-        elif self._phase is _Phase.HEAD:
+        elif self._phase is Phase.HEAD:
             self._set_reading(paused=False)

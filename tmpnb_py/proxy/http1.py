@@ -55,7 +55,7 @@ class Head:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value.rstrip(b" \t")))
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -104,6 +104,8 @@ def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
         raise MalformedError(str(error)) from None
     if not head.complete:
         raise MalformedError("not a whole head")
+    if b" \r\n" in raw or b"\t\r\n" in raw:  # llhttp leaves the white space after a value
+        head.headers = [(name, value.rstrip(b" \t")) for name, value in head.headers]
     return parser
 
 

@@ -7,11 +7,30 @@ While the client does not take what is written, the deadline is that of the writ
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import enum
 import math
 import time
 from typing import cast
 
 from tmpnb_py.metrics import Counters
+
+
+class Phase(enum.Enum):
+    """What a client's connection is doing."""
+
+    HEAD = enum.auto()  # a request is awaited, or its head is arriving
+    BODY = enum.auto()  # a request's body is arriving; its answer may be under way already
+    ANSWER = enum.auto()  # the request is complete, its answer is awaited or under way
+    TUNNEL = enum.auto()
+    LINGER = enum.auto()  # the last answer has been written; whatever still comes is discarded
+
+
+def write_eof(transport: asyncio.Transport) -> None:
+    """Send no more. A peer that is gone already makes asyncio's raise; then the loss is reported by and by."""
+    with contextlib.suppress(OSError):
+        if transport.can_write_eof():
+            transport.write_eof()
 
 
 class TimedConnection(asyncio.Protocol):
@@ -24,7 +43,7 @@ class TimedConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._writing_paused = False
         self._reading_paused = False
-        self._unsent = 0  # what the client had not taken when the deadline was set
+        self._unsent = 0  # what the client had not taken when the deadline of its slow reading was set
         self._wrote = False  # since then
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,10 +62,12 @@ class TimedConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._arm(self._write_timeout)
+        self._count_unsent()
         self._writing_paused = True
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self._unsent = 0
 
     def abort(self) -> None:
         """Close at once; what is buffered is lost."""
@@ -59,16 +80,17 @@ class TimedConnection(asyncio.Protocol):
             return
         self.deadline = time.monotonic() + seconds
         self._wrote = False
+
+    def _count_unsent(self) -> int:
         self._unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return self._unsent
 
     def _gets_more_time(self) -> bool:
         """Whether the client has taken some of what waited for it when the deadline was set."""
-        assert self._transport is not None  # noqa: S101  (asked only while there is one)
-        unsent = self._transport.get_write_buffer_size()
-        if unsent >= self._unsent:
+        before = self._unsent
+        if before == 0 or self._count_unsent() >= before:
             return False
         self.deadline = time.monotonic() + self._write_timeout
-        self._unsent = unsent
         return True
 
     def _set_reading(self, *, paused: bool) -> None:
@@ -84,5 +106,4 @@ class TimedConnection(asyncio.Protocol):
         """Say that nothing more will come, and read on."""
         if self._transport is not None and not self._transport.is_closing():
             self._set_reading(paused=False)
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+            write_eof(self._transport)

@@ -10,6 +10,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from tmpnb_py.proxy.timed import write_eof
+
 if TYPE_CHECKING:
     from tmpnb_py.pool import Container
 
@@ -66,9 +68,15 @@ class TunnelEnd(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    def tunnel_ended(self) -> None: ...
+
+
+class ClientEnd(TunnelEnd, Protocol):
+    """The end that watches the time for both."""
+
     def half_open(self) -> None: ...
 
-    def tunnel_ended(self) -> None: ...
+    def upstream_paused(self, *, paused: bool) -> None: ...
 
 
 class Tunnel:
@@ -87,7 +95,7 @@ class Tunnel:
 
     def __init__(
         self,
-        client: TunnelEnd,
+        client: ClientEnd,
         client_transport: asyncio.Transport,
         upstream: TunnelEnd,
         upstream_transport: asyncio.Transport,
@@ -120,6 +128,7 @@ class Tunnel:
 
     def upstream_keeps_up(self, *, keeps_up: bool) -> None:
         """Back-pressure from the server's side."""
+        self._client.upstream_paused(paused=not keeps_up)
         self._set_reading(self._client_transport, wanted=keeps_up)
 
     def _set_reading(self, transport: asyncio.Transport, *, wanted: bool) -> None:
@@ -135,12 +144,12 @@ class Tunnel:
         """Pass an end of file on; True keeps the connection open for the other direction."""
         ends = (self._client_transport, self._upstream_transport)
         closed, other = ends if by_client else ends[::-1]
-        if self._half_closed not in (None, closed) or other.is_closing() or not other.can_write_eof():
+        if self._half_closed not in (None, closed) or other.is_closing():
             self.end()
             return False
         if self._half_closed is None:
             self._half_closed = closed
-            other.write_eof()
+            write_eof(other)
             self._client.half_open()
         return True
 

@@ -22,6 +22,7 @@ from tmpnb_py.proxy.tunnel import Tunnel
 MAX_IDLE = 64  # connections kept for reuse per container
 IDLE_SECONDS = 60.0
 _CLOSING_SECONDS = 30.0  # for what a server that has been hung up on still has to take
+_BACKLOG_SECONDS = 0.02
 _MAX_HEADS = 64 * 1024  # of one answer with all its interim ones
 _MAX_SALVAGE = 1024 * 1024
 
@@ -51,13 +52,19 @@ class Upstream:
     async def connect(self, timeout_seconds: float) -> UpstreamConnection:
         """A fresh connection; it may be closing already. Raises `OSError` or `TimeoutError`."""
         async with asyncio.timeout(timeout_seconds):
-            return await self._dial(lambda: UpstreamConnection(self))
+            while True:
+                try:
+                    return self._opened(await self._dial(lambda: UpstreamConnection(self)))
+                except BlockingIOError:  # unix(7): the server is busy and its backlog is full
+                    await asyncio.sleep(_BACKLOG_SECONDS)
 
-    def opened(self, connection: UpstreamConnection) -> None:
-        """Called by a connection of ours."""
-        self._connections.add(connection)
+    def _opened(self, connection: UpstreamConnection) -> UpstreamConnection:
+        # Not in `connection_made`: a dial that is cancelled after it is never reported as lost by uvloop.
         if self.closed:
             connection.abort()
+        if connection.transport is not None:
+            self._connections.add(connection)
+        return connection
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take a connection back whose answer was complete and may be followed by another."""
@@ -173,9 +180,6 @@ class UpstreamConnection(asyncio.Protocol):
         """From here on bytes flow, unread."""
         self._tunnel = tunnel
 
-    def half_open(self) -> None:
-        """Called by the tunnel; the client's connection watches the time for both."""
-
     def tunnel_ended(self) -> None:
         """Called by the tunnel: close once what is buffered has been sent, if that happens soon."""
         if self.transport is not None:
@@ -186,7 +190,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
-        self._upstream.opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel is not None:

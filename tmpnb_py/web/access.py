@@ -9,12 +9,12 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tmpnb_py.web import respond
+from tmpnb_py.web import openapi, respond
 from tmpnb_py.web.context import CONTEXT, presented_token, same_token
 from tmpnb_py.web.schema import Problem
 
 _API = "/api/"
-_OPEN = frozenset(("/metrics", "/healthz", "/readyz"))  # nothing secret, and scrapers and probes carry no token
+_OPEN = frozenset((openapi.PATH, "/metrics", "/healthz", "/readyz"))  # nothing secret, and scrapers and probes carry no token
 _DEFAULT_HEADERS = "Authorization, Content-Type"
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.models import EndReason, State
-from tmpnb_py.web import api, respond
+from tmpnb_py.web import admin_page, api, openapi, respond
 from tmpnb_py.web.admin_pool import status_of
 from tmpnb_py.web.context import (
     CONTEXT,
@@ -25,11 +25,13 @@ from tmpnb_py.web.context import (
 )
 from tmpnb_py.web.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
 
-_OPEN = frozenset(("/metrics", "/healthz"))  # nothing secret, and scrapers and probes carry no token
+_OPEN = frozenset(("/", openapi.PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
 
 
 def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
+    app.router.add_get("/", admin_page.page)
+    app.router.add_get(openapi.PATH, openapi.admin)
     app.router.add_get("/metrics", api.metrics)
     app.router.add_get("/healthz", api.healthz)
     app.router.add_get("/readyz", api.readyz)
@@ -43,8 +45,8 @@ def add_routes(app: web.Application) -> None:
 async def operator_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Demand the token; without one, accept only who speaks to this machine by name.
 
-    The `Host` check stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding), the `Origin`
-    check every other page: neither can come from an operator's own tools.
+    The `Host` check stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding), the check of
+    the origin every other page. What needs no token holds nothing secret: the page's shell and the description.
     """
     context = request.app[CONTEXT]
     if request.path in _OPEN:
@@ -54,9 +56,23 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
             message = "Send the operator's token: Authorization: token …."
             model = Problem(status="unauthorized", message=message)
             return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
-    elif "Origin" in request.headers or (request.url.host or "") not in context.admin_hosts:
+    elif not _is_from_here(request, context):
         raise web.HTTPForbidden(text="Without ADMIN_AUTH_TOKEN only this machine's own tools are answered.")
     return await handler(request)
+
+
+def _is_from_here(request: web.Request, context: Context) -> bool:
+    """Whether a tool on this machine or the operator's own page asks, and no page of another origin.
+
+    A browser names the origin of whoever posts (Fetch standard, "append a request Origin header"), and in
+    `Sec-Fetch-Site` how it relates to us: a notebook's page on another port of this host is only "same-site".
+    """
+    if (request.url.host or "") not in context.admin_hosts:
+        return False
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower() != f"http://{request.headers.get('Host', '').lower()}":
+        return False
+    return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
 
 
 async def status(request: web.Request) -> web.Response:

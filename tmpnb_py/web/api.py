@@ -14,7 +14,7 @@ from tmpnb_py.metrics import CONTENT_TYPE
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
-from tmpnb_py.web import respond
+from tmpnb_py.web import openapi, respond
 from tmpnb_py.web.access import is_allowed_origin, shows_api_token
 from tmpnb_py.web.audit import session_begins
 from tmpnb_py.web.context import (
@@ -37,6 +37,7 @@ def add_routes(app: web.Application) -> None:
         app.router.add_get(path, stats)
     app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
     app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
+    app.router.add_get(openapi.PATH, openapi.public)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.parse
+
 from aiohttp import web
 
 from tmpnb_py.errors import FullError
@@ -13,6 +15,7 @@ from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
 _FORM_WAIT = 25.0  # seconds that a posted form waits in line before its page offers to wait on
 _DEEP_LINKS = ("lab", "tree", "notebooks", "files")
+_VIEWS = ("lab/tree/", "tree/", "notebooks/", "files/")
 
 
 def add_routes(app: web.Application) -> None:
@@ -38,7 +41,7 @@ async def launch(request: web.Request) -> web.Response:
     wish = _wish(request)
     if not request.app[CONTEXT].control.is_open:
         return respond.closed(request)
-    return respond.page("launch.html", path=wish, busyness=_busyness(request.app[CONTEXT]))
+    return respond.page("launch.html", path=wish, document=_document(wish), busyness=_busyness(request.app[CONTEXT]))
 
 
 async def post_launch(request: web.Request) -> web.StreamResponse:
@@ -83,6 +86,12 @@ def _wish(request: web.Request) -> str:
     return wish
 
 
+def _document(wish: str) -> str:
+    """A wish as a person would name the document; "" where it is none in particular."""
+    path = urllib.parse.unquote(wish.partition("?")[0])
+    return next((path.removeprefix(view) for view in _VIEWS if path.startswith(view)), "")
+
+
 def _is_from_our_page(request: web.Request) -> bool:
     """A browser names a posting page's origin; one that names none must at least say that it is ours."""
     if "Origin" in request.headers:
@@ -94,8 +103,10 @@ def _busyness(context: Context) -> str:
     pool = context.pool
     if pool.count(State.READY) and not context.claims.waiting:
         return "A notebook is ready for you at once."
-    if pool.engine_down or not pool.listed or pool.failure is not None:
+    if pool.engine_down or pool.failure is not None:
         return "No notebook can be started at the moment. Please try again in a few minutes."
+    if not pool.was_ready:
+        return "The first notebooks are being started. You can wait in line."
     seconds = context.claims.estimate(context.claims.waiting + 1)
     if seconds is None:
         return "All notebooks are in use; you can wait in line."

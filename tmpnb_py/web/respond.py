@@ -70,6 +70,11 @@ def wants_html(request: web.BaseRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
 
 
+def template_text(name: str) -> str:
+    """A template that takes no values, such as a style sheet or a script."""
+    return _templates.get_template(name).render()
+
+
 def render(template: str, **values: object) -> str:
     """A page's HTML."""
     return _templates.get_template(template).render(style=_style, **values)

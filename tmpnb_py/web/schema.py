@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Literal
 
 import pydantic
 
@@ -11,6 +12,12 @@ from tmpnb_py.models import EndReason, State
 
 class _Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True)
+
+
+class Health(_Model):
+    """That all is well."""
+
+    status: Literal["ok", "ready"]
 
 
 class SpawnRequest(_Model):
@@ -88,7 +95,7 @@ class AdminSessions(_Model):
 
 
 class PoolStatus(_Model):
-    """The pool as the operator steers it: `size` is how many are kept ready, `closed` whether newcomers are let in."""
+    """The pool as the operator steers it. `size` are kept ready; while `closed`, no newcomers are let in."""
 
     size: int
     max_containers: int

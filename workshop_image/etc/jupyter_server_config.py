@@ -1,5 +1,6 @@
 """The notebook server of one visitor. The command line that tmpnb-py gives adds address, base URL and token."""
 
+import logging
 from pathlib import Path
 
 c = get_config()  # noqa: F821 (the loader defines it)
@@ -22,6 +23,9 @@ c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whate
 # Each of these costs time and memory at every start, and no workshop uses it.
 c.ServerApp.jpserver_extensions = {"jupyter_lsp": False, "notebook_shim": False}
 
-c.ServerApp.tornado_settings = {"ws_ping_timeout": 30_000}  # else a warning for each WebSocket (ms)
+# Tornado warns at each WebSocket that Jupyter's limit for an answer to its pings (90 s) exceeds their interval (30 s).
+# It has to: Jupyter looks when it sends the next ping, so with a limit of 30 s a busy machine loses the connection.
+logging.getLogger("tornado.general").setLevel(logging.ERROR)
+
 c.FileContentsManager.delete_to_trash = False  # the home's size is bounded; deleting has to free it
 c.NotebookNotary.db_file = ":memory:"

@@ -6,7 +6,6 @@ import http.server
 import io
 import json
 import pathlib
-import socket
 import socketserver
 import traceback
 
@@ -22,7 +21,7 @@ print("listening at", options.base, flush=True)
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self):
+    def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rest = self.path.removeprefix(options.base)
         known = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
@@ -39,14 +38,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
-    def address_string(self):
+    def address_string(self) -> str:
         return "somebody"
 
-    def log_message(self, *_):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         pass
 
 
-def run(code):
+def run(code: str) -> str:
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         try:
@@ -61,11 +60,11 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 128
 
 
+server: socketserver.BaseServer
 if options.socket:
     server = UnixServer(options.socket, Handler)
     pathlib.Path(options.socket).chmod(0o666)
 else:
     socketserver.TCPServer.allow_reuse_address = True
     server = http.server.ThreadingHTTPServer((options.ip, options.port), Handler)
-assert isinstance(server.socket, socket.socket)
 server.serve_forever()

@@ -1,0 +1,122 @@
+"""The rig of the local engine, with and without a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests import local_support
+from tests.contract.rigs import spec_of
+from tmpnb_py.engines import local_cgroup, local_process
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.local import LocalEngine
+from tmpnb_py.engines.local_launch import handle
+from tmpnb_py.engines.local_record import Record, Records
+from tmpnb_py.engines.local_sandbox import Sandbox
+from tmpnb_py.image import workshop_directory
+from tmpnb_py.models import ContainerSpec, ImageFacts, Transport
+
+
+class LocalRig:
+    """Processes of this machine."""
+
+    missing_image = "tmpnb-py-test/missing:never"
+
+    def __init__(self, sandbox: Sandbox | None) -> None:
+        self.sandbox = sandbox
+        self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-test-"))
+        self.engines: list[LocalEngine] = []
+        self.pools: set[str] = set()
+        self.specs: list[ContainerSpec] = []
+
+    def engine(self, pool: str) -> LocalEngine:
+        engine = LocalEngine(
+            pool=pool,
+            runtime_dir=self.directory / "run",
+            workshop_directory=workshop_directory(),
+            sandbox=self.sandbox,
+        )
+        self.engines.append(engine)
+        self.pools.add(pool)
+        return engine
+
+    async def spec(self, engine: Engine, **changes: Any) -> ContainerSpec:
+        command = changes.pop("command", local_support.server_command())
+        spec = spec_of(await engine.image("local"), command, **changes)
+        self.specs.append(spec)
+        return spec
+
+    async def exits(self, engine: Engine) -> ContainerSpec:
+        return await self.spec(engine, command="echo bye; exit 7")
+
+    async def unstartable(self, engine: Engine) -> ContainerSpec:
+        return await self.spec(engine, transport=Transport.PORT)
+
+    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
+        directory = self.directory / "files"
+        (directory / "sub").mkdir(parents=True)
+        (directory / "a").write_text("one")
+        (directory / "sub" / "b").write_text("two")
+        (directory / "link").symlink_to("/etc/passwd")
+        return await engine.image("local"), str(directory)
+
+    def records(self, pool: str) -> Records:
+        return Records(self.directory / "run" / "local" / pool / "containers")
+
+    def record(self, pool: str, container_id: str) -> Record:
+        record = self.records(pool).read(container_id)
+        assert record is not None
+        return record
+
+    async def die(self, pool: str, container_id: str) -> None:
+        os.kill(self.record(pool, container_id).process.pid, signal.SIGKILL)
+
+    async def foreign(self) -> None:
+        (self.directory / "run" / "local" / "other").mkdir(parents=True, exist_ok=True)
+
+    async def scramble(self, pool: str, container_id: str) -> bool:
+        (self.records(pool).path(container_id) / "state").write_text("\0")
+        return True
+
+    async def break_events(self) -> None:
+        """Nothing can break; listeners are told to list after each `open`."""
+        for engine in self.engines:
+            await engine.open()
+
+    async def go_down(self) -> None:
+        shutil.rmtree(self.directory / "run")
+        (self.directory / "run").touch()
+
+    async def remains(self, pool: str) -> list[str]:
+        """Records, directories, processes and control groups."""
+        return await asyncio.to_thread(self._remains, pool)
+
+    def _remains(self, pool: str) -> list[str]:
+        run = self.directory / "run"
+        places = (run / "local" / pool / "containers", run / "sockets" / pool)
+        found = [str(path) for place in places if place.exists() for path in place.iterdir()]
+        for spec in self.specs:
+            found += map(str, local_process.marked(f"TMPNB_BASE_PATH={spec.base_path}"))
+            name = handle(pool, spec.id)
+            groups = local_cgroup.find().named(name)
+            found += [path for path in (*groups, f"{tempfile.gettempdir()}/{name}") if Path(path).exists()]
+        return found
+
+    async def close(self) -> None:
+        for engine in self.engines:
+            await engine.close()
+        await asyncio.to_thread(self._clean)
+
+    def _clean(self) -> None:
+        for spec in self.specs:
+            local_process.end(None, lambda one=spec: local_process.marked(f"TMPNB_BASE_PATH={one.base_path}"), 10)  # type: ignore[misc]
+            for pool in self.pools:
+                name = handle(pool, spec.id)
+                local_cgroup.remove(local_cgroup.find().named(name))
+                shutil.rmtree(f"{tempfile.gettempdir()}/{name}", ignore_errors=True)
+        shutil.rmtree(self.directory)

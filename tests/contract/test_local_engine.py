@@ -1,0 +1,276 @@
+"""The local engine beyond the contract: processes that outlive us, ids that are used again, crashes in between."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests import local_support
+from tests.contract.local_rig import LocalRig
+from tests.contract.rigs import MIB, fetch
+from tmpnb_py.engines import local_process
+from tmpnb_py.engines.local import LocalEngine
+from tmpnb_py.engines.local_process import Process
+from tmpnb_py.engines.local_sandbox import Sandbox
+from tmpnb_py.errors import EngineError, StartFailedError
+from tmpnb_py.models import Address, Observed, State
+
+
+@pytest.fixture(params=["sandboxed", "unprotected"])
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[LocalRig]:
+    local_support.need_jupyterlab()
+    rig = LocalRig(local_support.need_sandbox() if request.param == "sandboxed" else None)
+    yield rig
+    await rig.close()
+
+
+@pytest.fixture
+async def engine(rig: LocalRig, pool: str) -> LocalEngine:
+    engine = rig.engine(pool)
+    await engine.open()
+    return engine
+
+
+async def only(engine: LocalEngine) -> Observed:
+    (observed,) = await engine.list()
+    return observed
+
+
+async def until_dead(engine: LocalEngine, container_id: str) -> None:
+    """Wait until the engine lists it as ended: as the reconciler does, a list after each event."""
+    async with asyncio.timeout(10):
+        async for _ in engine.events():
+            if any(one.id == container_id and one.exit for one in await engine.list()):
+                return
+
+
+async def fatal(address: Address, path: str, code: str) -> None:
+    """Run code that the server does not survive."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await fetch(address, path, code)
+
+
+def rewrite(rig: LocalRig, pool: str, container_id: str, **values: object) -> None:
+    path = rig.records(pool).path(container_id) / "container.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+async def test_a_process_id_that_was_used_again_is_left_alone(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    record = rig.record(pool, spec.id)
+    await rig.die(pool, spec.id)
+    await until_dead(engine, spec.id)
+    await engine.close()
+    with subprocess.Popen(["sleep", "300"]) as innocent:
+        try:
+            today = local_process.identify(innocent.pid)
+            # Its id and nothing else; its start time on another boot; its id and a file that names it as the first
+            # process of the sandbox.
+            for started, boot in ((record.process.started, today.boot_id), (today.started, "another")):
+                process = {"pid": innocent.pid, "started": started, "boot_id": boot}
+                rewrite(rig, pool, spec.id, process=process)
+                status = {"child-pid": innocent.pid, "pid-namespace": 1, "exit-code": 5}
+                (rig.records(pool).path(spec.id) / "status").write_text(json.dumps(status))
+                second = rig.engine(pool)
+                await second.open()
+                observed = await only(second)
+                assert observed.exit is not None
+                assert observed.exit.status == 5
+                assert observed.address is None
+            await second.remove(spec.id)
+            assert innocent.poll() is None
+        finally:
+            innocent.kill()
+    assert await rig.remains(pool) == []
+
+
+async def test_what_runs_is_watched_by_whoever_comes_next(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    address = await engine.start(spec)
+    await engine.mark_ready(spec.id)
+    await engine.close()
+    second = rig.engine(pool)
+    await second.open()
+    assert (await only(second)).address == address
+    await fatal(address, f"{spec.base_path}exec", "import os; os._exit(9)")
+    await until_dead(second, spec.id)
+    observed = await only(second)
+    assert observed.exit is not None
+    assert (observed.exit.status, observed.state) == (9, State.READY)
+    await second.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
+async def test_everything_goes_with_the_supervisor_dead_and_children_astray(
+    rig: LocalRig, engine: LocalEngine, pool: str
+) -> None:
+    spec = await rig.spec(engine)
+    address = await engine.start(spec)
+    astray = "import subprocess; subprocess.run(['setsid', '--fork', 'sh', '-c', 'sleep 300 & exec sleep 301'])"
+    assert await fetch(address, f"{spec.base_path}exec", astray) == ""
+    await rig.die(pool, spec.id)
+    await until_dead(engine, spec.id)
+    assert local_process.marked(f"TMPNB_BASE_PATH={spec.base_path}")
+    await engine.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
+async def test_a_cancelled_start_leaves_nothing(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    for seconds in (0.0, 0.002, 0.02):
+        spec = await rig.spec(engine)
+        start = asyncio.create_task(engine.start(spec))
+        await asyncio.sleep(seconds)
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+        if not start.cancelled():  # it was quicker
+            await engine.remove(spec.id)
+        assert await engine.list() == []
+        assert await rig.remains(pool) == []
+
+
+async def test_a_record_that_cannot_be_read_is_a_visitors_until_it_is_removed(
+    rig: LocalRig, engine: LocalEngine, pool: str
+) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    (rig.records(pool).path(spec.id) / "container.json").write_text('{"id": ')
+    observed = await only(engine)
+    assert (observed.id, observed.state, observed.exit) == (spec.id, State.CLAIMED, None)
+    await engine.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
+async def test_what_a_crash_left_half_made_is_removed_when_it_is_old(
+    rig: LocalRig, engine: LocalEngine, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = rig.records(pool).directory / ".new-half"
+    new.mkdir()
+    old = rig.records(pool).directory / ".old-gone"
+    old.mkdir()
+    await engine.open()
+    assert await engine.list() == []
+    assert new.exists()
+    monkeypatch.setattr("tmpnb_py.engines.local_launch._LEFTOVER_SECONDS", -1.0)
+    await engine.open()
+    assert await rig.remains(pool) == []
+
+
+async def test_a_log_is_bounded_and_its_end_is_kept(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    address = await engine.start(spec)
+    write = "import os\nfor n in range(40): os.write(1, b'x' * 99_999 + b'\\n')\nos.write(1, b'the end\\n')"
+    await fetch(address, f"{spec.base_path}exec", write)
+    path = rig.records(pool).path(spec.id) / "log"
+    assert path.stat().st_size > 3 * MIB
+    await engine.list()
+    assert path.stat().st_size <= 64 * 1024
+    await fetch(address, f"{spec.base_path}exec", "import os\nos.write(1, b'and more\\n')")
+    assert (await engine.logs(spec.id, lines=2)) == ("the end", "and more")
+    await engine.remove(spec.id)
+
+
+async def test_the_kernels_word_for_out_of_memory(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    spec = await rig.spec(engine, mem_limit=64 * MIB)
+    address = await engine.start(spec)
+    if not rig.record(pool, spec.id).cgroups:
+        pytest.skip("this user may not make control groups")
+    await fatal(address, f"{spec.base_path}exec", "x = bytes(range(256)) * (1 << 20)")
+    await until_dead(engine, spec.id)
+    observed = await only(engine)
+    assert observed.exit is not None
+    assert observed.exit.out_of_memory
+    await engine.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
+async def test_memory_is_limited_without_control_groups_too(
+    rig: LocalRig, engine: LocalEngine, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine._launcher.cgroups = dataclasses.replace(engine._launcher.cgroups, parents={})
+    spec = await rig.spec(engine, mem_limit=128 * MIB, pids_limit=40)
+    address = await engine.start(spec)
+    hog = "try: x = bytearray(200 << 20)\nexcept MemoryError: print('no')"
+    assert await fetch(address, f"{spec.base_path}exec", hog) == "no\n"
+    if rig.sandbox is not None:
+        bomb = (
+            "import os, signal, time\npids = []\n"
+            "try:\n for _ in range(60):\n"
+            "  if not (pid := os.fork()): time.sleep(30); os._exit(0)\n"
+            "  pids.append(pid)\n"
+            "except BlockingIOError: print(len(pids) < 40)\n"
+            "for pid in pids: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)"
+        )
+        assert await fetch(address, f"{spec.base_path}exec", bomb) == "True\n"
+    facts = (
+        "import os, resource as r\nprint(os.nice(0), r.getrlimit(r.RLIMIT_CORE)[0], r.getrlimit(r.RLIMIT_NOFILE)[0])"
+    )
+    assert await fetch(address, f"{spec.base_path}exec", facts) == "5 0 4096\n"
+    await engine.remove(spec.id)
+
+
+@pytest.mark.parametrize("rig", ["sandboxed"], indirect=True)
+async def test_a_sandbox_that_cannot_be_made_says_why(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    rig.sandbox = Sandbox("/bin/false", "0", as_root=False, locked=True)
+    broken = rig.engine(pool)
+    await broken.open()
+    with pytest.raises(StartFailedError, match="the sandbox could not be made"):
+        await broken.start(await rig.spec(engine))
+    assert await rig.remains(pool) == []
+
+
+@pytest.mark.parametrize("rig", ["unprotected"], indirect=True)
+async def test_a_socket_whose_path_is_too_long_is_refused(rig: LocalRig, pool: str) -> None:
+    rig.directory = rig.directory / ("x" * 80)
+    rig.directory.mkdir()
+    engine = rig.engine(pool)
+    await engine.open()
+    with pytest.raises(EngineError, match="too long") as caught:
+        await engine.start(await rig.spec(engine))
+    assert "--runtime-dir" in caught.value.remedy
+    assert await rig.remains(pool) == []
+
+
+async def test_the_pools_own_files_go_when_it_is_empty(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    await engine.remove_pool()
+    assert (await only(engine)).id == spec.id
+    await engine.remove(spec.id)
+    await engine.remove_pool()
+    assert not (rig.directory / "run" / "local").exists()
+
+
+async def test_it_is_read_and_measured_like_an_image(rig: LocalRig, engine: LocalEngine) -> None:
+    facts = await engine.image("local")
+    files = await engine.read_image(facts, [facts.workshops, "/etc/passwd", "/proc/self/environ"])
+    assert list(files) == [facts.workshops]
+    spec = await rig.spec(engine)
+    await fetch(await engine.start(spec), f"{spec.base_path}api")
+    usage = await engine.usage(spec.id)
+    assert 4 * MIB < usage.memory < 128 * MIB
+    await engine.remove(spec.id)
+
+
+def test_processes_are_told_apart_by_their_start() -> None:
+    with subprocess.Popen(["sleep", "300"]) as sleeper:
+        found = local_process.identify(sleeper.pid)
+        assert local_process.is_alive(found)
+        assert found in local_process.descendants(local_process.identify(os.getpid()))
+        for other in (dataclasses.replace(found, started=found.started + 1), dataclasses.replace(found, boot_id="x")):
+            assert not local_process.is_alive(other)
+            assert local_process.end(other, list, 0.1)
+        assert sleeper.poll() is None
+        sleeper.send_signal(signal.SIGKILL)
+    assert not local_process.is_alive(found)
+    assert not local_process.is_alive(Process(4_194_305, 1, "x"))
+    assert Path("/proc/self").exists()

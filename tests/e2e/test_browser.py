@@ -1,0 +1,162 @@
+"""The visitor's way in a real browser: a click, a JupyterLab, a cell that runs, and the end of it.
+
+Screenshots go to tests/artifacts/, for people to look at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import playwright.async_api as playwright
+import pytest
+
+from tests.e2e.inprocess import running
+from tests.e2e.service import Service
+from tests.engine_support import skip_or_fail
+
+pytestmark = pytest.mark.browser
+
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MILLISECONDS = 60_000
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[playwright.Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        skip_or_fail("Chromium is not installed: apt-get install chromium")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+async def shoot(page: playwright.Page, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    await page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+@pytest.mark.engine
+async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Browser) -> None:
+    await lab.ready(2)
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(MILLISECONDS)
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("requestfailed", lambda request: problems.append(f"{request.url}: {request.failure}"))
+
+    await page.goto(lab.url)
+    await playwright.expect(page.get_by_role("status")).to_have_text("A notebook is ready for you at once.")
+    await shoot(page, "landing")
+    await page.get_by_role("button").click()
+
+    # JupyterLab, with its file browser and launcher.
+    await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
+    session = page.url.split("/user/")[1].split("/")[0]
+    await page.get_by_role("region", name="File Browser Section").wait_for()
+    await page.locator(".jp-LauncherCard[data-category=Notebook]").filter(has_text="Python").first.click()
+
+    # A notebook, a cell, its output. The title's dot tells when the kernel is there.
+    editor = page.locator(".jp-Notebook .jp-Cell .cm-content").first
+    await editor.click()
+    await page.keyboard.type("import os, sys\nprint('The answer is', 6 * 7, 'on Python', sys.version_info.major)")
+    await page.keyboard.press("Shift+Enter")
+    output = page.locator(".jp-OutputArea-output pre").first
+    await playwright.expect(output).to_have_text(re.compile(r"The answer is 42 on Python 3"))
+    await shoot(page, "lab")
+    assert "token=" not in page.url
+    cookies = {cookie["name"]: cookie.get("path") for cookie in await context.cookies()}
+    assert cookies
+    assert set(cookies.values()) == {f"/user/{session}/"}
+    assert problems == []
+
+    # The end: the owner ends it, and the same address says so.
+    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{session}") as response:
+        assert response.status == 200
+    await lab.event("removed", id=session)
+    page.on("dialog", lambda dialog: dialog.accept())
+    answer = await page.goto(f"{lab.url}user/{session}/lab")
+    assert answer is not None
+    assert answer.status == 410
+    await playwright.expect(page.get_by_role("heading")).to_have_text("This notebook has ended")
+    await playwright.expect(page.get_by_role("button")).to_be_focused()
+    await shoot(page, "ended")
+
+    # And a fresh one is a key press away.
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(lambda url: "/lab" in url and session not in url)
+    await page.get_by_role("region", name="File Browser Section").wait_for()
+    await context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_our_pages_fit(browser: playwright.Browser, scheme: str, width: int) -> None:
+    """Every page in both colour schemes, on a phone and on a desk: nothing sticks out, and contrast is enough."""
+    async with running(pool_size=1, max_containers=1, max_wait=0.1) as rig:
+        await rig.ready(1)
+        url = f"http://127.0.0.1:{rig.service.port}"
+        context = await browser.new_context(
+            viewport={"width": width, "height": 740},
+            color_scheme="dark" if scheme == "dark" else "light",
+            java_script_enabled=False,
+        )
+        page = await context.new_page()
+        spawned = await rig.spawn()
+        headers = {"Authorization": f"token {spawned['token']}"}
+        long = "lab/tree/introduction-to-python/a-rather-long-name-that-does-not-fit-a-phone/First%20steps.ipynb"
+
+        async def look(name: str) -> None:
+            await shoot(page, f"{name}-{scheme}-{width}")
+            box = await page.locator("main").bounding_box()
+            assert box is not None
+            assert box["width"] <= width
+            # Nothing wider than the window: a full-page screenshot is as wide as what can be scrolled to.
+            picture = await page.screenshot(full_page=True)
+            assert int.from_bytes(picture[16:20], "big") == width, f"{name} scrolls sideways"
+
+        await page.goto(f"{url}/spawn/{long}")
+        await look("launch")
+        await page.get_by_role("button").click()
+        await look("full")
+        async with rig.client.delete(f"/api/sessions/{spawned['id']}", headers=headers):
+            pass
+        await page.goto(f"{url}/user/{spawned['id']}/{long}")
+        await look("ended")
+        await page.goto(f"{url}/nowhere")
+        await look("problem")
+        await rig.ready(1)
+        await page.goto(url)
+        await look("landing")
+        await page.get_by_role("button").click()
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
+        await context.close()
+
+
+async def test_no_page_of_ours_loads_anything(browser: playwright.Browser) -> None:
+    async with running(pool_size=1) as rig:
+        page = await browser.new_page()
+        asked: list[str] = []
+        said: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        url = f"http://127.0.0.1:{rig.service.port}/"
+        await page.goto(url)
+        assert [one for one in asked if not one.startswith("data:")] == [url]
+        assert said == []
+        await page.close()

@@ -1,0 +1,275 @@
+"""compose.yaml, the orchestrator's own image and the systemd unit, as an operator uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.service import PROGRAM
+from tests.engine_support import docker, need_engine, skip_or_fail
+from tmpnb_py import errors
+from tmpnb_py.image import read_ca_bundle
+from tmpnb_py.settings import OPTIONS
+from tmpnb_py.settings_load import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("compose.yaml", "Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
+DIRECTORIES = ("packaging", "tmpnb_py", "workshop_image")
+PORT_WAIT = 120.0  # seconds; the first ready notebook takes two
+
+
+def need(program: str, package: str) -> str:
+    """The path of a program, or the test is skipped; `.ci/run` installs the package, so in CI it fails."""
+    path = shutil.which(program)
+    if path is None:
+        skip_or_fail(f"{program} is not installed (apt-get install {package})")
+    return str(path)
+
+
+class Project:
+    """A copy of the repository in which compose runs, with names and directories that nothing else uses."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = f"tmpnbtest{secrets.token_hex(4)}"
+        self.directory = directory
+        self.runtime = Path("/run") / self.name
+        self.url = ""
+        for part in PARTS:
+            shutil.copy(ROOT / part, directory)
+        for part in DIRECTORIES:
+            ignored = shutil.ignore_patterns("__pycache__", "certs")
+            shutil.copytree(ROOT / part, directory / part, ignore=ignored)
+        self._trust_this_network()
+        (directory / "images.yaml").write_text(f"services: {{tmpnb: {{image: {self.name}}}}}\n")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TMPNB_")},
+            "COMPOSE_PROJECT_NAME": self.name,
+            "COMPOSE_FILE": "compose.yaml:images.yaml",
+            "DOCKER_BUILDKIT": "0",
+            "COMPOSE_DOCKER_CLI_BUILD": "0",
+            "TMPNB_BASE": _base(),
+            "TMPNB_IMAGE": f"{self.name}-notebooks",
+            "TMPNB_PUBLISHED_PORT": "0",
+            "TMPNB_RUNTIME_DIR": str(self.runtime),
+            "TMPNB_POOL_NAME": self.name,
+            "TMPNB_POOL_SIZE": "2",
+            "TMPNB_WORKSHOPS": "minimal",
+        }
+
+    def _trust_this_network(self) -> None:
+        bundle = Path(os.environ.get("PIP_CERT") or os.devnull)
+        if bundle.is_file():
+            (self.directory / "workshop_image" / "certs").mkdir()
+            target = self.directory / "workshop_image" / "certs" / "extra.crt"
+            target.write_text(read_ca_bundle(bundle))
+
+    def compose(self, *arguments: str) -> str:
+        """What compose prints on its standard output."""
+        command = [*_compose_command(), *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def get(self, path: str, *, method: str = "GET", token: str = "") -> Any:
+        headers = {"Authorization": f"token {token}"} if token else {}
+        request = urllib.request.Request(self.url + path, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def ready(self, count: int) -> None:
+        """Wait until so many notebooks are ready. Each `up` gives the service another port."""
+        self.url = f"http://127.0.0.1:{self.compose('port', 'tmpnb', '8000').strip().rpartition(':')[2]}"
+        deadline = time.monotonic() + PORT_WAIT
+        while True:
+            try:
+                if self.get("/api/stats")["available"] == count:
+                    return
+            except OSError:
+                pass
+            assert time.monotonic() < deadline, self.compose("logs", "tmpnb")
+            time.sleep(0.1)
+
+    def containers(self) -> list[str]:
+        """Everything of this project: compose's own containers and the notebooks."""
+        labels = (
+            f"com.docker.compose.project={self.name}",
+            f"org.tmpnb.pool={self.name}",
+            f"org.tmpnb.probe={self.name}",
+        )
+        return [one for label in labels for one in docker("ps", "-aq", "--filter", f"label={label}").split()]
+
+    def remains(self) -> list[str]:
+        label = f"label=com.docker.compose.project={self.name}"
+        left = [*self.containers(), *docker("network", "ls", "-q", "--filter", label).split()]
+        return [*left, *docker("volume", "ls", "-q", "--filter", label).split()]
+
+    def sweep(self) -> None:
+        """Leave nothing, whatever the test did."""
+        if left := self.containers():
+            docker("rm", "--force", "--volumes", *left)
+        self.compose("down", "--volumes", "--rmi", "all")
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+
+def _compose_command() -> list[str]:
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False, timeout=30)
+    if plugin.returncode:
+        skip_or_fail("there is neither docker-compose nor the plugin (apt-get install docker-compose)")
+    return ["docker", "compose"]
+
+
+def _base() -> str:
+    """The base that this machine has; a registry need not be in reach."""
+    known = docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    return next(
+        (one for one in ("debian:bookworm-slim", "tmpnb-py-base:bookworm") if one in known), "debian:bookworm-slim"
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Both images, built once for this module."""
+    need_engine()
+    _compose_command()
+    project = Project(tmp_path_factory.mktemp("compose"))
+    try:
+        project.compose("build")
+        yield project
+    finally:
+        project.sweep()
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_up_serves_and_down_leaves_nothing(project: Project) -> None:
+    began = time.monotonic()
+    project.compose("up", "-d")
+    project.ready(1)
+    print(f"from up to the first ready notebook: {time.monotonic() - began:.2f} s")
+    project.ready(2)
+    spawned = project.get("/api/spawn?wait=30", method="POST")
+    assert project.get(f"{spawned['url']}api/contents", token=spawned["token"])["type"] == "directory"
+
+    # The service is an ordinary user of its container, which has the engine's socket and no right besides.
+    service = project.compose("ps", "-q", "tmpnb").strip()
+    status = dict(
+        line.split(":", 1) for line in docker("exec", service, "cat", "/proc/1/status").splitlines() if ":" in line
+    )
+    assert status["Uid"].split() == ["10000"] * 4
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
+    assert status["NoNewPrivs"].strip() == "1"
+    assert str(Path("/var/run/docker.sock").stat().st_gid) in status["Groups"].split()
+    assert json.loads(docker("inspect", service))[0]["HostConfig"]["ReadonlyRootfs"]
+    assert project.runtime.stat().st_mode & 0o777 == 0o700
+
+    # Notebooks have no network, and nothing of the engine's.
+    for notebook in docker("ps", "-q", "--filter", f"label=org.tmpnb.pool={project.name}").split():
+        facts = json.loads(docker("inspect", notebook))[0]
+        assert facts["HostConfig"]["NetworkMode"] == "none"
+        sources = {mount.get("Source", "") for mount in facts["Mounts"]}
+        assert all(source.startswith(str(project.runtime)) for source in sources), sources
+
+    # An operator looks in from inside; the admin listener is on no other address.
+    assert json.loads(docker("exec", service, "tmpnb-py", "status", "--json"))["pool"]["claimed"] == 1
+
+    project.compose("down")
+    assert project.remains() == []
+    assert not list(project.runtime.glob(f"sockets/{project.name}/*"))
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_notebooks_outlive_an_update_where_the_operator_wants_it(project: Project) -> None:
+    project.environment["TMPNB_CLEANUP_ON_EXIT"] = "false"
+    try:
+        project.compose("up", "-d")
+        project.ready(2)
+        spawned = project.get("/api/spawn", method="POST")
+        project.compose("up", "-d", "--force-recreate", "--no-deps", "tmpnb")
+        project.ready(2)
+        assert project.get(f"{spawned['url']}api/contents", token=spawned["token"])["type"] == "directory"
+    finally:
+        project.environment["TMPNB_CLEANUP_ON_EXIT"] = "true"
+        project.compose("up", "-d", "--no-deps", "tmpnb")
+        project.ready(2)
+        project.compose("down")
+    assert project.remains() == []
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_no_certificate_of_the_builds_is_in_an_image(project: Project) -> None:
+    find = "find / -xdev -name 'extra.crt' -o -xdev -path '*workshop_image/certs*'; ls -d /src /build"
+    for image in (project.name, f"{project.name}-notebooks"):
+        shown = docker(
+            "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", f"{find} 2>/dev/null || true"
+        )
+        assert shown == ""
+        assert "BEGIN CERTIFICATE" not in docker("history", "--no-trunc", image)
+
+
+def test_every_variable_in_compose_is_an_option() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    ours = {"TMPNB_BASE", "TMPNB_PUBLISHED_PORT", "TMPNB_WORKSHOPS"}  # compose's own, for the builds and the host
+    known = {option.variable for option in OPTIONS.values()} | {ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE}
+    assert set(re.findall(r"^      ([A-Z_]+_AUTH_TOKEN|TMPNB_[A-Z_]+):", text, re.MULTILINE)) <= known
+    assert set(re.findall(r"\$\{(TMPNB_[A-Z_]+)", text)) <= known | ours
+    assert set(re.findall(r"TMPNB_[A-Z_]+", (ROOT / "Dockerfile").read_text())) <= known
+
+
+def test_every_file_that_compose_mounts_is_there() -> None:
+    mounted = re.findall(r"^      - \./([^:]+):", (ROOT / "compose.yaml").read_text(), re.MULTILINE)
+    assert len(mounted) >= 4
+    assert [path for path in mounted if not (ROOT / path).exists()] == []
+
+
+def test_prometheus_understands_its_configuration(tmp_path: Path) -> None:
+    promtool = need("promtool", "prometheus")
+    # Beside each other, as compose.yaml mounts them.
+    for source in ("packaging/prometheus.yml", "docs/prometheus/alerts.yaml"):
+        shutil.copy(ROOT / source, tmp_path)
+    done = subprocess.run(
+        [promtool, "check", "config", tmp_path / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+    analyze = need("systemd-analyze", "systemd")
+    text = (ROOT / "packaging" / "tmpnb-py.service").read_text()
+    unit = tmp_path / "tmpnb-py.service"
+    unit.write_text(text.replace("/opt/tmpnb-py/bin/tmpnb-py", PROGRAM))  # it has to exist for this check
+    done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    # Without this, stopping the service would take the sockets from notebooks that go on.
+    assert "\nRuntimeDirectoryPreserve=yes\n" in text
+    final = {
+        int(code)
+        for code in re.findall(r"\d+", re.findall(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)[0])
+    }
+    assert final == {errors.SettingsError.exit_code, errors.PoolLockedError.exit_code}

@@ -1,0 +1,111 @@
+"""What is in the image: complete where notebooks need it, small where they do not, the same on a read-only root."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.engine_support import Run, docker
+from tests.image.conftest import Place
+from tmpnb_py.image import workshop_directory
+
+pytestmark = pytest.mark.engine
+
+LARGEST = 1_450_000_000
+
+
+def test_it_is_small(workshop_image: str) -> None:
+    assert int(docker("image", "inspect", "--format", "{{.Size}}", workshop_image)) < LARGEST
+
+
+def test_its_labels(workshop_image: str) -> None:
+    labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", workshop_image))
+    wanted = {"org.tmpnb.socket": "true", "org.tmpnb.read-only": "true", "org.tmpnb.home": "/home/jovyan"}
+    assert wanted.items() <= labels.items()
+    for key in ("title", "description", "licenses", "version", "base.name"):
+        assert labels[f"org.opencontainers.image.{key}"]
+
+
+async def test_the_manifest_is_where_the_label_says(place: Place) -> None:
+    facts = await place.engine.image(place.settings.image)
+    files = await place.engine.read_image(facts, [facts.workshops])
+    assert files[facts.workshops] == (workshop_directory() / "workshops" / "workshops.toml").read_bytes()
+
+
+def test_nothing_is_left_that_only_building_needs(in_image: Run) -> None:
+    """No certificates of whoever built it, no package lists, no compilers, no documents of packages."""
+    found = in_image(
+        "ls -d /build /opt/jupyter/lib/python3*/site-packages/setuptools 2>/dev/null;"
+        "ls /var/lib/apt/lists /var/cache/apt/archives/*.deb 2>/dev/null;"
+        "which gcc make pandoc 2>/dev/null; true"
+    )
+    assert found.split() == ["/var/lib/apt/lists:"] or found == ""
+
+
+def test_every_module_is_compiled(in_image: Run) -> None:
+    """On a read-only root Python would compile it at each start."""
+    code = (
+        "import importlib.util, pathlib; "
+        "root = pathlib.Path('/opt/jupyter/lib'); "
+        "files = [f for f in root.rglob('*.py') if 'site-packages' in f.parts]; "
+        "missing = [str(f) for f in files if not pathlib.Path(importlib.util.cache_from_source(f)).exists()]; "
+        "print(len(files), missing[:20])"
+    )
+    count, missing = in_image(f'python -c "{code}"').split(" ", 1)
+    assert int(count) > 3000
+    # Templates that no Python can read are left as they are.
+    assert missing == "[]"
+
+
+def test_nothing_that_runs_lacks_a_library(in_image: Run) -> None:
+    """What was left out of Debian's packages is linked with none of the programs and modules that notebooks use."""
+    programs = (
+        "/usr/bin/octave-cli /usr/bin/gnuplot /usr/bin/gs /usr/bin/git /usr/lib/R/bin/exec/R "
+        "$(find /usr/lib/*/octave -name '*.oct') $(find /usr/lib/R /opt/jupyter -name '*.so')"
+    )
+    lacking = in_image(
+        "for file in " + programs + '; do [ -e "$file" ] && LD_LIBRARY_PATH=/usr/lib/R/lib ldd "$file" 2>/dev/null '
+        '| grep "not found" | sed "s|^|$file|"; done; true'
+    )
+    ours = [line for line in lacking.splitlines() if "__init_qt__" not in line]  # Octave's window
+    assert ours == []
+
+
+def test_the_launcher_shows_good_names_and_logos(in_image: Run) -> None:
+    specs = json.loads(in_image("jupyter-kernelspec list --json"))["kernelspecs"]
+    names = {name: one["spec"]["display_name"] for name, one in specs.items()}
+    assert names == {"python3": "Python 3", "ir": "R", "octave": "Octave", "bash": "Bash", "gnuplot": "gnuplot"}
+    for one in specs.values():
+        assert in_image(f"ls {one['resource_dir']} | grep -c logo") != "0"
+
+
+def test_the_packages_of_the_historic_image(in_image: Run) -> None:
+    for name in ("tidyverse", "ggplot2", "plotly", "forecast", "effects", "rvest", "svglite"):
+        assert in_image(f"R --slave -e 'cat(requireNamespace(\"{name}\", quietly = TRUE))'").endswith("TRUE")
+    modules = "numpy, pandas, matplotlib, sklearn, ipywidgets, nbgitpuller, notebook"
+    assert in_image(f"python -c 'import {modules}; print(1)'") == "1"
+
+
+def test_a_fresh_home_is_filled(in_image: Run) -> None:
+    listed = in_image("start-notebook.sh --version >/dev/null; cd; ls work; ls .cache/matplotlib; ls -ld work")
+    assert "introduction-to-python" in listed
+    assert "workshops.toml" not in listed
+    assert "fontlist" in listed
+    assert "jovyan" in listed.splitlines()[-1]
+
+
+def test_a_home_with_content_is_left_alone(in_image: Run) -> None:
+    listed = in_image("mkdir -p ~/work && touch ~/work/mine && start-notebook.sh --version >/dev/null; ls ~/work")
+    assert listed == "mine"
+
+
+async def test_a_connection_outlives_a_late_ping(in_image: Run) -> None:
+    """Jupyter looks for the answer to a ping when it sends the next one: the limit has to be longer than that."""
+    code = (
+        "from jupyter_server.base.websocket import WebSocketMixin as Socket; from jupyterlab.labapp import LabApp; "
+        "app = LabApp.initialize_server(argv=['--ServerApp.ip=127.0.0.1', '--port=0']); "
+        "socket = Socket(); socket.settings = app.web_app.settings; "
+        "print(socket.ping_timeout >= 2 * socket.ping_interval > 0)"
+    )
+    assert in_image(f'mkdir -p ~/work; python -c "{code}" 2>&1').splitlines()[-1] == "True"

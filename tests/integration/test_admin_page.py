@@ -1,0 +1,282 @@
+"""The operator's live page, in a real browser and against forged requests."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.inprocess import Rig, running
+from tests.integration.browser_support import browser
+from tmpnb_py.errors import FailureClass
+from tmpnb_py.models import Failure, State
+
+pytestmark = pytest.mark.browser
+
+TOKEN = "operators0secret"
+WIDE = {"width": 1100, "height": 900}
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with running(pool_size=2, max_containers=8) as rig:
+        await rig.ready(2)
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def opened(rig: Rig, **options: Any) -> AsyncIterator[Page]:
+    """The page, in which nothing may go wrong unnoticed."""
+    async with browser(**{"viewport": WIDE, **options}) as context:
+        page = await context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        await page.goto(f"http://127.0.0.1:{rig.service.admin_port}/")
+        yield page
+        refused = ("status of 401", "status of 409")  # the browser's own words, not the page's
+        assert [fault for fault in faults if not any(one in fault for one in refused)] == []
+
+
+def _fail(rig: Rig) -> None:
+    lines = ("Traceback (most recent call last):", "<script>document.title = 'owned'</script>")
+    rig.service.pool.fail(
+        Failure(FailureClass.EXITS_AT_ONCE, "it exited <b>at once</b>", time.monotonic() - 70, lines)
+    )
+
+
+async def test_it_shows_the_pool_and_follows_it(rig: Rig) -> None:
+    _fail(rig)
+    async with opened(rig) as page:
+        await expect(page.locator("#ready")).to_have_text("2 of 2")
+        await expect(page.locator("#engine")).to_have_text("answers")
+        await expect(page.locator("#failures summary")).to_contain_text(
+            "exits at once: it exited <b>at once</b> 1 min ago"
+        )
+        await page.locator("#failures summary").click()
+        await expect(page.locator("#failures pre")).to_contain_text("<script>document.title")
+        assert await page.title() == "tmpnb-py: the operator's page"
+        await expect(page.locator("#starts-text")).to_contain_text("The last 2 took")
+
+        spawned = await rig.spawn()
+        await expect(page.locator("#sessions tbody tr")).to_have_count(1)
+        await expect(page.locator("#sessions code")).to_have_text(spawned["id"])
+        await expect(page.locator("#claimed")).to_have_text("1 of 8 in all")
+        # What the reader has opened stays open while the page follows.
+        await expect(page.locator("#failures details")).to_have_attribute("open", "")
+
+
+async def test_it_steers_the_pool_with_the_keyboard_alone(rig: Rig) -> None:
+    await rig.spawn()
+    await rig.ready(2)
+    async with opened(rig) as page:
+        await expect(page.locator("#sessions tbody tr")).to_have_count(1)
+        await page.focus("#size")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type("3")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#ready")).to_have_text("3 of 3")
+
+        await page.focus("#gate")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#ask")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#newcomers")).to_have_text("let in")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#newcomers")).to_have_text("turned away")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#newcomers")).to_have_text("let in")
+
+        await page.get_by_role("button", name="End session").focus()
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#no-sessions")).to_be_visible()
+    assert rig.service.pool.count(State.CLAIMED) == 0
+
+
+async def test_what_the_service_refuses_is_said(rig: Rig) -> None:
+    async with opened(rig) as page:
+        await page.fill("#size", "9")
+        async with page.expect_response(lambda response: response.status == 409):
+            await page.click("text=Resize")
+        await expect(page.locator("#problem")).to_have_text("9 is above max_containers, which is 8.")
+        async with page.expect_response("**/api/status"):
+            pass
+        await expect(page.locator("#problem")).to_be_visible()
+
+
+async def test_a_reader_of_the_screen_finds_names_and_roles(rig: Rig) -> None:
+    await rig.spawn()
+    async with opened(rig) as page:
+        await expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
+        await expect(page.get_by_role("row")).to_have_count(2)
+        await expect(page.get_by_label("Notebooks kept ready")).to_be_visible()
+        await expect(page.get_by_role("status")).to_have_text("Live: asked every 2 seconds.")
+        await expect(page.get_by_role("img", name="Start times")).to_be_visible()
+        nameless = await page.evaluate(
+            "[...document.querySelectorAll('button')].filter(one => !one.hidden && one.checkVisibility() &&"
+            " !one.textContent.trim() && !one.ariaLabel).length"
+        )
+        assert nameless == 0
+        assert await page.evaluate("document.documentElement.lang") == "en"
+
+
+# --- the token
+
+
+async def test_the_token_is_asked_for_and_sent_as_a_header_only() -> None:
+    async with running(pool_size=1, admin_auth_token=TOKEN) as rig, opened(rig) as page:
+        await expect(page.locator("#token")).to_be_focused()
+        assert "tmpnb" not in await page.locator("#name").inner_text()
+        await page.keyboard.type("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#problem")).to_have_text("This is not the right token.")
+        await page.keyboard.type(TOKEN)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#name")).to_have_text("tmpnb")
+        assert TOKEN not in page.url
+        assert await page.context.cookies() == []
+        assert await page.evaluate("sessionStorage.length + localStorage.length") == 0
+        await page.reload()
+        await expect(page.locator("#token")).to_be_visible()
+
+        await page.fill("#token", TOKEN)
+        await page.check("#keep")
+        await page.click("text=Show the pool")
+        await expect(page.locator("#board")).to_be_visible()
+        await page.reload()
+        await expect(page.locator("#board")).to_be_visible()
+        await page.click("text=Forget the token")
+        await expect(page.locator("#token")).to_be_visible()
+        assert await page.evaluate("sessionStorage.length") == 0
+
+
+async def test_a_service_that_goes_away_is_said_and_its_return_noticed(rig: Rig) -> None:
+    async with browser(viewport=WIDE) as context:
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{rig.service.admin_port}/")
+        await expect(page.locator("#board")).to_be_visible()
+        await context.set_offline(True)
+        await expect(page.locator("#freshness")).to_have_text("Not live.")
+        await context.set_offline(False)
+        await expect(page.locator("#freshness")).to_contain_text("Live")
+        await expect(page.locator("#problem")).to_be_hidden()
+
+
+# --- how it looks
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_fits_and_its_words_can_be_read(
+    rig: Rig, viewport: dict[str, int], scheme: str, tmp_path: Path
+) -> None:
+    _fail(rig)
+    await rig.spawn()
+    async with opened(rig, viewport=viewport, color_scheme=scheme) as page:
+        await expect(page.locator("#sessions tbody tr")).to_have_count(1)
+        picture = tmp_path / "page.png"
+        await page.screenshot(path=picture, full_page=True)
+        assert picture.stat().st_size > 10_000
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        small = await page.evaluate(
+            "[...document.querySelectorAll('button')].filter(one => one.checkVisibility()"
+            " && one.getBoundingClientRect().height < 40).length"
+        )
+        assert small == 0
+        ratios = await page.evaluate(CONTRAST)
+        assert ratios
+        assert min(ratios.values()) >= 4.5, ratios
+
+
+# WCAG 2.2, 1.4.3: of every visible text against the nearest painted background.
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const lum = (rgb) => { const [r, g, b] = rgb.slice(0, 3).map((v) => { v /= 255;
+    return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (one) => { for (; one; one = one.parentElement) {
+    const color = parse(getComputedStyle(one).backgroundColor); if (color.length < 4 || color[3] > 0) return color; }
+    return [255, 255, 255]; };
+  const found = {};
+  for (const one of document.querySelectorAll("body *")) {
+    const text = [...one.childNodes].filter((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!text.length || !one.checkVisibility() || ["SCRIPT", "STYLE"].includes(one.tagName)) continue;
+    const [a, b] = [lum(parse(getComputedStyle(one).color)), lum(behind(one))];
+    found[one.tagName + " " + text[0].textContent.trim().slice(0, 30)] =
+      (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }
+  return found;
+}"""
+
+
+# --- who may not
+
+
+async def test_the_shell_is_strict_and_says_nothing(rig: Rig) -> None:
+    async with rig.admin.get("/") as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert response.status == 200
+        text = await response.text()
+    assert "default-src 'none'" in policy
+    assert "script-src 'sha256-" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "Set-Cookie" not in response.headers
+    assert "style=" not in text
+    assert " onclick" not in text
+
+
+HERE = "http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": HERE, "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Host": "localhost:{port}", "Origin": "http://localhost:{port}"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:8000"}, 403),
+        ({"Origin": "https://127.0.0.1:{port}"}, 403),
+        ({"Host": "localhost:{port}", "Origin": HERE}, 403),
+        ({"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"}, 403),
+        ({"Host": "evil.example:{port}"}, 403),
+        ({"Host": "127.0.0.1.evil.example:{port}"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+    ids=str,
+)
+async def test_only_the_page_itself_may_ask_without_a_token(rig: Rig, headers: dict[str, str], status: int) -> None:
+    port = rig.service.admin_port
+    sent = {name: value.replace("{port}", str(port)) for name, value in headers.items()}
+    for method, path in (("GET", "/api/status"), ("POST", "/api/open"), ("GET", "/api/sessions")):
+        async with rig.admin.request(method, path, headers=sent) as response:
+            assert response.status == status
+
+
+async def test_a_token_is_needed_whoever_asks() -> None:
+    async with running(admin_auth_token=TOKEN) as rig, aiohttp.ClientSession() as client:
+        url = f"http://127.0.0.1:{rig.service.admin_port}"
+        for headers, status in (
+            ({}, 401),
+            ({"Origin": url, "Sec-Fetch-Site": "same-origin"}, 401),
+            ({"Authorization": "token x"}, 401),
+            ({"Authorization": f"token {TOKEN}"}, 200),
+            ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        ):
+            async with client.get(f"{url}/api/status", headers=headers) as response:
+                assert response.status == status

@@ -1,0 +1,163 @@
+"""`docs/metrics.md`, the alerts and the dashboard speak of exactly what is exported.
+
+`python tests/unit/test_docs_metrics.py` writes the page's table anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.engine_support import skip_or_fail
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.errors import FailureClass
+from tmpnb_py.metrics import Counters, Metrics
+from tmpnb_py.models import EndReason, State
+from tmpnb_py.pool import Pool
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "metrics.md"
+BEGIN, END = "<!-- metrics: begin -->\n", "<!-- metrics: end -->\n"
+NAME = re.compile(r"\b(?:tmpnb|process)_[a-z_]+\b")
+
+
+def _metrics() -> Metrics:
+    metrics = Metrics(Pool("x"), Counters(), version="1.2.3", waiting=lambda: 0, workshops=("introduction-to-r",))
+    metrics.engine_called("start", 0.3, FailureClass.ENGINE_DOWN.value)
+    metrics.claimed("hit", 0.01)
+    metrics.started(0.7)
+    metrics.session_ended(60)
+    return metrics
+
+
+def _families() -> list[Metric]:
+    families = text_string_to_metric_families(_metrics().render().decode())
+    return sorted(families, key=lambda family: (family.name.startswith("process"), family.name))
+
+
+def _exported() -> set[str]:
+    return {sample.name for family in _families() for sample in family.samples}
+
+
+def _table() -> str:
+    rows = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for family in _families():
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        shown = ", ".join(f"`{label}`" for label in sorted(labels)) or "-"
+        rows.append(f"| `{name}` | {family.type} | {shown} | {family.documentation} |")
+    return "\n".join(rows) + "\n"
+
+
+def _with_table(page: str) -> str:
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{_table()}\n{END}{rest.partition(END)[2]}"
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    page = PAGE.read_text()
+    assert _with_table(page) == page, f"run: python {Path(__file__).relative_to(DOCS.parent)}"
+
+
+def test_every_value_of_a_label_is_documented() -> None:
+    page = PAGE.read_text()
+    values = [*State, *EndReason, *FailureClass, *(name for name in vars(Engine) if not name.startswith("_"))]
+    for value in values:
+        if value not in ("name", "events"):
+            assert f"`{value}`" in page, value
+
+
+def test_promtool_finds_nothing_to_complain_of() -> None:
+    done = _promtool("check", "metrics", input=_metrics().render())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_alerts_are_valid_and_do_what_their_tests_say() -> None:
+    rules = DOCS / "prometheus"
+    assert _promtool("check", "rules", str(rules / "alerts.yaml")).returncode == 0
+    done = _promtool("test", "rules", str(rules / "alerts_test.yaml"))
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_the_alerts_speak_of_exported_metrics() -> None:
+    text = (DOCS / "prometheus" / "alerts.yaml").read_text()
+    assert set(NAME.findall(text)) <= _exported()
+    alerts = re.findall(r"- alert: (\w+)", text)
+    tested = (DOCS / "prometheus" / "alerts_test.yaml").read_text()
+    for alert in alerts:
+        assert re.search(rf"{alert}\n\s+eval_time: \w+\n\s+exp_alerts:\n\s+- exp_labels", tested), (
+            f"{alert} never fires"
+        )
+
+
+def _expressions() -> Iterator[str]:
+    board: dict[str, Any] = json.loads((DOCS / "grafana" / "tmpnb-py.json").read_text())
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["query"]["query"]
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"]
+
+
+def test_the_dashboard_asks_for_exported_metrics_and_shows_them_all() -> None:
+    asked = {name for expression in _expressions() for name in NAME.findall(expression)}
+    assert asked <= _exported()
+    bases = {re.sub(r"_(bucket|sum|count)$", "", name) for name in _exported() if name.startswith("tmpnb_")}
+    assert bases <= {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
+
+
+def test_the_dashboards_panels_do_not_overlap() -> None:
+    board = json.loads((DOCS / "grafana" / "tmpnb-py.json").read_text())
+    cells: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        mine = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & mine
+        assert place["x"] + place["w"] <= 24
+        cells |= mine
+
+
+def _promtool(*arguments: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["promtool", *arguments], capture_output=True, check=False, timeout=60, **more)
+    except FileNotFoundError:
+        skip_or_fail("promtool (Debian's package prometheus) is not installed")
+        raise
+
+
+# --- what becomes a label
+
+
+@pytest.mark.parametrize(
+    ("target", "workshop"),
+    [
+        ("lab", "none"),
+        ("lab?x=introduction-to-r", "none"),
+        ("lab/tree/introduction-to-r/Begin%20here.ipynb", "introduction-to-r"),
+        ("lab/tree/introduction%2Dto%2Dr", "introduction-to-r"),
+        ("notebooks/introduction-to-r/x.ipynb?factory=x", "introduction-to-r"),
+        ("tree/made/up", "other"),
+        ("lab/tree/" + "x" * 2000, "other"),
+    ],
+)
+def test_only_known_workshops_become_labels(target: str, workshop: str) -> None:
+    metrics = _metrics()
+    assert metrics.opened(target) == workshop
+    assert f'tmpnb_workshop_claims_total{{workshop="{workshop}"}} 1.0' in metrics.render().decode()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(_with_table(PAGE.read_text()))

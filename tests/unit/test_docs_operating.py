@@ -1,0 +1,99 @@
+"""The operator's pages say what the program does: commands, exit codes, reloading, old names, links.
+
+`python tests/unit/test_docs_operating.py` writes the table of old names anew.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from tmpnb_py import errors
+from tmpnb_py.cli import EXIT_CODES, cli
+from tmpnb_py.legacy import LEGACY
+from tmpnb_py.reload import RELOADED
+from tmpnb_py.settings import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+BEGIN, END = "<!-- legacy: begin -->\n", "<!-- legacy: end -->\n"
+CODE = re.compile(r"`([^`\n]+)`")
+
+
+def _leaves(group: click.Group, prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, command in group.commands.items():
+        found |= _leaves(command, f"{prefix}{name} ") if isinstance(command, click.Group) else {prefix + name}
+    return found
+
+
+def test_every_command_is_documented() -> None:
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", (DOCS / "commands.md").read_text(), re.MULTILINE)
+    documented = {re.sub(r" [A-Z].*", "", code) for row in rows for code in CODE.findall(row)}
+    assert _leaves(cli) <= documented
+
+
+@pytest.mark.parametrize("page", ["commands.md", "options.md"])
+def test_every_exit_code_is_documented(page: str) -> None:
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", (DOCS / page).read_text(), re.MULTILINE)}
+    known = {
+        one.exit_code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.TmpnbError)
+    }
+    assert known <= codes
+    assert known <= {int(code) for code in re.findall(r"\b\d+\b", EXIT_CODES)}
+
+
+def test_what_can_be_reloaded_is_documented() -> None:
+    section = (DOCS / "operating.md").read_text().partition("## Changing options")[2].partition("\n## ")[0]
+    assert {name for name in CODE.findall(section) if name in OPTIONS} == RELOADED
+
+
+def _legacy_table() -> str:
+    rows = ["| tmpnb's option | here |", "|---|---|"]
+    rows += [f"| `{name}` | {legacy.note} |" for name, legacy in LEGACY.items()]
+    return "\n".join(rows) + "\n"
+
+
+def _with_table(page: str) -> str:
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{_legacy_table()}\n{END}{rest.partition(END)[2]}"
+
+
+def test_every_old_name_is_documented() -> None:
+    page = (DOCS / "migrating.md").read_text()
+    assert _with_table(page) == page, f"run: python {Path(__file__).relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_in_commands_exist(page: Path) -> None:
+    commands = [
+        line for line in page.read_text().splitlines() if re.match(r"\s*(?:\S+/)?tmpnb-py (?!image)[a-z]", line)
+    ]
+    known = {option.flag for option in OPTIONS.values()} | {
+        "--help",
+        "--config",
+        "--watch",
+        "--json",
+        "--template",
+        "--plan",
+    }
+    for line in commands:
+        words = line.partition("#")[0].partition("'")[0]
+        for flag in re.findall(r"(?<!\S)--[a-z-]+", words):
+            assert flag in known, line
+
+
+if __name__ == "__main__":
+    path = DOCS / "migrating.md"
+    path.write_text(_with_table(path.read_text()))

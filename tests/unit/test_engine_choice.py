@@ -1,0 +1,104 @@
+"""Which engine is used, and what the local one means for the settings: who may connect, what it cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tmpnb_py import engine_choice
+from tmpnb_py.engine_choice import choose, for_local_engine
+from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.engines.local import COMMAND, LocalEngine
+from tmpnb_py.engines.local_sandbox import Sandbox
+from tmpnb_py.errors import ImageMissingError, SettingsError
+from tmpnb_py.models import Egress
+from tmpnb_py.settings import Settings
+
+SANDBOX = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=False, locked=True)
+REASON = "bubblewrap (the program bwrap) is not installed"
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "given", "address"),
+    [
+        (SANDBOX, {"engine": "local"}, "0.0.0.0"),
+        (SANDBOX, {"engine": "local", "ip": "10.1.2.3"}, "10.1.2.3"),
+        (SANDBOX, {}, "127.0.0.1"),
+        (SANDBOX, {"ip": "::1"}, "::1"),
+        (SANDBOX, {"ip": "127.0.0.2"}, "127.0.0.2"),
+        (None, {"engine": "local"}, "127.0.0.1"),
+        (None, {}, "127.0.0.1"),
+        (None, {"ip": "localhost"}, "localhost"),
+    ],
+)
+def test_where_it_listens(sandbox: Sandbox | None, given: dict[str, Any], address: str) -> None:
+    settings = for_local_engine(Settings(**given), sandbox, REASON)
+    assert settings.ip == address
+    assert settings.command == COMMAND
+
+
+@pytest.mark.parametrize("given", [{"ip": "0.0.0.0"}, {"ip": "0.0.0.0", "engine": "local"}, {"ip": "::"}])
+def test_without_a_sandbox_nobody_else_is_let_in(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        for_local_engine(Settings(**given), None, REASON)
+    assert given["ip"] in caught.value.message
+    assert REASON in caught.value.message
+    assert "apt-get install bubblewrap" in caught.value.remedy
+
+
+def test_strangers_are_let_in_only_when_it_is_said() -> None:
+    with pytest.raises(SettingsError, match="no Docker engine was found") as caught:
+        for_local_engine(Settings(ip="0.0.0.0"), SANDBOX, "")
+    assert "--engine local" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"docker_network": "web"},
+        {"host_network": True, "admin_auth_token": "x"},
+        {"transport": "port"},
+        {"command": "x --port {port}"},
+    ],
+)
+def test_other_ways_to_a_notebook_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="reached by Unix sockets only") as caught:
+        for_local_engine(Settings(**given), SANDBOX, "")
+    assert f"--{next(iter(given)).replace('_', '-')}" in caught.value.message
+
+
+def test_an_open_network_needs_an_admin_token() -> None:
+    with pytest.raises(SettingsError, match="admin listener"):
+        for_local_engine(Settings(egress=Egress.INTERNET), SANDBOX, "")
+    for_local_engine(Settings(egress=Egress.INTERNET, admin_auth_token=SecretStr("x")), SANDBOX, "")
+    for_local_engine(Settings(egress=Egress.INTERNET), None, REASON)  # there they have it in any case
+
+
+async def test_docker_wherever_there_is_a_trace_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_choice, "find_sandbox", lambda _: (SANDBOX, ""))
+    monkeypatch.setattr(engine_choice, "choose_engine", lambda settings, environ: "docker")
+    chosen = await choose(Settings(runtime_dir=tmp_path), {})
+    assert isinstance(chosen.engine, DockerEngine)
+    assert chosen.adapt(Settings()) == Settings()
+    monkeypatch.setattr(engine_choice, "choose_engine", lambda settings, environ: "local")
+    assert isinstance((await choose(Settings(runtime_dir=tmp_path), {})).engine, LocalEngine)
+
+
+async def test_jupyterlab_is_asked_for_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> dict[str, str]:
+        raise ImageMissingError("the local engine needs JupyterLab", remedy="pip install '.[local]'")
+
+    monkeypatch.setattr(engine_choice, "python_versions", missing)
+    monkeypatch.setattr(engine_choice, "find_sandbox", lambda _: (None, REASON))
+    monkeypatch.setattr(engine_choice, "choose_engine", lambda settings, environ: "local")
+    chosen = await choose(Settings(runtime_dir=tmp_path), {})
+    with pytest.raises(ImageMissingError, match=r"^no Docker engine was found, and the local engine needs") as caught:
+        chosen.adapt(Settings())
+    assert "pip install '.[local]'" in caught.value.remedy
+    with pytest.raises(ImageMissingError, match=r"^the local engine needs"):
+        chosen.adapt(Settings(engine="local"))

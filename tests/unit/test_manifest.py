@@ -1,0 +1,130 @@
+"""The workshops' manifest: what it may hold, and how mistakes are told."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tmpnb_py import manifest
+from tmpnb_py.errors import ManifestError
+from tmpnb_py.image import workshop_directory
+from tmpnb_py.manifest import EXAMPLE, Manifest, Workshop
+
+
+def workshop(slug: str = "a", **changes: object) -> Workshop:
+    values = {
+        "slug": slug,
+        "title": "A",
+        "language": "R",
+        "description": "About A.",
+        "duration": 60,
+        "start": f"{slug}/A.ipynb",
+    }
+    return Workshop.model_validate(values | changes)
+
+
+def test_the_example_is_right() -> None:
+    (one,) = manifest.parse(EXAMPLE).workshops
+    assert (one.slug, one.duration, one.start) == (
+        "introduction-to-r",
+        60,
+        "introduction-to-r/Introduction to R.ipynb",
+    )
+
+
+def test_our_own_is_right() -> None:
+    own = manifest.parse((workshop_directory() / "workshops" / manifest.MANIFEST_NAME).read_bytes())
+    assert own.workshops
+
+
+def test_an_empty_one_is_a_manifest() -> None:
+    assert manifest.parse("# nothing yet\n") == Manifest()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ('slug = "A b"', 'slug cannot be "A b": write lower-case letters, digits and single dashes'),
+        ('title = ""', 'title cannot be "": write one line'),
+        ('title = "a\\nb"', "title cannot be"),
+        (f'description = "{"x" * 301}"', "description cannot be"),
+        ('duration = "90 min"', 'duration cannot be "90 min": write the minutes as a whole number'),
+        ("duration = 0", "duration cannot be 0"),
+        ("duration = true", "duration cannot be true"),
+        ('start = "/etc/passwd"', 'start cannot be "/etc/passwd": write the document that opens'),
+        ('start = "../x.ipynb"', "start cannot be"),
+        ('start = "."', "start cannot be"),
+        ('start = "a\\\\b.ipynb"', "start cannot be"),
+        ("titel = 1", '"titel" is unknown: did you mean title?'),
+        ("zzz = 1", '"zzz" is unknown'),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_to_write(change: str, told: str) -> None:
+    key = change.partition(" = ")[0]
+    lines = [change if line.startswith(f"{key} =") else line for line in EXAMPLE.splitlines()]
+    text = "\n".join(lines if change in lines else [*lines, change])
+    with pytest.raises(ManifestError) as caught:
+        manifest.parse(text, source="here.toml")
+    assert told in caught.value.message
+    assert caught.value.message.startswith("here.toml: workshop 1 (")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(ManifestError) as caught:
+        manifest.parse('[[workshop]]\nslug = "a"\n[[workshop]]\ntitle = "B"\n')
+    lines = caught.value.message.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith('workshops.toml: workshop 1 ("a"): title is missing: write one line')
+    assert lines[-1].startswith("workshops.toml: workshop 2: start is missing")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[workshop]", "is not TOML"),
+        (b"\xff\xfe", "is not UTF-8"),
+        ("[workshop]\nslug = 'a'", "workshop is not a list"),
+        ("workshop = [1]", "workshop 1: is not a table"),
+        ("[[workshops]]", "unknown: workshops"),
+        (EXAMPLE + EXAMPLE, "two workshops have the slug introduction-to-r"),
+        ("#" * (manifest.MAX_SIZE + 1), "is larger than 256 KiB"),
+        ("a = " + "[" * 5000, "is not TOML"),
+    ],
+)
+def test_what_is_no_manifest(text: str | bytes, told: str) -> None:
+    with pytest.raises(ManifestError, match=told):
+        manifest.parse(text)
+
+
+def test_long_and_hostile_values_are_told_shortly() -> None:
+    with pytest.raises(ManifestError) as caught:
+        manifest.parse('[[workshop]]\nslug = "\\u001b[31m' + "x" * 5000 + '"\n')
+    assert "\x1b" not in caught.value.message
+    assert max(map(len, caught.value.message.splitlines())) < 300
+
+
+def test_merging_replaces_and_appends() -> None:
+    old = Manifest(workshops=(workshop("a"), workshop("b")))
+    new = Manifest(workshops=(workshop("c"), workshop("b", title="New")))
+    merged = old.merged(new)
+    assert [one.slug for one in merged.workshops] == ["a", "b", "c"]
+    assert (found := merged.find("b")) is not None
+    assert found.title == "New"
+
+
+LINES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
+
+
+@given(title=LINES, description=LINES)
+def test_what_is_written_is_read_again(title: str, description: str) -> None:
+    whole = Manifest(workshops=(workshop("a", title=title, description=description), workshop("b")))
+    assert manifest.parse(manifest.dump(whole)) == whole
+
+
+@given(st.binary(max_size=200))
+def test_nothing_but_a_manifest_error_is_raised(data: bytes) -> None:
+    with contextlib.suppress(ManifestError):
+        manifest.parse(data)

@@ -1,0 +1,86 @@
+"""BuildKit's progress, told in the classic builder's words. Pure; used by the Docker engine only.
+
+The engine wraps BuildKit's `StatusResponse` (api/services/control/control.proto) in its own progress stream. Three
+fields of it are of interest, so they are read here and no protobuf library is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+
+TRACE = "moby.buildkit.trace"
+
+_VERTEX, _LOG = 1, 3  # of StatusResponse
+_DIGEST, _NAME, _STARTED, _ERROR = 1, 3, 5, 7  # of Vertex
+_MESSAGE = 4  # of VertexLog
+
+
+class Progress:
+    """Turns the traces of one build into lines: "Step 3/9 : RUN …", and what the commands print."""
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, str] = {}
+        self._begun: set[bytes] = set()
+
+    def lines(self, aux: object) -> Iterator[str]:
+        """The lines of one trace. A trace that cannot be read has none: progress is a help, not a duty."""
+        try:
+            status = list(_fields(base64.b64decode(str(aux), validate=True)))
+        except (binascii.Error, IndexError, ValueError):
+            return
+        vertices = [_vertex(data) for number, data in status if number == _VERTEX]
+        self._names.update({digest: name for digest, name, _, _ in vertices if _is_step(name)})
+        for digest, name, started, error in vertices:
+            if started and digest in self._names and digest not in self._begun:
+                self._begun.add(digest)
+                yield f"Step {len(self._begun)}/{len(self._names)} : {name}"
+            if error:
+                yield error
+        for number, data in status:
+            if number == _LOG:
+                yield from _text(dict(_fields(data)).get(_MESSAGE, b"")).splitlines()
+
+
+def _is_step(name: str) -> bool:
+    return name.startswith("[") and not name.startswith("[internal]")
+
+
+def _vertex(data: bytes) -> tuple[bytes, str, bool, str]:
+    """Digest, name, whether it has begun, and its error."""
+    fields = dict(_fields(data))
+    return fields.get(_DIGEST, b""), _text(fields.get(_NAME, b"")), _STARTED in fields, _text(fields.get(_ERROR, b""))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Numbers and contents of a message's length-delimited fields (protobuf.dev, "Encoding"); others are skipped."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == 2:
+            size, at = _varint(data, at)
+            yield key >> 3, data[at : at + size]
+            at += size
+        elif kind == 0:
+            _, at = _varint(data, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError("a group, which BuildKit never sends")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at

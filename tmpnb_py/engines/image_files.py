@@ -1,0 +1,58 @@
+"""Files of an image, out of a tar archive or a directory. Used by the engines, in threads.
+
+Images come from anywhere: what is read is bounded, and only regular files count (a link might lead anywhere).
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tmpnb_py.errors import EngineError
+
+READ_LIMIT = 64 * 1024 * 1024  # bytes in all; JupyterLab's static files are 20 MiB
+
+
+def from_tar(archive: IO[bytes], path: str, *, limit: int = READ_LIMIT) -> dict[str, bytes]:
+    """The files in an archive that the engine made of `path`: each name begins with the last part of it."""
+    parent, found = PurePosixPath(path).parent, dict[str, bytes]()
+    try:
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            for entry in tar:
+                if not entry.isreg() or ".." in PurePosixPath(entry.name).parts:
+                    continue
+                limit = _less(limit, entry.size, path)
+                content = tar.extractfile(entry)
+                assert content is not None  # noqa: S101 - it is a regular file
+                found[str(parent / entry.name)] = content.read()
+    except tarfile.TarError as error:
+        raise EngineError(f"the engine sent an archive of {path} that cannot be read: {error}") from error
+    return found
+
+
+def from_directory(paths: Iterable[str], *, limit: int = READ_LIMIT) -> dict[str, bytes]:
+    """The files at and below `paths` on this machine; what is not there is left out."""
+    found: dict[str, bytes] = {}
+    for path in paths:
+        for file in _files(Path(path)):
+            limit = _less(limit, file.stat().st_size, path)
+            found[str(file)] = file.read_bytes()
+    return found
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_symlink():
+        return
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        for entry in sorted(path.iterdir()):
+            yield from _files(entry)
+
+
+def _less(limit: int, size: int, path: str) -> int:
+    if size > limit:
+        raise EngineError(f"there is more in {path} of the image than is read at once")
+    return limit - size

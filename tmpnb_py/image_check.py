@@ -1,0 +1,415 @@
+"""Does an image serve visitors? Started as the service would, each of its kernels drawing a plot. For `image check`.
+
+Nothing of it depends on our own image: what an image does not support is found out and told with its remedy. The
+containers belong to a pool of the caller's engine; each is removed at the end of its trial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tmpnb_py import manifest
+from tmpnb_py.blueprint import Blueprint
+from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.errors import EngineError, ManifestError, StartFailedError
+from tmpnb_py.models import Address, ContainerSpec, ImageFacts, Transport
+from tmpnb_py.notebook_client import NotebookClient, NotebookError, Outcome, notebook_client
+from tmpnb_py.readiness import wait_until_ready
+from tmpnb_py.settings import Settings
+from tmpnb_py.text import clean_lines
+
+CELL_SECONDS = 120.0
+EXERCISE, RAISES = "exercise", "raises-exception"  # tags of cells: may be empty or unfinished; is meant to fail
+
+_LOG_LINES = 10
+_MOST_KERNELS = 20
+_PLOTS = {
+    "python": "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()",
+    "r": "plot(c(1, 3, 2))",
+    "octave": "plot([1 3 2])",
+    "gnuplot": "plot sin(x)",
+    "julia": "using Plots; plot([1, 3, 2])",
+}
+_FIRST = {"bash": "echo 1", "gnuplot": "print 1"}
+
+
+class Usage(Protocol):
+    """What a container takes: bytes, seconds of CPU, bytes of its own files."""
+
+    @property
+    def memory(self) -> int: ...
+    @property
+    def cpu_seconds(self) -> float: ...
+
+
+class CheckEngine(Engine, Protocol):
+    """What is asked of an engine here beyond the protocol; the Docker engine has it."""
+
+    async def usage(self, container_id: str) -> Usage:
+        """What a running container takes."""
+
+    async def image_size(self, image: ImageFacts) -> int:
+        """Bytes on disk."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KernelTrial:
+    """One kernel's start and cell: seconds, CPU seconds of both, memory of the container with it (bytes)."""
+
+    name: str
+    title: str
+    start_seconds: float = 0.0
+    cell_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    memory: int = 0
+    drew: bool = False
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotebookTrial:
+    """A notebook that was run from top to bottom: its cells, the plots that they showed, and what went wrong."""
+
+    path: str
+    cells: int = 0
+    plots: int = 0
+    seconds: float = 0.0
+    problems: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """One container: how it was reached, what it took to its first answer, and its kernels."""
+
+    transport: Transport
+    ready_seconds: float = 0.0
+    ready_cpu_seconds: float = 0.0
+    ready_memory: int = 0
+    kernels: tuple[KernelTrial, ...] = ()
+    notebooks: tuple[NotebookTrial, ...] = ()
+    classic: bool = False
+    problem: str = ""
+    log_lines: tuple[str, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        """Whether it answered and every kernel and notebook ran."""
+        bad = [one for one in self.kernels if one.problem] + [one for one in self.notebooks if one.problems]
+        return not self.problem and not bad
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Advice:
+    """What an image lacks, and how to get it. `serious` where visitors would not be served."""
+
+    text: str
+    remedy: str
+    serious: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """All that was found out about an image. `size` is in bytes."""
+
+    image: ImageFacts
+    size: int
+    workshops: int
+    trials: tuple[Trial, ...]
+    advice: tuple[Advice, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether it can serve visitors."""
+        return any(trial.works for trial in self.trials) and not any(one.serious for one in self.advice)
+
+
+async def check(
+    engine: CheckEngine,
+    settings: Settings,
+    *,
+    transports: Sequence[Transport] | None = None,
+    notebooks: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Examine the image of the settings. Raises `EngineError` where there is no such image or no engine."""
+    image = await engine.image(settings.image)
+    size = await engine.image_size(image)
+    workshops, advice = await _workshops(engine, image)
+    trials: list[Trial] = []
+    for transport in transports or await _ways(engine, image):
+        say(f"starting it as serve does, reached by {transport.value}")
+        last = not trials and notebooks
+        trials.append(await try_image(engine, settings, transport, notebooks=last, say=say))
+    advice += _lacking(image, trials)
+    return Report(image, size, workshops, tuple(trials), tuple(advice))
+
+
+async def _ways(engine: CheckEngine, image: ImageFacts) -> list[Transport]:
+    """The ways that serve may take to such a container, its first choice first."""
+    chosen = await engine.choose_transport(image)
+    return [chosen] + [way for way in (Transport.SOCKET, Transport.PORT) if way is not chosen and _may(image, way)]
+
+
+def _may(image: ImageFacts, way: Transport) -> bool:
+    return way is Transport.PORT or image.supports_socket
+
+
+async def _workshops(engine: CheckEngine, image: ImageFacts) -> tuple[int, list[Advice]]:
+    """How many workshops its manifest lists, and what is wrong with it."""
+    if not image.workshops:
+        remedy = f"`tmpnb-py image workshops --add DIR --image {image.image}` adds a folder of yours"
+        return 0, [Advice("it has no workshops that the landing page could show", remedy)]
+    try:
+        files = await engine.read_image(image, [image.workshops], limit=manifest.MAX_SIZE)
+        if image.workshops not in files:
+            return 0, [Advice(f"its label names {image.workshops}, which it does not have", "correct the label")]
+        return len(manifest.parse(files[image.workshops], source=image.workshops).workshops), []
+    except (ManifestError, EngineError) as error:
+        return 0, [Advice(error.message, error.remedy or "correct the manifest")]
+
+
+async def try_image(
+    engine: CheckEngine,
+    settings: Settings,
+    transport: Transport,
+    *,
+    notebooks: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Trial:
+    """Start one container and use it. What goes wrong in the container is in the trial, not raised."""
+    try:
+        async with started(engine, settings, transport) as container:
+            classic = await _answers_classic(container.client)
+            tried = [one async for one in _try_kernels(engine, container, say)]
+            ran = [one async for one in run_notebooks(container.client, say=say)] if notebooks else []
+            return dataclasses.replace(container.trial, classic=classic, kernels=tuple(tried), notebooks=tuple(ran))
+    except StartFailedError as error:
+        return Trial(transport, problem=error.message, log_lines=error.log_lines)
+    except (EngineError, NotebookError) as error:
+        return Trial(transport, problem=str(error))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """A container that answers; `trial` has what its start took."""
+
+    id: str
+    client: NotebookClient
+    trial: Trial
+
+
+@contextlib.asynccontextmanager
+async def started(engine: CheckEngine, settings: Settings, transport: Transport) -> AsyncIterator[Started]:
+    """A container as the service starts it, answering, with what its start took; removed afterwards.
+
+    Raises `StartFailedError` with its last words, and the engine's errors.
+    """
+    config = await Blueprint(engine, settings.model_copy(update={"transport": transport.value})).resolve()
+    token = secrets.token_hex(24) if config.use_tokens else ""
+    spec = ContainerSpec(f"check{secrets.token_hex(10)}", token, config)
+    endpoint: Endpoint | None = None
+    began = time.monotonic()
+    try:
+        address = await engine.start(spec)
+        endpoint = await _ready(engine, spec, address, settings.start_timeout)
+        seconds = time.monotonic() - began
+        await engine.mark_ready(spec.id)
+        usage = await engine.usage(spec.id)
+        async with notebook_client(endpoint, spec) as client:
+            yield Started(spec.id, client, Trial(transport, seconds, usage.cpu_seconds, usage.memory))
+    finally:
+        if endpoint is not None:
+            endpoint.close()
+        await engine.remove(spec.id)
+
+
+async def _ready(engine: CheckEngine, spec: ContainerSpec, address: Address, seconds: float) -> Endpoint:
+    """Wait for its first answer; a container that ends meanwhile is found by listing."""
+    died = asyncio.Event()
+
+    async def watch() -> None:
+        async for _ in engine.events():
+            if any(one.exit is not None for one in await engine.list() if one.id == spec.id):
+                died.set()
+
+    watcher = asyncio.create_task(watch(), name="watch-container")
+    try:
+        return await wait_until_ready(address, spec, timeout_seconds=seconds, died=died)
+    except StartFailedError as error:
+        with contextlib.suppress(EngineError):
+            error.log_lines = clean_lines(await engine.logs(spec.id, lines=_LOG_LINES), [spec.token])
+        raise
+    finally:
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError, EngineError):
+            await watcher
+
+
+async def _answers_classic(client: NotebookClient) -> bool:
+    with contextlib.suppress(NotebookError):
+        return await client.status_of("tree") == 200
+    return False
+
+
+async def _try_kernels(
+    engine: CheckEngine, container: Started, say: Callable[[str], None]
+) -> AsyncIterator[KernelTrial]:
+    for name, title in list((await container.client.kernels()).items())[:_MOST_KERNELS]:
+        say(f"a cell with a plot in {title}")
+        yield await _try_kernel(engine, container, name, title)
+
+
+async def _try_kernel(engine: CheckEngine, container: Started, name: str, title: str) -> KernelTrial:
+    before = (await engine.usage(container.id)).cpu_seconds
+    began = time.monotonic()
+    try:
+        language = (await container.client.language(name)).lower()
+        first = _FIRST.get(language, "1")
+        async with container.client.kernel(name) as kernel:
+            await kernel.run(first, seconds=CELL_SECONDS)
+            ready = time.monotonic()
+            outcome = await kernel.run(_PLOTS.get(language, first), seconds=CELL_SECONDS)
+            ended = time.monotonic()
+            usage = await engine.usage(container.id)
+    except (NotebookError, EngineError) as error:
+        return KernelTrial(name, title, problem=str(error))
+    problem = outcome.error or ("" if outcome.has_plot or language not in _PLOTS else "the cell showed no plot")
+    cpu = usage.cpu_seconds - before
+    return KernelTrial(name, title, ready - began, ended - ready, cpu, usage.memory, outcome.has_plot, problem)
+
+
+# ---- notebooks ---------------------------------------------------------------------------------------------
+
+
+async def run_notebooks(
+    client: NotebookClient,
+    *,
+    only: Callable[[str], bool] = lambda _: True,
+    say: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[NotebookTrial]:
+    """Run each notebook that a fresh home has, one after another, as `Run all` would."""
+    for path in await _find_notebooks(client, ""):
+        if only(path):
+            say(f"running {path}")
+            yield await run_notebook(client, path)
+
+
+async def _find_notebooks(client: NotebookClient, directory: str) -> list[str]:
+    found: list[str] = []
+    entries: Any = await client.file(directory)
+    for entry in sorted(entries, key=lambda one: str(one.get("path"))):
+        if entry.get("type") == "notebook":
+            found.append(str(entry["path"]))
+        elif entry.get("type") == "directory":
+            found += await _find_notebooks(client, str(entry["path"]))
+    return found
+
+
+async def run_notebook(client: NotebookClient, path: str, *, seconds: float = CELL_SECONDS) -> NotebookTrial:
+    """Run a notebook's code cells in order and stop at the first that fails; `seconds` bounds each cell.
+
+    A cell tagged `exercise` may be empty, and one tagged `raises-exception` is meant to fail.
+    """
+    began = time.monotonic()
+    problems: list[str] = []
+    plots = count = 0
+    try:
+        notebook = await client.file(path)
+        cells = [one for one in notebook["cells"] if one["cell_type"] == "code" and source_of(one).strip()]
+        async with client.kernel(str(notebook["metadata"]["kernelspec"]["name"]), path=path) as kernel:
+            for cell in cells:
+                outcome = await kernel.run(source_of(cell), seconds=seconds)
+                count += 1
+                plots += outcome.has_plot
+                if problem := _problem(cell, outcome):
+                    problems.append(f"cell {count}: {problem}: {source_of(cell).splitlines()[0][:80]}")
+                    break
+    except NotebookError as error:
+        problems.append(f"cell {count + 1}: {error}")
+    except (KeyError, TypeError) as error:
+        problems.append(f"it is not a notebook of format 4: {error} is missing")
+    return NotebookTrial(path, count, plots, time.monotonic() - began, tuple(problems))
+
+
+def source_of(cell: Mapping[str, Any]) -> str:
+    """A cell's text, which the format allows to be a list of lines."""
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+_OCTAVE_ERROR = re.compile(r"^error: .*", re.MULTILINE)
+
+
+def _problem(cell: Mapping[str, Any], outcome: Outcome) -> str:
+    tags = (cell.get("metadata") or {}).get("tags") or []
+    # Octave's and gnuplot's kernels print an error and reply "ok".
+    error = outcome.error or (found[0] if (found := _OCTAVE_ERROR.search(outcome.text)) else "")
+    return "" if RAISES in tags else error
+
+
+# ---- what is missing ---------------------------------------------------------------------------------------
+
+_LABELS = 'see "Images of your own" in the README'
+
+
+def _lacking(image: ImageFacts, trials: Sequence[Trial]) -> list[Advice]:
+    advice = []
+    if not image.supports_socket:
+        advice.append(
+            Advice(
+                "it does not say that it can listen on a socket, so it is reached by a port, and notebooks can call "
+                "services of this machine",
+                "where its Jupyter Server is 2 or newer, add the label org.tmpnb.socket=true, and a "
+                f"start-notebook.sh that passes --ServerApp.sock on; {_LABELS}",
+            )
+        )
+    if not image.supports_read_only or not image.home:
+        advice.append(
+            Advice(
+                "its root is writable and its home unbounded: one visitor can fill this machine's disk",
+                f"add the labels org.tmpnb.read-only=true and org.tmpnb.home=/home/…; {_LABELS}",
+            )
+        )
+    for trial in trials:
+        advice += _failed(trial)
+    return advice
+
+
+def _failed(trial: Trial) -> list[Advice]:
+    if trial.problem:
+        text = f"by {trial.transport.value}: {trial.problem}"
+        return [Advice(text, "its last words are above; --command starts another server", serious=True)]
+    found = [
+        Advice(f"by {trial.transport.value}: {one.title}: {one.problem}", _kernel_remedy(one))
+        for one in trial.kernels
+        if one.problem
+    ]
+    if not trial.kernels:
+        found.append(Advice("it offers no kernel", "install one, such as ipykernel", serious=True))
+    for notebook in trial.notebooks:
+        found += [
+            Advice(f"{notebook.path}: {one}", "correct the notebook", serious=True) for one in notebook.problems
+        ]
+    return found
+
+
+def _kernel_remedy(kernel: KernelTrial) -> str:
+    if "No module named" in kernel.problem or "not found" in kernel.problem:
+        return "install what is missing; plots in Python need matplotlib"
+    if "memory" in kernel.problem or "closed" in kernel.problem or "not end" in kernel.problem:
+        return "try more memory with --mem-limit, or more CPU with --cpu-quota"
+    return "run the cell by hand in a notebook of this image"
+
+
+def as_json(report: Report) -> str:
+    """The report for programs."""
+    return json.dumps(dataclasses.asdict(report) | {"works": report.works}, indent=2, ensure_ascii=False)

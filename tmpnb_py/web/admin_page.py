@@ -1,0 +1,43 @@
+"""The operator's live page. The shell holds nothing secret: its script asks the API, with the token that it is given.
+
+There is no cookie and no other ambient authority: a page of another site can neither read nor do anything here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from aiohttp import web
+
+from tmpnb_py.web.context import CONTEXT
+from tmpnb_py.web.respond import PAGE_HEADERS, render, template_text
+
+_STYLE = template_text("style.css") + template_text("operator.css")
+_SCRIPT = template_text("operator.js")
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
+        "img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+async def page(request: web.Request) -> web.Response:
+    """The shell; the script fills it."""
+    context = request.app[CONTEXT]
+    needs_token = bool(context.admin_token)
+    name = "" if needs_token else context.pool.name
+    text = render("operator.html", own_style=_STYLE, script=_SCRIPT, name=name, needs_token=needs_token)
+    return web.Response(text=text, content_type="text/html", charset="utf-8", headers=_HEADERS)

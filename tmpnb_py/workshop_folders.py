@@ -1,0 +1,230 @@
+"""Workshops' folders: are they fit for visitors, and how do they get into an image? For `image workshops`.
+
+A folder holds a manifest and beside it what the workshops need. An image gets them by a layer of its own upon any
+other image, so an author needs no Dockerfile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import stat
+import tarfile
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from tmpnb_py import manifest as manifests
+from tmpnb_py.errors import ImageBuildError, ManifestError
+from tmpnb_py.manifest import MANIFEST_NAME, Manifest
+from tmpnb_py.models import ImageFacts
+
+DEFAULT_PLACE = "/usr/share/workshops/workshops.toml"
+MAX_FOLDER = 128 * 1024 * 1024  # bytes: half a visitor's home; every start copies it
+
+_LARGE_FILE = 20 * 1024 * 1024
+_LABEL = "org.tmpnb.workshops"
+_LEFT_OUT = ("__pycache__",)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that an author should change. `serious` where the folder cannot be served."""
+
+    where: str
+    text: str
+    serious: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Collection:
+    """A folder with its manifest, the files that go into an image, and what is wrong with them."""
+
+    directory: Path
+    manifest: Manifest
+    files: tuple[PurePosixPath, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether it can be served."""
+        return not any(one.serious for one in self.problems)
+
+
+def read_collection(directory: Path) -> Collection:
+    """Read and examine a folder. Raises `ManifestError` where it has no manifest that can be read."""
+    manifest = _read_manifest(directory)
+    problems: list[Problem] = []
+    files = tuple(sorted(_files(directory, problems)))
+    for workshop in manifest.workshops:
+        problems += _missing(directory, workshop.slug, workshop.start)
+    for file in files:
+        problems += _examine(directory, file)
+    size = sum((directory / file).stat().st_size for file in files)
+    if size > MAX_FOLDER:
+        problems.append(Problem(str(directory), f"its {size >> 20} MiB are more than {MAX_FOLDER >> 20} MiB"))
+    return Collection(directory, manifest, files, tuple(problems))
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    path = directory / MANIFEST_NAME
+    try:
+        if path.stat().st_size > manifests.MAX_SIZE:
+            raise ManifestError(f"{path} is larger than {manifests.MAX_SIZE >> 10} KiB")
+        manifest = manifests.parse(path.read_bytes(), source=str(path))
+    except OSError as error:
+        remedy = f"write one beside the workshops' folders, such as:\n{manifests.EXAMPLE}"
+        raise ManifestError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
+    if not manifest.workshops:
+        raise ManifestError(f"{path} lists no workshop", remedy=f"such as:\n{manifests.EXAMPLE}")
+    return manifest
+
+
+def _files(directory: Path, problems: list[Problem]) -> Iterator[PurePosixPath]:
+    """The files that go along; hidden ones and caches stay. A link could lead anywhere, so it does not go along."""
+    for path in sorted(directory.rglob("*")):
+        name = PurePosixPath(path.relative_to(directory))
+        if str(name) == MANIFEST_NAME or any(part.startswith(".") or part in _LEFT_OUT for part in name.parts):
+            continue
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            yield name
+        elif not stat.S_ISDIR(mode):
+            problems.append(Problem(str(name), "is a link or a special file: put the file itself here"))
+
+
+def _missing(directory: Path, slug: str, start: str) -> Iterator[Problem]:
+    path = directory / start
+    if not path.is_file():
+        near = sorted(one.name for one in path.parent.glob("*.ipynb")) if path.parent.is_dir() else []
+        hint = f"; there is {', '.join(near)}" if near else ""
+        yield Problem(slug, f"its start {start} does not exist{hint}")
+
+
+def _examine(directory: Path, file: PurePosixPath) -> Iterator[Problem]:
+    path = directory / file
+    if path.stat().st_size > _LARGE_FILE:
+        text = f"has {path.stat().st_size >> 20} MiB, which every visitor's start copies"
+        yield Problem(str(file), text, serious=False)
+    if file.suffix == ".ipynb":
+        for text, serious in _examine_notebook(path):
+            yield Problem(str(file), text, serious=serious)
+
+
+def _examine_notebook(path: Path) -> Iterator[tuple[str, bool]]:
+    try:
+        notebook: Any = json.loads(path.read_bytes())
+        cells = notebook["cells"]
+        name = notebook["metadata"]["kernelspec"]["name"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+    except (OSError, ValueError, RecursionError) as error:
+        yield f"cannot be read as JSON: {error}", True
+        return
+    except (KeyError, TypeError):
+        yield "is not a notebook of format 4 that names its kernel: save it once with JupyterLab", True
+        return
+    if not isinstance(name, str) or not name:
+        yield "names no kernel", True
+    if any(cell.get("outputs") for cell in code):
+        yield "holds outputs, which tell visitors the answers: clear them", False
+
+
+# ---- into an image -----------------------------------------------------------------------------------------
+
+
+class WorkshopEngine(Protocol):
+    """What is asked of an engine here; the Docker engine has it."""
+
+    async def image(self, image: str) -> ImageFacts: ...
+
+    async def read_image(self, image: ImageFacts, paths: list[str], *, limit: int = ...) -> dict[str, bytes]: ...
+
+    def build_image(
+        self,
+        context: IO[bytes],
+        *,
+        tag: str,
+        build_args: Mapping[str, str],
+        target: str | None,
+        network: str | None,
+        labels: Mapping[str, str],
+    ) -> AsyncGenerator[str, None]: ...
+
+
+async def of_image(engine: WorkshopEngine, facts: ImageFacts) -> Manifest:
+    """The workshops that an image says it has. Raises `ManifestError` for a manifest that is wrong."""
+    if not facts.workshops:
+        return Manifest()
+    files = await engine.read_image(facts, [facts.workshops], limit=manifests.MAX_SIZE)
+    if facts.workshops not in files:
+        raise ManifestError(
+            f"the image {facts.image} has no {facts.workshops}, which its label {_LABEL} names",
+            remedy="build it again, or correct the label",
+        )
+    return manifests.parse(files[facts.workshops], source=f"{facts.workshops} of {facts.image}")
+
+
+async def add(
+    engine: WorkshopEngine,
+    collection: Collection,
+    *,
+    base: str,
+    tag: str,
+    report: Callable[[str], None] = lambda _: None,
+) -> Manifest:
+    """Build `tag`: the image `base` with the collection's workshops beside those that it has; returns all of them.
+
+    Raises `ManifestError` where the collection is unfit, `ImageBuildError`, and the engine's errors.
+    """
+    refuse_unfit(collection)
+    facts = await engine.image(base)
+    merged = (await of_image(engine, facts)).merged(collection.manifest)
+    with io.BytesIO() as context:
+        write_context(context, collection, facts, merged)
+        building = engine.build_image(
+            context,
+            tag=tag,
+            build_args={},
+            target=None,
+            network="none",
+            labels={_LABEL: facts.workshops or DEFAULT_PLACE},
+        )
+        try:
+            async with aclosing(building) as lines:
+                async for line in lines:
+                    report(line)
+        except ImageBuildError as error:
+            error.remedy = error.remedy or f"the base {base} must be an image that the engine has"
+            raise
+    return merged
+
+
+def refuse_unfit(collection: Collection) -> None:
+    """Raises `ManifestError` with all that keeps the folder from being served."""
+    serious = [str(one) for one in collection.problems if one.serious]
+    if serious:
+        raise ManifestError("\n".join(serious), remedy=f"put these right in {collection.directory}, and try again")
+
+
+def write_context(file: IO[bytes], collection: Collection, base: ImageFacts, merged: Manifest) -> None:
+    """The build context: the files where the base keeps its workshops, and a manifest of all. Rewinds the file."""
+    place = PurePosixPath(base.workshops or DEFAULT_PLACE)
+    dockerfile = f"FROM {base.image}\nCOPY {json.dumps(['workshops/', f'{place.parent}/'])}\n"
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        _put(tar, "Dockerfile", dockerfile.encode())
+        _put(tar, f"workshops/{place.name}", manifests.dump(merged).encode())
+        for name in collection.files:
+            _put(tar, f"workshops/{name}", (collection.directory / name).read_bytes())
+    file.seek(0)
+
+
+def _put(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o644
+    tar.addfile(entry, io.BytesIO(content))
