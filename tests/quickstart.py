@@ -2,8 +2,8 @@
 """The README's first command, in a fresh copy of this repository, as on a machine without Docker.
 
 `python3 tests/quickstart.py` installs and starts it, opens a notebook, runs a cell over the kernel's WebSocket, stops
-it as Ctrl-C does and sees that nothing is left. Needs no more than a Python with venv, and a registry to install from;
-takes about a minute, most of it pip's. TMPNB_PORT and TMPNB_ADMIN_PORT choose other ports than 8000 and 10000.
+it as Ctrl-C does and sees that nothing is left. Needs no more than a Python with venv, and a registry to install
+from; takes about a minute, most of it pip's. TMPNB_PORT and TMPNB_ADMIN_PORT choose other ports than 8000 and 10000.
 """
 
 from __future__ import annotations

@@ -89,7 +89,9 @@ class Claims:
             raise
         seconds = time.monotonic() - began
         self._metrics.claimed(outcome, seconds)
-        _log.debug("claim_answered", id=container.id, pool=self._pool.name, outcome=outcome, duration=round(seconds, 4))
+        _log.debug(
+            "claim_answered", id=container.id, pool=self._pool.name, outcome=outcome, duration=round(seconds, 4)
+        )
         return container
 
     def serve_line(self) -> None:

@@ -63,11 +63,16 @@ class CheckEngine(Engine, Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KernelTrial:
-    """One kernel's start and cell: seconds, CPU seconds of both, memory of the container with it (bytes)."""
+    """One kernel: seconds of its start and of a cell, CPU seconds and bytes of the container after each of them.
+
+    CPU seconds count from the kernel's start; bytes are those of the whole container.
+    """
 
     name: str
     title: str
     start_seconds: float = 0.0
+    start_cpu_seconds: float = 0.0
+    start_memory: int = 0
     cell_seconds: float = 0.0
     cpu_seconds: float = 0.0
     memory: int = 0
@@ -265,10 +270,11 @@ async def _try_kernels(
 ) -> AsyncIterator[KernelTrial]:
     for name, title in list((await container.client.kernels()).items())[:_MOST_KERNELS]:
         say(f"a cell with a plot in {title}")
-        yield await _try_kernel(engine, container, name, title)
+        yield await try_kernel(engine, container, name, title)
 
 
-async def _try_kernel(engine: CheckEngine, container: Started, name: str, title: str) -> KernelTrial:
+async def try_kernel(engine: CheckEngine, container: Started, name: str, title: str) -> KernelTrial:
+    """Start a kernel and let it draw; what goes wrong is in the trial."""
     before = (await engine.usage(container.id)).cpu_seconds
     began = time.monotonic()
     try:
@@ -276,15 +282,27 @@ async def _try_kernel(engine: CheckEngine, container: Started, name: str, title:
         first = _FIRST.get(language, "1")
         async with container.client.kernel(name) as kernel:
             await kernel.run(first, seconds=CELL_SECONDS)
+            start_seconds = time.monotonic() - began
+            begun = await engine.usage(container.id)
             ready = time.monotonic()
             outcome = await kernel.run(_PLOTS.get(language, first), seconds=CELL_SECONDS)
-            ended = time.monotonic()
+            cell_seconds = time.monotonic() - ready
             usage = await engine.usage(container.id)
     except (NotebookError, EngineError) as error:
         return KernelTrial(name, title, problem=str(error))
     problem = outcome.error or ("" if outcome.has_plot or language not in _PLOTS else "the cell showed no plot")
-    cpu = usage.cpu_seconds - before
-    return KernelTrial(name, title, ready - began, ended - ready, cpu, usage.memory, outcome.has_plot, problem)
+    return KernelTrial(
+        name,
+        title,
+        start_seconds=start_seconds,
+        start_cpu_seconds=begun.cpu_seconds - before,
+        start_memory=begun.memory,
+        cell_seconds=cell_seconds,
+        cpu_seconds=usage.cpu_seconds - before,
+        memory=usage.memory,
+        drew=outcome.has_plot,
+        problem=problem,
+    )
 
 
 # ---- notebooks ---------------------------------------------------------------------------------------------
@@ -297,20 +315,21 @@ async def run_notebooks(
     say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[NotebookTrial]:
     """Run each notebook that a fresh home has, one after another, as `Run all` would."""
-    for path in await _find_notebooks(client, ""):
+    for path in await find_notebooks(client):
         if only(path):
             say(f"running {path}")
             yield await run_notebook(client, path)
 
 
-async def _find_notebooks(client: NotebookClient, directory: str) -> list[str]:
+async def find_notebooks(client: NotebookClient, directory: str = "") -> list[str]:
+    """The notebooks below a directory of the home."""
     found: list[str] = []
     entries: Any = await client.file(directory)
     for entry in sorted(entries, key=lambda one: str(one.get("path"))):
         if entry.get("type") == "notebook":
             found.append(str(entry["path"]))
         elif entry.get("type") == "directory":
-            found += await _find_notebooks(client, str(entry["path"]))
+            found += await find_notebooks(client, str(entry["path"]))
     return found
 
 

@@ -1,9 +1,9 @@
 """The local engine, sandboxed and not, beside Docker on the same machine: starts, memory, and a pool filled.
 
-`python -m tests.benchmarks.local_engine` prints a table; `--json` prints the figures; `--notebooks 50` is the size of the
-pool and `--engines local,unprotected,docker` what is compared. Run it as root (the kernel tells the memory of other
-users' processes to nobody else) on a machine that does nothing else. Each engine is asked in the same way: as many
-starts at once as there are CPUs, each polled over its socket until it answers, with the options' defaults.
+`python -m tests.benchmarks.local_engine` prints a table; `--json` prints the figures; `--notebooks 50` is the size of
+the pool and `--engines local,unprotected,docker` what is compared. Run it as root (the kernel tells the memory of
+other users' processes to nobody else) on a machine that does nothing else. Each engine is asked in the same way: as
+many starts at once as there are CPUs, each polled over its socket until it answers, with the options' defaults.
 """
 
 from __future__ import annotations

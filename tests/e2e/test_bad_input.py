@@ -146,33 +146,26 @@ async def test_an_engine_that_may_still_come(kind: str, pool: str) -> None:
             silent.listen()
         elif kind == "no engine":
             host = f"tcp://127.0.0.1:{_http_server(stack)}"
-        service = Offline(pool, host).start("--pool-size=2", cleanup=False)
-        try:
-            down = await service.event("engine_down", seconds=20)
-            assert down["error"]
-            assert down["remedy"]
-            async with service.http() as client:
-                async with client.get("/readyz") as response:
-                    answer = await response.json()
-                    assert (response.status, answer["cause"]) == (503, "engine down")
-                async with client.get("/healthz") as response:
-                    assert response.status == 200
-                async with client.get("/user/abc/lab") as response:
-                    assert response.status == 503  # nobody knows yet whether it is gone
-                async with client.post("/api/spawn") as response:
-                    assert (response.status, (await response.json())["cause"]) == (503, "engine down")
-            assert len(service.found("engine_down")) == 1
-        finally:
-            await asyncio.to_thread(service.stop)
-        assert not [one for one in service.events if "exception" in one], service.report()
-        assert not service.other_lines
+        service = stack.enter_context(Offline(pool, docker_host=host).ended()).start("--pool-size=2", cleanup=False)
+        down = await service.event("engine_down", seconds=20)
+        assert down["error"]
+        assert down["remedy"]
+        async with service.http() as client:
+            async with client.get("/readyz") as response:
+                answer = await response.json()
+                assert (response.status, answer["cause"]) == (503, "engine down")
+            async with client.get("/healthz") as response:
+                assert response.status == 200
+            async with client.get("/user/abc/lab") as response:
+                assert response.status == 503  # nobody knows yet whether it is gone
+            async with client.post("/api/spawn") as response:
+                assert (response.status, (await response.json())["cause"]) == (503, "engine down")
+        assert len(service.found("engine_down")) == 1
+        assert await asyncio.to_thread(service.stop) == 0
 
 
 class Offline(Deployment):
-    """A deployment without any engine."""
-
-    def __init__(self, pool: str, docker_host: str) -> None:
-        super().__init__(pool, docker_host=docker_host)
+    """A deployment without any engine: there is nobody to ask what is left."""
 
     def remains(self) -> list[str]:
         return []
@@ -198,14 +191,13 @@ def test_no_permission_on_the_engines_socket(pool: str) -> None:
         Path(f"{directory}/docker.sock").chmod(0)
         # Root may do everything unless this is taken from it.
         humble = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-        service = Offline(pool, f"unix://{directory}/docker.sock").start(cleanup=False, wrapper=humble)
-        try:
+        host = f"unix://{directory}/docker.sock"
+        with Offline(pool, docker_host=host).ended() as deployment:
+            service = deployment.start(cleanup=False, wrapper=humble)
             down = service.wait_for("engine_down")
             assert "may not use the Docker engine" in down["error"]
             assert down["remedy"] == "add this user to the group docker, or run as root"
-        finally:
             assert service.stop() == 0
-        assert not service.other_lines, service.report()
 
 
 # --- what visitors and operators send

@@ -36,10 +36,10 @@ def by_port(server_image: str) -> list[str]:
 
 @pytest.fixture
 def network(pool: str) -> Iterator[str]:
-    """The name of a network that the operator may make; it is gone afterwards."""
+    """A network that the operator may make; asked for before `deployment`, it goes after its containers."""
     name = f"operators-{pool}"
     yield name
-    docker("network", "rm", name, check=False)
+    docker("network", "rm", name)
 
 
 def inspected(deployment: Deployment, container_id: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ async def is_reached(service: Service, spawned: dict[str, Any]) -> None:
 # --- networks
 
 
-async def test_a_network_of_the_operators(deployment: Deployment, by_port: list[str], network: str) -> None:
+async def test_a_network_of_the_operators(network: str, deployment: Deployment, by_port: list[str]) -> None:
     options = [*by_port, "--pool-size=1", f"--docker-network={network}"]
     service = deployment.start(*options)
     failed = await service.event("start_failed")
@@ -88,7 +88,7 @@ async def test_a_network_of_the_operators(deployment: Deployment, by_port: list[
 
 
 async def test_a_socket_and_a_network_of_the_operators(
-    deployment: Deployment, small: list[str], network: str
+    network: str, deployment: Deployment, small: list[str]
 ) -> None:
     docker("network", "create", network)
     service = deployment.start(*small, "--pool-size=1", f"--docker-network={network}", "--transport=socket")

@@ -14,7 +14,8 @@ from tmpnb_py.web.context import CONTEXT, presented_token, same_token
 from tmpnb_py.web.schema import Problem
 
 _API = "/api/"
-_OPEN = frozenset((openapi.PATH, "/metrics", "/healthz", "/readyz"))  # nothing secret, and scrapers and probes carry no token
+# Nothing secret, and scrapers and probes carry no token.
+_OPEN = frozenset((openapi.PATH, "/metrics", "/healthz", "/readyz"))
 _DEFAULT_HEADERS = "Authorization, Content-Type"
 
 
