@@ -364,8 +364,12 @@ class Service:
         assert server is not None  # noqa: S101  (set up before the listener)
         ours.setblocking(False)
         theirs.setblocking(False)
-        await loop.connect_accepted_socket(server, theirs)
-        return (await loop.create_unix_connection(factory, sock=ours))[1]
+        try:
+            await loop.connect_accepted_socket(server, theirs)
+            return (await loop.create_unix_connection(factory, sock=ours))[1]
+        except BaseException:
+            ours.close()  # which ends the other side too
+            raise
 
 
 def _die_loudly(task: asyncio.Task[None]) -> None:
@@ -432,6 +436,8 @@ def _proxy_limits(settings: Settings) -> ProxyLimits:
         max_head_size=settings.max_head_size,
         max_connections=settings.max_connections,
         head_timeout=settings.head_timeout,
+        body_timeout=settings.body_timeout,
+        write_timeout=settings.write_timeout,
         keepalive_timeout=settings.keepalive_timeout,
         connect_timeout=settings.connect_timeout,
         response_timeout=settings.response_timeout,

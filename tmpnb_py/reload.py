@@ -21,7 +21,17 @@ POOL = frozenset(
     ("pool_size", "max_containers", "start_concurrency", "start_timeout", "ready_max_age", "max_waiting", "max_wait")
 )
 CULL = frozenset(("cull_timeout", "cull_disconnected", "cull_busy", "cull_unvisited", "cull_max"))
-PROXY = frozenset(("head_timeout", "keepalive_timeout", "connect_timeout", "response_timeout", "max_connections"))
+PROXY = frozenset(
+    (
+        "head_timeout",
+        "body_timeout",
+        "write_timeout",
+        "keepalive_timeout",
+        "connect_timeout",
+        "response_timeout",
+        "max_connections",
+    )
+)
 SERVICE = frozenset(
     ("log_level", "cleanup_on_exit", "shutdown_timeout", "redirect_uri", "admin_auth_token", "audit_client_address")
 )

@@ -218,6 +218,14 @@ class Settings(BaseSettings):
     head_timeout: Annotated[float, _SOON] = _option(
         15.0, _PROXY, "Time in which a client has to send its headers (duration)."
     )
+    body_timeout: Annotated[float, _SOON] = _option(
+        60.0, _PROXY, "Time without progress after which a client's upload is given up (duration)."
+    )
+    write_timeout: Annotated[float, _SOON] = _option(
+        60.0,
+        _PROXY,
+        "Time without progress after which a client that does not read its answer is given up (duration).",
+    )
     keepalive_timeout: Annotated[float, _SOON] = _option(
         75.0, _PROXY, "Time that an idle client connection is kept open (duration)."
     )
