@@ -20,6 +20,7 @@ from aiohttp import web
 
 from tmpnb_py import __version__, logs
 from tmpnb_py.blueprint import Blueprint
+from tmpnb_py.catalogue import Catalogue
 from tmpnb_py.claims import Claims
 from tmpnb_py.control import Control, Gate
 from tmpnb_py.engine_choice import choose
@@ -46,7 +47,6 @@ from tmpnb_py.settings_values import format_value
 from tmpnb_py.web.application import admin_application, public_application
 from tmpnb_py.web.context import Context, Cors
 from tmpnb_py.web.respond import proxy_error_page
-from tmpnb_py.workshops import known_slugs
 
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
@@ -133,18 +133,19 @@ class Service:
         self.counters = Counters()
         line, rate = Line(settings.max_waiting), StartRate()
         gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
+        catalogue = Catalogue(engine)
         self.metrics = Metrics(
             self.pool,
             self.counters,
             version=__version__,
             waiting=lambda: len(line),
             is_open=lambda: gate.is_open,
-            workshops=known_slugs() if settings.image == DEFAULT_IMAGE else (),
+            workshops=catalogue.slugs,
         )
         journal = Journal(self.pool, self.metrics)
         measured = MeasuredEngine(engine, self.metrics.engine_called)
         self._provider = image_provider
-        self._blueprint = Blueprint(measured, settings, pool_size=lambda: self.pool.size)
+        self._blueprint = Blueprint(measured, settings, pool_size=lambda: self.pool.size, on_image=catalogue.learn)
         self.reconciler = Reconciler(
             measured,
             self.pool,
@@ -179,6 +180,7 @@ class Service:
             claims=self.claims,
             control=self.control,
             metrics=self.metrics,
+            catalogue=catalogue,
             limits=limits,
             image=settings.image,
             max_wait=settings.max_wait,

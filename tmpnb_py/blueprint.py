@@ -5,7 +5,7 @@ Asked by the reconciler at each listing, so that an image rebuilt under the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -37,8 +37,16 @@ _log = structlog.get_logger(__name__)
 class Blueprint:
     """Resolves settings into a `ContainerConfig`."""
 
-    def __init__(self, engine: Engine, settings: Settings, *, pool_size: Callable[[], int] | None = None) -> None:
-        """`pool_size` tells today's size where the operator may change it at run time."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        *,
+        pool_size: Callable[[], int] | None = None,
+        on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
+    ) -> None:
+        """`pool_size` tells today's size where the operator may change it at run time; `on_image` is told the image."""
+        self._on_image = on_image
         self._engine = engine
         self._settings = settings
         self._pool_size = pool_size or (lambda: settings.pool_size)
@@ -53,6 +61,8 @@ class Blueprint:
         """What a container started now looks like. Raises `EngineError` (`ImageMissingError` among them)."""
         settings = self._settings
         image = await self._engine.image(settings.image)
+        if self._on_image is not None:
+            await self._on_image(image)
         transport = await self._transport(image)
         await self._prepare(settings.egress, transport)
         return ContainerConfig(

@@ -62,11 +62,11 @@ class Metrics:
         version: str,
         waiting: Callable[[], int],
         is_open: Callable[[], bool] = lambda: True,
-        workshops: Collection[str] = (),
+        workshops: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`workshops` are the slugs that may become a label."""
+        """`workshops` tells the slugs that may become a label."""
         self._registry = CollectorRegistry()
-        self._known = frozenset(workshops)
+        self._known = workshops
         self._claims = Counter(
             "tmpnb_claims", "Claims by outcome: hit, waited, refused.", ["outcome"], registry=self._registry
         )
@@ -124,7 +124,7 @@ class Metrics:
             self._failures.labels(cause.value)
         for call in _ENGINE_CALLS:
             self._engine_errors.labels(call, FailureClass.ENGINE_DOWN.value)
-        for workshop in (*sorted(self._known), NO_WORKSHOP, OTHER_WORKSHOP):
+        for workshop in (NO_WORKSHOP, OTHER_WORKSHOP):
             self._workshops.labels(workshop)
         ProcessCollector(registry=self._registry)
         self._registry.register(_Snapshot(pool, counters, version, waiting, is_open))
@@ -159,7 +159,8 @@ class Metrics:
 
     def _workshop_of(self, target: str) -> str:
         parts = urllib.parse.unquote(target.partition("?")[0]).split("/")
-        found = next((part for part in parts if part in self._known), None)
+        known = self._known()
+        found = next((part for part in parts if part in known), None)
         return found or (OTHER_WORKSHOP if len(parts) > 1 else NO_WORKSHOP)
 
     def engine_called(self, call: str, seconds: float, error: str) -> None:

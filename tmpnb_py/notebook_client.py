@@ -106,15 +106,22 @@ class NotebookClient:
         """A kernel that works in the directory of `path`, ended afterwards."""
         started = await self.call("POST", "api/kernels", {"name": name, "path": path})
         kernel_id = str(started["id"])
+        try:
+            async with self.attached(kernel_id) as kernel:
+                yield kernel
+        finally:
+            with contextlib.suppress(NotebookError):
+                await self.call("DELETE", f"api/kernels/{kernel_id}")
+
+    @contextlib.asynccontextmanager
+    async def attached(self, kernel_id: str) -> AsyncIterator[Kernel]:
+        """A kernel that runs, and goes on running afterwards."""
         channels = f"{self._base}api/kernels/{kernel_id}/channels?session_id={secrets.token_hex(8)}"
         try:
             async with self._http.ws_connect(channels, max_msg_size=_LARGEST) as socket:
                 yield Kernel(socket)
         except aiohttp.ClientError as error:
-            raise NotebookError(f"the kernel {name} cannot be reached: {error}") from error
-        finally:
-            with contextlib.suppress(NotebookError):
-                await self.call("DELETE", f"api/kernels/{kernel_id}")
+            raise NotebookError(f"the kernel {kernel_id} cannot be reached: {error}") from error
 
 
 class Kernel:

@@ -30,7 +30,9 @@ NAME = re.compile(r"\b(?:tmpnb|process)_[a-z_]+\b")
 
 
 def _metrics() -> Metrics:
-    metrics = Metrics(Pool("x"), Counters(), version="1.2.3", waiting=lambda: 0, workshops=("introduction-to-r",))
+    metrics = Metrics(
+        Pool("x"), Counters(), version="1.2.3", waiting=lambda: 0, workshops=lambda: ("introduction-to-r",)
+    )
     metrics.engine_called("start", 0.3, FailureClass.ENGINE_DOWN.value)
     metrics.claimed("hit", 0.01)
     metrics.started(0.7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from tmpnb_py import sizing
 from tmpnb_py.units import GIB, MIB
 
 # Of a person who reads and runs cells, averaged over an hour; an assumption (docs/sizing.md says how to check it).
@@ -33,14 +34,14 @@ class Figures:
     measured: bool = True
 
 
-# Measured with the workshop image on Debian 12, Python kernel, two cores (docs/sizing.md says how).
+# Measured with the workshop image and its Python kernel (tmpnb_py.sizing says where and how).
 DEFAULTS = Figures(
-    start_seconds=0.8,
-    start_cpu=0.5,
-    memory_ready=48 * MIB,
-    memory_working=86 * MIB,
-    kernel_cpu=0.35,
-    image=350 * MIB,
+    start_seconds=sizing.START_SECONDS,
+    start_cpu=sizing.START_CPU,
+    memory_ready=sizing.READY_MEMORY,
+    memory_working=sizing.KERNELS["python3"].memory_started,
+    kernel_cpu=sizing.KERNELS["python3"].start_cpu,
+    image=sizing.IMAGE_SIZE,
     disk=0,
     measured=False,
 )

@@ -94,8 +94,10 @@ class Proxy:
             client.drain()
         if self._clients:
             self._nobody_left.clear()
+            # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nobody_left.wait(), timeout_seconds)
+                async with asyncio.timeout(timeout_seconds):
+                    await self._nobody_left.wait()
         for client in tuple(self._clients):
             client.abort()
         for task in tuple(self._tasks):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from tmpnb_py import __version__
+from tmpnb_py.catalogue import Catalogue
 from tmpnb_py.claims import Claims
 from tmpnb_py.control import Control
 from tmpnb_py.headers import Network
@@ -49,6 +50,7 @@ class Context:
     claims: Claims
     control: Control
     metrics: Metrics
+    catalogue: Catalogue
     limits: Limits
     image: str
     max_wait: float

@@ -31,9 +31,11 @@ def add_routes(app: web.Application) -> None:
 
 async def landing(request: web.Request) -> web.Response:
     """The first page: what this is, how busy it is, and the way in."""
-    if not request.app[CONTEXT].control.is_open:
+    context = request.app[CONTEXT]
+    if not context.control.is_open:
         return respond.page("closed.html")
-    return respond.page("landing.html", busyness=_busyness(request.app[CONTEXT]))
+    workshops = [(workshop, f"lab/tree/{workshop.start}") for workshop in context.catalogue.manifest.workshops]
+    return respond.page("landing.html", busyness=_busyness(context), workshops=workshops)
 
 
 async def launch(request: web.Request) -> web.Response:
