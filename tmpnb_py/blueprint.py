@@ -45,7 +45,7 @@ class Blueprint:
         pool_size: Callable[[], int] | None = None,
         on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
     ) -> None:
-        """`pool_size` tells today's size where the operator may change it at run time; `on_image` is told the image."""
+        """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time."""
         self._on_image = on_image
         self._engine = engine
         self._settings = settings

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -147,13 +146,9 @@ class LocalEngine:
     async def read_image(
         self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
     ) -> dict[str, bytes]:
-        """The files at and below `paths`, out of the workshops and the Python environment."""
+        """The files at and below `paths` on this machine, which is what notebooks are started from."""
         del image  # there is one
-        return await self._work(lambda: from_directory(filter(self._is_shown, paths), limit=limit))
-
-    def _is_shown(self, path: str) -> bool:
-        roots = (self._workshops, Path(sys.prefix))
-        return any(Path(os.path.normpath(path)).is_relative_to(root) for root in roots)
+        return await self._work(lambda: from_directory(paths, limit=limit))
 
     async def image_size(self, image: ImageFacts) -> int:  # noqa: ARG002 - as the Docker engine's
         """Bytes that the image takes on disk beside this installation: none."""

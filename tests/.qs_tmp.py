@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""The README's first command, in a fresh copy of this repository, as on a machine without Docker.
+
+`python3 tests/quickstart.py` installs and starts it, opens a notebook, runs a cell over the kernel's WebSocket, stops
+it as Ctrl-C does and sees that nothing is left. Needs no more than a Python with venv, and a registry to install
+from; takes about a minute, most of it pip's. TMPNB_PORT and TMPNB_ADMIN_PORT choose other ports than 8000 and 10000.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+COMMAND = "python3 -m venv .venv && .venv/bin/pip install '.[local]' && .venv/bin/tmpnb-py serve --cleanup-on-exit"
+PORT = os.environ.get("TMPNB_PORT", "8000")
+START_SECONDS = 300.0
+STOP_SECONDS = 60.0
+
+# Every entry of /run but Docker's socket, in mounts that nobody else sees.
+HIDE_DOCKER = """
+set -e
+stage=$(mktemp -d)
+mount -t tmpfs -o mode=755 tmpfs "$stage"
+for path in /run/* /run/.[!.]*; do
+    name=${path#/run/}
+    if [ "$name" = docker.sock ] || ! [ -e "$path" ]; then continue
+    elif [ -L "$path" ]; then cp -P "$path" "$stage/$name"
+    elif [ -d "$path" ]; then mkdir "$stage/$name" && mount --rbind "$path" "$stage/$name"
+    else touch "$stage/$name" && mount --bind "$path" "$stage/$name"
+    fi
+done
+mount --move "$stage" /run
+rmdir "$stage"
+exec "$@"
+"""
+
+
+def main() -> None:
+    """Go through it; any failure is an exception."""
+    if Path("/var/run/docker.sock").exists():
+        _hide_docker()
+    began = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="tmpnb-quickstart-"))
+    try:
+        clone = _copy(directory / "tmpnb-py")
+        _try(clone, directory)
+    finally:
+        shutil.rmtree(directory)
+    print(f"quick start: all of it works, in {time.monotonic() - began:.0f} s")
+
+
+def _hide_docker() -> None:
+    """Become this program again, where there is no trace of Docker."""
+    if os.environ.get("TMPNB_QUICKSTART"):
+        raise SystemExit("Docker's socket could not be hidden")
+    os.environ["TMPNB_QUICKSTART"] = "hidden"
+    namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+    again = [sys.executable, str(Path(__file__).resolve())]
+    os.execvp("unshare", ["unshare", *namespaces, "--propagation", "private", "sh", "-c", HIDE_DOCKER, "sh", *again])
+
+
+def _copy(clone: Path) -> Path:
+    """What a clone would have, and what is not committed yet."""
+    root = Path(__file__).resolve().parents[1]
+    listed = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if name and (root / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, clone / name)
+    return clone
+
+
+def _try(clone: Path, directory: Path) -> None:
+    kept = {"PATH", "HOME", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "PIP_CONFIG_FILE", "SSL_CERT_FILE"}
+    environ = {name: value for name, value in os.environ.items() if name in kept or name.lower().endswith("_proxy")}
+    environ |= {name: os.environ[name] for name in ("TMPNB_PORT", "TMPNB_ADMIN_PORT") if name in os.environ}
+    environ |= {"TMPNB_LOG_FORMAT": "json", "TMPNB_RUNTIME_DIR": str(directory / "run")}
+    environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_PROXY": "localhost,127.0.0.1"}
+    log = directory / "log"
+    with log.open("wb") as output:
+        service = subprocess.Popen(
+            ["sh", "-c", COMMAND], cwd=clone, env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait_for_page(service)
+        _run(clone, "--use")
+        os.killpg(service.pid, signal.SIGINT)
+        code = service.wait(STOP_SECONDS)
+        assert code in (0, -signal.SIGINT, 128 + signal.SIGINT), f"it ended with {code}"
+        _run(clone, "--after", str(log), str(directory / "run"))
+    except BaseException:
+        print(log.read_text(errors="replace")[-8000:], file=sys.stderr)
+        raise
+    finally:
+        if service.poll() is None:
+            os.killpg(service.pid, signal.SIGTERM)
+            service.wait(STOP_SECONDS)
+
+
+def _wait_for_page(service: subprocess.Popen[bytes]) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert service.poll() is None, "it ended before there was a page"
+        try:
+            with opener.open(f"http://localhost:{PORT}/", timeout=5) as response:
+                assert b"<html" in response.read()
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError("no page within five minutes")
+
+
+def _run(clone: Path, *arguments: str) -> None:
+    """A part of this program that uses what has just been installed."""
+    environ = {**os.environ, "PYTHONPATH": str(clone)}
+    subprocess.run([clone / ".venv/bin/python", __file__, *arguments], check=True, env=environ, cwd=clone)
+
+
+def _visitor() -> Any:
+    """The module `tests.e2e.jupyter`, without its package, which needs pytest."""
+    spec = importlib.util.spec_from_file_location("visitor", Path(__file__).parent / "e2e" / "jupyter.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["visitor"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def use() -> None:
+    """Do what a visitor does."""
+    import aiohttp  # noqa: PLC0415 - only the new environment has it
+
+    notebook_of = _visitor().Notebook.of
+    timeout = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(f"http://localhost:{PORT}", timeout=timeout) as client:
+        async with client.post("/api/spawn?wait=60") as response:
+            assert response.status == 200, await response.text()
+            spawned = await response.json()
+        async with client.get(spawned["open_url"]) as response:
+            assert response.status == 200
+            assert spawned["url"] in await response.text()
+        printed = await notebook_of(client, spawned).run("import sys\nprint(6 * 7, sys.version_info[:2])")
+        assert printed.startswith("42 "), printed
+
+
+def after(log: Path, runtime_dir: Path) -> None:
+    """See that processes, sockets, directories, mounts and control groups are gone."""
+    from tmpnb_py.engines.local_cgroup import find  # noqa: PLC0415 - only the new environment has it
+    from tmpnb_py.engines.local_launch import handle  # noqa: PLC0415
+    from tmpnb_py.engines.local_process import marked  # noqa: PLC0415
+
+    events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert [event for event in events if event["event"] == "engine" and event["engine"] == "local"]
+    ids = {event["id"] for event in events if event["event"] == "starting"}
+    assert ids
+    left = [str(path) for path in runtime_dir.rglob("*") if path.suffix != ".lock"]
+    for container_id in ids:
+        name = handle("tmpnb", container_id)
+        places = [*find().named(name), str(Path(tempfile.gettempdir(), name))]
+        left += [place for place in places if Path(place).exists()]
+        left += [f"process {one.pid}" for one in marked(f"TMPNB_BASE_PATH=/user/{container_id}/")]
+    left += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(runtime_dir) in line]
+    assert not left, left
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--use"]:
+        asyncio.run(use())
+    elif sys.argv[1:2] == ["--after"]:
+        after(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main()
