@@ -23,7 +23,7 @@ c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whate
 # Each of these costs time and memory at every start, and no workshop uses it.
 c.ServerApp.jpserver_extensions = {"jupyter_lsp": False, "notebook_shim": False}
 
-# Tornado warns at each WebSocket that Jupyter waits longer for an answer to its pings (90 s) than between them (30 s).
+# Tornado warns at each WebSocket that Jupyter waits 90 s for an answer to its pings, which go out every 30 s.
 # It has to: Jupyter looks when it sends the next ping, so with a limit of 30 s a busy machine loses the connection.
 logging.getLogger("tornado.general").setLevel(logging.ERROR)
 
