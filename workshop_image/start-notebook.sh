@@ -12,7 +12,7 @@ if [ -z "$(ls -A "$work" 2>/dev/null)" ]; then
 fi
 # An author's folder (tmpnb-py image workshops --preview), shown as it is at every moment.
 for entry in /usr/share/preview/*; do
-    if [ -e "$entry" ]; then
+    if [ -e "$entry" ] && [ "${entry##*/}" != workshops.toml ]; then
         rm -rf "$work/${entry##*/}"
         ln -s "$entry" "$work/"
     fi

@@ -140,7 +140,9 @@ async def _fill(engine: Engine, config: ContainerConfig, notebooks: int) -> list
         async with limit:
             return await _ready(engine, config)
 
-    return await asyncio.gather(*(one() for _ in range(notebooks)))
+    async with asyncio.TaskGroup() as group:  # one that fails ends the others, in order
+        tasks = [group.create_task(one()) for _ in range(notebooks)]
+    return [task.result() for task in tasks]
 
 
 def _memory(engine: Engine, container_id: str) -> int:

@@ -34,10 +34,10 @@ class LocalRig:
         self.pools: set[str] = set()
         self.specs: list[ContainerSpec] = []
 
-    def engine(self, pool: str) -> LocalEngine:
+    def engine(self, pool: str, *, runtime_dir: Path | None = None) -> LocalEngine:
         engine = LocalEngine(
             pool=pool,
-            runtime_dir=self.directory / "run",
+            runtime_dir=runtime_dir or self.directory / "run",
             workshop_directory=workshop_directory(),
             sandbox=self.sandbox,
         )

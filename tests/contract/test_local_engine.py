@@ -96,6 +96,7 @@ async def test_a_process_id_that_was_used_again_is_left_alone(rig: LocalRig, eng
 async def test_what_runs_is_watched_by_whoever_comes_next(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
     spec = await rig.spec(engine)
     address = await engine.start(spec)
+    await fetch(address, f"{spec.base_path}api")
     await engine.mark_ready(spec.id)
     await engine.close()
     second = rig.engine(pool)
@@ -229,9 +230,7 @@ async def test_a_sandbox_that_cannot_be_made_says_why(rig: LocalRig, engine: Loc
 
 @pytest.mark.parametrize("rig", ["unprotected"], indirect=True)
 async def test_a_socket_whose_path_is_too_long_is_refused(rig: LocalRig, pool: str) -> None:
-    rig.directory = rig.directory / ("x" * 80)
-    rig.directory.mkdir()
-    engine = rig.engine(pool)
+    engine = rig.engine(pool, runtime_dir=rig.directory / ("x" * 80))
     await engine.open()
     with pytest.raises(EngineError, match="too long") as caught:
         await engine.start(await rig.spec(engine))

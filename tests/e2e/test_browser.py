@@ -63,7 +63,7 @@ async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Brows
     await page.goto(lab.url)
     await playwright.expect(page.get_by_role("status")).to_have_text("A notebook is ready for you at once.")
     await shoot(page, "landing")
-    await page.get_by_role("button").click()
+    await page.get_by_role("button", name="Open a notebook").click()
 
     # JupyterLab, with its file browser and launcher.
     await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))

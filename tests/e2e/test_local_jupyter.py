@@ -226,7 +226,7 @@ async def test_a_killed_service_takes_its_notebooks_up_again(deployment: LocalDe
         assert {(await second.spawn(client))["id"]} == ready
         await second.ready(1)
         # One that this process has not started is watched all the same.
-        (server,) = (one for one in deployment.processes(notebook.id) if "/bin/jupyter-lab" in command_line(one))
+        (server,) = (one for one in deployment.processes(notebook.id) if "/jupyter/lab.py" in command_line(one))
         os.kill(server.pid, signal.SIGKILL)
         await second.event("removed", id=notebook.id, reason="crashed", seconds=10)
 

@@ -333,7 +333,8 @@ def _preview(loaded: LoadedSettings, directory: Path) -> None:
 
     collection = _collection(directory)
     for problem in collection.problems:
-        click.echo(f"{'error' if problem.serious else 'warning'}: {problem}", err=True)
+        if problem.serious:
+            click.echo(f"error: {problem}", err=True)
     settings = preview_settings(loaded.settings, directory)
     logs.configure(settings.log_format, "warning")
     for workshop in collection.manifest.workshops:

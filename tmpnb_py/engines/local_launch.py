@@ -196,8 +196,8 @@ class Launcher:
                 yield process.identify(pid)
         if record is not None and record.sandboxed:
             yield from _first_process(self.records.status(container_id))
-        else:  # kernels and terminals begin sessions of their own, and may outlive their parents
-            yield from process.marked(f"TMPNB_BASE_PATH=/user/{container_id}/")
+        # Kernels and terminals begin sessions of their own, and may outlive their parents.
+        yield from process.marked(f"TMPNB_BASE_PATH=/user/{container_id}/")
 
 
 def handle(pool: str, container_id: str) -> str:

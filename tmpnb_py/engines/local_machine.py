@@ -45,6 +45,18 @@ c.ServerApp.sock = os.environ["TMPNB_SOCKET"]
 c.IdentityProvider.token = os.environ.get("JUPYTER_TOKEN", "")
 c.ServerApp.allow_root = True  # without a sandbox, where it is asked for; in one nobody is root
 """
+# Beside tmpnb-py, and where there is Node.js, JupyterLab would start more slowly than in the image.
+_LAB = """\
+import os
+import sys
+
+sys.modules["httpx._main"] = None  # its command line, which would load rich and pygments: 0.1 s and 4 MB
+path, os.environ["PATH"] = os.environ["PATH"], "/nonexistent"
+from jupyterlab import labapp  # asks Node.js, where it finds one, for a registry that nobody uses here: 0.3 s
+
+os.environ["PATH"] = path
+sys.exit(labapp.main())
+"""
 
 
 def python_versions(prefix: str = sys.prefix) -> dict[str, str]:
@@ -118,6 +130,11 @@ def support_files(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]
         "etc/hosts": ("127.0.0.1 localhost notebook\n::1 localhost\n", 0o644),
         "etc/profile": (_PROFILE % path, 0o644),
         "jupyter/jupyter_server_config.py": (_JUPYTER, 0o644),
+        "jupyter/lab.py": (_LAB, 0o644),
+        "bin/jupyter-lab": (
+            f"""#!/bin/sh\nexec '{prefix}/bin/python3' "${{0%/*}}/../jupyter/lab.py" "$@"\n""",
+            0o755,
+        ),
         "bin/start-notebook.sh": (start_script.read_text(), 0o755),  # a wheel has lost its execute bit
     }
 
