@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 
 import pytest
 
 from tests import engine_support
+
+# A shell lets its background jobs inherit an ignored SIGINT (POSIX, Shell Command Language, 2.11); tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
