@@ -17,22 +17,11 @@ import pytest
 from tests.e2e.inprocess import running
 from tests.e2e.service import Service
 from tests.engine_support import skip_or_fail
+from tests.integration.browser_support import FLAGS, MILLISECONDS
 
 pytestmark = pytest.mark.browser
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-MILLISECONDS = 60_000
-playwright.expect.set_options(timeout=MILLISECONDS)  # its own 5 s are short for a kernel on a busy machine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
-from playwright.async_api import BrowserContext, async_playwright
+from playwright.async_api import BrowserContext, async_playwright, expect
 
 from tests.engine_support import skip_or_fail
 
@@ -21,6 +21,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+MILLISECONDS = 60_000
+expect.set_options(timeout=MILLISECONDS)  # its own 5 s are short for a kernel on a busy machine
 
 
 @contextlib.asynccontextmanager

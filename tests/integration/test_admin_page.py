@@ -17,8 +17,6 @@ from tests.integration.browser_support import browser
 from tmpnb_py.errors import FailureClass
 from tmpnb_py.models import Failure, State
 
-expect.set_options(timeout=60_000)  # its own 5 s are short on a busy machine
-
 pytestmark = pytest.mark.browser
 
 TOKEN = "operators0secret"
