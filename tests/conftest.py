@@ -7,8 +7,13 @@ import secrets
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import engine_support
+
+# How long an example takes depends on what else the machine does: no test may fail for that.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A shell lets its background jobs inherit an ignored SIGINT (POSIX, Shell Command Language, 2.11); tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

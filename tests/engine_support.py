@@ -59,9 +59,15 @@ def build_server_image() -> str:
 
 
 def build_workshop_image() -> str:
-    """Build the workshops' image with `tmpnb-py image build` and return its name."""
+    """Build the workshops' image with `tmpnb-py image build` and return its name.
+
+    Where several working trees share an engine, WORKSHOP_IMAGE gives each an image of its own.
+    """
     need_engine()
+    tag = os.environ.get("WORKSHOP_IMAGE", DEFAULT_IMAGE)
     program = Path(sys.executable).parent / "tmpnb-py"
-    done = subprocess.run([program, "image", "build"], capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(
+        [program, "image", "build", "--tag", tag], capture_output=True, text=True, check=False, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    return DEFAULT_IMAGE
+    return tag

@@ -44,9 +44,13 @@ class Blueprint:
         *,
         pool_size: Callable[[], int] | None = None,
         on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
+        static_url: Callable[[ImageFacts], Awaitable[str]] | None = None,
     ) -> None:
-        """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time."""
+        """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time;
+        `static_url` says where its notebooks find the static files that they share.
+        """
         self._on_image = on_image
+        self._static_url = static_url
         self._engine = engine
         self._settings = settings
         self._pool_size = pool_size or (lambda: settings.pool_size)
@@ -82,6 +86,7 @@ class Blueprint:
             cpu_shares=settings.cpu_shares,
             mounts=settings.host_directories,
             extra_hosts=settings.extra_hosts,
+            static_url=await self._static_url(image) if self._static_url is not None else "",
         )
 
     async def capacity(self) -> int:

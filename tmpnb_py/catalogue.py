@@ -13,26 +13,43 @@ _log = structlog.get_logger(__name__)
 
 
 class Catalogue:
-    """What the landing page offers. `manifest` is empty until an image was read, and for one that has none."""
+    """What the landing page offers: what the operator's file says, else what the image does.
+
+    `own` is the operator's; an image's is empty until it was read, and for one that has none. `image` is the image
+    that was read, None until then.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._read = ""
-        self.manifest = Manifest()
+        self._of_image = Manifest()
+        self.own: Manifest | None = None
+        self.image: ImageFacts | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The workshops to show."""
+        return self._of_image if self.own is None else self.own
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has told yet which workshops there are."""
+        return bool(self._read) or self.own is not None
 
     async def learn(self, image: ImageFacts) -> None:
         """Read the image's manifest unless that was done. A broken one must not stop notebooks: it is logged."""
         if image.image_id == self._read:
             return
         try:
-            self.manifest = await self._manifest(image)
+            self._of_image = await self._manifest(image)
         except ManifestError as error:
-            self.manifest = Manifest()
+            self._of_image = Manifest()
             _log.error("manifest_broken", image=image.image, error=error.message, remedy=error.remedy)
         except EngineError as error:
             _log.warning("manifest_unread", image=image.image, error=error.message)
             return  # the next round asks again
         self._read = image.image_id
+        self.image = image
 
     async def _manifest(self, image: ImageFacts) -> Manifest:
         if not image.workshops:

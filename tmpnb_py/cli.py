@@ -122,7 +122,7 @@ def serve(ctx: click.Context, config: str | None) -> None:
     """
     loaded = read(ctx, config)
     _configure_logs(loaded)
-    from tmpnb_py.app import serve as serve_app  # noqa: PLC0415 - see the module's docstring
+    from tmpnb_py.serve import serve as serve_app  # noqa: PLC0415 - see the module's docstring
 
     def reread() -> Settings:
         again = read(ctx, config)

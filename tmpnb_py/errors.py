@@ -119,6 +119,10 @@ class LineFullError(FullError):
     """So many wait already that nobody may join the line."""
 
 
+class AddressFullError(FullError):
+    """The visitor's address has as many notebooks as one may have."""
+
+
 class ManifestError(TmpnbError):
     """A workshops' manifest, or the folder that it describes, is wrong."""
 
@@ -133,5 +137,11 @@ class ImageTransferError(TmpnbError):
 
 class ImageUnfitError(TmpnbError):
     """`image check` found that an image cannot serve visitors."""
+
+    exit_code = 4
+
+
+class NotesError(TmpnbError):
+    """A workshop's notebook cannot be shown as a page."""
 
     exit_code = 4

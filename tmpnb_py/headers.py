@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 Headers = list[tuple[bytes, bytes]]
@@ -56,8 +57,43 @@ _ORIGIN_WIDE = frozenset(
         b"nel",
         b"report-to",
         b"set-cookie2",
+        # Which other sites may read a notebook is the operator's decision (`cors`).
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-allow-headers",
+        b"access-control-allow-methods",
+        b"access-control-allow-private-network",
+        b"access-control-expose-headers",
+        b"access-control-max-age",
+        b"timing-allow-origin",
+        # A page of ours that a notebook opens is in a window of its own only if the notebook's does not say so, too.
+        b"cross-origin-opener-policy",
+        b"cross-origin-opener-policy-report-only",
+        # What browsers keep for the whole origin.
+        b"accept-ch",
+        b"critical-ch",
+        b"set-login",
+        b"sec-session-registration",
+        b"secure-session-registration",
+        # Orders to a web server in front of this one: files and addresses to serve instead.
+        b"x-accel-redirect",
+        b"x-accel-expires",
+        b"x-accel-charset",
+        b"x-accel-limit-rate",
+        b"x-sendfile",
+        b"x-lighttpd-send-file",
+        b"x-lighttpd-send-tempfile",
+        b"x-reproxy-url",
+        # Replaced: an address below /user/ is a capability, and no other notebook may learn it.
+        b"referrer-policy",
     )
 )
+
+_ORIGIN = re.compile(rb"https?://[^/?#\s]+")
+_DROPPED_OF_TRUSTED = HOP_BY_HOP
+_DROPPED_OF_OTHERS = HOP_BY_HOP | _FORWARDED
+_DROPPED_OF_OWN_ANSWERS = HOP_BY_HOP | {b"content-length"}
+_DROPPED_OF_CONTAINERS = _DROPPED_OF_OWN_ANSWERS | _ORIGIN_WIDE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +103,10 @@ class ClientFacts:
     address: str
     scheme: str = "http"
     trusted: bool = False
+    raw_address: bytes = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "raw_address", self.address.encode())
 
 
 def is_trusted(address: str, networks: Iterable[Network]) -> bool:
@@ -101,14 +141,13 @@ def is_websocket_upgrade(headers: Headers) -> bool:
     return upgrades == [b"websocket"] and b"upgrade" in named_by_connection(headers)
 
 
-def request_headers(headers: Headers, client: ClientFacts, *, websocket: bool) -> Headers:
+def request_headers(headers: Headers, client: ClientFacts, *, websocket: bool, own: bool = False) -> Headers:
     """What a container (or our own application) gets: end-to-end headers, and who the client is.
 
-    `X-Forwarded-…` are replaced for direct clients and kept or appended to behind a trusted proxy.
+    `X-Forwarded-…` are replaced for direct clients and kept or appended to behind a trusted proxy. Our own cookies
+    are for our `own` application only, and so is which page a request comes from: another notebook's, perhaps.
     """
-    dropped = HOP_BY_HOP | named_by_connection(headers)
-    if not client.trusted:
-        dropped |= _FORWARDED
+    dropped = _with(_DROPPED_OF_TRUSTED if client.trusted else _DROPPED_OF_OTHERS, named_by_connection(headers))
     forwarded: Headers = []
     hops: list[bytes] = []
     seen: dict[bytes, bytes] = {}
@@ -119,18 +158,23 @@ def request_headers(headers: Headers, client: ClientFacts, *, websocket: bool) -
         if lower == b"x-forwarded-for":
             hops.append(value)
             continue
-        if lower == b"cookie" and OWN_COOKIE_PREFIX in value:
-            value = without_own_cookies(value)  # noqa: PLW2901  (the one header that is rewritten)
+        if not own and (lower == b"referer" or (lower == b"cookie" and OWN_COOKIE_PREFIX in value)):
+            value = without_own_cookies(value) if lower == b"cookie" else origin_of(value)  # noqa: PLW2901
             if not value:
                 continue
         seen[lower] = value
         forwarded.append((name, value))
-    hops.append(client.address.encode())
-    forwarded.append((b"X-Forwarded-For", b", ".join(hops)))
-    forwarded += [(name, value) for name, value in _described(seen, client) if name.lower() not in seen]
     if websocket:
         forwarded += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+    forwarded += [(name, value) for name, value in _described(seen, client) if name.lower() not in seen]
+    hops.append(client.raw_address)
+    forwarded.append((b"X-Forwarded-For", b", ".join(hops)))  # last: so all before it is the same for all clients
     return forwarded
+
+
+def _with(dropped: frozenset[bytes], named: frozenset[bytes]) -> frozenset[bytes]:
+    """Both; nearly always `Connection` names nothing that is not dropped anyway."""
+    return dropped if named <= dropped else dropped | named
 
 
 def _described(seen: Mapping[bytes, bytes], client: ClientFacts) -> Sequence[tuple[bytes, bytes]]:
@@ -153,14 +197,19 @@ def without_own_cookies(value: bytes) -> bytes:
     return b"; ".join(pair for pair in pairs if pair and not pair.startswith(OWN_COOKIE_PREFIX))
 
 
+def origin_of(referer: bytes) -> bytes:
+    """A `Referer` without its path, which is a capability below /user/ (RFC 9110 §10.1.3); "" where it has none."""
+    found = _ORIGIN.match(referer)
+    return b"" if found is None else found[0] + b"/"
+
+
 def response_headers(headers: Headers, *, base_path: bytes | None, websocket: bool = False) -> Headers:
     """What the client gets of an answer's headers, framing excepted (the caller writes that).
 
     `base_path` is the container's own `/user/<id>/`; None for our own application, whose headers are all kept.
     """
-    dropped = HOP_BY_HOP | named_by_connection(headers) | {b"content-length"}
-    if base_path is not None:
-        dropped |= _ORIGIN_WIDE
+    dropped = _DROPPED_OF_OWN_ANSWERS if base_path is None else _DROPPED_OF_CONTAINERS
+    dropped = _with(dropped, named_by_connection(headers))
     kept: Headers = []
     for name, value in headers:
         lower = name.lower()
@@ -168,6 +217,8 @@ def response_headers(headers: Headers, *, base_path: bytes | None, websocket: bo
             kept.append((name, held_to_path(value, base_path)))
         elif lower not in dropped:
             kept.append((name, value))
+    if base_path is not None:
+        kept.append((b"Referrer-Policy", b"strict-origin"))
     if websocket:
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     return kept
@@ -176,10 +227,11 @@ def response_headers(headers: Headers, *, base_path: bytes | None, websocket: bo
 def held_to_path(set_cookie: bytes, base_path: bytes) -> bytes:
     """A container's `Set-Cookie` without `Domain` and with a `Path` within its own base path.
 
-    RFC 6265 §5.2: of several `Path` attributes the last counts, so all are read and one is written.
+    RFC 6265 §5.2: of several `Path` attributes the last counts, so all are read and one is written. One that does not
+    say `SameSite` gets `Lax`, which not every browser takes for the default.
     """
     pair, *attributes = set_cookie.split(b";")
-    path = base_path
+    path, says_same_site = base_path, False
     kept = [pair.strip()]
     for attribute in attributes:
         name, _, value = attribute.partition(b"=")
@@ -187,13 +239,16 @@ def held_to_path(set_cookie: bytes, base_path: bytes) -> bytes:
         if name == b"path":
             path = value if value.startswith(base_path) and b".." not in value else base_path
         elif name != b"domain":
+            says_same_site = says_same_site or name == b"samesite"
             kept.append(attribute.strip())
-    return b"; ".join([*kept, b"Path=" + path])
+    return b"; ".join([*kept, *(() if says_same_site else (b"SameSite=Lax",)), b"Path=" + path])
 
 
 def serialize(start_line: bytes, headers: Headers) -> bytes:
     """A message head, from its start line to the empty line."""
-    lines = [start_line]
-    lines += [b"%b: %b" % header for header in headers]
-    lines += (b"", b"")
-    return b"\r\n".join(lines)
+    return b"%b\r\n%b\r\n" % (start_line, serialize_fields(headers))
+
+
+def serialize_fields(headers: Headers) -> bytes:
+    """The header lines, each with its end."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -25,8 +25,8 @@ _KEPT = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ticket:
-    """A place in the line. `number` grows with each ticket; `joined_at` is when it was drawn."""
+class Place:
+    """A place in the line. `number` grows with each; `joined_at` is when it was taken."""
 
     id: str
     number: int
@@ -37,63 +37,70 @@ _number = operator.attrgetter("number")
 
 
 class Line:
-    """First come, first served, for at most `capacity` tickets."""
+    """First come, first served, for at most `capacity` who wait."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._numbers = itertools.count(1)
-        self._by_id: dict[str, Ticket] = {}
+        self._by_id: dict[str, Place] = {}
         # In the order of their numbers, so that a place is found by bisection. Deleting moves the pointers
         # behind it: a few microseconds with 10,000 of them, so no cleverer structure is worth its code.
-        self._tickets: list[Ticket] = []
+        self._places: list[Place] = []
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._places)
 
-    def join(self, ticket_id: str, now: float, *, retry_after: float = RETRY_AFTER) -> Ticket:
-        """Go to the end of the line; whoever is in it already keeps ticket and place.
+    def join(self, ticket_id: str, now: float, *, retry_after: float = RETRY_AFTER, again: bool = False) -> Place:
+        """Go to the end of the line; whoever is in it already keeps the place.
 
-        Raises LineFullError, with `retry_after` (the caller's estimate in seconds), where the line is full.
+        Raises LineFullError, with `retry_after` (the caller's estimate in seconds), where the line is full; never for
+        who had a place before a restart and comes `again`.
         """
-        if ticket := self._by_id.get(ticket_id):
-            return ticket
-        if len(self) >= self.capacity:
+        if place := self._by_id.get(ticket_id):
+            return place
+        if len(self) >= self.capacity and not again:
             raise LineFullError(f"{len(self)} visitors are waiting already", retry_after=retry_after)
-        ticket = Ticket(ticket_id, next(self._numbers), now)
-        self._by_id[ticket_id] = ticket
-        self._tickets.append(ticket)
-        return ticket
+        place = Place(ticket_id, next(self._numbers), now)
+        self._by_id[ticket_id] = place
+        self._places.append(place)
+        return place
+
+    def take_back(self, place: Place) -> None:
+        """Whoever was popped and could not be served is in the line again, where they were."""
+        if place.id not in self._by_id:
+            self._by_id[place.id] = place
+            bisect.insort(self._places, place, key=_number)
 
     def leave(self, ticket_id: str) -> bool:
         """Give the place up; False if there was none (never joined, served, or left before)."""
-        ticket = self._by_id.pop(ticket_id, None)
-        if ticket is None:
+        place = self._by_id.pop(ticket_id, None)
+        if place is None:
             return False
-        del self._tickets[self._index(ticket)]
+        del self._places[self._index(place)]
         return True
 
     def waits(self, now: float) -> list[float]:
-        """How many seconds each ticket has waited, the first in line first."""
-        return [now - ticket.joined_at for ticket in self._tickets]
+        """How many seconds each has waited, the first in line first."""
+        return [now - place.joined_at for place in self._places]
 
-    def first(self) -> Ticket | None:
+    def first(self) -> Place | None:
         """Whose turn it is, without serving them."""
-        return self._tickets[0] if self._tickets else None
+        return self._places[0] if self._places else None
 
-    def pop_first(self) -> Ticket | None:
+    def pop_first(self) -> Place | None:
         """Serve the first: they are no longer in the line."""
-        ticket = self.first()
-        if ticket is not None:
-            self.leave(ticket.id)
-        return ticket
+        place = self.first()
+        if place is not None:
+            self.leave(place.id)
+        return place
 
     def position(self, ticket_id: str) -> int | None:
         """The place in the line, 1 = next; None for whoever is not in it."""
-        ticket = self._by_id.get(ticket_id)
-        return None if ticket is None else self._index(ticket) + 1
+        place = self._by_id.get(ticket_id)
+        return None if place is None else self._index(place) + 1
 
-    def _index(self, ticket: Ticket) -> int:
-        return bisect.bisect_left(self._tickets, ticket.number, key=_number)
+    def _index(self, place: Place) -> int:
+        return bisect.bisect_left(self._places, place.number, key=_number)
 
 
 class StartRate:

@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import pydantic
@@ -107,6 +107,17 @@ def parse(data: bytes | str, *, source: str = MANIFEST_NAME) -> Manifest:
             f"{source} is not TOML: {error}", remedy=f"it should look like this:\n{EXAMPLE}"
         ) from error
     return _validate(_entries(document, source), source)
+
+
+def read_file(path: Path) -> Manifest:
+    """An operator's own list of workshops. Raises `ManifestError`."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_SIZE + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ManifestError(f"{path} cannot be read: {reason}", remedy="check the option workshops_file") from error
+    return parse(data, source=str(path))
 
 
 def _entries(document: dict[str, Any], source: str) -> list[Any]:

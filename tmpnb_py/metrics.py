@@ -20,14 +20,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tmpnb_py.errors import FailureClass
-from tmpnb_py.models import EndReason, State
+from tmpnb_py.models import EndReason, Refusal, State
 from tmpnb_py.pool import Pool
 
 # A time for every series, which nobody asks for: process_start_time_seconds tells it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_CLAIM_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_CLAIM_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _START_BUCKETS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60)
 _ENGINE_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SESSION_BUCKETS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800)
@@ -47,7 +47,7 @@ class Counters:
     bytes_received: int = 0
     bytes_sent: int = 0
     open_connections: int = 0
-    refused_connections: int = 0
+    refused_connections: dict[Refusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(Refusal, 0))
     open_tunnels: int = 0
 
 
@@ -68,7 +68,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._known = workshops
         self._claims = Counter(
-            "tmpnb_claims", "Claims by outcome: hit, waited, refused.", ["outcome"], registry=self._registry
+            "tmpnb_claims", "Claims by outcome: hit, waited, left, refused.", ["outcome"], registry=self._registry
         )
         self._claim_seconds = Histogram(
             "tmpnb_claim_duration_seconds",
@@ -116,7 +116,7 @@ class Metrics:
             ["call", "cause"],
             registry=self._registry,
         )
-        for outcome in ("hit", "waited", "refused"):
+        for outcome in ("hit", "waited", "left", "refused"):
             self._claims.labels(outcome)
         for reason in EndReason:
             self._ended.labels(reason.value)
@@ -130,9 +130,9 @@ class Metrics:
         self._registry.register(_Snapshot(pool, counters, version, waiting, is_open))
 
     def claimed(self, outcome: str, seconds: float) -> None:
-        """A claim was answered: hit, waited or refused."""
+        """A claim ended: hit, waited, left (the place was given up) or refused."""
         self._claims.labels(outcome).inc()
-        if outcome != "refused":
+        if outcome in ("hit", "waited"):
             self._claim_seconds.observe(seconds)
 
     def started(self, seconds: float) -> None:
@@ -230,9 +230,10 @@ class _Snapshot(Collector):
         yield GaugeMetricFamily(
             "tmpnb_proxy_connections", "Open connections of clients.", value=counters.open_connections
         )
-        yield CounterMetricFamily(
-            "tmpnb_proxy_refused_connections",
-            "Connections closed at once because there were too many.",
-            value=counters.refused_connections,
+        refused = CounterMetricFamily(
+            "tmpnb_proxy_refused_connections", "Connections closed at once, by reason.", labels=["reason"]
         )
+        for reason, count in counters.refused_connections.items():
+            refused.add_metric([reason.value], count)
+        yield refused
         yield GaugeMetricFamily("tmpnb_proxy_websockets", "Open WebSockets.", value=counters.open_tunnels)

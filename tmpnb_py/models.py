@@ -22,6 +22,14 @@ class State(enum.StrEnum):
     REMOVING = "removing"
 
 
+class Refusal(enum.StrEnum):
+    """Why a visitor's connection is closed at once."""
+
+    TOO_MANY = "too many"
+    ONE_ADDRESS = "one address"
+    SHUTTING_DOWN = "shutting down"
+
+
 class EndReason(enum.StrEnum):
     """Why a container is removed. The first group is what a visitor may be told of a session."""
 
@@ -88,7 +96,8 @@ class ImageFacts:
     """What an image is and what it says of itself in its labels.
 
     `home` is the directory that the image's entrypoint fills when it finds it empty ("" = it does not seed);
-    `workshops` is the place of the workshops' manifest inside the image ("" = none).
+    `workshops` is the place of the workshops' manifest inside the image ("" = none); `static` are the directories of
+    files that are the same for every visitor, each after the path that it has below a notebook's base path.
     """
 
     image: str
@@ -97,6 +106,7 @@ class ImageFacts:
     supports_read_only: bool = False
     home: str = ""
     workshops: str = ""
+    static: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,6 +130,7 @@ class ContainerConfig:
     `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
+    `static_url` is where all notebooks of the image find its static files ("" = each serves its own).
     """
 
     image: ImageFacts
@@ -138,6 +149,7 @@ class ContainerConfig:
     cpu_shares: int = 0
     mounts: tuple[Mount, ...] = ()
     extra_hosts: tuple[str, ...] = ()
+    static_url: str = ""
 
     @property
     def digest(self) -> str:

@@ -43,6 +43,8 @@ class Container:
     left_at: float | None = None
     failed_questions: int = 0
     client: str = ""
+    origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
+    tokenless_origin: str = ""  # of the page that claimed it and need not show its token
 
     @property
     def base_path(self) -> bytes:

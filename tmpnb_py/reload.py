@@ -18,7 +18,17 @@ CONTAINERS = frozenset(
     )
 )  # fmt: skip
 POOL = frozenset(
-    ("pool_size", "max_containers", "start_concurrency", "start_timeout", "ready_max_age", "max_waiting", "max_wait")
+    (
+        "pool_size",
+        "max_containers",
+        "start_concurrency",
+        "start_timeout",
+        "ready_max_age",
+        "max_waiting",
+        "max_wait",
+        "place_lease",
+        "max_notebooks_per_address",
+    )
 )
 CULL = frozenset(("cull_timeout", "cull_disconnected", "cull_busy", "cull_unvisited", "cull_max"))
 PROXY = frozenset(
@@ -30,12 +40,37 @@ PROXY = frozenset(
         "connect_timeout",
         "response_timeout",
         "max_connections",
+        "max_connections_per_address",
     )
 )
 SERVICE = frozenset(
     ("log_level", "cleanup_on_exit", "shutdown_timeout", "redirect_uri", "admin_auth_token", "audit_client_address")
 )
-RELOADED = CONTAINERS | POOL | CULL | PROXY | SERVICE
+LOOK = frozenset(
+    (
+        "site_title",
+        "site_logo",
+        "accent_color",
+        "announcement",
+        "site_footer",
+        "privacy_notice",
+        "workshops_file",
+        "remember_sessions",
+    )
+)
+OTHER_SITES = frozenset(
+    (
+        "allow_origin",
+        "tokenless_origin",
+        "binder_spec",
+        "allow_methods",
+        "allow_headers",
+        "expose_headers",
+        "allow_credentials",
+        "max_age",
+    )
+)
+RELOADED = CONTAINERS | POOL | CULL | PROXY | OTHER_SITES | LOOK | SERVICE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,16 +6,15 @@ is no second reading of it that could lead to another session. `/user/<id>/../<o
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import urllib.parse
+from typing import NamedTuple
 
 _USER = re.compile(rb"/user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
-_ORIGIN_FORM = re.compile(rb"/[!-~]*")
+_ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A request for the notebook `session_id`.
 
     `path` is what follows `/user/<id>/`, raw, or None where the slash is missing; `target` is what the container
@@ -30,14 +29,16 @@ class Route:
 
 def is_origin_form(target: bytes) -> bool:
     """Whether the target is the only form that this service accepts (RFC 9112 §3.2.1): `/path?query`."""
-    return _ORIGIN_FORM.fullmatch(target) is not None and b"#" not in target
+    return _ORIGIN_FORM.fullmatch(target) is not None
 
 
 def match(target: bytes) -> Route | None:
     """The notebook that a raw target is for, or None: everything else is the orchestrator's own.
 
-    Slashes doubled right after the base path (old embedding clients make them) are collapsed.
+    Slashes doubled before and right after the base path (old embedding clients make both) are collapsed.
     """
+    if target.startswith(b"//"):
+        target = b"/" + target.lstrip(b"/")
     if not target.startswith(b"/user/"):
         return None
     found = _USER.fullmatch(target)

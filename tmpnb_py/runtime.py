@@ -1,15 +1,49 @@
-"""The runtime directory and the pool's lock: one manager per pool and machine (decision 2)."""
+"""What the process needs of its machine: the runtime directory, the pool's lock (one manager per pool and machine,
+decision 2), and room for open files.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from tmpnb_py.errors import PoolLockedError, SettingsError
+
+_FILES_BESIDE = 200  # of the process itself: libraries, the engine's connections, logs
+_FILES_EACH = 3  # a visitor's connection, its upstream's, and the pinned socket
+_FILES_ENOUGH = 1 << 20  # some systems allow a thousand million, for which some libraries make tables
+
+
+def files_needed(max_connections: int) -> int:
+    """How many files may have to be open at once."""
+    return _FILES_BESIDE + _FILES_EACH * max_connections
+
+
+def connections_that_fit(files: int) -> int:
+    """For how many connections so many open files are enough."""
+    return max(1, (files - _FILES_BESIDE) // _FILES_EACH)
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open once it has raised its soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (soft, hard):
+        return _FILES_ENOUGH
+    return max(soft, min(hard, _FILES_ENOUGH))
+
+
+def raise_open_files_limit() -> int:
+    """Raise the soft limit as far as that needs no privilege; returns the limit. Each connection is a file or two."""
+    limit = open_files_limit()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def prepare_runtime_dir(path: Path) -> None:
@@ -23,6 +57,11 @@ def prepare_runtime_dir(path: Path) -> None:
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
         raise SettingsError(f"runtime_dir {path} belongs to somebody else, or is no directory", remedy=remedy)
     path.chmod(0o700)  # one that was there before may be open to others
+
+
+def line_path(runtime_dir: Path, pool: str) -> Path:
+    """Where it is written down who waits in line."""
+    return runtime_dir / f"{pool}.line"
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tmpnb_py import settings_values as values
+from tmpnb_py.look import ACCENT, TITLE
 from tmpnb_py.models import Egress, Mount
 from tmpnb_py.settings_values import Kind, Network, Quantity, format_value
 from tmpnb_py.units import DAY, KIB, MIB, TIB
@@ -44,6 +45,7 @@ _POOL = "Pool"
 _CULL = "End of sessions"
 _PROXY = "Proxy"
 _API = "API for other sites and programs"
+_LOOK = "Look of the pages"
 _SERVICE = "Service"
 
 
@@ -187,6 +189,16 @@ class Settings(BaseSettings):
         60.0, _POOL, "Longest wait that one request may ask for with ?wait= (duration)."
     )
 
+    place_lease: Annotated[float, Quantity(Kind.DURATION, 5, DAY)] = _option(
+        120.0, _POOL, "Time that a place in line is kept for a visitor whose browser is away (duration)."
+    )
+    max_notebooks_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = _option(
+        0,
+        _POOL,
+        "Number of notebooks, in use and waited for, that one client address (of IPv6, one /64 network) may have; 0 "
+        "is no limit. A whole class may share an address.",
+    )
+
     cull_timeout: Annotated[float, _NEVER] = _option(
         3600.0, _CULL, "Time without activity after which a session ends (duration); 0 is never."
     )
@@ -213,7 +225,7 @@ class Settings(BaseSettings):
         "Addresses and networks of reverse proxies whose X-Forwarded headers are believed (comma list).",
     )
     max_head_size: Annotated[int, Quantity(Kind.SIZE, 4 * KIB, MIB)] = _option(
-        32 * KIB, _PROXY, "Room for the first line and the headers of a request or an answer (size)."
+        32 * KIB, _PROXY, "Room for the first line and the headers of a request (size); an answer's may have 64k."
     )
     head_timeout: Annotated[float, _SOON] = _option(
         15.0, _PROXY, "Time in which a client has to send its headers (duration)."
@@ -238,11 +250,32 @@ class Settings(BaseSettings):
     max_connections: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000)] = _option(
         10000, _PROXY, "Number of client connections at the same time."
     )
+    max_connections_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = _option(
+        2500,
+        _PROXY,
+        "Number of connections that one client address (of IPv6, one /64 network) may hold; 0 is no limit. Those of "
+        "trusted proxies are not held to it. A browser with a notebook holds about ten, and a whole class may share "
+        "an address.",
+    )
 
     allow_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_origins), NoDecode] = _option(
         (),
         _API,
-        "Sites whose pages may use the API from a browser (comma list such as https://example.org); * is every site.",
+        "Sites whose pages may use the API, and notebooks whose token they show, from a browser (comma list such as "
+        "https://example.org); * is every site.",
+    )
+    tokenless_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_named_origins), NoDecode] = _option(
+        (),
+        _API,
+        "Sites with clients of the old tmpnb (comma list): as allow_origin, and their pages need not show the token "
+        "of a notebook that POST /api/spawn gave them.",
+    )
+    binder_spec: Annotated[tuple[str, ...], BeforeValidator(values.read_binder_specs), NoDecode] = _option(
+        (),
+        _API,
+        "Repositories that clients of BinderHub (thebe) may ask for, with the workshop that they get (comma list of "
+        "gh/org/repo=workshop or, for no workshop in particular, gh/org/repo); * is any. One that is called as a "
+        "workshop needs no entry.",
     )
     allow_methods: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
         None,
@@ -254,19 +287,56 @@ class Settings(BaseSettings):
         None,
         _API,
         "Headers that such pages may send (Access-Control-Allow-Headers).",
-        unset="Authorization, Content-Type",
+        unset="Authorization, Content-Type, Last-Event-ID; to notebooks all",
     )
     expose_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
         None, _API, "Headers that such pages may read (Access-Control-Expose-Headers).", unset="none"
     )
     allow_credentials: bool = _option(
-        False, _API, "Whether such pages may send cookies (Access-Control-Allow-Credentials); not with *."
+        False,
+        _API,
+        "Whether such pages may send cookies to the API (Access-Control-Allow-Credentials); not with *. Notebooks "
+        "never see them.",
     )
     max_age: Annotated[float | None, Quantity(Kind.DURATION, 0, DAY)] = _option(
         None,
         _API,
         "Time that a browser may remember these answers (duration; Access-Control-Max-Age).",
         unset="the browser's own",
+    )
+
+    site_title: Annotated[str, AfterValidator(values.read_title)] = _option(
+        TITLE, _LOOK, "Name of the service, in the head of each page."
+    )
+    site_logo: Annotated[Path | None, BeforeValidator(values.read_file)] = _option(
+        None, _LOOK, "Picture beside it: an SVG, PNG, JPEG or WebP file of at most 256 KiB.", unset="none"
+    )
+    accent_color: Annotated[str, AfterValidator(values.read_color)] = _option(
+        ACCENT,
+        _LOOK,
+        "Colour of buttons and links (#rrggbb); where it could not be read it is made lighter or darker.",
+    )
+    announcement: Annotated[str, AfterValidator(values.read_words)] | None = _option(
+        None, _LOOK, "Words above each page; addresses in it become links.", unset="none"
+    )
+    site_footer: Annotated[str, AfterValidator(values.read_words)] | None = _option(
+        None, _LOOK, "Words below each page, such as who runs this; addresses in it become links.", unset="none"
+    )
+    privacy_notice: Annotated[str, AfterValidator(values.read_words)] | None = _option(
+        None,
+        _LOOK,
+        "Text of the page /privacy, which each page then links to; an empty line ends a paragraph.",
+        unset="none",
+    )
+    workshops_file: Annotated[Path | None, BeforeValidator(values.read_file)] = _option(
+        None,
+        _LOOK,
+        "TOML file with the workshops of the first page, written like an image's own manifest.",
+        unset="those of the image",
+    )
+
+    remember_sessions: bool = _option(
+        True, _LOOK, "Whether a cookie remembers a visitor's running notebooks, so that the pages lead back to them."
     )
 
     log_format: Literal["auto", "console", "json"] = _option(
@@ -291,7 +361,7 @@ class Settings(BaseSettings):
     runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = _option(
         None,
         _SERVICE,
-        "Directory for sockets and the pool's lock.",
+        "Directory for sockets, the pool's lock and the static files that notebooks share.",
         unset="/run/tmpnb-py as root, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
     )
 

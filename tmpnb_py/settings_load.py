@@ -229,6 +229,10 @@ def _loosened(settings: Settings) -> Iterator[str]:
             yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
         elif not mount.read_only:
             yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if "*" in settings.allow_origin:
+        yield "allow_origin *: pages of every site may start notebooks in their visitors' browsers."
+    for origin in settings.tokenless_origin:
+        yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
     if settings.allow_credentials and "*" in settings.allow_origin:
         yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
 

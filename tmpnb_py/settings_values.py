@@ -16,11 +16,14 @@ from pathlib import Path
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
+from tmpnb_py import binder_spec
 from tmpnb_py.models import Mount
 from tmpnb_py.routes import document_target
 from tmpnb_py.units import format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MOST_WORDS = 20_000
 
 
 class Kind(enum.StrEnum):
@@ -148,6 +151,35 @@ def read_path(value: object) -> object:
         raise ValueError("begins with a home directory that is not known: write the whole path") from error
 
 
+def read_file(value: object) -> object:
+    if not isinstance(value, str | Path):
+        return value
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError("is not a file: write its path")
+    return read_path(value)
+
+
+def read_color(value: str) -> str:
+    """#rrggbb, also written #rgb."""
+    found = re.fullmatch(r"#?([0-9a-f]{6}|[0-9a-f]{3})", value.strip().lower())
+    if found is None:
+        raise ValueError("is not a colour: write it as #rrggbb, such as #0b5fa5")
+    digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
+    return f"#{digits}"
+
+
+def read_title(value: str) -> str:
+    if not value.strip() or len(value) > 80 or not value.isprintable():
+        raise ValueError("is not a name for the pages: write one line of at most 80 characters")
+    return value.strip()
+
+
+def read_words(value: str) -> str:
+    if len(value) > _MOST_WORDS or not all(char.isprintable() or char in "\n\t" for char in value):
+        raise ValueError(f"is not text that fits a page: write at most {_MOST_WORDS} characters")
+    return value.strip()
+
+
 def read_redirect(value: str) -> str:
     try:
         document_target(value)
@@ -227,6 +259,17 @@ def _extra_host(part: str) -> str:
 
 def read_origins(value: object) -> object:
     return tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
+
+
+def read_named_origins(value: object) -> object:
+    origins = tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
+    if unnamed := [origin for origin in origins if origin in ("*", "null")]:
+        raise ValueError(f'holds "{unnamed[0]}", which names no site: write https://example.org')
+    return origins
+
+
+def read_binder_specs(value: object) -> object:
+    return tuple(binder_spec.read_rule(str(part)) for part in _parts(value, "gh/org/repo=workshop"))
 
 
 def _origin(part: str) -> str:

@@ -6,6 +6,8 @@ set -eu
 find /build -name '*.crt' -exec cat /etc/ssl/certs/ca-certificates.crt {} + > /build/ca.pem
 [ -s /build/ca.pem ] || cp /etc/ssl/certs/ca-certificates.crt /build/ca.pem
 [ -d /opt/jupyter ] || python3 -m venv /opt/jupyter
+# A path for the label org.tmpnb.static that does not change with Python's version.
+[ -e /opt/jupyter/lib/python3 ] || (cd /opt/jupyter/lib && ln -s python3.* python3)
 PIP_CERT=/build/ca.pem /opt/jupyter/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
     --only-binary :all: --disable-pip-version-check --root-user-action ignore -r "$1"
 
@@ -13,7 +15,7 @@ PIP_CERT=/build/ca.pem /opt/jupyter/bin/pip install --no-cache-dir --no-compile 
 # library that serves one language, what pip no longer needs.
 cd /opt/jupyter
 rm -rf share/jupyter/lab/staging share/man
-(cd lib/python3*/site-packages && rm -rf setuptools* pkg_resources _distutils_hack distutils-precedence.pth \
+(cd lib/python3/site-packages && rm -rf setuptools* pkg_resources _distutils_hack distutils-precedence.pth \
     jupyterlab/galata jupyterlab/static jedi/third_party/django-stubs)
 find . \( -name '*.map' -o -path '*/babel/locale-data/*.dat' ! -name 'en*' ! -name root.dat \) -type f -delete
 find lib -type d \( -name tests -o -name test \) -path '*/site-packages/*' -prune -exec rm -rf {} +

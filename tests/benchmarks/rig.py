@@ -45,6 +45,21 @@ class Row:
     note: str = ""
 
 
+def as_json(rows: Sequence[Row]) -> str:
+    """For programs."""
+    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """For people."""
+    cells = [("what", "measured", "aim", "", "note")]
+    marks = {None: "", True: "met", False: "MISSED"}
+    cells += [(row.what, row.value, row.aim, marks[row.met], row.note) for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "-" * len(max(lines, key=len)), *lines[1:]])
+
+
 @dataclasses.dataclass(frozen=True)
 class Service:
     """A running `tmpnb-py serve`."""
@@ -201,6 +216,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def on_processor(number: int) -> list[str]:
+    """What goes before a command that is to run on one processor only; nothing where there is no choice."""
+    can_choose = shutil.which("taskset") is not None and (os.cpu_count() or 1) > number
+    return ["taskset", "--cpu-list", str(number)] if can_choose else []
 
 
 def cpu_seconds(pid: int) -> float:

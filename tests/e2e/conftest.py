@@ -14,7 +14,9 @@ from tests.engine_support import SERVER_COMMAND_SOCKET
 @pytest.fixture(scope="module")
 def lab(workshop_image: str) -> Iterator[Service]:
     """A service with real JupyterLabs, two of them ready, shared by a module's tests."""
-    with run_service(f"lab{secrets.token_hex(4)}", "--pool-size=2", "--cpu-quota=0") as service:
+    with run_service(
+        f"lab{secrets.token_hex(4)}", f"--image={workshop_image}", "--pool-size=2", "--cpu-quota=0"
+    ) as service:
         yield service
 
 

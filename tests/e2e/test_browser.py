@@ -1,7 +1,4 @@
-"""The visitor's way in a real browser: a click, a JupyterLab, a cell that runs, and the end of it.
-
-Screenshots go to tests/artifacts/, for people to look at.
-"""
+"""The visitor's way in a real browser: a click, a JupyterLab, a cell that runs, and the end of it."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import playwright.async_api as playwright
 import pytest
@@ -17,11 +13,9 @@ import pytest
 from tests.e2e.inprocess import running
 from tests.e2e.service import Service
 from tests.engine_support import skip_or_fail
-from tests.integration.browser_support import FLAGS, MILLISECONDS
+from tests.integration.browser_support import FLAGS, MILLISECONDS, picture
 
 pytestmark = pytest.mark.browser
-
-ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 
 
 @pytest.fixture
@@ -33,11 +27,6 @@ async def browser() -> AsyncIterator[playwright.Browser]:
         browser = await driver.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         await browser.close()
-
-
-async def shoot(page: playwright.Page, name: str) -> None:
-    ARTIFACTS.mkdir(exist_ok=True)
-    await page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
 @pytest.mark.engine
@@ -57,9 +46,9 @@ async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Brows
     page.on("requestfailed", failed)
 
     await page.goto(lab.url)
-    await playwright.expect(page.get_by_role("status")).to_have_text("A notebook is ready for you at once.")
-    await shoot(page, "landing")
-    await page.get_by_role("button", name="Open a notebook").click()
+    await playwright.expect(page.locator(".state")).to_have_text("A notebook is ready for you at once.")
+    await picture(page, "landing")
+    await page.get_by_role("button", name="Blank notebook").click()
 
     # JupyterLab, with its file browser and launcher.
     await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
@@ -67,18 +56,20 @@ async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Brows
     await page.get_by_role("region", name="File Browser Section").wait_for()
     await page.locator(".jp-LauncherCard[data-category=Notebook]").filter(has_text="Python").first.click()
 
-    # A notebook, a cell, its output. The title's dot tells when the kernel is there.
+    # A notebook, a cell, its output. A cell that is run before JupyterLab has its kernel, JupyterLab forgets.
+    await playwright.expect(page.get_by_role("button", name="Python 3 | Idle")).to_be_visible()
     editor = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     await editor.click()
     await page.keyboard.type("import os, sys\nprint('The answer is', 6 * 7, 'on Python', sys.version_info.major)")
     await page.keyboard.press("Shift+Enter")
     output = page.locator(".jp-OutputArea-output pre").first
     await playwright.expect(output).to_have_text(re.compile(r"The answer is 42 on Python 3"))
-    await shoot(page, "lab")
+    await picture(page, "lab")
     assert "token=" not in page.url
     cookies = {cookie["name"]: cookie.get("path") for cookie in await context.cookies()}
     assert cookies
-    assert set(cookies.values()) == {f"/user/{session}/"}
+    assert set(cookies.values()) == {f"/user/{session}/", "/"}
+    assert cookies["tmpnb-sessions"] == "/"
     assert problems == []
 
     # The end: the owner ends it, and the same address says so.
@@ -91,7 +82,7 @@ async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Brows
     assert answer.status == 410
     await playwright.expect(page.get_by_role("heading")).to_have_text("This notebook has ended")
     await playwright.expect(page.get_by_role("button")).to_be_focused()
-    await shoot(page, "ended")
+    await picture(page, "ended")
 
     # And a fresh one is a key press away.
     await page.keyboard.press("Enter")
@@ -100,11 +91,35 @@ async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Brows
     await context.close()
 
 
+@pytest.mark.engine
+async def test_another_workshop_opens_in_the_same_jupyterlab(lab: Service, browser: playwright.Browser) -> None:
+    others = (await lab.ready(2))["claimed"]
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(MILLISECONDS)
+    page = await context.new_page()
+    await page.goto(f"{lab.url}spawn?workshop=first-steps-in-python")
+    await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
+    session = page.url.split("/user/")[1].split("/")[0]
+    await page.locator(".jp-Notebook").get_by_role("heading").first.wait_for()
+
+    await page.goto(lab.url)
+    await playwright.expect(page.get_by_role("link", name="Go on")).to_be_visible()
+    card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="The shell for data work"))
+    await card.get_by_role("button", name="Open live").click()
+    await page.wait_for_url(re.compile(rf"/user/{session}/lab"))
+    await page.get_by_role("tab", name="The shell for data work.ipynb").first.wait_for()
+    assert (await lab.stats())["claimed"] == others + 1
+    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{session}") as response:
+        assert response.status == 200
+    await lab.event("removed", id=session)
+    await context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 async def test_our_pages_fit(browser: playwright.Browser, scheme: str, width: int) -> None:
     """Every page in both colour schemes, on a phone and on a desk: nothing sticks out, and contrast is enough."""
-    async with running(pool_size=1, max_containers=1, max_wait=0.1) as rig:
+    async with running(pool_size=1, max_containers=1) as rig:
         await rig.ready(1)
         url = f"http://127.0.0.1:{rig.service.port}"
         context = await browser.new_context(
@@ -118,18 +133,18 @@ async def test_our_pages_fit(browser: playwright.Browser, scheme: str, width: in
         long = "lab/tree/introduction-to-python/a-rather-long-name-that-does-not-fit-a-phone/First%20steps.ipynb"
 
         async def look(name: str) -> None:
-            await shoot(page, f"{name}-{scheme}-{width}")
             box = await page.locator("main").bounding_box()
             assert box is not None
             assert box["width"] <= width
             # Nothing wider than the window: a full-page screenshot is as wide as what can be scrolled to.
-            picture = await page.screenshot(full_page=True)
-            assert int.from_bytes(picture[16:20], "big") == width, f"{name} scrolls sideways"
+            shown = await picture(page, f"{name}-{scheme}-{width}", full_page=True)
+            assert int.from_bytes(shown[16:20], "big") == width, f"{name} scrolls sideways"
 
         await page.goto(f"{url}/spawn/{long}")
         await look("launch")
         await page.get_by_role("button").click()
-        await look("full")
+        await look("wait")
+        await page.get_by_role("button").click()
         async with rig.client.delete(f"/api/sessions/{spawned['id']}", headers=headers):
             pass
         await page.goto(f"{url}/user/{spawned['id']}/{long}")
@@ -139,7 +154,7 @@ async def test_our_pages_fit(browser: playwright.Browser, scheme: str, width: in
         await rig.ready(1)
         await page.goto(url)
         await look("landing")
-        await page.get_by_role("button").click()
+        await page.get_by_role("button", name="Blank notebook").click()
         await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
         await context.close()
 

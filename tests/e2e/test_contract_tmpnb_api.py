@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py import __version__
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.models import State
+from tmpnb_py.models import EndReason, State
 
 HTML = {"Accept": "text/html"}
 SITE = "https://workshops.example"
@@ -74,7 +74,7 @@ async def test_with_an_api_token_a_session_is_its_own_users_too() -> None:
         assert (await answer(rig, "DELETE", f"/api/sessions/{second['id']}", TOKEN))[0] == 200
         status, _, page = await answer(rig, "GET", first["url"] + "lab", HTML)
         assert status == 410
-        assert "Nothing of it is kept." in page
+        assert "What was in it is not kept." in page
         assert "<form" not in page
 
 
@@ -102,7 +102,7 @@ async def test_a_site_that_the_operator_names() -> None:
             "Access-Control-Allow-Origin": SITE,
             "Access-Control-Allow-Credentials": "true",
             "Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
             "Access-Control-Expose-Headers": "X-A, X-B",
             "Access-Control-Max-Age": "600",
             "Vary": "Origin",
@@ -136,6 +136,92 @@ async def test_every_site() -> None:
         _, headers, _ = await answer(rig, "OPTIONS", "/api/stats", {"Origin": OTHER})
         assert (headers["Access-Control-Allow-Methods"], headers["Access-Control-Allow-Headers"]) == ("GET", "X-Y")
         assert "Access-Control-Max-Age" not in headers
+
+
+async def test_the_notebooks_of_a_site_that_the_operator_names() -> None:
+    async with running(allow_origin=SITE, max_age=600) as rig:
+        await rig.ready(1)
+        spawned = json.loads((await answer(rig, "POST", "/api/spawn", {"Origin": SITE}))[2])
+        asks = {"Origin": SITE, "Access-Control-Request-Method": "PATCH"}
+        for path in (spawned["url"] + "api/kernels", spawned["url"], "/user/nobody/api/kernels"):
+            wanted = {"Access-Control-Request-Headers": "authorization,x-xsrftoken"}
+            status, headers, _ = await answer(rig, "OPTIONS", path, {**asks, **wanted})
+            assert status == 204
+            assert len(headers) == len(set(headers))
+            assert {name: value for name, value in headers.items() if name.startswith(("Access", "Vary"))} == {
+                "Access-Control-Allow-Origin": SITE,
+                "Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+                "Access-Control-Allow-Headers": "authorization,x-xsrftoken",
+                "Access-Control-Max-Age": "600",
+                "Vary": "Origin",
+            }
+        status, headers, _ = await answer(rig, "OPTIONS", spawned["url"] + "x", {**asks, "Origin": OTHER})
+        assert "Access-Control-Allow-Origin" not in headers
+        shown = {"Origin": SITE, "Authorization": f"token {spawned['token']}"}
+        status, headers, _ = await answer(rig, "GET", spawned["url"] + "x", shown)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, SITE)
+
+        # That a notebook has ended can be read over there, and nowhere else.
+        await answer(rig, "DELETE", f"/api/sessions/{spawned['id']}", shown)
+        for site in (SITE, OTHER):
+            status, headers, body = await answer(rig, "GET", spawned["url"] + "api", {"Origin": site})
+            assert (status, json.loads(body)["reason"]) == (410, "ended by its owner")
+            assert headers.get("Access-Control-Allow-Origin") == (SITE if site == SITE else None)
+
+
+async def test_what_browsers_may_send_is_the_operators_to_say() -> None:
+    async with running(
+        allow_origin="*", pool_size=0, allow_methods="GET, POST", allow_headers="Authorization"
+    ) as rig:
+        asks = {"Origin": OTHER, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-a"}
+        _, headers, _ = await answer(rig, "OPTIONS", "/user/nobody/x", asks)
+        assert headers["Access-Control-Allow-Methods"] == "GET, POST"
+        assert headers["Access-Control-Allow-Headers"] == "Authorization"
+
+
+async def test_the_old_thebes_requests() -> None:
+    """Its address ends in a slash, to which it joins ours and another slash; it knows of no token and no header."""
+    async with running(tokenless_origin=SITE, allow_origin=OTHER, pool_size=2) as rig:
+        await rig.ready(2)
+        page, other = {"Origin": SITE}, {"Origin": OTHER}
+        assert (await answer(rig, "GET", "/api/stats", page))[1]["Access-Control-Allow-Origin"] == SITE
+        body = '{"image_name":"jupyter/notebook"}'
+        simple = {**page, "Content-Type": "text/plain;charset=UTF-8"}
+        status, headers, text = await answer(rig, "POST", "/api/spawn/", simple, data=body)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, SITE)
+        host = f"http://127.0.0.1:{rig.service.port}/"
+        url = host + json.loads(text)["url"] + "/api/kernels"
+        assert url.startswith(f"{host}/user/")
+        status, headers, kernels = await answer(rig, "GET", url, page)
+        assert (status, kernels, headers["Access-Control-Allow-Origin"]) == (200, "[]", SITE)
+
+        # Another session's address is of no use to that page, and what it gets is no JSON, which it would take for a
+        # list of kernels; nor is what it gets of a notebook that has ended. Then it asks for a fresh one.
+        second = json.loads((await answer(rig, "POST", "/api/spawn", other))[2])
+        status, headers, refusal = await answer(rig, "GET", host + second["url"] + "/api/kernels", page)
+        assert (status, headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+        assert "did not start that notebook" in refusal
+        assert (await answer(rig, "POST", f"/api/sessions/{second['id']}", page))[0] == 405
+        first = rig.service.pool.get(json.loads(text)["id"])
+        assert first is not None
+        rig.service.pool.mark_removing(first, EndReason.IDLE, 0.0)
+        status, headers, _ = await answer(rig, "GET", url, page)
+        assert (status, headers["Content-Type"]) == (410, "text/html; charset=utf-8")
+
+
+async def test_a_sites_tokenless_sessions_are_forgotten_with_the_process() -> None:
+    async with FakeHost() as host:
+        with tempfile.TemporaryDirectory() as directory:
+            options = {"tokenless_origin": SITE, "runtime_dir": Path(directory), "cleanup_on_exit": False}
+            async with running(host, **options) as rig:
+                await rig.ready(1)
+                spawned = json.loads((await answer(rig, "POST", "/api/spawn", {"Origin": SITE}))[2])
+                assert (await answer(rig, "GET", spawned["url"] + "x", {"Origin": SITE}))[0] == 200
+            async with running(host, **options) as rig:
+                await rig.until(lambda: rig.service.pool.listed)
+                assert (await answer(rig, "GET", spawned["url"] + "x", {"Origin": SITE}))[0] == 403
+                shown = {"Origin": SITE, "Authorization": f"token {spawned['token']}"}
+                assert (await answer(rig, "GET", spawned["url"] + "x", shown))[0] == 200
 
 
 async def test_options_elsewhere() -> None:
@@ -297,7 +383,7 @@ async def test_closed_to_newcomers() -> None:
             data = {"path": "lab"} if method == "POST" else None
             status, _, page = await answer(rig, method, path, {**HTML, "Sec-Fetch-Site": "same-origin"}, data=data)
             assert status == expected, path
-            assert "No new notebooks at the moment" in page
+            assert "let nobody new in just now" in page
             assert "<form" not in page
         assert "No newcomers are let in" in (await answer(rig, "GET", "/info", HTML))[2]
         # Sessions go on, and what watches the service does not take it for broken.

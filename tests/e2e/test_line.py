@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py.errors import EngineError
 from tmpnb_py.models import State
+from tmpnb_py.tickets import Status
 
 
 async def _end(rig: Rig, spawned: dict[str, str]) -> None:
@@ -74,16 +75,40 @@ async def test_a_line_that_is_full() -> None:
         await asyncio.gather(first, return_exceptions=True)
 
 
-async def test_a_form_posted_while_full_gets_a_page_that_offers_to_wait() -> None:
-    async with running(max_containers=1, max_wait=0.1) as rig:
+async def test_a_form_posted_while_full_leads_to_where_one_waits_and_then_to_the_notebook() -> None:
+    async with running(max_containers=1, max_waiting=1) as rig:
         await rig.ready(1)
-        await rig.spawn()
-        origin = {"Origin": str(rig.client._base_url).rstrip("/")}
-        async with rig.client.post("/spawn", data={"path": "lab/tree/x.ipynb"}, headers=origin) as response:
+        holder = await rig.spawn()
+        wish, origin = {"path": "lab/tree/x.ipynb"}, {"Origin": str(rig.client._base_url).rstrip("/")}
+        async with rig.client.post("/spawn", data=wish, headers=origin, allow_redirects=False) as response:
+            assert response.status == 303
+            place, cookie = response.headers["Location"], response.cookies["tmpnb-place"]
+        assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == (place.partition("?")[0], True, "Lax")
+        own = {"Cookie": f"tmpnb-place={cookie.value}"}
+        # Whoever was sent the address, or looks at links in advance, is nobody in line, and gets nobody's notebook.
+        for headers in ({}, {"Cookie": f"tmpnb-place={'0' * 32}"}):
+            async with rig.client.get(place, headers=headers, allow_redirects=False) as response:
+                assert (response.status, response.headers["Location"]) == (303, "/spawn/lab/tree/x.ipynb")
+        async with rig.client.post("/spawn", data=wish, headers=origin) as response:
+            assert response.status == 429
+            assert "The line is full" in await response.text()
+        async with rig.client.get(place, headers=own) as response:
             page = await response.text()
-        assert response.status == 429
-        assert "Wait in line" in page
-        assert 'value="lab/tree/x.ipynb"' in page
+        assert (response.status, '<meta http-equiv="refresh"' in page) == (200, True)
+        assert "You are next in line." in page
+        assert "<code>x.ipynb</code>" in page
+        await _end(rig, holder)
+        await rig.until(lambda: rig.service.claims.waiting == 0 and rig.service.pool.count(State.CLAIMED) == 1)
+        ticket = rig.service.claims.find(place.split("/")[3].partition("?")[0])
+        assert ticket is not None
+        await rig.until(lambda: ticket.status is Status.READY)
+        async with rig.client.get(place, allow_redirects=False) as response:
+            assert response.headers["Location"] == "/spawn/lab/tree/x.ipynb"
+            assert "Set-Cookie" not in response.headers
+        async with rig.client.get(place, headers=own, allow_redirects=False) as response:
+            assert response.status == 303
+            assert response.headers["Location"].startswith("/user/")
+            assert "/lab/tree/x.ipynb?token=" in response.headers["Location"]
 
 
 async def test_who_comes_before_the_first_notebook_is_ready_waits_for_it() -> None:

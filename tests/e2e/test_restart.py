@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
+import re
 import signal
 
 import aiohttp
 import pytest
+from playwright.async_api import expect
 
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, run_to_the_end
+from tests.integration.browser_support import browser
 
 pytestmark = pytest.mark.engine
 
@@ -82,6 +86,85 @@ async def test_before_the_first_listing_nobody_is_told_that_a_notebook_is_gone(
     await service.ready(1)
     async with service.http() as client, client.get(spawned["url"]) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize("crash", [True, False])
+async def test_the_line_outlives_the_service(deployment: Deployment, small: list[str], crash: bool) -> None:
+    """After a crash as after an upgrade everybody has the place that they had, and newcomers stand behind them."""
+    options = (*small, "--pool-size=1", "--max-containers=1")
+    first = deployment.start(*options, cleanup=False)
+    await first.ready(1)
+    async with first.http() as client:
+        holder = await first.spawn(client)
+        drawn = [await _draw(client, f"lab/tree/{number}.ipynb") for number in range(3)]
+    if crash:
+        first.kill()
+    else:
+        assert first.stop() == 0
+
+    service = deployment.start(*options)
+    assert (await service.event("line_restored"))["waiting"] == 3
+    async with service.http() as client:
+        newcomer = await _draw(client, "lab")
+        assert [await _position(client, one) for one in (*drawn, newcomer)] == [1, 2, 3, 4]
+        for turn, one in enumerate(drawn):
+            await service.stats_when(lambda stats: stats["claimed"] == 1)
+            headers = {"Authorization": f"token {holder['token']}"}
+            async with client.delete(f"/api/sessions/{holder['id']}", headers=headers) as response:
+                assert response.status == 200
+            async with client.get(f"/api/tickets/{one}/events") as stream:
+                told = [json.loads(line[6:]) async for line in stream.content if line.startswith(b"data: ")][-1]
+            assert told["status"] == "ready"
+            holder = told["session"]
+            assert f"/lab/tree/{turn}.ipynb" in holder["open_url"]
+            assert await _position(client, newcomer) == 3 - turn
+        async with client.delete(f"/api/tickets/{newcomer}") as response:
+            assert response.status == 200
+    assert service.stop() == 0
+    assert not list((deployment.directory / "run").glob("*.line*"))
+
+
+@pytest.mark.browser
+async def test_pages_that_wait_need_not_know_of_a_crash(deployment: Deployment, small: list[str]) -> None:
+    """Two browsers stand in line when the service is killed: they stand where they stood, and are served."""
+    options = (*small, "--pool-size=1", "--max-containers=1")
+    first = deployment.start(*options)
+    port = first.url.rstrip("/").rpartition(":")[2]
+    await first.ready(1)
+    async with first.http() as client, browser() as one, browser() as other:
+        holder = await first.spawn(client)
+        pages = []
+        for number, context in enumerate((one, other), start=1):
+            page = await context.new_page()
+            await page.goto(f"{first.url}spawn/lab/tree/{number}.ipynb")
+            await expect(page.locator("#position")).to_have_text(str(number))
+            pages.append(page)
+        urls = [page.url for page in pages]
+        first.kill()
+        service = deployment.start(*options, f"--port={port}")
+        await service.stats_when(lambda stats: stats["claimed"] == 1)
+        newcomer = await _draw(client, "lab")  # sooner than the browsers notice, perhaps
+        assert await _position(client, newcomer) == 3
+        async with client.delete(
+            f"/api/sessions/{holder['id']}", headers={"Authorization": f"token {holder['token']}"}
+        ) as response:
+            assert response.status == 200
+        await pages[0].wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/1\.ipynb"))
+        await expect(pages[1].locator("#position")).to_have_text("1")
+        assert pages[1].url == urls[1]
+
+
+async def _draw(client: aiohttp.ClientSession, path: str) -> str:
+    async with client.post("/api/tickets", json={"path": path}) as response:
+        assert response.status == 201
+        return str((await response.json())["id"])
+
+
+async def _position(client: aiohttp.ClientSession, ticket: str) -> int | None:
+    async with client.get(f"/api/tickets/{ticket}") as response:
+        assert response.status == 200
+        position = (await response.json())["position"]
+    return None if position is None else int(position)
 
 
 async def test_a_second_manager_is_refused(deployment: Deployment, small: list[str]) -> None:

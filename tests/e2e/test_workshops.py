@@ -37,9 +37,9 @@ async def test_each_workshop_opens_with_one_click_and_counts_for_itself() -> Non
         async with rig.client.get("/") as response:
             page = await response.text()
         assert "Knots &amp; &lt;Loops&gt;" in page
-        assert "R, about 45 minutes" in page
-        assert '<a href="/spawn/lab/tree/knots/First%20knot.ipynb"' in page
-        assert '<input type="hidden" name="path" value="lab/tree/knots/First knot.ipynb">' in page
+        assert "about 45 minutes" in page
+        assert '<a class="copy" href="/spawn?workshop=knots"' in page
+        assert '<input type="hidden" name="path" value="lab/tree/knots/First%20knot.ipynb">' in page
         origin = str(rig.client._base_url).rstrip("/")
         form = {"path": "lab/tree/knots/First knot.ipynb"}
         async with rig.client.post(
@@ -57,7 +57,7 @@ async def test_an_image_without_a_manifest_that_can_be_read_still_serves_noteboo
         await rig.ready(1)
         async with rig.client.get("/") as response:
             page = await response.text()
-        assert "Open a notebook" in page
+        assert "Blank notebook" in page
         assert "Workshops" not in page
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import pytest
 
@@ -109,3 +111,35 @@ async def test_a_connection_outlives_a_late_ping(in_image: Run) -> None:
         "print(socket.ping_timeout >= 2 * socket.ping_interval > 0)"
     )
     assert in_image(f'mkdir -p ~/work; python -c "{code}" 2>&1').splitlines()[-1] == "True"
+
+
+def test_the_time_left_is_shown_by_an_extension_of_ours(in_image: Run) -> None:
+    """JupyterLab finds it, and finds nothing wrong with it; it is small."""
+    listed = in_image("jupyter labextension list 2>&1")
+    assert re.search(r"tmpnb-session v[0-9.]+ .*enabled.*OK", listed), listed
+    size = in_image("du -sb /opt/jupyter/share/jupyter/labextensions/tmpnb-session | cut -f1")
+    assert int(size) < 40_000
+
+
+def test_what_a_notebook_can_be_saved_as_is_known_without_looking(in_image: Run) -> None:
+    """The image's list is what Jupyter Server finds, and is what it answers with; nothing is imported for it."""
+    code = (
+        "import asyncio, json, sys; "
+        "from jupyterlab.labapp import LabApp; from tornado.httpclient import AsyncHTTPClient; "
+        "arguments = ['--ServerApp.ip=127.0.0.1', '--port=8888', '--IdentityProvider.token=', '--debug']; "
+        "sys.argv[1:] and arguments.append('--ServerApp.jpserver_extensions={\"tmpnb_exporters\": False}'); "
+        "app = LabApp.initialize_server(argv=arguments); "
+        "body = asyncio.get_event_loop().run_until_complete("
+        "AsyncHTTPClient().fetch('http://127.0.0.1:8888/api/nbconvert')).body; "
+        "print(json.dumps(['nbconvert.exporters.html' in sys.modules, json.loads(body)]))"
+    )
+    command = f"mkdir -p ~/work; python -c {shlex.quote(code)}"
+    own, jupyters = (json.loads(in_image(f"{command} {off} 2>/dev/null").splitlines()[-1]) for off in ("", "off"))
+    assert own == [False, jupyters[1]]
+    assert jupyters[0] is True
+    assert {"html", "notebook", "script"} <= jupyters[1].keys()
+
+
+def test_kernels_do_not_see_what_is_the_servers(in_image: Run) -> None:
+    code = "import importlib.util; print(importlib.util.find_spec('tmpnb_archive'))"
+    assert in_image(f'python -c "{code}"') == "None"

@@ -1,13 +1,18 @@
-"""A Chromium of Debian's for tests of pages; skipped (in CI: failed) where there is none."""
+"""A Chromium of Debian's for tests of pages; skipped (in CI: failed) where there is none.
+
+Screenshots go to tests/artifacts/, for people to look at.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
-from playwright.async_api import BrowserContext, async_playwright, expect
+from playwright.async_api import BrowserContext, Error, Page, async_playwright, expect
 
 from tests.engine_support import skip_or_fail
 
@@ -21,6 +26,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 MILLISECONDS = 60_000
 expect.set_options(timeout=MILLISECONDS)  # its own 5 s are short for a kernel on a busy machine
 
@@ -33,7 +39,34 @@ async def browser(**options: Any) -> AsyncIterator[BrowserContext]:
         skip_or_fail("Chromium is not installed")
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=program, args=FLAGS)
+        context = await started.new_context(**options)
+        troubles: list[str] = []
+        context.on("console", lambda one: troubles.append(f"{one.type}: {one.text}") if one.type == "error" else None)
+        context.on("requestfailed", lambda one: troubles.append(f"failed: {one.url} ({one.failure})"))
         try:
-            yield await started.new_context(**options)
+            yield context
         finally:
+            await _tell(context, troubles)
             await started.close()
+
+
+async def _tell(context: BrowserContext, troubles: list[str]) -> None:
+    """What pytest shows of a test that failed: what its pages complained of and what was to be seen on them."""
+    if "PYTEST_CURRENT_TEST" not in os.environ:  # a benchmark
+        return
+    print(*troubles[-40:], sep="\n")
+    for page in context.pages:
+        with contextlib.suppress(Error):
+            print(page.url, await page.locator("body").inner_text(timeout=1000), sep="\n")
+
+
+async def picture(page: Page, name: str, *, full_page: bool = False) -> bytes:
+    """A screenshot as PNG, kept below `ARTIFACTS`. Chromium can't always take one while the machine is busy."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    for tries_left in (2, 1, 0):
+        try:
+            return await page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=full_page)
+        except Error as error:
+            if tries_left == 0 or "Unable to capture screenshot" not in error.message:
+                raise
+    raise AssertionError("unreachable")

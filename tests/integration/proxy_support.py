@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import pathlib
 import secrets
@@ -240,7 +241,7 @@ class Rig:
         self.port = 0
         self._stack = contextlib.AsyncExitStack()
 
-    async def start(self, **limits: float) -> None:
+    async def start(self, *, trusted: tuple[str, ...] = (), **limits: float) -> None:
         """Listen; may be called once, with limits that differ from the usual ones."""
         self.proxy = Proxy(
             self.pool,
@@ -248,6 +249,7 @@ class Rig:
             error_page=_error_page,
             counters=self.counters,
             limits=ProxyLimits(**limits),  # type: ignore[arg-type]
+            trusted_proxies=tuple(ipaddress.ip_network(network) for network in trusted),
         )
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(self.proxy.client_factory, "127.0.0.1", 0, backlog=1024)
@@ -295,10 +297,11 @@ class Rig:
         self.pool.mark_removing(container, EndReason.IDLE, time.monotonic())
         self.proxy.drop(container.id)
 
-    async def client(self, *, receive_buffer: int = 0) -> Wire:
-        """A connection of a visitor."""
+    async def client(self, *, receive_buffer: int = 0, source: str = "127.0.0.1") -> Wire:
+        """A connection of a visitor at an address of the loopback network."""
         sock = socket.socket()
         sock.setblocking(False)
+        sock.bind((source, 0))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await soon(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port)))
@@ -401,8 +404,13 @@ async def echo(wire: Wire) -> None:
         await wire.send(response(b"\n".join(lines) + b"\n\n" + message.body))
 
 
-HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n"
-SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+# The example of RFC 6455 §1.3.
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\n" + KEY
+SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.inprocess import Rig, running
-from tests.integration.browser_support import browser
+from tests.integration.browser_support import browser, picture
 from tmpnb_py.errors import FailureClass
 from tmpnb_py.models import Failure, State
 
@@ -88,9 +87,13 @@ async def test_it_steers_the_pool_with_the_keyboard_alone(rig: Rig) -> None:
         await page.keyboard.press("Enter")
         await expect(page.locator("#ask")).to_be_visible()
         await page.keyboard.press("Escape")
+        await expect(page.locator("#ask")).to_be_hidden()
+        await expect(page.locator("#gate")).to_be_focused()
         await expect(page.locator("#newcomers")).to_have_text("let in")
         await page.keyboard.press("Enter")
+        await expect(page.locator("#ask")).to_be_visible()
         await page.keyboard.press("Tab")
+        await expect(page.locator("#ask-yes")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("#newcomers")).to_have_text("turned away")
         await page.keyboard.press("Enter")
@@ -98,7 +101,9 @@ async def test_it_steers_the_pool_with_the_keyboard_alone(rig: Rig) -> None:
 
         await page.get_by_role("button", name="End session").focus()
         await page.keyboard.press("Enter")
+        await expect(page.locator("#ask")).to_be_visible()
         await page.keyboard.press("Tab")
+        await expect(page.locator("#ask-yes")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("#no-sessions")).to_be_visible()
     assert rig.service.pool.count(State.CLAIMED) == 0
@@ -178,16 +183,12 @@ async def test_a_service_that_goes_away_is_said_and_its_return_noticed(rig: Rig)
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_fits_and_its_words_can_be_read(
-    rig: Rig, viewport: dict[str, int], scheme: str, tmp_path: Path
-) -> None:
+async def test_it_fits_and_its_words_can_be_read(rig: Rig, viewport: dict[str, int], scheme: str) -> None:
     _fail(rig)
     await rig.spawn()
     async with opened(rig, viewport=viewport, color_scheme=scheme) as page:
         await expect(page.locator("#sessions tbody tr")).to_have_count(1)
-        picture = tmp_path / "page.png"
-        await page.screenshot(path=picture, full_page=True)
-        assert picture.stat().st_size > 10_000
+        await picture(page, f"operator-{scheme}-{viewport['width']}", full_page=True)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         small = await page.evaluate(
             "[...document.querySelectorAll('button')].filter(one => one.checkVisibility()"

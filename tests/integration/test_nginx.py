@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,26 +17,11 @@ from yarl import URL
 
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, Service
-from tests.engine_support import skip_or_fail
+from tests.nginx_support import nginx
 
 pytestmark = pytest.mark.engine
 
 CONF = Path(__file__).parents[2] / "docs" / "nginx" / "tmpnb.conf"
-MAIN = """\
-daemon off;
-pid {directory}/nginx.pid;
-error_log {directory}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    include {directory}/tmpnb.conf;
-}}
-"""
 NAME = "notebooks.example.org"
 
 
@@ -57,7 +40,7 @@ def _certificate(directory: Path) -> None:
 
 
 def _configure(directory: Path, upstream: int, http: int, https: int) -> None:
-    """Write nginx's files: the documented one with this test's ports and certificate, nothing else changed."""
+    """Write nginx's file: the documented one with this test's ports and certificate, nothing else changed."""
     text = CONF.read_text()
     changes = {
         "server 127.0.0.1:8000;": f"server 127.0.0.1:{upstream};",
@@ -70,7 +53,6 @@ def _configure(directory: Path, upstream: int, http: int, https: int) -> None:
         text = text.replace(old, new)
     text = re.sub(r"^ +listen \[::\].*\n", "", text, flags=re.MULTILINE)  # the machine may have no IPv6
     (directory / "tmpnb.conf").write_text(text)
-    (directory / "nginx.conf").write_text(MAIN.format(directory=directory))
 
 
 class Front:
@@ -89,38 +71,13 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def nginx(directory: Path, service: Service) -> AsyncIterator[Front]:
+async def before(service: Service, directory: Path) -> AsyncIterator[Front]:
     """nginx in front of a service."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        skip_or_fail("nginx is not installed")
-    assert program is not None
     http, https = _free_port(), _free_port()
     _certificate(directory)
     _configure(directory, int(service.url.rstrip("/").rpartition(":")[2]), http, https)
-    process = await asyncio.create_subprocess_exec(
-        program, "-c", str(directory / "nginx.conf"), "-p", str(directory), stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(20):
-            while not await _listens(https):
-                assert process.returncode is None, await process.communicate()
-                await asyncio.sleep(0.05)
+    async with nginx(directory, f"    include {directory}/tmpnb.conf;", place=https):
         yield Front(directory, http, https)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 async def test_notebooks_behind_nginx(pool: str, workshop_image: str, tmp_path: Path) -> None:
@@ -128,7 +85,7 @@ async def test_notebooks_behind_nginx(pool: str, workshop_image: str, tmp_path: 
         service = deployment.start(
             "--pool-size=1", "--trusted-proxies=127.0.0.1", "--audit-client-address", "--cpu-quota=0"
         )
-        async with nginx(tmp_path, service) as front, front.client("127.0.0.9") as visitor:
+        async with before(service, tmp_path) as front, front.client("127.0.0.9") as visitor:
             await service.ready(1)
             await _pages(front, visitor)
             async with visitor.post("/api/spawn?wait=60") as response:

@@ -25,7 +25,7 @@ from tests.e2e.inprocess import Rig, running
 from tmpnb_py.web import openapi
 from tmpnb_py.web.openapi import ADMIN, PUBLIC, Operation
 
-DESCRIBED = ("/api/", "/metrics", "/healthz", "/readyz")
+DESCRIBED = ("/api/", "/build/", "/metrics", "/healthz", "/readyz")
 TOKEN = "operators0secret"
 EXAMPLES = 12
 # Not among them: whether odd input is refused. tmpnb's clients send all kinds of bodies, and are served.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import pathlib
@@ -25,6 +26,7 @@ from tests.integration.proxy_support import (
     tunnel,
     until,
 )
+from tmpnb_py.models import Refusal
 
 rig = proxy_support.rig
 
@@ -148,6 +150,31 @@ async def test_a_slow_head_is_answered_408(rig: Rig) -> None:
     answer = await client.response()
     assert (answer.status, answer.get(b"Connection")) == (408, b"close")
     assert await client.rest() == b""
+
+
+async def test_slow_clients_are_hung_up_on_while_others_are_served(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep as it runs; tests/benchmarks/slow_clients.py measures it with thousands."""
+    monkeypatch.setattr("tmpnb_py.proxy.server._SWEEP_SECONDS", 0.01)
+    await rig.start()
+    server = await rig.server(echo)
+    slow = [await rig.client(source=f"127.0.0.{2 + number % 200}") for number in range(300)]
+    for number, client in enumerate(slow):
+        await client.send((b"GET / HTTP/1.1\r\nHost: t\r\n", b"G", b"POST / HTTP/1.1\r\n")[number % 3])
+    await until(lambda: sum(bool(one._received) for one in rig.proxy._clients) == 300)
+    normal = await rig.client()
+    for connection in rig.proxy._clients:
+        connection.deadline = 0.0 if connection._received else connection.deadline
+    sweeping = asyncio.ensure_future(rig.proxy.run())
+    ended = asyncio.gather(*(client.response() for client in slow))
+    while not ended.done():
+        await normal.send(request(server))
+        assert (await normal.response()).status == 200
+    assert [answer.status for answer in ended.result()] == [408] * 300
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+    for client in slow:
+        client.close()
+    await until(lambda: rig.clients == 1)
 
 
 async def test_a_silent_client_is_closed_without_a_word(rig: Rig) -> None:
@@ -561,10 +588,53 @@ async def test_too_many_connections_are_closed_at_once(rig: Rig) -> None:
     clients = [await rig.client() for _ in range(3)]
     await until(lambda: rig.clients == 3)
     assert await (await rig.client()).closed() == b""
-    assert rig.counters.refused_connections == 1
+    assert rig.counters.refused_connections[Refusal.TOO_MANY] == 1
     clients[0].close()
     await until(lambda: rig.clients == 2)
     assert (await rig.ask(server)).status == 200
+
+
+async def test_too_many_connections_of_one_address_are_closed_at_once(rig: Rig) -> None:
+    await rig.start(max_connections_per_address=2)
+    server = await rig.server(echo)
+    first, _second = await rig.client(), await rig.client()
+    await until(lambda: rig.clients == 2)
+    for _ in range(3):
+        assert await (await rig.client()).closed() == b""
+    assert rig.counters.refused_connections[Refusal.ONE_ADDRESS] == 3
+    other = await rig.client(source="127.0.0.2")
+    await other.send(request(server))
+    assert (await other.response()).status == 200
+    first.close()
+    await until(lambda: rig.clients == 2)
+    assert (await rig.ask(server)).status == 200
+    rig.proxy.limits = dataclasses.replace(rig.proxy.limits, max_connections_per_address=0)
+    more = [await rig.client() for _ in range(5)]
+    await until(lambda: rig.clients >= 7)
+    rig.proxy.limits = dataclasses.replace(rig.proxy.limits, max_connections_per_address=6)
+    assert await (await rig.client()).closed() == b""  # those before count, whatever the limit was then
+    for client in more:
+        client.close()
+    await until(lambda: rig.clients <= 2)
+    assert (await rig.ask(server)).status == 200
+
+
+async def test_connections_of_trusted_proxies_are_not_held_to_a_limit_per_address(rig: Rig) -> None:
+    await rig.start(trusted=("127.0.0.1/32",), max_connections_per_address=1)
+    server = await rig.server(echo)
+    clients = [await rig.client() for _ in range(5)]
+    for client in clients:
+        await client.send(request(server))
+        assert (await client.response()).status == 200
+    other = await rig.client(source="127.0.0.2")
+    await other.send(request(server))
+    assert (await other.response()).status == 200
+    assert await (await rig.client(source="127.0.0.2")).closed() == b""
+    assert rig.counters.refused_connections == {
+        Refusal.TOO_MANY: 0,
+        Refusal.ONE_ADDRESS: 1,
+        Refusal.SHUTTING_DOWN: 0,
+    }
 
 
 async def test_shutdown_finishes_what_is_under_way_and_closes_the_rest(rig: Rig) -> None:

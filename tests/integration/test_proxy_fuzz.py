@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import SWITCHING, Rig, Wire, request, response, until
+from tests.integration.proxy_support import HANDSHAKE, KEY, SWITCHING, Rig, Wire, request, response, until
 from tmpnb_py.proxy.http1 import ChunkedReader, MalformedError
 
 rig = proxy_support.rig
@@ -41,7 +41,8 @@ REQUEST_PIECES = [
     b"GET {} HTTP/1.1\r\nHost: t\r\n\r\n",
     b"POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc",
     b"PUT {} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    b"GET {} HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"GET {} HTTP/1.1\r\nHost: t\r\n" + HANDSHAKE.encode() + b"\r\n",
+    KEY.encode(),
     b"Host: t\r\n",
     b"Content-Length: 3\r\n",
     b"Content-Length: 0\r\n",
@@ -149,7 +150,7 @@ async def test_any_request_bytes(rig: Rig, ending: str) -> None:
         streams.clear()
         assert rig.reports == []
 
-    await _run(loop, _requests(one, target))
+    await run_examples(loop, _requests(one, target))
     await until(lambda: rig.clients == 0)
     assert other.accepted == 0
 
@@ -177,7 +178,7 @@ async def _until_quiet(rig: Rig) -> None:
     raise AssertionError("it hangs")
 
 
-async def _run(loop: asyncio.AbstractEventLoop, test: Callable[[Call], None]) -> None:
+async def run_examples(loop: asyncio.AbstractEventLoop, test: Callable[[Call], None]) -> None:
     """Run a hypothesis test in a thread, its examples on this loop."""
 
     def call(coroutine: Work) -> None:
@@ -266,7 +267,7 @@ async def test_any_response_bytes(rig: Rig, ending: str) -> None:
         assert rig.reports == []
         rig.wires.clear()
 
-    await _run(loop, _responses(one))
+    await run_examples(loop, _responses(one))
 
 
 def _responses(one: Callable[[bytes, list[int], str, bytes], Work]) -> Callable[[Call], None]:

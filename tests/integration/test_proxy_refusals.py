@@ -8,12 +8,14 @@ import contextlib
 import pytest
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import Rig, Wire, answering, echo, request, response, until
+from tests.integration.proxy_support import HANDSHAKE, KEY, Rig, Wire, answering, echo, request, response, until
 
 rig = proxy_support.rig
 
 HOST = "Host: t\r\n"
 CHUNKED = HOST + "Transfer-Encoding: chunked\r\n"
+WEBSOCKET = "GET {} HTTP/1.1\r\n" + HOST + "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+VERSION = "Sec-WebSocket-Version: 13\r\n"
 
 # `{}` is the container's path. The expected status is after the arrow.
 REFUSED = {
@@ -95,9 +97,43 @@ REFUSED = {
     "an over-long head": ("GET {} HTTP/1.1\r\n" + HOST + "X: " + "y" * 40_000 + "\r\n\r\n", 431),
     "an endless head": ("GET {} HTTP/1.1\r\n" + HOST + "X: y\r\n" * 6_000, 431),
     "a WebSocket with a body": (
-        "GET {} HTTP/1.1\r\n" + HOST + "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
+        "GET {} HTTP/1.1\r\n" + HOST + HANDSHAKE + "Content-Length: 1\r\n\r\nx",
         400,
     ),
+    "a WebSocket without a key": (WEBSOCKET + VERSION + "\r\n", 400),
+    "a WebSocket with an empty key": (WEBSOCKET + VERSION + "Sec-WebSocket-Key:\r\n\r\n", 400),
+    "a WebSocket with a short key": (WEBSOCKET + VERSION + "Sec-WebSocket-Key: eHh4eA==\r\n\r\n", 400),
+    "a WebSocket with two keys": (WEBSOCKET + KEY + KEY.splitlines(keepends=True)[0] + "\r\n", 400),
+    "a WebSocket without a version": (WEBSOCKET + KEY.splitlines(keepends=True)[0] + "\r\n", 426),
+    "a WebSocket of version 8": (WEBSOCKET + KEY.replace("13", "8") + "\r\n", 426),
+    "a WebSocket of two versions": (WEBSOCKET + KEY + VERSION + "\r\n", 426),
+    "too many headers": ("GET {} HTTP/1.1\r\n" + HOST + "a:\r\n" * 120 + "\r\n", 431),
+    "a handshake of old": ("GET {} HTTP/1.1\r\n" + HOST + "Sec-WebSocket-Key1: x\r\n\r\n", 400),
+    "a service worker": ("GET {} HTTP/1.1\r\n" + HOST + "Service-Worker: script\r\n\r\n", 403),
+    "a length that some take for one": ("POST {} HTTP/1.1\r\n" + HOST + "Content_Length: 1\r\n\r\na", 400),
+    "a coding that some take for one": (
+        "POST {} HTTP/1.1\r\n" + HOST + "Transfer_Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    "a length in octal": ("POST {} HTTP/1.1\r\n" + HOST + "Content-Length: 010\r\n\r\n0123456789", 400),
+    "a length in Arabic digits": ("POST {} HTTP/1.1\r\n" + HOST + "Content-Length: \xd9\xa5\r\n\r\n12345", 400),
+    "a length with a vertical tab": ("POST {} HTTP/1.1\r\n" + HOST + "Content-Length: 1\x0b\r\n\r\na", 400),
+    "a length in two spellings": (
+        "POST {} HTTP/1.1\r\n" + HOST + "Content-Length: 1\r\nCONTENT-LENGTH: 1\r\n\r\na",
+        400,
+    ),
+    "chunked and nothing": ("POST {} HTTP/1.1\r\n" + HOST + "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", 400),
+    "nothing and chunked": ("POST {} HTTP/1.1\r\n" + HOST + "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 400),
+    "chunked with a parameter": (
+        "POST {} HTTP/1.1\r\n" + HOST + "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    "a coding before the Host's fold": ("GET {} HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n", 400),
+    "a Host beyond ASCII": ("GET {} HTTP/1.1\r\nHost: \xc3\xa9\r\n\r\n", 400),
+    "a Host with a space": ("GET {} HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    "a Host with a scheme": ("GET {} HTTP/1.1\r\nHost: http://t\r\n\r\n", 400),
+    "a Host with an escape": ("GET {} HTTP/1.1\r\nHost: t%00\r\n\r\n", 400),
+    "a Host with a backslash": ("GET {} HTTP/1.1\r\nHost: t\\x\r\n\r\n", 400),
     "TLS": ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n", 400),
 }
 
@@ -113,7 +149,8 @@ async def test_refused_requests_never_reach_a_container(rig: Rig, raw: str, stat
         await client.send_split(data, [1] * len(data) if split and len(data) < 1000 else [])
     answer = await client.response()
     assert answer.status == status
-    assert answer.get(b"Connection") == b"close"
+    assert answer.get(b"Connection") == (b"close, Upgrade" if status == 426 else b"close")
+    assert answer.get(b"Sec-WebSocket-Version") == (b"13" if status == 426 else None)
     assert await client.closed() == b""
     assert server.accepted == 0
 
@@ -126,6 +163,8 @@ BAD_CHUNKS = [
     b"0x1\r\na\r\n",
     b" 1\r\na\r\n",
     b"1 \r\na\r\n",
+    b"1 ;a\r\na\r\n",
+    b"1\t;a=b\r\na\r\n",
     b"1\na\n0\n\n",
     b"1\ra\r\n",
     b"1\r\nab\r\n",
@@ -189,6 +228,22 @@ MALFORMED = {
     "length and chunked": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
     "chunked and length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+    "the same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "a list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "a signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+    "a hexadecimal length": b"HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok",
+    "a length in octal": b"HTTP/1.1 200 OK\r\nContent-Length: 02\r\n\r\nok",
+    "an empty length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nok",
+    "a length beyond signed 64 bits": b"HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\nok",
+    "xchunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "identity": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
+    "chunked twice": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "an interim answer with a length": b"HTTP/1.1 103 Hints\r\nContent-Length: 40\r\n\r\n" + response(),
+    "an interim answer with chunks": b"HTTP/1.1 103 Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + response(),
+    "an empty line first": b"\r\n" + response(),
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 300 + b"Content-Length: 2\r\n\r\nok",
     "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
     "gzip": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
     "gzip, chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",

@@ -40,7 +40,7 @@ async def test_the_handshake_is_passed_on_with_its_subprotocol(rig: Rig) -> None
         message = await wire.request()
         assert message.get(b"Upgrade") == b"websocket"
         assert message.get(b"Connection") == b"Upgrade"
-        assert message.get(b"Sec-WebSocket-Key") == b"x"
+        assert message.get(b"Sec-WebSocket-Key") == b"dGhlIHNhbXBsZSBub25jZQ=="
         assert message.get(b"Sec-WebSocket-Protocol") == b"a, b"
         assert message.get(b"X-Forwarded-For") == b"127.0.0.1"
         await wire.send(SWITCHING.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: b\r\n\r\nfirst"))

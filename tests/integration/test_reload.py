@@ -39,6 +39,21 @@ def test_a_comparison_keeps_what_cannot_change() -> None:
     assert compare(Settings(), Settings()).changed == ()
 
 
+async def test_other_sites_come_and_go(rig: Rig) -> None:
+    """And what a tokenless page started is remembered, which a restart would not do."""
+    site = {"Origin": "https://old.example"}
+    rig.service.reload(_changed(rig, tokenless_origin=("https://old.example",), binder_spec=("gh/org/repo",)))
+    async with rig.client.post("/api/spawn", headers=site) as response:
+        assert response.status == 200
+        url = f"{(await response.json())['url']}x"
+    assert rig.service._context.binder_rules == {"gh/org/repo": ""}
+    for options, status in ({"tokenless_origin": ()}, None), ({"tokenless_origin": ("https://old.example",)}, 200):
+        rig.service.reload(_changed(rig, **options))
+        async with rig.client.get(url, headers=site) as response:
+            assert ("Access-Control-Allow-Origin" in response.headers) == (status is not None)
+            assert response.status == 200  # the stand-in server demands no token
+
+
 async def test_the_pool_grows_and_shrinks(rig: Rig) -> None:
     rig.service.reload(_changed(rig, pool_size=3))
     await rig.ready(3)

@@ -60,7 +60,7 @@ def _install_app(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Settings], An
         assert reread() == settings  # what SIGHUP does
         return serve(settings)
 
-    monkeypatch.setitem(sys.modules, "tmpnb_py.app", types.SimpleNamespace(serve=serve_app))
+    monkeypatch.setitem(sys.modules, "tmpnb_py.serve", types.SimpleNamespace(serve=serve_app))
 
 
 def _run(*arguments: str) -> int:

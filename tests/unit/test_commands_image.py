@@ -147,7 +147,7 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
     async def serve(settings: Settings) -> None:
         served.append(settings)
 
-    monkeypatch.setattr("tmpnb_py.app.serve", serve)
+    monkeypatch.setattr("tmpnb_py.serve.serve", serve)
     (tmp_path / "workshops.toml").write_text(EXAMPLE)
     (tmp_path / START).parent.mkdir()
     (tmp_path / START).write_text(notebook())

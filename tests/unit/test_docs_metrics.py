@@ -20,7 +20,7 @@ from tests.engine_support import skip_or_fail
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import FailureClass
 from tmpnb_py.metrics import Counters, Metrics
-from tmpnb_py.models import EndReason, State
+from tmpnb_py.models import EndReason, Refusal, State
 from tmpnb_py.pool import Pool
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -71,7 +71,13 @@ def test_every_metric_is_documented_as_it_is() -> None:
 
 def test_every_value_of_a_label_is_documented() -> None:
     page = PAGE.read_text()
-    values = [*State, *EndReason, *FailureClass, *(name for name in vars(Engine) if not name.startswith("_"))]
+    values = [
+        *State,
+        *EndReason,
+        *Refusal,
+        *FailureClass,
+        *(name for name in vars(Engine) if not name.startswith("_")),
+    ]
     for value in values:
         if value not in ("name", "events"):
             assert f"`{value}`" in page, value

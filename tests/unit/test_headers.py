@@ -52,6 +52,23 @@ ORIGIN_WIDE = [
     (b"NEL", b"{}"),
     (b"Report-To", b"{}"),
     (b"Set-Cookie2", b"a=b"),
+    (b"Access-Control-Allow-Origin", b"https://evil.example"),
+    (b"Access-Control-Allow-Credentials", b"true"),
+    (b"Access-Control-Allow-Methods", b"*"),
+    (b"Access-Control-Allow-Headers", b"*"),
+    (b"Access-Control-Allow-Private-Network", b"true"),
+    (b"Access-Control-Expose-Headers", b"*"),
+    (b"Access-Control-Max-Age", b"86400"),
+    (b"Timing-Allow-Origin", b"*"),
+    (b"Cross-Origin-Opener-Policy", b"noopener-allow-popups"),
+    (b"Cross-Origin-Opener-Policy-Report-Only", b"unsafe-none"),
+    (b"Referrer-Policy", b"unsafe-url"),
+    (b"Accept-CH", b"Sec-CH-UA-Model"),
+    (b"Set-Login", b"logged-in"),
+    (b"Secure-Session-Registration", b"(ES256)"),
+    (b"X-Accel-Redirect", b"/protected/secret.txt"),
+    (b"X-Accel-Limit-Rate", b"1"),
+    (b"X-Sendfile", b"/etc/passwd"),
 ]
 
 
@@ -70,6 +87,15 @@ def described(headers: Headers, client: ClientFacts) -> dict[bytes, bytes]:
     ]
     assert len(pairs) == len(dict(pairs))
     return dict(pairs)
+
+
+def answered(headers: Headers, *, base_path: bytes | None, websocket: bool = False) -> Headers:
+    """What a client gets, without the policy that is ours in every container's answer."""
+    result = response_headers(headers, base_path=base_path, websocket=websocket)
+    if base_path is None:
+        return result
+    assert [value for name, value in result if name.lower() == b"referrer-policy"] == [b"strict-origin"]
+    return [one for one in result if one != (b"Referrer-Policy", b"strict-origin")]
 
 
 # --- any headers at all
@@ -144,12 +170,13 @@ def test_nothing_that_is_meant_for_this_hop_is_passed_on(
     named = named_by_connection(headers) - OWN_DESCRIPTION - {b"connection", b"upgrade"}
     for result in (
         request_headers(headers, client, websocket=websocket),
-        response_headers(headers, base_path=BASE, websocket=websocket),
-        response_headers(headers, base_path=None),
+        answered(headers, base_path=BASE, websocket=websocket),
+        answered(headers, base_path=None),
     ):
         lower = [name.lower() for name, _ in result]
         assert not named & set(lower)
-        own = [b"connection", b"upgrade"] if websocket and lower[-1:] == [b"upgrade"] else []
+        described = [name for name in lower if name not in OWN_DESCRIPTION]
+        own = [b"connection", b"upgrade"] if websocket and described[-1:] == [b"upgrade"] else []
         assert sorted(name for name in lower if name in HOP_BY_HOP) == own
 
 
@@ -161,8 +188,8 @@ def test_own_cookies_never_reach_a_container(headers: Headers, client: ClientFac
 
 @given(header_lists, clients, st.booleans())
 def test_a_second_pass_takes_nothing_more_away(headers: Headers, client: ClientFacts, websocket: bool) -> None:
-    once = response_headers(headers, base_path=BASE)
-    assert response_headers(once, base_path=BASE) == once
+    once = answered(headers, base_path=BASE)
+    assert answered(once, base_path=BASE) == once
     request = passed(headers, client)
     assert passed(request, client) == request
 
@@ -175,8 +202,8 @@ def test_a_second_pass_takes_nothing_more_away(headers: Headers, client: ClientF
 def test_hop_by_hop_headers_end_here(name: bytes, change: type[bytes]) -> None:
     headers = [(change(name), b"x"), (b"Accept", b"*/*")]
     assert passed(headers) == [(b"Accept", b"*/*")]
-    assert response_headers(headers, base_path=BASE) == [(b"Accept", b"*/*")]
-    assert response_headers(headers, base_path=None) == [(b"Accept", b"*/*")]
+    assert answered(headers, base_path=BASE) == [(b"Accept", b"*/*")]
+    assert answered(headers, base_path=None) == [(b"Accept", b"*/*")]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +222,7 @@ def test_hop_by_hop_headers_end_here(name: bytes, change: type[bytes]) -> None:
 def test_what_connection_names_ends_here(connection: list[bytes]) -> None:
     headers = [(b"X-Secret", b"1"), *((b"Connection", value) for value in connection), (b"x-secret", b"2")]
     assert passed([*headers, (b"X-Secrets", b"3")]) == [(b"X-Secrets", b"3")]
-    assert response_headers(headers, base_path=BASE) == []
+    assert answered(headers, base_path=BASE) == []
 
 
 @pytest.mark.parametrize("name", [b"Host", b"Content-Length", b"Cookie", b"Authorization"])
@@ -206,7 +233,7 @@ def test_connection_cannot_take_away_what_frames_or_identifies_a_request(name: b
 
 def test_connection_cannot_free_a_cookie_from_its_path() -> None:
     headers = [(b"Connection", b"set-cookie"), (b"Set-Cookie", b"a=b; Path=/")]
-    assert response_headers(headers, base_path=BASE) == [(b"Set-Cookie", b"a=b; Path=/user/abc/")]
+    assert answered(headers, base_path=BASE) == [(b"Set-Cookie", b"a=b; SameSite=Lax; Path=/user/abc/")]
 
 
 def test_connection_cannot_hide_who_the_client_is() -> None:
@@ -226,21 +253,21 @@ def test_duplicates_and_order_are_kept() -> None:
         (b"X-A", b""),
     ]
     assert passed(headers) == headers
-    assert response_headers(headers, base_path=BASE) == headers
-    assert response_headers(headers, base_path=None) == headers
+    assert answered(headers, base_path=BASE) == headers
+    assert answered(headers, base_path=None) == headers
 
 
 def test_the_framing_of_an_answer_is_left_to_the_caller() -> None:
     headers = [(b"Content-Length", b"5"), (b"Content-Type", b"text/html")]
-    assert response_headers(headers, base_path=BASE) == headers[1:]
-    assert response_headers(headers, base_path=None) == headers[1:]
+    assert answered(headers, base_path=BASE) == headers[1:]
+    assert answered(headers, base_path=None) == headers[1:]
 
 
 def test_an_upgrade_is_written_anew() -> None:
     headers = [(b"Upgrade", b"WebSocket"), (b"Connection", b"keep-alive, Upgrade"), (b"Sec-WebSocket-Key", b"k")]
     upgrade = [(b"Sec-WebSocket-Key", b"k"), (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     assert passed(headers, websocket=True) == upgrade
-    assert response_headers(headers, base_path=BASE, websocket=True) == upgrade
+    assert answered(headers, base_path=BASE, websocket=True) == upgrade
 
 
 # --- who the client is
@@ -423,7 +450,14 @@ def browser_reads(set_cookie: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     ],
 )
 def test_a_cookie_is_held_to_its_path(set_cookie: bytes, expected: bytes) -> None:
+    if b"SameSite" not in expected:
+        expected = expected.replace(b"; Path=/user/abc/", b"; SameSite=Lax; Path=/user/abc/")
     assert held_to_path(set_cookie, BASE) == expected
+
+
+def test_a_cookie_that_says_what_sites_may_send_it_keeps_that() -> None:
+    assert held_to_path(b"a=b; samesite = Strict", BASE) == b"a=b; samesite = Strict; Path=/user/abc/"
+    assert held_to_path(b"SameSite=None", BASE) == b"SameSite=None; SameSite=Lax; Path=/user/abc/"
 
 
 attribute_names = st.sampled_from([b"Path", b"path", b" PATH\t", b"Domain", b"domain ", b"Secure", b"", b"\x0bPath"])
@@ -453,12 +487,12 @@ def test_in_a_browser_no_cookie_leaves_its_path_or_host(set_cookie: bytes) -> No
 
 def test_each_set_cookie_is_held() -> None:
     headers = [(b"Set-Cookie", b"a=1; Path=/"), (b"X", b"y"), (b"set-cookie", b"a=2; Domain=x")]
-    assert response_headers(headers, base_path=BASE) == [
-        (b"Set-Cookie", b"a=1; Path=/user/abc/"),
+    assert answered(headers, base_path=BASE) == [
+        (b"Set-Cookie", b"a=1; SameSite=Lax; Path=/user/abc/"),
         (b"X", b"y"),
-        (b"set-cookie", b"a=2; Path=/user/abc/"),
+        (b"set-cookie", b"a=2; SameSite=Lax; Path=/user/abc/"),
     ]
-    assert response_headers(headers, base_path=None) == headers
+    assert answered(headers, base_path=None) == headers
 
 
 # --- what a container may not do to the origin
@@ -468,15 +502,15 @@ def test_each_set_cookie_is_held() -> None:
 def test_a_container_does_not_speak_for_the_origin(name: bytes, value: bytes) -> None:
     for cased in (name, name.lower(), name.upper()):
         headers = [(cased, value), (b"Content-Type", b"text/html")]
-        assert response_headers(headers, base_path=BASE) == headers[1:]
-        assert response_headers(headers, base_path=BASE, websocket=True)[:1] == headers[1:]
-        assert response_headers(headers, base_path=None) == headers
+        assert answered(headers, base_path=BASE) == headers[1:]
+        assert answered(headers, base_path=BASE, websocket=True)[:1] == headers[1:]
+        assert answered(headers, base_path=None) == headers
 
 
 @given(header_lists)
 def test_our_own_application_keeps_all_but_the_framing(headers: Headers) -> None:
     dropped = HOP_BY_HOP | named_by_connection(headers) | {b"content-length"}
-    assert response_headers(headers, base_path=None) == [one for one in headers if one[0].lower() not in dropped]
+    assert answered(headers, base_path=None) == [one for one in headers if one[0].lower() not in dropped]
 
 
 # --- serialize, with llhttp as the reader
@@ -607,3 +641,26 @@ def test_get_all_ignores_the_case_of_names() -> None:
     headers = [(b"A", b"1"), (b"b", b"2"), (b"a", b"3")]
     assert get_all(headers, b"a") == [b"1", b"3"]
     assert get_all(headers, b"c") == []
+
+
+def test_our_own_application_gets_our_own_cookies() -> None:
+    headers = [(b"Cookie", b"a=b; tmpnb-sessions=1")]
+    for own, expected in ((True, b"a=b; tmpnb-sessions=1"), (False, b"a=b")):
+        assert get_all(request_headers(headers, DIRECT, websocket=False, own=own), b"cookie") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("referer", "seen"),
+    [
+        (b"https://live.example/user/abc/lab/tree/x.ipynb?token=t", b"https://live.example/"),
+        (b"http://127.0.0.1:8000/user/abc/", b"http://127.0.0.1:8000/"),
+        (b"https://live.example", b"https://live.example/"),
+        (b"about:blank", b""),
+        (b"/user/abc/", b""),
+        (b"", b""),
+    ],
+)
+def test_a_notebook_does_not_learn_which_page_sends_a_visitor(referer: bytes, seen: bytes) -> None:
+    headers = [(b"Host", b"t"), (b"Referer", referer)]
+    assert [value for name, value in passed(headers) if name == b"Referer"] == ([seen] if seen else [])
+    assert (b"Referer", referer) in request_headers(headers, DIRECT, websocket=False, own=True)

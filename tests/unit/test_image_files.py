@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tmpnb_py.engines import image_files
@@ -100,6 +100,8 @@ def test_steps_are_counted_as_they_begin() -> None:
     assert failed == ["Step 2/2 : [a 2/2] RUN y", "exit code: 1"]
 
 
+@example(base64.b64encode(b"\x0a\x01\x80").decode())
+@example(base64.b64encode(b"\x1a\x01\x80").decode())
 @given(st.one_of(st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode()), st.text(), st.none()))
 def test_a_trace_that_cannot_be_read_has_no_lines(aux: str | None) -> None:
     list(Progress().lines(aux))

@@ -491,3 +491,34 @@ def test_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "DOCKER_HOST" in caught.value.remedy
     with pytest.raises(EngineDownError, match="the local engine has no images"):
         need_docker(Settings(engine="local"), {})
+
+
+def test_how_the_pages_look() -> None:
+    given = {
+        "accent_color": "A40",
+        "site_title": " Knots ",
+        "announcement": "one\ntwo ",
+        "workshops_file": "~/w.toml",
+    }
+    settings = load_settings(given, {})
+    assert (settings.accent_color, settings.site_title, settings.announcement) == ("#aa4400", "Knots", "one\ntwo")
+    assert settings.workshops_file == Path("~/w.toml").expanduser()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("accent_color", "red", "is not a colour"),
+        ("accent_color", "#12345", "is not a colour"),
+        ("accent_color", "#fff;}body{", "is not a colour"),
+        ("site_title", " ", "is not a name for the pages"),
+        ("site_title", "x" * 81, "is not a name for the pages"),
+        ("site_title", "a\nb", "is not a name for the pages"),
+        ("announcement", "\x00", "is not text that fits a page"),
+        ("privacy_notice", "x" * 20_001, "is not text that fits a page"),
+        ("site_logo", " ", "is not a file"),
+    ],
+)
+def test_what_pages_cannot_look_like(name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_settings({name: value}, {})

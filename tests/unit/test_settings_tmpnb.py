@@ -89,6 +89,10 @@ def test_lists_are_read_as_they_are_shown(name: str) -> None:
         ("extra_hosts", "db", 'holds "db", which is not name:address: write db.example.org:10.0.0.5'),
         ("extra_hosts", "db:here", "which is not name:address"),
         ("extra_hosts", "a b:1.2.3.4", "which is not name:address"),
+        ("tokenless_origin", "https://a.example,*", 'holds "*", which names no site: write https://example.org'),
+        ("binder_spec", "org/repo=", 'holds "org/repo=", which is not a repository'),
+        ("tokenless_origin", "null", "names no site"),
+        ("tokenless_origin", "example.org", "is not a site's origin"),
         ("allow_origin", "example.org", 'holds "example.org", which is not a site\'s origin'),
         ("allow_origin", "https://example.org/page", "write https://example.org, or * for all"),
         ("allow_origin", "https://*.example.org", "is not a site's origin"),
@@ -186,13 +190,24 @@ def test_arrays_in_the_file(tmp_path: Path) -> None:
         ),
         ({"host_directories": "/:/x:ro"}, "host_directories /: gives every visitor power over this whole machine."),
         (
-            {"allow_credentials": "true", "allow_origin": "*"},
-            "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites.",
+            {"allow_origin": "*"},
+            "allow_origin *: pages of every site may start notebooks in their visitors' browsers.",
+        ),
+        (
+            {"tokenless_origin": "https://a.example"},
+            "tokenless_origin https://a.example: its pages need only the address of a notebook that they started.",
         ),
     ],
 )
 def test_what_is_risky_is_a_warning(options: dict[str, str], warning: str) -> None:
     assert read_settings(options, {"ADMIN_AUTH_TOKEN": "x"}).warnings == (warning,)
+
+
+def test_credentials_are_not_for_everybody() -> None:
+    warnings = read_settings({"allow_credentials": "true", "allow_origin": "*"}, {}).warnings
+    assert warnings[1:] == (
+        "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites.",
+    )
 
 
 def test_what_is_careful_is_none() -> None:

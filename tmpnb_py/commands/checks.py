@@ -8,7 +8,6 @@ import enum
 import errno
 import os
 import platform
-import resource
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -25,15 +24,13 @@ from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.errors import EngineError, ImageMissingError, PoolLockedError, StartFailedError, TmpnbError
 from tmpnb_py.models import EngineInfo, Transport
-from tmpnb_py.runtime import lock_pool, prepare_runtime_dir
+from tmpnb_py.runtime import connections_that_fit, files_needed, lock_pool, open_files_limit, prepare_runtime_dir
 from tmpnb_py.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.settings_load import LoadedSettings
 from tmpnb_py.units import GIB
 
 _OLDEST_ENGINE = (20, 10)
 _PORT_SECONDS = 3.0
-_FILES_BESIDE = 200  # of the process itself: libraries, the engine's connections, logs
-_FILES_EACH = 3  # a visitor's connection, its upstream's, and the pinned socket
 
 
 class Grade(enum.StrEnum):
@@ -226,15 +223,16 @@ async def _is_ours(host: str, port: int) -> bool:
 
 def _files(settings: Settings) -> Finding:
     """Each visitor's connection takes file descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _FILES_BESIDE + _FILES_EACH * settings.max_connections
-    text = f"{soft} files may be open, {needed} are needed for max_connections ({settings.max_connections})"
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    limit, needed = open_files_limit(), files_needed(settings.max_connections)
+    text = f"{limit} files may be open, {needed} are needed for max_connections ({settings.max_connections})"
+    if limit >= needed:
         return Finding(Grade.OK, "files", text)
-    how = "ulimit -n" if hard == resource.RLIM_INFINITY or hard >= needed else "LimitNOFILE= of its unit"
-    fitting = max(1, (soft - _FILES_BESIDE) // _FILES_EACH)
     return Finding(
-        Grade.WARN, "files", text, f"Raise the limit ({how}), or lower --max-connections to {fitting} or less."
+        Grade.WARN,
+        "files",
+        text,
+        "Raise the hard limit (ulimit -Hn, LimitNOFILE= of its unit), or lower --max-connections to "
+        f"{connections_that_fit(limit)} or less.",
     )
 
 

@@ -329,7 +329,7 @@ def _collection(directory: Path) -> Collection:
 
 def _preview(loaded: LoadedSettings, directory: Path) -> None:
     from tmpnb_py import logs  # noqa: PLC0415
-    from tmpnb_py.app import serve  # noqa: PLC0415
+    from tmpnb_py.serve import serve  # noqa: PLC0415
 
     collection = _collection(directory)
     for problem in collection.problems:

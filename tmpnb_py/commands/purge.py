@@ -30,7 +30,8 @@ def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
     first, or have it clean up behind itself with --cleanup-on-exit.
     """
     from tmpnb_py.commands.engine import opened_engine  # noqa: PLC0415 - loads the engines
-    from tmpnb_py.runtime import lock_pool, prepare_runtime_dir  # noqa: PLC0415
+    from tmpnb_py.runtime import line_path, lock_pool, prepare_runtime_dir  # noqa: PLC0415
+    from tmpnb_py.static import store  # noqa: PLC0415
 
     settings = read(ctx, config).settings
 
@@ -41,6 +42,8 @@ def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
                 found = await engine.list()
                 _confirm(settings.pool_name, found, yes=yes)
                 await _remove(engine, found)
+                store.remove(settings.runtime_path / "static" / settings.pool_name)
+                line_path(settings.runtime_path, settings.pool_name).unlink(missing_ok=True)
                 click.echo(f"{_count(len(found), 'container')} removed")
 
     asyncio.run(run())

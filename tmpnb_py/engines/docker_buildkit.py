@@ -28,9 +28,10 @@ class Progress:
         """The lines of one trace. A trace that cannot be read has none: progress is a help, not a duty."""
         try:
             status = list(_fields(base64.b64decode(str(aux), validate=True)))
+            vertices = [_vertex(data) for number, data in status if number == _VERTEX]
+            printed = [_text(dict(_fields(data)).get(_MESSAGE, b"")) for number, data in status if number == _LOG]
         except (binascii.Error, IndexError, ValueError):
             return
-        vertices = [_vertex(data) for number, data in status if number == _VERTEX]
         self._names.update({digest: name for digest, name, _, _ in vertices if _is_step(name)})
         for digest, name, started, error in vertices:
             if started and digest in self._names and digest not in self._begun:
@@ -38,9 +39,8 @@ class Progress:
                 yield f"Step {len(self._begun)}/{len(self._names)} : {name}"
             if error:
                 yield error
-        for number, data in status:
-            if number == _LOG:
-                yield from _text(dict(_fields(data)).get(_MESSAGE, b"")).splitlines()
+        for text in printed:
+            yield from text.splitlines()
 
 
 def _is_step(name: str) -> bool:

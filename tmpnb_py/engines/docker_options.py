@@ -41,6 +41,7 @@ IMAGE_SOCKET = "org.tmpnb.socket"
 IMAGE_READ_ONLY = "org.tmpnb.read-only"
 IMAGE_HOME = "org.tmpnb.home"
 IMAGE_WORKSHOPS = "org.tmpnb.workshops"
+IMAGE_STATIC = "org.tmpnb.static"
 
 SOCKET_DIRECTORY = "/run/tmpnb"
 SOCKET_NAME = "server.sock"
@@ -66,6 +67,8 @@ ICC = "com.docker.network.bridge.enable_icc"
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
 _CLAIMED = re.compile(r"claimed-([0-9]{1,12})")
+_URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
+_STATIC_DIRECTORIES = 16
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
 
 
@@ -132,6 +135,7 @@ def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
         supports_read_only=labels.get(IMAGE_READ_ONLY) == "true",
         home=_absolute(labels.get(IMAGE_HOME, "")),
         workshops=_absolute(labels.get(IMAGE_WORKSHOPS, "")),
+        static=_static(labels.get(IMAGE_STATIC, "")),
     )
 
 
@@ -139,6 +143,13 @@ def has_own_init(inspected: Mapping[str, Any]) -> bool:
     """Whether the image's entry point reaps processes itself (a second reaper only makes it complain)."""
     entrypoint = (inspected.get("Config") or {}).get("Entrypoint") or [""]
     return str(entrypoint[0]).rsplit("/", 1)[-1].removesuffix("-static") in _INITS
+
+
+def _static(label: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of `static/lab=/opt/jupyter/… lab/extensions=/opt/…`."""
+    pairs = (part.partition("=") for part in label.split())
+    found = [(prefix, _absolute(path)) for prefix, _, path in pairs if _URL_PATH.fullmatch(prefix)]
+    return tuple((prefix, path) for prefix, path in found if path)[:_STATIC_DIRECTORIES]
 
 
 def _absolute(path: str) -> str:
@@ -320,7 +331,8 @@ def _environment(spec: ContainerSpec) -> list[str]:
     # One thread per process: OpenBLAS starts one per CPU of the host, and threads count against the pids
     # limit.
     environment = ["OPENBLAS_NUM_THREADS=1", f"TMPNB_BASE_PATH={spec.base_path}"]
-    return [*environment, f"JUPYTER_TOKEN={spec.token}"] if spec.token else environment
+    optional = {"JUPYTER_TOKEN": spec.token, "TMPNB_STATIC_URL": spec.config.static_url}
+    return environment + [f"{name}={value}" for name, value in optional.items() if value]
 
 
 def _publish(body: dict[str, Any], port: int, ip: str, *, isolated: bool) -> None:

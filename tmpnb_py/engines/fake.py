@@ -331,6 +331,10 @@ async def _start(container: FakeContainer, *, silent: bool) -> Address:
 async def _stop(container: FakeContainer) -> None:
     runner, container.runner = container.runner, None
     if runner is not None:
+        for site in tuple(runner.sites):
+            await site.stop()
+        for _ in range(3):  # asyncio forgets the socket of a connection that it is accepting when the loop ends
+            await asyncio.sleep(0)
         await runner.cleanup()
 
 

@@ -135,12 +135,14 @@ class LocalEngine:
 
     def _facts(self, image: str) -> ImageFacts:
         versions = local_machine.python_versions()
-        places = (self._workshops / "etc", self._workshops / "workshops")
+        shared = [Path(path) for _, path in local_machine.static_directories()]
+        places = (self._workshops / "etc", self._workshops / "workshops", *shared)
         return ImageFacts(
             image,
             local_machine.image_id(versions, *places, sandbox=self._sandbox),
             supports_socket=True,
             workshops=str(self._workshops / "workshops" / "workshops.toml"),
+            static=local_machine.static_directories(),
         )
 
     async def read_image(

@@ -129,7 +129,9 @@ class Launcher:
             memory_per_process=not self.cgroups.limit_memory,
             largest_file=spec.config.home_size if self._sandbox else 0,  # the log is on the host's disk
         )
-        return argv, sandboxing.environment(places, base_path=spec.base_path, token=spec.token)
+        return argv, sandboxing.environment(
+            places, base_path=spec.base_path, token=spec.token, static_url=spec.config.static_url
+        )
 
     def _in_a_sandbox(self, spec: ContainerSpec, sandbox: Sandbox) -> tuple[Places, list[str]]:
         shown = [

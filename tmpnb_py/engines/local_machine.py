@@ -79,6 +79,17 @@ def _missing(what: str) -> ImageMissingError:
     )
 
 
+def static_directories(prefix: str = sys.prefix) -> tuple[tuple[str, str], ...]:
+    """Where JupyterLab has the files that are the same for every visitor, by their paths below a base path."""
+    share = Path(prefix, "share", "jupyter")
+    found = {
+        "static/lab": share / "lab" / "static",
+        "lab/extensions": share / "labextensions",
+        "lab/api/themes": share / "lab" / "themes",
+    }
+    return tuple((name, str(path)) for name, path in found.items())
+
+
 def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | None) -> str:
     """Changes with whatever a notebook is started from."""
     files = [

@@ -79,13 +79,18 @@ class Places:
     temporary: str = ""
 
 
-def environment(places: Places, *, base_path: str, token: str) -> dict[str, str]:
+def environment(places: Places, *, base_path: str, token: str, static_url: str = "") -> dict[str, str]:
     """All that a notebook server has in its environment: nothing of the orchestrator's.
 
     Path and token are here and not on a command line, which every user of the machine can read.
     """
     path = f"{places.support}/bin:{places.prefix}/bin:/usr/local/bin:/usr/bin:/bin"
-    optional = {"JUPYTER_TOKEN": token, "JUPYTER_RUNTIME_DIR": places.runtime, "TMPDIR": places.temporary}
+    optional = {
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_RUNTIME_DIR": places.runtime,
+        "TMPDIR": places.temporary,
+        "TMPNB_STATIC_URL": static_url,
+    }
     return {
         "HOME": places.home,
         "PATH": path,

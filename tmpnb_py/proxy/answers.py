@@ -10,7 +10,9 @@ from tmpnb_py.proxy.exchange import Request
 
 _REASONS = {
     400: b"Bad Request",
+    403: b"Forbidden",
     408: b"Request Timeout",
+    426: b"Upgrade Required",
     431: b"Request Header Fields Too Large",
     502: b"Bad Gateway",
     503: b"Service Unavailable",
@@ -40,9 +42,14 @@ def last_answer(status: int, request: Request | None, error_page: ErrorPage) -> 
         (b"Content-Type", page.content_type),
         (b"Content-Length", b"%d" % len(page.body)),
         (b"Cache-Control", b"no-store"),
-        (b"Connection", b"close"),
     ]
+    if status == 426:  # RFC 6455 §4.4
+        headers += [(b"Connection", b"close, Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]
+    else:
+        headers.append((b"Connection", b"close"))
     if status in (502, 503, 504):
         headers.append((b"Retry-After", b"5"))
+    if request is not None:
+        headers += request.answer_headers
     head = serialize(b"HTTP/1.1 %d %b" % (status, _REASONS[status]), headers)
     return head if request is not None and request.method == b"HEAD" else head + page.body

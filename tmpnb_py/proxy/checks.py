@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from tmpnb_py.headers import Headers, wants_websocket
-from tmpnb_py.proxy.exchange import Request
+from tmpnb_py.headers import Headers, get_all
 from tmpnb_py.proxy.http1 import Fields, MalformedError
 from tmpnb_py.routes import is_origin_form
 
-if TYPE_CHECKING:
-    import httptools
-
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
-_MAX_LENGTH_DIGITS = 18  # what a signed 64-bit number holds, in whatever the container is written
+# RFC 6455 §4.1: 16 random bytes in base64.
+_WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
 class BadRequestError(MalformedError):
@@ -26,31 +22,44 @@ class BadRequestError(MalformedError):
         self.status = status
 
 
-def check(parser: httptools.HttpRequestParser, target: bytes, headers: Headers) -> Request:
-    """The request whose head a parser has just completed. Raises `BadRequestError`."""
-    method, version = parser.get_method(), parser.get_http_version()
+# Those of RFC 9110 and 5789, but for CONNECT and TRACE, and of WebDAV (RFC 4918, 3253, 5323).
+_METHODS = frozenset(
+    b"GET HEAD POST PUT DELETE OPTIONS PATCH PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH".split()
+)
+
+
+def check_line(method: bytes, target: bytes, version: str) -> None:
+    """What the first line of a request may say. Raises `BadRequestError`."""
+    if method not in _METHODS:
+        raise BadRequestError(400, "a method that is not passed on")
     if version not in ("1.1", "1.0"):
-        raise BadRequestError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    if method == b"CONNECT" or not is_origin_form(target):
+        raise BadRequestError(400 if version[0] == "1" else 505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if not is_origin_form(target):
         raise BadRequestError(400, "the request's target must be a path")
-    fields = Fields(headers)
-    _check_host(version, fields.all(b"host"))
-    lengths = fields.all(b"content-length")
-    if lengths and len(lengths[0]) > _MAX_LENGTH_DIGITS:
-        raise BadRequestError(400, "the length is absurd")
-    request = Request(
-        method=method,
-        target=target,
-        version=version,
-        headers=headers,
-        keep_alive=fields.keep_alive(version),
-        chunked=fields.is_chunked(version),
-        length=int(lengths[0]) if lengths else 0,
-        websocket=bool(fields.all(b"upgrade")) and wants_websocket(method, version, headers),
-    )
-    if request.websocket and request.has_body:
+
+
+def check_handshake(headers: Headers, *, has_body: bool) -> None:
+    """RFC 6455 §4.2.1: what is no WebSocket handshake is no upgrade, so it must not be passed on as one."""
+    if has_body:
         raise BadRequestError(400, "an upgrade with a body is refused")
-    return request
+    keys = get_all(headers, b"sec-websocket-key")
+    if len(keys) != 1 or not _WEBSOCKET_KEY.fullmatch(keys[0]):
+        raise BadRequestError(400, "a WebSocket handshake has one key of 16 bytes")
+    if get_all(headers, b"sec-websocket-version") != [b"13"]:
+        raise BadRequestError(426, "the only version of WebSocket spoken here is 13")
+
+
+def check_fields(version: str, fields: Fields) -> None:
+    """Exactly one well-formed `Host`, no name that somebody takes for one of framing, and no service worker's script.
+
+    A worker answers for its notebook's pages with headers of its own choice, behind the back of this proxy, also when
+    the notebook has ended. Browsers name the request for its script (Service Workers §"Update", `Service-Worker`).
+    """
+    _check_host(version, fields.all(b"host"))
+    if fields.mistakable:
+        raise BadRequestError(400, "a header that some servers take for one of framing")
+    if fields.all(b"service-worker"):
+        raise BadRequestError(403, "a service worker would outlive its notebook in the visitor's browser")
 
 
 def _check_host(version: str, hosts: list[bytes]) -> None:

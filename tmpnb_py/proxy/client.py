@@ -11,11 +11,12 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from tmpnb_py.headers import ClientFacts
+from tmpnb_py.headers import ClientFacts, get_all
 from tmpnb_py.proxy.answers import last_answer
-from tmpnb_py.proxy.checks import check
+from tmpnb_py.proxy.checks import check_line
 from tmpnb_py.proxy.exchange import Exchange, Request
-from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, head_end, read_request_head
+from tmpnb_py.proxy.heads import request_fields
+from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, find_head
 from tmpnb_py.proxy.timed import Phase, TimedConnection
 from tmpnb_py.proxy.tunnel import Tunnel
 
@@ -24,17 +25,36 @@ if TYPE_CHECKING:
     from tmpnb_py.proxy.upstream import UpstreamConnection
 
 _LINGER_SECONDS = 5.0
+_MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
+_CR = 0x0D
 
 
 class ClientConnection(TimedConnection):
     """One connection of a visitor. `deadline` is when the proxy's sweep calls `timed_out()`."""
 
+    __slots__ = (
+        "_body_left",
+        "_chunks",
+        "_dialling",
+        "_empty_line",
+        "_exchange",
+        "_half_closed",
+        "_last_response",
+        "_phase",
+        "_proxy",
+        "_received",
+        "_tunnel",
+        "_upstream_paused",
+        "facts",
+    )
+
     def __init__(self, proxy: Proxy) -> None:
         super().__init__(proxy.counters, proxy.limits.write_timeout)
         self._proxy = proxy
-        self._facts = ClientFacts("")
+        self.facts = ClientFacts("")
         self._phase = Phase.HEAD
         self._received = b""  # what has been read and not yet been used
+        self._empty_line = False  # whether there was one since the last request
         self._body_left = 0
         self._chunks: ChunkedReader | None = None
         self._exchange: Exchange | None = None
@@ -48,7 +68,7 @@ class ClientConnection(TimedConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._facts = self._proxy.facts(transport.get_extra_info("peername"))
+        self.facts = self._proxy.facts(transport.get_extra_info("peername"))
         self._arm(self._proxy.limits.head_timeout)
         self._proxy.opened(self)
 
@@ -77,10 +97,14 @@ class ClientConnection(TimedConnection):
         """Whether an end of file means that the visitor has left.
 
         A client may half-close after its last request and still read the answer, and nothing tells it from one
-        that has gone. But who asks for a notebook and has most likely left must not be given one.
+        that has gone. But who asks for a notebook, or watches a place in line, and has most likely left must not be
+        given one.
         """
         exchange = self._exchange
-        return exchange is not None and exchange.container is None and exchange.request.method == b"POST"
+        if exchange is None or exchange.container is not None:
+            return False
+        request = exchange.request
+        return request.method == b"POST" or b"text/event-stream" in get_all(request.headers, b"accept")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -122,6 +146,8 @@ class ClientConnection(TimedConnection):
         """Read a head or a piece of a body. False where nothing more can be done with what is there."""
         if self._phase is Phase.HEAD:
             return self._read_head()
+        if self._phase is Phase.ANSWER and self._received == b"\r\n":  # old clients send it behind a body
+            return self._skip_empty_line()
         if self._phase is Phase.BODY and self._exchange is not None:
             connection = self._exchange.connection
             if connection is not None:
@@ -130,17 +156,27 @@ class ClientConnection(TimedConnection):
         return False
 
     def _read_head(self) -> bool:
-        if self._received.startswith(b"\r\n"):  # RFC 9112 §2.2: an empty line before a request is ignored
-            self._received = self._received[2:]
-            return True
-        if self._received == b"\r":
+        received = self._received
+        if received[0] == _CR:
+            return self._skip_empty_line()
+        found = find_head(received, REQUEST_LINE, self._proxy.limits.max_head_size)
+        if found is None:
             return False
-        end = head_end(self._received, REQUEST_LINE, self._proxy.limits.max_head_size)
-        if end == 0:
+        line, end = found
+        block, self._received = received[line.end() : end], received[end:]
+        method, target, version = line[1], line[2], line[3].decode()
+        check_line(method, target, version)
+        self._start(Request(method, target, version, request_fields(block, version, method, self.facts)))
+        return True
+
+    def _skip_empty_line(self) -> bool:
+        """RFC 9112 §2.2: an empty line before a request is ignored; more of them are no request's beginning."""
+        if self._empty_line or self._received[1:2] not in (b"", b"\n"):
+            raise MalformedError("malformed first line")
+        if len(self._received) == 1:
             return False
-        raw, self._received = self._received[:end], self._received[end:]
-        parser, head = read_request_head(raw)
-        self._start(check(parser, head.target, head.headers))
+        self._empty_line = True
+        self._received = self._received[2:]
         return True
 
     def _read_body(self, request: Request, connection: UpstreamConnection) -> None:
@@ -164,12 +200,12 @@ class ClientConnection(TimedConnection):
 
     def _start(self, request: Request) -> None:
         """Route a request and send it on: at once where a connection is free, else after dialling."""
-        request.complete = not request.has_body
         self._phase = Phase.ANSWER if request.complete else Phase.BODY
-        self._body_left = request.length
+        self._empty_line = False
+        self._body_left = request.fields.length
         self._chunks = ChunkedReader() if request.chunked else None
         self._upstream_paused = False
-        self._exchange = exchange = self._proxy.exchange(self, request, self._facts)
+        self._exchange = exchange = self._proxy.exchange(self, request, self.facts)
         self._rearm()
         connection = None if request.websocket else exchange.upstream.take_idle()
         if connection is not None:
@@ -212,11 +248,12 @@ class ClientConnection(TimedConnection):
 
     # --- what the upstream's side calls
 
-    def response_started(self, exchange: Exchange, status: int) -> None:
-        """The answer's head is about to be written; how long its body takes is its own affair."""
+    def response_started(self, exchange: Exchange, status: int, *, whole: bool) -> None:
+        """The answer's head is about to be written, `whole` with its body; how long that takes is its own affair."""
         exchange.response_started = True
-        self._proxy.counted(status)
-        self._rearm()
+        self._counters.responses[status // 100] += 1
+        if not whole:
+            self._rearm()
 
     def will_close(self, request: Request) -> bool:
         """Whether this is the connection's last answer; asked once, when its head is made.
@@ -317,7 +354,7 @@ class ClientConnection(TimedConnection):
         exchange = self._exchange
         if self._transport.is_closing() or self._writing_paused:
             self.abort()
-        elif self._half_closed and self._wrote:
+        elif (self._half_closed or self._reading_paused) and self._wrote:
             self._rearm()
         elif exchange is not None and not exchange.response_started:
             self._drop_exchange()
@@ -344,8 +381,8 @@ class ClientConnection(TimedConnection):
         elif exchange is not None and not exchange.response_started:
             seconds = limits.response_timeout
         else:
-            seconds = math.inf
-        # One that has half-closed may be gone for good: only writing to it can tell.
+            seconds = limits.write_timeout if self._reading_paused else math.inf
+        # One that has half-closed, or is not read from, may be gone for good: only writing to it can tell.
         self._arm(min(seconds, limits.write_timeout) if self._half_closed else seconds)
 
     def drain(self) -> None:
@@ -392,9 +429,13 @@ class ClientConnection(TimedConnection):
         self._rearm()
 
     def _update_reading(self) -> None:
-        """Read on only where what comes can be used; with nothing at hand, to notice that the client leaves."""
-        if self._phase in (Phase.BODY, Phase.ANSWER):
-            pushing = self._phase is Phase.BODY and self._upstream_paused
-            self._set_reading(paused=pushing or bool(self._received))
+        """Read on only where what comes can be used; with little at hand, to notice that the client leaves."""
+        if self._phase is Phase.ANSWER:
+            full = len(self._received) >= _MAX_UNREAD
+            if full is not self._reading_paused:
+                self._set_reading(paused=full)
+                self._rearm()
+        elif self._phase is Phase.BODY:
+            self._set_reading(paused=self._upstream_paused or bool(self._received))
         elif self._phase is Phase.HEAD:
             self._set_reading(paused=False)

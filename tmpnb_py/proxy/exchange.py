@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tmpnb_py.headers import Headers
+from tmpnb_py.headers import ClientFacts, Headers
+from tmpnb_py.proxy.heads import RequestFields
 
 if TYPE_CHECKING:
     from tmpnb_py.pool import Container
@@ -19,24 +20,76 @@ if TYPE_CHECKING:
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 
-@dataclasses.dataclass(slots=True)
 class Request:
-    """A request as the client sent it. `complete` once the last byte of its body has been read."""
+    """A request as the client sent it. `complete` once the last byte of its body has been read.
 
-    method: bytes = b""
-    target: bytes = b""
-    version: str = "1.1"
-    headers: Headers = dataclasses.field(default_factory=list)
-    keep_alive: bool = True
-    websocket: bool = False
-    chunked: bool = False
-    length: int = 0
-    complete: bool = False
+    `admitted` says that the operator allows the other site whose page sends it. `answer_headers` go
+    into whatever answer it gets.
+    """
+
+    __slots__ = (
+        "_headers",
+        "admitted",
+        "answer_headers",
+        "complete",
+        "fields",
+        "keep_alive",
+        "method",
+        "target",
+        "version",
+    )
+
+    def __init__(self, method: bytes, target: bytes, version: str, fields: RequestFields) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.fields = fields
+        self.keep_alive = fields.keep_alive
+        self.complete = not fields.has_body
+        self.admitted = False
+        self.answer_headers: Headers = []
+        self._headers: Headers | None = None
+
+    @property
+    def headers(self) -> Headers:
+        """As they came, or as they have been made fit for the notebook."""
+        return self.fields.headers if self._headers is None else self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+
+    @property
+    def foreign_origin(self) -> str:
+        """The origin of another site's page that sends it."""
+        return self.fields.foreign_origin
+
+    def head(self, target: bytes, client: ClientFacts, *, own: bool) -> bytes:
+        """The head that is sent on: to a notebook, or to our `own` application with our own cookies."""
+        if own:
+            return b"%b %b HTTP/1.1\r\n%b\r\n" % (
+                self.method,
+                target,
+                self.fields.written(self.headers, client, own=True),
+            )
+        if self._headers is None:
+            return b"%b %b HTTP/1.1\r\n%b" % (self.method, target, self.fields.forwarded(client))
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, target, self.fields.written(self._headers, client))
+
+    @property
+    def websocket(self) -> bool:
+        """Whether it is a WebSocket handshake."""
+        return self.fields.websocket
+
+    @property
+    def chunked(self) -> bool:
+        """Whether its body is chunked."""
+        return self.fields.chunked
 
     @property
     def has_body(self) -> bool:
         """Whether the head announces a body."""
-        return self.chunked or self.length > 0
+        return self.fields.has_body
 
     @property
     def wants_html(self) -> bool:

@@ -14,12 +14,18 @@ import httptools
 
 from tmpnb_py.headers import Headers
 
-REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?\r\n")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?")
-_CHUNK_SIZE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;[\t -~\x80-\xff]*)?)?\r?")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
+_CHUNK_SIZE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t -~\x80-\xff]*)?\r?")
+# RFC 9110 §6.5.1: what frames a message can't come behind it.
+_TRAILER = re.compile(
+    rb"(?!(?i:content-length|transfer-encoding|host):)[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*"
+)
 _MAX_CHUNK_LINE = 4 * 1024
+# Of a head: thousands of one-letter headers would cost more to read than to send, and aiohttp takes 128 with ours.
+_MAX_LINES = 120
+_MAX_LENGTH_DIGITS = 18  # what a signed 64-bit number holds, in whatever the other end is written
 _MAX_TRAILERS = 16 * 1024
 
 _Parser = TypeVar("_Parser", httptools.HttpRequestParser, httptools.HttpResponseParser)
@@ -40,16 +46,12 @@ class HeadTooLargeError(MalformedError):
 class Head:
     """What llhttp calls back with while it reads one head. Names and values are raw, outer white space removed."""
 
-    __slots__ = ("complete", "headers", "reason", "target")
+    __slots__ = ("complete", "headers", "reason")
 
     def __init__(self) -> None:
-        self.target = b""
         self.reason = b""
         self.headers: Headers = []
         self.complete = False
-
-    def on_url(self, target: bytes) -> None:
-        self.target += target
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
@@ -61,16 +63,19 @@ class Head:
         self.complete = True
 
 
-def head_end(received: bytes, first_line: re.Pattern[bytes], max_size: int) -> int:
-    """The size of the head that these bytes begin with; 0 where its end has not come yet.
+def find_head(received: bytes, first_line: re.Pattern[bytes], max_size: int) -> tuple[re.Match[bytes], int] | None:
+    """The first line and the size of the head that these bytes begin with; None where its end has not come yet.
 
     Raises `MalformedError` as soon as it can't become a head any more.
     """
     end = received.find(b"\r\n\r\n", 0, max_size) + 4
     if end >= 4:
-        if first_line.match(received) is None:
+        line = first_line.match(received)
+        if line is None:
             raise MalformedError("malformed first line")
-        return end
+        if received.count(b"\n", 0, end) > _MAX_LINES:
+            raise HeadTooLargeError("too many headers")
+        return line, end
     if b"\n" in received:
         if first_line.match(received) is None:
             raise MalformedError("malformed first line")
@@ -78,13 +83,14 @@ def head_end(received: bytes, first_line: re.Pattern[bytes], max_size: int) -> i
             raise MalformedError("a line feed of its own")
     if len(received) >= max_size:
         raise HeadTooLargeError("the head is too large")
-    return 0
+    return None
 
 
-def read_request_head(raw: bytes) -> tuple[httptools.HttpRequestParser, Head]:
-    """Read one whole head. Raises `MalformedError`."""
+def read_fields(block: bytes) -> Headers:
+    """Read a request's headers, from the line after the first to the empty line. Raises `MalformedError`."""
     head = Head()
-    return _read(httptools.HttpRequestParser(head), head, raw), head
+    _read(httptools.HttpRequestParser(head), head, b"GET / HTTP/1.1\r\n" + block)
+    return head.headers
 
 
 def read_response_head(raw: bytes) -> tuple[httptools.HttpResponseParser, Head]:
@@ -109,11 +115,16 @@ def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
     return parser
 
 
-_OF_FRAMING = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
+_OF_FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
+_OF_OTHERS = frozenset((b"host", b"origin", b"service-worker", b"set-cookie"))
+# What a server behind a gateway of environment variables (CGI, WSGI) takes for the same names; and what announces a
+# body of eight bytes by its presence (WebSocket before RFC 6455).
+_MISTAKABLE = frozenset((b"content_length", b"sec-websocket-key1", b"transfer_encoding"))
+_REMEMBERED = _OF_FRAMING | _OF_OTHERS | _MISTAKABLE
 
 
 class Fields:
-    """The headers that decide where a message goes and where it ends, found in one pass."""
+    """The headers that decide where a message goes and where it ends, and whom it is of, found in one pass."""
 
     __slots__ = ("_found",)
 
@@ -121,7 +132,7 @@ class Fields:
         self._found: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             lower = name.lower()
-            if lower in _OF_FRAMING:
+            if lower in _REMEMBERED:
                 self._found.setdefault(lower, []).append(value)
 
     def all(self, name: bytes) -> list[bytes]:
@@ -132,6 +143,31 @@ class Fields:
         """Whether another message may follow on the connection (RFC 9112 §9.3)."""
         tokens = [token.strip().lower() for value in self.all(b"connection") for token in value.split(b",")]
         return b"close" not in tokens and (version == "1.1" or b"keep-alive" in tokens)
+
+    @property
+    def mistakable(self) -> bool:
+        """Whether a name is there that some servers would read as a framing header."""
+        return not _MISTAKABLE.isdisjoint(self._found)
+
+    @property
+    def announces_body(self) -> bool:
+        """Whether a body is announced, by whichever header."""
+        return b"content-length" in self._found or b"transfer-encoding" in self._found
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether the message asks for another protocol, or for which one."""
+        return b"upgrade" in self._found
+
+    def length(self) -> int | None:
+        """The announced length of the body (llhttp has seen to it that there is one, of digits), or None."""
+        lengths = self.all(b"content-length")
+        if not lengths:
+            return None
+        digits = lengths[0]
+        if len(digits) > _MAX_LENGTH_DIGITS or (digits[0] == 0x30 and digits != b"0"):  # "010" may be 8 to somebody
+            raise MalformedError("the length is absurd")
+        return int(digits)
 
     def is_chunked(self, version: str) -> bool:
         """Whether the body is chunked. Raises `MalformedError` for any other transfer coding (RFC 9112 §6.1)."""

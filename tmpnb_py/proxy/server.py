@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 
-from tmpnb_py.headers import ClientFacts, Network, is_trusted, request_headers, serialize
+from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
+from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
 from tmpnb_py.idle import is_activity
 from tmpnb_py.metrics import Counters
+from tmpnb_py.models import Refusal
 from tmpnb_py.pool import Container, Pool
+from tmpnb_py.proxy.admission import Admission
 from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
@@ -21,6 +24,7 @@ from tmpnb_py.routes import match
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
 
 _SWEEP_SECONDS = 1.0
+_LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class ProxyLimits:
 
     max_head_size: int = 32 * 1024
     max_connections: int = 10_000
+    max_connections_per_address: int = 0  # no limit
     head_timeout: float = 15.0
     body_timeout: float = 60.0
     write_timeout: float = 60.0
@@ -49,16 +54,19 @@ class Proxy:
         counters: Counters,
         limits: ProxyLimits,
         trusted_proxies: tuple[Network, ...] = (),
+        cors: Cors = NO_OTHER_SITES,
     ) -> None:
         self._pool = pool
         self._application = Upstream(application)
         self.error_page = error_page
         self.counters = counters
         self.limits = limits
+        self.cors = cors
         self.draining = False
         self._trusted = trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
         self._clients: set[ClientConnection] = set()
+        self._admission = Admission()
         self._nobody_left = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,12 +86,21 @@ class Proxy:
         """Close what has waited for too long, once a second, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            self.sweep(time.monotonic())
+            for number, _ in enumerate(self._sweep(time.monotonic()), 1):
+                if number % _LATE_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
 
     def sweep(self, now: float) -> None:
         """One round of `run()`."""
+        for _ in self._sweep(now):
+            pass
+
+    def _sweep(self, now: float) -> Iterator[None]:
+        """Yields after each client that was late: thousands at once must not hold up the others."""
         for client in [client for client in self._clients if client.deadline <= now]:
-            client.timed_out()
+            if client.deadline <= now:
+                client.timed_out()
+                yield
         for upstream in (*self._upstreams.values(), self._application):
             upstream.sweep(now)
 
@@ -118,13 +135,20 @@ class Proxy:
         """A connection was accepted; one too many is closed at once."""
         self._clients.add(client)
         self.counters.open_connections = len(self._clients)
-        if len(self._clients) > self.limits.max_connections or self.draining:
-            self.counters.refused_connections += 1
+        limits = self.limits
+        refusal = self._admission.enter(
+            client.facts, in_all=limits.max_connections, each=limits.max_connections_per_address
+        )
+        if self.draining:
+            refusal = Refusal.SHUTTING_DOWN
+        if refusal is not None:
+            self.counters.refused_connections[refusal] += 1
             client.abort()
 
     def lost(self, client: ClientConnection) -> None:
         """A connection is gone."""
         self._clients.discard(client)
+        self._admission.leave(client.facts)
         self.counters.open_connections = len(self._clients)
         if not self._clients:
             self._nobody_left.set()
@@ -144,25 +168,38 @@ class Proxy:
         """Route a request. What belongs to no live session is answered by our own application."""
         container, target = None, request.target
         route = match(request.target)
-        if route is not None and route.path is not None:
-            container = self._pool.session(route.session_id)
-        if container is not None and route is not None and route.path is not None:
+        if route is not None:
             target = route.target
+            container = self._pool.session(route.session_id) if route.path is not None else None
+            if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
+                container, request.answer_headers = None, []  # our own application has them itself
+        if container is not None and route is not None and route.path is not None:
             self._stamp(container, request, route.path, route.query)
-        head = serialize(
-            b"%b %b HTTP/1.1" % (request.method, target),
-            self._headers(request, facts),
-        )
         upstream = self._application if container is None else self._upstream(container)
-        return Exchange(client, request, upstream, head, container)
+        return Exchange(client, request, upstream, request.head(target, facts, own=container is None), container)
 
-    def _headers(self, request: Request, facts: ClientFacts) -> list[tuple[bytes, bytes]]:
-        headers = request_headers(request.headers, facts, websocket=request.websocket)
-        if request.chunked:
-            headers.append((b"Transfer-Encoding", b"chunked"))
-        if request.version == "1.0" and not any(name.lower() == b"host" for name, _ in headers):
-            headers.insert(0, (b"Host", b"localhost"))
-        return headers
+    def _lets_in(self, request: Request, container: Container, query: bytes) -> bool:
+        """Whether a request goes to the notebook, made fit for it where an allowed page of another site sends it.
+
+        Our own application answers preflights, and old clients that ask for what they did not claim.
+        """
+        origin, cors = request.foreign_origin, self.cors
+        headers = cors.answer_headers(origin)
+        request.answer_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        if not origin or not cors.allows(origin):
+            return True
+        if request.method == b"OPTIONS" and get_all(request.headers, b"access-control-request-method"):
+            return False
+        request.admitted = True
+        if not container.token or shows_token(request.headers, query, container.token):
+            request.headers = admitted(request.headers)
+        elif origin not in cors.tokenless:
+            request.headers = without_cookie(request.headers)
+        elif container.tokenless_origin == origin:
+            request.headers = admitted(request.headers, container.token)
+        else:
+            return False
+        return True
 
     def _stamp(self, container: Container, request: Request, path: bytes, query: bytes) -> None:
         now = time.monotonic()

@@ -36,6 +36,17 @@ def write_eof(transport: asyncio.Transport) -> None:
 class TimedConnection(asyncio.Protocol):
     """The writing half of a client's connection."""
 
+    __slots__ = (
+        "_counters",
+        "_reading_paused",
+        "_transport",
+        "_unsent",
+        "_write_timeout",
+        "_writing_paused",
+        "_wrote",
+        "deadline",
+    )
+
     def __init__(self, counters: Counters, write_timeout: float) -> None:
         self.deadline = math.inf
         self._counters = counters

@@ -14,9 +14,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from tmpnb_py.headers import Headers, is_websocket_upgrade, response_headers, serialize
+from tmpnb_py.headers import serialize_fields
+from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.exchange import Exchange
-from tmpnb_py.proxy.http1 import STATUS_LINE, ChunkedReader, Fields, MalformedError, head_end, read_response_head
+from tmpnb_py.proxy.heads import AnswerHead, answer_head
+from tmpnb_py.proxy.http1 import STATUS_LINE, ChunkedReader, MalformedError, find_head
 from tmpnb_py.proxy.tunnel import Tunnel
 
 MAX_IDLE = 64  # connections kept for reuse per container
@@ -111,6 +113,26 @@ class _Framing(enum.Enum):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a notebook server; serves one exchange at a time."""
 
+    __slots__ = (
+        "_chunk_output",
+        "_chunks",
+        "_eof",
+        "_exchange",
+        "_framing",
+        "_gzip",
+        "_heads_size",
+        "_keep_alive",
+        "_left",
+        "_reading_paused",
+        "_received",
+        "_status",
+        "_tunnel",
+        "_upstream",
+        "idle_since",
+        "reused",
+        "transport",
+    )
+
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self.transport: asyncio.Transport | None = None
@@ -131,6 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._left = 0
         self._chunks: ChunkedReader | None = None
         self._chunk_output = False
+        self._gzip: compress.Gzip | None = None
         self._keep_alive = False
 
     # --- what the exchange does
@@ -278,7 +301,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not done:
             done, rest = self._read_body(data, out)
         if not exchange.response_started:
-            exchange.client.response_started(exchange, self._status)
+            exchange.client.response_started(exchange, self._status, whole=done)
         if out:
             exchange.client.write(out[0] if len(out) == 1 else b"".join(out))
         if done:
@@ -287,56 +310,58 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_heads(self, exchange: Exchange, received: bytes, out: list[bytes]) -> bytes:
         """Read interim answers and the final head. What follows it is returned, an incomplete one kept."""
         while self._framing is None:
-            end = head_end(received, STATUS_LINE, _MAX_HEADS - self._heads_size)
-            if end == 0:
+            found = find_head(received, STATUS_LINE, _MAX_HEADS - self._heads_size)
+            if found is None:
                 self._received = received
                 return b""
+            end = found[1]
             self._heads_size += end
-            raw, received = received[:end], received[end:]
-            parser, head = read_response_head(raw)
-            status = parser.get_status_code()
-            if status == 101:
-                self._switch(exchange, head.headers, out, received)
+            head, received = answer_head(received[:end]), received[end:]
+            if head.status >= 200:
+                self._status = head.status
+                out.append(self._framed(exchange, head))
+            elif head.status == 101:
+                self._switch(exchange, head, out, received)
                 return b""
-            start_line = b"HTTP/1.1 %d %b" % (status, head.reason)
-            if status < 200:
-                if exchange.request.version == "1.1":  # RFC 9110 §15.2: HTTP/1.0 knows no interim answers
-                    headers = response_headers(head.headers, base_path=exchange.base_path)
-                    out.append(serialize(start_line, headers))
-                continue
-            self._status = status
-            out.append(serialize(start_line, self._framed(exchange, head.headers, parser.get_http_version())))
+            elif exchange.request.version == "1.1":  # RFC 9110 §15.2: HTTP/1.0 knows no interim answers
+                out.append(head.passed_on(exchange.base_path) + b"\r\n")
         self._received = b""
         return received
 
-    def _framed(self, exchange: Exchange, received: Headers, version: str) -> Headers:
-        """The headers of the final answer, and how its body is read and written (RFC 9112 §6.3)."""
-        request = exchange.request
-        headers = response_headers(received, base_path=exchange.base_path)
-        fields = Fields(received)
-        lengths, chunked = fields.all(b"content-length"), fields.is_chunked(version)
-        self._keep_alive = fields.keep_alive(version)
-        bodyless = request.method == b"HEAD" or self._status in (204, 304)
-        if lengths and self._status != 204:
-            headers.append((b"Content-Length", lengths[0]))
-        if bodyless:
+    def _framed(self, exchange: Exchange, head: AnswerHead) -> bytes:
+        """The final answer's head, and how its body is read and written (RFC 9112 §6.3)."""
+        request, status, length = exchange.request, head.status, head.length
+        framing = b""
+        self._keep_alive = head.keep_alive
+        compressed = head.compressible and _wants_compressed(exchange)
+        if length is not None and status != 204 and not compressed:
+            framing = b"Content-Length: %d\r\n" % length
+        if request.method == b"HEAD" or status in (204, 304):
             self._framing = _Framing.NONE
-        elif lengths:
-            self._left = int(lengths[0])
-            self._framing = _Framing.LENGTH if self._left else _Framing.NONE
+            if head.chunked or (length and status == 204):
+                self._keep_alive = False  # what announces a body here may well send one
+        elif length is not None:
+            self._left = length
+            self._framing = _Framing.LENGTH if length else _Framing.NONE
+            if compressed:
+                self._gzip, self._chunk_output = compress.Gzip(), True
+                framing = b"Transfer-Encoding: chunked\r\n"
         else:
-            self._framing = _Framing.CHUNKED if chunked else _Framing.CLOSE
-            self._chunks = ChunkedReader() if chunked else None
+            self._framing = _Framing.CHUNKED if head.chunked else _Framing.CLOSE
+            self._chunks = ChunkedReader() if head.chunked else None
             self._chunk_output = request.version == "1.1"
             if self._chunk_output:
-                headers.append((b"Transfer-Encoding", b"chunked"))
+                framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 request.keep_alive = False  # HTTP/1.0 reads such a body up to the end of the connection
         if exchange.client.will_close(request):
-            headers.append((b"Connection", b"close"))
+            framing += b"Connection: close\r\n"
         elif request.version == "1.0":
-            headers.append((b"Connection", b"keep-alive"))
-        return headers
+            framing += b"Connection: keep-alive\r\n"
+        if request.answer_headers:
+            framing += serialize_fields(request.answer_headers)
+        passed_on = head.compressed if compressed else head.passed_on
+        return b"%b%b\r\n" % (passed_on(exchange.base_path, cookies=not request.admitted), framing)
 
     def _read_body(self, data: bytes, out: list[bytes]) -> tuple[bool, bytes]:
         """Whether the body is complete, and what came after it."""
@@ -348,6 +373,8 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._chunks is not None:
             data = self._chunks.feed(data)
             done, rest = self._chunks.done, self._chunks.rest
+        if self._gzip is not None:
+            data = self._gzip.feed(data, last=done)
         if data:
             out.append(_chunk(data) if self._chunk_output else data)
         if done and self._chunk_output:
@@ -373,15 +400,25 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
         exchange.client.response_done(exchange)
 
-    def _switch(self, exchange: Exchange, received: Headers, out: list[bytes], rest: bytes) -> None:
+    def _switch(self, exchange: Exchange, head: AnswerHead, out: list[bytes], rest: bytes) -> None:
         """101: from here on bytes flow, for who asked for it (RFC 6455 §4.2.2)."""
-        if not exchange.request.websocket or not is_websocket_upgrade(received):
+        request = exchange.request
+        if not request.websocket or not head.websocket:
             raise MalformedError("an upgrade that nobody asked for")
-        headers = response_headers(received, base_path=exchange.base_path, websocket=True)
-        out += (serialize(b"HTTP/1.1 101 Switching Protocols", headers), rest)
+        kept = head.passed_on(exchange.base_path, cookies=not request.admitted, websocket=True)
+        out += (kept, serialize_fields(request.answer_headers), b"\r\n", rest)
         self._exchange = exchange.connection = None
         exchange.client.upgrade(exchange, self, b"".join(out))
         out.clear()
+
+
+def _wants_compressed(exchange: Exchange) -> bool:
+    """Whether this request gets a compressed answer, if that can be."""
+    request, base_path = exchange.request, exchange.base_path
+    if base_path is None or not request.target.startswith(base_path):
+        return False
+    path = request.target.removeprefix(base_path)
+    return compress.is_wanted(request.method, request.version, path, request.headers)
 
 
 def _chunk(data: bytes) -> bytes:

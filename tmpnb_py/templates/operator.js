@@ -178,15 +178,17 @@
     return row;
   }
 
+  // One question at a time; asking the next one answers the one before with no. The dialog's own events come late: its
+  // "close" may arrive when it is open again.
+  let settle = () => undefined;
+
   function confirmed(text, yes) {
     const dialog = at("ask");
+    settle(false);
     at("ask-text").textContent = text;
     at("ask-yes").textContent = yes;
-    dialog.returnValue = "no";
-    dialog.showModal();
-    return new Promise((resolve) => {
-      dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-    });
+    if (!dialog.open) dialog.showModal();
+    return new Promise((resolve) => { settle = resolve; });
   }
 
   async function act(text, yes, work) {
@@ -236,6 +238,8 @@
     refresh();
   }
 
+  at("ask").addEventListener("submit", (event) => settle(event.submitter !== null && event.submitter.value === "yes"));
+  at("ask").addEventListener("close", () => { if (!at("ask").open) settle(false); });
   at("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
     token = at("token").value.trim();

@@ -1,22 +1,30 @@
 """Who may use the public listener's API: the operator's API token, and pages of other sites (CORS).
 
 Sources: tmpnb's README (with API_AUTH_TOKEN only `/api/*` is there, and each request shows the token) and the Fetch
-standard's CORS protocol. Notebooks below `/user/` are no business of this module: they have tokens of their own.
+standard's CORS protocol. Notebooks below `/user/` have tokens of their own; of those this module only answers
+preflights, and lets other sites read why one does not answer. Their static files below `/static/` are public.
 """
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tmpnb_py.cors import NOTEBOOK_METHODS
 from tmpnb_py.web import openapi, respond
 from tmpnb_py.web.context import CONTEXT, presented_token, same_token
 from tmpnb_py.web.schema import Problem
 
 _API = "/api/"
+_NOTEBOOKS = "/user/"
+_BUILD = "/build/"
+_SHARED = (_API, _NOTEBOOKS, _BUILD)
+_WITHOUT_TOKEN = (_NOTEBOOKS, "/static/")  # notebooks have tokens of their own
 # Nothing secret, and scrapers and probes carry no token.
 _OPEN = frozenset((openapi.PATH, "/metrics", "/healthz", "/readyz"))
-_DEFAULT_HEADERS = "Authorization, Content-Type"
+_DEFAULT_HEADERS = "Authorization, Content-Type, Last-Event-ID"
 
 
 @web.middleware
@@ -26,7 +34,7 @@ async def api_token(request: web.Request, handler: Handler) -> web.StreamRespons
     Whoever shows a session's own token may ask about that session and end it.
     """
     context = request.app[CONTEXT]
-    if not context.api_token or request.path in _OPEN or request.path.startswith("/user/"):
+    if not context.api_token or request.path in _OPEN or request.path.startswith(_WITHOUT_TOKEN):
         return await handler(request)
     if shows_api_token(request) or _shows_session_token(request):
         return await handler(request)
@@ -47,6 +55,48 @@ def _shows_session_token(request: web.Request) -> bool:
     return container is not None and bool(container.token) and same_token(presented_token(request), container.token)
 
 
+def is_foreign(request: web.Request) -> bool:
+    """Whether a page of another site makes this request (Fetch's `Origin`, `Sec-Fetch-Site`)."""
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        return not _is_ours(request, origin)
+    return request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
+
+
+def refuse_foreign(request: web.Request) -> None:
+    """Raise `HTTPForbidden` for another site's page, unless the operator allows that site."""
+    if is_foreign(request) and not is_allowed_origin(request):
+        raise web.HTTPForbidden(text="Requests from another site's pages are not accepted.")
+
+
+def refuse_silent_browser(request: web.Request) -> None:
+    """Raise `HTTPForbidden` for a GET that allocates, where a browser names neither our page nor an allowed one.
+
+    Over plain HTTP it sends no `Sec-Fetch-Site` (Fetch Metadata: to trustworthy URLs only), and with another page's
+    `no-cors` GET no `Origin` either; so `Referer` has to tell. Programs do not call themselves Mozilla.
+    """
+    headers, referer = request.headers, request.headers.get("Referer", "")
+    if "Origin" in headers or "Sec-Fetch-Site" in headers or not headers.get("User-Agent", "").startswith("Mozilla/"):
+        return
+    if not _is_ours(request, referer) and not request.app[CONTEXT].cors.allows(_origin_of(referer)):
+        raise web.HTTPForbidden(text="A browser must say whose page asks (Referer).")
+
+
+def _is_ours(request: web.Request, url: str) -> bool:
+    """Whether a URL, or an origin, is of the host that this request asks."""
+    host = _origin_of(url).partition("://")[2]
+    return bool(host) and host == request.headers.get("Host", "").lower()
+
+
+def _origin_of(url: str) -> str:
+    """Scheme and authority of a URL; "" for what has none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme and parts.netloc else ""
+
+
 def is_allowed_origin(request: web.Request) -> bool:
     """Whether the operator lets pages of this request's origin use the API."""
     return request.app[CONTEXT].cors.allows(request.headers.get("Origin", ""))
@@ -56,29 +106,36 @@ def is_allowed_origin(request: web.Request) -> bool:
 async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer `OPTIONS` on the API, which browsers send without any token."""
     error = request.match_info.http_exception
-    if request.method == "OPTIONS" and request.path.startswith(_API) and isinstance(error, web.HTTPMethodNotAllowed):
+    is_asked = request.method == "OPTIONS" and request.path.startswith((_API, _BUILD))
+    if is_asked and isinstance(error, web.HTTPMethodNotAllowed):
         return web.Response(status=204, headers={"Allow": ", ".join(sorted(error.allowed_methods | {"OPTIONS"}))})
     return await handler(request)
 
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """A listener of `on_response_prepare`: streams have their headers, too, and errors."""
-    cors = request.app[CONTEXT].cors
-    if not cors.origins or not request.path.startswith(_API):
+    """A listener of `on_response_prepare`: streams have their headers, too, and errors.
+
+    What notebooks answer themselves passes the proxy, which does the same there.
+    """
+    cors, origin = request.app[CONTEXT].cors, request.headers.get("Origin", "")
+    if not request.path.startswith(_SHARED):
         return
-    origin, headers = request.headers.get("Origin", ""), response.headers
-    everybody = "*" in cors.origins
-    if not everybody:
-        headers.add("Vary", "Origin")
-        if origin not in cors.origins:
-            return
-    headers["Access-Control-Allow-Origin"] = "*" if everybody else origin
-    if cors.credentials and not everybody:
-        headers["Access-Control-Allow-Credentials"] = "true"
-    if cors.expose:
-        headers["Access-Control-Expose-Headers"] = cors.expose
-    if request.method == "OPTIONS":
-        headers["Access-Control-Allow-Methods"] = cors.methods or headers.get("Allow", "GET")
-        headers["Access-Control-Allow-Headers"] = cors.headers or _DEFAULT_HEADERS
-        if cors.max_age is not None:
-            headers["Access-Control-Max-Age"] = str(cors.max_age)
+    for name, value in cors.answer_headers(origin):
+        response.headers.add(name, value)
+    if request.method == "OPTIONS" and cors.allows(origin):
+        is_api = not request.path.startswith(_NOTEBOOKS)
+        methods = response.headers.get("Allow", "GET") if is_api else NOTEBOOK_METHODS
+        # Clients send all kinds of headers to notebooks (X-XSRFToken among them), and none of them gets anybody in.
+        headers = _DEFAULT_HEADERS if is_api else request.headers.get("Access-Control-Request-Headers", "")
+        response.headers.update(cors.preflight_headers(methods, headers or _DEFAULT_HEADERS))
+
+
+def is_preflight(request: web.Request) -> bool:
+    """Whether a browser asks on behalf of an allowed page what that page may do."""
+    asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    return asks and is_allowed_origin(request)
+
+
+def is_tokenless(request: web.Request) -> bool:
+    """Whether a page with a client of the old tmpnb asks: it shows no tokens, and takes any JSON for a notebook's."""
+    return request.headers.get("Origin", "") in request.app[CONTEXT].cors.tokenless

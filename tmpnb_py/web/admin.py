@@ -67,7 +67,11 @@ def _is_from_here(request: web.Request, context: Context) -> bool:
     A browser names the origin of whoever posts (Fetch standard, "append a request Origin header"), and in
     `Sec-Fetch-Site` how it relates to us: a notebook's page on another port of this host is only "same-site".
     """
-    if (request.url.host or "") not in context.admin_hosts:
+    try:
+        host = request.url.host or ""
+    except ValueError:  # a `Host` that is none
+        return False
+    if host not in context.admin_hosts:
         return False
     origin = request.headers.get("Origin")
     if origin is not None and origin.lower() != f"http://{request.headers.get('Host', '').lower()}":

@@ -5,26 +5,19 @@ There is no cookie and no other ambient authority: a page of another site can ne
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from aiohttp import web
 
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.respond import PAGE_HEADERS, render, template_text
+from tmpnb_py.web.respond import PAGE_HEADERS, csp_hash, render, template_text
 
 _STYLE = template_text("style.css") + template_text("operator.css")
 _SCRIPT = template_text("operator.js")
 
 
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
-
 _HEADERS = {
     **PAGE_HEADERS,
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
+        f"default-src 'none'; style-src {csp_hash(_STYLE)}; script-src {csp_hash(_SCRIPT)}; connect-src 'self'; "
         "img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'"
     ),

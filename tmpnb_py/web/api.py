@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import math
 import time
-from urllib.parse import urlsplit
 
 import pydantic
 from aiohttp import web
 
-from tmpnb_py.idle import expires_at
 from tmpnb_py.metrics import CONTENT_TYPE
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
 from tmpnb_py.web import openapi, respond
-from tmpnb_py.web.access import is_allowed_origin, shows_api_token
-from tmpnb_py.web.audit import session_begins
+from tmpnb_py.web.access import (
+    is_allowed_origin,
+    is_foreign,
+    is_preflight,
+    is_tokenless,
+    refuse_foreign,
+    shows_api_token,
+)
+from tmpnb_py.web.audit import session_begins, visitor_origin
 from tmpnb_py.web.context import (
     CONTEXT,
     Context,
-    moment,
     presented_token,
     same_token,
     session_of,
     stats_of,
 )
-from tmpnb_py.web.schema import Problem, Spawned, SpawnRequest
+from tmpnb_py.web.schema import Problem, SpawnRequest
+from tmpnb_py.web.tickets import mint, spawned
 
 
 def add_routes(app: web.Application) -> None:
@@ -37,6 +42,7 @@ def add_routes(app: web.Application) -> None:
         app.router.add_get(path, stats)
     app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
     app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
+    app.router.add_post("/api/sessions/{id:[a-z0-9]+}/keep", keep_session)
     app.router.add_get(openapi.PATH, openapi.public)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
@@ -50,40 +56,17 @@ def add_shortcuts(app: web.Application) -> None:
         app.router.add_get(path, stats)
 
 
-def is_foreign(request: web.Request) -> bool:
-    """Whether a page of another site makes this request (Fetch's `Origin`, `Sec-Fetch-Site`)."""
-    origin = request.headers.get("Origin")
-    if origin is not None:
-        return urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
-    return request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
-
-
-def open_url(container: Container, target: str) -> str:
-    """Where a visitor's browser goes: the document in their notebook, with the token for its first request."""
-    url = f"/user/{container.id}/{target}"
-    if not container.token:
-        return url
-    return f"{url}{'&' if '?' in target else '?'}token={container.token}"
-
-
 async def spawn(request: web.Request) -> web.Response:
     """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
     context = request.app[CONTEXT]
-    if is_foreign(request) and not is_allowed_origin(request):
-        raise web.HTTPForbidden(text="Requests from another site's pages are not accepted.")
+    refuse_foreign(request)
     wait = _wait(request, context)
     target = await _target(request)
-    container = await context.claims.claim(wait=wait)
+    container = await context.claims.claim(wait=wait, origin=visitor_origin(request))
+    if is_tokenless(request):
+        container.tokenless_origin = request.headers["Origin"]
     session_begins(request, container, target)
-    return respond.json(
-        Spawned(
-            id=container.id,
-            url=f"/user/{container.id}/",
-            open_url=open_url(container, target),
-            token=container.token,
-            expires_at=moment(expires_at(container.evidence, context.limits, time.monotonic())),
-        )
-    )
+    return respond.json(spawned(context, container, target))
 
 
 def _wait(request: web.Request, context: Context) -> float:
@@ -118,23 +101,55 @@ async def session(request: web.Request) -> web.Response:
     """A session's state; its id is the capability to ask."""
     found = session_of(request.app[CONTEXT], request.match_info["id"])
     if found is None:
-        raise web.HTTPNotFound(text="There is no such session, or it was forgotten.")
+        raise _unknown(request, "There is no such session, or it was forgotten.")
     return respond.json(found)
 
 
 async def end_session(request: web.Request) -> web.Response:
     """End a session on behalf of its owner, who shows its token."""
-    context = request.app[CONTEXT]
-    container = context.pool.get(request.match_info["id"])
+    container = _own_container(request)
+    if container is None:
+        return _not_the_owner()
+    request.app[CONTEXT].pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    return await session(request)
+
+
+async def keep_session(request: web.Request) -> web.Response:
+    """The session's owner says that it is in use: that is activity, and no more than that.
+
+    What ends a session whatever happens in it still does; one that has ended is answered with its reason.
+    """
+    container = _own_container(request)
+    if container is None:
+        return _not_the_owner()
+    now = time.monotonic()
+    container.stamp_presence(now)
+    container.stamp_activity(now)
+    return await session(request)
+
+
+def _own_container(request: web.Request) -> Container | None:
+    """The container of a session whose owner asks, showing its token; None for anybody else."""
+    container = request.app[CONTEXT].pool.get(request.match_info["id"])
     if container is None or container.claimed_at is None:
-        raise web.HTTPNotFound(text="There is no such session, or it has ended.")
+        raise _unknown(request, "There is no such session, or it has ended.")
     is_refused = is_foreign(request) and not is_allowed_origin(request)
     is_owner = same_token(presented_token(request), container.token) or shows_api_token(request)
-    if is_refused or not is_owner:
-        model = Problem(status="unauthorized", message="Send the session's own token: Authorization: token ….")
-        return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
-    context.pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
-    return await session(request)
+    return container if is_owner and not is_refused else None
+
+
+def _unknown(request: web.Request, message: str) -> web.HTTPException:
+    """An id that stands for nothing; until the engine's first listing nobody can know that (decision 2)."""
+    if request.app[CONTEXT].pool.listed:
+        return web.HTTPNotFound(text=message)
+    return web.HTTPServiceUnavailable(
+        text="The service has just started and does not know its sessions yet.", headers={"Retry-After": "2"}
+    )
+
+
+def _not_the_owner() -> web.Response:
+    model = Problem(status="unauthorized", message="Send the session's own token: Authorization: token ….")
+    return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -161,21 +176,28 @@ async def not_running(request: web.Request) -> web.StreamResponse:
     """What `/user/<id>/…` gets when the proxy knows no running notebook for it."""
     context = request.app[CONTEXT]
     container_id = request.match_info["id"]
+    if is_preflight(request):
+        return web.Response(status=204)
+    html = respond.wants_html(request) or is_tokenless(request)
     if not context.pool.listed:
-        return respond.problem(request, 503, "starting", retry_after=2)
+        return respond.problem(request, 503, "starting", retry_after=2, html=html)
     container = context.pool.get(container_id)
     if container is not None and container.state is State.CLAIMED:
         if container.endpoint is not None and not request.match_info["tail"]:
             query = request.rel_url.raw_query_string
             raise web.HTTPFound(f"/user/{container_id}/" + (f"?{query}" if query else ""))
-        return respond.problem(request, 503, "starting", "The notebook cannot be reached now.", retry_after=5)
-    return _gone(request, context, container_id)
+        if container.endpoint is not None and is_tokenless(request):
+            message = "This page did not start that notebook, or the service was restarted since."
+            return respond.problem(request, 403, "error", message, html=True)
+        message = "The notebook cannot be reached now."
+        return respond.problem(request, 503, "starting", message, retry_after=5, html=html)
+    return _gone(request, context, container_id, html=html)
 
 
-def _gone(request: web.Request, context: Context, container_id: str) -> web.Response:
+def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:
     found = session_of(context, container_id)
     reason = found.reason if found is not None else None
-    if not respond.wants_html(request):
+    if not html:
         message = "This notebook has ended; nothing of it is kept."
         return respond.json(Problem(status="gone", message=message, reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `document_target` decodes, and only once.
@@ -184,4 +206,12 @@ def _gone(request: web.Request, context: Context, container_id: str) -> web.Resp
         document_target(wish)
     except ValueError:
         wish = ""
-    return respond.page("ended.html", status=410, reason=reason, path=wish, has_pages=not context.api_token)
+    return respond.page(
+        request,
+        "ended.html",
+        status=410,
+        reason=reason,
+        path=wish,
+        has_pages=not context.api_token,
+        mint=lambda: mint(context),
+    )

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.web import access, admin, admin_pool, api, pages, respond
+from tmpnb_py.static.shared import SharedFiles
+from tmpnb_py.web import access, admin, admin_pool, api, binder, launch, notes, pages, respond, static, tickets
 from tmpnb_py.web.context import CONTEXT, Context
 
 _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
 
 
-def public_application(context: Context) -> web.Application:
-    """Pages and API for visitors and programs."""
+def public_application(context: Context, files: SharedFiles) -> web.Application:
+    """Pages and API for visitors and programs, and the static files of their notebooks."""
     middlewares = [access.preflight, respond.errors_middleware, access.api_token]
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
     app.on_response_prepare.append(access.add_cors_headers)
     api.add_routes(app)
+    tickets.add_routes(app)
+    binder.add_routes(app)
+    static.add_routes(app, files)
     if not context.api_token:
         api.add_shortcuts(app)
+        launch.add_routes(app)
         pages.add_routes(app)
+        notes.add_routes(app)
+        binder.add_pages(app)
     return app
 
 

@@ -1,13 +1,17 @@
-"""What is noted of a session when it begins: the workshop it counts for and, if the operator wants it, the client."""
+"""Who a visitor is, as far as the operator wants it noted: what they begin with, and the address they come from."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterable
 
 from aiohttp import web
 
+from tmpnb_py.addresses import origin_of
 from tmpnb_py.headers import Network, is_trusted
 from tmpnb_py.pool import Container
+from tmpnb_py.web.access import shows_api_token
 from tmpnb_py.web.context import CONTEXT
 
 
@@ -15,8 +19,24 @@ def session_begins(request: web.Request, container: Container, target: str) -> N
     """A visitor is about to be told where their notebook is; called once per claim."""
     context = request.app[CONTEXT]
     if context.audit_client_address:
-        container.client = client_address(request.headers.getall("X-Forwarded-For", ()), context.trusted_proxies)
+        container.client = _address(request)
     context.began(container, context.metrics.opened(target))
+
+
+def visitor_origin(request: web.Request) -> str:
+    """Whom a notebook counts for: "" where their number is not limited, or a program shows the API's token.
+
+    The address itself is not kept, only what a secret of this process makes of it.
+    """
+    context = request.app[CONTEXT]
+    if not context.claims.per_address or shows_api_token(request):
+        return ""
+    return hmac.new(context.secret, origin_of(_address(request)).encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _address(request: web.Request) -> str:
+    address = client_address(request.headers.getall("X-Forwarded-For", ()), request.app[CONTEXT].trusted_proxies)
+    return address.encode(errors="backslashreplace").decode()  # it is any bytes, where a trusted proxy passes them on
 
 
 def client_address(forwarded: Iterable[str], trusted: Iterable[Network]) -> str:

@@ -6,40 +6,25 @@ import dataclasses
 import datetime
 import hmac
 import math
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
 from tmpnb_py import __version__
+from tmpnb_py.bookshelf import Bookshelf
 from tmpnb_py.catalogue import Catalogue
 from tmpnb_py.claims import Claims
 from tmpnb_py.control import Control
+from tmpnb_py.cors import NO_OTHER_SITES, Cors
 from tmpnb_py.headers import Network
 from tmpnb_py.idle import Limits, expires_at
+from tmpnb_py.look import Look
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import Failure, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cors:
-    """Which other sites' pages may use the API from a browser (Fetch standard, "CORS protocol"), and how.
-
-    `origins` empty: none; `"*"` in it: all. The other values go into their headers as they are.
-    """
-
-    origins: frozenset[str] = frozenset()
-    methods: str = ""
-    headers: str = ""
-    expose: str = ""
-    credentials: bool = False
-    max_age: int | None = None
-
-    def allows(self, origin: str) -> bool:
-        """Whether a page of this origin may use the API."""
-        return "*" in self.origins or origin in self.origins
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,17 +36,23 @@ class Context:
     control: Control
     metrics: Metrics
     catalogue: Catalogue
+    bookshelf: Bookshelf
     limits: Limits
     image: str
     max_wait: float
     redirect_uri: str = ""
     api_token: str = ""
-    cors: Cors = Cors()
+    cors: Cors = NO_OTHER_SITES
+    binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     admin_token: str = ""
     admin_hosts: frozenset[str] = frozenset()
     began: Callable[[Container, str], None] = lambda _container, _workshop: None
     audit_client_address: bool = False
     trusted_proxies: tuple[Network, ...] = ()
+    remember_sessions: bool = True
+    look: Look = dataclasses.field(default_factory=Look)
+    secret: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
+    now: Callable[[], float] = time.monotonic
     started_at: float = dataclasses.field(default_factory=time.monotonic)
 
 
@@ -97,13 +88,17 @@ def admin_session(context: Context, container: Container) -> AdminSession:
 def _facts(context: Context, container: Container) -> dict[str, object]:
     evidence = container.evidence
     claimed = container.state is State.CLAIMED
-    end = expires_at(evidence, context.limits, time.monotonic()) if claimed else None
+    limits = context.limits
+    end = expires_at(evidence, limits, time.monotonic()) if claimed else None
+    latest = evidence.claimed_at + limits.maximum if claimed and limits.maximum > 0 else None
     return {
         "id": container.id,
         "state": container.state,
         "started": moment(container.claimed_at),
         "last_activity": moment(evidence.last_activity),
         "expires_at": moment(end),
+        "ends_at": moment(latest),
+        "idle_timeout": limits.timeout if claimed and limits.timeout > 0 else None,
         "reason": container.reason,
     }
 
@@ -144,5 +139,5 @@ def presented_token(request: web.Request) -> str:
 
 
 def same_token(presented: str, expected: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(presented.encode(), expected.encode())
+    """Compare in constant time. What was presented may be any bytes, as aiohttp decodes headers."""
+    return hmac.compare_digest(presented.encode(errors="surrogateescape"), expected.encode())

@@ -31,6 +31,33 @@ _ID = {
     "description": "The session's id, which is in the notebook's URL.",
     "schema": {"type": "string", "pattern": "^[a-z0-9]+$", "minLength": 1, "maxLength": 64},
 }
+_TICKET = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The ticket's id.",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
+_PROVIDER = {
+    "name": "provider",
+    "in": "path",
+    "required": True,
+    "description": "Where the repository is, in BinderHub's words: `gh`, `gl`, `git`, `gist` and so on.",
+    "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,40}$"},
+}
+_SPEC = {
+    "name": "spec",
+    "in": "path",
+    "required": True,
+    "description": "Repository and ref, with their slashes. It chooses a workshop; nothing is built.",
+    "schema": {"type": "string", "minLength": 1},
+}
+_LAST_EVENT = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event that came: the same place in line, the same notebook.",
+    "schema": {"type": "string"},
+}
 _WAIT = {
     "name": "wait",
     "in": "query",
@@ -60,7 +87,14 @@ class Operation:
 
 
 _TOKEN = {401: "The token is missing or wrong."}
-_NO_SESSION = {404: "There is no such session, or it was forgotten."}
+_NO_TICKET = {
+    403: "A page of another site asked, and the option allow_origin does not name it.",
+    404: "There is no such ticket, or its place was given up.",
+}
+_NO_SESSION = {
+    404: "There is no such session, or it was forgotten.",
+    503: "The service has just started and does not know its sessions yet.",
+}
 
 _COMMON = (
     Operation(
@@ -81,7 +115,7 @@ PUBLIC = (
             400: "`wait` or `path` cannot be used.",
             403: "A page of another site asked, and the option allow_origin does not name it.",
             413: "The body is too large.",
-            429: "None is ready, and the wait is over or the line is full.",
+            429: "None is ready, and the wait is over or the line full; or the client's address has its share.",
             503: "None can be started now, or the operator has closed the service.",
             **_TOKEN,
         },
@@ -89,6 +123,67 @@ PUBLIC = (
         body=schema.SpawnRequest,
         parameters=(_WAIT,),
         aliases=("/api/spawn/",),
+    ),
+    Operation(
+        "post",
+        "/api/tickets",
+        "Get a notebook, or a place in line for one that outlives the request.",
+        {
+            201: "A ticket; `ready` with its `session`, or `waiting`.",
+            400: "The body cannot be read, or `path` or `workshop` cannot be used.",
+            403: "A page of another site asked, and the option allow_origin does not name it.",
+            413: "The body is too large.",
+            429: "The line is full, or the client's address has its share of notebooks.",
+            503: "The operator has closed the service; or it has just started and does not know its sessions yet.",
+            **_TOKEN,
+        },
+        schema.TicketState,
+        body=schema.TicketRequest,
+    ),
+    Operation(
+        "get",
+        "/api/tickets/{id}",
+        "A ticket now. Asking keeps the place.",
+        {200: "The ticket.", **_NO_TICKET, **_TOKEN},
+        schema.TicketState,
+        parameters=(_TICKET,),
+    ),
+    Operation(
+        "delete",
+        "/api/tickets/{id}",
+        "Give the place up, or the notebook if it was never opened.",
+        {200: "It is given up.", **_NO_TICKET, **_TOKEN},
+        schema.TicketState,
+        parameters=(_TICKET,),
+    ),
+    Operation(
+        "get",
+        "/api/tickets/{id}/events",
+        "A ticket as server-sent events: each `data` is the ticket, until it is settled.",
+        {200: "The stream.", **_NO_TICKET, **_TOKEN},
+        content="text/event-stream",
+        parameters=(_TICKET,),
+    ),
+    Operation(
+        "post",
+        "/api/tickets/{id}/leave",
+        "The page is being left: the place is kept for seconds only, unless somebody asks again.",
+        {204: "It is.", **_NO_TICKET, **_TOKEN},
+        parameters=(_TICKET,),
+    ),
+    Operation(
+        "get",
+        "/build/{provider}/{spec}",
+        "A notebook, as BinderHub's API tells of it: server-sent events, each `data` a `BuildEvent`.",
+        {
+            200: "The stream, up to `ready` or `failed`.",
+            204: "There is nothing more to say; stop reconnecting.",
+            403: "A page of another site asked, and the option allow_origin does not name it.",
+            406: "Only who accepts `text/event-stream` is given a notebook.",
+            **_TOKEN,
+        },
+        content="text/event-stream",
+        parameters=(_PROVIDER, _SPEC, _LAST_EVENT),
     ),
     Operation(
         "get",
@@ -111,6 +206,14 @@ PUBLIC = (
         "/api/sessions/{id}",
         "End one's own session, with the session's token.",
         {200: "It has ended.", **_NO_SESSION, **_TOKEN},
+        schema.Session,
+        parameters=(_ID,),
+    ),
+    Operation(
+        "post",
+        "/api/sessions/{id}/keep",
+        "Say that one's own session is in use, with the session's token.",
+        {200: "The session, running or ended.", **_NO_SESSION, **_TOKEN},
         schema.Session,
         parameters=(_ID,),
     ),
@@ -299,6 +402,8 @@ def _response(operation: Operation, status: int, meaning: str) -> dict[str, Any]
         response["content"] = {**_json(schema.Problem), "text/html": {"schema": {"type": "string"}}}
         if status in (429, 503):
             response["headers"] = _RETRY_AFTER
+    elif status == 204:
+        pass
     elif operation.model is not None:
         response["content"] = _json(operation.model)
     else:

@@ -1,115 +1,112 @@
-"""Pages for visitors. They work without JavaScript; `GET` never allocates (decision 6)."""
+"""The pages that one reads: the first one, about the service, privacy. The way to a notebook is in `launch`."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import urllib.parse
 
 from aiohttp import web
 
-from tmpnb_py.errors import FullError
-from tmpnb_py.models import State
+from tmpnb_py.manifest import Workshop
+from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
-from tmpnb_py.web import api, respond
-from tmpnb_py.web.audit import session_begins
+from tmpnb_py.web import respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
-_FORM_WAIT = 25.0  # seconds that a posted form waits in line before its page offers to wait on
-_DEEP_LINKS = ("lab", "tree", "notebooks", "files")
-_VIEWS = ("lab/tree/", "tree/", "notebooks/", "files/")
+_ROBOTS = "User-agent: *\nDisallow: /spawn\nDisallow: /user/\nDisallow: /api/\n"
+_YEAR = 31_536_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Card:
+    """A workshop on the first page. `notes` is where it can be read, "" where it cannot."""
+
+    workshop: Workshop
+    path: str
+    notes: str
 
 
 def add_routes(app: web.Application) -> None:
     """Every page of this module."""
     app.router.add_get("/", landing)
-    app.router.add_get("/spawn{path:(/.*)?}", launch)
-    app.router.add_post("/spawn{path:(/.*)?}", post_launch)
-    for root in _DEEP_LINKS:
-        app.router.add_get(f"/{root}{{path:(/.*)?}}", deep_link)
     for path in ("/info", "/info/"):
         app.router.add_get(path, info)
+    app.router.add_get("/privacy", privacy)
+    app.router.add_get("/logo", logo)
+    app.router.add_get("/robots.txt", robots)
 
 
 async def landing(request: web.Request) -> web.Response:
-    """The first page: what this is, how busy it is, and the way in."""
+    """The first page: what there is, how busy it is, and the way in."""
     context = request.app[CONTEXT]
-    if not context.control.is_open:
-        return respond.page("closed.html")
-    workshops = [(workshop, f"lab/tree/{workshop.start}") for workshop in context.catalogue.manifest.workshops]
-    return respond.page("landing.html", busyness=_busyness(context), workshops=workshops)
+    await visits.first_listing(context)
+    return respond.page(
+        request,
+        "landing.html",
+        script="copy.js",
+        open=context.control.is_open,
+        at_once=words.at_once(context),
+        busyness=words.busyness(context),
+        cards=_cards(request, context),
+        running=_running(request, context),
+        mint=lambda: tickets.mint(context),
+    )
 
 
-async def launch(request: web.Request) -> web.Response:
-    """The page that posts: crawlers and link previews stop here and cost nothing."""
-    wish = _wish(request)
-    if not request.app[CONTEXT].control.is_open:
-        return respond.closed(request)
-    return respond.page("launch.html", path=wish, document=_document(wish), busyness=_busyness(request.app[CONTEXT]))
+def _cards(request: web.Request, context: Context) -> list[Card]:
+    has_notes = any(one.canonical.startswith("/workshops/") for one in request.app.router.resources())
+    return [
+        Card(one, f"lab/tree/{urllib.parse.quote(one.start)}", _notes_of(one) if has_notes else "")
+        for one in context.catalogue.manifest.workshops
+    ]
 
 
-async def post_launch(request: web.Request) -> web.StreamResponse:
-    """Claim a notebook for the visitor who pressed the button, and lead there (303)."""
-    if not _is_from_our_page(request):
-        raise web.HTTPForbidden(text="This button works on this service's own pages only.")
-    context = request.app[CONTEXT]
-    form = await request.post()
-    wish = form.get("path", "")
-    try:
-        target = document_target(wish if isinstance(wish, str) and wish else context.redirect_uri)
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
-    try:
-        container = await context.claims.claim(wait=min(_FORM_WAIT, context.max_wait))
-    except FullError as full:
-        headers = {"Retry-After": str(max(1, round(full.retry_after)))}
-        return respond.page("full.html", status=429, headers=headers, path=wish)
-    session_begins(request, container, target)
-    raise web.HTTPSeeOther(api.open_url(container, target))
+def _notes_of(workshop: Workshop) -> str:
+    return f"/workshops/{workshop.slug}/" if workshop.start.endswith(".ipynb") else ""
+
+
+def _running(request: web.Request, context: Context) -> list[tuple[str, str]]:
+    """The visitor's notebooks: where each is, and since when."""
+    if not visits.may_be_told(request):
+        return []
+    target = document_target(context.redirect_uri)
+    return [(tickets.open_url(one, target), _since(one)) for one in visits.sessions(request)]
+
+
+def _since(container: Container) -> str:
+    seconds = 0.0 if container.claimed_at is None else time.monotonic() - container.claimed_at
+    return "just now" if seconds < 60 else f"{words.about(seconds)} ago"
 
 
 async def info(request: web.Request) -> web.Response:
     """tmpnb's page with the numbers of `/api/stats`, for people."""
     context = request.app[CONTEXT]
-    return respond.page("info.html", stats=stats_of(context), open=context.control.is_open)
+    return respond.page(request, "info.html", stats=stats_of(context), open=context.control.is_open)
 
 
-async def deep_link(request: web.Request) -> web.StreamResponse:
-    """`/lab/tree/…` and its kin lead to the launch page of the same document."""
-    raise web.HTTPFound("/spawn" + request.rel_url.raw_path_qs)
+async def privacy(request: web.Request) -> web.Response:
+    """The operator's own words."""
+    text = respond.look_of(request).privacy
+    if not text:
+        raise web.HTTPNotFound(text="There is no privacy notice here.")
+    paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
+    return respond.page(request, "privacy.html", paragraphs=paragraphs)
 
 
-def _wish(request: web.Request) -> str:
-    path = request.rel_url.raw_path.removeprefix("/spawn").lstrip("/")
-    query = request.rel_url.raw_query_string
-    wish = f"{path}?{query}" if query else path
-    try:
-        document_target(wish)
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
-    return wish
+async def logo(request: web.Request) -> web.Response:
+    """The operator's picture. A page that is opened on it by itself may do nothing (an SVG can hold scripts)."""
+    found = respond.look_of(request).logo
+    if found is None:
+        raise web.HTTPNotFound(text="There is no picture here.")
+    headers = {
+        "Cache-Control": f"public, max-age={_YEAR}, immutable",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(body=found.data, content_type=found.content_type, headers=headers)
 
 
-def _document(wish: str) -> str:
-    """A wish as a person would name the document; "" where it is none in particular."""
-    path = urllib.parse.unquote(wish.partition("?")[0])
-    return next((path.removeprefix(view) for view in _VIEWS if path.startswith(view)), "")
-
-
-def _is_from_our_page(request: web.Request) -> bool:
-    """A browser names a posting page's origin; one that names none must at least say that it is ours."""
-    if "Origin" in request.headers:
-        return not api.is_foreign(request)
-    return request.headers.get("Sec-Fetch-Site") == "same-origin"
-
-
-def _busyness(context: Context) -> str:
-    pool = context.pool
-    if pool.count(State.READY) and not context.claims.waiting:
-        return "A notebook is ready for you at once."
-    if pool.engine_down or pool.failure is not None:
-        return "No notebook can be started at the moment. Please try again in a few minutes."
-    if not pool.was_ready:
-        return "The first notebooks are being started. You can wait in line."
-    seconds = context.claims.estimate(context.claims.waiting + 1)
-    if seconds is None:
-        return "All notebooks are in use; you can wait in line."
-    return f"A notebook will be ready for you in about {max(1, round(seconds))} s."
+async def robots(_request: web.Request) -> web.Response:
+    """Crawlers have nothing to do where notebooks are started."""
+    return web.Response(text=_ROBOTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import ClosedError, EngineError, FullError
+from tmpnb_py.look import Look
 from tmpnb_py.proxy.server import Page
+from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.schema import Problem
 
 _log = structlog.get_logger(__name__)
@@ -25,15 +28,13 @@ _templates = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
 )
+_templates.globals["script"] = ""
 _style = _templates.get_template("style.css").render()
-_style_hash = base64.b64encode(hashlib.sha256(_style.encode()).digest()).decode()
+
+_PLAIN = Look()
 
 PAGE_HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_style_hash}'; img-src data:; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    ),
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
@@ -44,14 +45,17 @@ _API_HEADERS = {
 }
 
 _CLOSED_RETRY = 60  # seconds after which to look again whether newcomers are let in
+_LISTING_RETRY = 2  # and whether the engine has been listed
 
 _WORDS = {
     400: ("This request can't be understood", "Please go back and try again."),
     403: ("This was refused", "Please begin on this service's own page."),
     404: ("There is no such page", "The link may be old or mistyped."),
     405: ("That can't be done here", "The page exists, but not for this kind of request."),
+    406: ("This address is for programs", "People begin on this service's first page."),
     408: ("The request took too long", "Please try again."),
     413: ("Too large", "The request is larger than what is accepted here."),
+    426: ("An old version of WebSocket", "Please use version 13."),
     429: (
         "All notebooks are in use",
         "A place becomes free when somebody leaves. Please try again in a moment.",
@@ -70,27 +74,80 @@ def wants_html(request: web.BaseRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
 
 
+@functools.cache
 def template_text(name: str) -> str:
     """A template that takes no values, such as a style sheet or a script."""
     return _templates.get_template(name).render()
 
 
-def render(template: str, **values: object) -> str:
-    """A page's HTML."""
-    return _templates.get_template(template).render(style=_style, **values)
+def render(template: str, look: Look = _PLAIN, **values: object) -> str:
+    """A page's HTML, as the operator wants it to look."""
+    return _templates.get_template(template).render(style=_style + look.style, look=look, **values)
+
+
+def csp_hash(text: str) -> str:
+    """What lets just this style or script into a page (CSP 3, "hash-source")."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@functools.lru_cache(64)
+def _policy(style: str, script: str) -> str:
+    scripts = f"script-src {csp_hash(script)}; connect-src 'self'; " if script else ""
+    return (
+        f"default-src 'none'; style-src {csp_hash(style)}; {scripts}img-src 'self' data:; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    )
 
 
 def page(
-    template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+    request: web.BaseRequest,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    script: str = "",
+    **values: object,
 ) -> web.Response:
-    """A page of ours, with the headers that every page of ours has."""
+    """A page of ours, with the headers that all of them have. `script` names the template that is its script."""
+    look = look_of(request)
+    code = template_text(script) if script else ""
+    policy = {"Content-Security-Policy": _policy(_style + look.style, code)}
     return web.Response(
-        text=render(template, **values),
+        text=render(template, look, script=code, **values),
         status=status,
         content_type="text/html",
         charset="utf-8",
-        headers={**PAGE_HEADERS, **(headers or {})},
+        headers={**page_headers(request), **policy, **(headers or {})},
     )
+
+
+def page_headers(request: web.BaseRequest) -> dict[str, str]:
+    """What every page of ours has beside its policy."""
+    return {**PAGE_HEADERS, **_alone(request)}
+
+
+def look_of(request: web.BaseRequest) -> Look:
+    """How the operator wants pages to look."""
+    return request.app[CONTEXT].look if isinstance(request, web.Request) else _PLAIN
+
+
+def _alone(request: web.BaseRequest) -> dict[str, str]:
+    """A window of its own (HTML, "cross-origin opener policies"), beyond the reach of a notebook that opened it.
+
+    Browsers know that only over TLS, and complain elsewhere.
+    """
+    return {"Cross-Origin-Opener-Policy": "noopener-allow-popups"} if is_secure(request) else {}
+
+
+def is_secure(request: web.BaseRequest) -> bool:
+    """Whether the visitor came over TLS; our proxy lets only a trusted one say so."""
+    return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+
+
+def see_other(request: web.BaseRequest, url: str) -> web.Response:
+    """303: the answer is over there."""
+    headers = {"Location": url, "Referrer-Policy": "same-origin", "Cache-Control": "no-store", **_alone(request)}
+    return web.Response(status=303, headers=headers)
 
 
 def json(model: pydantic.BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -112,33 +169,53 @@ def problem(
     cause: str | None = None,
     retry_after: float | None = None,
     headers: Mapping[str, str] | None = None,
+    html: bool | None = None,
+    again: bool = False,
 ) -> web.Response:
-    """An error, as a page or as JSON, whatever the caller reads."""
+    """An error, as a page or as JSON, whatever the caller reads (or `html` says).
+
+    With `again` a page asks by itself after `retry_after` seconds, also without JavaScript.
+    """
     title, advice = _WORDS.get(status, ("That did not work", "Please try again."))
     seconds = None if retry_after is None else max(1, math.ceil(retry_after))
     all_headers = {**(headers or {}), **({} if seconds is None else {"Retry-After": str(seconds)})}
-    if wants_html(request):
-        return page("problem.html", status=status, headers=all_headers, title=title, advice=advice, message=message)
+    if wants_html(request) if html is None else html:
+        return page(
+            request,
+            "problem.html",
+            status=status,
+            headers=all_headers,
+            title=title,
+            advice=advice,
+            message=message,
+            refresh=seconds if again else None,
+        )
     model = Problem(status=kind, message=message or f"{title}. {advice}", cause=cause, retry_after=seconds)
     return json(model, status=status, headers=all_headers)
+
+
+def starting_again(request: web.BaseRequest) -> web.Response:
+    """Whoever comes back waits until it is known which notebook is theirs."""
+    message = "The service is starting again; your notebook is kept."
+    return problem(request, 503, "starting", message, retry_after=_LISTING_RETRY, again=True)
 
 
 def closed(request: web.BaseRequest) -> web.Response:
     """No newcomers: the operator has closed the service."""
     retry = {"Retry-After": str(_CLOSED_RETRY)}
     if wants_html(request):
-        return page("closed.html", status=503, headers=retry)
+        return page(request, "closed.html", status=503, headers=retry)
     message = "No newcomers are let in at the moment; sessions go on."
     return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
 
 
-def proxy_error_page(status: int, *, wants_html: bool) -> Page:
+def proxy_error_page(look: Look, status: int, *, wants_html: bool) -> Page:
     """The body of an error that the proxy answers by itself."""
     title, advice = _WORDS.get(status, ("That did not work", "Please try again."))
     if wants_html:
         return Page(
             b"text/html; charset=utf-8",
-            render("problem.html", title=title, advice=advice, message="").encode(),
+            render("problem.html", look, title=title, advice=advice, message="", refresh=None).encode(),
         )
     body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)
     return Page(b"application/json", body.encode())
@@ -161,7 +238,7 @@ async def errors_middleware(request: web.Request, handler: Handler) -> web.Strea
             error.headers.setdefault("Referrer-Policy", "same-origin")
             error.headers.setdefault("Cache-Control", "no-store")
             raise
-        kept = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
         message = error.text if error.text and not error.text.startswith(f"{error.status}:") else ""
         return problem(request, error.status, "error", message, headers=kept)
     except Exception:  # noqa: BLE001  (the boundary of a request: the visitor gets a page, the operator the trace)

@@ -36,6 +36,44 @@ class Spawned(_Model):
     expires_at: datetime.datetime | None
 
 
+class TicketRequest(_Model):
+    """What `POST /api/tickets` may be told: a document or a workshop; `fresh`: not the session that one has.
+
+    `once` and `key` are what our own pages carry: a wish that is sent twice is one, and the page may speak of the
+    session that its visitor has.
+    """
+
+    path: str = ""
+    workshop: str = ""
+    fresh: bool = False
+    once: str = ""
+    key: str = ""
+
+
+class TicketState(_Model):
+    """A place in line, or what came of it. `estimate` is in seconds; `message` is in words for the visitor.
+
+    `waiting` goes on; the others are for good. `closed`: the operator lets nobody in; `left`: it was given up;
+    `ended`: there was a notebook, and is no more.
+    """
+
+    id: str
+    status: Literal["waiting", "ready", "closed", "left", "ended"]
+    position: int | None = None
+    estimate: int | None = None
+    session: Spawned | None = None
+    message: str
+
+
+class BuildEvent(_Model):
+    """One event of `GET /build/…`, in BinderHub's words. With `ready` come `url`, a slash at its end, and `token`."""
+
+    phase: Literal["waiting", "launching", "ready", "failed"]
+    message: str
+    url: str | None = None
+    token: str | None = None
+
+
 class Problem(_Model):
     """Why something was not done. `cause` is a failure's public class."""
 
@@ -47,13 +85,19 @@ class Problem(_Model):
 
 
 class Session(_Model):
-    """A session as its visitor may see it."""
+    """A session as its visitor may see it. Null where no limit applies.
+
+    `expires_at`: when it ends if nothing happens any more. `ends_at`: when it ends whatever happens.
+    `idle_timeout`: after so many seconds without activity, while a client is connected; a busy kernel is activity.
+    """
 
     id: str
     state: State
     started: datetime.datetime | None = None
     last_activity: datetime.datetime | None = None
     expires_at: datetime.datetime | None = None
+    ends_at: datetime.datetime | None = None
+    idle_timeout: float | None = None
     reason: EndReason | None = None
 
 

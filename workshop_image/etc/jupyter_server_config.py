@@ -1,6 +1,8 @@
 """The notebook server of one visitor. The command line that tmpnb-py gives adds address, base URL and token."""
 
 import logging
+import os
+import sys
 from pathlib import Path
 
 c = get_config()  # noqa: F821 (the loader defines it)
@@ -20,8 +22,36 @@ c.ServerApp.allow_remote_access = True
 c.ServerApp.sock_mode = "0666"
 c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whatever the network
 
-# Each of these costs time and memory at every start, and no workshop uses it.
-c.ServerApp.jpserver_extensions = {"jupyter_lsp": False, "notebook_shim": False}
+# Each that is off costs time and memory at every start, and no workshop uses it. Ours give visitors all their files,
+# and let notebooks open sooner; they are on this server's own path, not on that of kernels.
+c.ServerApp.jpserver_extensions = {
+    "jupyter_lsp": False,
+    "notebook_shim": False,
+    "tmpnb_archive": True,
+    "tmpnb_exporters": True,
+}
+sys.path.append("/opt/jupyter/share/tmpnb")
+
+# The files that are the same for every visitor come from where all notebooks share them, so that a browser that has
+# seen one notebook has them (docs/image.md). Their paths there are those below the base URL here.
+shared_files = os.environ.get("TMPNB_STATIC_URL", "")
+
+
+def share_static_files(handler, page_config):
+    """Let a page's scripts load theirs from the shared place, but for what is not below this server's base URL."""
+    for option in ("fullStaticUrl", "fullLabextensionsUrl"):
+        url = page_config.get(option, "")
+        if url.startswith(handler.base_url):
+            page_config[option] = f"{shared_files}/{url.removeprefix(handler.base_url)}"
+    themes = page_config.get("themesUrl", "")
+    if themes.startswith("/") and not themes.startswith(shared_files):  # this one is joined to the base URL
+        up = "../" * handler.base_url.count("/", 1)
+        page_config["themesUrl"] = f"{up}{shared_files[1:]}{themes}"
+    return page_config
+
+
+if shared_files:
+    c.ServerApp.tornado_settings = {"page_config_hook": share_static_files}
 
 # Tornado warns at each WebSocket that Jupyter waits 90 s for an answer to its pings, which go out every 30 s.
 # It has to: Jupyter looks when it sends the next ping, so with a limit of 30 s a busy machine loses the connection.

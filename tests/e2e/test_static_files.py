@@ -1,0 +1,142 @@
+"""JupyterLab in a browser takes its files from where all notebooks share them, and none of them a second time."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import BrowserContext, Page, Route
+
+from tests.e2e.service import Service
+from tests.integration.browser_support import browser
+
+pytestmark = [pytest.mark.engine, pytest.mark.browser]
+
+SHARED = re.compile(r"/static/[0-9a-f]{32}/")
+
+
+@dataclasses.dataclass
+class Got:
+    """What came over the link: one answer."""
+
+    url: str
+    cached: bool
+    coding: str
+    size: float = 0.0
+
+
+class Visit:
+    """A page whose traffic is watched from its beginning."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.got: dict[str, Got] = {}
+        self.complaints: list[str] = []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+
+    async def watch(self) -> None:
+        """Begin."""
+        session = await self.page.context.new_cdp_session(self.page)
+        session.on("Network.responseReceived", self._answered)
+        session.on("Network.loadingFinished", self._finished)
+        await session.send("Network.enable")
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        answer = event["response"]
+        headers = {name.lower(): value for name, value in answer["headers"].items()}
+        coding = headers.get("content-encoding", "")
+        self.got[event["requestId"]] = Got(answer["url"], bool(answer.get("fromDiskCache")), coding)
+
+    def _finished(self, event: dict[str, Any]) -> None:
+        if one := self.got.get(event["requestId"]):
+            one.size = event["encodedDataLength"]
+
+    @property
+    def size(self) -> float:
+        """Bytes in all."""
+        return sum(one.size for one in self.got.values())
+
+    def shared(self) -> list[Got]:
+        """What came from the shared place."""
+        return [one for one in self.got.values() if SHARED.search(one.url)]
+
+    def own(self, *kinds: str) -> list[str]:
+        """What of these kinds came from the notebook itself."""
+        return [
+            one.url for one in self.got.values() if "/user/" in one.url and one.url.partition("?")[0].endswith(kinds)
+        ]
+
+
+async def visit(lab: Service, context: BrowserContext, theme: str = "") -> Visit:
+    """A new session, opened in the browser up to the launcher."""
+    async with lab.http() as client:
+        spawned = await lab.spawn(client)
+        if theme:
+            where = f"{spawned['url']}lab/api/settings/@jupyterlab/apputils-extension:themes"
+            headers = {"Authorization": f"token {spawned['token']}"}
+            async with client.put(where, json={"raw": f'{{"theme": "{theme}"}}'}, headers=headers) as response:
+                assert response.status == 204
+    seen = Visit(await context.new_page())
+    await seen.watch()
+    await seen.page.goto(lab.url + spawned["open_url"].removeprefix("/"))
+    await seen.page.locator(".jp-Launcher .jp-LauncherCard").first.wait_for()
+    await seen.page.wait_for_load_state("networkidle")
+    return seen
+
+
+async def test_the_second_notebook_has_its_files_already(lab: Service) -> None:
+    async with browser() as context:
+        first = await visit(lab, context)
+        assert len(first.shared()) > 40
+        assert first.own(".js", ".css") == []
+        assert {one.coding for one in first.shared()} <= {"br", "gzip"}
+        assert first.size < 1.9e6  # with brotli 1.4 MB; here its minute of work may not be done
+        assert first.complaints == []
+        await first.page.close()
+
+        second = await visit(lab, context, theme="JupyterLab Dark")
+        fresh = [one.url for one in second.shared() if not one.cached]
+        assert [one for one in fresh if "theme-dark" not in one] == []
+        assert second.own(".js", ".css") == []
+        assert second.size < 0.25e6
+        assert second.complaints == []
+        # The dark theme is there, from the shared place.
+        assert any("/lab/api/themes/@jupyterlab/theme-dark-extension/index.css" in url for url in fresh)
+        assert await second.page.locator("body").get_attribute("data-jp-theme-light") == "false"
+        color = await second.page.locator("#main").evaluate("one => getComputedStyle(one).backgroundColor")
+        assert max(map(int, re.findall(r"\d+", color)[:3])) < 128, color
+
+
+async def test_the_page_names_the_scripts_that_it_needs(lab: Service) -> None:
+    """When this fails, JupyterLab has changed: put what it names into workshop_image/preload/files.txt."""
+    named: list[str] = []
+
+    async def without_names(route: Route) -> None:
+        """The page as it would be without: then each script is asked for because another needs it."""
+        page = await (await route.fetch()).text()
+        named.extend(re.findall(r'<link rel="preload" as="script" href="([^"]+)">', page))
+        await route.fulfill(body=re.sub(r'<link rel="preload"[^>]*>', "", page), content_type="text/html")
+
+    async with browser() as context:
+        await context.route(re.compile(r"/user/[a-z0-9]+/lab\?token="), without_names)
+        seen = await visit(lab, context)
+        scripts = {SHARED.split(one.url)[1]: one.size for one in seen.shared() if ".js" in one.url}
+        names = [SHARED.split(one)[1] for one in named]
+        assert len(names) > 30
+        assert [one for one in names if one not in scripts] == []
+        assert [one for one, size in scripts.items() if size > 6000 and one not in names] == []
+
+
+async def test_the_classic_interface_takes_them_too(lab: Service) -> None:
+    async with browser() as context, lab.http() as client:
+        spawned = await lab.spawn(client, "tree")
+        seen = Visit(await context.new_page())
+        await seen.watch()
+        await seen.page.goto(lab.url + spawned["open_url"].removeprefix("/"))
+        await seen.page.get_by_text("introduction-to-r").first.wait_for()
+        assert len(seen.shared()) > 20
+        assert seen.own(".js") == []
+        assert [one for one in seen.complaints if "load" in one and "404" not in one] == []

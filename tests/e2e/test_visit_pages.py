@@ -1,0 +1,250 @@
+"""The visitor's pages in a real browser: they go on by themselves, are kept on reload, released on leaving, and axe
+finds nothing serious in them.
+
+Screenshots go to tests/artifacts/, for people to look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, Route, expect
+
+from tests.e2e.inprocess import Rig, running
+from tests.e2e.test_workshops import MANIFEST, host_with
+from tests.integration.browser_support import MILLISECONDS, browser, picture
+from tmpnb_py.models import EndReason, State
+
+pytestmark = pytest.mark.browser
+
+NOTEBOOK = re.compile(r"/user/([a-z0-9]{26})/")
+PLACE = re.compile(r"/spawn/wait/([0-9a-f]{32})")
+
+
+@contextlib.asynccontextmanager
+async def full(**options: Any) -> AsyncIterator[Rig]:
+    """A service of one notebook, which somebody has, and of one more who waits."""
+    async with host_with(MANIFEST) as host, running(host, max_containers=1, **options) as rig:
+        await rig.ready(1)
+        await rig.spawn()
+        await rig.service.claims.draw("lab")
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def opened(rig: Rig, path: str, **options: Any) -> AsyncIterator[Page]:
+    """A page in which no script may fail and nothing may be refused by the policy unnoticed."""
+    async with browser(**options) as context:
+        context.set_default_timeout(MILLISECONDS)
+        page = await context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        await page.goto(f"http://127.0.0.1:{rig.service.port}{path}")
+        yield page
+        # The browser's own words about answers that are meant to be errors.
+        assert [fault for fault in faults if "the server responded with a status of" not in fault] == []
+
+
+def end_sessions(rig: Rig) -> None:
+    for one in rig.service.pool.in_state(State.CLAIMED):
+        rig.service.pool.mark_removing(one, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+
+
+def give_up_the_first(rig: Rig) -> None:
+    claims = rig.service.claims
+    first = claims.find(claims._line.first().id)  # type: ignore[union-attr]
+    assert first is not None
+    claims.leave(first)
+
+
+async def test_a_link_opens_its_document_by_itself_and_only_once() -> None:
+    async with host_with(MANIFEST) as host, running(host, max_containers=3) as rig:
+        await rig.ready(1)
+        async with opened(rig, "/") as page:
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn?workshop=knots")
+            await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
+            first = NOTEBOOK.search(page.url)
+            assert first is not None
+            # Back is the page before the launch page, which would start another one.
+            await page.go_back()
+            await expect(page.get_by_role("heading", name="Your notebook is still running")).to_be_visible()
+            await page.get_by_role("button", name="Open live").click()
+            await page.wait_for_url(re.compile(first[1]))
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/other.ipynb")
+            await expect(page.get_by_text("Your notebook is still running.")).to_be_visible()
+            await page.keyboard.press("Enter")  # the button has the focus
+            await page.wait_for_url(re.compile(rf"{first[1]}/lab/tree/other\.ipynb"))
+            assert rig.service.pool.count(State.CLAIMED) == 1
+            await rig.ready(1)
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/other.ipynb")
+            await page.get_by_role("button", name="Start afresh").click()
+            await page.wait_for_url(lambda url: "/user/" in url and first[1] not in url)
+
+
+async def test_the_place_in_line_moves_and_survives_a_reload() -> None:
+    async with full() as rig, opened(rig, "/spawn?workshop=knots") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        await expect(page.locator("#message")).to_contain_text("One visitor is before you.")
+        await expect(page.get_by_role("heading", name="Knots")).to_be_visible()
+        place = PLACE.search(page.url)
+        assert place is not None
+        await page.reload()
+        await expect(page.locator("#position")).to_have_text("2")
+        assert rig.service.claims.waiting == 2
+        ticket = rig.service.claims.find(place[1])
+        assert ticket is not None
+        await rig.until(lambda: ticket.watchers == 1)
+        rig.service.claims.sweep(time.monotonic() + 60)
+        assert rig.service.claims.waiting == 2
+        give_up_the_first(rig)
+        await expect(page.locator("#position")).to_have_text("1")
+        await expect(page.locator("#message")).to_contain_text("You are next in line.")
+        end_sessions(rig)
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
+        # The way back is through the cookie, also for a place that was served in the background.
+        await page.goto(f"http://127.0.0.1:{rig.service.port}/")
+        await expect(page.get_by_role("link", name="Go on")).to_be_visible()
+
+
+async def test_where_streams_do_not_get_through_it_asks() -> None:
+    async with full() as rig, browser() as context:
+        context.set_default_timeout(MILLISECONDS)
+        page = await context.new_page()
+        await page.route("**/events", lambda route: route.abort())
+        await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
+        await expect(page.locator("#position")).to_have_text("2")
+        # A place that the service knows nothing of any more is noticed, and taken anew.
+        lost = PLACE.search(page.url)
+        assert lost is not None
+        troubles = [(500, {}), (503, {"Retry-After": "2"})]
+
+        async def drawn(route: Route) -> None:
+            if troubles:
+                status, headers = troubles.pop(0)
+                await route.fulfill(status=status, headers=headers, json={"message": "It did not work."})
+            else:
+                await route.fallback()
+
+        await page.reload()  # the waiting page itself, which has no button to press again
+        await expect(page.locator("#position")).to_have_text("2")
+        await page.route("**/api/tickets", drawn)
+        rig.service.claims.leave(rig.service.claims._tickets[lost[1]])
+        # Troubles meanwhile are said, and it goes on.
+        await expect(page.locator("#doing")).to_have_text("It did not work. Trying again…")
+        await expect(page.locator("#doing")).to_have_text("The service is not ready yet. Trying again in a moment…")
+        await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
+        await expect(page.locator("#position")).to_have_text("2")
+        give_up_the_first(rig)
+        end_sessions(rig)
+        await page.wait_for_url(NOTEBOOK)
+
+
+async def test_who_leaves_gives_the_place_up_within_seconds() -> None:
+    async with full() as rig, opened(rig, "/spawn") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        place = PLACE.search(page.url)
+        assert place is not None
+        ticket = rig.service.claims._tickets[place[1]]
+        await rig.until(lambda: ticket.watchers == 1)
+        await page.goto("about:blank")
+        await rig.until(lambda: not ticket.watchers and ticket.held_until < time.monotonic() + 20)
+        rig.service.claims.sweep(time.monotonic() + 20)
+        assert rig.service.claims.waiting == 1
+
+
+async def test_giving_up_and_being_turned_away_are_said() -> None:
+    async with full(max_waiting=2) as rig, opened(rig, "/spawn") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        async with browser() as other:
+            turned_away = await other.new_page()
+            await turned_away.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
+            await expect(turned_away.locator("#doing")).to_have_text(
+                "2 visitors are waiting already. Trying again in a moment…"
+            )
+        await page.get_by_role("button", name="Give up my place").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Workshops, live in your browser")
+        assert rig.service.claims.waiting == 1
+        await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
+        await expect(page.locator("#position")).to_have_text("2")
+        rig.service.control.close()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("No new notebooks at the moment")
+
+
+async def test_a_link_is_copied() -> None:
+    async with host_with(MANIFEST) as host, running(host) as rig:
+        await rig.ready(1)
+        async with opened(rig, "/", permissions=["clipboard-read", "clipboard-write"]) as page:
+            await page.get_by_role("button", name="Copy link").focus()
+            await page.keyboard.press("Space")
+            await expect(page.get_by_role("status")).to_have_text("Link copied")
+            copied = await page.evaluate("navigator.clipboard.readText()")
+            assert copied == f"http://127.0.0.1:{rig.service.port}/spawn?workshop=knots"
+        async with opened(rig, "/", java_script_enabled=False) as page:
+            assert (
+                await page.get_by_role("link", name="Link to share").get_attribute("href") == "/spawn?workshop=knots"
+            )
+
+
+LOOK: dict[str, Any] = {
+    "site_title": "University of Example",
+    "accent_color": "#8b1a2b",
+    "announcement": "Maintenance on Friday, see https://status.example.org",
+    "site_footer": "Run by the library.",
+    "privacy_notice": "Nothing is kept.",
+}
+
+
+@pytest.mark.parametrize("look", [{}, LOOK], ids=["plain", "dressed"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> None:
+    width = 390 if look else 1280
+    axe = Axe()
+    async with (
+        full(**look) as rig,
+        opened(rig, "/", color_scheme=scheme, viewport={"width": width, "height": 844}) as page,
+    ):
+        base = f"http://127.0.0.1:{rig.service.port}"
+
+        async def inspect(name: str) -> None:
+            await picture(page, f"visit-{name}-{scheme}-{width}", full_page=True)
+            results = await axe.run(page)
+            found = results.response["violations"]
+            serious = [one for one in found if one["impact"] in ("serious", "critical")]
+            assert serious == [], (name, results.generate_report())
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+        await inspect("landing-busy")
+        await page.goto(f"{base}/spawn?workshop=knots")
+        await expect(page.locator("#position")).to_have_text("2")
+        await inspect("wait")
+        end_sessions(rig)
+        give_up_the_first(rig)
+        await page.wait_for_url(NOTEBOOK)
+        await page.goto(f"{base}/spawn?workshop=knots")
+        await inspect("launch-running")
+        await page.goto(base)
+        await inspect("landing-running")
+        ended = rig.service.pool.in_state(State.CLAIMED)[0].id
+        end_sessions(rig)
+        # A place that was drawn here, and lost.
+        await page.context.add_cookies([{"name": "tmpnb-place", "value": "0" * 32, "url": f"{base}/spawn/wait/"}])
+        for name, path in (
+            ("ended", f"/user/{ended}/lab/tree/x.ipynb"),
+            ("lost", f"/spawn/wait/{'0' * 32}"),
+            ("problem", "/nowhere"),
+            ("info", "/info"),
+            ("privacy", "/privacy"),
+        ):
+            await page.goto(base + path)
+            await inspect(name)
+        rig.service.control.close()
+        for name, path in (("landing-closed", "/"), ("closed", "/spawn")):
+            await page.goto(base + path)
+            await inspect(name)

@@ -1,0 +1,251 @@
+"""An image's static files, served once for all its notebooks: a whole service, and the engine in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+from aiohttp import ClientSession
+from multidict import CIMultiDictProxy
+
+from tests.e2e.inprocess import Rig, running
+from tmpnb_py.engines.fake import FakeHost
+from tmpnb_py.errors import EngineError
+from tmpnb_py.models import ContainerConfig, ImageFacts, State
+
+STATIC = (("static/lab", "/opt/lab"), ("lab/extensions", "/opt/ext"))
+SCRIPT = b"export const answer = 42; // forty-two, forty-two, forty-two\n" * 50
+FILES = {
+    "/opt/lab/main.1f.js": SCRIPT,
+    "/opt/lab/logo.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+    "/opt/lab/index.html": b"<script>alert(1)</script>",
+    "/opt/ext/@o/p/static/remote.js": SCRIPT * 2,
+    "/opt/secret.js": b"secret",
+}
+
+
+@contextlib.asynccontextmanager
+async def host_with(image_id: str = "sha256:one", **files: bytes) -> AsyncIterator[FakeHost]:
+    async with FakeHost() as host:
+        host.images["fake"] = ImageFacts("fake", image_id, supports_socket=True, static=STATIC)
+        host.files["fake"] = {**FILES, **files}
+        yield host
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with host_with() as host, running(host) as rig:
+        await rig.ready(1)
+        yield rig
+
+
+def address(rig: Rig) -> str:
+    """What new notebooks are told."""
+    return next(iter(rig.host.containers.values())).spec.config.static_url
+
+
+async def settled(rig: Rig, image_id: str = "sha256:one") -> str:
+    """Wait until one notebook of the image is ready and nothing is under way. Returns the address it was told."""
+    pool = rig.service.pool
+
+    def ready() -> list[ContainerConfig]:
+        return [one.spec.config for one in rig.host.containers.values() if one.state is State.READY]
+
+    def is_settled() -> bool:
+        busy = pool.count(State.STARTING) + pool.count(State.REMOVING)
+        return [one.image.image_id for one in ready()] == [image_id] and pool.count(State.READY) == 1 and not busy
+
+    await rig.until(is_settled)
+    return ready()[0].static_url
+
+
+def reads(rig: Rig) -> int:
+    return sum(call == "read_image" for call, _ in rig.engine.calls)
+
+
+async def get(client: ClientSession, url: str, **headers: str) -> tuple[int, CIMultiDictProxy[str], bytes]:
+    async with client.get(url, headers={"Accept-Encoding": "identity", **headers}, allow_redirects=False) as response:
+        return response.status, response.headers, await response.read()
+
+
+async def test_notebooks_are_told_where_their_files_are_and_they_are_there(rig: Rig) -> None:
+    url = address(rig)
+    status, headers, body = await get(rig.client, f"{url}/static/lab/main.1f.js")
+    assert (status, body) == (200, SCRIPT)
+    assert headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Vary"] == "Accept-Encoding"
+    assert "Content-Security-Policy" not in headers  # a worker made from a script would be bound by it
+    assert (await get(rig.client, f"{url}/lab/extensions/@o/p/static/remote.js?v=1"))[2] == SCRIPT * 2
+    assert (await get(rig.client, f"{url}/lab/extensions/%40o/p/static/remote.js"))[0] == 200
+
+
+async def test_pages_are_not_shared_and_a_picture_that_is_opened_as_a_page_does_nothing(rig: Rig) -> None:
+    url = address(rig)
+    assert (await get(rig.client, f"{url}/static/lab/index.html"))[0] == 404
+    _, headers, _ = await get(rig.client, f"{url}/static/lab/logo.svg")
+    assert headers["Content-Type"] == "image/svg+xml"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "sandbox" in headers["Content-Security-Policy"]
+
+
+async def test_each_form_with_its_tag_and_nothing_twice(rig: Rig) -> None:
+    name = f"{address(rig)}/static/lab/main.1f.js"
+    static = rig.service._static
+    digest, path = name.split("/")[2], "static/lab/main.1f.js"
+    await rig.until(lambda: (found := static.find(digest, path)) is not None and "br" in found.codings)
+    tags = set()
+    async with ClientSession(rig.client._base_url, auto_decompress=False) as client:
+        for accept, coding, decode in (
+            ("gzip, br", "br", brotli.decompress),
+            ("gzip", "gzip", gzip.decompress),
+            ("", None, bytes),
+        ):
+            status, headers, body = await get(client, name, **{"Accept-Encoding": accept})
+            assert status == 200
+            assert headers.get("Content-Encoding") == coding
+            assert decode(body) == SCRIPT
+            assert int(headers["Content-Length"]) == len(body)
+            tags.add(headers["ETag"])
+            again = await get(client, name, **{"Accept-Encoding": accept, "If-None-Match": headers["ETag"]})
+            assert (again[0], again[2], again[1]["ETag"]) == (304, b"", headers["ETag"])
+            assert again[1]["Cache-Control"] == headers["Cache-Control"]
+            async with client.head(name, headers={"Accept-Encoding": accept}) as response:
+                assert response.status == 200
+                assert response.headers["Content-Length"] == headers["Content-Length"]
+    assert len(tags) == 3
+    async with rig.client.post(name) as response:
+        assert response.status == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/static/lab/", "/static/lab/no.js", "/opt/secret.js", "/static/lab/..%2f..%2fsecret.js", "/%00"],
+)
+async def test_nothing_else_is_there(rig: Rig, path: str) -> None:
+    status, headers, _ = await get(rig.client, address(rig) + path)
+    assert status == 404
+    assert headers["Cache-Control"] == "no-store"
+
+
+async def test_what_only_a_notebook_has_comes_from_it(rig: Rig) -> None:
+    """An extension that a visitor installed, and every file of an image that is forgotten."""
+    url, session = address(rig), await rig.spawn()
+    page = f"http://somewhere/user/{session['id']}/lab/tree/x.ipynb"
+    for wanted in (f"{start}/lab/extensions/mine/static/x.js?v=1" for start in (url, f"/static/{'0' * 32}")):
+        status, headers, _ = await get(rig.client, wanted, Referer=page)
+        assert status == 307
+        assert headers["Location"] == f"/user/{session['id']}/lab/extensions/mine/static/x.js?v=1"
+        assert headers["Cache-Control"] == "no-store"
+        assert (await get(rig.client, wanted, Referer=page.replace(session["id"], "nobody")))[0] == 404
+        assert (await get(rig.client, wanted, Referer="http://[bad/user/a/"))[0] == 404
+        assert (await get(rig.client, wanted))[0] == 404
+
+
+async def test_without_a_referer_the_cookie_says_whose_notebook_it_is(rig: Rig) -> None:
+    """A notebook's pages tell no address but the origin."""
+    url = address(rig)
+    async with rig.client.post(
+        "/spawn", allow_redirects=False, headers={"Sec-Fetch-Site": "same-origin"}
+    ) as response:
+        assert response.status == 303
+        (session,) = re.findall(r"/user/([a-z0-9]+)/", response.headers["Location"])
+        cookie = f"tmpnb-sessions={response.cookies['tmpnb-sessions'].value}"
+    wanted = f"{url}/lab/extensions/mine/static/x.js"
+    status, headers, _ = await get(rig.client, wanted, Referer="http://somewhere/", Cookie=cookie)
+    assert status == 307
+    assert headers["Location"] == f"/user/{session}/lab/extensions/mine/static/x.js"
+
+
+async def test_with_an_api_token_notebooks_still_have_their_files() -> None:
+    async with host_with() as host, running(host, api_auth_token="operators0secret") as rig:
+        await rig.ready(1)
+        assert (await get(rig.client, f"{address(rig)}/static/lab/main.1f.js"))[0] == 200
+        assert (await get(rig.client, "/api/stats"))[0] == 401
+
+
+async def test_a_restart_needs_the_image_no_more_and_an_old_address_stays(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"runtime_dir": tmp_path, "cleanup_on_exit": False}
+    async with host_with() as host:
+        async with running(host, **options) as rig:
+            old = await settled(rig)
+            session = await rig.spawn()
+            await settled(rig)
+        # A restart: nothing is read, whatever has become of the image's files.
+        host.files["fake"] = {}
+        async with running(host, **options) as rig:
+            assert await settled(rig) == old
+            assert reads(rig) == 0
+            assert (await get(rig.client, f"{old}/static/lab/main.1f.js"))[2] == SCRIPT
+        # An upgrade of the image: its notebooks get another address, those in use keep theirs.
+        host.images["fake"] = ImageFacts("fake", "sha256:two", supports_socket=True, static=STATIC)
+        host.files["fake"] = {**FILES, "/opt/lab/main.1f.js": SCRIPT[:-1]}
+        async with running(host, **options) as rig:
+            new = await settled(rig, "sha256:two")
+            assert new != old
+            assert (await get(rig.client, f"{old}/static/lab/main.1f.js"))[2] == SCRIPT
+            assert (await get(rig.client, f"{new}/static/lab/main.1f.js"))[2] == SCRIPT[:-1]
+            assert (await get(rig.client, f"{session['url']}api"))[0] == 200
+        # Rebuilt without a change of these files: the same address, and browsers keep what they have.
+        host.images["fake"] = ImageFacts("fake", "sha256:three", supports_socket=True, static=STATIC)
+        async with running(host, **{**options, "cleanup_on_exit": True}) as rig:
+            await rig.until(lambda: reads(rig) == len(STATIC))
+            assert await settled(rig, "sha256:three") == new
+    assert not (tmp_path / "static").exists()
+
+
+@pytest.mark.parametrize("error", [EngineError("too much"), OSError(28, "No space left on device")])
+async def test_an_image_that_cannot_be_read_serves_its_own_files(error: Exception) -> None:
+    async with host_with() as host, running(host, pool_size=0) as rig:
+        other = ImageFacts("fake", "sha256:new", supports_socket=True, static=STATIC)
+        rig.engine.fail_next("read_image", error)
+        before = reads(rig)
+        assert await rig.service._static.url(other) == ""
+        assert await rig.service._static.url(other) == ""  # and is not read again at each round
+        assert reads(rig) == before + 1
+
+
+async def test_an_image_without_the_label_is_not_read() -> None:
+    async with FakeHost() as host, running(host) as rig:
+        await rig.ready(1)
+        assert address(rig) == ""
+        assert reads(rig) == 0
+
+
+async def test_a_file_that_the_disk_has_lost_comes_from_the_notebook(rig: Rig) -> None:
+    session = await rig.spawn()
+    url = address(rig)
+    for path in rig.service._static_directory.rglob("*.*"):
+        path.unlink()
+    page = f"http://somewhere/user/{session['id']}/lab"
+    assert (await get(rig.client, f"{url}/static/lab/main.1f.js", Referer=page))[0] == 307
+    assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 404
+
+
+async def test_without_the_compressing_process_files_are_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    async with host_with() as host, running(host) as rig:
+        await rig.ready(1)
+        static = rig.service._static
+        await rig.until(lambda: static._gave_up)
+        assert (await get(rig.client, f"{address(rig)}/static/lab/main.1f.js"))[2] == SCRIPT
+
+
+async def test_the_compressing_process_ends_with_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\necho $$ >{slow}.new; mv {slow}.new {slow}.pid; exec sleep 600\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(slow))
+    async with host_with() as host, running(host) as rig:
+        await rig.until(slow.with_suffix(".pid").exists)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(slow.with_suffix(".pid").read_text()), signal.SIGCONT)

@@ -1,0 +1,63 @@
+"""Whom an address counts for, and how many connections it may hold."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tmpnb_py.addresses import origin_of
+from tmpnb_py.headers import ClientFacts
+from tmpnb_py.models import Refusal
+from tmpnb_py.proxy.admission import Admission
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+        ("un:known", "un:known"),
+        ("", ""),
+    ],
+)
+def test_whom_an_address_counts_for(address: str, origin: str) -> None:
+    assert origin_of(address) == origin
+
+
+def test_each_address_has_its_own_limit_and_all_have_one() -> None:
+    admission = Admission()
+    one, other = ClientFacts("2001:db8::1"), ClientFacts("2001:db8::2")
+    third, proxy = ClientFacts("192.0.2.1"), ClientFacts("192.0.2.9", trusted=True)
+    assert admission.enter(one, in_all=6, each=2) is None
+    assert admission.enter(other, in_all=6, each=2) is None
+    assert admission.enter(one, in_all=6, each=2) is Refusal.ONE_ADDRESS
+    assert admission.enter(third, in_all=6, each=2) is None
+    assert admission.enter(proxy, in_all=6, each=2) is None
+    assert admission.enter(proxy, in_all=6, each=2) is None
+    assert admission.enter(proxy, in_all=6, each=2) is Refusal.TOO_MANY
+    admission.leave(proxy)
+    admission.leave(one)
+    assert admission.enter(other, in_all=6, each=2) is Refusal.ONE_ADDRESS
+    assert admission.enter(third, in_all=9, each=0) is None
+
+
+clients = st.builds(
+    ClientFacts, st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]), trusted=st.booleans()
+)
+
+
+@given(st.lists(clients, max_size=30), st.integers(0, 3), st.integers(1, 10))
+def test_what_has_left_is_forgotten(all_of_them: list[ClientFacts], each: int, in_all: int) -> None:
+    admission = Admission()
+    for facts in all_of_them:
+        admission.enter(facts, in_all=in_all, each=each)
+    for facts in reversed(all_of_them):
+        admission.leave(facts)
+    assert (admission._total, admission._held) == (0, {})

@@ -1,0 +1,650 @@
+"""Tickets: first come, first served, nobody served twice, nobody lost, whatever the engine and the visitors do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tmpnb_py.claims import Claims
+from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.engines.fake import FakeEngine, FakeHost
+from tmpnb_py.errors import AddressFullError, ClosedError, EngineDownError, EngineError, FullError, LineFullError
+from tmpnb_py.line import Line, StartRate
+from tmpnb_py.line_book import LineBook
+from tmpnb_py.metrics import Counters, Metrics
+from tmpnb_py.models import EndReason, State, TcpAddress
+from tmpnb_py.pool import Container, Pool
+from tmpnb_py.tickets import Status, Ticket
+
+LEASE = 120.0
+
+
+class Engine(FakeEngine):
+    """Takes every claim as durable unless it is told to fail."""
+
+    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
+        await self._called("mark_claimed", container_id)
+
+
+@dataclasses.dataclass
+class World:
+    """A pool, an engine and a clock that a test moves."""
+
+    pool: Pool
+    engine: Engine
+    claims: Claims
+    port: int
+    now: float = 1000.0
+    open: bool = True
+    made: int = 0
+
+    def ready(self) -> Container:
+        """One more container is started and answers."""
+        self.made += 1
+        one = Container(f"c{self.made}", "today", "token", created_at=self.now)
+        self.pool.insert(one)
+        assert self.pool.mark_ready(one, Endpoint(TcpAddress("127.0.0.1", self.port)), self.now)
+        return one
+
+    async def settled(self, *tickets: Ticket) -> None:
+        async with asyncio.timeout(10):
+            for ticket in tickets:
+                while ticket.status is Status.WAITING:
+                    await ticket.changed(None)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0)
+
+    def passed(self, seconds: float) -> None:
+        """Time passes, second by second, as the claims' own task sees it."""
+        for _ in range(int(seconds)):
+            self.now += 1
+            self.claims.sweep(self.now)
+
+    def counted(self, outcome: str) -> float:
+        return float(self.claims._metrics._claims.labels(outcome)._value.get())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with _world() as world:
+        yield world
+
+
+@contextlib.asynccontextmanager
+async def _world(book: LineBook | None = None) -> AsyncIterator[World]:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    pool, line = Pool("test"), Line(5)
+    pool.current_digest, pool.capacity = "today", 100
+    async with server, FakeHost() as host:
+        engine = Engine(host)
+        claims = Claims(
+            engine,
+            pool,
+            Metrics(pool, Counters(), version="1", waiting=lambda: len(line)),
+            line=line,
+            rate=StartRate(),
+            concurrency=2,
+            wake_reconciler=lambda: None,
+            is_open=lambda: made.open,
+            lease=LEASE,
+            book=book,
+            clock=lambda: made.now,
+        )
+        made = World(pool, engine, claims, server.sockets[0].getsockname()[1])
+        pool.subscribe(lambda one: claims.serve_line() if one.state is State.READY else None)
+        yield made
+        await claims.close()
+
+
+async def test_a_ticket_is_ready_at_once_where_something_is(world: World) -> None:
+    one = world.ready()
+    ticket = await world.claims.draw("lab")
+    assert (ticket.status, ticket.container) == (Status.READY, one)
+    assert world.claims.position(ticket) is None
+    assert world.claims.find(ticket.id) is ticket
+    assert world.counted("hit") == 1
+
+
+async def test_pages_and_programs_stand_in_one_line(world: World) -> None:
+    first = await world.claims.draw("lab")
+    second = asyncio.create_task(world.claims.claim(wait=60))
+    await world.until(lambda: world.claims.waiting == 2)
+    third = await world.claims.draw("lab")
+    assert [world.claims.position(ticket) for ticket in (first, third)] == [1, 3]
+    made = [world.ready() for _ in range(3)]
+    await world.settled(first, third)
+    assert [first.container, await second, third.container] == made
+    assert world.counted("waited") == 3
+
+
+async def test_a_key_used_twice_is_one_wish_even_at_the_same_moment(world: World) -> None:
+    world.ready()
+    world.ready()
+    drawn = await asyncio.gather(*(world.claims.draw("lab", key="k") for _ in range(3)))
+    await world.settled(*drawn)
+    assert len({ticket.id for ticket in drawn}) == 1
+    assert world.pool.count(State.READY) == 1
+    container = drawn[0].container
+    assert container is not None
+    world.pool.mark_removing(container, EndReason.IDLE, world.now)
+    assert (await world.claims.draw("lab", key="k")).container is not container
+
+
+async def test_a_visitor_who_reloads_in_the_very_moment_gets_what_was_being_claimed(world: World) -> None:
+    world.engine.delays["mark_claimed"] = 0.01
+    one, two = world.ready(), world.ready()
+    first = asyncio.create_task(world.claims.draw("lab", key="k"))
+    await world.until(lambda: one.state is State.CLAIMED)
+    first.cancel()
+    again = await world.claims.draw("lab", key="k")
+    assert world.claims.find(again.id) is again
+    await world.settled(again)
+    assert first.cancelled()
+    assert (again.container, two.state) == (one, State.READY)
+
+
+async def test_a_place_is_kept_for_the_lease_and_then_given_up(world: World) -> None:
+    away, asks, watches = [await world.claims.draw("lab") for _ in range(3)]
+    with world.claims.watching(watches):
+        world.passed(LEASE - 1)
+        assert world.claims.find(asks.id) is asks
+        world.passed(2)
+        assert (away.status, world.claims.find(away.id)) == (Status.LEFT, None)
+        assert world.claims.position(asks) == 1
+        world.passed(LEASE)
+        assert [asks.status, watches.status] == [Status.LEFT, Status.WAITING]
+    world.passed(LEASE - 1)
+    assert world.claims.waiting == 1
+    world.passed(1)
+    assert world.claims.find(watches.id) is None
+    assert world.claims.waiting == 0
+    assert world.counted("left") == 3
+
+
+async def test_a_page_that_is_left_gives_its_place_up_soon_unless_it_comes_back(world: World) -> None:
+    left, reloaded = [await world.claims.draw("lab") for _ in range(2)]
+    for ticket in (left, reloaded):
+        world.claims.release(ticket, 15)
+    world.passed(10)
+    assert world.claims.find(reloaded.id) is reloaded
+    world.passed(6)
+    assert [left.status, reloaded.status] == [Status.LEFT, Status.WAITING]
+
+
+@pytest.mark.parametrize("first", ["stream", "words"])
+async def test_a_page_that_says_that_it_is_left_may_do_so_before_or_after_its_stream_ends(
+    world: World, first: str
+) -> None:
+    ticket = await world.claims.draw("lab")
+    with world.claims.watching(ticket):
+        if first == "words":
+            world.claims.release(ticket, 15)
+            world.passed(60)
+            assert ticket.status is Status.WAITING
+    if first == "stream":
+        world.claims.release(ticket, 15)
+    world.passed(14)
+    assert world.claims.waiting == 1
+    world.passed(1)
+    assert world.claims.waiting == 0
+
+
+async def test_served_while_away_it_waits_for_the_lease_and_no_longer(world: World) -> None:
+    away, other = [await world.claims.draw("lab") for _ in range(2)]
+    one, _ = world.ready(), world.ready()
+    await world.settled(away, other)
+    other.told = True
+    world.passed(LEASE - 1)
+    assert one.state is State.CLAIMED
+    world.passed(1)
+    assert (one.state, one.reason) == (State.REMOVING, EndReason.UNVISITED)
+    assert world.claims.find(away.id) is None
+    # Whoever was told may be about to open it: that is left to the reaper, and the ticket can still be found.
+    assert other.container is not None
+    assert other.container.state is State.CLAIMED
+    assert world.claims.find(other.id) is other
+    world.pool.mark_removing(other.container, EndReason.IDLE, world.now)
+    assert other.has_ended
+    world.passed(LEASE)
+    assert world.claims.find(other.id) is None
+
+
+async def test_giving_up_gives_back_what_was_never_opened(world: World) -> None:
+    waiting = await world.claims.draw("lab")
+    world.claims.leave(waiting)
+    assert world.claims.waiting == 0
+    unopened, opened = world.ready(), world.ready()
+    opened.visited = True
+    tickets = [await world.claims.draw("lab") for _ in range(2)]
+    for ticket in tickets:
+        world.claims.leave(ticket)
+    assert [unopened.state, opened.state] == [State.REMOVING, State.CLAIMED]
+
+
+async def test_who_leaves_while_being_served_loses_nothing_for_the_others(world: World) -> None:
+    leaver, stayer = [await world.claims.draw("lab") for _ in range(2)]
+    world.engine.delays["mark_claimed"] = 0.02
+    one = world.ready()
+    world.claims.leave(leaver)
+    two = world.ready()
+    await world.settled(stayer)
+    assert stayer.container is two
+    await world.until(lambda: one.state is State.REMOVING)
+    assert leaver.status is Status.LEFT
+
+
+async def test_a_claim_that_fails_costs_nobody_the_place(world: World) -> None:
+    first, second = [await world.claims.draw("lab") for _ in range(2)]
+    world.engine.fail_next("mark_claimed", EngineError("refused"))
+    world.ready()
+    await world.until(lambda: first.container is None and world.claims.waiting == 2)
+    assert [world.claims.position(ticket) for ticket in (first, second)] == [1, 2]
+    two, three = world.ready(), world.ready()
+    await world.settled(first, second)
+    assert [first.container, second.container] == [two, three]
+
+
+async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> None:
+    """Neither a newcomer nor who joined behind them; and all are served once that is decided."""
+    world.engine.delays["mark_claimed"] = 0.02
+    world.engine.fail_next("mark_claimed", EngineError("refused"))
+    first = await world.claims.draw("lab")
+    dead, two = world.ready(), world.ready()
+    assert (dead.state, world.claims.waiting) == (State.CLAIMED, 0)
+    newcomer = await world.claims.draw("lab")
+    with pytest.raises(FullError):
+        await world.claims.claim()
+    world.claims.sweep(world.now)
+    assert [first.status, newcomer.status, two.state] == [Status.WAITING, Status.WAITING, State.READY]
+    await world.until(lambda: first.container is two)
+    three = world.ready()
+    await world.settled(first, newcomer)
+    assert [first.container, newcomer.container] == [two, three]
+    assert world.claims._handing_over == 0
+
+
+async def test_who_is_being_served_keeps_no_more_than_one_from_newcomers(world: World) -> None:
+    world.engine.delays["mark_claimed"] = 0.02
+    first = await world.claims.draw("lab")
+    one, two, _ = [world.ready() for _ in range(3)]
+    newcomer = await world.claims.draw("lab")
+    assert (newcomer.status, newcomer.container) == (Status.READY, two)
+    last = await world.claims.draw("lab")
+    await world.settled(first, last)
+    assert first.container is one
+
+
+async def test_waiting_goes_on_while_the_engine_is_down(world: World) -> None:
+    first = await world.claims.draw("lab")
+    world.engine.down = True
+    world.ready()
+    await world.until(lambda: world.pool.engine_down and first.container is None)
+    second = await world.claims.draw("lab")
+    with pytest.raises(EngineDownError):
+        await world.claims.claim(wait=60)
+    one, two = world.ready(), world.ready()
+    assert world.pool.count(State.READY) == 2  # nothing is tried meanwhile
+    world.engine.down = world.pool.engine_down = False
+    world.passed(1)
+    await world.settled(first, second)
+    assert [first.container, second.container] == [one, two]
+
+
+async def test_closing_tells_everybody_and_lets_nobody_in(world: World) -> None:
+    ticket = await world.claims.draw("lab")
+    program = asyncio.create_task(world.claims.claim(wait=60))
+    await world.until(lambda: world.claims.waiting == 2)
+    world.open = False
+    assert world.claims.dismiss_line() == 2
+    assert ticket.status is Status.CLOSED
+    assert world.claims.find(ticket.id) is ticket
+    with pytest.raises(ClosedError):
+        await program
+    with pytest.raises(ClosedError):
+        await world.claims.draw("lab")
+    assert world.counted("refused") == 3
+    world.passed(LEASE + 1)
+    assert world.claims.find(ticket.id) is None
+
+
+async def test_once_the_service_is_open_again_the_same_button_works(world: World) -> None:
+    ticket = await world.claims.draw("lab", key="k")
+    world.claims.dismiss_line()
+    assert ticket.status is Status.CLOSED
+    again = await world.claims.draw("lab", key="k")
+    assert (again.status, world.claims.waiting) == (Status.WAITING, 1)
+    world.claims.leave(ticket)
+    assert await world.claims.draw("lab", key="k") is again
+
+
+async def test_a_full_line_takes_nobody_and_remembers_nobody(world: World) -> None:
+    for _ in range(5):
+        await world.claims.draw("lab")
+    with pytest.raises(LineFullError):
+        await world.claims.draw("lab", key="k")
+    with pytest.raises(LineFullError):
+        await world.claims.claim(wait=60)
+    assert len(world.claims._tickets) == 5
+    assert world.claims._by_key == {}
+
+
+async def test_a_program_that_waited_long_enough_leaves_the_line(world: World) -> None:
+    with pytest.raises(FullError):
+        await world.claims.claim()
+    program = asyncio.create_task(world.claims.claim(wait=0.01))
+    await world.until(lambda: world.claims.waiting == 1)
+    world.now += 1
+    with pytest.raises(FullError):
+        await program
+    assert world.claims.waiting == 0
+    assert world.claims._tickets == {}
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    world.claims.configure(concurrency=2, max_waiting=1000, lease=LEASE)
+    drawn: list[Ticket] = []
+    left: set[str] = set()
+    for _ in range(200):
+        event = chance.random()
+        if event < 0.45:
+            drawn.append(await world.claims.draw("lab"))
+        elif event < 0.85:
+            world.ready()
+        elif event < 0.92 and drawn:
+            chosen = chance.choice(drawn)
+            world.claims.leave(chosen)
+            left.add(chosen.id)
+        elif event < 0.97:
+            world.engine.fail_next("mark_claimed", EngineError("refused"))
+        await asyncio.sleep(0)
+    stayed = [ticket for ticket in drawn if ticket.id not in left]
+    world.engine._failures.clear()
+    while any(ticket.status is Status.WAITING for ticket in stayed):
+        world.ready()
+        await asyncio.sleep(0)
+    await world.settled(*stayed)
+    given = [ticket.container for ticket in stayed]
+    assert len({id(one) for one in given}) == len(stayed)
+    assert all(one is not None and one.state is State.CLAIMED for one in given)
+    with contextlib.suppress(FullError):
+        assert (await world.claims.claim()) not in given
+
+
+async def test_one_address_gets_its_share_and_no_more(world: World) -> None:
+    """In use and in line, of pages and programs; what has ended counts no more."""
+    world.claims.per_address = 2
+    one = world.ready()
+    assert (await world.claims.draw("lab", key="k", origin="x")).container is one
+    waiting = await world.claims.draw("lab", origin="x")
+    assert waiting.status is Status.WAITING
+    with pytest.raises(AddressFullError):
+        await world.claims.draw("lab", origin="x")
+    with pytest.raises(AddressFullError):
+        await world.claims.claim(wait=60, origin="x")
+    assert world.counted("refused") == 2
+    assert world.claims.waiting == 1
+    assert (await world.claims.draw("lab", key="k", origin="x")).container is one  # the same wish, sent twice
+    other, nobodys = await world.claims.draw("lab", origin="y"), await world.claims.draw("lab")
+    made = [world.ready() for _ in range(3)]
+    await world.settled(waiting, other, nobodys)
+    assert [container.origin for container in (one, *made)] == ["x", "x", "y", ""]
+    with pytest.raises(AddressFullError):
+        await world.claims.draw("lab", origin="x")
+    world.pool.mark_removing(one, EndReason.ENDED_BY_OWNER, world.now)
+    assert (await world.claims.draw("lab", origin="x")).status is Status.WAITING
+    world.claims.configure(concurrency=2, max_waiting=1000, lease=LEASE, per_address=0)
+    assert (await world.claims.draw("lab", origin="x")).status is Status.WAITING
+
+
+async def test_two_at_once_from_one_address_are_counted_one_after_the_other(world: World) -> None:
+    world.claims.per_address = 1
+    world.ready()
+    world.ready()
+    answers = await asyncio.gather(
+        *(world.claims.claim(origin="x") for _ in range(2)),
+        world.claims.draw("lab", origin="x"),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(answer, AddressFullError) for answer in answers) == 2
+    assert world.pool.count(State.READY) == 1
+
+
+# --- a service that ends and starts again
+
+
+@contextlib.asynccontextmanager
+async def _restarted(path: Path, *taken_up: tuple[str, State]) -> AsyncIterator[World]:
+    """A process that has just begun, with these containers listed by its engine; at its end it crashes."""
+    async with _world(LineBook(path)) as world:
+        world.claims.restore()
+        for container_id, state in taken_up:
+            one = Container(container_id, "today", "token", created_at=world.now, state=state, visited=True)
+            one.endpoint = Endpoint(TcpAddress("127.0.0.1", world.port))
+            world.pool.insert(one)
+        world.pool.listed = True
+        world.claims.serve_line()
+        yield world
+        await asyncio.sleep(0)
+        written = path.read_bytes()
+    path.write_bytes(written)
+
+
+def _ticket(world: World, of: Ticket) -> Ticket:
+    found = world.claims.find(of.id)
+    assert found is not None
+    return found
+
+
+async def test_the_line_outlives_the_service_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        drawn = [await world.claims.draw(f"lab/tree/{number}") for number in range(4)]
+        world.claims.leave(drawn[1])
+        world.passed(30)
+    async with _restarted(path) as world:
+        assert world.claims.waiting == 3
+        again = [world.claims.find(one.id) for one in drawn]
+        assert [one and (one.target, world.claims.position(one)) for one in again] == [
+            ("lab/tree/0", 1), None, ("lab/tree/2", 2), ("lab/tree/3", 3),
+        ]  # fmt: skip
+        newcomer = await world.claims.draw("lab")
+        assert world.claims.position(newcomer) == 4
+        one = world.ready()
+        assert again[0] is not None
+        await world.settled(again[0])
+        assert again[0].container is one
+
+
+async def test_who_was_served_and_not_told_has_that_very_notebook_after_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        first, second = [await world.claims.draw("lab") for _ in range(2)]
+        world.ready()
+        await world.settled(first)
+    async with _restarted(path, ("c1", State.CLAIMED)) as world:
+        again = _ticket(world, first)
+        assert (again.status, again.container and again.container.id, again.told) == (Status.READY, "c1", False)
+        assert world.claims.position(_ticket(world, second)) == 1
+        world.claims.told(again)
+    async with _restarted(path, ("c1", State.CLAIMED)) as world:
+        again = _ticket(world, first)
+        assert (again.status, again.container and again.container.id, again.told) == (Status.READY, "c1", True)
+        # Told is told: what becomes of the notebook is the reaper's affair, who knows when it was last used.
+        world.passed(LEASE * 3)
+        assert world.pool.count(State.CLAIMED) == 1
+    async with _restarted(path) as world:  # it has ended
+        assert world.claims.find(first.id) is None
+
+
+async def test_where_the_notebook_is_gone_as_well_the_turn_is_still_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        first, second = [await world.claims.draw("lab") for _ in range(2)]
+        world.ready()
+        await world.settled(first)
+    async with _restarted(path, ("other", State.CLAIMED)) as world:
+        assert [world.claims.position(_ticket(world, one)) for one in (first, second)] == [1, 2]
+
+
+async def test_before_the_engine_is_listed_nobody_is_served_twice(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        first, second = [await world.claims.draw("lab") for _ in range(2)]
+        world.ready()
+        await world.settled(first)
+    async with _world(LineBook(path)) as world:
+        world.claims.restore()
+        world.made = 5
+        world.ready()  # taken up before the claimed one
+        world.passed(5)
+        assert world.pool.count(State.READY) == 1
+        claimed = Container("c1", "today", "token", created_at=world.now, state=State.CLAIMED, visited=True)
+        world.pool.insert(claimed)
+        world.pool.listed = True
+        world.passed(1)
+        await world.settled(_ticket(world, first), _ticket(world, second))
+        assert _ticket(world, first).container is claimed
+        assert _ticket(world, second).container is not claimed
+
+
+async def test_who_never_comes_back_gets_one_notebook_at_most_however_often_the_service_crashes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        gone = await world.claims.draw("lab")
+        world.ready()
+        await world.settled(gone)
+    for _ in range(3):
+        async with _restarted(path, ("c1", State.CLAIMED)) as world:
+            world.passed(10)
+            world.ready()
+            assert world.pool.count(State.CLAIMED) == 1
+    async with _restarted(path, ("c1", State.CLAIMED)) as world:
+        world.passed(LEASE + 1)
+        assert world.pool.count(State.CLAIMED) == 0
+        assert world.claims.find(gone.id) is None
+
+
+@pytest.mark.parametrize("how", ["leaves", "is dismissed"])
+async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behind(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        first = await world.claims.draw("lab")
+        world.ready()
+        await world.settled(first)
+    async with _world(LineBook(path)) as world:
+        world.claims.restore()
+        if how == "leaves":
+            world.claims.leave(_ticket(world, first))
+        else:
+            world.claims.dismiss_line()
+        claimed = Container("c1", "today", "token", created_at=world.now, state=State.CLAIMED, visited=True)
+        world.pool.insert(claimed)
+        world.pool.listed = True
+        world.passed(1)
+        assert (claimed.state, claimed.reason) == (State.REMOVING, EndReason.UNVISITED)
+
+
+async def test_who_does_not_come_back_after_a_restart_keeps_the_place_for_the_lease(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        drawn = [await world.claims.draw("lab") for _ in range(2)]
+    async with _restarted(path) as world:
+        world.passed(LEASE - 1)
+        assert world.claims.find(drawn[1].id) is not None
+        world.passed(2)
+        assert world.claims.find(drawn[0].id) is None
+        assert world.claims.waiting == 1
+    async with _restarted(path) as world:
+        assert world.claims.waiting == 1
+
+
+async def test_a_page_that_was_closed_holds_no_place_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        closed, reloaded = [await world.claims.draw("lab") for _ in range(2)]
+        for one in (closed, reloaded):
+            world.claims.release(one, 15)
+        assert world.claims.find(reloaded.id) is reloaded
+    async with _restarted(path) as world:
+        world.passed(20)
+        assert world.claims.find(closed.id) is None
+        assert world.claims.position(_ticket(world, reloaded)) == 1
+
+
+async def test_nobody_is_served_or_given_up_while_the_service_stops(tmp_path: Path) -> None:
+    """Nobody could be told; and nobody can come back just then."""
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        first = await world.claims.draw("lab")
+        world.claims.stop()
+        world.ready()
+        world.passed(LEASE * 2)
+        assert world.pool.count(State.READY) == 1
+    async with _restarted(path) as world:
+        assert world.claims.position(_ticket(world, first)) == 1
+
+
+async def test_how_long_one_has_waited_goes_on_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        await world.claims.draw("lab")
+    since = str(json.loads(path.read_text().splitlines()[0])["since"])
+    path.write_text(path.read_text().replace(since, str(float(since) - 90)))
+    async with _restarted(path) as world:
+        assert world.claims.waits(world.now) == [pytest.approx(90, abs=30)]
+
+
+async def test_whoever_was_let_into_the_line_is_not_turned_away_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        first = [await world.claims.draw("lab") for _ in range(5)]  # the line is full
+        world.ready()
+        world.ready()
+        await world.settled(*first[:2])
+        first += [await world.claims.draw("lab") for _ in range(2)]
+    async with _restarted(path) as world:
+        assert [world.claims.position(_ticket(world, one)) for one in first] == [1, 2, 3, 4, 5, 6, 7]
+        with pytest.raises(LineFullError):
+            await world.claims.draw("lab")
+
+
+async def test_who_waited_is_dismissed_when_the_service_is_closed_or_was_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        await world.claims.draw("lab")
+    async with _world(LineBook(path)) as world:
+        world.open = False
+        assert world.claims.restore() == 0
+    async with _restarted(path) as world:
+        assert world.claims.waiting == 0
+        await world.claims.draw("lab")
+        assert world.claims.dismiss_line() == 1
+    assert LineBook(path).open(LEASE) == []
+
+
+async def test_who_waits_with_an_open_request_is_not_written_down(tmp_path: Path) -> None:
+    """Their connection ends with the service, so nobody would come for the notebook."""
+    path = tmp_path / "line"
+    async with _restarted(path) as world:
+        waiting = asyncio.create_task(world.claims.claim(wait=60))
+        await world.until(lambda: world.claims.waiting == 1)
+        assert path.read_bytes() == b""
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)

@@ -1,0 +1,352 @@
+"""A notebook's page: what authors write is there, and what an attacker writes is harmless."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tmpnb_py.errors import NotesError
+from tmpnb_py.notes import page
+from tmpnb_py.notes.model import Notes, dump, load
+from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
+START = "knots/First knot.ipynb"
+WORKSHOPS = Path(__file__).parents[2] / "workshop_image" / "workshops"
+
+Cell = dict[str, Any]
+
+
+def markdown(source: Any, **more: Any) -> Cell:
+    return {"cell_type": "markdown", "metadata": {}, "source": source, **more}
+
+
+def code(source: Any, outputs: Any = (), **metadata: Any) -> Cell:
+    return {"cell_type": "code", "metadata": metadata, "source": source, "outputs": outputs, "execution_count": None}
+
+
+def make(*cells: Any, **metadata: Any) -> Notes:
+    document = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": list(cells)}
+    return page.make(json.dumps(document).encode(), start=START, pages={"loops/Loops.ipynb": "loops"})
+
+
+class Tags(HTMLParser):
+    """Every element of a page with its attributes. Fails where elements are not nested properly."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("br", "img", "hr", "col", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+# --- what authors write
+
+
+def test_the_first_heading_is_the_title_and_others_have_addresses_like_jupyters() -> None:
+    notes = make(
+        markdown("# Knots & *loops*\n\nText."),
+        markdown("# Part\n\n## Over and under\n\n## Over and under\n\n### `x` and $y$\n\n## tn-notes\n\n[up](#Part)"),
+    )
+    assert notes.title == "Knots & loops"
+    assert [(one.level, one.anchor) for one in notes.headings] == [
+        (2, "Part"),
+        (2, "Over-and-under"),
+        (2, "Over-and-under-2"),
+        (3, "x-and-y"),
+        (2, "section-tn-notes"),
+    ]
+    assert "<h1" not in notes.body
+    assert '<h2 id="Over-and-under-2">' in notes.body
+    assert Tags(notes.body).attributes("a")[0]["href"] == "#Part"
+
+
+def test_tables_formulas_and_code() -> None:
+    notes = make(
+        markdown(
+            "| a | b |\n|--:|---|\n| 1 | 2 |\n\n$x^2$ costs 5$ or 6$.\n\n$$\\frac{a}{b}$$\n\n```r\nx <- 'a<b'\n```"
+        ),
+        code("def f():\n    return '<b>'  # why", jupyter={"source_hidden": True}, tags=["solution"]),
+        kernelspec={"name": "python3", "language": "python"},
+    )
+    tags = Tags(notes.body)
+    assert tags.attributes("td")[0] == {"align": "right"}
+    assert [one["display"] for one in tags.attributes("math")] == ["inline", "block"]
+    assert "costs 5$ or 6$." in notes.body
+    assert '<span class="tn-s">&#x27;a&lt;b&#x27;\n</span>' in notes.body
+    assert '<span class="tn-k">return </span>' in notes.body
+    assert "Show a solution" in notes.body
+    assert (notes.kernel, notes.language) == ("python3", "python")
+
+
+def test_html_that_is_usual_in_notebooks_stays() -> None:
+    notes = make(markdown("<details>\n<summary>More</summary>\n\n**bold** <kbd>X</kbd>\n\n</details>"))
+    inside = "<summary>More</summary><p><strong>bold</strong> <kbd>X</kbd></p>"
+    assert notes.body.replace("\n", "") == f'<div class="tn-text"><details>{inside}</details></div>'
+
+
+def test_lists() -> None:
+    notes = make(markdown("- a\n  1. b\n- c"))
+    assert [tag for tag, _ in Tags(notes.body).found] == ["div", "ul", "li", "ol", "li", "li"]
+
+
+def test_links_lead_to_pages_of_workshops_to_the_notebook_or_away() -> None:
+    notes = make(
+        markdown(
+            "[a](../loops/Loops.ipynb#Part) [b](data/x%20y.csv) "
+            "[c](https://example.org/?a=b&c=d) [d](mailto:a@example.org)"
+        )
+    )
+    assert [one["href"] for one in Tags(notes.body).attributes("a")] == [
+        "../loops/#Part",
+        "/spawn/lab/tree/knots/data/x%20y.csv",
+        "https://example.org/?a=b&c=d",
+        "mailto:a@example.org",
+    ]
+    assert all(one["rel"] == "noopener noreferrer" for one in Tags(notes.body).attributes("a"))
+
+
+def test_pictures_are_attached_embedded_or_beside_the_notebook() -> None:
+    notes = make(
+        markdown(
+            '![a](attachment:p.png) ![b](../art/knot%201.svg) <img src="x.PNG" width="20"> '
+            f"![d](data:image/png;base64,{PNG})",
+            attachments={"p.png": {"image/png": PNG}},
+        ),
+        code("plot()", [{"output_type": "display_data", "data": {"image/png": PNG, "text/plain": "<Figure>"}}]),
+    )
+    (name,) = notes.pictures  # the same picture three times
+    assert [one["src"] for one in Tags(notes.body).attributes("img")] == [
+        name,
+        "files/art/knot%201.svg",
+        "files/knots/x.PNG",
+        name,
+        name,
+    ]
+    assert notes.files == ("art/knot 1.svg", "knots/x.PNG")
+
+
+def test_outputs_that_were_left_in() -> None:
+    notes = make(
+        code(
+            "1",
+            [
+                {"output_type": "stream", "name": "stdout", "text": ["a\n", "<b>"]},
+                {"output_type": "stream", "name": "stderr", "text": "careful"},
+                {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mE\x1b[0m: <v>\x07"]},
+                {
+                    "output_type": "execute_result",
+                    "data": {"text/html": "<script>alert(1)</script>", "text/plain": "t"},
+                },
+            ],
+        )
+    )
+    assert '<pre class="tn-stdout">a\n&lt;b&gt;</pre><pre class="tn-stderr">careful</pre>' in notes.body
+    assert '<pre class="tn-error">E: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>' in notes.body
+
+
+@pytest.mark.parametrize("path", sorted(WORKSHOPS.glob("*/*.ipynb")), ids=lambda path: path.stem)
+def test_our_own_workshops(path: Path) -> None:
+    notes = page.make(path.read_bytes(), start=str(path.relative_to(WORKSHOPS)), pages={})
+    Tags(notes.body)
+    assert notes.title
+    assert len(notes.headings) >= 4
+    assert notes.kernel
+    assert "tn-latex" not in notes.body
+    assert "tn-held" not in notes.body
+    assert load(dump(notes)) == notes
+
+
+# --- what attackers write
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)><script>alert(1)</script></svg>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)></style></mglyph></table></mtext></math>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<a href='javascript:alert(1)'>x</a> <a href='java\tscript:alert(1)'>x</a> <a href=' &#1;javascript:x'>x</a>",
+    "[x](javascript:alert(1)) [x](data:text/html,x) [x](vbscript:x) [x](//evil.example) [x](/user/x/) [x](\\\\evil)",
+    "[x](..%2f..%2f..%2fapi) [x](../../../api/spawn) [x](https:evil) [x](%00) [x](%2f%2fevil.example)",
+    "![x](https://evil.example/track.png) ![x](/api/stats) ![x](data:image/svg+xml,<svg/>) ![x](../../../etc/passwd)",
+    "![x](attachment:none.png) ![x](data:image/png;base64,AAAA) ![x](.png/../../..)",
+    "<form action=https://evil.example><input name=q><button formaction=javascript:alert(1)>x</button></form>",
+    "<style>@import 'https://evil.example'</style><link rel=stylesheet href=//evil.example><base href=//evil>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'><object data=x></object><embed src=x>",
+    "<p style='position:fixed' id='tn-notes' class='tn-cell' name='x' onclick='x()'>x</p>",
+    '<div title="\n\n$\\text{" onmouseover="alert(1)}$\n\n">',
+    "<div title='\n\n```\n' onmouseover='alert(1)\n```\n\n'>",
+    '<span class="tn-held-0"></span><b title="<span class=tn-held-0></span>">$x$</b>',
+    "<span title='&lt;span class=&quot;tn-held-0&quot;&gt;&lt;/span&gt;'>$\\text{<script>alert(1)</script>}$</span>",
+    "$\\href{javascript:alert(1)}{x}$ $\\style{position:fixed}{x}$ $\\class{tn-cell}{x}$ $\\id{tn-notes}{x}$",
+    "$\\text{</math><script>alert(1)</script>}$ $</math><img src=x onerror=alert(1)>$",
+    '```"><script>alert(1)</script>\nx\n```',
+    "</div></main><script>alert(1)</script><div>",
+    "<!-- <script>alert(1)</script> --> <![CDATA[<script>alert(1)</script>]]> <?php x ?>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+    "<textarea><img title='</textarea><img src=x onerror=alert(1)>'></textarea>",
+    "<audio src=x autoplay></audio><video poster=//evil.example></video><source src=x>",
+    "<details open ontoggle=alert(1)><summary>x</summary></details>",
+    "<a id=x href=#x xlink:href=javascript:alert(1) target=_top ping=//evil.example>x</a>",
+]
+TAGS = "a abbr b br code details div em h2 h3 img li ol p pre span strong summary table tbody td th thead tr ul"
+MATH = "math mrow mi mn mo mtext mstyle mspace mfrac msup"
+SAFE_TAGS = {*TAGS.split(), *MATH.split()}
+OURS = {"div": {"data-cell", "tabindex", "role", "aria-label"}, "h2": {"id"}}
+SAFE_CLASSES = {"", "tn-text", "tn-cell", "tn-source", "tn-outputs", "tn-raw", "tn-latex", "tn-wide"}
+SAFE_ATTRIBUTES = {"href", "src", "alt", "title", "rel", "class", "display", "open", "stretchy"}
+
+
+def assert_harmless(notes: Notes) -> None:
+    tags = Tags(notes.body)
+    for tag, attributes in tags.found:
+        assert tag in SAFE_TAGS, tag
+        assert set(attributes) <= SAFE_ATTRIBUTES | OURS.get(tag, set()), (tag, attributes)
+        for name in ("href", "src"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "https://example.org", "/spawn/lab/tree/", "files/", "images/")), value
+            assert ".." not in value
+        assert attributes.get("class", "") in SAFE_CLASSES
+        assert not (attributes.get("id") or "").startswith("tn-")
+    assert not any(place.startswith(("/", "..")) for place in notes.files)
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+def test_hostile_markdown_is_harmless(source: str) -> None:
+    notes = make(markdown(source), markdown(f"# {source}"), markdown("last"))
+    assert_harmless(notes)
+    assert notes.body.endswith('<div class="tn-text">\n<p>last</p>\n</div>')
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+def test_hostile_code_raw_text_and_outputs_are_escaped(source: str) -> None:
+    output = {"output_type": "stream", "text": source, "name": source}
+    notes = make(
+        code(source), {"cell_type": "raw", "source": source}, code("1", [output]), language_info={"name": "r"}
+    )
+    assert {tag for tag, _ in Tags(notes.body).found} <= {"div", "pre", "code", "span"}
+
+
+def test_values_of_the_wrong_type_are_left_out() -> None:
+    wrong: Any
+    for wrong in (None, 7, True, "x", [7, None], {"a": []}, ["x", ["y"]]):
+        make(
+            wrong,
+            markdown(wrong, attachments=wrong),
+            markdown("x", attachments={"a": wrong}),
+            {"cell_type": wrong, "source": "x", "metadata": wrong},
+            {"cell_type": "code", "source": wrong, "metadata": {"tags": wrong, "jupyter": wrong}, "outputs": wrong},
+            code("x", [wrong, {"output_type": wrong}]),
+            code("x", [{"output_type": "stream", "text": wrong}, {"output_type": "error", "traceback": wrong}]),
+            code("x", [{"output_type": "display_data", "data": wrong}]),
+            code("x", [{"output_type": "display_data", "data": {"image/png": wrong, "image/svg+xml": wrong}}]),
+            kernelspec=wrong,
+            language_info=wrong,
+        )
+    assert make(kernelspec={"name": "a b"}, language_info={"name": "<script>"}).kernel == ""
+    assert make(markdown("\ud800 \x00 \x1b")).body  # what JSON can hold and UTF-8 cannot
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"nbformat": 3, "worksheets": []}',
+        b'{"nbformat": 4}',
+        b'{"nbformat": 4, "cells": {}}',
+        b"[" * 100_000,
+        b" " * (MAX_SIZE + 1),
+    ],
+    ids=lambda data: data[:12].decode(errors="replace") + str(len(data)),
+)
+def test_what_is_no_notebook_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(NotesError, match="notebook"):
+        page.make(data, start=START, pages={})
+
+
+def test_everything_is_bounded() -> None:
+    huge = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(MAX_PICTURE)).decode()
+    text = {"output_type": "stream", "text": "y" * 60_000}
+    notes = make(
+        code("x" * (MAX_SOURCE + 7)),
+        code("1", [text] * 10),
+        code("1", [{"output_type": "display_data", "data": {"image/png": huge}}]),
+        markdown(f"![x](data:image/png;base64,{huge})"),
+        markdown("".join(f"![x](p{number}.png)" for number in range(1000))),
+        *[markdown("z")] * 5000,
+    )
+    assert notes.body.count("x" * MAX_SOURCE) == 1
+    assert "x" * (MAX_SOURCE + 1) not in notes.body
+    assert notes.body.count("y") <= MAX_OUTPUT
+    assert notes.pictures == {}
+    assert len(notes.files) == 200
+    assert notes.body.count("<p>z</p>") == 1995
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "[" * 10_000,
+        "![" * 5_000,
+        "*a_ " * 5_000,
+        "> " * 5_000 + "x",
+        "<div>" * 5_000,
+        "$" * 30_000,
+        "`" * 20_001 + " x",
+        "| a " * 5_000 + "\n" + "|--" * 5_000,
+        "$" + "{" * 2_000 + "}" * 2_000 + "$",
+        "$" + "\\frac{1}{" * 500 + "}" * 500 + "$",
+        "- " * 2_000 + "x",
+    ],
+    ids=lambda source: source[:8],
+)
+def test_what_is_made_to_be_slow_or_deep_comes_to_an_end(source: str) -> None:
+    Tags(make(markdown(source)).body)
+
+
+# --- the process
+
+
+def _process(arguments: bytes, data: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "tmpnb_py.notes"]
+    return subprocess.run(command, input=arguments + b"\n" + data, capture_output=True, check=False, timeout=60)
+
+
+def test_the_process_makes_the_same_page_and_says_why_there_is_none() -> None:
+    data = json.dumps({"nbformat": 4, "cells": [markdown("# T\n\n![x](a.png)")]}).encode()
+    done = _process(json.dumps({"start": START, "pages": {}}).encode(), data)
+    assert done.returncode == 0, done.stderr
+    assert load(done.stdout) == page.make(data, start=START, pages={})
+    done = _process(json.dumps({"start": START, "pages": {}}).encode(), b"{}")
+    assert (done.returncode, done.stdout) == (1, b"the file is no notebook of format 4")
+
+
+def test_the_orchestrator_does_not_load_what_the_process_works_with() -> None:
+    heavy = {"nh3", "mdit_py_plugins", "latex2mathml"}
+    script = f"import sys, tmpnb_py.serve; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,111 @@
+"""What of an image is shared and how it is named; which form of a file a client gets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tmpnb_py.engines.docker_options import create_body, facts_of
+from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
+from tmpnb_py.static.tree import Entry, Tree, accepted, content_type, etag, matches, named
+
+ENTRY = Entry("ab" * 32, 5)
+
+
+def test_only_known_kinds_of_files_are_shared_under_their_public_names() -> None:
+    found = {
+        f"/opt/lab/static/{name}": b"x" for name in ("a.1f.js", "@o/p/b.css", "index.html", "x.js.map", "LOGO.SVG")
+    }
+    assert named("static/lab", "/opt/lab/static", found) == {
+        "static/lab/a.1f.js": b"x",
+        "static/lab/@o/p/b.css": b"x",
+        "static/lab/LOGO.SVG": b"x",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/elsewhere/a.js",
+        "/d/a\n.js",
+        "/d/\udcff.js",
+        "/d/a\\b.js",
+        f"/d/{'x' * 500}.js",
+        "/d/.js",
+        "/d/a.php",
+        "/d/a",
+    ],
+)
+def test_odd_names_are_left_out(path: str) -> None:
+    assert named("s", "/d", {path: b""}) == {}
+
+
+def test_no_kind_that_is_shared_is_a_page() -> None:
+    for suffix in ("html", "htm", "xhtml", "xml", "pdf", "shtml", "swf", "HTML"):
+        assert content_type(f"a.{suffix}") is None
+
+
+def test_an_address_changes_with_names_and_contents_only() -> None:
+    tree = Tree({"a.js": ENTRY, "b.js": Entry("cd" * 32, 7)})
+    assert Tree({"b.js": tree.files["b.js"], "a.js": ENTRY}).digest == tree.digest
+    assert len({tree.digest, Tree({"a.js": ENTRY}).digest, Tree({"b.js": ENTRY}).digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("BR;q=0, GZIP ; q=0.5", "gzip"),
+        ("br;q=0.000,gzip;q=0", ""),
+        ("*", "br"),
+        ("*;q=0", ""),
+        ("br;q=0, *", "gzip"),
+        ("identity", ""),
+        ("", ""),
+        ("br;q=nonsense, gzip;q=2, ,", ""),
+    ],
+)
+def test_the_best_form_that_the_client_accepts(header: str, coding: str) -> None:
+    assert accepted(header, ("br", "gzip")) == coding
+
+
+@given(st.text(max_size=60))
+def test_any_header_is_read(header: str) -> None:
+    assert accepted(header, ("br", "gzip")) in ("", "br", "gzip")
+    assert matches(header, ENTRY) in (True, False)
+
+
+def test_each_form_has_its_own_tag_and_any_of_them_says_that_the_client_has_it() -> None:
+    tags = [etag(ENTRY, coding) for coding in ("", "gzip", "br")]
+    assert len(set(tags)) == 3
+    assert all(matches(f'"x", W/{tag}', ENTRY) for tag in tags)
+    assert matches("*", ENTRY)
+    assert not matches("", ENTRY)
+    assert not matches(etag(Entry("cd" * 32, 5), "br"), ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("label", "static"),
+    [
+        ("static/lab=/a lab/extensions=/b", (("static/lab", "/a"), ("lab/extensions", "/b"))),
+        ("", ()),
+        ("static/lab static=relative ../x=/a /y=/a a//b=/a A=/a x=/a:b ok=/c", (("ok", "/c"),)),
+        (" ".join(f"p{number}=/d" for number in range(99)), tuple((f"p{number}", "/d") for number in range(16))),
+    ],
+)
+def test_an_image_says_in_a_label_where_its_files_are(label: str, static: tuple[tuple[str, str], ...]) -> None:
+    assert facts_of("x", {"Id": "sha256:x", "Config": {"Labels": {"org.tmpnb.static": label}}}).static == static
+
+
+def test_a_container_is_told_the_address() -> None:
+    def environment(url: str) -> list[str]:
+        config = ContainerConfig(
+            ImageFacts("x", "sha256:x"), "run", Transport.SOCKET, Egress.NONE, 1, 1, 1, 1, static_url=url
+        )
+        body = create_body("p", ContainerSpec("a", "", config), socket_source=None, hosts_source=None, init=False)
+        return [one for one in body["Env"] if one.startswith("TMPNB_STATIC_URL")]
+
+    assert environment("/static/abc") == ["TMPNB_STATIC_URL=/static/abc"]
+    assert environment("") == []

@@ -1,0 +1,72 @@
+"""Which workshop a client of BinderHub gets: it names a repository, and the workshops are in the image already. Pure.
+
+Sources: BinderHub's documentation of its API (`/build/<provider>/<spec>`) and what thebe makes of its options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import urllib.parse
+from collections.abc import Collection, Iterable, Mapping
+
+ANY = "*"
+_MAX_LENGTH = 1000
+_PROVIDER = re.compile(r"[a-z0-9_-]{1,40}")
+_RULE = re.compile(r"(\*|[a-z0-9_-]{1,40}/[^\s,=]+)(?:=([a-z0-9]+(?:-[a-z0-9]+)*))?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spec:
+    """What is asked for: `gh`, `org/repo`, `main`."""
+
+    provider: str
+    repo: str
+    ref: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.repo}" + (f"/{self.ref}" if self.ref else "")
+
+
+def read(provider: str, raw: str) -> Spec:
+    """Read a spec from a raw path. Raises `ValueError`.
+
+    Where the repository is one percent-encoded part (`git`, `gl`), it is the first; else the first two.
+    """
+    parts = [urllib.parse.unquote(part, errors="strict") for part in raw.strip("/").split("/")]
+    size = 1 if "/" in parts[0] else 2
+    repo = "/".join(parts[:size]).strip("/").removesuffix(".git")
+    ref = "/".join(parts[size:])
+    if not _PROVIDER.fullmatch(provider) or not repo or "" in parts or len(raw) > _MAX_LENGTH:
+        raise ValueError("is not <provider>/<repository>/<ref>")
+    if not (repo + ref).isprintable():
+        raise ValueError("has characters that no repository's name has")
+    return Spec(provider, repo, ref)
+
+
+def read_rule(text: str) -> str:
+    """Check one rule of the operator's: `gh/org/repo`, `gh/org/repo/ref` or `*`, with `=workshop` or without."""
+    if not _RULE.fullmatch(text):
+        raise ValueError(f'holds "{text}", which is not a repository: write gh/org/repo or gh/org/repo=workshop')
+    return text
+
+
+def rules(texts: Iterable[str]) -> dict[str, str]:
+    """What `choose` wants: the workshops by what is asked for; "" is a notebook with no document in particular."""
+    pairs = (text.partition("=") for text in texts)
+    return {spec.casefold(): workshop for spec, _, workshop in pairs}
+
+
+def choose(spec: Spec, known: Mapping[str, str], workshops: Collection[str]) -> str | None:
+    """The workshop's slug, "" for none in particular, None where nobody knows what is meant.
+
+    The operator's rules come first, that for everything last; between them the repository's name counts, and then
+    the ref, where a workshop is called so.
+    """
+    for key in (f"{spec.provider}/{spec.repo}/{spec.ref}", f"{spec.provider}/{spec.repo}"):
+        if key.casefold() in known:
+            return known[key.casefold()]
+    for name in (spec.repo.rpartition("/")[2], spec.ref):
+        if name.casefold() in workshops:
+            return name.casefold()
+    return known.get(ANY)

@@ -1,0 +1,167 @@
+"""The workshops' notes as pages, read from today's image when somebody first asks for them, once per image.
+
+Asked by the pages, for many readers at once. The work is done in a process (see `tmpnb_py.notes.__main__`), one
+notebook at a time; what failed is tried again after a while, not at each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import posixpath
+import sys
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from tmpnb_py.catalogue import Catalogue
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.errors import EngineError, NotesError
+from tmpnb_py.manifest import Workshop
+from tmpnb_py.models import ImageFacts
+from tmpnb_py.notes.links import file_name, media_type
+from tmpnb_py.notes.model import Notes, load
+from tmpnb_py.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture
+
+RETRY_AFTER = 30.0  # seconds that a failure is remembered
+MAX_BOOKS = 100
+_PROCESS_SECONDS = 60.0
+_PICTURES_LIMIT = 32 * 1024 * 1024  # bytes of one workshop
+
+_INHERITED = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH")  # no tokens of ours
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Book:
+    """A workshop's notes. `pictures` are all that the page shows, by their addresses relative to it."""
+
+    workshop: Workshop
+    notes: Notes
+    pictures: Mapping[str, Picture]
+
+
+class Bookshelf:
+    """The notes of today's workshops."""
+
+    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
+        self._engine = engine
+        self._catalogue = catalogue
+        self._one_at_a_time = asyncio.Semaphore(1)
+        self._books: dict[tuple[str, Workshop], asyncio.Task[Book]] = {}
+        self._failed_at: dict[tuple[str, Workshop], float] = {}
+
+    async def book(self, slug: str) -> Book | None:
+        """A workshop's notes; None where there is no such notebook. Raises `NotesError` and `EngineError`."""
+        workshop, image = self._catalogue.manifest.find(slug), self._catalogue.image
+        if workshop is None or image is None or not image.workshops or not workshop.start.endswith(".ipynb"):
+            return None
+        # Whoever leaves must not take the page away from the others who wait for it.
+        return await asyncio.shield(self._task(image, workshop))
+
+    def _task(self, image: ImageFacts, workshop: Workshop) -> asyncio.Task[Book]:
+        key = (image.image_id, workshop)
+        task = self._books.get(key)
+        if task is not None and not self._is_due_again(key, task):
+            return task
+        self._forget_old(image)
+        task = asyncio.get_running_loop().create_task(self._read(image, workshop), name=f"notes-{workshop.slug}")
+        task.add_done_callback(lambda done: self._note_failure(key, done))
+        self._books[key] = task
+        return task
+
+    def _is_due_again(self, key: tuple[str, Workshop], task: asyncio.Task[Book]) -> bool:
+        if not task.done() or key not in self._failed_at:
+            return False
+        return time.monotonic() - self._failed_at[key] >= RETRY_AFTER
+
+    def _note_failure(self, key: tuple[str, Workshop], task: asyncio.Task[Book]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._failed_at.pop(key, None)
+            return
+        self._failed_at[key] = time.monotonic()
+        if not task.cancelled():
+            _log.warning("notes_unreadable", workshop=key[1].slug, error=str(task.exception()))
+
+    def _forget_old(self, image: ImageFacts) -> None:
+        """Pages of former images, and too many of them."""
+        old = [key for key, task in self._books.items() if key[0] != image.image_id and task.done()]
+        old += [key for key, task in self._books.items() if task.done()][: max(0, len(self._books) - MAX_BOOKS)]
+        for key in old:
+            self._books.pop(key, None)
+            self._failed_at.pop(key, None)
+
+    async def close(self) -> None:
+        """End what is being read."""
+        tasks = list(self._books.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._books.clear()
+
+    # --- making one
+
+    async def _read(self, image: ImageFacts, workshop: Workshop) -> Book:
+        async with self._one_at_a_time:
+            began = time.monotonic()
+            root = posixpath.dirname(image.workshops)
+            place = f"{root}/{workshop.start}"
+            found = await self._engine.read_image(image, [place], limit=MAX_SIZE)
+            if place not in found:
+                raise NotesError(f"the image has no {workshop.start}")
+            pages = {one.start: one.slug for one in self._catalogue.manifest.workshops}
+            notes = await _made(found[place], start=workshop.start, pages=pages)
+            pictures = {**notes.pictures, **await self._pictures(image, root, notes)}
+        seconds = round(time.monotonic() - began, 3)
+        _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
+        return Book(workshop, notes, pictures)
+
+    async def _pictures(self, image: ImageFacts, root: str, notes: Notes) -> dict[str, Picture]:
+        """The pictures beside the notebook. A page without one that is missing or none is still worth reading."""
+        if not notes.files:
+            return {}
+        wanted = {f"{root}/{place}": place for place in notes.files}
+        try:
+            found = await self._engine.read_image(image, list(wanted), limit=_PICTURES_LIMIT)
+        except EngineError as error:
+            _log.warning("pictures_unread", error=error.message)
+            return {}
+        pictures = {}
+        for path, place in wanted.items():
+            kind, data = media_type(place), found.get(path, b"")
+            if kind is not None and len(data) <= MAX_PICTURE and is_picture(kind, data):
+                pictures[file_name(place)] = Picture(kind, data)
+        return pictures
+
+
+async def _made(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
+    """Let a process make the page. Raises `NotesError`."""
+    arguments = json.dumps({"start": start, "pages": pages}).encode()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tmpnb_py.notes",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+    )
+    try:
+        async with asyncio.timeout(_PROCESS_SECONDS):
+            answer, _ = await process.communicate(arguments + b"\n" + data)
+    except TimeoutError as error:
+        raise NotesError("the notebook took too long to make a page of") from error
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        words = answer.decode(errors="replace")[:500] if process.returncode == 1 else ""
+        raise NotesError(words or "the notebook could not be made a page of")
+    return load(answer)

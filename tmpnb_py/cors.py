@@ -1,0 +1,110 @@
+"""What pages of other sites may do (Fetch standard, "CORS protocol"). Pure; asked by the proxy and by the web layer.
+
+Below `/user/` two things count: that the operator allows the page's origin, and that the request shows the session's
+token (`Authorization`, or `?token=` for WebSockets, which carry no headers of a page's own). A cookie never counts:
+those of a cross-origin request go no further than this, and none is set by its answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import secrets
+import urllib.parse
+
+Headers = list[tuple[bytes, bytes]]
+
+NOTEBOOK_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
+# A request that shows the token is no forgery, whatever the browser adds to it. Servers that demand no token compare
+# these instead: the origin with their host, and the XSRF cookie with its header (Tornado's double submit).
+_OF_A_BROWSER = frozenset((b"origin", b"referer", b"cookie", b"x-xsrftoken", b"x-csrftoken"))
+_XSRF = secrets.token_hex(16).encode()
+_NOT_FORGED: Headers = [(b"Cookie", b"_xsrf=" + _XSRF), (b"X-XSRFToken", _XSRF)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cors:
+    """Which other sites' pages may use this service from a browser, and how.
+
+    `origins` empty: none; `"*"` in it: all. The other values go into their headers as they are. `tokenless` are those
+    whose pages need not show the token of a notebook that they claimed themselves (clients of the old tmpnb).
+    """
+
+    origins: frozenset[str] = frozenset()
+    methods: str = ""
+    headers: str = ""
+    expose: str = ""
+    credentials: bool = False
+    max_age: int | None = None
+    tokenless: frozenset[str] = frozenset()
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may use the service."""
+        return "*" in self.origins or origin in self.origins
+
+    def answer_headers(self, origin: str) -> list[tuple[str, str]]:
+        """What an answer to a page of this origin carries; for an origin that is not allowed only `Vary`."""
+        if not self.origins:
+            return []
+        everybody = "*" in self.origins
+        headers = [] if everybody else [("Vary", "Origin")]
+        if not everybody and origin not in self.origins:
+            return headers
+        headers.append(("Access-Control-Allow-Origin", "*" if everybody else origin))
+        if self.credentials and not everybody:
+            headers.append(("Access-Control-Allow-Credentials", "true"))
+        if self.expose:
+            headers.append(("Access-Control-Expose-Headers", self.expose))
+        return headers
+
+    def preflight_headers(self, methods: str, headers: str) -> list[tuple[str, str]]:
+        """What an answer to a preflight carries besides; `methods` and `headers` where the operator says nothing."""
+        answer = [
+            ("Access-Control-Allow-Methods", self.methods or methods),
+            ("Access-Control-Allow-Headers", self.headers or headers),
+        ]
+        if self.max_age is not None:
+            answer.append(("Access-Control-Max-Age", str(self.max_age)))
+        return answer
+
+
+NO_OTHER_SITES = Cors()
+
+
+def is_foreign(origin: bytes, host: bytes) -> bool:
+    """Whether a page of this origin is another site's than the host that it asks."""
+    return origin.partition(b"://")[2].lower() != host.lower()
+
+
+def shows_token(headers: Headers, query: bytes, token: str) -> bool:
+    """Whether a request carries this token, in either of the places where Jupyter looks for it."""
+    shown: list[str] = []
+    for name, value in headers:
+        if name.lower() == b"authorization":
+            scheme, _, rest = value.decode("latin-1").partition(" ")
+            if scheme.lower() in ("token", "bearer"):
+                shown.append(rest.strip())
+    if b"token=" in query:
+        pairs = urllib.parse.parse_qsl(query.decode("latin-1"), max_num_fields=None)
+        shown += [value for name, value in pairs if name == "token"]
+    return any(hmac.compare_digest(one.encode(), token.encode()) for one in shown)
+
+
+def without_cookie(headers: Headers) -> Headers:
+    """What a notebook gets of an allowed page's request that shows no token: all but the visitor's cookies."""
+    return [(name, value) for name, value in headers if name.lower() != b"cookie"]
+
+
+def admitted(headers: Headers, token: str = "") -> Headers:
+    """What a notebook gets of an allowed page's request that may use it; with a token the proxy shows that itself."""
+    dropped = _OF_A_BROWSER | {b"authorization"} if token else _OF_A_BROWSER
+    kept = [(name, value) for name, value in headers if name.lower() not in dropped]
+    if token:
+        kept.append((b"Authorization", b"token " + token.encode()))
+    return kept + _NOT_FORGED
+
+
+def without_set_cookie(headers: Headers) -> Headers:
+    """What an allowed page gets of an answer: no cookie is set on another site's behalf."""
+    return [(name, value) for name, value in headers if name.lower() != b"set-cookie"]

@@ -1,0 +1,58 @@
+r"""LaTeX as MathML, which browsers draw by themselves: no script, no fonts from elsewhere. Pure.
+
+The library's own text output is not escaped (`\text{<script>}`), and commands such as `\href` and `\style` put any
+attribute on any element; so its tree is written out here, with the elements and attributes that formulas need.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from xml.etree.ElementTree import Element
+
+from latex2mathml.converter import convert_to_element
+
+MAX_LENGTH = 5000  # characters of one formula
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ELEMENTS = _words(
+    "math mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle msub "
+    "msubsup msup mtable mtd mtext mtr munder munderover none"
+)
+_ATTRIBUTES = _words(
+    "accent accentunder columnalign columnlines columnspacing display displaystyle fence form height largeop "
+    "linethickness lspace mathcolor mathsize mathvariant maxsize minsize movablelimits rowspacing rspace scriptlevel "
+    "separator stretchy symmetric width"
+)
+_VALUE = re.compile(r"[A-Za-z0-9.#%+ -]{1,40}")
+_DEEPEST = 60
+
+
+def formula(latex: str, *, display: bool) -> str:
+    """A formula as HTML; what cannot be understood is shown as it was written."""
+    source = latex.strip()
+    if len(source) <= MAX_LENGTH:
+        try:
+            tree = convert_to_element(source, display="block" if display else "inline")
+            return _write(tree, 0)
+        except Exception:  # noqa: BLE001, S110 - the library raises all kinds of errors for broken formulas
+            pass
+    return f'<code class="tn-latex">{html.escape(source)}</code>'
+
+
+def _write(element: Element, depth: int) -> str:
+    if depth > _DEEPEST:
+        raise ValueError("nested too deeply")
+    inside = html.escape(html.unescape(element.text or ""))
+    inside += "".join(_write(child, depth + 1) + html.escape(html.unescape(child.tail or "")) for child in element)
+    if element.tag not in _ELEMENTS:
+        return inside
+    kept = [
+        (name, value) for name, value in element.attrib.items() if name in _ATTRIBUTES and _VALUE.fullmatch(value)
+    ]
+    attributes = "".join(f' {name}="{value}"' for name, value in kept)
+    return f"<{element.tag}{attributes}>{inside}</{element.tag}>"

@@ -1,0 +1,179 @@
+"""Reading a notebook (nbformat 4, https://nbformat.readthedocs.io/en/latest/format_description.html). Pure.
+
+It comes from an image that anybody may have made: whatever is not as the format says is left out or refused, and
+everything is bounded. What is returned is plain values of known types; nothing in them is safe to show yet.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tmpnb_py.errors import NotesError
+
+MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
+MAX_CELLS = 2000
+MAX_SOURCE = 200_000  # characters of one cell
+MAX_OUTPUT = 100_000  # characters of one cell's text outputs
+MAX_PICTURE = 4 * 1024 * 1024  # bytes
+PICTURES = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+}
+SVG = "image/svg+xml"
+
+_NAME = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_CUT = "\n… (cut: the rest is in the notebook)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Picture:
+    """An image with its media type, which is one of `PICTURES` or SVG."""
+
+    type: str
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Output:
+    """What a cell left, text or a picture. `kind` is "text", "stderr" or "error" (a traceback)."""
+
+    kind: str
+    text: str = ""
+    picture: Picture | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell. `number` is its place in the file, from 0, also where cells before it were left out."""
+
+    number: int
+    kind: str
+    source: str
+    tags: frozenset[str] = frozenset()
+    hidden: bool = False
+    attachments: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notebook:
+    """A notebook. `kernel` is the kernelspec's name ("" = the file does not say), `language` its language."""
+
+    cells: tuple[Cell, ...]
+    kernel: str = ""
+    language: str = ""
+
+
+def parse(data: bytes) -> Notebook:
+    """Read a file. Raises `NotesError` for what is no notebook of format 4."""
+    if len(data) > MAX_SIZE:
+        raise NotesError(f"the notebook is larger than {MAX_SIZE >> 20} MiB")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NotesError(f"the notebook is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("nbformat") != 4 or not isinstance(document.get("cells"), list):
+        raise NotesError("the file is no notebook of format 4")
+    metadata = _table(document.get("metadata"))
+    kernelspec, language_info = _table(metadata.get("kernelspec")), _table(metadata.get("language_info"))
+    entries = document["cells"][:MAX_CELLS]
+    return Notebook(
+        cells=tuple(_cell(number, entry) for number, entry in enumerate(entries) if isinstance(entry, dict)),
+        kernel=_name(kernelspec.get("name")),
+        language=_name(language_info.get("name")) or _name(kernelspec.get("language")),
+    )
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else ""
+
+
+def _text(value: Any, limit: int = MAX_SOURCE) -> str:
+    """A multi-line string, which the format allows to be a list of lines."""
+    parts = value if isinstance(value, list) else [value]
+    text = "".join(part for part in parts if isinstance(part, str))
+    # Half a surrogate pair is fine in JSON, but in no UTF-8.
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return text if len(text) <= limit else text[:limit] + _CUT
+
+
+def _cell(number: int, entry: dict[str, Any]) -> Cell:
+    metadata = _table(entry.get("metadata"))
+    kind = entry.get("cell_type")
+    tags = metadata.get("tags")
+    return Cell(
+        number=number,
+        kind=kind if kind in ("markdown", "code") else "raw",
+        source=_text(entry.get("source")),
+        tags=frozenset(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else frozenset(),
+        hidden=_table(metadata.get("jupyter")).get("source_hidden") is True,
+        attachments=dict(_attachments(_table(entry.get("attachments")))),
+        outputs=tuple(_outputs(entry.get("outputs"))) if kind == "code" else (),
+    )
+
+
+def _attachments(entries: dict[str, Any]) -> Iterable[tuple[str, Picture]]:
+    for name, bundle in entries.items():
+        picture = _picture(_table(bundle))
+        if picture is not None:
+            yield name, picture
+
+
+def _picture(bundle: dict[str, Any]) -> Picture | None:
+    """The picture of a MIME bundle, if there is one that is what it says."""
+    svg = _text(bundle.get(SVG), MAX_PICTURE)
+    if svg.lstrip().startswith("<"):
+        return Picture(SVG, svg.encode())
+    for kind in PICTURES:
+        encoded = _text(bundle.get(kind), MAX_PICTURE * 4 // 3 + 4)
+        try:
+            data = base64.b64decode("".join(encoded.split()), validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        if is_picture(kind, data):
+            return Picture(kind, data)
+    return None
+
+
+def is_picture(kind: str, data: bytes) -> bool:
+    """Whether the data begins as a picture of this type does."""
+    if kind == SVG:
+        return data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    return kind in PICTURES and data.startswith(PICTURES[kind])
+
+
+def _outputs(entries: Any) -> Iterable[Output]:
+    left = MAX_OUTPUT
+    for entry in entries if isinstance(entries, list) else []:
+        output = _output(_table(entry), left)
+        if output is not None and left > 0:
+            left -= len(output.text)
+            yield output
+
+
+def _output(entry: dict[str, Any], limit: int) -> Output | None:
+    kind = entry.get("output_type")
+    if kind == "stream":
+        return Output("stderr" if entry.get("name") == "stderr" else "text", _text(entry.get("text"), limit))
+    if kind == "error":
+        traceback = entry.get("traceback")
+        lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
+        text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
+        return Output("error", _text(text, limit))
+    if kind in ("display_data", "execute_result"):
+        bundle = _table(entry.get("data"))
+        picture, text = _picture(bundle), _text(bundle.get("text/plain"), limit)
+        return Output("text", text, picture) if picture is not None or text else None
+    return None

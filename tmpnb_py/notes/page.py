@@ -1,0 +1,72 @@
+"""A notebook as the content of a page: title, table of contents, HTML. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections.abc import Mapping
+
+from tmpnb_py.notes.code import highlight
+from tmpnb_py.notes.links import Links
+from tmpnb_py.notes.markdown import Markdown
+from tmpnb_py.notes.model import Notes
+from tmpnb_py.notes.notebook import Cell, Notebook, Output, parse
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def make(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
+    """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`."""
+    notebook = parse(data)
+    links = Links(start, pages)
+    markdown = Markdown(links, notebook.language)
+    title, cells = _titled(notebook, markdown)
+    body = "\n".join(_cell(cell, markdown, notebook.language) for cell in cells)
+    return Notes(
+        title=title,
+        kernel=notebook.kernel,
+        language=notebook.language,
+        headings=tuple(markdown.headings),
+        body=body,
+        files=tuple(sorted(links.files)),
+        pictures=links.pictures,
+    )
+
+
+def _titled(notebook: Notebook, markdown: Markdown) -> tuple[str, tuple[Cell, ...]]:
+    """The heading that the notebook begins with becomes the page's."""
+    if not notebook.cells or notebook.cells[0].kind != "markdown":
+        return "", notebook.cells
+    title, rest = markdown.title(notebook.cells[0].source)
+    return title, (dataclasses.replace(notebook.cells[0], source=rest), *notebook.cells[1:])
+
+
+def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
+    if cell.kind == "markdown":
+        made = markdown.render(cell.source, cell.attachments)
+        return f'<div class="tn-text">\n{made}</div>' if made.strip() else ""
+    if cell.kind == "raw":
+        return f'<pre class="tn-raw">{html.escape(cell.source)}</pre>' if cell.source.strip() else ""
+    if not cell.source.strip() and not cell.outputs:
+        return ""
+    may_fail = " data-may-fail" if "raises-exception" in cell.tags else ""
+    outputs = "".join(_output(output, markdown.links) for output in cell.outputs)
+    made = (
+        f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}>'
+        f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
+        f'<div class="tn-outputs">{outputs}</div></div>'
+    )
+    if cell.hidden:
+        words = "Show a solution" if "solution" in cell.tags else "Show the code"
+        return f'<details class="tn-hidden"><summary>{words}</summary>{made}</details>'
+    return made
+
+
+def _output(output: Output, links: Links) -> str:
+    if output.picture is not None:
+        return f'<img src="{html.escape(links.keep(output.picture))}" alt="What this cell drew" loading="lazy">'
+    text = html.escape(_CONTROL.sub("", _ANSI.sub("", output.text)))
+    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(output.kind, "tn-stdout")
+    return f'<pre class="{name}">{text}</pre>'

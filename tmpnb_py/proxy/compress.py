@@ -1,0 +1,145 @@
+"""Compressing a notebook's static files on their way, for images that do not share theirs.
+
+Called from the event loop. Only below paths that serve files of the image and JupyterLab's settings: an answer that
+has a secret in it and something that the client sent, compressed, would give the secret away by its length (BREACH).
+Only what is text, has a length, and whose server neither compressed it nor forbids it (RFC 9110 §7.7). It costs CPU
+time that all visitors share, so there is a budget for it, and for its memory; beyond that answers pass as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import weakref
+import zlib
+
+from tmpnb_py.headers import Headers, get_all
+
+MIN_SIZE = 1400  # bytes; less fits a packet anyway
+MAX_SIZE = 8 * 1024 * 1024
+AT_ONCE = 64  # a quarter of a megabyte each
+SHARE = 0.1  # of the event loop's time
+BURST = 2.0  # seconds of it at once: some thirty first visits
+
+_LEVEL = 4
+_GZIP = 16 + zlib.MAX_WBITS
+_PATHS = (
+    b"static/",
+    b"lab/extensions/",
+    b"lab/api/settings",
+    b"lab/api/themes/",
+    b"lab/api/translations",
+    b"nbextensions/",
+    b"kernelspecs/",
+    b"custom/",
+)
+_CLIMBING = re.compile(rb"(?:\.|%2e){2}", re.IGNORECASE)
+_TYPES = frozenset(
+    (
+        b"application/javascript",
+        b"application/json",
+        b"application/vnd.microsoft.icon",
+        b"application/wasm",
+        b"application/x-javascript",
+        b"image/svg+xml",
+        b"image/vnd.microsoft.icon",
+        b"image/x-icon",
+        b"text/css",
+        b"text/javascript",
+        b"text/plain",
+    )
+)
+# What speaks of the very bytes of the content, or of a part of it.
+_ABOUT_THE_BYTES = frozenset((b"content-encoding", b"content-range", b"content-md5", b"content-digest", b"digest"))
+
+
+class Budget:
+    """How much time compressing may take: `SHARE` of all time, and `BURST` seconds at once."""
+
+    def __init__(self) -> None:
+        self._left = BURST
+        self._at = time.monotonic()
+
+    def spend(self, seconds: float, now: float) -> None:
+        """Take up time that has passed, and what compressing took of it."""
+        self._left = min(BURST, self._left + (now - self._at) * SHARE) - seconds
+        self._at = now
+
+    def has_some(self, now: float) -> bool:
+        """Whether another answer may be compressed."""
+        self.spend(0.0, now)
+        return self._left > 0
+
+
+_budget = Budget()
+_under_way: weakref.WeakSet[Gzip] = weakref.WeakSet()
+
+
+class Gzip:
+    """One answer that is being compressed."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+        _under_way.add(self)
+
+    def feed(self, data: bytes, *, last: bool) -> bytes:
+        """What can be sent of the compressed content so far."""
+        began = time.monotonic()
+        packed = self._stream.compress(data)
+        if last:
+            packed += self._stream.flush()
+        now = time.monotonic()
+        _budget.spend(now - began, now)
+        return packed
+
+
+def can_be(headers: Headers, status: int, length: int | None) -> bool:
+    """Whether an answer is one to compress, whoever asked; or speaks of one that was (304)."""
+    if status == 304:
+        return any(not tag.startswith(b"W/") for tag in get_all(headers, b"etag"))
+    if status != 200 or length is None or not MIN_SIZE <= length <= MAX_SIZE:
+        return False
+    types = get_all(headers, b"content-type")
+    if len(types) != 1 or types[0].partition(b";")[0].strip().lower() not in _TYPES:
+        return False
+    if any(name.lower() in _ABOUT_THE_BYTES for name, _ in headers):
+        return False
+    return not any(b"no-transform" in value.lower() for value in get_all(headers, b"cache-control"))
+
+
+def is_wanted(method: bytes, version: str, path: bytes, headers: Headers) -> bool:
+    """Whether a request for `path` below the base path gets a compressed answer, if that can be."""
+    return (
+        version == "1.1"  # the length is not known beforehand
+        and method in (b"GET", b"HEAD")
+        and path.startswith(_PATHS)
+        and _CLIMBING.search(path) is None
+        and _accepts_gzip(headers)
+        and len(_under_way) < AT_ONCE
+        and _budget.has_some(time.monotonic())
+    )
+
+
+def _accepts_gzip(headers: Headers) -> bool:
+    """Named, and not with a weight of nothing (RFC 9110 §12.5.3). Browsers name it."""
+    for part in b",".join(get_all(headers, b"accept-encoding")).lower().split(b","):
+        coding, _, weight = part.replace(b" ", b"").partition(b";")
+        if coding == b"gzip":
+            return not weight.startswith(b"q=0") or weight.strip(b"q=0.") != b""
+    return False
+
+
+def described(headers: Headers, status: int) -> Headers:
+    """The headers of the compressed answer: another representation, with a tag of its own (RFC 9110 §8.8.1).
+
+    304 has the same tag, for else a cache could not tell which of its answers is meant (RFC 9111 §4.3.4).
+    """
+    kept = [(name, value) for name, value in headers if name.lower() != b"accept-ranges"]
+    kept = [(name, weak(value) if name.lower() == b"etag" else value) for name, value in kept]
+    kept.append((b"Vary", b"Accept-Encoding"))
+    return kept if status == 304 else [*kept, (b"Content-Encoding", b"gzip")]
+
+
+def weak(tag: bytes) -> bytes:
+    """An entity tag that says: the same, if perhaps not byte for byte."""
+    return tag if tag.startswith(b"W/") else b"W/" + tag

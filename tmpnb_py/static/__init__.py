@@ -1,0 +1,1 @@
+"""Static files of an image, served once for all its notebooks (decision 10)."""

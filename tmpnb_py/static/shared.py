@@ -1,0 +1,203 @@
+"""The static files that all notebooks of an image share: taken from it once, kept compressed, found by their address.
+
+Asked by the blueprint (which address a new notebook gets) and by the web handler (what is there). An image is read
+before its first notebook starts, and gzipped in the same breath (a second or two, once per image); the better
+compression comes later, from a process of its own, and nobody waits for it. All on one event loop; files are read and
+written in threads. What is on disk serves after a restart, without the image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import structlog
+
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.errors import EngineError
+from tmpnb_py.models import ImageFacts
+from tmpnb_py.static.store import Store
+from tmpnb_py.static.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
+
+ROOT = "/static/"
+_RETRY_SECONDS = 600.0  # after an image could not be read
+_MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """A shared file: its name, what it is, and the compressed forms that there are, the best first."""
+
+    name: str
+    entry: Entry
+    codings: tuple[str, ...]
+
+
+class SharedFiles:
+    """The shared files of one pool."""
+
+    def __init__(self, engine: Engine, directory: Path) -> None:
+        self._engine = engine
+        self._store = Store(directory)
+        self._by_image: dict[str, Tree] = {}
+        self._by_digest: dict[str, Tree] = {}
+        self._codings: dict[str, tuple[str, ...]] = {}
+        self._memory = _Memory(_MEMORY)
+        self._unreadable: dict[str, float] = {}  # image ids, and when to try again
+        self._work = asyncio.Event()
+        self._gave_up = False
+
+    async def load(self) -> None:
+        """Take up what an earlier process has left on disk."""
+        try:
+            self._take(await asyncio.to_thread(self._store.load))
+        except OSError as error:
+            _log.warning("static_files_unusable", error=str(error))
+
+    def _take(self, by_image: dict[str, Tree]) -> None:
+        self._by_image = by_image
+        self._by_digest = {tree.digest: tree for tree in by_image.values()}
+        self._work.set()
+
+    async def url(self, image: ImageFacts) -> str:
+        """Where notebooks of this image find its static files; "" where each serves its own.
+
+        A broken image must not stop notebooks: what goes wrong is logged.
+        """
+        if not image.static:
+            return ""
+        tree = self._by_image.get(image.image_id)
+        if tree is None and self._unreadable.get(image.image_id, 0.0) <= time.monotonic():
+            tree = await self._learn(image)
+        return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
+
+    async def _learn(self, image: ImageFacts) -> Tree | None:
+        began = time.monotonic()
+        try:
+            tree = await self._read(image)
+            by_image = await asyncio.to_thread(self._store.keep, tree, image.image_id)
+        except (EngineError, OSError) as error:
+            self._unreadable = {image.image_id: time.monotonic() + _RETRY_SECONDS}
+            _log.warning(
+                "static_files_unread", image=image.image, error=str(error), hint="each notebook serves its own"
+            )
+            return None
+        self._take(by_image)
+        _log.info(
+            "static_files_shared",
+            image=image.image,
+            url=f"{ROOT}{tree.digest}",
+            files=len(tree.files),
+            size_mib=round(sum(entry.size for entry in tree.files.values()) / 2**20, 1),
+            duration=round(time.monotonic() - began, 2),
+        )
+        return tree
+
+    async def _read(self, image: ImageFacts) -> Tree:
+        """Take an image's files, one directory after the other, so that one of them is in memory at a time."""
+        files: dict[str, Entry] = {}
+        left = MAX_SIZE
+        for prefix, directory in image.static:
+            found = await self._engine.read_image(image, [directory], limit=left)
+            left -= sum(map(len, found.values()))
+            shared = named(prefix, directory, found)
+            del found
+            if len(files) + len(shared) > MAX_FILES:
+                raise EngineError(f"the image has more than {MAX_FILES} static files")
+            files |= await asyncio.to_thread(self._store.add, shared)
+        return Tree(files)
+
+    # --- what visitors ask for
+
+    def find(self, digest: str, name: str) -> Found | None:
+        """A file by its address."""
+        tree = self._by_digest.get(digest)
+        entry = tree.files.get(name) if tree is not None else None
+        if entry is None:
+            return None
+        codings = self._codings.get(entry.sha256)
+        if codings is None:
+            codings = self._codings[entry.sha256] = self._store.codings(entry.sha256)
+        return Found(name, entry, codings)
+
+    async def content(self, found: Found, coding: str) -> bytes:
+        """A file in one of its forms; "" is as it is. Raises `OSError` where the disk has lost it."""
+        key = (found.entry.sha256, coding)
+        content = self._memory.get(key)
+        if content is None:
+            content = await asyncio.to_thread(self._store.read, *key)
+            self._memory.put(key, content)
+        return content
+
+    # --- the better compression
+
+    async def run(self) -> None:
+        """Compress what was not yet, whenever there is something, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            for tree in reversed(self._by_digest.values()):
+                wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
+                if wanted and not self._gave_up:
+                    await self._compress(wanted)
+
+    async def _compress(self, wanted: list[str]) -> None:
+        """Where the process ends early, it is not tried again: what ended it would end the next one."""
+        began, done = time.monotonic(), 0
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-P", "-m", "tmpnb_py.static.compress", str(self._store.files))
+        # A session of its own, so that Ctrl-C is the service's business only.
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        assert process.stdin is not None  # noqa: S101 - a pipe
+        assert process.stdout is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101
+        try:
+            for sha256 in wanted:
+                process.stdin.write(f"{sha256}\n".encode())
+                if (await process.stdout.readline()).strip().decode() != sha256:
+                    break
+                done += 1
+                self._codings.pop(sha256, None)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        duration = round(time.monotonic() - began, 1)
+        if done == len(wanted):
+            _log.info("static_files_compressed", files=done, duration=duration)
+            return
+        self._gave_up = True
+        words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+        _log.warning("static_files_not_compressed", files=len(wanted) - done, error=words[-1] if words else "")
+
+
+class _Memory:
+    """The contents asked for last, bounded in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._contents: collections.OrderedDict[tuple[str, str], bytes] = collections.OrderedDict()
+
+    def get(self, key: tuple[str, str]) -> bytes | None:
+        content = self._contents.get(key)
+        if content is not None:
+            self._contents.move_to_end(key)
+        return content
+
+    def put(self, key: tuple[str, str], content: bytes) -> None:
+        if key in self._contents or len(content) > self._limit // 2:
+            return
+        self._contents[key] = content
+        self._used += len(content)
+        while self._used > self._limit:
+            self._used -= len(self._contents.popitem(last=False)[1])

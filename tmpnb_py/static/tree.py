@@ -1,0 +1,111 @@
+"""Which files of an image are shared, under which names, and what a browser gets of them. Pure.
+
+An image's content is hostile: its file names are keys of a dictionary and never become paths, only known kinds of
+files are shared, and none of them is an HTML page, which could act on the origin that all notebooks share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+MAX_FILES = 10_000
+MAX_SIZE = 64 * 1024 * 1024  # bytes of an image's files in all; JupyterLab and the classic interface have 36 MiB
+_MAX_NAME = 400
+
+# Text is compressed, and so are the fonts and icons that are not compressed by themselves.
+_PLAIN = {
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+_COMPRESSIBLE = {
+    ".css": "text/css; charset=utf-8",
+    ".eot": "application/vnd.ms-fontobject",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".otf": "font/otf",
+    ".svg": "image/svg+xml",
+    ".ttf": "font/ttf",
+    ".wasm": "application/wasm",
+}
+_TYPES = {**_PLAIN, **_COMPRESSIBLE}
+_CODING = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[\t ]*;[\t ]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One file: the SHA-256 of its content, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tree:
+    """All shared files of an image, by the path that they have below a notebook's base path."""
+
+    files: Mapping[str, Entry]
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that change with any name and any content: an image rebuilt without a change of
+        these files keeps its address, and browsers keep what they have."""
+        lines = "".join(f"{entry.sha256} {name}\n" for name, entry in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()[:32]
+
+
+def named(prefix: str, directory: str, found: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Those of an image's files that are shared, by their public names: `directory` in the image is `prefix`."""
+    names = {path: _public_name(prefix, directory, path) for path in found}
+    return {name: found[path] for path, name in names.items() if name is not None}
+
+
+def _public_name(prefix: str, directory: str, path: str) -> str | None:
+    try:
+        name = f"{prefix}/{PurePosixPath(path).relative_to(directory)}"
+    except ValueError:
+        return None
+    if content_type(name) is None or len(name) > _MAX_NAME or not name.isprintable() or "\\" in name:
+        return None
+    return name
+
+
+def content_type(name: str) -> str | None:
+    """What a file is by its name; None for a kind that is not shared."""
+    return _TYPES.get(PurePosixPath(name).suffix.lower())
+
+
+def is_compressible(name: str) -> bool:
+    """Whether compressing such a file makes it smaller."""
+    return PurePosixPath(name).suffix.lower() in _COMPRESSIBLE
+
+
+def accepted(accept_encoding: str, available: Iterable[str]) -> str:
+    """The first of `available` that the client accepts, or "" for none (RFC 9110 §12.5.3)."""
+    weights: dict[str, float] = {}
+    for part in accept_encoding.split(","):
+        if match := _CODING.fullmatch(part.strip()):
+            weights[match[1].lower()] = float(match[2] or 1)
+    return next((coding for coding in available if weights.get(coding, weights.get("*", 0)) > 0), "")
+
+
+def etag(entry: Entry, coding: str) -> str:
+    """A strong validator of one representation (RFC 9110 §8.8.3.3: each coding needs its own)."""
+    return f'"{entry.sha256[:24]}-{coding}"' if coding else f'"{entry.sha256[:24]}"'
+
+
+def matches(if_none_match: str, entry: Entry) -> bool:
+    """Whether the client has the file, in whatever coding (RFC 9110 §13.1.2)."""
+    known = {etag(entry, coding) for coding in ("", "gzip", "br")}
+    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+    return if_none_match.strip() == "*" or any(tag in known for tag in tags)

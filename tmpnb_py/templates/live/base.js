@@ -1,0 +1,63 @@
+// Small things that the other parts use. The parts are put together into one function by web/live_script.py: what is
+// declared here is seen by all of them, and by nobody else.
+
+const SCRIPT = document.currentScript || document.querySelector('script[src$="/live.js"]');
+
+class Problem extends Error {
+  // What a visitor is told. `gone`: the notebook is no more, so that the next run begins afresh.
+  constructor(message, { gone = false } = {}) {
+    super(message);
+    this.gone = gone;
+  }
+}
+
+function make(name, className = "", text = "") {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  if (text) element.textContent = text;
+  return element;
+}
+
+function button(label, className, onclick) {
+  const element = make("button", className, label);
+  element.type = "button";
+  element.addEventListener("click", onclick);
+  return element;
+}
+
+// Where a page demands trusted types, this is for parsing into documents that are never shown, and for nothing else.
+const PARSED = (() => {
+  const plain = { createHTML: (html) => html };
+  try {
+    return window.trustedTypes ? window.trustedTypes.createPolicy("tmpnb-parse", plain) : plain;
+  } catch {
+    return plain;
+  }
+})();
+
+function hex(bytes) {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function sleep(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+// The next moment in which the page is drawn; in a tab that nobody sees, where none comes, a moment later.
+function nextFrame(action) {
+  let done = false;
+  const once = () => {
+    if (!done) {
+      done = true;
+      action();
+    }
+  };
+  requestAnimationFrame(once);
+  setTimeout(once, 250);
+}
+
+const NAMES = { r: "R", python: "Python", octave: "Octave", bash: "Bash", gnuplot: "gnuplot", julia: "Julia" };
+
+function spoken(language) {
+  return NAMES[language.toLowerCase()] || language || "the kernel";
+}

@@ -1,0 +1,164 @@
+// A cell in a page: code that can be edited, a bar with buttons and a word on how it goes, and its outputs.
+
+class Cell {
+  // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one.
+  constructor(element, runner, { code, name, language, theme, mayFail = false, alone = false }) {
+    this.element = element;
+    this.name = name;
+    this.mayFail = mayFail;
+    this.failure = "";
+    this._runner = runner;
+    this._original = code;
+    this._language = language.toLowerCase();
+    this._theme = theme;
+    this._alone = alone; // the page has no bar with what concerns all its cells
+    this._build(element);
+    runner.cells.push(this);
+  }
+
+  get code() {
+    return this._field.value;
+  }
+
+  get isEdited() {
+    return this.code !== this._original;
+  }
+
+  _build(element) {
+    element.setAttribute("role", "group");
+    element.setAttribute("aria-label", this.name);
+    this._shown = element.querySelector(".tn-source") || make("pre", "tn-source");
+    this._shown.setAttribute("aria-hidden", "true");
+    if (!this._shown.firstElementChild) this._shown.append(make("code"));
+    this._first = [...this._shown.firstElementChild.childNodes];
+    this._field = make("textarea", "tn-field");
+    Object.assign(this._field, { value: this._original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
+    this._field.setAttribute("autocorrect", "off");
+    this._field.setAttribute("aria-label", `Code of ${this.name}`);
+    this._field.addEventListener("input", () => this._edited());
+    this._field.addEventListener("keydown", (event) => this._key(event));
+    const editor = make("div", "tn-editor");
+    const sheet = make("div", "tn-sheet");
+    this._outputs = element.querySelector(".tn-outputs") || make("div", "tn-outputs");
+    sheet.append(this._shown, this._field);
+    editor.append(sheet);
+    element.append(editor, this._bar(), this._outputs);
+    if (!this._first.length) this._colour();
+  }
+
+  _bar() {
+    const bar = make("div", "tn-bar");
+    this._run = button("Run", "tn-button tn-run", () => (this.isBusy ? this._runner.interrupt() : this._runner.run([this])));
+    this._run.setAttribute("aria-label", `Run ${this.name}`);
+    this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
+    this._reset = button("Undo my changes", "tn-button tn-quiet", () => {
+      this._field.value = this._original;
+      this._edited();
+      this._field.focus();
+    });
+    this._reset.hidden = true;
+    this._above.hidden = this._runner.cells.length === 0;
+    this._restart = button("Restart", "tn-button tn-quiet", () => this._runner.restart());
+    this._restart.title = "Forget everything that ran, and begin anew";
+    this._lab = make("a", "tn-button tn-quiet", "Open in JupyterLab");
+    this._lab.target = "_blank";
+    this._lab.rel = "noopener";
+    this._status = make("span", "tn-status");
+    bar.append(this._run, this._above, this._reset, this._restart, this._lab, this._status);
+    this.refresh();
+    return bar;
+  }
+
+  _edited() {
+    this._reset.hidden = !this.isEdited;
+    this._colour();
+  }
+
+  _colour() {
+    const code = this._shown.firstElementChild;
+    if (!this.isEdited && this._first.length) code.replaceChildren(...this._first);
+    else code.replaceChildren(highlighted(this.code, this._language));
+    if (/(^|\n)$/.test(this.code)) code.append(" "); // an empty last line has a height, too
+  }
+
+  // Tab goes on to the next thing, as everywhere: whoever has no mouse must be able to leave.
+  _key(event) {
+    if (event.key === "Enter" && (event.shiftKey || event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      if (!this.isBusy) this._runner.run([this]);
+    } else if (event.key === "Enter" && !event.altKey && !event.isComposing) {
+      const before = this.code.slice(0, this._field.selectionStart);
+      const indent = /^[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
+      const more = /[:{(\[]$/.test(before.trimEnd()) && before.trimEnd().length ? "    ".slice(0, this._language === "r" ? 2 : 4) : "";
+      if (indent || more) {
+        event.preventDefault();
+        insert(this._field, `\n${indent}${more}`);
+      }
+    }
+  }
+
+  // --- how it goes; called by the runner
+
+  refresh() {
+    const kernel = this._alone && this.element.dataset.state ? this._runner.kernel : null;
+    this._restart.hidden = this._lab.hidden = !kernel;
+    if (kernel) this._lab.href = kernel.session.open_url;
+  }
+
+  _say(words, state) {
+    this._status.textContent = words;
+    this.element.dataset.state = state;
+    this.isBusy = state === "running";
+    this._run.textContent = this.isBusy ? "Stop" : "Run";
+    this._run.setAttribute("aria-label", `${this._run.textContent} ${this.name}`);
+    this._run.disabled = state === "waiting";
+  }
+
+  wait(words) {
+    // A button that has the focus keeps it: it is only disabled for the mouse.
+    this._say(`${words} …`, "waiting");
+    if (this.element.getRootNode().activeElement === this._run) this._run.disabled = false;
+  }
+
+  begin(displays) {
+    this.failure = "";
+    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, failed: (words) => (this.failure = words) });
+    this._sink.clear();
+    this._say("Runs …", "running");
+    return this._sink;
+  }
+
+  end(status, seconds) {
+    const took = seconds < 10 ? seconds.toFixed(1) : Math.round(seconds);
+    if (status === "ok") this._say(seconds < 0.1 ? "Done" : `Done in ${took} s`, "done");
+    else this._say(status === "error" ? (/KeyboardInterrupt|interrupt/i.test(this.failure) ? "Stopped" : "There was an error") : "Stopped", "failed");
+  }
+
+  stop(words) {
+    this._sink?.flush();
+    this._sink?.withdraw();
+    this._say(words, "failed");
+  }
+
+  forget() {
+    if (this.element.dataset.state === "done") this._say("", "");
+  }
+}
+
+function insert(field, text) {
+  // The deprecated way is the only one that the browser's own undo knows.
+  if (!document.execCommand?.("insertText", false, text)) {
+    field.setRangeText(text, field.selectionStart, field.selectionEnd, "end");
+    field.dispatchEvent(new Event("input"));
+  }
+}
+
+// Says sentences to who listens to the page, one after the other.
+class Announcer {
+  constructor() {
+    this.element = make("div", "tn-said");
+    this.element.setAttribute("role", "status");
+    this.element.setAttribute("aria-live", "polite");
+    this.say = (words) => (this.element.textContent = words);
+  }
+}

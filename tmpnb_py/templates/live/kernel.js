@@ -1,0 +1,317 @@
+// A kernel, by Jupyter's own API: started with a session, spoken to over a WebSocket in "Messaging in Jupyter"'s JSON.
+// What it says is taken in bundles, one for each moment in which the page is drawn, and there is an end to what is kept:
+// a program that prints without end must not stop the page.
+
+const MAX_QUEUED = 16_000_000; // characters of messages that wait to be looked at
+const FRAME_BUDGET = 10; // milliseconds of each drawing
+const DROPPED = { name: "stderr", text: "\n… (more came at once than can be shown: some of it is missing)\n" };
+const UNANSWERED = { name: "stderr", text: "\n(The connection was away for a moment. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
+const RECONNECT = [300, 1000, 2000, 4000, 8000]; // milliseconds
+const HELLO = 500; // milliseconds
+const MAX_HELLOS = 60;
+
+class Kernel {
+  constructor(service, session, { path, name, language }) {
+    this.session = session;
+    this.language = language;
+    this.displays = new Map();
+    this.onended = () => {};
+    this._service = service;
+    this._path = path;
+    this._name = name;
+    this._client = hex(16);
+    this._requests = new Map();
+    this._queue = [];
+    this._queued = 0;
+    this._scheduled = false;
+    this._restarting = false;
+    this._renewed = undefined;
+    this._mended = undefined;
+    this._hellos = new Map();
+    this._over = false;
+  }
+
+  async start() {
+    let answer = await this._create(this._name || (await this._name_of(this.language)));
+    if (!answer.ok && this._name && answer.status !== 410) answer = await this._create(await this._name_of(this.language));
+    if (!answer.ok || !answer.value?.kernel) throw await this._trouble("The kernel could not be started. Please try again.");
+    this.id = answer.value.kernel.id;
+    await this._connect();
+    return this;
+  }
+
+  async _create(name) {
+    const body = { path: this._path, name: this._path.split("/").pop(), type: "notebook", kernel: { name } };
+    return this._call("POST", "api/sessions", body);
+  }
+
+  // The kernel of a language, in which authors write R, r or ir.
+  async _name_of(language) {
+    const answer = await this._call("GET", "api/kernelspecs");
+    const specs = Object.entries(answer.value?.kernelspecs || {});
+    const wanted = language.toLowerCase();
+    const found =
+      specs.find(([name]) => name.toLowerCase() === wanted) ||
+      specs.find(([, one]) => String(one.spec?.language).toLowerCase() === wanted) ||
+      specs.find(([, one]) => String(one.spec?.display_name).toLowerCase().startsWith(wanted));
+    if (!wanted && answer.value?.default) return answer.value.default;
+    if (!found) throw new Problem(`There is no kernel for ${language || "this page"} here.`);
+    return found[0];
+  }
+
+  _call(method, path, body) {
+    return this._service.ask(method, this.session.url + path, { body, token: this.session.token });
+  }
+
+  async _trouble(words) {
+    const reason = await this._service.ended(this.session).catch(() => "");
+    return reason ? new Problem(`Your notebook has ended: ${reason}. What it knew is gone; run again for a fresh one.`, { gone: true }) : new Problem(words);
+  }
+
+  // --- the connection
+
+  _connect() {
+    const address = new URL(`${this.session.url}api/kernels/${this.id}/channels`);
+    address.protocol = address.protocol.replace("http", "ws");
+    address.search = new URLSearchParams({ session_id: this._client, token: this.session.token });
+    return new Promise((resolve, reject) => {
+      const socket = new WebSocket(address);
+      socket.binaryType = "arraybuffer";
+      let opened = false;
+      socket.addEventListener("open", () => {
+        opened = true;
+        this._socket = socket;
+        resolve();
+      });
+      socket.addEventListener("message", (event) => this._take(event.data));
+      socket.addEventListener("close", () => {
+        if (!opened) reject(new Problem("The kernel cannot be reached. Please try again."));
+        else if (this._socket === socket && !this._over) this._mended = this._lost();
+      });
+    });
+  }
+
+  // Jupyter keeps for a while what is said to a client that comes back by the same name.
+  async _lost() {
+    for (const pause of RECONNECT) {
+      await sleep(pause);
+      if (this._over) return;
+      try {
+        const trouble = await this._trouble("");
+        if (trouble.gone) return this._end(trouble);
+        await this._connect();
+        this._miss();
+        return;
+      } catch {
+        // next time, perhaps
+      }
+    }
+    this._end(new Problem("The connection to your notebook was lost. Run again to look for it.", { gone: false }));
+  }
+
+  // What was said while the connection was away may have been said to nobody. The kernel answers in order: when it has
+  // answered this, it is through with all that was asked before. A cell may run for long, so there is no end to waiting.
+  async _miss() {
+    const before = [...this._requests.keys()];
+    if (!before.length) return;
+    for (const { answered, outputs } of this._requests.values()) {
+      if (answered) outputs.receive("stream", UNANSWERED);
+      outputs.flush();
+    }
+    await this._hello();
+    this._fail(new Problem("The connection was away for a moment, so some of the output may be missing. Run it again."), before);
+  }
+
+  _end(problem) {
+    if (this._over) return;
+    this._over = true;
+    this._socket?.close();
+    this._fail(problem);
+    this.onended(problem);
+  }
+
+  close() {
+    this._over = true;
+    this._socket?.close();
+  }
+
+  _fail(problem, ids = [...this._requests.keys()]) {
+    for (const id of ids) {
+      this._requests.get(id)?.reject(problem);
+      this._requests.delete(id);
+    }
+  }
+
+  // --- messages that come
+
+  _take(data) {
+    const size = data.length || data.byteLength;
+    const isSmall = typeof data === "string" && size < 4000 && !/"msg_type": ?"(stream|display_data|update_display_data)"/.test(data.slice(0, 600));
+    if (size > MAX_QUEUED || (this._queued + size > MAX_QUEUED && !isSmall)) {
+      if (this._queue.at(-1) !== DROPPED) this._queue.push(DROPPED);
+      this._schedule();
+      return;
+    }
+    this._queue.push(data);
+    this._queued += size;
+    this._schedule();
+  }
+
+  _schedule() {
+    if (this._scheduled) return;
+    this._scheduled = true;
+    nextFrame(() => this._drain());
+  }
+
+  _drain() {
+    this._scheduled = false;
+    const end = performance.now() + FRAME_BUDGET;
+    let at = 0;
+    while (at < this._queue.length && performance.now() < end) {
+      const data = this._queue[at++];
+      if (data === DROPPED) {
+        for (const { outputs } of this._requests.values()) outputs.receive("stream", DROPPED);
+        continue;
+      }
+      this._queued -= data.length || data.byteLength;
+      try {
+        const message = decoded(data);
+        if (message) this._receive(message);
+      } catch (error) {
+        console.error(error); // one that cannot be shown must not keep back those after it
+      }
+    }
+    this._queue.splice(0, at);
+    for (const { outputs } of this._requests.values()) outputs.flush();
+    if (this._queue.length) this._schedule();
+  }
+
+  _receive({ msg_type: kind, channel, content, parent_header: parent }) {
+    if (kind === "status") this._status(content.execution_state);
+    const isIdle = kind === "status" && content.execution_state === "idle";
+    if (isIdle || kind === "kernel_info_reply") this._heard(parent?.msg_id, kind);
+    if (kind === "update_display_data") Outputs.update(this.displays, content);
+    const request = this._requests.get(parent?.msg_id);
+    if (!request) return;
+    request.answered = false;
+    if (["stream", "display_data", "execute_result", "error", "clear_output"].includes(kind)) request.outputs.receive(kind, content);
+    else if (kind === "input_request") this._asked(request, content);
+    else if (kind === "execute_reply" && channel === "shell") {
+      request.reply = content;
+      // Help is shown with the reply (Messaging in Jupyter, "Payloads").
+      for (const one of Array.isArray(content.payload) ? content.payload.slice(0, 10) : []) {
+        if (one?.source === "page") request.outputs.receive("display_data", { data: one.data });
+      }
+    }
+    else if (isIdle) request.idle = true;
+    if (request.reply && request.idle) {
+      this._requests.delete(parent.msg_id);
+      request.outputs.flush();
+      request.outputs.withdraw();
+      request.resolve(request.reply);
+    }
+  }
+
+  _status(state) {
+    if (this._restarting) return;
+    if (state === "restarting" || state === "autorestarting") {
+      this._renew();
+      this._fail(new Problem("The kernel died, perhaps for lack of memory, and was started afresh. What it knew is lost: run the cells above again."));
+    } else if (state === "dead") {
+      this._end(new Problem("The kernel died and does not start any more. Run again for a fresh one."));
+    }
+  }
+
+  async _asked(request, { prompt, password }) {
+    const value = await request.outputs.ask(typeof prompt === "string" ? prompt.slice(0, 1000) : "", password === true);
+    await this._mended;
+    request.answered = true;
+    if (this._socket?.readyState === WebSocket.OPEN) this._send("stdin", "input_reply", { value });
+  }
+
+  // --- what is asked of it
+
+  _send(channel, kind, content) {
+    const id = hex(16);
+    const header = { msg_id: id, msg_type: kind, username: "", session: this._client, date: new Date().toISOString(), version: "5.3" };
+    this._socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata: {}, content, buffers: [] }));
+    return id;
+  }
+
+  // Runs code; its outputs go to `outputs`. Returns the kernel's reply, throws a Problem where none will come.
+  async execute(code, outputs) {
+    await this._renewed;
+    if (this._over || this._socket?.readyState !== WebSocket.OPEN) throw new Problem("The connection to your notebook was lost. Please try again.");
+    return new Promise((resolve, reject) => {
+      const content = { code, silent: false, store_history: true, user_expressions: {}, allow_stdin: true, stop_on_error: true };
+      this._requests.set(this._send("shell", "execute_request", content), { outputs, resolve, reject });
+    });
+  }
+
+  async interrupt() {
+    const answer = await this._call("POST", `api/kernels/${this.id}/interrupt`);
+    if (!answer.ok) throw await this._trouble("It could not be interrupted.");
+  }
+
+  // What is sent over the old connection may go to the kernel that is no more.
+  _renew() {
+    const old = this._socket;
+    this._socket = null;
+    this._hellos.clear();
+    old?.close();
+    this._renewed = this._connect()
+      .catch(() => this._lost())
+      .then(() => this._greet());
+    return this._renewed;
+  }
+
+  // What is said to a kernel before it listens is lost, and so is what it says before it is listened to; and Jupyter
+  // says "restarting" before there is a new one at all. So it is asked until an answer and its "idle" have come.
+  async _greet() {
+    const answers = [];
+    for (let count = 0; count < MAX_HELLOS && !this._over; count++) {
+      if (this._socket?.readyState === WebSocket.OPEN) answers.push(this._hello());
+      if (await Promise.race([...answers, sleep(HELLO)])) return;
+    }
+  }
+
+  // Asks the kernel something that does nothing; true once its reply and its "idle" have come.
+  _hello() {
+    return new Promise((resolve) => this._hellos.set(this._send("shell", "kernel_info_request", {}), { came: new Set(), resolve }));
+  }
+
+  _heard(id, kind) {
+    const hello = this._hellos.get(id);
+    if (hello?.came.add(kind).size !== 2) return;
+    this._hellos.delete(id);
+    hello.resolve(true);
+  }
+
+  async restart() {
+    this._restarting = true;
+    try {
+      const answer = await this._call("POST", `api/kernels/${this.id}/restart`);
+      if (!answer.ok) throw await this._trouble("It could not be restarted.");
+      await this._renew();
+    } finally {
+      this._restarting = false;
+      this._fail(new Problem("The kernel was restarted."));
+    }
+  }
+}
+
+// With buffers (which are not shown here) a message comes as bytes: their number, their places, and first the JSON.
+function decoded(data) {
+  try {
+    if (typeof data !== "string") {
+      const view = new DataView(data);
+      const count = view.getUint32(0);
+      const end = count > 1 ? view.getUint32(8) : data.byteLength;
+      data = new TextDecoder().decode(data.slice(view.getUint32(4), end));
+    }
+    const message = JSON.parse(data);
+    return message && typeof message === "object" && message.content && typeof message.content === "object" ? message : null;
+  } catch {
+    return null;
+  }
+}

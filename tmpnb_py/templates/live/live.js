@@ -1,0 +1,96 @@
+// Other sites' pages: `<pre data-executable data-language="r">` come alive. See docs/embedding.md.
+
+(() => {
+  const base = new URL("/", SCRIPT.src).href;
+  const { workshop = "", language: usual = "", kernel = "", theme = "light", selector = "pre[data-executable]", storage = "session" } = SCRIPT.dataset;
+  const service = new Service(base);
+  const announcer = new Announcer();
+  const KEY = `tmpnb:${base}${workshop}`;
+
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+
+  // The session is kept in this page's own storage: a cookie of the service is not sent from here.
+  const kept = {
+    get store() {
+      return storage === "local" ? localStorage : sessionStorage;
+    },
+    read() {
+      try {
+        return JSON.parse(this.store.getItem(KEY));
+      } catch {
+        return null; // there is none, or the page may keep nothing
+      }
+    },
+    write(session) {
+      try {
+        if (session) this.store.setItem(KEY, JSON.stringify(session));
+        else this.store.removeItem(KEY);
+      } catch {
+        // then it lasts until the page is left
+      }
+    },
+  };
+
+  let claimed = null;
+  const claim = (tell) => {
+    claimed ||= claimOrReuse(tell).catch((error) => {
+      claimed = null;
+      throw error;
+    });
+    return claimed;
+  };
+  claim.forget = () => {
+    claimed = null;
+    kept.write(null);
+  };
+
+  async function claimOrReuse(tell) {
+    const old = kept.read();
+    const isOurs = old?.id && old.url?.startsWith(base) && old.open_url?.startsWith(base);
+    if (isOurs && (await service.isThere(old, tell))) return old;
+    const { id, url, token, open_url } = await service.claim(workshop ? { workshop } : {}, tell);
+    const session = { id, url, token, open_url };
+    kept.write(session);
+    return session;
+  }
+
+  // Kernels begin where the workshop's files are. Each page has its own, and finds it again after a reload.
+  function place(language, session) {
+    const target = decodeURIComponent(new URL(session.open_url).pathname.slice(new URL(session.url).pathname.length));
+    const folder = target.startsWith("lab/tree/") && target.includes(".") ? target.slice(9).replace(/[^/]*$/, "") : "";
+    let hash = 5381;
+    for (const character of location.host + location.pathname) hash = ((hash * 33) ^ character.codePointAt(0)) >>> 0;
+    return { path: `${folder}live-${language.toLowerCase().replace(/[^a-z0-9]/g, "") || "page"}-${hash.toString(36)}.ipynb`, name: kernel, language };
+  }
+
+  const runners = new Map();
+  function runnerOf(language) {
+    const known = runners.get(language.toLowerCase());
+    if (known) return known;
+    const made = new Runner({ service, language, claim, place: (session) => place(language, session), announce: announcer.say });
+    runners.set(language.toLowerCase(), made);
+    return made;
+  }
+
+  function enliven(block, number) {
+    const language = block.dataset.language || /\blang(?:uage)?-(\w+)/.exec(`${block.className} ${block.firstElementChild?.className || ""}`)?.[1] || usual;
+    const host = make("div");
+    const root = host.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [sheet];
+    const element = make("div", `tn-cell tn-${["light", "dark"].includes(theme) ? theme : "auto"}`);
+    root.append(element);
+    const code = block.textContent.replace(/^\n/, "").replace(/\s+$/, "");
+    new Cell(element, runnerOf(language), { code, name: `example ${number}`, language, theme, mayFail: "mayFail" in block.dataset, alone: true });
+    block.replaceWith(host);
+    return root;
+  }
+
+  function begin() {
+    const blocks = [...document.querySelectorAll(selector)].filter((block) => block.dataset.executable !== "false");
+    const roots = blocks.map((block, index) => enliven(block, index + 1));
+    roots[0]?.append(announcer.element);
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+  else begin();
+})();

@@ -1,0 +1,228 @@
+// What a cell puts out. Everything here comes from a container that may be hostile: nothing of it becomes HTML in this
+// page. Text becomes text, pictures become <img>, simple tables are built anew out of known elements, and whatever else is
+// HTML goes into a frame.
+
+const MAX_OUTPUTS = 300; // of one cell
+const MAX_FRAMES = 12; // of one cell
+const MAX_BUNDLE = 16_000_000; // characters of one output
+const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+const SIMPLE = new Set(
+  "B BR CAPTION CODE DD DETAILS DIV DL DT EM H1 H2 H3 H4 H5 H6 I LI OL P PRE SMALL SPAN STRONG SUB SUMMARY SUP TABLE TBODY TD TFOOT TH THEAD TR UL".split(" "),
+);
+const MAX_NODES = 20_000; // of a table that is shown in the page
+
+class Outputs {
+  // `displays` are the outputs of all cells that can be changed later, by the names that the kernel gave them.
+  constructor(element, { name, theme, displays, failed }) {
+    this.element = element;
+    this._name = name;
+    this._theme = theme;
+    this._displays = displays;
+    this._failed = failed; // called with the words of an error
+    this._clear_first = false;
+    this._texts = new Set();
+    this._last = null;
+    this._count = 0;
+  }
+
+  // An output that was shown earlier, by whichever cell, becomes another.
+  static update(displays, { data, metadata, transient }) {
+    for (const { place, outputs } of displays.get(transient?.display_id) || []) {
+      if (!place.isConnected) continue;
+      place.replaceChildren(); // first, as what goes does not count
+      place.append(outputs._bundle(data, metadata));
+    }
+  }
+
+  clear() {
+    this._texts.clear();
+    this._last = null;
+    this._count = 0;
+    this._clear_first = false;
+    this.element.replaceChildren();
+  }
+
+  flush() {
+    for (const text of this._texts) text.flush();
+    this._texts.clear();
+  }
+
+  // A message on the kernel's channel of outputs (Messaging in Jupyter, "Messages on the IOPub channel").
+  receive(kind, content) {
+    if (kind === "clear_output") {
+      if (content.wait) this._clear_first = true;
+      else this.clear();
+      return;
+    }
+    if (this._clear_first) this.clear();
+    if (this._count > MAX_OUTPUTS && kind !== "error") return;
+    if (kind === "stream") this._stream(content.name === "stderr" ? "tn-stderr" : "tn-stdout", String(content.text));
+    else if (kind === "error") this._error(content);
+    else this._display(content);
+  }
+
+  _add(element) {
+    this._last = null;
+    this._count += 1;
+    if (this._count < MAX_OUTPUTS) this.element.append(element);
+    else if (this._count === MAX_OUTPUTS) this.element.append(make("p", "tn-note", "There is more output than is shown here."));
+  }
+
+  _stream(className, text) {
+    if (!this._last || this._last.element.className !== className) {
+      const last = new TerminalText(className);
+      this._add(last.element);
+      this._last = last;
+    }
+    this._last.write(text);
+    this._texts.add(this._last);
+  }
+
+  _error(content) {
+    const traceback = Array.isArray(content.traceback) ? content.traceback.join("\n") : "";
+    const words = `${content.ename}: ${content.evalue}`;
+    this._add(terminal(traceback.trim() ? traceback : words, "tn-error"));
+    this._failed(words.slice(0, 200));
+  }
+
+  _display(content) {
+    const place = make("div", "tn-output");
+    place.append(this._bundle(content.data, content.metadata));
+    const id = content.transient?.display_id;
+    if (typeof id === "string") {
+      const places = this._displays.get(id) || [];
+      this._displays.set(id, [...places.filter((one) => one.place.isConnected).slice(-20), { place, outputs: this }]);
+    }
+    this._add(place);
+  }
+
+  // The best of the forms in which the kernel sent something.
+  _bundle(data, metadata) {
+    data = data && typeof data === "object" ? data : {};
+    const text = (kind) => {
+      const value = Array.isArray(data[kind]) ? data[kind].join("") : data[kind];
+      return typeof value === "string" && value.length <= MAX_BUNDLE ? value : "";
+    };
+    const plain = text("text/plain");
+    if (text("text/html")) return this._html(text("text/html"), plain);
+    const svg = text("image/svg+xml").replace(/\p{Surrogate}/gu, "\ufffd"); // half a character cannot be encoded
+    if (svg) return this._picture(`data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, {});
+    for (const kind of PICTURES) {
+      const encoded = text(kind).replace(/\s/g, "");
+      if (encoded && /^[A-Za-z0-9+/]+=*$/.test(encoded)) {
+        return this._picture(`data:${kind};base64,${encoded}`, { ...metadata, ...metadata?.[kind] });
+      }
+    }
+    if ("application/vnd.jupyter.widget-view+json" in data) {
+      return make("p", "tn-note", `${plain.slice(0, 200)} – this control works in JupyterLab: open the notebook there.`);
+    }
+    if (data["application/json"] !== undefined) return terminal(JSON.stringify(data["application/json"], null, 2).slice(0, MAX_TEXT), "tn-stdout");
+    const other = plain || text("text/markdown") || text("text/latex");
+    return other ? terminal(other, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
+  }
+
+  _picture(source, { width, height }) {
+    const image = make("img");
+    image.alt = `Picture drawn by ${this._name}`;
+    if (Number.isInteger(width) && width > 0 && width < 10_000) image.width = width;
+    if (Number.isInteger(height) && height > 0 && height < 10_000 && image.width) image.height = height;
+    image.src = source;
+    return image;
+  }
+
+  _html(html, plain) {
+    const simple = html.length < 2_000_000 ? rebuilt(html) : null;
+    if (simple) return simple;
+    if (this.element.querySelectorAll("iframe").length >= MAX_FRAMES) return plain ? terminal(plain, "tn-stdout") : make("p", "tn-note", "There is more output than is shown here.");
+    return new Frame(html, `Output of ${this._name}`, this._theme).element;
+  }
+
+  // The kernel asks for a line of text; returns it.
+  ask(prompt, isPassword) {
+    this.withdraw(); // one question at a time
+    return new Promise((resolve) => {
+      const form = make("form", "tn-ask");
+      const label = make("label", "", prompt || "The program asks for a line of text:");
+      const field = make("input");
+      field.type = isPassword ? "password" : "text";
+      field.autocomplete = "off";
+      label.append(field);
+      const send = make("button", "tn-button", "Send");
+      send.type = "submit";
+      form.append(label, send);
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        form.remove();
+        this._stream("tn-stdout", `${prompt}${isPassword ? "·".repeat(field.value.length) : field.value}\n`);
+        this.flush();
+        resolve(field.value);
+      });
+      this.flush();
+      this._last = null;
+      this.element.append(form);
+      field.focus();
+    });
+  }
+
+  // Nothing is asked any more.
+  withdraw() {
+    for (const form of this.element.querySelectorAll(".tn-ask")) form.remove();
+  }
+}
+
+function terminal(text, className) {
+  const made = new TerminalText(className);
+  made.write(text);
+  made.flush();
+  return made.element;
+}
+
+// What pandas and IRkernel send along with tables and lists; the page has styles of its own for those. They are taken
+// out before the parser sees them, as the page's policy lets nobody style anything in line, and says so in the console.
+const USUAL = [
+  [/<style( scoped)?>[^<]*<\/style>/g, (style, scoped) => (scoped || /^<style>\s*\.list-inline/.test(style) ? "" : style)],
+  [/ style=("?)text-align: ?right;?\1(?=[\s>])/g, ' class="tn-right"'],
+  [/ style=("?)(?:text-align: ?(?:left|center);?|display:list-item;cursor:pointer|white-space: ?pre-wrap;?)\1(?=[\s>])/g, ""],
+];
+const HARMLESS = ["class", "border", "colspan", "rowspan", "scope", "title"];
+
+// A table or list built anew: known elements without any attribute but the spans of cells. null for whatever needs more.
+function rebuilt(html) {
+  for (const [pattern, instead] of USUAL) html = html.replace(pattern, instead);
+  if (/<style|\sstyle\s*=/i.test(html)) return null;
+  let source;
+  try {
+    // It has no window: nothing in it runs or loads.
+    source = new DOMParser().parseFromString(PARSED.createHTML(html), "text/html");
+  } catch {
+    return null; // the page allows no parsing
+  }
+  if (source.head.children.length) return null;
+  const walker = source.createTreeWalker(source.body, NodeFilter.SHOW_ELEMENT);
+  let count = 0;
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    count += 1;
+    if (count > MAX_NODES || !SIMPLE.has(node.nodeName)) return null;
+    if (![...node.attributes].every(({ name }) => HARMLESS.includes(name))) return null;
+  }
+  const made = make("div", "tn-html");
+  copyChildren(source.body, made, 0);
+  return made;
+}
+
+function copyChildren(from, to, depth) {
+  if (depth > 100) return;
+  for (const child of from.childNodes) {
+    if (child.nodeType === Node.TEXT_NODE) to.append(child.data);
+    else if (child.nodeType === Node.ELEMENT_NODE) {
+      const made = make(child.nodeName.toLowerCase());
+      for (const name of ["colspan", "rowspan"]) {
+        if (/^[0-9]{1,3}$/.test(child.getAttribute(name) || "")) made.setAttribute(name, child.getAttribute(name));
+      }
+      if (child.classList.contains("tn-right")) made.className = "tn-right";
+      if (child.classList.contains("list-inline")) made.className = "tn-inline";
+      copyChildren(child, made, depth + 1);
+      to.append(made);
+    }
+  }
+}

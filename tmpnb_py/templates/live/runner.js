@@ -1,0 +1,129 @@
+// Cells of one language that share a kernel: which runs, which wait, and getting the kernel in the first place.
+
+class Runner {
+  // `claim(tell)` gives a session; `place(session)` what the kernel needs; `announce` says a sentence to who cannot see.
+  constructor({ service, language, claim, place, announce, changed = () => {} }) {
+    this.language = language;
+    this.cells = [];
+    this.kernel = null;
+    this._service = service;
+    this._claim = claim;
+    this._place = place;
+    this._announce = announce;
+    this._changed = (message) => {
+      for (const cell of this.cells) cell.refresh();
+      changed(message);
+    };
+    this._queue = [];
+    this._running = null;
+    this._starting = null;
+  }
+
+  get isBusy() {
+    return this._running !== null;
+  }
+
+  above(cell) {
+    return this.cells.slice(0, this.cells.indexOf(cell));
+  }
+
+  run(cells) {
+    for (const cell of cells) {
+      if (cell === this._running || this._queue.includes(cell)) continue;
+      cell.wait(this._running ? "Waits for the cells before it" : "Begins");
+      this._queue.push(cell);
+    }
+    if (!this._running) this._work();
+  }
+
+  async _work() {
+    while (this._queue.length) {
+      const cell = (this._running = this._queue.shift());
+      this._changed();
+      const went = await this._run(cell);
+      this._running = null;
+      if (!went) this._drop("Not run, as a cell before it did not succeed");
+    }
+    this._changed();
+  }
+
+  async _run(cell) {
+    const began = performance.now();
+    try {
+      const kernel = await this.ready((words) => cell.wait(words));
+      const outputs = cell.begin(kernel.displays);
+      this._announce(`${cell.name} runs.`);
+      const reply = await kernel.execute(cell.code, outputs);
+      const seconds = (performance.now() - began) / 1000;
+      cell.end(reply.status, seconds);
+      this._announce(reply.status === "ok" ? `${cell.name} is done.` : `${cell.name} failed: ${cell.failure || "it was stopped"}.`);
+      return reply.status === "ok" || cell.mayFail;
+    } catch (error) {
+      const words = error instanceof Problem ? error.message : "Something went wrong in this page. Please try again.";
+      if (!(error instanceof Problem)) console.error(error);
+      cell.stop(words);
+      this._announce(`${cell.name}: ${words}`);
+      return false;
+    }
+  }
+
+  // The kernel, started at the first need.
+  ready(tell) {
+    this._starting ||= this._start(tell).catch((error) => {
+      this._starting = null;
+      throw error;
+    });
+    return this._starting;
+  }
+
+  async _start(tell) {
+    tell("Gets a notebook for you");
+    const session = await this._claim((words) => {
+      tell(words);
+      this._announce(words);
+    });
+    tell(`Starts ${spoken(this.language)}`);
+    const kernel = new Kernel(this._service, session, this._place(session));
+    kernel.onended = (problem) => {
+      this.kernel = this._starting = null;
+      if (problem.gone) this._claim.forget?.();
+      this._announce(problem.message);
+      this._changed(problem.message);
+    };
+    try {
+      await kernel.start();
+    } catch (error) {
+      if (error.gone) this._claim.forget?.();
+      throw error;
+    }
+    this.kernel = kernel;
+    this._changed();
+    return kernel;
+  }
+
+  _drop(words) {
+    for (const cell of this._queue.splice(0)) cell.stop(words);
+  }
+
+  async interrupt() {
+    this._drop("Not run, as a cell before it was stopped");
+    try {
+      await this.kernel?.interrupt();
+    } catch (error) {
+      this._announce(error.message);
+    }
+  }
+
+  async restart() {
+    this._drop("Not run, as the kernel was restarted");
+    try {
+      await this.kernel?.restart();
+      for (const cell of this.cells) cell.forget();
+      this._announce("The kernel was restarted. What it knew is gone.");
+      this._changed("Restarted: what it knew is gone");
+    } catch (error) {
+      this._announce(error.message);
+      this._changed(error.message);
+    }
+  }
+}

@@ -1,0 +1,143 @@
+"use strict";
+// The launch page and the waiting page: draw a ticket, follow it, go to the notebook. Nothing here is needed: the
+// forms do the same without it.
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const visit = byId("visit"), choice = byId("choice"), busy = byId("busy"), line = byId("line");
+  const { path, key } = visit.dataset;
+  // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
+  const once = (history.state && history.state.once) || visit.dataset.once;
+  const title = document.title;
+  let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, going = false, told = "", toldAt = 0;
+
+  const show = (what) => { for (const one of [choice, busy, line]) if (one) one.hidden = one !== what; };
+  const say = (text, urgent) => { // to screen readers: at once what matters, and the countdown only now and then
+    if (text === told || (!urgent && Date.now() - toldAt < 20000)) return;
+    told = byId("said").textContent = text;
+    toldAt = Date.now();
+  };
+  const doing = (text) => { byId("doing").textContent = text; show(busy); say(text, true); };
+  const later = (what, seconds) => { clearTimeout(timer); timer = setTimeout(what, seconds * 1000); };
+  const go = (url) => { going = true; stop(); doing("Your notebook is ready. Opening it…"); location.replace(url); };
+  const stop = () => { clearTimeout(timer); if (source) source.close(); source = null; };
+  const waiting = () => "/spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
+
+  const follow = (state) => {
+    if (going) return;
+    if (state.status !== "waiting") {
+      // The waiting page leads there and remembers the notebook; without cookies it would know nobody.
+      const direct = state.session && (!source || !navigator.cookieEnabled);
+      return go(direct ? state.session.open_url : waiting());
+    }
+    const moved = byId("position").textContent !== String(state.position);
+    furthest = Math.max(furthest, state.position);
+    byId("position").textContent = state.position;
+    byId("message").textContent = state.message;
+    byId("giving-up").action = "/spawn/wait/" + ticket;
+    const bar = byId("progress");
+    bar.hidden = furthest < 2;
+    bar.max = furthest;
+    bar.value = furthest - state.position;
+    document.title = state.position + " in line";
+    say(state.message, moved);
+    show(line);
+  };
+
+  const watch = () => {
+    if (!window.EventSource) return ask();
+    source = new EventSource("/api/tickets/" + ticket + "/events");
+    let failures = 0;
+    source.onmessage = (event) => { failures = 0; follow(JSON.parse(event.data)); };
+    source.onerror = () => {
+      failures += 1;
+      if (going || !source || (source.readyState !== EventSource.CLOSED && failures < 3)) return;
+      stop();
+      later(ask, 1);
+    };
+  };
+  // Where streams do not get through, the ticket is asked for; it is also how a place that was lost is
+  // noticed: whoever sees that joins the line again.
+  const ask = async () => {
+    try {
+      const answer = await fetch("/api/tickets/" + ticket);
+      if (answer.status === 404) { // given up while the computer slept, or the service was restarted
+        if (document.visibilityState !== "visible") return location.replace(waiting());
+        ticket = "";
+        return start("");
+      }
+      if (answer.ok) follow(await answer.json());
+    } catch { /* the network is away: ask again */ }
+    if (!going) later(ask, 4);
+  };
+
+  const start = async (fresh) => { // fresh: the name of the wish for another notebook than the one that runs
+    doing("Getting your notebook…");
+    history.replaceState({ once }, "");
+    let answer, state;
+    try {
+      const body = JSON.stringify({ path, key, fresh: Boolean(fresh), once: fresh || once });
+      answer = await fetch("/api/tickets", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      state = await answer.json();
+    } catch {
+      doing("The service cannot be reached. Trying again…");
+      return later(() => start(fresh), 3);
+    }
+    if (answer.status === 429) {
+      doing(state.message[0].toUpperCase() + state.message.slice(1) + ". Trying again in a moment…");
+      return later(() => start(fresh), state.retry_after ? Math.min(state.retry_after, 20) : 10);
+    }
+    if (answer.status === 503 && state.status === "closed") return location.reload(); // the page says it better
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (answer.status === 503 && seconds) {
+      doing("The service is not ready yet. Trying again in a moment…");
+      return later(() => start(fresh), Math.min(seconds, 20));
+    }
+    if (answer.status !== 201) {
+      if (!choice) { // the waiting page has none to go back to
+        doing((state.message || "That did not work.") + " Trying again…");
+        return later(() => start(fresh), 5);
+      }
+      byId("problem").textContent = state.message;
+      byId("problem").hidden = false;
+      return show(choice);
+    }
+    ticket = state.id;
+    if (state.status === "waiting") {
+      history.replaceState(null, "", waiting());
+      watch();
+    }
+    follow(state);
+  };
+
+  byId("giving-up").addEventListener("submit", () => { going = true; stop(); });
+  if (choice) {
+    choice.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const fields = new FormData(event.target);
+      start(fields.get("fresh") ? fields.get("once") : "");
+    });
+  }
+  addEventListener("pagehide", () => {
+    if (ticket && !going) navigator.sendBeacon("/api/tickets/" + ticket + "/leave");
+    stop();
+  });
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    going = false;
+    if (ticket) watch(); else { document.title = title; show(choice); }
+  });
+
+  if (ticket) watch();
+  else if ("start" in visit.dataset) {
+    // Only before a visitor's eyes: not while a browser renders a page in advance, nor in a tab in the background.
+    const begin = () => {
+      if (document.prerendering || document.visibilityState !== "visible") return;
+      document.removeEventListener("visibilitychange", begin);
+      document.removeEventListener("prerenderingchange", begin);
+      start("");
+    };
+    document.addEventListener("visibilitychange", begin);
+    document.addEventListener("prerenderingchange", begin);
+    begin();
+  }
+})();

@@ -1,0 +1,245 @@
+"""The way to a notebook: the page that posts, the claim, the page on which one waits. All without JavaScript, too.
+
+`GET` never allocates (decision 6). With JavaScript the launch page posts by itself and stays: `visit.js` draws a
+ticket and follows it, and the address becomes the waiting page's, so that a reload finds the place again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.parse
+from pathlib import PurePosixPath
+
+from aiohttp import web
+
+from tmpnb_py.errors import AddressFullError, FullError
+from tmpnb_py.manifest import Workshop
+from tmpnb_py.pool import Container
+from tmpnb_py.routes import document_target
+from tmpnb_py.tickets import Status, Ticket
+from tmpnb_py.web import access, respond, tickets, visits, words
+from tmpnb_py.web.audit import visitor_origin
+from tmpnb_py.web.context import CONTEXT, Context
+
+_WAITING = visits.waiting_path("{id:[0-9a-f]{32}}")
+_DEEP_LINKS = ("lab", "tree", "notebooks", "files", "git-pull")
+_VIEWS = ("lab/tree/", "tree/", "notebooks/", "files/")
+# What is about to be ready is waited for, rather than shown a page about waiting.
+_MOMENT = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """What a link asks for. `path` is as the link has it; `document` is its name for people, "" for none."""
+
+    path: str
+    document: str = ""
+    workshop: Workshop | None = None
+
+
+def add_routes(app: web.Application) -> None:
+    """Every page of this module."""
+    app.router.add_get(_WAITING, wait)
+    app.router.add_post(_WAITING, give_up)
+    app.router.add_get("/spawn{path:(/.*)?}", launch)
+    app.router.add_post("/spawn{path:(/.*)?}", post_launch)
+    for root in _DEEP_LINKS:
+        app.router.add_get(f"/{root}{{path:(/.*)?}}", deep_link)
+    app.router.add_get("/hub/user-redirect{path:(/.*)?}", hub_link)
+
+
+# --- the page that posts
+
+
+async def launch(request: web.Request) -> web.Response:
+    """The page that posts: crawlers and link previews stop here and cost nothing."""
+    context = request.app[CONTEXT]
+    await visits.first_listing(context)
+    subject = _subject(context, _wish(request))
+    if not context.control.is_open:
+        return respond.closed(request)
+    if visits.may_be_told(request) and await visits.is_undecided(request):
+        return respond.starting_again(request)
+    container = visits.usable(request) if visits.may_be_told(request) else None
+    return respond.page(
+        request,
+        "launch.html",
+        script="visit.js",
+        subject=subject,
+        running=container is not None,
+        at_once=words.at_once(context),
+        busyness=words.busyness(context),
+        once=tickets.mint(context),
+        mint=lambda: tickets.mint(context),
+        key=visits.key(request),
+    )
+
+
+def _wish(request: web.Request) -> str:
+    """The document's path with its query, from whichever form of link."""
+    path = request.rel_url.raw_path.removeprefix("/spawn").lstrip("/")
+    query, raw_query = request.rel_url.query, request.rel_url.raw_query_string
+    if not path and "workshop" in query:
+        return _workshop_path(request.app[CONTEXT], query["workshop"])
+    if not path and "urlpath" in query:
+        wish = query["urlpath"].lstrip("/")
+    else:
+        wish = f"{path}?{raw_query}" if raw_query else path
+    try:
+        document_target(wish)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
+    return wish
+
+
+def _workshop_path(context: Context, slug: str) -> str:
+    found = context.catalogue.manifest.find(slug)
+    if found is None and not context.catalogue.is_known:
+        raise web.HTTPServiceUnavailable(text="The service has just started. Please try again in a moment.")
+    if found is None:
+        raise web.HTTPNotFound(text="There is no workshop of this name here.")
+    return f"lab/tree/{urllib.parse.quote(found.start)}"
+
+
+def _subject(context: Context, wish: str) -> Subject:
+    path, _, query = wish.partition("?")
+    path = urllib.parse.unquote(path)
+    if path == "git-pull":
+        return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
+    document = next((path.removeprefix(view) for view in _VIEWS if path.startswith(view)), "")
+    found = [one for one in context.catalogue.manifest.workshops if str(PurePosixPath(document)) == one.start]
+    return Subject(wish, document, found[0] if found else None)
+
+
+async def deep_link(request: web.Request) -> web.StreamResponse:
+    """`/lab/tree/…` and its kin lead to the launch page of the same document."""
+    raise web.HTTPFound("/spawn" + request.rel_url.raw_path_qs)
+
+
+async def hub_link(request: web.Request) -> web.StreamResponse:
+    """nbgitpuller's links for a JupyterHub, as their generator writes them."""
+    raise web.HTTPFound("/spawn" + request.rel_url.raw_path_qs.removeprefix("/hub/user-redirect"))
+
+
+# --- the claim
+
+
+async def post_launch(request: web.Request) -> web.StreamResponse:
+    """Claim a notebook for the visitor who pressed the button, and lead there (303), or to where one waits."""
+    _refuse_other_pages(request)
+    context = request.app[CONTEXT]
+    fields = await _form(request)
+    wish = fields.get("path", "")
+    target = tickets.target_of(context, wish)
+    may_be_reused = visits.may_be_told(request) and "fresh" not in fields
+    if may_be_reused and await visits.is_undecided(request):
+        return respond.see_other(request, f"/spawn?urlpath={urllib.parse.quote(wish, safe='')}" if wish else "/spawn")
+    container = visits.usable(request) if may_be_reused else None
+    if container is not None:
+        return _lead(request, container, target)
+    try:
+        key = tickets.minted(context, fields.get("once", ""))
+        ticket = await context.claims.draw(target, key=key, origin=visitor_origin(request))
+    except FullError as full:
+        headers = {"Retry-After": str(max(1, round(full.retry_after)))}
+        return respond.page(
+            request,
+            "full.html",
+            status=429,
+            headers=headers,
+            path=wish,
+            mint=lambda: tickets.mint(context),
+            one_address=isinstance(full, AddressFullError),
+        )
+    if ticket.status is Status.WAITING:
+        await ticket.changed(_MOMENT)
+    if ticket.status is Status.READY and ticket.container is not None:
+        tickets.state_of(request, ticket)
+        return _lead(request, ticket.container, ticket.target)
+    response = respond.see_other(request, waiting_url(ticket, wish))
+    visits.hold(request, response, ticket)
+    return response
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """A form's fields. Raises `HTTPBadRequest` for what no page of ours sends, files (multipart) among it."""
+    try:
+        if request.content_type.startswith("multipart/"):
+            raise ValueError("files are not taken")
+        fields = {name: str(value) for name, value in (await request.post()).items()}
+        "".join(fields.values()).encode()  # some charsets have what is no text: lone surrogates
+    except (ValueError, LookupError) as error:
+        raise web.HTTPBadRequest(text="This form can't be read.") from error
+    return fields
+
+
+def waiting_url(ticket: Ticket, wish: str) -> str:
+    """Where a ticket's visitor waits; the wish is in it for the case that the place is lost."""
+    return visits.waiting_path(ticket.id) + (f"?path={urllib.parse.quote(wish, safe='')}" if wish else "")
+
+
+def _lead(request: web.Request, container: Container, target: str) -> web.Response:
+    response = respond.see_other(request, tickets.open_url(container, target))
+    visits.remember(request, response, container)
+    return response
+
+
+def _refuse_other_pages(request: web.Request) -> None:
+    """A browser names a posting page's origin; one that names none must at least say that it is ours."""
+    ours = not access.is_foreign(request) if "Origin" in request.headers else _says_same_origin(request)
+    if not ours:
+        raise web.HTTPForbidden(text="This button works on this service's own pages only.")
+
+
+def _says_same_origin(request: web.Request) -> bool:
+    return request.headers.get("Sec-Fetch-Site") == "same-origin"
+
+
+# --- the page on which one waits
+
+
+async def wait(request: web.Request) -> web.Response:
+    """A place in line; without JavaScript the page asks again by itself. Once it is served, it leads there.
+
+    Whoever was sent the address, and the programs that look at links in advance, get the launch page.
+    """
+    context, wish = request.app[CONTEXT], request.query.get("path", "")
+    try:
+        document_target(wish)
+    except ValueError:
+        wish = ""
+    if not visits.holds(request, request.match_info["id"]):
+        raise web.HTTPSeeOther("/spawn" + (f"/{wish}" if wish else ""))
+    ticket = context.claims.find(request.match_info["id"])
+    was_closed = ticket is not None and ticket.status is Status.CLOSED
+    if was_closed and not context.control.is_open:
+        return respond.closed(request)
+    if ticket is None or was_closed or ticket.status is Status.LEFT:
+        return respond.page(
+            request, "lost.html", status=404, path=wish, was_closed=was_closed, mint=lambda: tickets.mint(context)
+        )
+    if ticket.has_ended and ticket.container is not None:
+        reason = ticket.container.reason
+        return respond.page(
+            request,
+            "ended.html",
+            status=410,
+            reason=reason,
+            path=wish,
+            has_pages=True,
+            mint=lambda: tickets.mint(context),
+        )
+    state = tickets.state_of(request, ticket)
+    if ticket.status is Status.READY and ticket.container is not None:
+        return _lead(request, ticket.container, ticket.target)
+    subject = _subject(context, wish)
+    return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state)
+
+
+async def give_up(request: web.Request) -> web.StreamResponse:
+    """The button on that page: leave the line."""
+    _refuse_other_pages(request)
+    ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
+    if ticket is not None:
+        request.app[CONTEXT].claims.leave(ticket)
+    return respond.see_other(request, "/")

@@ -1,0 +1,45 @@
+"""The scripts that make code in a page live, each put together from the same parts into one file.
+
+One function around all parts, in one file: it needs no loader, no second request and no permission of other sites'
+policies for modules, and nothing of it is seen by the page that it is in. The parts are in `templates/live/`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from tmpnb_py.web.assets import Assets, Content, source
+
+_PARTS = ("base", "text", "frame", "output", "service", "kernel", "highlight", "runner", "cell")
+
+# A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
+# can reach nothing: what its scripts need has to be in it.
+_FRAME_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
+        "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; media-src data: blob:; "
+        "worker-src data: blob:; form-action 'none'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def add_frame(assets: Assets) -> str:
+    """Offer the frame for kernels' HTML; returns its path."""
+    return assets.add("output.html", source("live/output.html"), _FRAME_HEADERS)
+
+
+def notes_script(frame: str) -> str:
+    """The script of our own notes page."""
+    return _script("notes", {"FRAME": frame})
+
+
+def live_script(frame: str) -> Content:
+    """The script for other sites."""
+    return Content.of(_script("live", {"FRAME": frame, "STYLE": source("live/cell.css")}).encode(), "text/javascript")
+
+
+def _script(entry: str, values: dict[str, str]) -> str:
+    constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
+    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
+    return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'

@@ -1,0 +1,143 @@
+"""`/workshops/<slug>/`: a workshop's notes to read, and to run in the page; and what other sites need for that.
+
+Readers cost nothing: everything here is made once per image, and browsers keep it. Only "Run" asks for a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.parse
+import weakref
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from tmpnb_py.bookshelf import Book
+from tmpnb_py.errors import EngineError, NotesError
+from tmpnb_py.look import Look
+from tmpnb_py.web import live_script, respond, visits
+from tmpnb_py.web.assets import Assets, Content, answer, source
+from tmpnb_py.web.context import CONTEXT
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; connect-src 'self'; "
+    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types tmpnb-parse"
+)
+# A picture that is opened by itself is a document, and SVG can hold scripts.
+_PICTURE_HEADERS = {
+    "Cache-Control": "public, max-age=300",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_made: weakref.WeakKeyDictionary[Book, tuple[Look, Mapping[str, Content]]] = weakref.WeakKeyDictionary()
+
+_LIVE_HEADERS = {
+    "Cache-Control": "public, max-age=300",
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+_assets = Assets()
+_style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
+_frame = live_script.add_frame(_assets)
+_script = _assets.add("notes.js", live_script.notes_script(_frame))
+_live = live_script.live_script(_frame)
+
+
+def add_routes(app: web.Application) -> None:
+    """Every page and file of this module."""
+    for path in ("/workshops", "/workshops/"):
+        app.router.add_get(path, overview)
+    slug = "/workshops/{slug:[a-z0-9-]{1,64}}"
+    app.router.add_get(slug, without_slash)
+    app.router.add_get(slug + "/", page)
+    app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)
+    app.router.add_get("/assets/{name}", _assets.get)
+    app.router.add_get("/live.js", live)
+
+
+async def overview(_request: web.Request) -> web.Response:
+    """The first page is the list of the workshops."""
+    raise web.HTTPFound("/")
+
+
+async def without_slash(request: web.Request) -> web.Response:
+    """Pictures' addresses are relative to the page."""
+    raise web.HTTPMovedPermanently(f"/workshops/{request.match_info['slug']}/")
+
+
+async def page(request: web.Request) -> web.Response:
+    """A workshop's notes."""
+    await visits.first_listing(request.app[CONTEXT])
+    if visits.may_be_told(request) and await visits.is_undecided(request):
+        return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
+    look, key = respond.look_of(request), visits.key(request)
+    style = f" {respond.csp_hash(look.style)}" if look.style else ""
+    headers = {**respond.page_headers(request), "Content-Security-Policy": _POLICY.format(style=style)}
+    if key:
+        text = _render(await _book(request), look, key)
+        return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
+    contents = await _contents(request)
+    return answer(request, contents[""], {**headers, "Cache-Control": "no-cache"})
+
+
+async def live(request: web.Request) -> web.Response:
+    """The script for other sites; its address never changes, so it is looked at again after a while."""
+    return answer(request, _live, _LIVE_HEADERS)
+
+
+async def picture(request: web.Request) -> web.Response:
+    """A picture of the notes: one that the page shows, and no other file of the image."""
+    contents = await _contents(request)
+    found = contents.get(urllib.parse.quote(request.match_info["name"]))
+    if found is None:
+        raise web.HTTPNotFound
+    return answer(request, found, _PICTURE_HEADERS)
+
+
+async def _contents(request: web.Request) -> Mapping[str, Content]:
+    """What there is below a workshop's address, made once, and anew when pages are to look otherwise."""
+    book, look = await _book(request), respond.look_of(request)
+    known = _made.get(book)
+    if known is None or known[0] is not look:
+        known = _made[book] = look, await asyncio.to_thread(_make, book, look)
+    return known[1]
+
+
+async def _book(request: web.Request) -> Book:
+    context = request.app[CONTEXT]
+    try:
+        book = await context.bookshelf.book(request.match_info["slug"])
+    except (NotesError, EngineError) as error:
+        raise web.HTTPServiceUnavailable(text="These notes cannot be shown now.") from error
+    if book is None:
+        if context.catalogue.image is None:
+            raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")
+        raise web.HTTPNotFound(text="There are no such notes.")
+    return book
+
+
+def _make(book: Book, look: Look) -> Mapping[str, Content]:
+    pictures = {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
+    return {"": Content.of(_render(book, look, "").encode(), "text/html"), **pictures}
+
+
+def _render(book: Book, look: Look, key: str) -> str:
+    """The page; with a key it is for one visitor, who has a session that it may use."""
+    workshop, notes = book.workshop, book.notes
+    return respond.render(
+        "notes.html",
+        look,
+        workshop=workshop,
+        title=notes.title or workshop.title,
+        headings=[heading for heading in notes.headings if heading.level == 2],
+        body=notes.body,
+        kernel=notes.kernel,
+        language=notes.language,
+        document=f"lab/tree/{workshop.start}",
+        stylesheet=_style,
+        notes_script=_script,
+        key=key,
+    )

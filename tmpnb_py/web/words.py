@@ -1,0 +1,87 @@
+"""What visitors are told of the service and of their place in line: in plain words, with nothing technical."""
+
+from __future__ import annotations
+
+from tmpnb_py.models import State
+from tmpnb_py.tickets import Status, Ticket
+from tmpnb_py.web.context import Context
+
+_TROUBLE = "No notebook can be started at the moment."
+_SOON = 3.0  # seconds below which a number would say too much
+
+
+def at_once(context: Context) -> bool:
+    """Whether somebody who came now would not wait."""
+    return bool(context.pool.count(State.READY)) and not context.claims.waiting
+
+
+def busyness(context: Context) -> str:
+    """How it would go for somebody who came now."""
+    pool = context.pool
+    if at_once(context):
+        return "A notebook is ready for you at once."
+    if pool.engine_down or pool.failure is not None:
+        return f"{_TROUBLE} You can wait in line, or try again in a few minutes."
+    if not pool.was_ready:
+        return "The first notebooks are being started. You can wait in line."
+    seconds = context.claims.estimate(context.claims.waiting + 1)
+    if seconds is None:
+        return "All notebooks are in use; you can wait in line."
+    return f"A notebook will be ready for you in {about(seconds)}."
+
+
+def told(context: Context, ticket: Ticket, position: int | None, estimate: float | None) -> str:
+    """What a visitor with this ticket is told."""
+    if ticket.has_ended:
+        return "This notebook has ended."
+    if ticket.status is Status.READY:
+        return "Your notebook is ready."
+    if ticket.status is Status.CLOSED:
+        return "The people who run this service let nobody new in just now. Please come back a little later."
+    if ticket.status is Status.LEFT or position is None:
+        return "Your place in line was given up."
+    return f"{_place(position)} {_outlook(context, position, estimate)}"
+
+
+def _place(position: int) -> str:
+    if position == 1:
+        return "You are next in line."
+    return f"{'One visitor is' if position == 2 else f'{position - 1} visitors are'} before you."
+
+
+def _outlook(context: Context, position: int, estimate: float | None) -> str:
+    pool = context.pool
+    if pool.engine_down or pool.failure is not None:
+        return f"{_TROUBLE} The service keeps trying, and you keep your place."
+    if estimate is not None:
+        return f"Your notebook will be ready in {about(estimate)}."
+    if not pool.was_ready:
+        return "The first notebooks are being started, which can take some minutes."
+    latest = latest_turn(context, position)
+    bound = "" if latest is None else f" That is in {about(latest)} at the latest."
+    return f"All notebooks are in use; your turn comes when enough visitors have left.{bound}"
+
+
+def latest_turn(context: Context, position: int) -> float | None:
+    """Seconds until so many sessions will have reached their longest time; None where nothing bounds them."""
+    maximum = context.limits.maximum
+    now = context.now()
+    ends = sorted(
+        one.claimed_at + maximum - now for one in context.pool.in_state(State.CLAIMED) if one.claimed_at is not None
+    )
+    return max(0.0, ends[position - 1]) if maximum and position <= len(ends) else None
+
+
+def about(seconds: float) -> str:
+    """A length of time as one would say it; what is not exact is rounded to look so."""
+    if seconds < _SOON:
+        return "a few seconds"
+    if seconds < 20:
+        return f"about {round(seconds)} seconds"
+    if seconds < 90:
+        return f"about {round(seconds / 5) * 5} seconds"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"about {minutes} minutes"
+    hours = round(minutes / 30) / 2
+    return f"about {hours:g} hours"

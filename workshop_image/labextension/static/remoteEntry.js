@@ -1,0 +1,515 @@
+/*
+ * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
+ * end it now. When the notebook's server has gone, it leads to the page that says why.
+ *
+ * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
+ * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
+ *
+ * It asks the orchestrator (GET /api/sessions/<id>, which is no activity) rarely: when the end could be near, when
+ * something failed, when the tab is shown again; never in a hidden tab. Where no orchestrator answers it is silent.
+ */
+(() => {
+  "use strict";
+
+  const NAME = "tmpnb-session";
+  const LONGEST_PAUSE = 600; // seconds between two questions
+  const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
+  const REASONS = {
+    idle: "Nobody had used it for a while.",
+    "never opened": "It was not opened in time.",
+    "time up": "It had reached the longest time that a notebook may run here.",
+    "out of memory": "It needed more memory than a notebook has here.",
+    crashed: "Its server stopped unexpectedly.",
+    "server restarted": "The machine it ran on was restarted.",
+    "ended by its owner": "You ended it.",
+    "ended by the operator": "The people who run this service ended it.",
+  };
+  const STYLE = `
+    .tmpnb-TimeLeft { display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
+    .tmpnb-TimeLeft[hidden], .tmpnb-TimeLeft.lm-mod-hidden { display: none; }
+    .tmpnb-TimeLeft button { font: inherit; font-size: var(--jp-ui-font-size1); color: var(--jp-ui-font-color0);
+      background: var(--jp-layout-color2); border: 1px solid var(--jp-warn-color1); border-radius: 4px;
+      padding: 1px 8px; cursor: pointer; white-space: nowrap; }
+    .tmpnb-TimeLeft button:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: 1px; }
+  `;
+
+  // --- What JupyterLab shares
+
+  let scope = {};
+
+  async function shared(name) {
+    const versions = scope[name] ?? {};
+    const newest = Object.keys(versions).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    // A module that is in use already is the only one whose tokens and notifications are JupyterLab's own.
+    const version = newest.find((one) => versions[one].loaded) ?? newest.at(-1);
+    return (await versions[version].get())();
+  }
+
+  async function load() {
+    const names = ["@jupyterlab/apputils", "@jupyterlab/coreutils", "@jupyterlab/mainmenu", "@lumino/widgets"];
+    const [apputils, coreutils, mainmenu, widgets] = await Promise.all(names.map(shared));
+    const lab = { ...apputils, ...coreutils, ...mainmenu, Widget: widgets.Widget };
+    const plugin = {
+      id: `${NAME}:plugin`,
+      description: "Shows the time that is left to a temporary notebook.",
+      autoStart: true,
+      optional: [lab.ICommandPalette, lab.IMainMenu],
+      activate: (app, palette, menu) => activate(lab, app, palette, menu),
+    };
+    return () => ({ __esModule: true, default: plugin });
+  }
+
+  (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
+
+  function activate(lab, app, palette, menu) {
+    const base = lab.PageConfig.getBaseUrl();
+    const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
+    if (found) {
+      const orchestrator = new Orchestrator(found[1], found[2], base, lab.PageConfig.getToken());
+      app.restored.then(() => new Watch(lab, app, orchestrator).begin(palette, menu));
+    }
+  }
+
+  // --- Asking
+
+  class Orchestrator {
+    constructor(prefix, id, base, token) {
+      this.url = `${prefix}/api/sessions/${id}`;
+      this.id = id;
+      this.base = base;
+      this.headers = token ? { Authorization: `token ${token}` } : {};
+      this.known = false; // whether it has ever answered for this session
+    }
+
+    /** What becomes of the session: {state: "running" | "ended" | "unknown" | "absent", …}. Raises nothing. */
+    async ask() {
+      const answer = await this.call("GET", this.url);
+      if (answer?.ok && answer.told?.id === this.id) {
+        this.known = true;
+        return this.read(answer);
+      }
+      if (answer?.status === 410) {
+        return { state: "ended", reason: null };
+      }
+      return answer && answer.status < 500 ? this.askServer() : { state: "unknown" };
+    }
+
+    read({ told, clock }) {
+      if (told.state !== "claimed") {
+        return { state: "ended", reason: told.reason };
+      }
+      const seconds = (text) => (text ? Date.parse(text) / 1000 : Infinity);
+      return {
+        state: "running",
+        // The browser's clock may be wrong; only differences between moments of the same clock count.
+        ahead: clock ? Date.now() / 1000 - Date.parse(clock) / 1000 : 0,
+        started: seconds(told.started),
+        active: seconds(told.last_activity),
+        idle: told.idle_timeout ?? Infinity,
+        ends: seconds(told.ends_at),
+      };
+    }
+
+    /**
+     * The orchestrator tells nothing of such a session. It may have forgotten it (and with it the token that opens this
+     * way where the API demands one), not know it yet, or not be ours at all.
+     */
+    async askServer() {
+      const answer = await this.call("GET", `${this.base}api?no_track_activity=1`);
+      if (answer?.status === 410) {
+        return { state: "ended", reason: answer.told?.reason ?? null };
+      }
+      return { state: answer?.ok && !this.known ? "absent" : "unknown" };
+    }
+
+    keep() {
+      return this.call("POST", `${this.url}/keep`);
+    }
+
+    end() {
+      return this.call("DELETE", this.url);
+    }
+
+    /** Null where nobody answers. */
+    async call(method, url) {
+      try {
+        const response = await fetch(url, { method, headers: this.headers, cache: "no-store", redirect: "manual" });
+        const told = await response.json().catch(() => null);
+        return { ok: response.ok, status: response.status, told, clock: response.headers.get("Date") };
+      } catch {
+        return null;
+      }
+    }
+  }
+
+  // --- Watching
+
+  class Watch {
+    constructor(lab, app, orchestrator) {
+      this.lab = lab;
+      this.app = app;
+      this.orchestrator = orchestrator;
+      this.archive = lab.PageConfig.getOption("tmpnbArchive");
+      this.session = null;
+      this.asking = null;
+      this.asked = 0;
+      this.timers = [];
+      this.warned = 0;
+      this.notification = null;
+      this.over = false;
+      this.worked = new Set(JSON.parse(sessionStorage.getItem(`${NAME}:${orchestrator.id}`) ?? "[]"));
+    }
+
+    async begin(palette, menu) {
+      // The first answer says whether there is an orchestrator at all; one that restarts is asked again.
+      for (let pause = 5; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+        const { state } = await this.look();
+        if (state === "absent") {
+          return;
+        }
+        if (state === "running" || state === "ended") {
+          break;
+        }
+        await new Promise((resolve) => setTimeout(resolve, pause * 1000));
+      }
+      this.show();
+      this.offer(palette, menu);
+      this.listen();
+    }
+
+    listen() {
+      const again = () => this.lookSoon();
+      document.addEventListener("visibilitychange", again);
+      addEventListener("online", again);
+      this.app.serviceManager.connectionFailure.connect(again);
+      this.app.serviceManager.contents.fileChanged.connect((_, change) => this.note(change));
+      // JupyterLab itself asks its server every few seconds: an answer that says "gone", or a proxy's that there is
+      // none, is worth a look. Where the browser does not tell statuses, questions are asked more often instead.
+      this.sees = "responseStatus" in (window.PerformanceResourceTiming?.prototype ?? {});
+      if (this.sees) {
+        const base = new URL(this.orchestrator.base, location.href).href;
+        const gone = (one) => [410, 502, 503, 504].includes(one.responseStatus) && one.name.startsWith(base);
+        new PerformanceObserver((list) => list.getEntries().some(gone) && again()).observe({ type: "resource" });
+      }
+    }
+
+    /** Remember what was worked on, also beyond a reload of the page. */
+    note({ type, oldValue, newValue }) {
+      const renamed = type === "rename" && this.worked.has(oldValue?.path);
+      if (renamed || (type === "save" && this.documents().some(({ context }) => context.path === newValue?.path))) {
+        this.worked.add(newValue.path);
+        sessionStorage.setItem(`${NAME}:${this.orchestrator.id}`, JSON.stringify([...this.worked]));
+      }
+    }
+
+    /** Something happened that may mean the end: at once, but not again and again. */
+    lookSoon() {
+      const wait = this.asked + 1000 - Date.now();
+      if (wait <= 0) {
+        void this.look();
+      } else if (!this.over) {
+        this.rest();
+        this.timers.push(setTimeout(() => void this.look(), wait));
+      }
+    }
+
+    /** Ask, show what is to be shown, and decide when to ask next. One question at a time. */
+    look() {
+      this.asking ??= this.lookOnce().finally(() => (this.asking = null));
+      return this.asking;
+    }
+
+    async lookOnce() {
+      this.rest();
+      this.asked = Date.now();
+      if (this.over || (document.hidden && this.session)) {
+        return { state: "hidden" };
+      }
+      const found = await this.orchestrator.ask();
+      if (found.state === "ended") {
+        void this.ended(found.reason);
+      } else if (found.state === "running") {
+        this.session = found;
+      }
+      if (this.session && !this.over) {
+        this.tell();
+        const { left, window } = this.left();
+        const longest = this.sees === false ? 60 : LONGEST_PAUSE;
+        const pause = left > window ? Math.min(left - window, longest) : Math.min(left / 6, 30);
+        this.timers.push(setTimeout(() => void this.look(), Math.max(pause, 2) * 1000));
+      }
+      return found;
+    }
+
+    rest() {
+      this.timers.forEach(clearTimeout);
+      this.timers = [];
+    }
+
+    /** Seconds until the end if nothing happens; `final` where nothing can prevent it. */
+    left() {
+      const { ahead, started, active, idle, ends } = this.session;
+      const now = Date.now() / 1000 - ahead;
+      const idleEnd = Math.max(active, this.kernelsActive(now)) + idle;
+      const final = ends <= idleEnd;
+      const window = Math.min(WINDOW, (final ? ends - started : idle) / 4);
+      // Clocks that tell whole seconds must not make 61 minutes of an hour.
+      return { left: Math.min(idleEnd - now, ends - now, idle), final, window };
+    }
+
+    /** When kernels and terminals were last active; a busy kernel is active now (as the orchestrator sees it). */
+    kernelsActive(now) {
+      const { kernels, terminals } = this.app.serviceManager;
+      const moments = [0];
+      for (const one of [...kernels.running(), ...terminals.running()]) {
+        const moment = Date.parse(one.last_activity ?? "") / 1000;
+        moments.push(one.execution_state === "busy" ? now : Math.min(moment || 0, now));
+      }
+      return Math.max(...moments);
+    }
+
+    // --- Telling
+
+    show() {
+      const style = document.createElement("style");
+      style.textContent = STYLE;
+      document.head.append(style);
+      this.button = document.createElement("button");
+      this.button.type = "button";
+      this.button.addEventListener("click", () => void (this.over ? this.say() : this.choose()));
+      this.widget = new this.lab.Widget();
+      this.widget.id = NAME;
+      this.widget.addClass("tmpnb-TimeLeft");
+      this.widget.node.append(this.button);
+      this.widget.hide();
+      this.app.shell.add(this.widget, "top", { rank: 10000 });
+      if (this.session) {
+        this.tell();
+      }
+    }
+
+    /** The time in the top bar, and the warnings; called after each answer and whenever the text changes. */
+    tell() {
+      const { left, final, window } = this.left();
+      if (!this.widget) {
+        return;
+      }
+      this.widget.setHidden(left > window);
+      if (left > window) {
+        this.calm();
+        return;
+      }
+      this.button.textContent = `${words(left)} left`;
+      this.button.title = "Time left: keep, download or end this notebook";
+      const stage = left <= window / 15 ? 2 : left <= window / 3 ? 1 : 0;
+      if (stage > this.warned) {
+        this.calm();
+        this.warned = stage;
+        this.notification = this.warn(left, final);
+      }
+      const next = left > 60 ? left % 60 || 60 : Math.max(left - window / 15, 1);
+      this.timers.push(setTimeout(() => this.tell(), Math.max(Math.min(next, left), 1) * 1000));
+    }
+
+    calm() {
+      this.warned = 0;
+      if (this.notification) {
+        this.lab.Notification.dismiss(this.notification);
+        this.notification = null;
+      }
+    }
+
+    warn(left, final) {
+      const at = new Date(Date.now() + left * 1000).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+      const message = final
+        ? `This notebook ends at ${at}, in ${words(left)}: that is the longest time that one may run here. Nothing of it is kept.`
+        : `Nobody has used this notebook for a while. It ends at ${at}, in ${words(left)}, and nothing of it is kept, unless you go on.`;
+      return this.lab.Notification.warning(message, { autoClose: false, actions: this.actions(final).slice(0, 2) });
+    }
+
+    /** The most fitting first; a notification has room for two. */
+    actions(final) {
+      const names = [
+        ...(final ? [] : [["Keep it", "tmpnb:keep"]]),
+        ...(this.archive ? [["Download everything", "tmpnb:download"]] : []),
+        ["End now", "tmpnb:end"],
+      ];
+      return names.map(([label, command], index) => ({
+        label,
+        displayType: index ? "default" : "accent",
+        warns: command === "tmpnb:end",
+        callback: () => void this.app.commands.execute(command),
+      }));
+    }
+
+    /** The same choices behind the time in the top bar. */
+    async choose() {
+      const { left, final } = this.left();
+      const { Dialog, showDialog } = this.lab;
+      const actions = this.actions(final);
+      const result = await showDialog({
+        title: `This notebook ends in ${words(left)}`,
+        body: final
+          ? "It has then run for the longest time that is possible here. Nothing of it is kept."
+          : "It ends because nobody uses it, and nothing of it is kept. Going on with your work keeps it, too.",
+        buttons: [
+          Dialog.cancelButton({ label: "Close" }),
+          ...actions.map(({ label, warns }) => Dialog[warns ? "warnButton" : "okButton"]({ label })).reverse(),
+        ],
+      });
+      actions.find(({ label }) => result.button.accept && label === result.button.label)?.callback();
+    }
+
+    // --- Doing
+
+    offer(palette, menu) {
+      const { commands } = this.app;
+      commands.addCommand("tmpnb:keep", { label: "Keep This Notebook", execute: () => this.keep() });
+      commands.addCommand("tmpnb:end", { label: "End This Notebook Now…", execute: () => this.end() });
+      commands.addCommand("tmpnb:download", {
+        label: "Download Everything",
+        caption: "All your files as one ZIP archive",
+        isVisible: () => Boolean(this.archive),
+        execute: () => this.download(),
+      });
+      const names = ["tmpnb:keep", "tmpnb:download", "tmpnb:end"];
+      names.forEach((command) => palette?.addItem({ command, category: "Temporary Notebook" }));
+      menu?.fileMenu.addGroup(
+        names.map((command) => ({ command })),
+        95,
+      );
+    }
+
+    async keep() {
+      const { Notification } = this.lab;
+      const answer = await this.orchestrator.keep();
+      await this.asking;
+      const { state } = await this.look();
+      if (answer?.ok && state === "running") {
+        Notification.success(`Kept: this notebook now ends in ${words(this.left().left)} at the earliest.`, { autoClose: 8000 });
+      } else if (!this.over) {
+        Notification.error("This notebook could not be kept. Please try again.", { autoClose: false });
+      }
+    }
+
+    async download() {
+      const { commands } = this.app;
+      if (this.app.status.isDirty && commands.hasCommand("docmanager:save-all")) {
+        await commands.execute("docmanager:save-all").catch(() => null); // what was saved before is there anyway
+      }
+      save(this.archive, "");
+    }
+
+    async end() {
+      const { Dialog, Notification, showDialog } = this.lab;
+      const result = await showDialog({
+        title: "End this notebook now?",
+        body: "Everything in it is deleted at once: your files, your results, and whatever still runs.",
+        buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "End now" })],
+        defaultButton: 0,
+      });
+      if (!result.button.accept) {
+        return;
+      }
+      const answer = await this.orchestrator.end();
+      if (answer?.ok || answer?.status === 404) {
+        this.over = true;
+        leave();
+      } else if (!this.over) {
+        Notification.error("This notebook could not be ended. Please try again.", { autoClose: false });
+      }
+    }
+
+    // --- The end
+
+    /** The server has gone. What is open here is the last there is of it, so nobody loses that without being asked. */
+    async ended(reason) {
+      this.over = true;
+      this.rest();
+      this.calm();
+      this.reason = REASONS[reason] ?? "";
+      if (!this.documents().length) {
+        leave();
+        return;
+      }
+      if (this.widget) {
+        this.button.textContent = "Ended";
+        this.button.title = "This notebook has ended: save what is open, and go on";
+        this.widget.show();
+      }
+      // JupyterLab's own dialogs, about a dead kernel and failed saves, come to nothing now.
+      this.lab.Dialog.tracker.forEach((dialog) => dialog.reject());
+      await this.say();
+    }
+
+    async say() {
+      const { Dialog, showDialog } = this.lab;
+      const documents = this.documents();
+      const names = documents.map(({ context }) => context.path.split("/").pop());
+      for (let told = "Nothing of it is kept, but what you worked on is still open in this page"; ; ) {
+        const result = await showDialog({
+          title: "This notebook has ended",
+          body: `${this.reason} ${told}: ${names.join(", ")}.`.trim(),
+          buttons: [Dialog.cancelButton({ label: "Go on" }), Dialog.okButton({ label: "Save to my computer" })],
+          defaultButton: 1,
+        });
+        if (result.button.label === "Go on") {
+          leave();
+        }
+        if (result.button.label !== "Save to my computer") {
+          return; // Escape: the page stays as it is, and the top bar leads on
+        }
+        documents.forEach(({ context }, index) => keepCopy(context.model, names[index]));
+        told = "Your browser has been given what was open in this page";
+      }
+    }
+
+    /** The open documents that this visitor worked on. */
+    documents() {
+      return [...this.app.shell.widgets("main")].filter(
+        ({ context }) => context?.model && (this.worked.has(context.path) || hasWork(context.model)),
+      );
+    }
+  }
+
+  // --- Small things
+
+  function words(seconds) {
+    const minutes = Math.ceil(seconds / 60);
+    if (seconds < 60) {
+      return "less than a minute";
+    }
+    return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} hours`;
+  }
+
+  /** A notebook is "dirty" as soon as its kernel has said what it is: only what a person did counts. */
+  function hasWork(model) {
+    if (!model.cells) {
+      return model.dirty;
+    }
+    const ran = (cell) => cell.type === "code" && (cell.executionCount !== null || cell.outputs.length > 0);
+    return model.sharedModel.canUndo() || [...model.cells].some((cell) => ran(cell) || cell.sharedModel.canUndo());
+  }
+
+  function save(url, name) {
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = name;
+    document.body.append(link);
+    link.click();
+    link.remove();
+  }
+
+  function keepCopy(model, name) {
+    const url = URL.createObjectURL(new Blob([model.toString()], { type: "application/octet-stream" }));
+    save(url, name);
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  }
+
+  /** To the page that says why, at the same document: it is what this address answers now. */
+  function leave() {
+    // JupyterLab would ask whether unsaved changes may be lost; that has been asked.
+    addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), { capture: true });
+    location.reload();
+  }
+})();
