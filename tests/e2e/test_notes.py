@@ -57,7 +57,7 @@ async def test_a_page_is_read_without_a_notebook_and_kept_by_browsers() -> None:
         async with rig.client.get(PAGE, headers=HTML) as response:
             page, headers = await response.text(), response.headers
             assert response.status == 200
-        assert "<h1>First knot</h1>" in page
+        assert '<h1 id="tn-title">First knot</h1>' in page
         assert re.search(r'<a href="#One">One</a>', page)
         assert 'data-kernel="ir"' in page
         assert 'href="/spawn/lab/tree/knots/First%20knot.ipynb"' in page

@@ -70,8 +70,8 @@ class Kernel:
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[tuple[Rig, Page, Kernel]]:
-    async with host() as machine, running(machine) as rig, browser() as context:
+async def opened(**options: Any) -> AsyncIterator[tuple[Rig, Page, Kernel]]:
+    async with host() as machine, running(machine, **options) as rig, browser() as context:
         await rig.ready(1)
         page, kernel = await context.new_page(), Kernel()
         faults: list[str] = []
@@ -80,8 +80,8 @@ async def opened() -> AsyncIterator[tuple[Rig, Page, Kernel]]:
         async def session(route: Route) -> None:
             await route.fulfill(status=201, json={"id": "s", "kernel": {"id": "k"}})
 
-        await page.route(re.compile("/user/.*/api/sessions$"), session)
-        await page.route_web_socket(re.compile("/api/kernels/k/channels"), kernel.connected)
+        await context.route(re.compile("/user/.*/api/sessions$"), session)
+        await context.route_web_socket(re.compile("/api/kernels/k/channels"), kernel.connected)
         await page.goto(f"http://127.0.0.1:{rig.service.port}{PAGE}")
         yield rig, page, kernel
         assert faults == []
@@ -231,7 +231,7 @@ async def test_waiting_in_line_is_told_and_the_notebook_comes_by_itself() -> Non
         await page.route("**/api/tickets", drawn)
         await page.route("**/api/tickets/*/events", events)
         await page.get_by_role("button", name="Run example 1").click()
-        await expect(page.locator(".tn-status")).to_contain_text("You are number 2 in line.")
+        await expect(page.locator(".tn-status")).to_contain_text("You are number 2 in line …")
         seen.set()
         await expect(page.locator(".tn-status")).to_contain_text("Done")
         assert told == []
@@ -259,7 +259,7 @@ async def test_a_place_in_line_outlives_a_service_that_is_away_for_a_while() -> 
         await page.route(re.compile("/api/tickets/0{32}$"), looked)
         await page.get_by_role("button", name="Run example 1").click()
         await expect(page.locator(".tn-status")).to_contain_text("Your place in line is kept")
-        await expect(page.locator(".tn-status")).to_contain_text("You are next.")
+        await expect(page.locator(".tn-status")).to_contain_text("You are next …")
         await expect(page.locator(".tn-status")).to_contain_text("Done")
         assert answers == []
 
@@ -347,8 +347,8 @@ async def test_a_lost_connection_is_mended_and_an_ended_session_said() -> None:
         async with rig.admin.delete(f"/api/sessions/{session.id}") as response:
             assert response.status == 200
         await kernel.sockets[4].close()
-        await expect(page.get_by_role("region", name="Kernel")).to_contain_text("ended by the operator")
-        await expect(page.get_by_role("status")).to_contain_text("ended by the operator")
+        await expect(page.get_by_role("region", name="Kernel")).to_contain_text("who run this service ended it.")
+        await expect(page.get_by_role("status")).to_contain_text("who run this service ended it.")
         await expect(page.locator("#tn-open")).to_have_attribute(
             "href", re.compile("/spawn/lab/tree/knots/First%20knot")
         )
@@ -359,7 +359,7 @@ async def test_changes_go_along_to_jupyterlab_or_are_kept() -> None:
     statuses = [404, 200, 500, 200, 200]
 
     async def contents(route: Route) -> None:
-        cells = [{"cell_type": kind, "source": "old"} for kind in ("markdown", "code")]
+        cells = [{"cell_type": kind, "source": "x <- 1"} for kind in ("markdown", "code")]
         if (status := statuses.pop(0)) == 200 and route.request.method == "PUT":
             kept.append(dict(route.request.post_data_json or {}))
         await route.fulfill(status=status, json={"content": {"cells": cells}} if status == 200 else {"message": "x"})
@@ -376,7 +376,7 @@ async def test_changes_go_along_to_jupyterlab_or_are_kept() -> None:
         assert kept == []
         await link.click()
         await page.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/tree/knots/First%20knot.ipynb"))
-        assert [cell["source"] for cell in kept[0]["content"]["cells"]] == ["old", "x <- 2"]
+        assert [cell["source"] for cell in kept[0]["content"]["cells"]] == ["x <- 1", "x <- 2"]
         assert rig.service.pool.count(State.CLAIMED) == 1
 
 

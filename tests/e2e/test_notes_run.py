@@ -375,7 +375,7 @@ async def test_another_sites_page(service: Service, site: Site) -> None:
 async def test_a_site_that_is_not_allowed_is_told_so(service: Service, site: Site) -> None:
     async with opened(site.origin.replace("127.0.0.1", "localhost"), expected="CORS|ERR_FAILED") as page:
         before = await sessions(service)
-        await run(page.locator(".tn-cell").first, ends="cannot be reached")
+        await run(page.locator(".tn-cell").first, ends="not among those that may start notebooks")
         assert await sessions(service) == before
 
 

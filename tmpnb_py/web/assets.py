@@ -37,7 +37,8 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
     """The content, or 304 where the client has it (RFC 9110, 13.1.2)."""
     compressed = "gzip" in request.headers.get("Accept-Encoding", "") and len(content.compressed) < len(content.body)
     etag = f"{content.etag}-gz" if compressed else content.etag
-    all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": "Accept-Encoding", "ETag": f'"{etag}"'}
+    vary = ", ".join(("Accept-Encoding", *filter(None, (headers.get("Vary"),))))
+    all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": vary, "ETag": f'"{etag}"'}
     known = request.if_none_match or ()
     if any(one.value in ("*", etag) for one in known):
         return web.Response(status=304, headers=all_headers)

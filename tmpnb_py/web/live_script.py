@@ -7,8 +7,13 @@ policies for modules, and nothing of it is seen by the page that it is in. The p
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
+from tmpnb_py.models import EndReason
+from tmpnb_py.web import words
 from tmpnb_py.web.assets import Assets, Content, source
+
+_Values = Mapping[str, str | Mapping[EndReason, str]]
 
 _PARTS = ("base", "text", "frame", "output", "service", "kernel", "highlight", "runner", "cell")
 
@@ -31,15 +36,16 @@ def add_frame(assets: Assets) -> str:
 
 def notes_script(frame: str) -> str:
     """The script of our own notes page."""
-    return _script("notes", {"FRAME": frame})
+    return _script("notes", {"FRAME": frame, "ENDED": words.ENDED})
 
 
 def live_script(frame: str) -> Content:
     """The script for other sites."""
-    return Content.of(_script("live", {"FRAME": frame, "STYLE": source("live/cell.css")}).encode(), "text/javascript")
+    values: _Values = {"FRAME": frame, "ENDED": words.ENDED, "STYLE": source("live/cell.css")}
+    return Content.of(_script("live", values).encode(), "text/javascript")
 
 
-def _script(entry: str, values: dict[str, str]) -> str:
+def _script(entry: str, values: _Values) -> str:
     constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
     parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
     return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'

@@ -75,7 +75,11 @@ async def page(request: web.Request) -> web.Response:
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     look, key = respond.look_of(request), visits.key(request)
     style = f" {respond.csp_hash(look.style)}" if look.style else ""
-    headers = {**respond.page_headers(request), "Content-Security-Policy": _POLICY.format(style=style)}
+    headers = {
+        **respond.page_headers(request),
+        "Content-Security-Policy": _POLICY.format(style=style),
+        "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
+    }
     if key:
         text = _render(await _book(request), look, key)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)

@@ -132,6 +132,7 @@ PUBLIC = (
             201: "A ticket; `ready` with its `session`, or `waiting`.",
             400: "The body cannot be read, or `path` or `workshop` cannot be used.",
             403: "A page of another site asked, and the option allow_origin does not name it.",
+            409: "With `reload`: the page was made before its visitor had the session that they have now.",
             413: "The body is too large.",
             429: "The line is full, or the client's address has its share of notebooks.",
             503: "The operator has closed the service; or it has just started and does not know its sessions yet.",

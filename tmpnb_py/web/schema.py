@@ -40,7 +40,8 @@ class TicketRequest(_Model):
     """What `POST /api/tickets` may be told: a document or a workshop; `fresh`: not the session that one has.
 
     `once` and `key` are what our own pages carry: a wish that is sent twice is one, and the page may speak of the
-    session that its visitor has.
+    session that its visitor has. `reload`: where there is such a session and the page has not its key, the page is
+    rather told (409) to be loaded again than given another session.
     """
 
     path: str = ""
@@ -48,6 +49,7 @@ class TicketRequest(_Model):
     fresh: bool = False
     once: str = ""
     key: str = ""
+    reload: bool = False
 
 
 class TicketState(_Model):

@@ -137,6 +137,9 @@ async def draw(request: web.Request) -> web.Response:
     container = visits.usable_with(request, wish.key) if may_be_reused else None
     if container is not None:
         return _answer(request, _reused(context, container, target), container, status=201)
+    if may_be_reused and wish.reload and visits.usable(request) is not None:
+        message = "You have a notebook already. Please load this page again, and it is used."
+        return respond.problem(request, 409, "stale", message)
     ticket = await context.claims.draw(target, key=minted(context, wish.once), origin=visitor_origin(request))
     response = _answer(request, state_of(request, ticket), ticket.container, status=201)
     if not is_foreign(request):

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from tmpnb_py.models import State
+from collections.abc import Mapping
+
+from tmpnb_py.models import EndReason, State
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web.context import Context
+
+ENDED: Mapping[EndReason, str] = {
+    EndReason.IDLE: "Nobody had used it for a while.",
+    EndReason.UNVISITED: "It was not opened in time.",
+    EndReason.TOO_OLD: "It had reached the longest time that a notebook may run here.",
+    EndReason.OUT_OF_MEMORY: "It needed more memory than a notebook has here.",
+    EndReason.CRASHED: "Its server stopped unexpectedly.",
+    EndReason.ENGINE_RESTARTED: "The machine it ran on was restarted.",
+    EndReason.ENDED_BY_OWNER: "You ended it.",
+    EndReason.ENDED_BY_OPERATOR: "The people who run this service ended it.",
+}
 
 _TROUBLE = "No notebook can be started at the moment."
 _SOON = 3.0  # seconds below which a number would say too much

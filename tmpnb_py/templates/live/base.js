@@ -4,10 +4,12 @@
 const SCRIPT = document.currentScript || document.querySelector('script[src$="/live.js"]');
 
 class Problem extends Error {
-  // What a visitor is told. `gone`: the notebook is no more, so that the next run begins afresh.
-  constructor(message, { gone = false } = {}) {
+  // What a visitor is told. `gone`: the notebook is no more, so that the next run begins afresh; `stale`: the page was
+  // made before the visitor had the notebook that they have now, and has to be loaded again.
+  constructor(message, { gone = false, stale = false } = {}) {
     super(message);
     this.gone = gone;
+    this.stale = stale;
   }
 }
 
@@ -39,8 +41,12 @@ function hex(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function sleep(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+// Ends early when `signal` is aborted.
+function sleep(milliseconds, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, signal?.aborted ? 0 : milliseconds);
+    signal?.addEventListener("abort", resolve, { once: true });
+  });
 }
 
 // The next moment in which the page is drawn; in a tab that nobody sees, where none comes, a moment later.

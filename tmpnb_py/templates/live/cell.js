@@ -1,14 +1,16 @@
 // A cell in a page: code that can be edited, a bar with buttons and a word on how it goes, and its outputs.
 
 class Cell {
-  // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one.
-  constructor(element, runner, { code, name, language, theme, mayFail = false, alone = false }) {
+  // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one; `draft` (see Drafts)
+  // keeps what the visitor makes of it.
+  constructor(element, runner, { code, name, language, theme, draft, mayFail = false, alone = false }) {
     this.element = element;
     this.name = name;
     this.mayFail = mayFail;
     this.failure = "";
     this._runner = runner;
-    this._original = code;
+    this.original = code;
+    this.draft = draft;
     this._language = language.toLowerCase();
     this._theme = theme;
     this._alone = alone; // the page has no bar with what concerns all its cells
@@ -21,7 +23,7 @@ class Cell {
   }
 
   get isEdited() {
-    return this.code !== this._original;
+    return this.code !== this.original;
   }
 
   _build(element) {
@@ -32,7 +34,7 @@ class Cell {
     if (!this._shown.firstElementChild) this._shown.append(make("code"));
     this._first = [...this._shown.firstElementChild.childNodes];
     this._field = make("textarea", "tn-field");
-    Object.assign(this._field, { value: this._original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
+    Object.assign(this._field, { value: this.draft.code ?? this.original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
     this._field.setAttribute("autocorrect", "off");
     this._field.setAttribute("aria-label", `Code of ${this.name}`);
     this._field.addEventListener("input", () => this._edited());
@@ -43,7 +45,7 @@ class Cell {
     sheet.append(this._shown, this._field);
     editor.append(sheet);
     element.append(editor, this._bar(), this._outputs);
-    if (!this._first.length) this._colour();
+    if (!this._first.length || this.isEdited) this._edited();
   }
 
   _bar() {
@@ -52,7 +54,7 @@ class Cell {
     this._run.setAttribute("aria-label", `Run ${this.name}`);
     this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
     this._reset = button("Undo my changes", "tn-button tn-quiet", () => {
-      this._field.value = this._original;
+      this._field.value = this.original;
       this._edited();
       this._field.focus();
     });
@@ -72,6 +74,7 @@ class Cell {
   _edited() {
     this._reset.hidden = !this.isEdited;
     this._colour();
+    this.draft.code = this.isEdited ? this.code : null;
   }
 
   _colour() {
@@ -105,24 +108,35 @@ class Cell {
     if (kernel) this._lab.href = kernel.session.open_url;
   }
 
-  _say(words, state) {
+  _say(words, state, { mayStop = state === "running" } = {}) {
     this._status.textContent = words;
     this.element.dataset.state = state;
-    this.isBusy = state === "running";
+    this.isBusy = mayStop;
     this._run.textContent = this.isBusy ? "Stop" : "Run";
     this._run.setAttribute("aria-label", `${this._run.textContent} ${this.name}`);
-    this._run.disabled = state === "waiting";
+    this._run.disabled = state === "waiting" && !mayStop;
   }
 
-  wait(words) {
+  // Asks the visitor to run it.
+  call(words) {
+    this.remark(words);
+    this._run.focus();
+  }
+
+  // Says something without a change of how it goes.
+  remark(words) {
+    this._status.textContent = words;
+  }
+
+  wait(words, { mayStop = false } = {}) {
     // A button that has the focus keeps it: it is only disabled for the mouse.
-    this._say(`${words} …`, "waiting");
+    this._say(`${words.replace(/[.…\s]+$/, "")} …`, "waiting", { mayStop });
     if (this.element.getRootNode().activeElement === this._run) this._run.disabled = false;
   }
 
   begin(displays) {
     this.failure = "";
-    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, failed: (words) => (this.failure = words) });
+    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, home: this._run, failed: (words) => (this.failure = words) });
     this._sink.clear();
     this._say("Runs …", "running");
     return this._sink;
@@ -142,6 +156,53 @@ class Cell {
 
   forget() {
     if (this.element.dataset.state === "done") this._say("", "");
+  }
+}
+
+// What a visitor made of a page's cells, for when the page is loaded again. `store` is the page's own storage.
+class Drafts {
+  constructor(store, key) {
+    this._store = store;
+    this._key = key;
+    try {
+      this._all = JSON.parse(store().getItem(key)) || {};
+    } catch {
+      this._all = {}; // there is nothing, or the page may keep nothing
+    }
+  }
+
+  // The draft of the cell of this number: `code`, and the code that was `carried` to JupyterLab; null where there is none.
+  of(number, original) {
+    const drafts = this;
+    const kept = this._all[number];
+    const own = kept?.original === original ? kept : { original, code: null, carried: null };
+    const text = (value) => (typeof value === "string" ? value : null);
+    return {
+      get code() {
+        return text(own.code);
+      },
+      set code(code) {
+        if (own.code === code) return;
+        own.code = code;
+        drafts._write(number, own);
+      },
+      get carried() {
+        return text(own.carried);
+      },
+      set carried(code) {
+        own.carried = code;
+        drafts._write(number, own);
+      },
+    };
+  }
+
+  _write(number, own) {
+    this._all[number] = own;
+    try {
+      this._store().setItem(this._key, JSON.stringify(this._all));
+    } catch {
+      // then it lasts until the page is left
+    }
   }
 }
 

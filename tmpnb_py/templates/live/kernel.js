@@ -16,6 +16,7 @@ class Kernel {
     this.language = language;
     this.displays = new Map();
     this.onended = () => {};
+    this.onrestarted = () => {};
     this._service = service;
     this._path = path;
     this._name = name;
@@ -64,8 +65,8 @@ class Kernel {
   }
 
   async _trouble(words) {
-    const reason = await this._service.ended(this.session).catch(() => "");
-    return reason ? new Problem(`Your notebook has ended: ${reason}. What it knew is gone; run again for a fresh one.`, { gone: true }) : new Problem(words);
+    const ended = await this._service.ended(this.session).catch(() => "");
+    return ended ? new Problem(`${ended} What it knew is gone; run again for a fresh one.`, { gone: true }) : new Problem(words);
   }
 
   // --- the connection
@@ -216,7 +217,9 @@ class Kernel {
     if (this._restarting) return;
     if (state === "restarting" || state === "autorestarting") {
       this._renew();
-      this._fail(new Problem("The kernel died, perhaps for lack of memory, and was started afresh. What it knew is lost: run the cells above again."));
+      const problem = new Problem("The kernel died, perhaps for lack of memory, and was started afresh. What it knew is lost: run the cells above again.");
+      this._fail(problem);
+      this.onrestarted(problem);
     } else if (state === "dead") {
       this._end(new Problem("The kernel died and does not start any more. Run again for a fresh one."));
     }
@@ -293,9 +296,9 @@ class Kernel {
       const answer = await this._call("POST", `api/kernels/${this.id}/restart`);
       if (!answer.ok) throw await this._trouble("It could not be restarted.");
       await this._renew();
+      this._fail(new Problem("The kernel was restarted."));
     } finally {
       this._restarting = false;
-      this._fail(new Problem("The kernel was restarted."));
     }
   }
 }

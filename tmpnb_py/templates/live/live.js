@@ -10,50 +10,37 @@
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
 
-  // The session is kept in this page's own storage: a cookie of the service is not sent from here.
-  const kept = {
-    get store() {
-      return storage === "local" ? localStorage : sessionStorage;
-    },
+  // All is kept in this page's own storage: a cookie of the service is not sent from here.
+  const store = () => (storage === "local" ? localStorage : sessionStorage);
+  const kept = (key) => ({
     read() {
       try {
-        return JSON.parse(this.store.getItem(KEY));
+        return JSON.parse(store().getItem(key));
       } catch {
         return null; // there is none, or the page may keep nothing
       }
     },
-    write(session) {
+    write(value) {
       try {
-        if (session) this.store.setItem(KEY, JSON.stringify(session));
-        else this.store.removeItem(KEY);
+        if (value) store().setItem(key, JSON.stringify(value));
+        else store().removeItem(key);
       } catch {
         // then it lasts until the page is left
       }
     },
-  };
+  });
+  const drafts = new Drafts(store, `${KEY}:drafts:${location.pathname}`);
 
-  let claimed = null;
-  const claim = (tell) => {
-    claimed ||= claimOrReuse(tell).catch((error) => {
-      claimed = null;
-      throw error;
-    });
-    return claimed;
+  const session = {
+    read() {
+      const old = kept(KEY).read();
+      return old?.id && old.url?.startsWith(base) && old.open_url?.startsWith(base) ? old : null;
+    },
+    write(fresh) {
+      kept(KEY).write(fresh && { id: fresh.id, url: fresh.url, token: fresh.token, open_url: fresh.open_url });
+    },
   };
-  claim.forget = () => {
-    claimed = null;
-    kept.write(null);
-  };
-
-  async function claimOrReuse(tell) {
-    const old = kept.read();
-    const isOurs = old?.id && old.url?.startsWith(base) && old.open_url?.startsWith(base);
-    if (isOurs && (await service.isThere(old, tell))) return old;
-    const { id, url, token, open_url } = await service.claim(workshop ? { workshop } : {}, tell);
-    const session = { id, url, token, open_url };
-    kept.write(session);
-    return session;
-  }
+  const claim = new Claim(service, { wish: workshop ? { workshop } : {}, session, ticket: kept(`${KEY}:ticket`) });
 
   // Kernels begin where the workshop's files are. Each page has its own, and finds it again after a reload.
   function place(language, session) {
@@ -68,7 +55,8 @@
   function runnerOf(language) {
     const known = runners.get(language.toLowerCase());
     if (known) return known;
-    const made = new Runner({ service, language, claim, place: (session) => place(language, session), announce: announcer.say });
+    const changed = (words) => words && made.latest?.remark(words); // there is no bar for all cells here
+    const made = new Runner({ service, language, claim, place: (session) => place(language, session), announce: announcer.say, changed });
     runners.set(language.toLowerCase(), made);
     return made;
   }
@@ -81,7 +69,8 @@
     const element = make("div", `tn-cell tn-${["light", "dark"].includes(theme) ? theme : "auto"}`);
     root.append(element);
     const code = block.textContent.replace(/^\n/, "").replace(/\s+$/, "");
-    new Cell(element, runnerOf(language), { code, name: `example ${number}`, language, theme, mayFail: "mayFail" in block.dataset, alone: true });
+    const draft = drafts.of(number, code);
+    new Cell(element, runnerOf(language), { code, draft, name: `example ${number}`, language, theme, mayFail: "mayFail" in block.dataset, alone: true });
     block.replaceWith(host);
     return root;
   }

@@ -13,11 +13,13 @@ const MAX_NODES = 20_000; // of a table that is shown in the page
 
 class Outputs {
   // `displays` are the outputs of all cells that can be changed later, by the names that the kernel gave them.
-  constructor(element, { name, theme, displays, failed }) {
+  // `home` gets the focus back from a question that is answered.
+  constructor(element, { name, theme, displays, home, failed }) {
     this.element = element;
     this._name = name;
     this._theme = theme;
     this._displays = displays;
+    this._home = home;
     this._failed = failed; // called with the words of an error
     this._clear_first = false;
     this._texts = new Set();
@@ -117,7 +119,7 @@ class Outputs {
       return make("p", "tn-note", `${plain.slice(0, 200)} – this control works in JupyterLab: open the notebook there.`);
     }
     if (data["application/json"] !== undefined) return terminal(JSON.stringify(data["application/json"], null, 2).slice(0, MAX_TEXT), "tn-stdout");
-    const other = plain || text("text/markdown") || text("text/latex");
+    const other = text("text/markdown") || text("text/latex") || plain; // the last is often no more than a name
     return other ? terminal(other, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
   }
 
@@ -152,7 +154,7 @@ class Outputs {
       form.append(label, send);
       form.addEventListener("submit", (event) => {
         event.preventDefault();
-        form.remove();
+        this.withdraw();
         this._stream("tn-stdout", `${prompt}${isPassword ? "·".repeat(field.value.length) : field.value}\n`);
         this.flush();
         resolve(field.value);
@@ -166,7 +168,10 @@ class Outputs {
 
   // Nothing is asked any more.
   withdraw() {
-    for (const form of this.element.querySelectorAll(".tn-ask")) form.remove();
+    for (const form of this.element.querySelectorAll(".tn-ask")) {
+      if (form.contains(form.getRootNode().activeElement)) this._home.focus();
+      form.remove();
+    }
   }
 }
 
@@ -180,7 +185,7 @@ function terminal(text, className) {
 // What pandas and IRkernel send along with tables and lists; the page has styles of its own for those. They are taken
 // out before the parser sees them, as the page's policy lets nobody style anything in line, and says so in the console.
 const USUAL = [
-  [/<style( scoped)?>[^<]*<\/style>/g, (style, scoped) => (scoped || /^<style>\s*\.list-inline/.test(style) ? "" : style)],
+  [/<style( scoped)?>[^<]*<\/style>/g, (style, scoped) => (scoped || /^<style>\s*\.(?:list|dl)-inline/.test(style) ? "" : style)],
   [/ style=("?)text-align: ?right;?\1(?=[\s>])/g, ' class="tn-right"'],
   [/ style=("?)(?:text-align: ?(?:left|center);?|display:list-item;cursor:pointer|white-space: ?pre-wrap;?)\1(?=[\s>])/g, ""],
 ];
@@ -222,7 +227,19 @@ function copyChildren(from, to, depth) {
       if (child.classList.contains("tn-right")) made.className = "tn-right";
       if (child.classList.contains("list-inline")) made.className = "tn-inline";
       copyChildren(child, made, depth + 1);
+      if (child.classList.contains("dl-inline")) pairUp(made);
       to.append(made);
     }
+  }
+}
+
+// A named vector of R: each name stands with its value, wherever the line breaks.
+function pairUp(list) {
+  list.className = "tn-inline tn-pairs";
+  for (const term of list.querySelectorAll(":scope > dt")) {
+    const pair = make("div");
+    term.before(pair);
+    pair.append(term);
+    while (pair.nextElementSibling?.nodeName === "DD") pair.append(pair.nextElementSibling);
   }
 }

@@ -1,15 +1,18 @@
 // Cells of one language that share a kernel: which runs, which wait, and getting the kernel in the first place.
 
 class Runner {
-  // `claim(tell)` gives a session; `place(session)` what the kernel needs; `announce` says a sentence to who cannot see.
-  constructor({ service, language, claim, place, announce, changed = () => {} }) {
+  // `claim` gives a session; `place(session)` what the kernel needs; `announce` says a sentence to who cannot see, and
+  // `changed`, which may get one, shows how things are to who can.
+  constructor({ service, language, claim, place, announce, changed, onstale = () => {} }) {
     this.language = language;
     this.cells = [];
     this.kernel = null;
+    this.latest = null; // the cell that ran last, or runs
     this._service = service;
     this._claim = claim;
     this._place = place;
     this._announce = announce;
+    this._onstale = onstale;
     this._changed = (message) => {
       for (const cell of this.cells) cell.refresh();
       changed(message);
@@ -38,7 +41,7 @@ class Runner {
 
   async _work() {
     while (this._queue.length) {
-      const cell = (this._running = this._queue.shift());
+      const cell = (this._running = this.latest = this._queue.shift());
       this._changed();
       const went = await this._run(cell);
       this._running = null;
@@ -48,9 +51,9 @@ class Runner {
   }
 
   async _run(cell) {
-    const began = performance.now();
     try {
-      const kernel = await this.ready((words) => cell.wait(words));
+      const kernel = await this.ready((words) => cell.wait(words, { mayStop: true }));
+      const began = performance.now();
       const outputs = cell.begin(kernel.displays);
       this._announce(`${cell.name} runs.`);
       const reply = await kernel.execute(cell.code, outputs);
@@ -63,6 +66,7 @@ class Runner {
       if (!(error instanceof Problem)) console.error(error);
       cell.stop(words);
       this._announce(`${cell.name}: ${words}`);
+      if (error.stale) this._onstale();
       return false;
     }
   }
@@ -78,7 +82,7 @@ class Runner {
 
   async _start(tell) {
     tell("Gets a notebook for you");
-    const session = await this._claim((words) => {
+    const session = await this._claim.get((words) => {
       tell(words);
       this._announce(words);
     });
@@ -86,19 +90,30 @@ class Runner {
     const kernel = new Kernel(this._service, session, this._place(session));
     kernel.onended = (problem) => {
       this.kernel = this._starting = null;
-      if (problem.gone) this._claim.forget?.();
-      this._announce(problem.message);
-      this._changed(problem.message);
+      if (problem.gone) this._claim.forget();
+      this._forget(problem.message);
     };
+    kernel.onrestarted = (problem) => this._forget(problem.message);
     try {
       await kernel.start();
     } catch (error) {
-      if (error.gone) this._claim.forget?.();
+      if (error.gone) this._claim.forget();
       throw error;
     }
     this.kernel = kernel;
     this._changed();
     return kernel;
+  }
+
+  // What the kernel knew is gone.
+  _forget(words) {
+    for (const cell of this.cells) cell.forget();
+    this._tell(words);
+  }
+
+  _tell(words) {
+    this._announce(words);
+    this._changed(words);
   }
 
   _drop(words) {
@@ -107,23 +122,21 @@ class Runner {
 
   async interrupt() {
     this._drop("Not run, as a cell before it was stopped");
+    if (!this.kernel) return this._claim.leave();
     try {
-      await this.kernel?.interrupt();
+      await this.kernel.interrupt();
     } catch (error) {
-      this._announce(error.message);
+      this._tell(error.message);
     }
   }
 
   async restart() {
-    this._drop("Not run, as the kernel was restarted");
+    this._drop("Not run, as the kernel was to be restarted");
     try {
       await this.kernel?.restart();
-      for (const cell of this.cells) cell.forget();
-      this._announce("The kernel was restarted. What it knew is gone.");
-      this._changed("Restarted: what it knew is gone");
+      this._forget("Restarted: what it knew is gone");
     } catch (error) {
-      this._announce(error.message);
-      this._changed(error.message);
+      this._tell(error.message);
     }
   }
 }

@@ -1,5 +1,9 @@
 // The service that gives notebooks: claiming one (perhaps waiting in line), and asking whether it is still there.
 
+const UNREACHED = "The service cannot be reached. Please look at your connection and try again.";
+const NOT_ALLOWED = "This site is not among those that may start notebooks there.";
+const GIVEN_UP = "You gave up your place in line";
+
 const STARTING = { looks: 10, pause: 2000 }; // how often, and after how many milliseconds
 const AWAY = { looks: 60, pause: 2000 }; // about as long as a place in line is kept
 
@@ -27,7 +31,7 @@ class Service {
         signal: AbortSignal.timeout(quick ? 10_000 : 60_000),
       });
     } catch (error) {
-      throw new Problem("The service cannot be reached. Please look at your connection and try again.");
+      throw new Problem(UNREACHED);
     }
     const text = await response.text();
     let value = null;
@@ -39,40 +43,75 @@ class Service {
     return { status: response.status, ok: response.ok, value };
   }
 
-  // A notebook of the visitor's own. `tell` is called with sentences while waiting.
-  async claim(wish, tell) {
-    const answer = await this._patiently("POST", "api/tickets", { body: wish }, tell);
-    if (answer.status === 403) throw new Problem("This site is not among those that may start notebooks there.");
-    if (!answer.ok || !answer.value) throw new Problem(answer.value?.message || "No notebook can be had now. Please try again.");
-    const ticket = answer.value.status === "waiting" ? await this._wait(answer.value, tell) : answer.value;
+  // A notebook of the visitor's own. `tell` is called with sentences while waiting. `place` keeps the ticket meanwhile,
+  // for a page that is reloaded; who aborts `signal` gives it up.
+  async claim(wish, tell, place, signal) {
+    let ticket = (await this._kept(place.read())) || (await this._draw(wish, tell, signal));
+    if (ticket.status === "waiting") ticket = await this._wait(ticket, tell, place, signal);
+    place.write("");
     if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || "No notebook can be had now.");
     return { ...ticket.session, url: this.address(ticket.session.url), open_url: this.address(ticket.session.open_url) };
   }
 
+  // The ticket that this page drew before it was reloaded, if it is still good for something.
+  async _kept(id) {
+    if (!/^[0-9a-f]{32}$/.test(id)) return null;
+    const { ok, value } = await this._asked(`api/tickets/${id}`);
+    return ok && ["waiting", "ready"].includes(value?.status) ? value : null;
+  }
+
+  async _draw(wish, tell, signal) {
+    let answer;
+    try {
+      answer = await this._patiently("POST", "api/tickets", { body: wish }, tell, signal);
+    } catch (error) {
+      throw (await this._isRefusal()) ? new Problem(NOT_ALLOWED) : error;
+    }
+    if (answer.status === 403) throw new Problem(NOT_ALLOWED);
+    if (answer.status === 409) throw new Problem(answer.value?.message || "Please load this page again.", { stale: true });
+    if (!answer.ok || !answer.value) throw new Problem(answer.value?.message || "No notebook can be had now. Please try again.");
+    return answer.value;
+  }
+
+  // A browser does not tell a page of another site that it was refused from a service that is away; but this script
+  // may be loaded by everybody.
+  async _isRefusal() {
+    if (new URL(this.base).origin === location.origin) return false;
+    const options = { method: "HEAD", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(5000) };
+    return fetch(this.address("live.js"), options).then(({ ok }) => ok, () => false);
+  }
+
   // Asks again for a while where the service answers that it is not ready: it is being started again.
-  async _patiently(method, path, options, tell) {
+  async _patiently(method, path, options, tell, signal) {
     for (let looks = 0; ; looks++) {
       const answer = await this.ask(method, path, options);
       if (answer.status !== 503 || answer.value?.status === "closed" || looks === STARTING.looks) return answer;
       tell("The service is starting again: waits for it");
-      await sleep(STARTING.pause);
+      await sleep(STARTING.pause, signal);
+      if (signal?.aborted) throw new Problem(GIVEN_UP);
     }
   }
 
-  async _wait(ticket, tell) {
+  async _wait(ticket, tell, place, signal) {
     const path = `api/tickets/${ticket.id}`;
     const leave = () => navigator.sendBeacon(this.address(`${path}/leave`));
     window.addEventListener("pagehide", leave);
+    place.write(ticket.id);
     try {
       tell(ticket.message);
-      return (await this._watch(path, tell)) || (await this._look(path, tell));
+      const told = await this._watch(path, tell, signal);
+      if (told) await this._asked(path); // a stream cannot set the cookie by which the visitor is known again
+      return told || (await this._look(path, tell, signal));
+    } catch (error) {
+      place.write("");
+      throw error;
     } finally {
       window.removeEventListener("pagehide", leave);
     }
   }
 
   // By server-sent events; null where they do not come through.
-  _watch(path, tell) {
+  _watch(path, tell, signal) {
     return new Promise((resolve) => {
       const source = new EventSource(this.address(`${path}/events`));
       let failures = 0;
@@ -86,6 +125,7 @@ class Service {
         if (state.status === "waiting") tell(state.message);
         else end(state);
       });
+      signal.addEventListener("abort", () => end(null), { once: true });
       source.addEventListener("error", () => {
         failures += 1;
         if (failures > 3 || source.readyState === EventSource.CLOSED) end(null);
@@ -93,9 +133,13 @@ class Service {
     });
   }
 
-  async _look(path, tell) {
+  async _look(path, tell, signal) {
     for (let missed = 0; missed < AWAY.looks; ) {
-      await sleep(AWAY.pause);
+      await sleep(AWAY.pause, signal);
+      if (signal.aborted) {
+        this.ask("DELETE", path).catch(() => {}); // else it lapses by itself
+        throw new Problem(GIVEN_UP);
+      }
       const answer = await this._asked(path);
       if (answer.status >= 500) {
         missed += 1;
@@ -107,7 +151,7 @@ class Service {
       missed = 0;
       tell(answer.value.message);
     }
-    throw new Problem("The service cannot be reached. Please look at your connection and try again.");
+    throw new Problem(UNREACHED);
   }
 
   // As "ask"; where nobody answers it is as if a server in front said so.
@@ -128,11 +172,51 @@ class Service {
     throw new Problem("The service cannot say now whether your notebook is still there. Please try again in a moment.");
   }
 
-  // Why a session is no more; "" while it runs, or while nobody can say.
+  // That a session is no more, and why, in words; "" while it runs, or while nobody can say.
   async ended(session) {
     const answer = await this.ask("GET", `api/sessions/${session.id}`, { token: session.token, quick: true });
-    if (answer.status === 404) return "it was forgotten";
-    if (answer.ok && answer.value && answer.value.state !== "claimed") return answer.value.reason || "it was ended";
-    return "";
+    const isGone = answer.status === 404 || (answer.ok && answer.value && answer.value.state !== "claimed");
+    return isGone ? ["Your notebook has ended.", ENDED[answer.value?.reason]].filter(Boolean).join(" ") : "";
+  }
+}
+
+// The session of a page: claimed at the first need, and one for all who need it. What is kept over a reload is up to
+// the page: `session` and `ticket` have read() and write().
+class Claim {
+  constructor(service, { wish, session, ticket }) {
+    this.session = null;
+    this._service = service;
+    this._wish = wish;
+    this._kept = { session, ticket };
+    this._coming = null;
+    this._leaving = null;
+  }
+
+  get(tell) {
+    this._coming ||= this._get(tell).catch((error) => {
+      this._coming = null;
+      throw error;
+    });
+    return this._coming;
+  }
+
+  async _get(tell) {
+    const { signal } = (this._leaving = new AbortController());
+    const old = this._kept.session.read();
+    if (old && (await this._service.isThere(old, tell))) return (this.session = old);
+    this.session = await this._service.claim(this._wish, tell, this._kept.ticket, signal);
+    this._kept.session.write(this.session);
+    return this.session;
+  }
+
+  // Whoever waits in line does so no more.
+  leave() {
+    this._leaving?.abort();
+  }
+
+  // It is no more.
+  forget() {
+    this.session = this._coming = null;
+    this._kept.session.write(null);
   }
 }

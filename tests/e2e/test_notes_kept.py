@@ -1,0 +1,274 @@
+"""What a notes page keeps: a place in line, changes, and what its visitor wrote in the notebook.
+
+Real Chromium, no real kernel; the service is in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.e2e.inprocess import Rig, running
+from tests.e2e.test_notes import PAGE, host
+from tests.e2e.test_notes_hostile import done, message, opened, run
+from tests.integration.browser_support import browser
+from tmpnb_py.models import State
+
+pytestmark = pytest.mark.browser
+
+KEY = re.compile("[0-9a-f]{32}")
+
+
+def claimed(rig: Rig) -> int:
+    return rig.service.pool.count(State.CLAIMED)
+
+
+async def end_of(rig: Rig, session_id: str) -> None:
+    async with rig.admin.delete(f"/api/sessions/{session_id}") as response:
+        assert response.status == 200
+
+
+async def test_a_place_in_line_outlives_a_reload_and_whoever_waited_is_known_again() -> None:
+    async with opened(max_containers=1) as (rig, page, _kernel):
+        occupant = await rig.spawn()
+        status = page.locator(".tn-status")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        async with rig.client.post("/api/tickets") as response:
+            assert (await response.json())["position"] == 2
+        await page.reload()
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        assert rig.service.claims.waiting == 2
+        await end_of(rig, occupant["id"])
+        await expect(status).to_contain_text("Done")
+
+        await page.reload()
+        await run(page)
+        await expect(status).to_contain_text("Done")
+        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        assert session.id != occupant["id"]
+
+
+async def test_a_place_in_line_can_be_given_up() -> None:
+    async with opened(max_containers=1) as (rig, page, _kernel):
+        await rig.spawn()
+        for _ in range(2):  # and asked for again
+            await page.get_by_role("button", name="Run example 1").click()
+            await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
+            await page.get_by_role("button", name="Stop example 1").click()
+            await expect(page.locator(".tn-status")).to_have_text("You gave up your place in line")
+            await rig.until(lambda: rig.service.claims.waiting == 0)
+
+
+async def test_changes_outlive_a_reload_until_they_are_undone() -> None:
+    async with opened() as (_, page, _kernel):
+        code, undo = page.get_by_role("textbox"), page.get_by_role("button", name="Undo my changes")
+        await code.fill("x <- 2")
+        await page.reload()
+        await expect(code).to_have_value("x <- 2")
+        await expect(page.locator(".tn-source")).to_have_text("x <- 2")
+        await undo.click()
+        await page.reload()
+        await expect(code).to_have_value("x <- 1")
+        await expect(undo).to_be_hidden()
+
+
+async def test_a_page_from_before_the_notebook_uses_it_none_the_less() -> None:
+    async with opened() as (rig, page, kernel):
+        other = await page.context.new_page()
+        await other.goto(page.url)
+        await run(page)
+        await other.get_by_role("textbox").fill("x <- 2")
+        button = other.get_by_role("button", name="Run example 1")
+        await button.click()
+        await expect(other.locator(".tn-status")).to_contain_text("Your notebook was found: run this again")
+        await expect(button).to_be_focused()
+        assert len(kernel.heard) == 1, "nothing runs by itself"
+        await run(other)
+        assert kernel.heard[-1]["content"]["code"] == "x <- 2"
+        assert claimed(rig) == 1
+        await other.reload()
+        await expect(other.locator(".tn-status")).to_be_empty()
+
+
+async def test_back_leads_to_a_page_that_knows_the_notebook() -> None:
+    # Without routes of the test's: they switch the browser's cache off, which is what this is about.
+    async with host() as machine, running(machine) as rig, browser() as context:
+        await rig.ready(1)
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{rig.service.port}{PAGE}")
+        await expect(page.locator("main")).not_to_have_attribute("data-key", KEY)
+        draw = "fetch('/api/tickets', {method: 'POST', body: '{}'}).then((answer) => answer.status)"
+        assert await page.evaluate(draw) == 201
+        await page.goto(page.url.replace(PAGE, "/"))
+        await page.go_back()
+        await expect(page.locator("main")).to_have_attribute("data-key", KEY)
+
+
+def cells(*sources: str) -> list[dict[str, Any]]:
+    """Code cells; those whose source begins with "#" are Markdown."""
+    return [{"cell_type": "markdown" if text.startswith("#") else "code", "source": text} for text in sources]
+
+
+@pytest.mark.parametrize(
+    ("there", "then"),
+    [
+        (["# First", "x <- 1"], ["# First", "x <- 2"]),
+        (["mine", "# First", "x <- 1"], ["mine", "# First", "x <- 2"]),
+        (["# First", "x <- 1; mine"], ["# First", "x <- 1; mine", "x <- 2"]),
+        (["# First", "# Second", "mine"], ["# First", "# Second", "x <- 2", "mine"]),
+        (["x <- 1", "mine", "x <- 1"], ["x <- 1", "mine", "x <- 2", "x <- 1"]),
+        (["# First"], ["# First", "x <- 2"]),
+        (["mine", "x <- 2"], ["mine", "x <- 2"]),
+        ([], ["x <- 2"]),
+    ],
+)
+async def test_what_the_visitor_wrote_in_the_notebook_stays(there: list[str], then: list[str]) -> None:
+    content = {"nbformat_minor": 5, "cells": cells(*there)}
+
+    async def contents(route: Route) -> None:
+        if route.request.method == "PUT":
+            content.update(dict(route.request.post_data_json or {})["content"])
+        await route.fulfill(json={"content": content})
+
+    async with opened() as (_, page, _kernel):
+        await page.context.route("**/api/contents/**", contents)
+        await page.get_by_role("textbox").fill("x <- 2")
+        await page.locator("#tn-open").click()
+        await page.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/"))
+        kept: Any = content["cells"]
+        assert [cell["source"] for cell in kept] == then
+        assert all("id" in cell for cell in kept if cell["source"] == "x <- 2" and cell not in cells(*then))
+
+        # What was taken there is replaced by what is taken next, also from a page that was loaded again.
+        await page.go_back()
+        await page.get_by_role("textbox").fill("x <- 3")
+        await page.locator("#tn-open").click()
+        await page.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/"))
+        kept = content["cells"]
+        assert [cell["source"] for cell in kept] == [text.replace("x <- 2", "x <- 3") for text in then]
+
+
+@pytest.mark.parametrize("way", ["middle", "ctrl"])
+async def test_changes_go_along_into_another_tab(way: str) -> None:
+    content = {"cells": cells("# First", "x <- 1")}
+
+    async def contents(route: Route) -> None:
+        if route.request.method == "PUT":
+            content.update(dict(route.request.post_data_json or {})["content"])
+        await route.fulfill(json={"content": content})
+
+    async with opened() as (_, page, _kernel):
+        await page.route("**/api/contents/**", contents)
+        await page.get_by_role("textbox").fill("x <- 2")
+        async with page.expect_popup() as popup:
+            if way == "middle":
+                await page.locator("#tn-open").click(button="middle")
+            else:
+                await page.locator("#tn-open").click(modifiers=["Control"])
+        tab = await popup.value
+        await tab.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/"))
+        assert content["cells"][1]["source"] == "x <- 2"
+        assert await tab.evaluate("window.opener") is None
+        await expect(page).to_have_url(re.compile(PAGE))
+
+
+NAMED = (
+    "<style>\n.dl-inline {width: auto; margin:0; padding: 0}\n.dl-inline>dt, .dl-inline>dd {float: none}\n</style>"
+    "<dl class=dl-inline><dt>Jan</dt><dd>11.6</dd><dt>Feb</dt><dd>12.7</dd></dl>"
+)
+
+
+async def test_names_stand_with_their_values_and_markdown_is_readable() -> None:
+    async with opened() as (_, page, kernel):
+        outputs = page.locator(".tn-outputs")
+        kernel.says(("display_data", {"data": {"text/html": NAMED, "text/plain": "Jan 11.6"}}))
+        await run(page)
+        pairs = outputs.locator("dl > div")
+        assert [(await one.inner_text()).split() for one in await pairs.all()] == [["Jan", "11.6"], ["Feb", "12.7"]]
+        shown = {"text/markdown": "| a | b |", "text/plain": "<IPython.core.display.Markdown object>"}
+        kernel.says(("display_data", {"data": shown}))
+        await run(page)
+        await expect(outputs).to_have_text("| a | b |")
+
+
+async def test_an_answer_leaves_the_keyboard_where_it_was() -> None:
+    async with opened() as (_, page, kernel):
+        kernel.script = lambda request: (
+            [message("input_request", {"prompt": "Who?"}, request["header"]["msg_id"], channel="stdin")]
+            if request["header"]["msg_type"] == "execute_request"
+            else []
+        )
+        await page.get_by_role("button", name="Run example 1").click()
+        await page.get_by_label("Who?").fill("Ann")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Stop example 1")).to_be_focused()
+
+
+async def test_what_a_dead_kernel_knew_counts_no_more() -> None:
+    async with opened() as (_, page, kernel):
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        kernel.sockets[0].send(message("status", {"execution_state": "restarting"}, ""))
+        await expect(page.get_by_role("region", name="Kernel")).to_contain_text("The kernel died")
+        await expect(page.locator(".tn-status")).to_be_empty()
+
+
+async def test_stop_and_restart_say_that_the_service_is_away() -> None:
+    async with opened() as (_, page, kernel):
+        kernel.script = lambda _request: ()
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(page.locator(".tn-status")).to_have_text("Runs …")
+        bar = page.get_by_role("region", name="Kernel")
+        await page.route(re.compile("/api/kernels/k/(interrupt|restart)"), lambda route: route.abort())
+        for name in ("Stop", "Restart"):
+            await bar.get_by_role("button", name=name, exact=True).click()
+            await expect(bar).to_contain_text("The service cannot be reached.")
+            await expect(page.locator(".tn-status")).to_have_text("Runs …")
+        (ran,) = kernel.heard
+        for answer in done(ran["header"]["msg_id"]):
+            kernel.sockets[0].send(answer)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+
+
+async def blog(page: Page, rig: Rig) -> None:
+    text = (
+        "<script src='/live.js' data-workshop='knots' data-kernel='ir' defer></script>"
+        "<pre data-executable data-language='R'>x</pre>"
+    )
+    await page.route("**/blog", lambda route: route.fulfill(content_type="text/html", body=text))
+    await page.goto(f"http://127.0.0.1:{rig.service.port}/blog")
+
+
+async def test_blocks_of_other_pages_keep_changes_and_a_place_and_say_what_ended() -> None:
+    async with opened(max_containers=1) as (rig, page, kernel):
+        await blog(page, rig)
+        occupant = await rig.spawn()
+        status = page.locator(".tn-status")
+        await page.get_by_role("textbox").fill("x + 1")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        async with rig.client.post("/api/tickets") as response:
+            other = await response.json()
+        await page.reload()
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        await end_of(rig, occupant["id"])
+        await expect(status).to_contain_text("Done")
+        assert kernel.heard[-1]["content"]["code"] == "x + 1"
+        async with rig.client.delete(f"/api/tickets/{other['id']}") as response:
+            assert response.status == 200
+
+        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        await end_of(rig, session.id)
+        await kernel.sockets[-1].close()
+        await expect(status).to_contain_text("Your notebook has ended. The people who run this service ended it.")
+        await expect(page.get_by_role("link", name="Open in JupyterLab")).to_be_hidden()
+        assert json.loads(await page.evaluate("JSON.stringify(Object.keys(sessionStorage))")) == [
+            next(key for key in await page.evaluate("Object.keys(sessionStorage)") if ":drafts:" in key)
+        ]
