@@ -58,6 +58,7 @@ def match(target: bytes) -> Route | None:
 
 _DOCUMENT_ROOTS = ("lab", "tree", "notebooks", "files", "edit", "terminals", "doc", "git-pull")
 DEFAULT_DOCUMENT = "lab"
+_LONGEST_WISH = 2000
 
 
 def document_target(wish: str) -> str:
@@ -68,11 +69,13 @@ def document_target(wish: str) -> str:
     """
     path, _, query = wish.strip().partition("?")
     path = urllib.parse.unquote(path).lstrip("/")
-    if len(wish) > 2000 or any(ord(char) < 32 or ord(char) == 127 for char in path) or "\\" in path:
+    if len(wish) > _LONGEST_WISH:
+        raise ValueError(f"the path is longer than {_LONGEST_WISH} characters")
+    if any(ord(char) < 32 or ord(char) == 127 for char in path) or "\\" in path:
         raise ValueError("the path has characters that no document's path has")
     parts = path.split("/")
     if "" in parts[:-1] or "." in parts or ".." in parts:
-        raise ValueError("the path must not have empty parts, . or ..")
+        raise ValueError('the path must not have empty parts, nor "." or ".." as parts')
     if path and parts[0] not in _DOCUMENT_ROOTS:
         raise ValueError("the path must begin with " + ", ".join(_DOCUMENT_ROOTS[:4]))
     target = urllib.parse.quote(path or DEFAULT_DOCUMENT, safe="/@:!$&'()*+,;=~")

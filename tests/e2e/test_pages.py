@@ -109,6 +109,18 @@ async def test_no_wish_leads_away(wish: str) -> None:
                 assert "/../" not in answer["open_url"]
 
 
+async def test_what_is_wrong_with_a_links_path_is_said() -> None:
+    async with running() as rig:
+        for path, words in (
+            ("lab/tree/" + "x" * 3000, "the path is longer than 2000 characters."),
+            ("lab/tree/a%5Cb", "the path has characters that no document&#39;s path has."),
+            ("lab//x", "the path must not have empty parts, nor &#34;.&#34; or &#34;..&#34; as parts."),
+        ):
+            async with rig.client.get(URL(f"/spawn/{path}", encoded=True), headers=HTML) as response:
+                page = await response.text()
+            assert (response.status, f"<p>The link&#39;s path can&#39;t be used: {words}</p>" in page) == (400, True)
+
+
 class Forms(HTMLParser):
     """What a page can do: its forms, and whatever would need or load something."""
 
