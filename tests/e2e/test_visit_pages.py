@@ -6,10 +6,12 @@ Screenshots go to tests/artifacts/, for people to look at.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from playwright.async_api import Page, Route, expect
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_workshops import MANIFEST, host_with
 from tests.integration.browser_support import MILLISECONDS, browser, picture
+from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.models import EndReason, State
 
 pytestmark = pytest.mark.browser
@@ -146,6 +149,80 @@ async def test_where_streams_do_not_get_through_it_asks() -> None:
         await page.wait_for_url(NOTEBOOK)
 
 
+async def test_while_the_service_is_away_the_waiting_page_says_so(tmp_path: Path) -> None:
+    away = "The service cannot be reached. Your place in line is kept; trying again…"
+    kept: dict[str, Any] = {"max_containers": 1, "runtime_dir": tmp_path, "cleanup_on_exit": False}
+    tries, seen = [], asyncio.Event()
+
+    async def refused(route: Route) -> None:
+        """It is said while the stream is tried again, not only when that is given up after the second time."""
+        tries.append(route)
+        if len(tries) > 1:
+            await seen.wait()
+        await route.abort()
+
+    async with FakeHost() as host, browser() as context:
+        context.set_default_timeout(MILLISECONDS)
+        page = await context.new_page()
+        message, said = page.locator("#message"), page.get_by_role("status")
+        async with running(host, **kept) as rig:
+            port = rig.service.port
+            await rig.ready(1)
+            await rig.spawn()
+            await page.goto(f"http://127.0.0.1:{port}/spawn")
+            await expect(message).to_contain_text("You are next in line.")
+            place = page.url
+            await page.route("**/events", refused)
+        for one in (message, said):
+            await expect(one).to_have_text(away)
+        await picture(page, "visit-wait-away")
+        seen.set()
+        await page.wait_for_event("requestfailed", lambda one: "/events" not in one.url)  # from then on it asks
+        async with running(host, port=port, **kept):
+            for one in (message, said):
+                await expect(one).to_contain_text("You are next in line.")
+            # So it is where a proxy answers in the service's place.
+            await page.route(f"**/{place[-32:]}", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+            for one in (message, said):
+                await expect(one).to_have_text(away)
+            await page.unroute_all()
+            for one in (message, said):
+                await expect(one).to_contain_text("You are next in line.")
+            assert page.url == place
+
+
+async def test_a_file_that_the_browser_saves_ends_the_waiting() -> None:
+    async def attached(route: Route) -> None:
+        await route.fulfill(
+            body="a,b", content_type="text/csv", headers={"Content-Disposition": "attachment; filename=x.csv"}
+        )
+
+    async with (
+        host_with(MANIFEST) as host,
+        running(host) as rig,
+        opened(rig, "/", accept_downloads=True) as page,
+    ):
+        await rig.ready(1)
+        await page.route("**/user/*/files/**", attached)
+        async with page.expect_download() as first:
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/files/knots/x.csv")
+        assert (await first.value).suggested_filename == "x.csv"
+        await expect(page.get_by_text("Your browser has been given the file").first).to_be_visible()
+        await expect(page.get_by_role("status")).to_contain_text("Your browser has been given the file")
+        await expect(page.locator("#busy")).to_be_hidden()
+        await expect(page).to_have_title("Your file")
+        await picture(page, "visit-launch-file")
+        async with page.expect_download() as second:
+            await page.get_by_role("link", name="Open it again").click()
+        assert (await second.value).url == (await first.value).url
+        # The same where it is opened in the notebook that runs.
+        await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn/files/knots/x.csv")
+        async with page.expect_download():
+            await page.get_by_role("button", name="Open it there").click()
+        await expect(page.get_by_role("link", name="Open it again")).to_be_visible()
+        await expect(page.locator("#choice")).to_be_hidden()
+
+
 async def test_who_leaves_gives_the_place_up_within_seconds() -> None:
     async with full() as rig, opened(rig, "/spawn") as page:
         await expect(page.locator("#position")).to_have_text("2")
@@ -171,10 +248,35 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         await page.get_by_role("button", name="Give up my place").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Workshops, live in your browser")
         assert rig.service.claims.waiting == 1
+        await page.go_back()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Your place in line was given up")
+        await expect(page.get_by_text("A place goes to somebody else when it is given up, and when")).to_be_visible()
+        assert rig.service.claims.waiting == 1
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")
         rig.service.control.close()
         await expect(page.get_by_role("heading", level=1)).to_have_text("No new notebooks at the moment")
+
+
+async def test_without_javascript_it_is_said_that_a_notebook_needs_it() -> None:
+    words = "A notebook needs JavaScript, which your browser does not run here."
+    async with host_with(MANIFEST) as host, running(host) as rig:
+        await rig.ready(1)
+        base = f"http://127.0.0.1:{rig.service.port}"
+        async with opened(rig, "/", java_script_enabled=False) as page:
+            said = page.locator("noscript p")  # Playwright looks for no text in there by itself
+            await expect(said).to_be_visible()
+            await expect(said).to_have_text(f"{words} What has a “Read” button can be read without it.")
+            await picture(page, "visit-landing-scriptless")
+            await page.goto(f"{base}/spawn?workshop=knots")
+            await expect(said).to_be_visible()
+            await expect(said).to_have_text(f"{words} What can be read without it is on the first page.")
+            await picture(page, "visit-launch-scriptless")
+            await page.get_by_role("link", name="the first page").click()
+            await expect(page.get_by_role("link", name="Read", exact=True)).to_be_visible()
+            assert rig.service.pool.count(State.CLAIMED) == 0
+        async with opened(rig, "/") as page:
+            await expect(page.locator("noscript")).to_be_hidden()
 
 
 async def test_a_link_is_copied() -> None:

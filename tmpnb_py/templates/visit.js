@@ -4,13 +4,15 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const visit = byId("visit"), choice = byId("choice"), busy = byId("busy"), line = byId("line");
+  const handed = byId("handed");
   const { path, key } = visit.dataset;
   // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
   const once = (history.state && history.state.once) || visit.dataset.once;
   const title = document.title;
+  const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
   let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, going = false, told = "", toldAt = 0;
 
-  const show = (what) => { for (const one of [choice, busy, line]) if (one) one.hidden = one !== what; };
+  const show = (what) => { for (const one of [choice, busy, line, handed]) if (one) one.hidden = one !== what; };
   const say = (text, urgent) => { // to screen readers: at once what matters, and the countdown only now and then
     if (text === told || (!urgent && Date.now() - toldAt < 20000)) return;
     told = byId("said").textContent = text;
@@ -18,7 +20,20 @@
   };
   const doing = (text) => { byId("doing").textContent = text; show(busy); say(text, true); };
   const later = (what, seconds) => { clearTimeout(timer); timer = setTimeout(what, seconds * 1000); };
-  const go = (url) => { going = true; stop(); doing("Your notebook is ready. Opening it…"); location.replace(url); };
+  const go = (url) => {
+    going = true;
+    stop();
+    doing("Your notebook is ready. Opening it…");
+    location.replace(url);
+    // What a browser saves rather than shows leaves this page where it is.
+    if (path.startsWith("files/")) later(() => saved(url), 4);
+  };
+  const saved = (url) => {
+    byId("again").href = url;
+    document.title = "Your file";
+    show(handed);
+    say(handed.textContent, true);
+  };
   const stop = () => { clearTimeout(timer); if (source) source.close(); source = null; };
   const waiting = () => "/spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
 
@@ -29,7 +44,7 @@
       const direct = state.session && (!source || !navigator.cookieEnabled);
       return go(direct ? state.session.open_url : waiting());
     }
-    const moved = byId("position").textContent !== String(state.position);
+    const moved = told === AWAY || byId("position").textContent !== String(state.position);
     furthest = Math.max(furthest, state.position);
     byId("position").textContent = state.position;
     byId("message").textContent = state.message;
@@ -43,14 +58,18 @@
     show(line);
   };
 
+  const away = () => { byId("message").textContent = AWAY; say(AWAY, true); };
+
   const watch = () => {
     if (!window.EventSource) return ask();
     source = new EventSource("/api/tickets/" + ticket + "/events");
-    let failures = 0;
-    source.onmessage = (event) => { failures = 0; follow(JSON.parse(event.data)); };
+    let failures = 0, heard = false;
+    source.onmessage = (event) => { failures = 0; heard = true; follow(JSON.parse(event.data)); };
     source.onerror = () => {
       failures += 1;
-      if (going || !source || (source.readyState !== EventSource.CLOSED && failures < 3)) return;
+      if (going || !source) return;
+      if (heard && failures > 1) away(); // one that never got through tells nothing of the service
+      if (source.readyState !== EventSource.CLOSED && failures < 3) return;
       stop();
       later(ask, 1);
     };
@@ -65,8 +84,8 @@
         ticket = "";
         return start("");
       }
-      if (answer.ok) follow(await answer.json());
-    } catch { /* the network is away: ask again */ }
+      if (answer.ok) follow(await answer.json()); else if (!going) away();
+    } catch { if (!going) away(); }
     if (!going) later(ask, 4);
   };
 

@@ -1,5 +1,6 @@
-"""The way to a notebook: the page that posts, the claim, the page on which one waits. All without JavaScript, too.
+"""The way to a notebook: the page that posts, the claim, the page on which one waits.
 
+The pages work without JavaScript, too; a notebook does not, which is said before one is claimed.
 `GET` never allocates (decision 6). With JavaScript the launch page posts by itself and stays: `visit.js` draws a
 ticket and follows it, and the address becomes the waiting page's, so that a reload finds the place again.
 """
