@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -56,7 +57,7 @@ async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Brows
     await page.get_by_role("region", name="File Browser Section").wait_for()
     await page.locator(".jp-LauncherCard[data-category=Notebook]").filter(has_text="Python").first.click()
 
-    # A notebook, a cell, its output. A cell that is run before JupyterLab has its kernel, JupyterLab forgets.
+    # A notebook, a cell, its output.
     await playwright.expect(page.get_by_role("button", name="Python 3 | Idle")).to_be_visible()
     editor = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     await editor.click()
@@ -171,3 +172,32 @@ async def test_no_page_of_ours_loads_anything(browser: playwright.Browser) -> No
         assert [one for one in asked if not one.startswith("data:")] == [url]
         assert said == []
         await page.close()
+
+
+@pytest.mark.engine
+async def test_a_cell_that_is_run_at_once_waits_for_its_kernel(lab: Service, browser: playwright.Browser) -> None:
+    await lab.ready(2)
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(MILLISECONDS)
+    page = await context.new_page()
+    ran = asyncio.Event()
+
+    async def late(route: playwright.Route) -> None:
+        if route.request.method == "POST":
+            await ran.wait()
+        await route.continue_()
+
+    await page.route(re.compile("/user/[a-z0-9]{26}/api/sessions"), late)
+    async with lab.http() as client:
+        spawned = await lab.spawn(client, "lab/tree/introduction-to-python/First steps in Python.ipynb")
+    await page.goto(lab.url.rstrip("/") + spawned["open_url"])
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    await cells.first.locator(".cm-content").click()
+    await page.keyboard.press("Shift+Enter")
+    await page.keyboard.press("Shift+Enter")
+    await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[*]:")
+    ran.set()
+    await playwright.expect(cells.first.locator(".jp-OutputArea-output").first).to_have_text("14")
+    await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[1]:")
+    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
+        assert response.status == 200

@@ -1,6 +1,6 @@
 /*
  * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
- * end it now. When the notebook's server has gone, it leads to the page that says why.
+ * end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for their kernel.
  *
  * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
  * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
@@ -13,6 +13,7 @@
 
   const NAME = "tmpnb-session";
   const LONGEST_PAUSE = 600; // seconds between two questions
+  const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
   const REASONS = {
     idle: "Nobody had used it for a while.",
@@ -67,7 +68,21 @@
     if (found) {
       const orchestrator = new Orchestrator(found[1], found[2], base, lab.PageConfig.getToken());
       app.restored.then(() => new Watch(lab, app, orchestrator).begin(palette, menu));
+      shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell));
     }
+  }
+
+  /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
+  function waitForKernels(CodeCell) {
+    const { execute } = CodeCell;
+    CodeCell.execute = async (cell, context, ...more) => {
+      if (!context.session?.kernel) {
+        cell.setPrompt("*");
+        await Promise.race([context.ready, new Promise((resolve) => setTimeout(resolve, LONGEST_START))]).catch(() => {});
+        cell.setPrompt("");
+      }
+      return execute(cell, context, ...more);
+    };
   }
 
   // --- Asking
