@@ -201,3 +201,27 @@ async def test_a_cell_that_is_run_at_once_waits_for_its_kernel(lab: Service, bro
     await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[1]:")
     async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
         assert response.status == 200
+
+
+@pytest.mark.engine
+async def test_on_a_phone_the_notebook_has_the_screen_and_is_as_dark_as_the_rest(
+    lab: Service, browser: playwright.Browser
+) -> None:
+    await lab.ready(2)
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    context.set_default_timeout(MILLISECONDS)
+    page = await context.new_page()
+    async with lab.http() as client:
+        spawned = await lab.spawn(client, "lab/tree/introduction-to-python/First steps in Python.ipynb")
+    await page.goto(lab.url.rstrip("/") + spawned["open_url"])
+    await playwright.expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+    await playwright.expect(page.get_by_role("region", name="File Browser Section")).to_be_hidden()
+    notebook = page.locator(".jp-NotebookPanel")
+    await notebook.locator(".jp-CodeCell").first.wait_for()
+    await playwright.expect(page.locator(".jp-Spinner")).to_have_count(0)
+    box = await notebook.bounding_box()
+    assert box is not None
+    assert box["width"] > 300
+    await picture(page, "lab-phone-dark")
+    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
+        assert response.status == 200

@@ -45,7 +45,7 @@ async def open_workshop(
     async with service.http() as client:
         spawned = await service.spawn(client, f"lab/tree/{DOCUMENT}")
         notebook = Notebook.of(client, spawned)
-        wish = {"raw": json.dumps({"theme": theme})}
+        wish = {"raw": json.dumps({"theme": theme, "adaptive-theme": False})}
         await notebook.call("PUT", "lab/api/settings/@jupyterlab/apputils-extension:themes", wish, status=204)
     page = await context.new_page()
     async with page.expect_response(lambda answer: answer.url.endswith(f"/api/sessions/{notebook.id}")):

@@ -1,6 +1,7 @@
 /*
  * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
- * end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for their kernel.
+ * end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for
+ * their kernel, and a phone begins with the notebook alone.
  *
  * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
  * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
@@ -13,6 +14,7 @@
 
   const NAME = "tmpnb-session";
   const LONGEST_PAUSE = 600; // seconds between two questions
+  const PHONE = 600; // pixels
   const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
   const REASONS = {
@@ -67,7 +69,10 @@
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
       const orchestrator = new Orchestrator(found[1], found[2], base, lab.PageConfig.getToken());
-      app.restored.then(() => new Watch(lab, app, orchestrator).begin(palette, menu));
+      app.restored.then(() => {
+        new Watch(lab, app, orchestrator).begin(palette, menu);
+        if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
+      });
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell));
     }
   }
