@@ -5,6 +5,7 @@ Real Chromium, no real kernel; the service is in this process.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -40,6 +41,7 @@ async def test_a_place_in_line_outlives_a_reload_and_whoever_waited_is_known_aga
         await expect(status).to_contain_text("You are next in line")
         async with rig.client.post("/api/tickets") as response:
             assert (await response.json())["position"] == 2
+        await page.evaluate("location.hash = 'main'")
         await page.reload()
         await page.get_by_role("button", name="Run example 1").click()
         await expect(status).to_contain_text("You are next in line")
@@ -61,8 +63,40 @@ async def test_a_place_in_line_can_be_given_up() -> None:
             await page.get_by_role("button", name="Run example 1").click()
             await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
             await page.get_by_role("button", name="Stop example 1").click()
-            await expect(page.locator(".tn-status")).to_have_text("You gave up your place in line")
+            await expect(page.locator(".tn-status")).to_have_text("Stopped: you wait for a notebook no more")
             await rig.until(lambda: rig.service.claims.waiting == 0)
+
+        # Also by a second click, before there is a place at all; and while it is JupyterLab that is waited for.
+        await page.get_by_role("button", name="Run example 1").dblclick()
+        await expect(page.locator(".tn-status")).to_have_text("Stopped: you wait for a notebook no more")
+        await page.get_by_role("textbox").fill("x <- 2")
+        await page.locator("#tn-open").click()
+        bar = page.get_by_role("region", name="Kernel")
+        await expect(bar).to_contain_text("You are next in line")
+        await bar.get_by_role("button", name="Stop").click()
+        await expect(bar).to_contain_text("Your changes are still on this page.")
+        await rig.until(lambda: rig.service.claims.waiting == 0)
+        assert claimed(rig) == 1
+
+
+async def test_a_stopped_cell_does_not_run_when_its_kernel_comes() -> None:
+    started = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await started.wait()
+        await route.fallback()
+
+    async with opened() as (_, page, kernel):
+        await page.route(re.compile("/user/.*/api/sessions$"), late)
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(page.locator(".tn-status")).to_contain_text("Starts R")
+        await page.get_by_role("button", name="Stop example 1").click()
+        await expect(page.locator(".tn-status")).to_contain_text("Stopped")
+        started.set()
+        await page.get_by_role("textbox").fill("x <- 2")
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        assert [one["content"]["code"] for one in kernel.heard] == ["x <- 2"]
 
 
 async def test_changes_outlive_a_reload_until_they_are_undone() -> None:
@@ -70,12 +104,39 @@ async def test_changes_outlive_a_reload_until_they_are_undone() -> None:
         code, undo = page.get_by_role("textbox"), page.get_by_role("button", name="Undo my changes")
         await code.fill("x <- 2")
         await page.reload()
+        # Other pages of this origin could have written it: it is shown in full, and only comes when it is wanted.
+        await expect(code).to_have_value("x <- 1")
+        back = page.get_by_role("button", name="Bring back what you changed in example 1")
+        await expect(page.locator(".tn-draft pre")).to_have_text("x <- 2")
+        await back.click()
+        await expect(code).to_be_focused()
         await expect(code).to_have_value("x <- 2")
         await expect(page.locator(".tn-source")).to_have_text("x <- 2")
+        await expect(back).to_be_hidden()
         await undo.click()
         await page.reload()
         await expect(code).to_have_value("x <- 1")
         await expect(undo).to_be_hidden()
+        await expect(back).to_be_hidden()
+        for nonsense in ("5", "{", '{"1": 7}', '{"1": {"original": "x <- 1", "code": {}}}'):
+            await page.evaluate(f"sessionStorage.setItem('tmpnb-drafts:{PAGE}', {json.dumps(nonsense)})")
+            await page.reload()
+            await expect(page.get_by_role("button", name="Run example 1")).to_be_visible()
+            await expect(back).to_be_hidden()
+
+
+async def test_jupyterlab_too_is_asked_for_once_more_by_a_page_from_before_the_notebook() -> None:
+    async with opened() as (rig, page, _kernel):
+        other = await page.context.new_page()
+        await other.goto(page.url)
+        await run(page)
+        await other.get_by_role("textbox").fill("x <- 2")
+        await other.locator("#tn-open").click()
+        bar = other.get_by_role("region", name="Kernel")
+        await expect(bar).to_contain_text("Your notebook was found: open it in JupyterLab again")
+        await expect(other.locator("#tn-open")).to_be_focused()
+        await expect(other).to_have_url(re.compile(PAGE))
+        assert claimed(rig) == 1
 
 
 async def test_a_page_from_before_the_notebook_uses_it_none_the_less() -> None:
@@ -89,6 +150,7 @@ async def test_a_page_from_before_the_notebook_uses_it_none_the_less() -> None:
         await expect(other.locator(".tn-status")).to_contain_text("Your notebook was found: run this again")
         await expect(button).to_be_focused()
         assert len(kernel.heard) == 1, "nothing runs by itself"
+        await other.get_by_role("button", name="Bring back what you changed in example 1").click()
         await run(other)
         assert kernel.heard[-1]["content"]["code"] == "x <- 2"
         assert claimed(rig) == 1
@@ -125,6 +187,7 @@ def cells(*sources: str) -> list[dict[str, Any]]:
         (["x <- 1", "mine", "x <- 1"], ["x <- 1", "mine", "x <- 2", "x <- 1"]),
         (["# First"], ["# First", "x <- 2"]),
         (["mine", "x <- 2"], ["mine", "x <- 2"]),
+        (["# First", "mine", "x <-\r\n1"], ["# First", "mine", "x <- 2", "x <-\r\n1"]),
         ([], ["x <- 2"]),
     ],
 )
@@ -144,14 +207,6 @@ async def test_what_the_visitor_wrote_in_the_notebook_stays(there: list[str], th
         kept: Any = content["cells"]
         assert [cell["source"] for cell in kept] == then
         assert all("id" in cell for cell in kept if cell["source"] == "x <- 2" and cell not in cells(*then))
-
-        # What was taken there is replaced by what is taken next, also from a page that was loaded again.
-        await page.go_back()
-        await page.get_by_role("textbox").fill("x <- 3")
-        await page.locator("#tn-open").click()
-        await page.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/"))
-        kept = content["cells"]
-        assert [cell["source"] for cell in kept] == [text.replace("x <- 2", "x <- 3") for text in then]
 
 
 @pytest.mark.parametrize("way", ["middle", "ctrl"])
@@ -176,6 +231,12 @@ async def test_changes_go_along_into_another_tab(way: str) -> None:
         assert content["cells"][1]["source"] == "x <- 2"
         assert await tab.evaluate("window.opener") is None
         await expect(page).to_have_url(re.compile(PAGE))
+
+        # What was taken there is replaced by what is taken next.
+        await page.get_by_role("textbox").fill("x <- 3")
+        await page.locator("#tn-open").click()
+        await page.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/"))
+        assert [cell["source"] for cell in content["cells"]] == ["# First", "x <- 3"]
 
 
 NAMED = (
@@ -272,3 +333,40 @@ async def test_blocks_of_other_pages_keep_changes_and_a_place_and_say_what_ended
         assert json.loads(await page.evaluate("JSON.stringify(Object.keys(sessionStorage))")) == [
             next(key for key in await page.evaluate("Object.keys(sessionStorage)") if ":drafts:" in key)
         ]
+
+
+async def test_two_languages_share_a_session_and_each_stops_for_itself() -> None:
+    text = (
+        "<script src='/live.js' data-workshop='knots' data-kernel='ir' defer></script>"
+        "<pre data-executable data-language='R'>x</pre><pre data-executable data-language='S'>y</pre>"
+    )
+    async with opened(max_containers=2, pool_size=1) as (rig, page, kernel):
+        await page.route("**/blog", lambda route: route.fulfill(content_type="text/html", body=text))
+        await page.goto(f"http://127.0.0.1:{rig.service.port}/blog")
+        occupants = [await rig.spawn(), await rig.spawn("?wait=10")]
+        one, second = page.locator(".tn-status").nth(0), page.locator(".tn-status").nth(1)
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(one).to_contain_text("You are next in line")
+        await page.get_by_role("button", name="Run example 2").click()
+        await expect(second).to_contain_text("Gets a notebook")
+        await page.get_by_role("button", name="Stop example 2").click()
+        await expect(second).to_contain_text("Stopped")
+        await expect(one).to_contain_text("You are next in line")
+        assert rig.service.claims.waiting == 1
+        await end_of(rig, occupants[0]["id"])
+        await expect(one).to_contain_text("Done")
+        await page.get_by_role("button", name="Run example 2").click()
+        await expect(second).to_contain_text("Done")
+        (session,) = (its for its in rig.service.pool.in_state(State.CLAIMED) if its.id != occupants[1]["id"])
+
+        # It ends. One language notices and begins anew; the other, which is late, must not forget the new one.
+        await end_of(rig, session.id)
+        await kernel.sockets[0].close()
+        await expect(one).to_contain_text("Your notebook has ended.")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(one).to_contain_text("Done")
+        await kernel.sockets[1].close()
+        await expect(second).to_contain_text("Your notebook has ended.")
+        await page.get_by_role("button", name="Run example 2").click()
+        await expect(second).to_contain_text("Done")
+        assert claimed(rig) == 2

@@ -141,7 +141,7 @@
     stop();
   });
   addEventListener("pageshow", (event) => {
-    if (!event.persisted) return;
+    if (!event.persisted || !handed.hidden) return; // a file that was saved is not saved once more
     going = false;
     if (ticket) watch(); else { document.title = title; show(choice); }
   });

@@ -6,8 +6,8 @@ const SCRIPT = document.currentScript || document.querySelector('script[src$="/l
 class Problem extends Error {
   // What a visitor is told. `gone`: the notebook is no more, so that the next run begins afresh; `stale`: the page was
   // made before the visitor had the notebook that they have now, and has to be loaded again.
-  constructor(message, { gone = false, stale = false } = {}) {
-    super(message);
+  constructor(message, { gone = false, stale = false, cause } = {}) {
+    super(message, { cause });
     this.gone = gone;
     this.stale = stale;
   }
@@ -46,6 +46,15 @@ function sleep(milliseconds, signal) {
   return new Promise((resolve) => {
     setTimeout(resolve, signal?.aborted ? 0 : milliseconds);
     signal?.addEventListener("abort", resolve, { once: true });
+  });
+}
+
+// Rejects once `signal` is aborted.
+function aborted(signal) {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(new Problem(STOPPED));
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
   });
 }
 

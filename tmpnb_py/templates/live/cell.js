@@ -2,19 +2,24 @@
 
 class Cell {
   // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one; `draft` (see Drafts)
-  // keeps what the visitor makes of it.
-  constructor(element, runner, { code, name, language, theme, draft, mayFail = false, alone = false }) {
+  // keeps what the visitor makes of it. Where other pages may have written it (`isOffered`), it is shown in full first.
+  constructor(element, runner, { code, name, language, theme, draft, isOffered = false, mayFail = false, alone = false }) {
     this.element = element;
     this.name = name;
     this.mayFail = mayFail;
     this.failure = "";
     this._runner = runner;
     this.original = code;
-    this.draft = draft;
+    this.carried = null; // what JupyterLab was given of it, and in which session
+    this._draft = draft;
     this._language = language.toLowerCase();
     this._theme = theme;
     this._alone = alone; // the page has no bar with what concerns all its cells
     this._build(element);
+    if (draft.code !== null && draft.code !== code) {
+      if (isOffered) this._offer(draft.code);
+      else this._take(draft.code);
+    }
     runner.cells.push(this);
   }
 
@@ -34,7 +39,7 @@ class Cell {
     if (!this._shown.firstElementChild) this._shown.append(make("code"));
     this._first = [...this._shown.firstElementChild.childNodes];
     this._field = make("textarea", "tn-field");
-    Object.assign(this._field, { value: this.draft.code ?? this.original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
+    Object.assign(this._field, { value: this.original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
     this._field.setAttribute("autocorrect", "off");
     this._field.setAttribute("aria-label", `Code of ${this.name}`);
     this._field.addEventListener("input", () => this._edited());
@@ -45,7 +50,22 @@ class Cell {
     sheet.append(this._shown, this._field);
     editor.append(sheet);
     element.append(editor, this._bar(), this._outputs);
-    if (!this._first.length || this.isEdited) this._edited();
+    if (!this._first.length) this._colour();
+  }
+
+  _offer(code) {
+    const offer = make("div", "tn-draft");
+    const take = button("Bring it back", "tn-button tn-quiet", () => this._take(code));
+    take.setAttribute("aria-label", `Bring back what you changed in ${this.name}`);
+    offer.append(make("p", "tn-note", "You had changed this to:"), make("pre", "", code), take);
+    this._outputs.before(offer);
+    this._offered = offer;
+  }
+
+  _take(code) {
+    this._field.value = code;
+    this._edited();
+    if (this._offered) this._field.focus();
   }
 
   _bar() {
@@ -54,8 +74,7 @@ class Cell {
     this._run.setAttribute("aria-label", `Run ${this.name}`);
     this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
     this._reset = button("Undo my changes", "tn-button tn-quiet", () => {
-      this._field.value = this.original;
-      this._edited();
+      this._take(this.original);
       this._field.focus();
     });
     this._reset.hidden = true;
@@ -74,7 +93,8 @@ class Cell {
   _edited() {
     this._reset.hidden = !this.isEdited;
     this._colour();
-    this.draft.code = this.isEdited ? this.code : null;
+    this._draft.code = this.isEdited ? this.code : null;
+    this._offered?.remove();
   }
 
   _colour() {
@@ -159,47 +179,38 @@ class Cell {
   }
 }
 
-// What a visitor made of a page's cells, for when the page is loaded again. `store` is the page's own storage.
+// What a visitor made of a page's cells, for when the page is loaded again. `store` gives the storage that it is kept in.
 class Drafts {
   constructor(store, key) {
     this._store = store;
     this._key = key;
-    try {
-      this._all = JSON.parse(store().getItem(key)) || {};
-    } catch {
-      this._all = {}; // there is nothing, or the page may keep nothing
-    }
   }
 
-  // The draft of the cell of this number: `code`, and the code that was `carried` to JupyterLab; null where there is none.
+  // The draft of the cell of this number, while its original is this: `code`, null where there is none.
   of(number, original) {
     const drafts = this;
-    const kept = this._all[number];
-    const own = kept?.original === original ? kept : { original, code: null, carried: null };
-    const text = (value) => (typeof value === "string" ? value : null);
     return {
       get code() {
-        return text(own.code);
+        const kept = drafts._read()[number];
+        return kept?.original === original && typeof kept.code === "string" ? kept.code : null;
       },
       set code(code) {
-        if (own.code === code) return;
-        own.code = code;
-        drafts._write(number, own);
-      },
-      get carried() {
-        return text(own.carried);
-      },
-      set carried(code) {
-        own.carried = code;
-        drafts._write(number, own);
+        drafts._write(number, code === null ? undefined : { original, code });
       },
     };
   }
 
-  _write(number, own) {
-    this._all[number] = own;
+  _read() {
     try {
-      this._store().setItem(this._key, JSON.stringify(this._all));
+      return { ...JSON.parse(this._store().getItem(this._key)) };
+    } catch {
+      return {}; // there is nothing, or the page may keep nothing
+    }
+  }
+
+  _write(number, own) {
+    try {
+      this._store().setItem(this._key, JSON.stringify({ ...this._read(), [number]: own }));
     } catch {
       // then it lasts until the page is left
     }

@@ -29,7 +29,7 @@
       }
     },
   });
-  const drafts = new Drafts(store, `${KEY}:drafts:${location.pathname}`);
+  const drafts = new Drafts(store, `${KEY}:drafts:${location.pathname}${location.search}`);
 
   const session = {
     read() {

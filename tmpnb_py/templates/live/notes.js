@@ -10,18 +10,24 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   const links = [make("a", "tn-button tn-quiet"), document.getElementById("tn-open")];
   const [open, { href: spawn }] = links;
 
-  // What is kept with this entry of the browser's history: no other page is shown it.
+  // What is kept with this entry of the browser's history, and with those that links within the page make of it.
+  const remembered = {};
   const kept = (what) => ({
     read: () => history.state?.[what] ?? "",
-    write: (value) => history.replaceState({ ...history.state, [what]: value }, ""),
+    write(value) {
+      remembered[what] = value;
+      history.replaceState({ ...history.state, [what]: value }, "");
+    },
   });
+  addEventListener("hashchange", () => history.replaceState({ ...history.state, ...remembered }, ""));
   // The page itself says, by its key, whether its visitor has a session.
   const session = { read: () => null, write: () => {} };
   const claim = new Claim(service, { wish: { workshop, key: key || "", reload: true }, session, ticket: kept("ticket") });
 
   const bar = make("div", "tn-status-bar");
   const words = make("span", "tn-status-words");
-  const stop = button("Stop", "tn-button", () => runner.interrupt());
+  let opening = null; // JupyterLab, which may mean waiting in line
+  const stop = button("Stop", "tn-button", () => (opening ? opening.abort() : runner.interrupt()));
   const restart = button("Restart", "tn-button tn-quiet", () => runner.restart());
   open.append(make("span", "tn-long", "Open in "), "JupyterLab");
   const controls = make("span", "tn-controls");
@@ -33,8 +39,9 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
 
   function changed(message, state) {
     bar.hidden = !runner.kernel && !message;
-    controls.hidden = !runner.kernel;
-    stop.hidden = !runner.isBusy;
+    controls.hidden = !runner.kernel && !opening;
+    stop.hidden = !runner.isBusy && !opening;
+    restart.hidden = !runner.kernel;
     for (const link of links) link.href = claim.session ? claim.session.open_url : spawn;
     words.textContent = message || (runner.isBusy ? `${spoken(language || name)} works` : `${spoken(language || name)} is ready`);
     bar.dataset.state = state || (runner.kernel ? (runner.isBusy ? "running" : "done") : "failed");
@@ -46,13 +53,21 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   }
 
   const place = () => ({ path: start, name, language: language || name });
-  const runner = new Runner({ service, language: language || name, claim, place, announce: announcer.say, changed, onstale: loadAgain });
+  const runner = new Runner({ service, language: language || name, claim, place, announce: announcer.say, changed, onstale: () => loadAgain(runner.cells.indexOf(runner.latest)) });
 
   // The visitor got a notebook in another tab after this page was made. Loaded again it may use that; what was changed
-  // here stays. Nothing runs by itself then: nobody but the visitor decides what runs.
-  function loadAgain() {
-    kept("again").write(runner.cells.indexOf(runner.latest));
+  // here is kept. Nothing runs by itself then: nobody but the visitor decides what runs.
+  function loadAgain(at) {
+    kept("again").write(at);
     location.reload();
+  }
+
+  function goOn(at) {
+    if (at === "") return;
+    kept("again").write("");
+    if (at !== "lab") return runner.cells[at]?.call("Your notebook was found: run this again");
+    links[1].focus();
+    tell("Your notebook was found: open it in JupyterLab again", "done");
   }
 
   // What was changed here is there, too.
@@ -62,62 +77,71 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
     const isAside = event.button === 1 || event.ctrlKey || event.metaKey || event.shiftKey;
     const tab = isAside ? window.open("", "_blank") : null; // now, as browsers allow it only in answer to a click
     if (tab) tab.opener = null;
+    let session = null;
+    opening?.abort();
+    const own = (opening = new AbortController());
     try {
       tell("Takes your changes along …");
-      await claim.get(tell);
-      await carryOver();
+      session = await claim.get((said) => own.signal.aborted || tell(said), own.signal);
+      await carryOver(session);
+      opening = null;
       changed();
-      (tab || window).location.assign(claim.session.open_url);
+      (tab || window).location.assign(session.open_url);
     } catch (error) {
       tab?.close();
-      if (error.stale) return loadAgain();
+      if (opening !== own) return; // it was clicked once more
+      opening = null;
+      if (error.stale) return loadAgain("lab");
       if (!(error instanceof Problem)) console.error(error);
-      const ended = claim.session && (await service.ended(claim.session).catch(() => ""));
-      if (ended) claim.forget();
+      const ended = session && (await service.ended(session).catch(() => ""));
+      if (ended) claim.forget(session);
       const said = error instanceof Problem ? error.message : NOT_TAKEN;
       tell(`${ended ? `${ended} Please try again for a fresh one.` : said} Your changes are still on this page.`, "failed");
     }
   }
 
-  async function carryOver() {
-    const { url, token } = claim.session;
+  async function carryOver({ id, url, token }) {
     const path = `${url}api/contents/${start.split("/").map(encodeURIComponent).join("/")}`;
     const found = await service.ask("GET", path, { token });
     const content = found.value?.content;
     if (!found.ok || !Array.isArray(content?.cells)) throw new Problem(NOT_TAKEN);
-    const edited = runner.cells.filter((cell) => cell.isEdited);
-    for (const cell of edited) carry(cell, content);
+    // From the last to the first: what becomes a new cell moves those below it.
+    const edited = runner.cells.filter((cell) => cell.isEdited).reverse().map((cell) => ({ cell, code: cell.code }));
+    for (const { cell, code } of edited) carry(cell, code, content, id);
     const put = await service.ask("PUT", path, { token, body: { type: "notebook", format: "json", content } });
     if (!put.ok) throw new Problem(NOT_TAKEN);
-    for (const cell of edited) cell.draft.carried = cell.code;
+    for (const { cell, code } of edited) cell.carried = { id, code };
   }
 
   // The notebook is the visitor's own, and may be another by now: only what still reads as it did here is replaced.
   // What does not stays, and the change becomes a cell below it.
-  function carry(cell, { cells, nbformat_minor: minor }) {
-    const at = find(cell, cells);
+  function carry(cell, code, { cells, nbformat_minor: minor }, id) {
+    const at = find(cell, cells, id);
     if (at >= 0) {
-      cells[at].source = cell.code;
-    } else if (!cells.some((one) => isCode(one, cell.code))) {
-      const above = runner.above(cell).map((one) => find(one, cells));
+      cells[at].source = code;
+    } else if (!cells.some((one) => isCode(one, code))) {
+      const above = runner.above(cell).map((one) => find(one, cells, id));
       const after = Math.max(...above, Math.min(Number(cell.element.dataset.cell), cells.length - 1));
-      const fresh = { cell_type: "code", source: cell.code, metadata: {}, outputs: [], execution_count: null };
+      const fresh = { cell_type: "code", source: code, metadata: {}, outputs: [], execution_count: null };
       cells.splice(after + 1, 0, minor >= 5 ? { id: hex(4), ...fresh } : fresh);
     }
   }
 
   // Where a cell of this page is in the notebook, as it was taken there or as it was written; -1 where it cannot be told.
-  function find(cell, cells) {
-    for (const text of [cell.draft.carried, cell.original]) {
-      if (text === null) continue;
+  function find(cell, cells, id) {
+    const place = Number(cell.element.dataset.cell);
+    for (const text of readings(cell, id)) {
       const places = [...cells.keys()].filter((index) => isCode(cells[index], text));
-      if (places.includes(Number(cell.element.dataset.cell))) return Number(cell.element.dataset.cell);
-      if (places.length === 1) return places[0];
+      if (places.includes(place)) return place;
+      const others = runner.cells.filter((one) => one !== cell && readings(one, id).includes(text));
+      if (places.length === 1 && !others.length) return places[0];
     }
     return -1;
   }
 
-  const isCode = (one, text) => one?.cell_type === "code" && one.source === text;
+  const readings = ({ carried, original }, id) => (carried?.id === id ? [carried.code, original] : [original]);
+
+  const isCode = (one, text) => one?.cell_type === "code" && String(one.source).replace(/\r\n?/g, "\n") === text;
 
   for (const link of links) {
     link.addEventListener("click", openLab);
@@ -131,6 +155,7 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
     new Cell(element, runner, {
       code,
       draft: drafts.of(element.dataset.cell, code),
+      isOffered: true, // notebooks share this storage
       name: `example ${index + 1}`,
       language: language || name,
       theme: "auto",
@@ -140,7 +165,6 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   if (cells.length) {
     document.getElementById("tn-hint").hidden = false;
     document.body.append(bar, announcer.element);
-    runner.cells[kept("again").read()]?.call("Your notebook was found: run this again");
-    if (history.state?.again !== undefined) kept("again").write(undefined);
+    goOn(kept("again").read());
   }
 })();

@@ -20,6 +20,7 @@ class Runner {
     this._queue = [];
     this._running = null;
     this._starting = null;
+    this._stopping = null; // for the time before there is a kernel
   }
 
   get isBusy() {
@@ -51,8 +52,10 @@ class Runner {
   }
 
   async _run(cell) {
+    const { signal } = (this._stopping = new AbortController());
+    const tell = (words) => signal.aborted || cell.wait(words, { mayStop: true });
     try {
-      const kernel = await this.ready((words) => cell.wait(words, { mayStop: true }));
+      const kernel = await Promise.race([this.ready(tell, signal), aborted(signal)]);
       const began = performance.now();
       const outputs = cell.begin(kernel.displays);
       this._announce(`${cell.name} runs.`);
@@ -72,32 +75,33 @@ class Runner {
   }
 
   // The kernel, started at the first need.
-  ready(tell) {
-    this._starting ||= this._start(tell).catch((error) => {
+  ready(tell, signal) {
+    this._starting ||= this._start(tell, signal).catch((error) => {
       this._starting = null;
       throw error;
     });
     return this._starting;
   }
 
-  async _start(tell) {
+  async _start(tell, signal) {
     tell("Gets a notebook for you");
-    const session = await this._claim.get((words) => {
+    const said = (words) => {
       tell(words);
       this._announce(words);
-    });
+    };
+    const session = await this._claim.get(said, signal);
     tell(`Starts ${spoken(this.language)}`);
     const kernel = new Kernel(this._service, session, this._place(session));
     kernel.onended = (problem) => {
       this.kernel = this._starting = null;
-      if (problem.gone) this._claim.forget();
+      if (problem.gone) this._claim.forget(session);
       this._forget(problem.message);
     };
     kernel.onrestarted = (problem) => this._forget(problem.message);
     try {
       await kernel.start();
     } catch (error) {
-      if (error.gone) this._claim.forget();
+      if (error.gone) this._claim.forget(session);
       throw error;
     }
     this.kernel = kernel;
@@ -122,7 +126,7 @@ class Runner {
 
   async interrupt() {
     this._drop("Not run, as a cell before it was stopped");
-    if (!this.kernel) return this._claim.leave();
+    if (!this.kernel) return this._stopping?.abort();
     try {
       await this.kernel.interrupt();
     } catch (error) {

@@ -2,7 +2,7 @@
 
 const UNREACHED = "The service cannot be reached. Please look at your connection and try again.";
 const NOT_ALLOWED = "This site is not among those that may start notebooks there.";
-const GIVEN_UP = "You gave up your place in line";
+const STOPPED = "Stopped: you wait for a notebook no more";
 
 const STARTING = { looks: 10, pause: 2000 }; // how often, and after how many milliseconds
 const AWAY = { looks: 60, pause: 2000 }; // about as long as a place in line is kept
@@ -20,7 +20,7 @@ class Service {
     const headers = {};
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (token) headers.Authorization = `token ${token}`;
-    let response;
+    let response, text;
     try {
       response = await fetch(this.address(path), {
         method,
@@ -30,10 +30,10 @@ class Service {
         cache: "no-store",
         signal: AbortSignal.timeout(quick ? 10_000 : 60_000),
       });
-    } catch (error) {
-      throw new Problem(UNREACHED);
+      text = await response.text();
+    } catch (cause) {
+      throw new Problem(UNREACHED, { cause });
     }
-    const text = await response.text();
     let value = null;
     try {
       value = text ? JSON.parse(text) : null;
@@ -46,7 +46,7 @@ class Service {
   // A notebook of the visitor's own. `tell` is called with sentences while waiting. `place` keeps the ticket meanwhile,
   // for a page that is reloaded; who aborts `signal` gives it up.
   async claim(wish, tell, place, signal) {
-    let ticket = (await this._kept(place.read())) || (await this._draw(wish, tell, signal));
+    let ticket = (await this._kept(place.read(), tell, signal)) || (await this._draw(wish, tell, signal));
     if (ticket.status === "waiting") ticket = await this._wait(ticket, tell, place, signal);
     place.write("");
     if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || "No notebook can be had now.");
@@ -54,9 +54,10 @@ class Service {
   }
 
   // The ticket that this page drew before it was reloaded, if it is still good for something.
-  async _kept(id) {
+  async _kept(id, tell, signal) {
     if (!/^[0-9a-f]{32}$/.test(id)) return null;
-    const { ok, value } = await this._asked(`api/tickets/${id}`);
+    const { status, ok, value } = await this._patiently("GET", `api/tickets/${id}`, { quick: true }, tell, signal);
+    if (status >= 500) throw new Problem(UNREACHED); // it may well be good: no other place is drawn
     return ok && ["waiting", "ready"].includes(value?.status) ? value : null;
   }
 
@@ -65,7 +66,7 @@ class Service {
     try {
       answer = await this._patiently("POST", "api/tickets", { body: wish }, tell, signal);
     } catch (error) {
-      throw (await this._isRefusal()) ? new Problem(NOT_ALLOWED) : error;
+      throw error.cause instanceof TypeError && (await this._isRefusal()) ? new Problem(NOT_ALLOWED) : error;
     }
     if (answer.status === 403) throw new Problem(NOT_ALLOWED);
     if (answer.status === 409) throw new Problem(answer.value?.message || "Please load this page again.", { stale: true });
@@ -88,7 +89,7 @@ class Service {
       if (answer.status !== 503 || answer.value?.status === "closed" || looks === STARTING.looks) return answer;
       tell("The service is starting again: waits for it");
       await sleep(STARTING.pause, signal);
-      if (signal?.aborted) throw new Problem(GIVEN_UP);
+      if (signal?.aborted) throw new Problem(STOPPED);
     }
   }
 
@@ -101,10 +102,7 @@ class Service {
       tell(ticket.message);
       const told = await this._watch(path, tell, signal);
       if (told) await this._asked(path); // a stream cannot set the cookie by which the visitor is known again
-      return told || (await this._look(path, tell, signal));
-    } catch (error) {
-      place.write("");
-      throw error;
+      return told || (await this._look(path, tell, place, signal));
     } finally {
       window.removeEventListener("pagehide", leave);
     }
@@ -112,6 +110,7 @@ class Service {
 
   // By server-sent events; null where they do not come through.
   _watch(path, tell, signal) {
+    if (signal.aborted) return null;
     return new Promise((resolve) => {
       const source = new EventSource(this.address(`${path}/events`));
       let failures = 0;
@@ -133,12 +132,13 @@ class Service {
     });
   }
 
-  async _look(path, tell, signal) {
+  async _look(path, tell, place, signal) {
     for (let missed = 0; missed < AWAY.looks; ) {
       await sleep(AWAY.pause, signal);
       if (signal.aborted) {
+        place.write("");
         this.ask("DELETE", path).catch(() => {}); // else it lapses by itself
-        throw new Problem(GIVEN_UP);
+        throw new Problem(STOPPED);
       }
       const answer = await this._asked(path);
       if (answer.status >= 500) {
@@ -146,7 +146,10 @@ class Service {
         tell("The service cannot be reached. Your place in line is kept; tries again");
         continue;
       }
-      if (!answer.ok || !answer.value) throw new Problem(answer.value?.message || "The place in line was lost. Please try again.");
+      if (!answer.ok || !answer.value) {
+        place.write("");
+        throw new Problem(answer.value?.message || "The place in line was lost. Please try again.");
+      }
       if (answer.value.status !== "waiting") return answer.value;
       missed = 0;
       tell(answer.value.message);
@@ -165,8 +168,9 @@ class Service {
   }
 
   // Whether a session is still there to be used. Throws a Problem where nobody can say: it may well be.
-  async isThere(session, tell) {
-    const { status, ok, value } = await this._patiently("GET", `api/sessions/${session.id}`, { token: session.token, quick: true }, tell);
+  async isThere(session, tell, signal) {
+    const path = `api/sessions/${session.id}`;
+    const { status, ok, value } = await this._patiently("GET", path, { token: session.token, quick: true }, tell, signal);
     if (ok && value) return value.state === "claimed";
     if (status === 404 || status === 410) return false;
     throw new Problem("The service cannot say now whether your notebook is still there. Please try again in a moment.");
@@ -189,33 +193,45 @@ class Claim {
     this._wish = wish;
     this._kept = { session, ticket };
     this._coming = null;
-    this._leaving = null;
+    this._tells = new Set();
   }
 
-  get(tell) {
-    this._coming ||= this._get(tell).catch((error) => {
-      this._coming = null;
-      throw error;
-    });
-    return this._coming;
+  // Who aborts `signal` waits no more; when nobody does, the place in line is given up.
+  async get(tell, signal) {
+    const coming = (this._coming ||= this._begin());
+    this._tells.add(tell);
+    try {
+      return await Promise.race([coming.session, aborted(signal)]);
+    } finally {
+      this._tells.delete(tell);
+      if (signal.aborted && !this._tells.size && !this.session) coming.leaving.abort();
+      if (coming.leaving.signal.aborted) this._end(coming);
+    }
   }
 
-  async _get(tell) {
-    const { signal } = (this._leaving = new AbortController());
+  _begin() {
+    const leaving = new AbortController();
+    const coming = { leaving, session: this._get(leaving.signal) };
+    coming.session.catch(() => this._end(coming));
+    return coming;
+  }
+
+  _end(coming) {
+    if (this._coming === coming) this._coming = null;
+  }
+
+  async _get(signal) {
+    const tell = (words) => this._tells.forEach((one) => one(words));
     const old = this._kept.session.read();
-    if (old && (await this._service.isThere(old, tell))) return (this.session = old);
-    this.session = await this._service.claim(this._wish, tell, this._kept.ticket, signal);
-    this._kept.session.write(this.session);
-    return this.session;
+    if (old && (await this._service.isThere(old, tell, signal))) return (this.session = old);
+    const session = await this._service.claim(this._wish, tell, this._kept.ticket, signal);
+    this._kept.session.write(session);
+    return (this.session = session);
   }
 
-  // Whoever waits in line does so no more.
-  leave() {
-    this._leaving?.abort();
-  }
-
-  // It is no more.
-  forget() {
+  // It is no more. Whoever learns that late must not take away the next one.
+  forget(session) {
+    if (this.session !== session) return;
     this.session = this._coming = null;
     this._kept.session.write(null);
   }

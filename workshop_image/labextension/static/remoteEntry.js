@@ -73,7 +73,7 @@
         new Watch(lab, app, orchestrator).begin(palette, menu);
         if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
       });
-      shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell));
+      shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
     }
   }
 
