@@ -27,11 +27,16 @@ def server_image() -> str:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the image before the first test: the first build takes longer than any test may."""
-    wanted = any("workshop_image" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception, AssertionError):
-            engine_support.build_workshop_image()  # the fixture tells what went wrong
+    """Build the images before the first test: the first build takes longer than any test may."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    builds = {
+        "workshop_image": engine_support.build_workshop_image,
+        "server_image": engine_support.build_server_image,
+    }
+    for fixture, build in builds.items():
+        if fixture in wanted and not session.config.option.collectonly:
+            with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception, AssertionError):
+                build()  # the fixture tells what went wrong
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ class Rig:
     client: aiohttp.ClientSession
     admin: aiohttp.ClientSession
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Look again and again; everything here happens on the test's own loop."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -49,7 +49,7 @@ class Rig:
 
 def _client(port: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        f"http://127.0.0.1:{port}/", cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=20)
+        f"http://127.0.0.1:{port}/", cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=60)
     )
 
 

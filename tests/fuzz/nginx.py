@@ -112,7 +112,7 @@ async def send(where: int | Path, data: bytes, *, half_close: bool = True) -> tu
         reader, writer = await asyncio.open_connection("127.0.0.1", where)
     answer = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             writer.write(data)
             if half_close:
                 with contextlib.suppress(OSError):  # it is closed already

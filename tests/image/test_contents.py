@@ -130,7 +130,7 @@ def test_what_a_notebook_can_be_saved_as_is_known_without_looking(in_image: Run)
         "sys.argv[1:] and arguments.append('--ServerApp.jpserver_extensions={\"tmpnb_exporters\": False}'); "
         "app = LabApp.initialize_server(argv=arguments); "
         "body = asyncio.get_event_loop().run_until_complete("
-        "AsyncHTTPClient().fetch('http://127.0.0.1:8888/api/nbconvert')).body; "
+        "AsyncHTTPClient().fetch('http://127.0.0.1:8888/api/nbconvert', request_timeout=120)).body; "
         "print(json.dumps(['nbconvert.exporters.html' in sys.modules, json.loads(body)]))"
     )
     command = f"mkdir -p ~/work; python -c {shlex.quote(code)}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.e2e.inprocess import Rig
 
 PROGRAM = str(Path(sys.executable).parent / "tmpnb-py")
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
 
 T = TypeVar("T")
 P = TypeVar("P", bound=asyncio.BaseProtocol)
-SECONDS = 10.0  # how long anything may take before the test fails
+SECONDS = 60.0  # how long anything may take before the test fails
 
 
 async def soon(awaitable: Awaitable[T], seconds: float = SECONDS) -> T:

@@ -73,7 +73,14 @@ async def test_what_is_wrong_is_said_with_what_to_do(deployment: Deployment) -> 
         port = taken.getsockname()[1]
         done = await run(
             "doctor",
-            *_options(deployment, "--image=no-such-image:1", "--ip=127.0.0.1", f"--port={port}", "--pool-size=90000"),
+            *_options(
+                deployment,
+                "--image=no-such-image:1",
+                "--ip=127.0.0.1",
+                "--admin-port=0",
+                f"--port={port}",
+                "--pool-size=90000",
+            ),
         )
     assert done.code == 8
     assert done.err == "error: 3 things have to be put right before serve can work\n"
@@ -87,7 +94,7 @@ async def test_what_is_wrong_is_said_with_what_to_do(deployment: Deployment) -> 
 
 async def test_an_image_that_does_not_answer_shows_its_last_words(deployment: Deployment) -> None:
     command = "echo about to fail with token=abc; sleep 60; : {port}"
-    done = await _doctor(deployment, f"--command={command}", "--start-timeout=2s")
+    done = await _doctor(deployment, f"--command={command}", "--start-timeout=10s")
     assert done.code == 8
     assert "FAIL  start        over a port: no answer on " in done.out
     assert "      | about to fail with token=[removed]" in done.out

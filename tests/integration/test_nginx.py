@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -18,16 +17,12 @@ from yarl import URL
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, Service
 from tests.nginx_support import nginx
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.engine
 
 CONF = Path(__file__).parents[2] / "docs" / "nginx" / "tmpnb.conf"
 NAME = "notebooks.example.org"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _certificate(directory: Path) -> None:
@@ -73,9 +68,10 @@ class Front:
 @contextlib.asynccontextmanager
 async def before(service: Service, directory: Path) -> AsyncIterator[Front]:
     """nginx in front of a service."""
-    http, https = _free_port(), _free_port()
+    upstream = int(service.url.rstrip("/").rpartition(":")[2])  # first, as it may take a port yet
+    http, https = free_ports(2)
     _certificate(directory)
-    _configure(directory, int(service.url.rstrip("/").rpartition(":")[2]), http, https)
+    _configure(directory, upstream, http, https)
     async with nginx(directory, f"    include {directory}/tmpnb.conf;", place=https):
         yield Front(directory, http, https)
 

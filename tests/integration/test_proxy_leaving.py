@@ -45,7 +45,7 @@ def _reset(client: socket.socket) -> None:
 
 
 async def _until_nobody_is_left(memory: Memory) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while memory.counters.open_connections:
             await asyncio.sleep(0.01)
 

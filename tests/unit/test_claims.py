@@ -54,13 +54,13 @@ class World:
         return one
 
     async def settled(self, *tickets: Ticket) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for ticket in tickets:
                 while ticket.status is Status.WAITING:
                     await ticket.changed(None)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0)
 

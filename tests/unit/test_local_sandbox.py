@@ -90,7 +90,7 @@ def test_the_first_shell_waits_for_its_record(given: str) -> None:
         memory_per_process=True,
         largest_file=1 << 20,
     )
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
     expected = (0, ["4096", "0", "65536", "2048"]) if given == "go\n" else (125, [])
     assert (done.returncode, done.stdout.split()) == expected
 
@@ -102,7 +102,7 @@ def test_a_supervisor_without_a_sandbox_writes_how_it_ended() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=10,
+            timeout=60,
         )
         assert done.stdout == f'{{ "exit-code": {status} }}\n'
 

@@ -50,6 +50,6 @@ def home(tmp_path: Path) -> Path:
 )  # fmt: skip
 def test_options(home: Path, given: list[str], expected: list[str]) -> None:
     environ = {"HOME": str(home), "PATH": f"{home}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["sh", SCRIPT, *given], env=environ, capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(["sh", SCRIPT, *given], env=environ, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split("\0")[:-1] == expected
     assert done.stderr == ""

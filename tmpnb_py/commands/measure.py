@@ -27,7 +27,7 @@ from tmpnb_py.text import clean_lines
 if TYPE_CHECKING:
     from tmpnb_py.engines.docker_usage import Usage
 
-_KERNEL_SECONDS = 20.0
+_KERNEL_SECONDS = 60.0
 _SETTLE_SECONDS = 1.0
 _LOG_LINES = 10
 _LARGEST = 1024 * 1024

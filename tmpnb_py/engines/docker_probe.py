@@ -12,7 +12,7 @@ from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.docker_options import SOCKET_PATH
 from tmpnb_py.models import SocketAddress
 
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 20.0
 _RETRY_SECONDS = 0.05
 _ANSWER = b"tmpnb"
 
