@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from typing import Any
 
@@ -77,7 +78,8 @@ async def visit(lab: Service, context: BrowserContext, theme: str = "") -> Visit
         if theme:
             where = f"{spawned['url']}lab/api/settings/@jupyterlab/apputils-extension:themes"
             headers = {"Authorization": f"token {spawned['token']}"}
-            async with client.put(where, json={"raw": f'{{"theme": "{theme}"}}'}, headers=headers) as response:
+            wish = {"raw": json.dumps({"theme": theme, "adaptive-theme": False})}
+            async with client.put(where, json=wish, headers=headers) as response:
                 assert response.status == 204
     seen = Visit(await context.new_page())
     await seen.watch()
