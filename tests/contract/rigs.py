@@ -8,6 +8,7 @@ import dataclasses
 import secrets
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,14 +53,16 @@ def spec_of(image: ImageFacts, command: str, **changes: Any) -> ContainerSpec:
 
 
 async def fetch(address: Address | None, path: str, data: str | None = None) -> Any:
-    """The JSON at `path` of a notebook server; retried for 5 s, until it listens."""
+    """The JSON at `path` of a notebook server; retried for a minute, until it listens."""
     assert address is not None
-    for _ in range(100):
+    deadline = time.monotonic() + 60
+    while True:
         try:
             return await _fetch_once(address, path, data)
         except aiohttp.ClientConnectionError:
+            if time.monotonic() > deadline:
+                raise
             await asyncio.sleep(0.05)
-    return await _fetch_once(address, path, data)
 
 
 async def _fetch_once(address: Address, path: str, data: str | None) -> Any:
@@ -68,7 +71,7 @@ async def _fetch_once(address: Address, path: str, data: str | None) -> Any:
         connector, host = aiohttp.UnixConnector(f"{address.directory}/{address.name}"), "localhost"
     else:
         connector, host = aiohttp.TCPConnector(), f"{address.host}:{address.port}"
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         method = "GET" if data is None else "POST"
         async with session.request(method, f"http://{host}{path}", data=data) as response:

@@ -277,13 +277,14 @@ async def test_a_port_of_a_container_that_ends_at_once(docker_rig: DockerRig, po
 
 async def test_out_of_memory_is_told_from_other_deaths(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
-    eater = """python3 -c 'import sys; data = []
+    # The kernel's word is lost where it comes before the engine listens for it.
+    eater = """python3 -c 'import time; time.sleep(1); data = []
 while True: data.append(bytearray(8 * 1024 * 1024))'"""
     spec = await docker_rig.spec(engine, command=eater, mem_limit=32 * MIB)
     events = engine.events()
     await anext(aiter(events))
     await engine.start(spec)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (ended := (await engine.list())[0].exit) is None:
             await anext(aiter(events))
     assert (ended.status, ended.out_of_memory) == (137, True)
@@ -352,7 +353,7 @@ async def test_a_cancelled_start_leaves_nothing(docker_rig: DockerRig, pool: str
         with contextlib.suppress(asyncio.CancelledError):
             await task
             await engine.remove(spec.id)  # this start was quicker than its cancellation
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while left := await engine.list():  # a create that was cut off may come through a moment later
             await engine.remove(left[0].id)
     assert await docker_rig.remains(pool) == []

@@ -46,7 +46,7 @@ async def only(engine: LocalEngine) -> Observed:
 
 async def until_dead(engine: LocalEngine, container_id: str) -> None:
     """Wait until the engine lists it as ended: as the reconciler does, a list after each event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for _ in engine.events():
             if any(one.id == container_id and one.exit for one in await engine.list()):
                 return
@@ -184,6 +184,7 @@ async def test_the_kernels_word_for_out_of_memory(rig: LocalRig, engine: LocalEn
     address = await engine.start(spec)
     if not rig.record(pool, spec.id).cgroups:
         pytest.skip("this user may not make control groups")
+    await fetch(address, f"{spec.base_path}api")
     await fatal(address, f"{spec.base_path}exec", "x = bytes(range(256)) * (1 << 20)")
     await until_dead(engine, spec.id)
     observed = await only(engine)

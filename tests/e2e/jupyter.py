@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 90.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ def run_to_the_end(
 ) -> subprocess.CompletedProcess[str]:
     """A `tmpnb-py` that is expected to end by itself."""
     return subprocess.run(
-        [PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=30, env=environment(env), **more
+        [PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=120, env=environment(env), **more
     )
 
 

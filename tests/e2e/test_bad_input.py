@@ -147,7 +147,7 @@ async def test_an_engine_that_may_still_come(kind: str, pool: str) -> None:
         elif kind == "no engine":
             host = f"tcp://127.0.0.1:{_http_server(stack)}"
         service = stack.enter_context(Offline(pool, docker_host=host).ended()).start("--pool-size=2", cleanup=False)
-        down = await service.event("engine_down", seconds=20)
+        down = await service.event("engine_down")
         assert down["error"]
         assert down["remedy"]
         async with service.http() as client:

@@ -30,7 +30,7 @@ WAYS = {
         "exits at once",
         6,
     ),
-    "never answers": Broken(("--command=echo tomato; sleep 1000", "--start-timeout=700ms"), "does not answer", 5),
+    "never answers": Broken(("--command=echo tomato; sleep 1000", "--start-timeout=3s"), "does not answer", 5),
     "refused by the engine": Broken(("--image=tmpnb-py-test/server@sha256:" + "0" * 64,), "image missing", 0, 0),
     "missing": Broken(("--image=tmpnb-py-test/missing:never",), "image missing", 0, 0),
 }

@@ -109,7 +109,7 @@ window.runCell = (url, code) => new Promise((resolve) => {
         const message = JSON.parse(event.data);
         if (message.parent_header.msg_id !== "cell") return;
         if (message.msg_type === "stream") text += message.content.text;
-        if (message.msg_type === "execute_reply") setTimeout(() => socket.close(), 200);
+        if (message.msg_type === "status" && message.content.execution_state === "idle") socket.close();
     };
     socket.onclose = () => resolve({opened, text});
 });

@@ -101,7 +101,7 @@ class Project:
         deadline = time.monotonic() + PORT_WAIT
         while True:
             try:
-                if self.get("/api/stats")["available"] == count:
+                if self.get("/api/stats")["available"] >= count:
                     return
             except OSError:
                 pass

@@ -42,7 +42,7 @@ async def test_the_service_survives_its_engine(engine: OwnEngine, pool: str, sma
                 assert response.status == 200
                 assert "No notebook can be started at the moment" in await response.text()
             # An engine that is ending answers now and then, so it may go down more than once.
-            assert 1 <= len(service.found("engine_down")) <= 3, service.report()
+            assert 1 <= len(service.found("engine_down")) <= 10, service.report()
             assert service.found("engine_down")[0]["remedy"]
 
             await asyncio.to_thread(engine.start)
@@ -59,5 +59,5 @@ async def test_the_service_survives_its_engine(engine: OwnEngine, pool: str, sma
             await service.ready(2)
             victim = min(deployment.containers("name=.ready"))
             deployment.docker("kill", deployment.docker_id(victim))
-            await service.event("removed", id=victim, reason="crashed", seconds=10)
+            await service.event("removed", id=victim, reason="crashed", seconds=25)
             await service.ready(2)

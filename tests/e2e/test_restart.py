@@ -247,7 +247,7 @@ async def test_stopping_lets_requests_finish_and_a_second_signal_forces(
         await service.event("stopping")
         await asyncio.to_thread(deployment.docker, "exec", container, "touch", "/tmp/go")
         assert await slow == "done\n"
-    assert await asyncio.to_thread(service.wait, 10) == 0
+    assert await asyncio.to_thread(service.wait, 60) == 0
 
     service = deployment.start(*small, "--pool-size=1", "--shutdown-timeout=30s")
     await service.ready(1)
@@ -258,7 +258,7 @@ async def test_stopping_lets_requests_finish_and_a_second_signal_forces(
         service.signal(signal.SIGTERM)
         await service.event("stopping")
         service.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(service.wait, 5) == 0
+        assert await asyncio.to_thread(service.wait, 25) == 0
         assert service.found("forced")
         with pytest.raises(aiohttp.ClientError):
             await slow

@@ -103,10 +103,11 @@ async def check_accessibility(page: Page, selector: str) -> None:
     assert serious == []
 
 
+@pytest.mark.timeout(400)
 async def test_a_session_that_reaches_its_longest_time(
     deployment: Deployment, workshop_image: str, context: BrowserContext, tmp_path: Path
 ) -> None:
-    service = deployment.start(f"--image={workshop_image}", "--pool-size=1", "--cpu-quota=0", "--cull-max=1m")
+    service = deployment.start(f"--image={workshop_image}", "--pool-size=1", "--cpu-quota=0", "--cull-max=2m")
     await service.ready(1)
     page, notebook = await open_workshop(service, context)
     time_left = page.get_by_role("button", name="left")

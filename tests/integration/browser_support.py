@@ -40,6 +40,7 @@ async def browser(**options: Any) -> AsyncIterator[BrowserContext]:
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=program, args=FLAGS)
         context = await started.new_context(**options)
+        context.set_default_timeout(MILLISECONDS)
         troubles: list[str] = []
         context.on("console", lambda one: troubles.append(f"{one.type}: {one.text}") if one.type == "error" else None)
         context.on("requestfailed", lambda one: troubles.append(f"failed: {one.url} ({one.failure})"))

@@ -210,6 +210,9 @@ class LocalEngine:
         deadline = time.monotonic() + self._start_timeout
         while (address := self._launcher.reachable(record, self._records.status(record.id))) is None:
             if not local_process.is_alive(record.process):
+                # It may have been made, and have ended, since that look.
+                if (made := self._launcher.reachable(record, self._records.status(record.id))) is not None:
+                    return made
                 lines = self._records.log_lines(record.id, _LOG_LINES)
                 raise StartFailedError("the sandbox could not be made", FailureClass.EXITS_AT_ONCE, log_lines=lines)
             if time.monotonic() > deadline:

@@ -25,7 +25,8 @@ _SOON = 3.0  # seconds below which a number would say too much
 
 def at_once(context: Context) -> bool:
     """Whether somebody who came now would not wait."""
-    return bool(context.pool.count(State.READY)) and not context.claims.waiting
+    pool = context.pool  # what an engine that is down had ready is nobody's
+    return bool(pool.count(State.READY)) and not pool.engine_down and not context.claims.waiting
 
 
 def busyness(context: Context) -> str:
