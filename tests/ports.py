@@ -1,10 +1,13 @@
-"""Ports for programs that have to be told theirs."""
+"""Ports for programs that have to be told theirs, and waiting for who is to answer there."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import socket
+
+import aiohttp
 
 
 def free_ports(count: int) -> list[int]:
@@ -16,3 +19,15 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise AssertionError("no ports are free")
+
+
+async def until_it_answers(url: str) -> None:
+    """Wait, a minute at most, until there is a 200."""
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+        while True:
+            try:
+                async with http.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.02)

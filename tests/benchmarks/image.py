@@ -16,9 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import aiohttp
-
 from tests.engine_support import docker
+from tests.ports import until_it_answers
 from tmpnb_py import image_check
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.image_check import Started, source_of
@@ -56,7 +55,7 @@ async def plain(image: str, what: str, rounds: int) -> None:
         name = docker("run", "--detach", "--publish", "127.0.0.1::8888", image)
         try:
             address = docker("port", name, "8888/tcp")
-            await _until_it_answers(f"http://{address}/api")
+            await until_it_answers(f"http://{address}/api")
             seconds = time.monotonic() - began
             values.append((seconds, *_plain_usage(name)))
         finally:
@@ -70,17 +69,6 @@ def _plain_usage(name: str) -> tuple[float, float]:
     memory = docker("exec", name, "cat", "/sys/fs/cgroup/memory/memory.stat")
     rss = next(line for line in memory.splitlines() if line.startswith("total_rss "))
     return int(cpu) / 1e9, int(rss.split()[1]) / MIB
-
-
-async def _until_it_answers(url: str) -> None:
-    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(url) as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.02)
 
 
 async def kernels(engine: DockerEngine, settings: Settings, rounds: int) -> None:

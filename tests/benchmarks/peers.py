@@ -20,6 +20,7 @@ from urllib.parse import quote
 import aiohttp
 
 from tests.benchmarks import rig
+from tests.ports import free_ports
 
 _TOKEN = "bench"
 _NGINX = """\
@@ -89,7 +90,7 @@ class Peer:
 
 async def nginx(socket: Path, stack: contextlib.AsyncExitStack, sessions: Sequence[str] = ()) -> Peer:
     """One worker, kept-alive connections to one upstream (or one for each session), nothing buffered in files."""
-    directory, port = _directory(stack), rig.free_port()
+    directory, port = _directory(stack), free_ports(1)[0]
     configuration = directory / "nginx.conf"
     text = _NGINX.format(
         directory=directory,
@@ -110,7 +111,7 @@ async def nginx(socket: Path, stack: contextlib.AsyncExitStack, sessions: Sequen
 
 async def haproxy(socket: Path, stack: contextlib.AsyncExitStack) -> Peer:
     """One thread, server connections shared by all clients."""
-    directory, port = _directory(stack), rig.free_port()
+    directory, port = _directory(stack), free_ports(1)[0]
     configuration = directory / "haproxy.cfg"
     configuration.write_text(_HAPROXY.format(socket=socket, port=port))
     pid = await _process(stack, "haproxy", "-db", "-f", str(configuration))
@@ -120,7 +121,7 @@ async def haproxy(socket: Path, stack: contextlib.AsyncExitStack) -> Peer:
 
 async def plain(socket: Path, stack: contextlib.AsyncExitStack) -> Peer:
     """An aiohttp server with a ClientSession behind it."""
-    port = rig.free_port()
+    port = free_ports(1)[0]
     arguments = ("-m", "tests.benchmarks.plain_proxy", str(port), str(socket))
     pid = await _process(stack, sys.executable, *arguments)
     await _listening(port)
@@ -133,7 +134,7 @@ def chp(installed: Path | None) -> Callable[[Path, contextlib.AsyncExitStack], A
     async def start(socket: Path, stack: contextlib.AsyncExitStack) -> Peer:
         directory = installed or await _install("configurable-http-proxy", _directory(stack))
         program = directory / "node_modules/.bin/configurable-http-proxy"
-        port, api_port = rig.free_port(), rig.free_port()
+        port, api_port = free_ports(2)
         arguments = ["--ip=127.0.0.1", f"--port={port}", "--api-ip=127.0.0.1", f"--api-port={api_port}"]
         environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": _TOKEN, "NODE_ENV": "production"}
         pid = await _process(stack, "node", str(program), *arguments, "--log-level=error", environment=environment)

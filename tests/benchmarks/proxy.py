@@ -28,6 +28,7 @@ from typing import Any
 from tests.benchmarks import peers, rig, service
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.rig import MissingError, Row
+from tests.ports import free_ports
 
 IMAGE = "tmpnb-py-bench/upstream"
 _CONTEXT = Path(__file__).parent / "upstream"
@@ -356,7 +357,7 @@ def _cycling(ids: list[str]) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def _many(socket: Path, count: int, used: int) -> AsyncIterator[tuple[Peer, str]]:
-    port = rig.free_port()
+    port = free_ports(1)[0]
     command = [*rig.on_processor(0), sys.executable, "-m", "tests.benchmarks.many_sessions"]
     process = await asyncio.create_subprocess_exec(
         *command, str(port), str(socket), str(count), stdout=asyncio.subprocess.PIPE, limit=1 << 20

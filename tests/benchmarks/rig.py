@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_ports
 
 IMAGE = "tmpnb-py-workshops:latest"
 LABEL_POOL = "org.tmpnb.pool"
@@ -123,7 +124,7 @@ async def serving(*arguments: str, pool_size: int, prefix: Sequence[str] = ()) -
     """`tmpnb-py serve` with options for loopback, a pool of its own and a free port; ended with its containers."""
     if not Path("/var/run/docker.sock").exists():
         raise MissingError("no Docker engine: /var/run/docker.sock does not exist")
-    pool, port = f"bench{secrets.token_hex(4)}", free_port()
+    pool, port = f"bench{secrets.token_hex(4)}", free_ports(1)[0]
     directory = Path(tempfile.mkdtemp(prefix="tmpnb-bench-"))
     log = directory / "log"
     command = [*prefix, sys.executable, "-m", "tmpnb_py", "serve", "--ip=127.0.0.1", f"--port={port}"]
@@ -209,13 +210,6 @@ async def image_id(image: str = IMAGE) -> str:
         return await docker("image", "inspect", "--format", "{{.Id}}", image)
     except RuntimeError as error:
         raise MissingError(f"the engine has no image {image} (tmpnb-py image build makes ours): {error}") from error
-
-
-def free_port() -> int:
-    """A port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def on_processor(number: int) -> list[str]:

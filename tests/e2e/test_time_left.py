@@ -5,7 +5,6 @@ In a real browser, with the extension that the workshop image has. Screenshots g
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import io
 import json
@@ -15,7 +14,6 @@ from collections.abc import AsyncIterator
 from email.utils import format_datetime
 from pathlib import Path
 
-import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import BrowserContext, Page, Route, expect
@@ -24,6 +22,7 @@ from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, Service
 from tests.engine_support import docker
 from tests.integration.browser_support import MILLISECONDS, browser, picture
+from tests.ports import free_ports, until_it_answers
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
@@ -243,19 +242,18 @@ async def test_an_orchestrator_that_restarts_leads_nobody_away(lab: Service, con
     await expect(page.get_by_role("button", name="Ended")).to_be_hidden()
 
 
-async def test_without_an_orchestrator_it_is_silent(
-    workshop_image: str, context: BrowserContext, unused_tcp_port: int
-) -> None:
+async def test_without_an_orchestrator_it_is_silent(workshop_image: str, context: BrowserContext) -> None:
     """The image by plain Docker, even at an address that looks like one of ours."""
+    (port,) = free_ports(1)
     # A network of its own would come up while the page loads, which Chromium answers with ERR_NETWORK_CHANGED.
     container = docker(
         "run", "--detach", "--rm", "--network=host", workshop_image, "start-notebook.sh",
-        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={unused_tcp_port}", "--ServerApp.base_url=/user/somebody/",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.base_url=/user/somebody/",
         "--IdentityProvider.token=secret",
     )  # fmt: skip
     try:
         page = await context.new_page()
-        address = f"http://127.0.0.1:{unused_tcp_port}/user/somebody/"
+        address = f"http://127.0.0.1:{port}/user/somebody/"
         await until_it_answers(f"{address}api")
         async with page.expect_response(lambda answer: "no_track_activity" in answer.url and "/api?" in answer.url):
             await page.goto(f"{address}lab/tree/{DOCUMENT}?token=secret")
@@ -266,14 +264,3 @@ async def test_without_an_orchestrator_it_is_silent(
         await expect(page.locator("#tmpnb-session")).to_have_count(0)
     finally:
         docker("kill", container)
-
-
-async def until_it_answers(url: str) -> None:
-    async with asyncio.timeout(MILLISECONDS / 1000), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(url) as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.05)

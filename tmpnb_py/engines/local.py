@@ -208,17 +208,16 @@ class LocalEngine:
     async def _address(self, record: Record) -> SocketAddress:
         """Where its socket will be: in a sandbox, as soon as that has its first process."""
         deadline = time.monotonic() + self._start_timeout
-        while (address := self._launcher.reachable(record, self._records.status(record.id))) is None:
-            if not local_process.is_alive(record.process):
-                # It may have been made, and have ended, since that look.
-                if (made := self._launcher.reachable(record, self._records.status(record.id))) is not None:
-                    return made
+        while True:
+            is_alive = local_process.is_alive(record.process)  # before the look, as it may begin and end in between
+            if (address := self._launcher.reachable(record, self._records.status(record.id))) is not None:
+                return address
+            if not is_alive:
                 lines = self._records.log_lines(record.id, _LOG_LINES)
                 raise StartFailedError("the sandbox could not be made", FailureClass.EXITS_AT_ONCE, log_lines=lines)
             if time.monotonic() > deadline:
                 raise EngineError("the sandbox was not made in time")
             await asyncio.sleep(_POLL_SECONDS)
-        return address
 
     async def remove(self, container_id: str) -> None:
         """Kill every process of it and remove all it has. Removing what is gone succeeds."""

@@ -204,8 +204,10 @@ class Claim {
       return await Promise.race([coming.session, aborted(signal)]);
     } finally {
       this._tells.delete(tell);
-      if (signal.aborted && !this._tells.size && !this.session) coming.leaving.abort();
-      if (coming.leaving.signal.aborted) this._end(coming);
+      if (signal.aborted && !this._tells.size && !this.session) {
+        coming.leaving.abort();
+        this._end(coming);
+      }
     }
   }
 
