@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import signal
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +21,27 @@ settings.load_profile("untimed")
 # A shell lets its background jobs inherit an ignored SIGINT (POSIX, Shell Command Language, 2.11); tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that takes too long says what each of its tasks waited for; else only the event loop is to be seen."""
+    try:
+        return (yield)
+    except pytest.fail.Exception as error:
+        if asyncio.iscoroutinefunction(getattr(item, "function", None)) and "Timeout" in str(error):
+            for task in asyncio.all_tasks(asyncio.get_event_loop_policy().get_event_loop()):
+                item.add_report_section("call", task.get_name(), "\n".join(_waits_at(task.get_coro())))
+        raise
+
+
+def _waits_at(awaited: Any) -> list[str]:
+    """The lines at which a coroutine, and what it awaits, and so on, are."""
+    lines = []
+    while frame := getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None):
+        lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+    return lines
 
 
 @pytest.fixture(scope="session")

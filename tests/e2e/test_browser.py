@@ -3,132 +3,117 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import re
-import shutil
 from collections.abc import AsyncIterator
+from typing import Any
 
 import playwright.async_api as playwright
 import pytest
 
 from tests.e2e.inprocess import running
 from tests.e2e.service import Service
-from tests.engine_support import skip_or_fail
-from tests.integration.browser_support import FLAGS, MILLISECONDS, picture
+from tests.integration.browser_support import browser, picture
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[playwright.Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        skip_or_fail("Chromium is not installed: apt-get install chromium")
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        await browser.close()
+@contextlib.asynccontextmanager
+async def one_page(width: int = 1280, height: int = 800, **options: Any) -> AsyncIterator[playwright.Page]:
+    """A fresh browser's only page, on a laptop unless the size says otherwise."""
+    async with browser(viewport={"width": width, "height": height}, **options) as context:
+        yield await context.new_page()
 
 
 @pytest.mark.engine
-async def test_click_lab_cell_output_end(lab: Service, browser: playwright.Browser) -> None:
+async def test_click_lab_cell_output_end(lab: Service) -> None:
     await lab.ready(2)
-    context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(MILLISECONDS)
-    page = await context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    async with one_page() as page:
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
 
-    def failed(request: playwright.Request) -> None:
-        # The page's own doing, and Docker's, which adds and removes networks while other containers come and go.
-        if request.failure not in ("net::ERR_ABORTED", "net::ERR_NETWORK_CHANGED"):
-            problems.append(f"{request.url}: {request.failure}")
+        def failed(request: playwright.Request) -> None:
+            # The page's own doing, and Docker's, which adds and removes networks while other containers come and go.
+            if request.failure not in ("net::ERR_ABORTED", "net::ERR_NETWORK_CHANGED"):
+                problems.append(f"{request.url}: {request.failure}")
 
-    page.on("requestfailed", failed)
+        page.on("requestfailed", failed)
 
-    await page.goto(lab.url)
-    await playwright.expect(page.locator(".state")).to_have_text("A notebook is ready for you at once.")
-    await picture(page, "landing")
-    await page.get_by_role("button", name="Blank notebook").click()
+        await page.goto(lab.url)
+        await playwright.expect(page.locator(".state")).to_have_text("A notebook is ready for you at once.")
+        await picture(page, "landing")
+        await page.get_by_role("button", name="Blank notebook").click()
 
-    # JupyterLab, with its file browser and launcher.
-    await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
-    session = page.url.split("/user/")[1].split("/")[0]
-    await page.get_by_role("region", name="File Browser Section").wait_for()
-    await page.locator(".jp-LauncherCard[data-category=Notebook]").filter(has_text="Python").first.click()
+        # JupyterLab, with its file browser and launcher.
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
+        session = page.url.split("/user/")[1].split("/")[0]
+        await page.get_by_role("region", name="File Browser Section").wait_for()
+        await page.locator(".jp-LauncherCard[data-category=Notebook]").filter(has_text="Python").first.click()
 
-    # A notebook, a cell, its output.
-    await playwright.expect(page.get_by_role("button", name="Python 3 | Idle")).to_be_visible()
-    editor = page.locator(".jp-Notebook .jp-Cell .cm-content").first
-    await editor.click()
-    await page.keyboard.type("import os, sys\nprint('The answer is', 6 * 7, 'on Python', sys.version_info.major)")
-    await page.keyboard.press("Shift+Enter")
-    output = page.locator(".jp-OutputArea-output pre").first
-    await playwright.expect(output).to_have_text(re.compile(r"The answer is 42 on Python 3"))
-    await picture(page, "lab")
-    assert "token=" not in page.url
-    cookies = {cookie["name"]: cookie.get("path") for cookie in await context.cookies()}
-    assert cookies
-    assert set(cookies.values()) == {f"/user/{session}/", "/"}
-    assert cookies["tmpnb-sessions"] == "/"
-    assert problems == []
+        # A notebook, a cell, its output.
+        await playwright.expect(page.get_by_role("button", name="Python 3 | Idle")).to_be_visible()
+        editor = page.locator(".jp-Notebook .jp-Cell .cm-content").first
+        await editor.click()
+        await page.keyboard.type("import os, sys\nprint('The answer is', 6 * 7, 'on Python', sys.version_info.major)")
+        await page.keyboard.press("Shift+Enter")
+        output = page.locator(".jp-OutputArea-output pre").first
+        await playwright.expect(output).to_have_text(re.compile(r"The answer is 42 on Python 3"))
+        await picture(page, "lab")
+        assert "token=" not in page.url
+        cookies = {cookie["name"]: cookie.get("path") for cookie in await page.context.cookies()}
+        assert cookies
+        assert set(cookies.values()) == {f"/user/{session}/", "/"}
+        assert cookies["tmpnb-sessions"] == "/"
+        assert problems == []
 
-    # The end: the owner ends it, and the same address says so.
-    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{session}") as response:
-        assert response.status == 200
-    await lab.event("removed", id=session)
-    page.on("dialog", lambda dialog: dialog.accept())
-    answer = await page.goto(f"{lab.url}user/{session}/lab")
-    assert answer is not None
-    assert answer.status == 410
-    await playwright.expect(page.get_by_role("heading")).to_have_text("This notebook has ended")
-    await playwright.expect(page.get_by_role("button")).to_be_focused()
-    await picture(page, "ended")
+        # The end: the owner ends it, and the same address says so.
+        async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{session}") as response:
+            assert response.status == 200
+        await lab.event("removed", id=session)
+        page.on("dialog", lambda dialog: dialog.accept())
+        answer = await page.goto(f"{lab.url}user/{session}/lab")
+        assert answer is not None
+        assert answer.status == 410
+        await playwright.expect(page.get_by_role("heading")).to_have_text("This notebook has ended")
+        await playwright.expect(page.get_by_role("button")).to_be_focused()
+        await picture(page, "ended")
 
-    # And a fresh one is a key press away.
-    await page.keyboard.press("Enter")
-    await page.wait_for_url(lambda url: "/lab" in url and session not in url)
-    await page.get_by_role("region", name="File Browser Section").wait_for()
-    await context.close()
+        # And a fresh one is a key press away.
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(lambda url: "/lab" in url and session not in url)
+        await page.get_by_role("region", name="File Browser Section").wait_for()
 
 
 @pytest.mark.engine
-async def test_another_workshop_opens_in_the_same_jupyterlab(lab: Service, browser: playwright.Browser) -> None:
+async def test_another_workshop_opens_in_the_same_jupyterlab(lab: Service) -> None:
     others = (await lab.ready(2))["claimed"]
-    context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(MILLISECONDS)
-    page = await context.new_page()
-    await page.goto(f"{lab.url}spawn?workshop=first-steps-in-python")
-    await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
-    session = page.url.split("/user/")[1].split("/")[0]
-    await page.locator(".jp-Notebook").get_by_role("heading").first.wait_for()
+    async with one_page() as page:
+        await page.goto(f"{lab.url}spawn?workshop=first-steps-in-python")
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
+        session = page.url.split("/user/")[1].split("/")[0]
+        await page.locator(".jp-Notebook").get_by_role("heading").first.wait_for()
 
-    await page.goto(lab.url)
-    await playwright.expect(page.get_by_role("link", name="Go on")).to_be_visible()
-    card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="The shell for data work"))
-    await card.get_by_role("button", name="Open live").click()
-    await page.wait_for_url(re.compile(rf"/user/{session}/lab"))
-    await page.get_by_role("tab", name="The shell for data work.ipynb").first.wait_for()
-    assert (await lab.stats())["claimed"] == others + 1
-    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{session}") as response:
-        assert response.status == 200
-    await lab.event("removed", id=session)
-    await context.close()
+        await page.goto(lab.url)
+        await playwright.expect(page.get_by_role("link", name="Go on")).to_be_visible()
+        card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="The shell for data work"))
+        await card.get_by_role("button", name="Open live").click()
+        await page.wait_for_url(re.compile(rf"/user/{session}/lab"))
+        await page.get_by_role("tab", name="The shell for data work.ipynb").first.wait_for()
+        assert (await lab.stats())["claimed"] == others + 1
+        async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{session}") as response:
+            assert response.status == 200
+        await lab.event("removed", id=session)
+        await playwright.expect(page.get_by_role("heading", level=1)).to_have_text("This notebook has ended")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-async def test_our_pages_fit(browser: playwright.Browser, scheme: str, width: int) -> None:
+async def test_our_pages_fit(scheme: str, width: int) -> None:
     """Every page in both colour schemes, on a phone and on a desk: nothing sticks out, and contrast is enough."""
-    async with running(pool_size=1, max_containers=1) as rig:
+    no_script = {"color_scheme": scheme, "java_script_enabled": False}
+    async with running(pool_size=1, max_containers=1) as rig, one_page(width, 740, **no_script) as page:
         await rig.ready(1)
         url = f"http://127.0.0.1:{rig.service.port}"
-        context = await browser.new_context(
-            viewport={"width": width, "height": 740},
-            color_scheme="dark" if scheme == "dark" else "light",
-            java_script_enabled=False,
-        )
-        page = await context.new_page()
         spawned = await rig.spawn()
         headers = {"Authorization": f"token {spawned['token']}"}
         long = "lab/tree/introduction-to-python/a-rather-long-name-that-does-not-fit-a-phone/First%20steps.ipynb"
@@ -157,12 +142,10 @@ async def test_our_pages_fit(browser: playwright.Browser, scheme: str, width: in
         await look("landing")
         await page.get_by_role("button", name="Blank notebook").click()
         await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab"))
-        await context.close()
 
 
-async def test_no_page_of_ours_loads_anything(browser: playwright.Browser) -> None:
-    async with running(pool_size=1) as rig:
-        page = await browser.new_page()
+async def test_no_page_of_ours_loads_anything() -> None:
+    async with running(pool_size=1) as rig, one_page() as page:
         asked: list[str] = []
         said: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
@@ -171,57 +154,50 @@ async def test_no_page_of_ours_loads_anything(browser: playwright.Browser) -> No
         await page.goto(url)
         assert [one for one in asked if not one.startswith("data:")] == [url]
         assert said == []
-        await page.close()
 
 
 @pytest.mark.engine
-async def test_a_cell_that_is_run_at_once_waits_for_its_kernel(lab: Service, browser: playwright.Browser) -> None:
+async def test_a_cell_that_is_run_at_once_waits_for_its_kernel(lab: Service) -> None:
     await lab.ready(2)
-    context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(MILLISECONDS)
-    page = await context.new_page()
-    ran = asyncio.Event()
+    async with one_page() as page:
+        ran = asyncio.Event()
 
-    async def late(route: playwright.Route) -> None:
-        if route.request.method == "POST":
-            await ran.wait()
-        await route.continue_()
+        async def late(route: playwright.Route) -> None:
+            if route.request.method == "POST":
+                await ran.wait()
+            await route.continue_()
 
-    await page.route(re.compile("/user/[a-z0-9]{26}/api/sessions"), late)
-    async with lab.http() as client:
-        spawned = await lab.spawn(client, "lab/tree/introduction-to-python/First steps in Python.ipynb")
-    await page.goto(lab.url.rstrip("/") + spawned["open_url"])
-    cells = page.locator(".jp-Notebook .jp-CodeCell")
-    await cells.first.locator(".cm-content").click()
-    await page.keyboard.press("Shift+Enter")
-    await page.keyboard.press("Shift+Enter")
-    await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[*]:")
-    ran.set()
-    await playwright.expect(cells.first.locator(".jp-OutputArea-output").first).to_have_text("14")
-    await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[1]:")
-    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
-        assert response.status == 200
+        await page.route(re.compile("/user/[a-z0-9]{26}/api/sessions"), late)
+        async with lab.http() as client:
+            spawned = await lab.spawn(client, "lab/tree/introduction-to-python/First steps in Python.ipynb")
+        await page.goto(lab.url.rstrip("/") + spawned["open_url"])
+        cells = page.locator(".jp-Notebook .jp-CodeCell")
+        await cells.first.locator(".cm-content").click()
+        await page.keyboard.press("Shift+Enter")
+        await page.keyboard.press("Shift+Enter")
+        await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[*]:")
+        ran.set()
+        await playwright.expect(cells.first.locator(".jp-OutputArea-output").first).to_have_text("14")
+        await playwright.expect(cells.first.locator(".jp-InputPrompt")).to_have_text("[1]:")
+        async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
+            assert response.status == 200
 
 
 @pytest.mark.engine
-async def test_on_a_phone_the_notebook_has_the_screen_and_is_as_dark_as_the_rest(
-    lab: Service, browser: playwright.Browser
-) -> None:
+async def test_on_a_phone_the_notebook_has_the_screen_and_is_as_dark_as_the_rest(lab: Service) -> None:
     await lab.ready(2)
-    context = await browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
-    context.set_default_timeout(MILLISECONDS)
-    page = await context.new_page()
-    async with lab.http() as client:
-        spawned = await lab.spawn(client, "lab/tree/introduction-to-python/First steps in Python.ipynb")
-    await page.goto(lab.url.rstrip("/") + spawned["open_url"])
-    await playwright.expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
-    await playwright.expect(page.get_by_role("region", name="File Browser Section")).to_be_hidden()
-    notebook = page.locator(".jp-NotebookPanel")
-    await notebook.locator(".jp-CodeCell").first.wait_for()
-    await playwright.expect(page.locator(".jp-Spinner")).to_have_count(0)
-    box = await notebook.bounding_box()
-    assert box is not None
-    assert box["width"] > 300
-    await picture(page, "lab-phone-dark")
-    async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
-        assert response.status == 200
+    async with one_page(390, 844, color_scheme="dark") as page:
+        async with lab.http() as client:
+            spawned = await lab.spawn(client, "lab/tree/introduction-to-python/First steps in Python.ipynb")
+        await page.goto(lab.url.rstrip("/") + spawned["open_url"])
+        await playwright.expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+        await playwright.expect(page.get_by_role("region", name="File Browser Section")).to_be_hidden()
+        notebook = page.locator(".jp-NotebookPanel")
+        await notebook.locator(".jp-CodeCell").first.wait_for()
+        await playwright.expect(page.locator(".jp-Spinner")).to_have_count(0)
+        box = await notebook.bounding_box()
+        assert box is not None
+        assert box["width"] > 300
+        await picture(page, "lab-phone-dark")
+        async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
+            assert response.status == 200

@@ -33,7 +33,11 @@ expect.set_options(timeout=MILLISECONDS)  # its own 5 s are short for a kernel o
 
 @contextlib.asynccontextmanager
 async def browser(**options: Any) -> AsyncIterator[BrowserContext]:
-    """A fresh browser with nothing in it."""
+    """A fresh browser with nothing in it, closed as a whole.
+
+    A context or a page that is closed in the middle of a navigation may never be (Chromium forgets about it), so
+    no test closes one whose page may be on its way.
+    """
     program = shutil.which("chromium")
     if program is None:
         skip_or_fail("Chromium is not installed")
