@@ -170,7 +170,7 @@ async def test_a_session_is_shown_and_ended_with_its_token(lab: Service, client:
         assert response.status == 410
         assert await response.json() == {
             "status": "gone",
-            "message": "This notebook has ended; nothing of it is kept.",
+            "message": "This notebook has ended. You ended it.",
             "reason": "ended by its owner",
         }
     async with client.get(notebook.url("lab/tree/a%20b.ipynb"), headers=HTML) as response:

@@ -328,7 +328,7 @@ async def test_blocks_of_other_pages_keep_changes_and_a_place_and_say_what_ended
         (session,) = rig.service.pool.in_state(State.CLAIMED)
         await end_of(rig, session.id)
         await kernel.sockets[-1].close()
-        await expect(status).to_contain_text("Your notebook has ended. The people who run this service ended it.")
+        await expect(status).to_contain_text("This notebook has ended. The people who run this service ended it.")
         await expect(page.get_by_role("link", name="Open in JupyterLab")).to_be_hidden()
         assert json.loads(await page.evaluate("JSON.stringify(Object.keys(sessionStorage))")) == [
             next(key for key in await page.evaluate("Object.keys(sessionStorage)") if ":drafts:" in key)
@@ -362,11 +362,11 @@ async def test_two_languages_share_a_session_and_each_stops_for_itself() -> None
         # It ends. One language notices and begins anew; the other, which is late, must not forget the new one.
         await end_of(rig, session.id)
         await kernel.sockets[0].close()
-        await expect(one).to_contain_text("Your notebook has ended.")
+        await expect(one).to_contain_text("This notebook has ended.")
         await page.get_by_role("button", name="Run example 1").click()
         await expect(one).to_contain_text("Done")
         await kernel.sockets[1].close()
-        await expect(second).to_contain_text("Your notebook has ended.")
+        await expect(second).to_contain_text("This notebook has ended.")
         await page.get_by_role("button", name="Run example 2").click()
         await expect(second).to_contain_text("Done")
         assert claimed(rig) == 2

@@ -97,6 +97,30 @@ async def test_a_refusal_is_passed_on_with_its_body(rig: Rig, status: str) -> No
     assert rig.counters.open_tunnels == 0
 
 
+_ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (_ACCEPT, b""),
+        (_ACCEPT, _ACCEPT * 2),
+        (_ACCEPT, b"Sec-WebSocket-Accept: dGhlIHNhbXBsZSBub25jZQ==\r\n"),
+        (_ACCEPT, b"Sec-WebSocket-Accept: HSmrc0sMlYUkAGmm5OPpG2HaGWk=\r\n"),  # of another key
+        (b"Upgrade: websocket", b"Upgrade: h2c"),
+        (b"Connection: Upgrade", b"Connection: close"),
+    ],
+)
+async def test_who_does_not_understand_the_handshake_gets_no_connection(rig: Rig, old: bytes, new: bytes) -> None:
+    await rig.start()
+    server = await rig.server(answering(SWITCHING.replace(old, new)))
+    client = await rig.client()
+    await client.send(request(server, "ws", headers=HANDSHAKE))
+    assert (await client.response()).status == 502
+    await until(lambda: server.open == 0)
+    assert rig.counters.open_tunnels == 0
+
+
 async def test_frames_sent_early_wait_for_the_101(rig: Rig) -> None:
     await rig.start()
     go = asyncio.Event()

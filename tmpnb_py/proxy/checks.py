@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 
-from tmpnb_py.headers import Headers, get_all
+from tmpnb_py.headers import Headers, get_all, is_websocket_upgrade
 from tmpnb_py.proxy.http1 import Fields, MalformedError
 from tmpnb_py.routes import is_origin_form
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
-# RFC 6455 §4.1: 16 random bytes in base64.
+# RFC 6455 §1.3, and §4.1: 16 random bytes in base64.
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
@@ -47,6 +50,13 @@ def check_handshake(headers: Headers, *, has_body: bool) -> None:
         raise BadRequestError(400, "a WebSocket handshake has one key of 16 bytes")
     if get_all(headers, b"sec-websocket-version") != [b"13"]:
         raise BadRequestError(426, "the only version of WebSocket spoken here is 13")
+
+
+def accepts_handshake(request: Headers, answer: Headers) -> bool:
+    """RFC 6455 §4.1: who understands the handshake shows it by what is made of the client's key."""
+    (key,) = get_all(request, b"sec-websocket-key")
+    made = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
+    return is_websocket_upgrade(answer) and get_all(answer, b"sec-websocket-accept") == [made]
 
 
 def check_fields(version: str, fields: Fields) -> None:

@@ -14,7 +14,6 @@ from tmpnb_py.cors import is_foreign, without_set_cookie
 from tmpnb_py.headers import (
     ClientFacts,
     Headers,
-    is_websocket_upgrade,
     request_headers,
     response_headers,
     serialize_fields,
@@ -110,7 +109,6 @@ class AnswerHead:
         "keep_alive",
         "length",
         "status",
-        "websocket",
     )
 
     def __init__(self, raw: bytes) -> None:
@@ -125,7 +123,6 @@ class AnswerHead:
         self.announces_body = fields.announces_body
         if self.status < 200 and self.announces_body:
             raise MalformedError("an interim answer has no body")
-        self.websocket = fields.upgrades and is_websocket_upgrade(headers)
         self.compressible = compress.can_be(headers, self.status, self.length)
         self._raw = raw
         self._start_line = b"HTTP/1.1 %d %b\r\n" % (self.status, head.reason)
@@ -133,6 +130,11 @@ class AnswerHead:
         # Without cookies the same for all containers.
         self._passed_on = b"" if self._cookies else self._write(response_headers(headers, base_path=b"/"))
         self._compressed = b""
+
+    @property
+    def headers(self) -> Headers:
+        """All headers, read again each time."""
+        return read_response_head(self._raw)[1].headers
 
     def compressed(self, base_path: bytes | None, *, cookies: bool = True) -> bytes:
         """As `passed_on`, of the answer that is compressed on its way."""
@@ -149,8 +151,7 @@ class AnswerHead:
         return self._passed_on
 
     def _headers(self, *, cookies: bool) -> Headers:
-        headers = read_response_head(self._raw)[1].headers
-        return headers if cookies else without_set_cookie(headers)
+        return self.headers if cookies else without_set_cookie(self.headers)
 
     def _write(self, headers: Headers) -> bytes:
         return self._start_line + serialize_fields(headers)

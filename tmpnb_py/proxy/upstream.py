@@ -16,6 +16,7 @@ from typing import cast
 
 from tmpnb_py.headers import serialize_fields
 from tmpnb_py.proxy import compress
+from tmpnb_py.proxy.checks import accepts_handshake
 from tmpnb_py.proxy.exchange import Exchange
 from tmpnb_py.proxy.heads import AnswerHead, answer_head
 from tmpnb_py.proxy.http1 import STATUS_LINE, ChunkedReader, MalformedError, find_head
@@ -403,7 +404,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _switch(self, exchange: Exchange, head: AnswerHead, out: list[bytes], rest: bytes) -> None:
         """101: from here on bytes flow, for who asked for it (RFC 6455 §4.2.2)."""
         request = exchange.request
-        if not request.websocket or not head.websocket:
+        if not request.websocket or not accepts_handshake(request.headers, head.headers):
             raise MalformedError("an upgrade that nobody asked for")
         kept = head.passed_on(exchange.base_path, cookies=not request.admitted, websocket=True)
         out += (kept, serialize_fields(request.answer_headers), b"\r\n", rest)

@@ -30,6 +30,7 @@ from tmpnb_py.web.context import (
     session_of,
     stats_of,
 )
+from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.web.schema import Problem, SpawnRequest
 from tmpnb_py.web.tickets import mint, spawned
 
@@ -198,8 +199,7 @@ def _gone(request: web.Request, context: Context, container_id: str, *, html: bo
     found = session_of(context, container_id)
     reason = found.reason if found is not None else None
     if not html:
-        message = "This notebook has ended; nothing of it is kept."
-        return respond.json(Problem(status="gone", message=message, reason=reason), status=410)
+        return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `document_target` decodes, and only once.
     wish = request.rel_url.raw_path.removeprefix(f"/user/{container_id}").lstrip("/")
     try:

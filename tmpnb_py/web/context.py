@@ -24,6 +24,7 @@ from tmpnb_py.look import Look
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import Failure, State
 from tmpnb_py.pool import Container, Pool
+from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
 
 
@@ -75,7 +76,8 @@ def session_of(context: Context, container_id: str) -> Session | None:
     ended = context.pool.ended(container_id)
     if ended is None:
         return None
-    return Session(id=container_id, state=State.REMOVING, reason=ended.reason)
+    message = how_it_ended(ended.reason)
+    return Session(id=container_id, state=State.REMOVING, reason=ended.reason, message=message)
 
 
 def admin_session(context: Context, container: Container) -> AdminSession:
@@ -100,6 +102,7 @@ def _facts(context: Context, container: Container) -> dict[str, object]:
         "ends_at": moment(latest),
         "idle_timeout": limits.timeout if claimed and limits.timeout > 0 else None,
         "reason": container.reason,
+        "message": None if container.reason is None else how_it_ended(container.reason),
     }
 
 

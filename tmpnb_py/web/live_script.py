@@ -9,11 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from tmpnb_py.models import EndReason
-from tmpnb_py.web import words
 from tmpnb_py.web.assets import Assets, Content, source
-
-_Values = Mapping[str, str | Mapping[EndReason, str]]
 
 _PARTS = ("base", "text", "frame", "output", "service", "kernel", "highlight", "runner", "cell")
 
@@ -36,16 +32,16 @@ def add_frame(assets: Assets) -> str:
 
 def notes_script(frame: str) -> str:
     """The script of our own notes page."""
-    return _script("notes", {"FRAME": frame, "ENDED": words.ENDED})
+    return _script("notes", {"FRAME": frame})
 
 
 def live_script(frame: str) -> Content:
     """The script for other sites."""
-    values: _Values = {"FRAME": frame, "ENDED": words.ENDED, "STYLE": source("live/cell.css")}
+    values = {"FRAME": frame, "STYLE": source("live/cell.css")}
     return Content.of(_script("live", values).encode(), "text/javascript")
 
 
-def _script(entry: str, values: _Values) -> str:
+def _script(entry: str, values: Mapping[str, str]) -> str:
     constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
     parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
     return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'

@@ -17,8 +17,8 @@ from aiohttp.typedefs import Handler
 from tmpnb_py.errors import ClosedError, EngineError, FullError
 from tmpnb_py.look import Look
 from tmpnb_py.proxy.server import Page
-from tmpnb_py.web import words
 from tmpnb_py.web.context import CONTEXT
+from tmpnb_py.web.endings import ENDED
 from tmpnb_py.web.schema import Problem
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ _templates = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
 )
-_templates.globals |= {"script": "", "ended": words.ENDED}
+_templates.globals |= {"script": "", "ended": ENDED}
 _style = _templates.get_template("style.css").render()
 
 _PLAIN = Look()

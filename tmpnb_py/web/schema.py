@@ -91,6 +91,7 @@ class Session(_Model):
 
     `expires_at`: when it ends if nothing happens any more. `ends_at`: when it ends whatever happens.
     `idle_timeout`: after so many seconds without activity, while a client is connected; a busy kernel is activity.
+    `message`: how it ended, for people.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Session(_Model):
     ends_at: datetime.datetime | None = None
     idle_timeout: float | None = None
     reason: EndReason | None = None
+    message: str | None = None
 
 
 class Stats(_Model):

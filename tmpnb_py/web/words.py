@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from tmpnb_py.models import EndReason, State
+from tmpnb_py.models import State
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web.context import Context
-
-ENDED: Mapping[EndReason, str] = {
-    EndReason.IDLE: "Nobody had used it for a while.",
-    EndReason.UNVISITED: "It was not opened in time.",
-    EndReason.TOO_OLD: "It had reached the longest time that a notebook may run here.",
-    EndReason.OUT_OF_MEMORY: "It needed more memory than a notebook has here.",
-    EndReason.CRASHED: "Its server stopped unexpectedly.",
-    EndReason.ENGINE_RESTARTED: "The machine it ran on was restarted.",
-    EndReason.ENDED_BY_OWNER: "You ended it.",
-    EndReason.ENDED_BY_OPERATOR: "The people who run this service ended it.",
-}
+from tmpnb_py.web.endings import how_it_ended
 
 _TROUBLE = "No notebook can be started at the moment."
 _SOON = 3.0  # seconds below which a number would say too much
@@ -47,7 +35,7 @@ def busyness(context: Context) -> str:
 def told(context: Context, ticket: Ticket, position: int | None, estimate: float | None) -> str:
     """What a visitor with this ticket is told."""
     if ticket.has_ended:
-        return "This notebook has ended."
+        return how_it_ended(ticket.container.reason if ticket.container is not None else None)
     if ticket.status is Status.READY:
         return "Your notebook is ready."
     if ticket.status is Status.CLOSED:

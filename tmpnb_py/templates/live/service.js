@@ -2,6 +2,7 @@
 
 const UNREACHED = "The service cannot be reached. Please look at your connection and try again.";
 const NOT_ALLOWED = "This site is not among those that may start notebooks there.";
+const GONE = "This notebook has ended.";
 const STOPPED = "Stopped: you wait for a notebook no more";
 
 const STARTING = { looks: 10, pause: 2000 }; // how often, and after how many milliseconds
@@ -179,8 +180,8 @@ class Service {
   // That a session is no more, and why, in words; "" while it runs, or while nobody can say.
   async ended(session) {
     const answer = await this.ask("GET", `api/sessions/${session.id}`, { token: session.token, quick: true });
-    const isGone = answer.status === 404 || (answer.ok && answer.value && answer.value.state !== "claimed");
-    return isGone ? ["Your notebook has ended.", ENDED[answer.value?.reason]].filter(Boolean).join(" ") : "";
+    if (answer.status === 404) return GONE;
+    return answer.ok && answer.value && answer.value.state !== "claimed" ? answer.value.message || GONE : "";
   }
 }
 

@@ -17,16 +17,6 @@
   const PHONE = 600; // pixels
   const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
-  const REASONS = {
-    idle: "Nobody had used it for a while.",
-    "never opened": "It was not opened in time.",
-    "time up": "It had reached the longest time that a notebook may run here.",
-    "out of memory": "It needed more memory than a notebook has here.",
-    crashed: "Its server stopped unexpectedly.",
-    "server restarted": "The machine it ran on was restarted.",
-    "ended by its owner": "You ended it.",
-    "ended by the operator": "The people who run this service ended it.",
-  };
   const STYLE = `
     .tmpnb-TimeLeft { display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
     .tmpnb-TimeLeft[hidden], .tmpnb-TimeLeft.lm-mod-hidden { display: none; }
@@ -109,14 +99,14 @@
         return this.read(answer);
       }
       if (answer?.status === 410) {
-        return { state: "ended", reason: null };
+        return { state: "ended" };
       }
       return answer && answer.status < 500 ? this.askServer() : { state: "unknown" };
     }
 
     read({ told, clock }) {
       if (told.state !== "claimed") {
-        return { state: "ended", reason: told.reason };
+        return { state: "ended", message: told.message };
       }
       const seconds = (text) => (text ? Date.parse(text) / 1000 : Infinity);
       return {
@@ -137,7 +127,7 @@
     async askServer() {
       const answer = await this.call("GET", `${this.base}api?no_track_activity=1`);
       if (answer?.status === 410) {
-        return { state: "ended", reason: answer.told?.reason ?? null };
+        return { state: "ended", message: answer.told?.message };
       }
       return { state: answer?.ok && !this.known ? "absent" : "unknown" };
     }
@@ -247,7 +237,7 @@
       }
       const found = await this.orchestrator.ask();
       if (found.state === "ended") {
-        void this.ended(found.reason);
+        void this.ended(found.message);
       } else if (found.state === "running") {
         this.session = found;
       }
@@ -443,11 +433,11 @@
     // --- The end
 
     /** The server has gone. What is open here is the last there is of it, so nobody loses that without being asked. */
-    async ended(reason) {
+    async ended(message) {
       this.over = true;
       this.rest();
       this.calm();
-      this.reason = REASONS[reason] ?? "";
+      this.message = message || "This notebook has ended.";
       if (!this.documents().length) {
         leave();
         return;
@@ -468,8 +458,8 @@
       const names = documents.map(({ context }) => context.path.split("/").pop());
       for (let told = "Nothing of it is kept, but what you worked on is still open in this page"; ; ) {
         const result = await showDialog({
-          title: "This notebook has ended",
-          body: `${this.reason} ${told}: ${names.join(", ")}.`.trim(),
+          title: "Save what is open?",
+          body: `${this.message} ${told}: ${names.join(", ")}.`,
           buttons: [Dialog.cancelButton({ label: "Go on" }), Dialog.okButton({ label: "Save to my computer" })],
           defaultButton: 1,
         });
