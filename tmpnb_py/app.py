@@ -84,7 +84,7 @@ class Service:
         self._bookshelf = Bookshelf(measured, catalogue)
         self._provider = image_provider
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
-        self._static = SharedFiles(measured, self._static_directory)
+        self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again)
         self._blueprint = Blueprint(
             measured,
             settings,
@@ -219,6 +219,10 @@ class Service:
             self._catalogue.own = wiring.workshops(settings)
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
+
+    def _look_again(self) -> None:
+        """Something that new notebooks need is to be found out anew."""
+        self.reconciler.observe_soon()
 
     def _on_transition(self, container: Container) -> None:
         if container.state is State.READY:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import BrowserContext, Page, Route
 
+from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Service
 from tests.integration.browser_support import browser
 
@@ -110,6 +111,35 @@ async def test_the_second_notebook_has_its_files_already(lab: Service) -> None:
         assert await second.page.locator("body").get_attribute("data-jp-theme-light") == "false"
         color = await second.page.locator("#main").evaluate("one => getComputedStyle(one).backgroundColor")
         assert max(map(int, re.findall(r"\d+", color)[:3])) < 128, color
+
+
+INSTALL = """
+import json
+from pathlib import Path
+package = Path.home() / ".local/share/jupyter/labextensions/mine"
+(package / "static").mkdir(parents=True)
+built = {"load": "static/remoteEntry.js", "extension": "./extension"}
+described = {"name": "mine", "version": "1.0.0", "jupyterlab": {"extension": True, "_build": built}}
+(package / "package.json").write_text(json.dumps(described))
+(package / "static/remoteEntry.js").write_text(\'\'\'
+const plugin = { id: "mine:plugin", autoStart: true, activate: () => void (window.mine = 42) };
+(window._JUPYTERLAB ??= {}).mine = { init: () => {}, get: async () => () => ({ __esModule: true, default: plugin }) };
+\'\'\')
+"""
+
+
+async def test_an_extension_that_a_visitor_installs_comes_from_their_own_notebook(lab: Service) -> None:
+    async with browser() as context, lab.http() as client:
+        spawned = await lab.spawn(client)
+        await Notebook.of(client, spawned).run(INSTALL)
+        seen = Visit(await context.new_page())
+        await seen.watch()
+        await seen.page.goto(lab.url + spawned["open_url"].removeprefix("/"))
+        await seen.page.wait_for_function("window.mine === 42")
+        await seen.page.locator(".jp-Launcher .jp-LauncherCard").first.wait_for()
+        assert any("/lab/extensions/mine/" in url for url in seen.own(".js"))
+        assert len(seen.shared()) > 30  # JupyterLab's own are the image's as before
+        assert seen.complaints == []
 
 
 async def test_the_page_names_the_scripts_that_it_needs(lab: Service) -> None:

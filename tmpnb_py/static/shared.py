@@ -14,6 +14,8 @@ import contextlib
 import dataclasses
 import sys
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -30,6 +32,8 @@ _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 
 
 _log = structlog.get_logger(__name__)
 
+_Key = tuple[str, str]  # the SHA-256 of a content, and its coding
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
@@ -40,16 +44,29 @@ class Found:
     codings: tuple[str, ...]
 
 
+class Content:
+    """The bytes of a file in one of its forms: in memory once, however many slow readers hold them."""
+
+    __slots__ = ("__weakref__", "body")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
 class SharedFiles:
     """The shared files of one pool."""
 
-    def __init__(self, engine: Engine, directory: Path) -> None:
+    def __init__(self, engine: Engine, directory: Path, *, on_lost: Callable[[], None] = lambda: None) -> None:
+        """`on_lost` is called where the disk has lost a file: whoever calls `url` soon has it taken again."""
         self._engine = engine
+        self._on_lost = on_lost
         self._store = Store(directory)
         self._by_image: dict[str, Tree] = {}
         self._by_digest: dict[str, Tree] = {}
         self._codings: dict[str, tuple[str, ...]] = {}
         self._memory = _Memory(_MEMORY)
+        self._held: weakref.WeakValueDictionary[_Key, Content] = weakref.WeakValueDictionary()
+        self._reading: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
         self._unreadable: dict[str, float] = {}  # image ids, and when to try again
         self._work = asyncio.Event()
         self._gave_up = False
@@ -127,14 +144,32 @@ class SharedFiles:
             codings = self._codings[entry.sha256] = self._store.codings(entry.sha256)
         return Found(name, entry, codings)
 
-    async def content(self, found: Found, coding: str) -> bytes:
+    async def content(self, found: Found, coding: str) -> Content:
         """A file in one of its forms; "" is as it is. Raises `OSError` where the disk has lost it."""
         key = (found.entry.sha256, coding)
-        content = self._memory.get(key)
-        if content is None:
-            content = await asyncio.to_thread(self._store.read, *key)
-            self._memory.put(key, content)
+        lock = self._reading.get(key)
+        if lock is None:
+            lock = self._reading[key] = asyncio.Lock()
+        async with lock:
+            content = self._held.get(key)
+            if content is None:
+                content = self._held[key] = Content(await self._from_disk(*key))
+        self._memory.keep(key, content)
         return content
+
+    async def size(self, found: Found, coding: str) -> int:
+        """The bytes of a file in one of its forms. Raises `OSError` where the disk has lost it."""
+        return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    async def _from_disk(self, sha256: str, coding: str) -> bytes:
+        try:
+            return await asyncio.to_thread(self._store.read, sha256, coding)
+        except OSError:  # who cleans /tmp, perhaps
+            await asyncio.to_thread(self._store.discard, sha256)
+            self._codings.pop(sha256, None)
+            self._by_image = {image: tree for image, tree in self._by_image.items() if not tree.has(sha256)}
+            self._on_lost()
+            raise
 
     # --- the better compression
 
@@ -181,23 +216,20 @@ class SharedFiles:
 
 
 class _Memory:
-    """The contents asked for last, bounded in bytes."""
+    """Holds the contents asked for last, bounded in bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
-        self._contents: collections.OrderedDict[tuple[str, str], bytes] = collections.OrderedDict()
+        self._contents: collections.OrderedDict[_Key, Content] = collections.OrderedDict()
 
-    def get(self, key: tuple[str, str]) -> bytes | None:
-        content = self._contents.get(key)
-        if content is not None:
+    def keep(self, key: _Key, content: Content) -> None:
+        if key in self._contents:
             self._contents.move_to_end(key)
-        return content
-
-    def put(self, key: tuple[str, str], content: bytes) -> None:
-        if key in self._contents or len(content) > self._limit // 2:
+            return
+        if len(content.body) > self._limit // 2:
             return
         self._contents[key] = content
-        self._used += len(content)
+        self._used += len(content.body)
         while self._used > self._limit:
-            self._used -= len(self._contents.popitem(last=False)[1])
+            self._used -= len(self._contents.popitem(last=False)[1].body)

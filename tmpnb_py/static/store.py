@@ -115,6 +115,15 @@ class Store:
             raise OSError(errno.EIO, "the file on disk is damaged", str(plain))
         return content
 
+    def size(self, entry: Entry, coding: str) -> int:
+        """The bytes of a content in one form. Raises `OSError`."""
+        return self._path(entry.sha256, coding).stat().st_size if coding else entry.size
+
+    def discard(self, sha256: str) -> None:
+        """Forget a content that is damaged or in part lost; `add` writes it anew."""
+        for coding in SUFFIXES:
+            self._path(sha256, coding).unlink(missing_ok=True)
+
     def _path(self, sha256: str, coding: str) -> Path:
         return self._files / f"{sha256}{SUFFIXES[coding]}"
 

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from jupyter_core.paths import jupyter_path
+
 c = get_config()  # noqa: F821 (the loader defines it)
 
 c.Application.log_level = "WARN"
@@ -37,13 +39,24 @@ sys.path.append("/opt/jupyter/share/tmpnb")
 shared_files = os.environ.get("TMPNB_STATIC_URL", "")
 
 
+def lab_extensions():
+    """JupyterLab's extensions, and when they were installed."""
+    places = [Path(place, "labextensions") for place in jupyter_path()]
+    packages = [package for place in places for package in (*place.glob("*"), *place.glob("@*/*"))]
+    return {package: package.lstat().st_mtime_ns for package in packages}
+
+
 def share_static_files(handler, page_config):
-    """Let a page's scripts load theirs from the shared place, but for what is not below this server's base URL."""
-    for option in ("fullStaticUrl", "fullLabextensionsUrl"):
+    """Let a page's scripts load theirs from the shared place, but for what is not below this server's base URL.
+
+    The shared place has what the image has: where the visitor has installed an extension, all of them come from here.
+    """
+    is_as_started = lab_extensions() == extensions_at_start
+    for option in ("fullStaticUrl", "fullLabextensionsUrl") if is_as_started else ("fullStaticUrl",):
         url = page_config.get(option, "")
         if url.startswith(handler.base_url):
             page_config[option] = f"{shared_files}/{url.removeprefix(handler.base_url)}"
-    themes = page_config.get("themesUrl", "")
+    themes = page_config.get("themesUrl", "") if is_as_started else ""
     if themes.startswith("/") and not themes.startswith(shared_files):  # this one is joined to the base URL
         up = "../" * handler.base_url.count("/", 1)
         page_config["themesUrl"] = f"{up}{shared_files[1:]}{themes}"
@@ -51,6 +64,7 @@ def share_static_files(handler, page_config):
 
 
 if shared_files:
+    extensions_at_start = lab_extensions()
     c.ServerApp.tornado_settings = {"page_config_hook": share_static_files}
 
 # Tornado warns at each WebSocket that Jupyter waits 90 s for an answer to its pings, which go out every 30 s.
