@@ -71,6 +71,8 @@ _ORIGIN_WIDE = frozenset(
         b"cross-origin-opener-policy-report-only",
         # What browsers keep for the whole origin.
         b"accept-ch",
+        b"use-as-dictionary",
+        b"origin-agent-cluster",
         b"critical-ch",
         b"set-login",
         b"sec-session-registration",

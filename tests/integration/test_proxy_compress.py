@@ -87,6 +87,21 @@ async def test_head_and_not_modified_say_what_the_answer_would(rig: Rig) -> None
     assert answer.status == 304
     assert answer.get(b"Content-Encoding") is None
     assert answer.get(b"ETag") == b'W/"abc"'
+    # Who got it as it is (a client that does not take gzip, a picture) is told of that.
+    server.script = answering(not_modified, not_modified)
+    for name in ("static/x.js", "static/x.png"):
+        answer = await rig.ask(server, name, headers=GZIP + 'If-None-Match: "abc"\r\n')
+        assert (answer.status, answer.get(b"ETag"), answer.all(b"Vary")) == (304, b'"abc"', [b"Cookie"])
+
+
+async def test_who_gets_it_as_it_is_is_told_that_it_depends(rig: Rig) -> None:
+    """RFC 9110 §12.5.5: else a cache gives it to everybody."""
+    await rig.start()
+    server = await rig.server(answering(response(SCRIPT, headers=HEADERS), response(SCRIPT, headers=HEADERS)))
+    for headers in ("", GZIP + "Cache-Control: no-transform\r\n"):
+        answer = await rig.ask(server, "static/x.js", headers=headers)
+        assert (answer.body, answer.get(b"ETag")) == (SCRIPT, b'"abc"')
+        assert answer.all(b"Vary") == [b"Cookie", b"Accept-Encoding"]
 
 
 async def test_an_old_client_gets_the_length(rig: Rig) -> None:

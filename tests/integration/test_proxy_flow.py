@@ -355,6 +355,43 @@ async def test_a_full_backlog_is_waited_for(rig: Rig, monkeypatch: pytest.Monkey
     assert len(calls) == 3
 
 
+async def test_however_many_wait_for_a_full_backlog_one_looks_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can stop their own server and ask it for much: that must cost the others nothing."""
+    await rig.start()
+    server = await rig.server(echo)
+    endpoint = server.container.endpoint
+    assert endpoint is not None
+    connect, under_way, most, full = endpoint.connect, 0, 0, True
+
+    async def busy(factory: object) -> object:
+        nonlocal under_way, most
+        if not full:
+            return await connect(factory)  # type: ignore[arg-type]
+        under_way += 1
+        try:
+            await asyncio.sleep(0.01)
+            if waiting.is_set():
+                most = max(most, under_way)
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        finally:
+            under_way -= 1
+
+    waiting = asyncio.Event()
+    monkeypatch.setattr(endpoint, "connect", busy)
+    asked = [asyncio.ensure_future(rig.ask(server)) for _ in range(50)]
+    await until(lambda: sum(one._exchange is not None for one in rig.proxy._clients) == 50)
+    exchange = next(iter(rig.proxy._clients))._exchange
+    assert exchange is not None
+    await until(lambda: len(exchange.upstream._turn._waiters or ()) == 49)
+    waiting.set()
+    await until(lambda: most)
+    assert most == 1
+    full = False
+    assert {(await one).status for one in asked} == {200}
+
+
 # --- who leaves when
 
 
@@ -530,6 +567,24 @@ async def test_lingering_ends(rig: Rig) -> None:
     assert (await client.response()).status == 400
     assert rig.clients == 1
     expire(rig, 6)
+    await until(lambda: rig.clients == 0)
+
+
+async def test_who_still_sends_has_more_time_to_read_the_last_answer_but_not_for_ever(rig: Rig) -> None:
+    await rig.start()
+    client = await rig.client()
+    await client.send(b"BAD\r\n\r\n")
+    assert (await client.response()).status == 400
+    (connection,) = rig.proxy._clients
+    connection.deadline = 0.0  # as if the time were over, but for what comes now
+    await client.send(b"more")
+    await until(lambda: connection.deadline)
+    expire(rig, 4)
+    assert rig.clients == 1
+    connection._lingers_until = time.monotonic() + 1
+    await client.send(b"more")
+    await until(lambda: connection.deadline < time.monotonic() + 1)
+    expire(rig, 2)
     await until(lambda: rig.clients == 0)
 
 

@@ -217,6 +217,34 @@ async def test_a_refusal_waits_for_the_answers_before_it(rig: Rig) -> None:
     assert await client.rest() == b""
 
 
+@pytest.mark.parametrize("pieces", [[b"\r\n\r\n"], [b"\r\n", b"\r\n"], [b"\r", b"\n\r", b"\n"], [b"\r\n\r", b"\n"]])
+async def test_empty_lines_behind_a_request_wait_for_its_answer_in_any_split(rig: Rig, pieces: list[bytes]) -> None:
+    """One is ignored (RFC 9112 §2.2), two are refused; but what was asked before has been done, and is answered."""
+    await rig.start()
+    got, go = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        got.set()
+        await go.wait()
+        await wire.send(response(b"done"))
+        await wire.closed()
+
+    client = await rig.client()
+    await client.send(request(await rig.server(script), method="POST", body=b"x"))
+    await got.wait()
+    (connection,) = rig.proxy._clients
+    for piece in pieces:
+        before = rig.counters.bytes_received
+        await client.send(piece)
+        await until(lambda before=before: rig.counters.bytes_received > before)  # type: ignore[misc]
+    assert connection._exchange is not None
+    go.set()
+    assert (await client.response()).body == b"done"
+    assert (await client.response()).status == 400
+    assert await client.rest() == b""
+
+
 # What a container may answer instead of an answer.
 MALFORMED = {
     "rubbish": b"rubbish\r\n\r\n",

@@ -287,6 +287,22 @@ async def test_a_half_open_tunnel_is_not_kept_for_ever(rig: Rig, by: str) -> Non
     assert await (inner if by == "server" else client).closed() == b""
 
 
+async def test_a_half_open_tunnel_in_use_is_kept(rig: Rig) -> None:
+    await rig.start(write_timeout=20)
+    server = await rig.server(accept_websocket)
+    client, inner = await tunnel(rig, server)
+    inner.half_close()
+    assert await client.rest() == b""
+    (connection,) = rig.proxy._clients
+    connection.deadline = 0.0  # as if the time were over, but for what comes now
+    await client.send(frame(TEXT, b"still here"))
+    assert await inner.exactly(len(frame(TEXT, b"still here"))) == frame(TEXT, b"still here")
+    expire(rig, 19)
+    assert rig.counters.open_tunnels == 1
+    expire(rig, 21)
+    await until(lambda: rig.counters.open_tunnels == 0)
+
+
 async def test_both_ends_leave_at_once(rig: Rig) -> None:
     await rig.start()
     server = await rig.server(accept_websocket)

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from tmpnb_py.headers import Headers
 from tmpnb_py.proxy import compress
-from tmpnb_py.proxy.compress import BURST, MAX_SIZE, MIN_SIZE, SHARE, Budget, Gzip, can_be, described, is_wanted
+from tmpnb_py.proxy.compress import (
+    BURST,
+    MAX_SIZE,
+    MIN_SIZE,
+    SHARE,
+    Budget,
+    Gzip,
+    can_be,
+    described,
+    is_offered,
+    is_wanted,
+    was_given,
+)
 
 SCRIPT: Headers = [(b"Content-Type", b"application/javascript; charset=utf-8")]
 GZIP: Headers = [(b"Accept-Encoding", b"gzip, deflate")]
@@ -71,7 +83,8 @@ def test_what_is_left_as_it_is(headers: Headers, status: int, length: int | None
     ],
 )
 def test_only_files_of_the_image_and_settings(path: bytes, wanted: bool) -> None:
-    assert is_wanted(b"GET", "1.1", path, GZIP) is wanted
+    assert is_offered(b"GET", path) is wanted
+    assert not is_offered(b"POST", path)
 
 
 @pytest.mark.parametrize(
@@ -82,15 +95,17 @@ def test_only_files_of_the_image_and_settings(path: bytes, wanted: bool) -> None
         (b"gzip;q=0.5", True),
         (b"gzip;q=0", False),
         (b"gzip; q=0.000", False),
+        (b"gzip;\tq=0", False),
         (b"br", False),
         (b"*", False),
         (b"", False),
     ],
 )
 def test_only_for_whoever_takes_it(accept: bytes, wanted: bool) -> None:
-    assert is_wanted(b"GET", "1.1", b"static/x.js", [(b"accept-encoding", accept)]) is wanted
-    assert not is_wanted(b"GET", "1.0", b"static/x.js", [(b"accept-encoding", accept)])
-    assert not is_wanted(b"POST", "1.1", b"static/x.js", [(b"accept-encoding", accept)])
+    headers = [(b"accept-encoding", accept)]
+    assert is_wanted("1.1", headers) is wanted
+    assert not is_wanted("1.0", headers)
+    assert not is_wanted("1.1", [*headers, (b"cache-control", b"max-age=0, No-Transform")])
 
 
 def test_it_is_another_representation() -> None:
@@ -100,6 +115,14 @@ def test_it_is_another_representation() -> None:
     assert can_be(headers, 304, None)
     assert described(headers, 304) == weak
     assert not can_be(weak, 304, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "given"),
+    [(b'W/"x"', True), (b'"y", W/"x"', True), (b'"x"', False), (b'W/"y"', False), (b"*", False), (b"", False)],
+)
+def test_not_modified_is_about_what_the_client_has(known: bytes, given: bool) -> None:
+    assert was_given([(b"If-None-Match", known)], [(b"Etag", b'"x"')]) is given
 
 
 @given(st.lists(st.binary(max_size=5000), max_size=8))
@@ -127,6 +150,6 @@ def test_it_takes_a_share_of_the_time_and_no_more() -> None:
 def test_so_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compress, "AT_ONCE", len(compress._under_way) + 2)
     held = [Gzip(), Gzip()]
-    assert not is_wanted(b"GET", "1.1", b"static/x.js", GZIP)
+    assert not is_wanted("1.1", GZIP)
     held.pop()
-    assert is_wanted(b"GET", "1.1", b"static/x.js", GZIP)
+    assert is_wanted("1.1", GZIP)

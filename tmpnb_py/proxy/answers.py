@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import email.utils
+import functools
+import time
 from typing import Protocol
 
 from tmpnb_py.headers import serialize
@@ -35,6 +38,16 @@ class ErrorPage(Protocol):
     def __call__(self, status: int, *, wants_html: bool) -> Page: ...
 
 
+def date() -> bytes:
+    """The value of `Date`, which has to be in each answer (RFC 9110 §6.6.1)."""
+    return _http_date(int(time.time()))
+
+
+@functools.lru_cache(1)
+def _http_date(second: int) -> bytes:
+    return email.utils.formatdate(second, usegmt=True).encode()
+
+
 def last_answer(status: int, request: Request | None, error_page: ErrorPage) -> bytes:
     """An answer after which the connection closes. `request` is None where none could be read."""
     page = error_page(status, wants_html=request is not None and request.wants_html)
@@ -42,6 +55,7 @@ def last_answer(status: int, request: Request | None, error_page: ErrorPage) -> 
         (b"Content-Type", page.content_type),
         (b"Content-Length", b"%d" % len(page.body)),
         (b"Cache-Control", b"no-store"),
+        (b"Date", date()),
     ]
     if status == 426:  # RFC 6455 §4.4
         headers += [(b"Connection", b"close, Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]

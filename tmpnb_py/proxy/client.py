@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import TYPE_CHECKING
 
 from tmpnb_py.headers import ClientFacts, get_all
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tmpnb_py.proxy.server import Proxy
     from tmpnb_py.proxy.upstream import UpstreamConnection
 
-_LINGER_SECONDS = 5.0
+_LINGER_SECONDS = 5.0  # without anything from a client that has its last answer
+_LONGEST_LINGER = 30.0
 _MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
 _CR = 0x0D
 
@@ -40,6 +42,7 @@ class ClientConnection(TimedConnection):
         "_exchange",
         "_half_closed",
         "_last_response",
+        "_lingers_until",
         "_phase",
         "_proxy",
         "_received",
@@ -61,6 +64,7 @@ class ClientConnection(TimedConnection):
         self._dialling: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
         self._last_response = False
+        self._lingers_until = 0.0
         self._half_closed = False
         self._upstream_paused = False
 
@@ -76,7 +80,12 @@ class ClientConnection(TimedConnection):
         self._counters.bytes_received += len(data)
         if self._tunnel is not None:
             self._tunnel.from_client(data)
-        elif self._phase is not Phase.LINGER:
+            if self._half_closed:  # only the notebook's end sends no more
+                self._rearm()
+        elif self._phase is Phase.LINGER:
+            if not self._unsent:
+                self._arm(min(_LINGER_SECONDS, self._lingers_until - time.monotonic()))
+        else:
             head_begins = self._phase is Phase.HEAD and not self._received
             self._received += data
             self._read()
@@ -112,7 +121,10 @@ class ClientConnection(TimedConnection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._rearm()
+        if self._phase is Phase.HEAD and self._received:
+            self._arm(self._proxy.limits.head_timeout)
+        else:
+            self._rearm()
         self._let_upstream_read(allowed=True)
 
     def _let_upstream_read(self, *, allowed: bool) -> None:
@@ -146,8 +158,8 @@ class ClientConnection(TimedConnection):
         """Read a head or a piece of a body. False where nothing more can be done with what is there."""
         if self._phase is Phase.HEAD:
             return self._read_head()
-        if self._phase is Phase.ANSWER and self._received == b"\r\n":  # old clients send it behind a body
-            return self._skip_empty_line()
+        if self._phase is Phase.ANSWER and self._received == b"\r\n" and not self._empty_line:
+            return self._skip_empty_line()  # old clients send it behind a body
         if self._phase is Phase.BODY and self._exchange is not None:
             connection = self._exchange.connection
             if connection is not None:
@@ -416,6 +428,7 @@ class ClientConnection(TimedConnection):
             self._close()
             return
         self._phase = Phase.LINGER
+        self._lingers_until = time.monotonic() + _LONGEST_LINGER
         self._received = b""
         self._finish_writing()
         self._rearm()

@@ -50,7 +50,9 @@ _TYPES = frozenset(
     )
 )
 # What speaks of the very bytes of the content, or of a part of it.
-_ABOUT_THE_BYTES = frozenset((b"content-encoding", b"content-range", b"content-md5", b"content-digest", b"digest"))
+_ABOUT_THE_BYTES = frozenset(
+    (b"content-encoding", b"content-range", b"content-md5", b"content-digest", b"digest", b"repr-digest")
+)
 
 
 class Budget:
@@ -104,17 +106,31 @@ def can_be(headers: Headers, status: int, length: int | None) -> bool:
         return False
     if any(name.lower() in _ABOUT_THE_BYTES for name, _ in headers):
         return False
-    return not any(b"no-transform" in value.lower() for value in get_all(headers, b"cache-control"))
+    return not _forbids(headers)
 
 
-def is_wanted(method: bytes, version: str, path: bytes, headers: Headers) -> bool:
-    """Whether a request for `path` below the base path gets a compressed answer, if that can be."""
+def _forbids(headers: Headers) -> bool:
+    """RFC 9111 §5.2.1.6 and §5.2.2.6: a client or a server wants the content as it is."""
+    return any(b"no-transform" in value.lower() for value in get_all(headers, b"cache-control"))
+
+
+def was_given(request: Headers, answer: Headers) -> bool:
+    """Whether 304 is about a compressed answer: the client knows it by the tag that `described` has given it."""
+    known = [tag.strip() for value in get_all(request, b"if-none-match") for tag in value.split(b",")]
+    return any(weak(tag) in known for tag in get_all(answer, b"etag"))
+
+
+def is_offered(method: bytes, path: bytes) -> bool:
+    """Whether the answer to a request for `path` below the base path depends on `Accept-Encoding`, if it can be."""
+    return method in (b"GET", b"HEAD") and path.startswith(_PATHS) and _CLIMBING.search(path) is None
+
+
+def is_wanted(version: str, headers: Headers) -> bool:
+    """Whether a request gets a compressed answer where one is offered."""
     return (
         version == "1.1"  # the length is not known beforehand
-        and method in (b"GET", b"HEAD")
-        and path.startswith(_PATHS)
-        and _CLIMBING.search(path) is None
         and _accepts_gzip(headers)
+        and not _forbids(headers)
         and len(_under_way) < AT_ONCE
         and _budget.has_some(time.monotonic())
     )
@@ -123,7 +139,7 @@ def is_wanted(method: bytes, version: str, path: bytes, headers: Headers) -> boo
 def _accepts_gzip(headers: Headers) -> bool:
     """Named, and not with a weight of nothing (RFC 9110 §12.5.3). Browsers name it."""
     for part in b",".join(get_all(headers, b"accept-encoding")).lower().split(b","):
-        coding, _, weight = part.replace(b" ", b"").partition(b";")
+        coding, _, weight = part.translate(None, b" \t").partition(b";")
         if coding == b"gzip":
             return not weight.startswith(b"q=0") or weight.strip(b"q=0.") != b""
     return False
@@ -132,7 +148,7 @@ def _accepts_gzip(headers: Headers) -> bool:
 def described(headers: Headers, status: int) -> Headers:
     """The headers of the compressed answer: another representation, with a tag of its own (RFC 9110 §8.8.1).
 
-    304 has the same tag, for else a cache could not tell which of its answers is meant (RFC 9111 §4.3.4).
+    304 has the tag of the answer that the client has: it tells a cache which one is meant (RFC 9111 §4.3.4).
     """
     kept = [(name, value) for name, value in headers if name.lower() != b"accept-ranges"]
     kept = [(name, weak(value) if name.lower() == b"etag" else value) for name, value in kept]

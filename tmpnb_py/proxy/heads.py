@@ -106,6 +106,7 @@ class AnswerHead:
         "announces_body",
         "chunked",
         "compressible",
+        "dated",
         "keep_alive",
         "length",
         "status",
@@ -127,6 +128,7 @@ class AnswerHead:
         self._raw = raw
         self._start_line = b"HTTP/1.1 %d %b\r\n" % (self.status, head.reason)
         self._cookies = bool(fields.all(b"set-cookie"))
+        self.dated = bool(fields.all(b"date"))
         # Without cookies the same for all containers.
         self._passed_on = b"" if self._cookies else self._write(response_headers(headers, base_path=b"/"))
         self._compressed = b""

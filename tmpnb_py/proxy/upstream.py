@@ -8,6 +8,7 @@ its framing is beyond doubt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import os
 import time
@@ -16,8 +17,9 @@ from typing import cast
 
 from tmpnb_py.headers import serialize_fields
 from tmpnb_py.proxy import compress
+from tmpnb_py.proxy.answers import date
 from tmpnb_py.proxy.checks import accepts_handshake
-from tmpnb_py.proxy.exchange import Exchange
+from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.heads import AnswerHead, answer_head
 from tmpnb_py.proxy.http1 import STATUS_LINE, ChunkedReader, MalformedError, find_head
 from tmpnb_py.proxy.tunnel import Tunnel
@@ -35,13 +37,14 @@ Dial = Callable[[Callable[[], "UpstreamConnection"]], Awaitable["UpstreamConnect
 class Upstream:
     """The connections to one notebook server. Belongs to exactly one container."""
 
-    __slots__ = ("_closing", "_connections", "_dial", "_idle", "closed")
+    __slots__ = ("_closing", "_connections", "_dial", "_idle", "_turn", "closed")
 
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
         self._idle: list[UpstreamConnection] = []
         self._closing: dict[UpstreamConnection, float] = {}
         self._connections: set[UpstreamConnection] = set()
+        self._turn = asyncio.Lock()
         self.closed = False
 
     def take_idle(self) -> UpstreamConnection | None:
@@ -55,11 +58,17 @@ class Upstream:
     async def connect(self, timeout_seconds: float) -> UpstreamConnection:
         """A fresh connection; it may be closing already. Raises `OSError` or `TimeoutError`."""
         async with asyncio.timeout(timeout_seconds):
-            while True:
-                try:
-                    return self._opened(await self._dial(lambda: UpstreamConnection(self)))
-                except BlockingIOError:  # unix(7): the server is busy and its backlog is full
-                    await asyncio.sleep(_BACKLOG_SECONDS)
+            try:
+                return await self._connect()
+            except BlockingIOError:  # unix(7): the server is busy and its backlog is full
+                async with self._turn:  # one looks again, however many wait
+                    while True:
+                        with contextlib.suppress(BlockingIOError):
+                            return await self._connect()
+                        await asyncio.sleep(_BACKLOG_SECONDS)
+
+    async def _connect(self) -> UpstreamConnection:
+        return self._opened(await self._dial(lambda: UpstreamConnection(self)))
 
     def _opened(self, connection: UpstreamConnection) -> UpstreamConnection:
         # Not in `connection_made`: a dial that is cancelled after it is never reported as lost by uvloop.
@@ -325,7 +334,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._switch(exchange, head, out, received)
                 return b""
             elif exchange.request.version == "1.1":  # RFC 9110 §15.2: HTTP/1.0 knows no interim answers
-                out.append(head.passed_on(exchange.base_path) + b"\r\n")
+                out.append(head.passed_on(exchange.base_path, cookies=not exchange.request.admitted) + b"\r\n")
         self._received = b""
         return received
 
@@ -334,7 +343,8 @@ class UpstreamConnection(asyncio.Protocol):
         request, status, length = exchange.request, head.status, head.length
         framing = b""
         self._keep_alive = head.keep_alive
-        compressed = head.compressible and _wants_compressed(exchange)
+        offered = head.compressible and _may_be_compressed(exchange)
+        compressed = offered and _is_compressed(request, head)
         if length is not None and status != 204 and not compressed:
             framing = b"Content-Length: %d\r\n" % length
         if request.method == b"HEAD" or status in (204, 304):
@@ -355,12 +365,9 @@ class UpstreamConnection(asyncio.Protocol):
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 request.keep_alive = False  # HTTP/1.0 reads such a body up to the end of the connection
-        if exchange.client.will_close(request):
-            framing += b"Connection: close\r\n"
-        elif request.version == "1.0":
-            framing += b"Connection: keep-alive\r\n"
-        if request.answer_headers:
-            framing += serialize_fields(request.answer_headers)
+        if offered and not compressed and status == 200:
+            framing += b"Vary: Accept-Encoding\r\n"
+        framing += _added(exchange, head)
         passed_on = head.compressed if compressed else head.passed_on
         return b"%b%b\r\n" % (passed_on(exchange.base_path, cookies=not request.admitted), framing)
 
@@ -413,13 +420,32 @@ class UpstreamConnection(asyncio.Protocol):
         out.clear()
 
 
-def _wants_compressed(exchange: Exchange) -> bool:
-    """Whether this request gets a compressed answer, if that can be."""
+def _added(exchange: Exchange, head: AnswerHead) -> bytes:
+    """Our own headers of the final answer, whatever its framing."""
+    request, added = exchange.request, b""
+    if exchange.client.will_close(request):
+        added = b"Connection: close\r\n"
+    elif request.version == "1.0":
+        added = b"Connection: keep-alive\r\n"
+    if not head.dated:
+        added += b"Date: %b\r\n" % date()
+    if request.answer_headers:
+        added += serialize_fields(request.answer_headers)
+    return added
+
+
+def _may_be_compressed(exchange: Exchange) -> bool:
+    """Whether a request is for something that is compressed on its way, if it can be."""
     request, base_path = exchange.request, exchange.base_path
     if base_path is None or not request.target.startswith(base_path):
         return False
-    path = request.target.removeprefix(base_path)
-    return compress.is_wanted(request.method, request.version, path, request.headers)
+    return compress.is_offered(request.method, request.target.removeprefix(base_path))
+
+
+def _is_compressed(request: Request, head: AnswerHead) -> bool:
+    if head.status == 304:
+        return compress.was_given(request.headers, head.headers)
+    return compress.is_wanted(request.version, request.headers)
 
 
 def _chunk(data: bytes) -> bytes:
