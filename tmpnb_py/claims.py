@@ -101,13 +101,13 @@ class Claims:
         `AddressFullError`) with a time to come back, `ClosedError` while the operator lets nobody in,
         `EngineDownError` where the claim cannot be made durable.
         """
-        ticket = Ticket("", self._clock(), origin=origin)
+        ticket, number = Ticket("", self._clock(), origin=origin), self._line.take_number()
         try:
             self._check_address(origin)
             self._check_engine()
             await self._try_at_once(ticket)
             if ticket.status is Status.WAITING and wait > 0:
-                await self._wait(ticket, ticket.joined_at + wait)
+                await self._wait(ticket, number, ticket.joined_at + wait)
             if ticket.status is Status.WAITING:
                 self._check_engine()
                 raise FullError("no notebook is ready", retry_after=self._retry_after())
@@ -140,13 +140,14 @@ class Claims:
         return ticket
 
     async def _serve_or_join(self, ticket: Ticket) -> None:
+        number = self._line.take_number()  # what is ready may prove dead, and others may come meanwhile
         try:
             self._check_address(ticket.origin)
             with contextlib.suppress(EngineDownError):
                 self._check_engine()
                 await self._try_at_once(ticket)
             if ticket.status is Status.WAITING:
-                self._join(ticket)
+                self._join(ticket, number)
                 self._write_down(ticket)
         except BaseException as error:
             if isinstance(error, FullError | ClosedError):
@@ -181,16 +182,16 @@ class Claims:
                 self._answered(ticket, "hit")
                 return
 
-    def _join(self, ticket: Ticket) -> None:
+    def _join(self, ticket: Ticket, number: int) -> None:
         if not self._is_open():
             raise ClosedError(_CLOSED)
-        ticket.place = self._line.join(ticket.id, ticket.joined_at, retry_after=self._retry_after())
+        ticket.place = self._line.join(ticket.id, ticket.joined_at, number=number, retry_after=self._retry_after())
         self._tickets[ticket.id] = ticket
         self._wake_reconciler()
 
-    async def _wait(self, ticket: Ticket, deadline: float) -> None:
+    async def _wait(self, ticket: Ticket, number: int, deadline: float) -> None:
         """Stand in line until the ticket is settled or the time is over."""
-        self._join(ticket)
+        self._join(ticket, number)
         try:
             with ticket.watched():
                 while ticket.status is Status.WAITING:

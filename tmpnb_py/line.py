@@ -50,8 +50,20 @@ class Line:
     def __len__(self) -> int:
         return len(self._places)
 
-    def join(self, ticket_id: str, now: float, *, retry_after: float = RETRY_AFTER, again: bool = False) -> Place:
-        """Go to the end of the line; whoever is in it already keeps the place.
+    def take_number(self) -> int:
+        """Come now; who joins with this number later stands before all who came after."""
+        return next(self._numbers)
+
+    def join(
+        self,
+        ticket_id: str,
+        now: float,
+        *,
+        number: int | None = None,
+        retry_after: float = RETRY_AFTER,
+        again: bool = False,
+    ) -> Place:
+        """Go to the end of the line, or where `number` says; whoever is in it already keeps the place.
 
         Raises LineFullError, with `retry_after` (the caller's estimate in seconds), where the line is full; never for
         who had a place before a restart and comes `again`.
@@ -60,9 +72,9 @@ class Line:
             return place
         if len(self) >= self.capacity and not again:
             raise LineFullError(f"{len(self)} visitors are waiting already", retry_after=retry_after)
-        place = Place(ticket_id, next(self._numbers), now)
+        place = Place(ticket_id, number or next(self._numbers), now)
         self._by_id[ticket_id] = place
-        self._places.append(place)
+        bisect.insort(self._places, place, key=_number)
         return place
 
     def take_back(self, place: Place) -> None:

@@ -276,6 +276,21 @@ async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> Non
     assert world.claims._handing_over == 0
 
 
+async def test_nobody_overtakes_who_came_first_and_got_a_dead_one_at_once(world: World) -> None:
+    world.engine.delays["mark_claimed"] = 0.02
+    world.engine.fail_next("mark_claimed", EngineError("refused"))
+    dead = world.ready()
+    first = asyncio.create_task(world.claims.draw("lab"))
+    await world.until(lambda: dead.state is State.CLAIMED)
+    second = await world.claims.draw("lab")
+    assert (second.status, first.done()) == (Status.WAITING, False)
+    ticket = await first
+    assert [world.claims.position(one) for one in (ticket, second)] == [1, 2]
+    one, two = world.ready(), world.ready()
+    await world.settled(ticket, second)
+    assert [ticket.container, second.container] == [one, two]
+
+
 async def test_who_is_being_served_keeps_no_more_than_one_from_newcomers(world: World) -> None:
     world.engine.delays["mark_claimed"] = 0.02
     first = await world.claims.draw("lab")
