@@ -394,6 +394,19 @@ class Memory:
                 await asyncio.sleep(0)
 
 
+def answer_late(container: Container, request: Request) -> None:
+    """A container that takes its time: what its client sends meanwhile is there before the answer."""
+    loop = asyncio.get_running_loop()
+
+    def later(turns: int) -> None:
+        if turns:
+            loop.call_soon(later, turns - 1)
+        else:
+            answer_fine(container, request)
+
+    later(4)
+
+
 def answer_fine(container: Container, request: Request) -> None:
     """The usual container."""
     container.transport.feed(ANSWER if request.method != b"HEAD" else ANSWER[:-4])

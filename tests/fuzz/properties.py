@@ -8,7 +8,17 @@ import re
 
 import h11
 
-from tests.fuzz.memory import ANSWER, OTHER_ID, SESSION_ID, TARGET, Container, Memory, Request, answer_fine
+from tests.fuzz.memory import (
+    ANSWER,
+    OTHER_ID,
+    SESSION_ID,
+    TARGET,
+    Container,
+    Memory,
+    Request,
+    answer_fine,
+    answer_late,
+)
 from tests.integration.proxy_support import HANDSHAKE, SWITCHING
 from tmpnb_py.proxy.http1 import ChunkedReader, MalformedError
 from tmpnb_py.proxy.tunnel import FrameWatcher
@@ -59,11 +69,13 @@ async def check_request_bytes(memory: Memory, data: bytes, cuts: list[int]) -> N
     assert len(answers) <= len(memory.order) + 1
     assert all(answer.whole for answer in answers)
     _compare([reading(request) for request in requests], data)
-    again = await memory.visit(data)
-    assert [reading(request) for request in again.requests if request.complete] == [
-        reading(request) for request in requests
-    ]
-    assert _outcomes(read_answers(again.answer, _methods(memory))) == _outcomes(answers)
+    for pieces, respond in (([], answer_fine), (cuts, answer_late)):
+        memory.respond = respond
+        again = await memory.visit(data, pieces)
+        assert [reading(request) for request in again.requests if request.complete] == [
+            reading(request) for request in requests
+        ]
+        assert _outcomes(read_answers(again.answer, _methods(memory))) == _outcomes(answers)
 
 
 def _outcomes(answers: list[Answer]) -> list[Answer | str]:

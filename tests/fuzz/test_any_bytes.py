@@ -40,6 +40,7 @@ def test_any_request_bytes_in_any_split(runner: asyncio.Runner) -> None:
     @example(
         b"PUT {} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nT: a\r\n\r\n", [1] * 99
     )
+    @example(b"POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx\r\n\r\n", [1] * 200)
     @example(b"POST {} HTTP/0.1\r\nHost: t\r\nX\nHost: t\r\n\r\n", [1] * 60)
     def run(data: bytes, sizes: list[int]) -> None:
         runner.run(check_request_bytes(memory, data.replace(b"{}", TARGET), sizes))
