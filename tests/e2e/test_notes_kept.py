@@ -6,16 +6,19 @@ Real Chromium, no real kernel; the service is in this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Error, Page, Route, expect
 
 from tests.e2e.inprocess import Rig, running
+from tests.e2e.sites import site
 from tests.e2e.test_notes import PAGE, host
-from tests.e2e.test_notes_hostile import done, message, opened, run
+from tests.e2e.test_notes_hostile import Kernel, done, message, opened, run
 from tests.integration.browser_support import browser
 from tmpnb_py.models import State
 
@@ -54,6 +57,127 @@ async def test_a_place_in_line_outlives_a_reload_and_whoever_waited_is_known_aga
         await expect(status).to_contain_text("Done")
         (session,) = rig.service.pool.in_state(State.CLAIMED)
         assert session.id != occupant["id"]
+
+
+async def test_a_page_that_is_loaded_again_waits_on_by_itself_and_runs_nothing() -> None:
+    async with opened(max_containers=1) as (rig, page, kernel):
+        occupant = await rig.spawn()
+        bar = page.get_by_role("region", name="Kernel")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
+        ticket = rig.service.claims.find(await page.evaluate("history.state.ticket"))
+        assert ticket is not None
+        await page.reload()
+        await expect(bar).to_contain_text("You are next in line")
+        await expect(page.get_by_role("status")).to_contain_text("You are next in line")
+        await rig.until(lambda: ticket.watchers == 1)  # so it does not lapse
+        await end_of(rig, occupant["id"])
+        await expect(bar).to_contain_text("Your notebook is ready: run the code again")
+        await expect(page.locator("body")).to_be_focused()
+        await expect(page.locator(".tn-status")).to_be_empty()
+        assert kernel.heard == []
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        await expect(bar).to_contain_text("R is ready")
+        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        assert session is ticket.container
+
+
+async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who_runs_something() -> None:
+    async with opened(max_containers=1) as (rig, page, _kernel):
+        await rig.spawn()
+        bar, status = page.get_by_role("region", name="Kernel"), page.locator(".tn-status")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        await page.reload()
+        await bar.get_by_role("button", name="Stop").click()
+        await expect(bar).to_contain_text("Stopped: you wait for a notebook no more")
+        await expect(bar.get_by_role("button", name="Stop")).to_be_hidden()
+        await rig.until(lambda: rig.service.claims.waiting == 0)
+
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        await page.reload()
+        await expect(bar).to_contain_text("You are next in line")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        await expect(bar).to_be_hidden()
+        assert rig.service.claims.waiting == 1
+        await page.get_by_role("button", name="Stop example 1").click()
+        await expect(status).to_have_text("Stopped: you wait for a notebook no more")
+        await rig.until(lambda: rig.service.claims.waiting == 0)
+
+
+@pytest.mark.parametrize("kept", ["0" * 32, "x", 7, {"a": 1}])
+async def test_a_kept_ticket_that_is_good_for_nothing_vanishes_silently(kept: Any) -> None:
+    async with opened() as (rig, page, _kernel):
+        await page.evaluate("kept => history.replaceState({ticket: kept, once: kept}, '')", kept)
+        await page.reload()
+        await page.wait_for_function("history.state.ticket === ''")
+        await expect(page.get_by_role("region", name="Kernel")).to_be_hidden()
+        await expect(page.get_by_role("status")).to_be_empty()
+        assert claimed(rig) == 0
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        assert await page.evaluate("history.state.once") == ""
+
+
+async def lose_an_answer(page: Page, rig: Rig, *, origin: str = "", reload: bool = False) -> None:
+    """Run, where the service's answer to the wish never comes: the network is bad, or the page is reloaded."""
+    arrived, over = asyncio.Event(), asyncio.Event()
+
+    async def lost(route: Route) -> None:
+        headers = {"Origin": origin} if origin else {}
+        async with rig.client.post("/api/tickets", data=route.request.post_data, headers=headers) as response:
+            assert response.status == 201, await response.text()
+        arrived.set()
+        if reload:
+            await over.wait()
+        with contextlib.suppress(Error):  # of a page that is no more
+            await route.abort()
+
+    await page.route("**/api/tickets", lost, times=1)
+    await page.get_by_role("button", name="Run example 1").click()
+    await arrived.wait()
+    if reload:
+        await page.reload()
+        over.set()
+    else:
+        await expect(page.locator(".tn-status")).to_contain_text("The service cannot be reached.")
+
+
+@pytest.mark.parametrize("reload", [False, True])
+async def test_a_wish_whose_answer_was_lost_is_made_again_and_not_another(reload: bool) -> None:
+    async with opened(max_containers=2) as (rig, page, _kernel):
+        await lose_an_answer(page, rig, reload=reload)
+        await rig.ready(1)
+        assert claimed(rig) == 1
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        assert claimed(rig) == 1
+        assert await page.evaluate("history.state.once") == ""
+
+
+@pytest.mark.parametrize("reload", [False, True])
+async def test_so_is_one_for_a_place_in_line(reload: bool) -> None:
+    async with opened(max_containers=1) as (rig, page, _kernel):
+        occupant = await rig.spawn()
+        await lose_an_answer(page, rig, reload=reload)
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
+        assert rig.service.claims.waiting == 1
+        await end_of(rig, occupant["id"])
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+
+
+async def test_a_wish_whose_notebook_has_ended_meanwhile_leads_to_a_fresh_one() -> None:
+    async with opened(max_containers=2) as (rig, page, _kernel):
+        await lose_an_answer(page, rig)
+        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        await end_of(rig, session.id)
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        assert claimed(rig) == 1
 
 
 async def test_a_place_in_line_can_be_given_up() -> None:
@@ -335,6 +459,76 @@ async def test_blocks_of_other_pages_keep_changes_and_a_place_and_say_what_ended
         ]
 
 
+@contextlib.asynccontextmanager
+async def another_site(**options: Any) -> AsyncIterator[tuple[Rig, Page, Kernel, str]]:
+    """A page of another site, an allowed one, whose block uses this service; and that site's origin."""
+    with site("localhost") as other:
+        async with opened(**{"allow_origin": other.origin, **options}) as (rig, page, kernel):
+            script = f"<script src='http://127.0.0.1:{rig.service.port}/live.js' data-kernel='ir' defer></script>"
+            other.content["/"] = f"<!doctype html>{script}<pre data-executable data-language='R'>x</pre>"
+            await page.goto(other.origin + "/")
+            yield rig, page, kernel, other.origin
+
+
+@pytest.mark.parametrize("reload", [False, True])
+async def test_another_sites_wish_whose_answer_was_lost_is_made_again_and_not_another(reload: bool) -> None:
+    async with another_site(max_containers=2) as (rig, page, _kernel, origin):
+        await lose_an_answer(page, rig, origin=origin, reload=reload)
+        await rig.ready(1)
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        assert claimed(rig) == 1
+        assert not [key for key in await page.evaluate("Object.keys(sessionStorage)") if key.endswith(":once")]
+
+
+async def test_a_page_that_may_keep_nothing_makes_its_wish_again_too() -> None:
+    async with another_site(max_containers=2) as (rig, page, _kernel, origin):
+        denied = "{get() { throw new DOMException('', 'SecurityError'); }}"
+        await page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {denied})")
+        await page.reload()
+        await lose_an_answer(page, rig, origin=origin)
+        await rig.ready(1)
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        assert claimed(rig) == 1
+
+
+async def test_another_site_that_is_not_allowed_is_told_so() -> None:
+    async with another_site(allow_origin="https://a.example") as (rig, page, _kernel, _origin):
+        await run(page)
+        await expect(page.locator(".tn-status")).to_contain_text("This site is not among those")
+        assert claimed(rig) == 0
+
+
+async def test_another_sites_page_waits_on_by_itself_too() -> None:
+    async with another_site(max_containers=1) as (rig, page, kernel, _origin):
+        occupant = await rig.spawn()
+        status, note = page.locator(".tn-status"), page.locator(".tn-note")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        await page.reload()
+        await expect(note).to_contain_text("You are next in line")
+        await expect(page.get_by_role("status")).to_contain_text("You are next in line")
+        await page.get_by_role("button", name="Stop waiting for a notebook").click()
+        await expect(note).to_have_text("Stopped: you wait for a notebook no more")
+        await rig.until(lambda: rig.service.claims.waiting == 0)
+        await page.reload()
+        await expect(page.get_by_role("button", name="Run example 1")).to_be_visible()
+        await expect(note).to_have_count(0)
+
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(status).to_contain_text("You are next in line")
+        await page.reload()
+        await expect(note).to_contain_text("You are next in line")
+        await end_of(rig, occupant["id"])
+        await expect(note).to_have_text("Your notebook is ready: run the code again")
+        assert kernel.heard == []
+        await run(page)
+        await expect(status).to_contain_text("Done")
+        await expect(note).to_have_count(0)
+        assert claimed(rig) == 1
+
+
 async def test_two_languages_share_a_session_and_each_stops_for_itself() -> None:
     text = (
         "<script src='/live.js' data-workshop='knots' data-kernel='ir' defer></script>"
@@ -348,7 +542,7 @@ async def test_two_languages_share_a_session_and_each_stops_for_itself() -> None
         await page.get_by_role("button", name="Run example 1").click()
         await expect(one).to_contain_text("You are next in line")
         await page.get_by_role("button", name="Run example 2").click()
-        await expect(second).to_contain_text("Gets a notebook")
+        await expect(second).to_contain_text("You are next in line")
         await page.get_by_role("button", name="Stop example 2").click()
         await expect(second).to_contain_text("Stopped")
         await expect(one).to_contain_text("You are next in line")

@@ -224,6 +224,27 @@ async def test_only_ours_and_allowed_sites_may() -> None:
                 assert "Set-Cookie" not in response.headers
 
 
+async def test_a_wish_that_is_sent_twice_is_one_until_nothing_can_come_of_it() -> None:
+    name, other = "0123456789abcdef" * 2, {"Origin": "https://a.example"}
+    async with running(pool_size=1, max_containers=1, allow_origin="https://a.example") as rig:
+        await rig.ready(1)
+        first = await draw(rig, once=name)
+        assert await draw(rig, other, once=name) == first
+        end(rig, first["session"]["id"])
+        await rig.ready(1)
+        fresh = await draw(rig, once=name)
+        assert fresh["session"]["id"] != first["session"]["id"]
+        waiting = await draw(rig, once=name[::-1])
+        assert (await draw(rig, once=name[::-1]))["id"] == waiting["id"]
+        async with rig.client.delete(f"/api/tickets/{waiting['id']}") as response:
+            assert response.status == 200
+        again = await draw(rig, once=name[::-1])
+        assert (again["status"], again["id"] == waiting["id"]) == ("waiting", False)
+        # What anybody may think of is no name.
+        for bad in ("1", name.upper(), name + "0", name + name, f"{name}\n"):
+            assert (await draw(rig, once=bad))["id"] != (await draw(rig, once=bad))["id"]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

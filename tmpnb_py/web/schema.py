@@ -39,9 +39,10 @@ class Spawned(_Model):
 class TicketRequest(_Model):
     """What `POST /api/tickets` may be told: a document or a workshop; `fresh`: not the session that one has.
 
-    `once` and `key` are what our own pages carry: a wish that is sent twice is one, and the page may speak of the
-    session that its visitor has. `reload`: where there is such a session and the page has not its key, the page is
-    rather told (409) to be loaded again than given another session.
+    `once`, 128 random bits in hex, names the wish: one that is sent twice is one, as long as its ticket is good for
+    something. `key` is what our own pages carry that may speak of the session that their visitor has. `reload`:
+    where there is such a session and the page has not its key, the page is rather told (409) to be loaded again than
+    given another session.
     """
 
     path: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 import secrets
 import time
 import urllib.parse
@@ -31,6 +32,7 @@ _HEARTBEAT = 15.0
 _RETRY_MILLISECONDS = 2000
 
 _PATH = "/api/tickets/{id:[0-9a-f]{32}}"
+_OWN_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 def add_routes(app: web.Application) -> None:
@@ -107,13 +109,18 @@ def pause(position: int | None) -> float:
 
 
 def mint(context: Context) -> str:
-    """A name for a wish that a page is going to send. Only names made here count: nobody can use another's."""
+    """A name for a wish that a form is going to send. It is as good as the ticket: nobody can guess another's."""
     name = secrets.token_hex(16)
     return f"{name}{_seal(context, name)}"
 
 
 def minted(context: Context, once: str) -> str:
-    """The name, if it was made here; else ""."""
+    """The name, if it was made here, or is 128 bits of a script's own; else "".
+
+    Scripts are the same for everybody, and also in pages of other sites: they can bring no name from here.
+    """
+    if _OWN_NAME.fullmatch(once):
+        return once
     name, seal = once[:32], once[32:]
     return name if hmac.compare_digest(_seal(context, name).encode(), seal.encode()) else ""
 

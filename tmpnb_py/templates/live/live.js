@@ -12,12 +12,13 @@
 
   // All is kept in this page's own storage: a cookie of the service is not sent from here.
   const store = () => (storage === "local" ? localStorage : sessionStorage);
+  const unkept = {}; // of a page that may keep nothing: it lasts until that is left
   const kept = (key) => ({
     read() {
       try {
         return JSON.parse(store().getItem(key));
       } catch {
-        return null; // there is none, or the page may keep nothing
+        return unkept[key] ?? null;
       }
     },
     write(value) {
@@ -25,7 +26,7 @@
         if (value) store().setItem(key, JSON.stringify(value));
         else store().removeItem(key);
       } catch {
-        // then it lasts until the page is left
+        unkept[key] = value;
       }
     },
   });
@@ -40,7 +41,8 @@
       kept(KEY).write(fresh && { id: fresh.id, url: fresh.url, token: fresh.token, open_url: fresh.open_url });
     },
   };
-  const claim = new Claim(service, { wish: workshop ? { workshop } : {}, session, ticket: kept(`${KEY}:ticket`) });
+  const wish = workshop ? { workshop } : {};
+  const claim = new Claim(service, { wish, session, ticket: kept(`${KEY}:ticket`), once: kept(`${KEY}:once`) });
 
   // Kernels begin where the workshop's files are. Each page has its own, and finds it again after a reload.
   function place(language, session) {
@@ -75,10 +77,28 @@
     return root;
   }
 
+  // The reader was in line when the page was left: above the first block it is said how that goes.
+  function waitOn(cell) {
+    const bar = make("div", "tn-bar");
+    const words = make("span", "tn-note");
+    const stop = button("Stop", "tn-button", () => claim.giveUp());
+    stop.setAttribute("aria-label", "Stop waiting for a notebook");
+    bar.append(words, stop);
+    claim.resume((said, state) => {
+      words.textContent = said;
+      stop.hidden = state !== "running";
+      if (said) announcer.say(said);
+      if (!said) bar.remove();
+      else if (!bar.isConnected) cell.prepend(bar);
+    });
+  }
+
   function begin() {
     const blocks = [...document.querySelectorAll(selector)].filter((block) => block.dataset.executable !== "false");
     const roots = blocks.map((block, index) => enliven(block, index + 1));
-    roots[0]?.append(announcer.element);
+    if (!roots.length) return;
+    roots[0].append(announcer.element);
+    waitOn(roots[0].firstElementChild);
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
   else begin();

@@ -11,9 +11,9 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   const [open, { href: spawn }] = links;
 
   // What is kept with this entry of the browser's history, and with those that links within the page make of it.
-  const remembered = {};
+  const remembered = { ...history.state };
   const kept = (what) => ({
-    read: () => history.state?.[what] ?? "",
+    read: () => remembered[what] ?? "",
     write(value) {
       remembered[what] = value;
       history.replaceState({ ...history.state, [what]: value }, "");
@@ -22,12 +22,18 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   addEventListener("hashchange", () => history.replaceState({ ...history.state, ...remembered }, ""));
   // The page itself says, by its key, whether its visitor has a session.
   const session = { read: () => null, write: () => {} };
-  const claim = new Claim(service, { wish: { workshop, key: key || "", reload: true }, session, ticket: kept("ticket") });
+  const wish = { workshop, key: key || "", reload: true };
+  const claim = new Claim(service, { wish, session, ticket: kept("ticket"), once: kept("once") });
 
   const bar = make("div", "tn-status-bar");
   const words = make("span", "tn-status-words");
   let opening = null; // JupyterLab, which may mean waiting in line
-  const stop = button("Stop", "tn-button", () => (opening ? opening.abort() : runner.interrupt()));
+  let isInLine = false; // since before the page was reloaded
+  const stop = button("Stop", "tn-button", () => {
+    if (opening) opening.abort();
+    else if (isInLine) claim.giveUp();
+    else runner.interrupt();
+  });
   const restart = button("Restart", "tn-button tn-quiet", () => runner.restart());
   open.append(make("span", "tn-long", "Open in "), "JupyterLab");
   const controls = make("span", "tn-controls");
@@ -39,8 +45,8 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
 
   function changed(message, state) {
     bar.hidden = !runner.kernel && !message;
-    controls.hidden = !runner.kernel && !opening;
-    stop.hidden = !runner.isBusy && !opening;
+    controls.hidden = !runner.kernel && !opening && !isInLine;
+    stop.hidden = !runner.isBusy && !opening && !isInLine;
     restart.hidden = !runner.kernel;
     for (const link of links) link.href = claim.session ? claim.session.open_url : spawn;
     words.textContent = message || (runner.isBusy ? `${spoken(language || name)} works` : `${spoken(language || name)} is ready`);
@@ -166,5 +172,10 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
     document.getElementById("tn-hint").hidden = false;
     document.body.append(bar, announcer.element);
     goOn(kept("again").read());
+    claim.resume((said, state) => {
+      isInLine = state === "running";
+      if (said) tell(said, state);
+      else changed();
+    });
   }
 })();

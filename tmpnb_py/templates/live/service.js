@@ -4,6 +4,9 @@ const UNREACHED = "The service cannot be reached. Please look at your connection
 const NOT_ALLOWED = "This site is not among those that may start notebooks there.";
 const GONE = "This notebook has ended.";
 const STOPPED = "Stopped: you wait for a notebook no more";
+const READY = "Your notebook is ready: run the code again";
+
+const NAME = /^[0-9a-f]{32}$/; // of a ticket or a wish: 128 random bits
 
 const STARTING = { looks: 10, pause: 2000 }; // how often, and after how many milliseconds
 const AWAY = { looks: 60, pause: 2000 }; // about as long as a place in line is kept
@@ -44,10 +47,22 @@ class Service {
     return { status: response.status, ok: response.ok, value };
   }
 
-  // A notebook of the visitor's own. `tell` is called with sentences while waiting. `place` keeps the ticket meanwhile,
-  // for a page that is reloaded; who aborts `signal` gives it up.
-  async claim(wish, tell, place, signal) {
-    let ticket = (await this._kept(place.read(), tell, signal)) || (await this._draw(wish, tell, signal));
+  // A notebook of the visitor's own. `tell` is called with sentences while waiting. `kept` has what a page that is
+  // reloaded needs: the `ticket` while it waits, and `once`, the name of a wish whose answer has not come. Who aborts
+  // `signal` gives it up.
+  async claim(wish, tell, { ticket: place, once }, signal) {
+    return this._settled(await this._draw(wish, once, tell, signal), tell, place, signal);
+  }
+
+  // What the ticket is good for that a page kept; null where that is nothing any more.
+  async resume(tell, place, signal) {
+    const ticket = await this._kept(place.read(), tell, signal);
+    if (ticket) return this._settled(ticket, tell, place, signal);
+    place.write("");
+    return null;
+  }
+
+  async _settled(ticket, tell, place, signal) {
     if (ticket.status === "waiting") ticket = await this._wait(ticket, tell, place, signal);
     place.write("");
     if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || "No notebook can be had now.");
@@ -56,19 +71,23 @@ class Service {
 
   // The ticket that this page drew before it was reloaded, if it is still good for something.
   async _kept(id, tell, signal) {
-    if (!/^[0-9a-f]{32}$/.test(id)) return null;
+    if (!NAME.test(id)) return null;
     const { status, ok, value } = await this._patiently("GET", `api/tickets/${id}`, { quick: true }, tell, signal);
     if (status >= 500) throw new Problem(UNREACHED); // it may well be good: no other place is drawn
     return ok && ["waiting", "ready"].includes(value?.status) ? value : null;
   }
 
-  async _draw(wish, tell, signal) {
+  // The service gives one ticket for one name, however often it is asked: an answer may be lost on its way.
+  async _draw(wish, once, tell, signal) {
+    const name = NAME.test(once.read()) ? once.read() : hex(16);
+    once.write(name);
     let answer;
     try {
-      answer = await this._patiently("POST", "api/tickets", { body: wish }, tell, signal);
+      answer = await this._patiently("POST", "api/tickets", { body: { ...wish, once: name } }, tell, signal);
     } catch (error) {
       throw error.cause instanceof TypeError && (await this._isRefusal()) ? new Problem(NOT_ALLOWED) : error;
     }
+    if (answer.status < 500 && (answer.value || !answer.ok)) once.write(""); // else a ticket may have been drawn
     if (answer.status === 403) throw new Problem(NOT_ALLOWED);
     if (answer.status === 409) throw new Problem(answer.value?.message || "Please load this page again.", { stale: true });
     if (!answer.ok || !answer.value) throw new Problem(answer.value?.message || "No notebook can be had now. Please try again.");
@@ -76,11 +95,14 @@ class Service {
   }
 
   // A browser does not tell a page of another site that it was refused from a service that is away; but this script
-  // may be loaded by everybody.
+  // may be loaded by everybody, and the numbers only be read by pages that are allowed.
   async _isRefusal() {
     if (new URL(this.base).origin === location.origin) return false;
-    const options = { method: "HEAD", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(5000) };
-    return fetch(this.address("live.js"), options).then(({ ok }) => ok, () => false);
+    const reads = (path) => {
+      const options = { method: "HEAD", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(5000) };
+      return fetch(this.address(path), options).then(({ ok }) => ok, () => false);
+    };
+    return !(await reads("api/stats")) && reads("live.js");
   }
 
   // Asks again for a while where the service answers that it is not ready: it is being started again.
@@ -186,21 +208,56 @@ class Service {
 }
 
 // The session of a page: claimed at the first need, and one for all who need it. What is kept over a reload is up to
-// the page: `session` and `ticket` have read() and write().
+// the page: `session`, `ticket` and `once` have read() and write().
 class Claim {
-  constructor(service, { wish, session, ticket }) {
+  constructor(service, { wish, ...kept }) {
     this.session = null;
     this._service = service;
     this._wish = wish;
-    this._kept = { session, ticket };
+    this._kept = kept;
     this._coming = null;
     this._tells = new Set();
+    this._resumed = null;
   }
 
   // Who aborts `signal` waits no more; when nobody does, the place in line is given up.
   async get(tell, signal) {
-    const coming = (this._coming ||= this._begin());
+    const found = this._join(this._again, tell, signal);
+    this._handOver();
+    return (await found) || this._join(this._fresh, tell, signal);
+  }
+
+  // At load: waits on in the line that this page was in before, if it was, until there is a notebook, giveUp() is
+  // called, or somebody calls get(), whose wait it is then. `tell` gets words, and "running", "done" or "failed"; ""
+  // for no words any more. Nothing is drawn and nothing runs because of it: other pages may have written what is kept.
+  async resume(tell) {
+    if (!this._kept.ticket.read()) return;
+    const own = (this._resumed = { leaving: new AbortController(), tell });
+    const said = (words, state) => this._resumed === own && tell(words, state);
+    try {
+      const session = await this._join(this._again, (words) => said(words, "running"), own.leaving.signal);
+      said(session ? READY : "", "done");
+    } catch (error) {
+      if (!(error instanceof Problem)) console.error(error);
+      said(error.message, "failed");
+    }
+  }
+
+  giveUp() {
+    this._resumed?.leaving.abort();
+  }
+
+  _handOver() {
+    const { leaving, tell } = this._resumed || {};
+    this._resumed = null;
+    leaving?.abort();
+    tell?.("", "done");
+  }
+
+  async _join(find, tell, signal) {
+    const coming = (this._coming ||= this._begin(find));
     this._tells.add(tell);
+    if (coming.said && !this.session) tell(coming.said);
     try {
       return await Promise.race([coming.session, aborted(signal)]);
     } finally {
@@ -212,24 +269,41 @@ class Claim {
     }
   }
 
-  _begin() {
-    const leaving = new AbortController();
-    const coming = { leaving, session: this._get(leaving.signal) };
+  _begin(find) {
+    const coming = { leaving: new AbortController(), said: "" };
+    const tell = (words) => {
+      coming.said = words;
+      this._tells.forEach((one) => one(words));
+    };
+    coming.session = find.call(this, tell, coming.leaving.signal).then((session) => this._found(coming, session));
     coming.session.catch(() => this._end(coming));
     return coming;
+  }
+
+  _found(coming, session) {
+    if (!session) {
+      this._end(coming);
+      return null;
+    }
+    this._kept.session.write(session);
+    return (this.session = session);
   }
 
   _end(coming) {
     if (this._coming === coming) this._coming = null;
   }
 
-  async _get(signal) {
-    const tell = (words) => this._tells.forEach((one) => one(words));
-    const old = this._kept.session.read();
-    if (old && (await this._service.isThere(old, tell, signal))) return (this.session = old);
-    const session = await this._service.claim(this._wish, tell, this._kept.ticket, signal);
-    this._kept.session.write(session);
-    return (this.session = session);
+  // What this page had before it was reloaded: a notebook, or a place in line. Null where it has neither.
+  async _again(tell, signal) {
+    const { session, ticket } = this._kept;
+    const old = session.read();
+    if (!old || !(await this._service.isThere(old, tell, signal))) return this._service.resume(tell, ticket, signal);
+    ticket.write("");
+    return old;
+  }
+
+  _fresh(tell, signal) {
+    return this._service.claim(this._wish, tell, this._kept, signal);
   }
 
   // It is no more. Whoever learns that late must not take away the next one.

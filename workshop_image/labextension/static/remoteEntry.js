@@ -474,10 +474,10 @@
       }
     }
 
-    /** The open documents that this visitor worked on. */
+    /** The open documents that this visitor worked on; one that has not been loaded holds nothing of theirs. */
     documents() {
       return [...this.app.shell.widgets("main")].filter(
-        ({ context }) => context?.model && (this.worked.has(context.path) || hasWork(context.model)),
+        ({ context }) => context?.isReady && (this.worked.has(context.path) || hasWork(context.model)),
       );
     }
   }
