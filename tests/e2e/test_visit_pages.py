@@ -333,6 +333,11 @@ async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> N
         await inspect("launch-running")
         await page.goto(base)
         await inspect("landing-running")
+        rig.service.control.close()
+        for name, path in (("landing-closed-running", "/"), ("launch-closed-running", "/spawn?workshop=knots")):
+            await page.goto(base + path)
+            await inspect(name)
+        rig.service.control.open()
         ended = rig.service.pool.in_state(State.CLAIMED)[0].id
         end_sessions(rig)
         # A place that was drawn here, and lost.

@@ -205,6 +205,30 @@ async def test_another_workshop_opens_in_the_notebook_that_runs() -> None:
         assert await one.opened("lab/tree/c.ipynb") == first
 
 
+async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
+    async with host_with(MANIFEST) as host, running(host, max_containers=5) as rig, visitor(rig) as one:
+        await rig.ready(1)
+        first = await one.opened()
+        rig.service.control.close()
+        status, page = await one.get("/spawn?workshop=knots")
+        assert (status, "Open it there" in page, "let nobody new in" in page) == (200, True, True)
+        assert "Start afresh" not in page
+        status, page = await one.get("/")
+        assert (status, "let nobody new in" in page) == (200, True)
+        for there in (f'href="/user/{first}/lab?token=', "Go on", "opens in it", "Open live"):
+            assert there in page
+        for away in ("Start afresh", "Blank notebook"):
+            assert away not in page
+        assert await one.opened("lab/tree/knots/First%20knot.ipynb") == first
+        assert (await one.post(fresh="1")).status == 503
+        # Newcomers are turned away, and so is whoever has none any more.
+        async with visitor(rig) as other:
+            assert (await other.get("/spawn?workshop=knots"))[0] == 503
+        rig.service.pool.mark_removing(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        assert (await one.get("/spawn?workshop=knots"))[0] == 503
+        assert "Open live" not in (await one.get("/"))[1]
+
+
 async def test_a_notebook_of_another_image_is_offered_and_not_used_for_something_else() -> None:
     async with running(max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)

@@ -57,17 +57,18 @@ async def launch(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     await visits.first_listing(context)
     subject = _subject(context, _wish(request))
-    if not context.control.is_open:
-        return respond.closed(request)
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.usable(request) if visits.may_be_told(request) else None
+    if container is None and not context.control.is_open:
+        return respond.closed(request)
     return respond.page(
         request,
         "launch.html",
         script="visit.js",
         subject=subject,
         running=container is not None,
+        open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
         once=tickets.mint(context),
