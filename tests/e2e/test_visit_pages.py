@@ -206,6 +206,39 @@ async def test_a_page_is_loaded_again_for_a_notebook_of_another_tab_only_once() 
         assert asked == [True, False]
 
 
+async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
+    async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        other = await page.context.new_page()
+        await other.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/b.ipynb")
+        await expect(other.locator("#position")).to_have_text("3")
+        give_up_the_first(rig)
+        end_sessions(rig)
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/a\.ipynb"))
+        await other.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb"))
+        (container,) = rig.service.pool.in_state(State.CLAIMED)
+        assert container.id in page.url
+        assert container.id in other.url
+        assert rig.service.claims.waiting == 0
+
+
+async def test_a_notebook_that_says_there_is_one_makes_the_waiting_page_load_again_and_no_more() -> None:
+    async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        place = page.url
+        ticket = rig.service.claims._tickets[place.split("/")[-1][:32]]
+        hostile = await page.context.new_page()
+        await hostile.goto(f"http://127.0.0.1:{rig.service.port}/info")
+        for forged in ("", "https://evil.example/", {"status": "ready", "session": {"open_url": "/user/evil/"}}):
+            async with page.expect_event("load"):
+                await hostile.evaluate("(said) => new BroadcastChannel('tmpnb-visit').postMessage(said)", forged)
+            await expect(page.locator("#position")).to_have_text("2")
+            assert page.url == place
+        await rig.until(lambda: ticket.watchers == 1)
+        rig.service.claims.sweep(time.monotonic() + 60)
+        assert rig.service.claims.waiting == 2
+
+
 # What is said last, for after the page has been left.
 LISTEN = """() => {
     const [doing, said] = ["doing", "said"].map((id) => document.getElementById(id));

@@ -418,6 +418,40 @@ async def test_giving_the_place_up_without_javascript() -> None:
         assert (status, "was given up" in page) == (404, True)
 
 
+async def led(one: Visitor, place: str, dest: str = "document") -> str:
+    """Where a waiting page leads; "" while one waits there."""
+    headers = {**NAVIGATION, "Sec-Fetch-Dest": dest}
+    async with one.client.get(place, headers=headers, allow_redirects=False) as response:
+        return response.headers.get("Location", "")
+
+
+async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
+    async with running(max_containers=1) as rig, visitor(rig) as one:
+        await rig.ready(1)
+        await rig.spawn()
+        first, second = [(await one.post(f"lab/tree/{name}.ipynb")).headers["Location"] for name in "ab"]
+        assert (await led(one, second), rig.service.claims.waiting) == ("", 2)
+        rig.service.pool.mark_removing(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        await rig.until(lambda: rig.service.claims.waiting == 1 and len(claimed(rig)) == 1)
+        # No script of another notebook learns of it.
+        notebook = (await led(one, first)).split("/")[2]
+        for dest in ("empty", "iframe"):
+            assert await led(one, second, dest) == ""
+        assert rig.service.claims.waiting == 1
+        assert (await led(one, second)).startswith(f"/user/{notebook}/lab/tree/b.ipynb?token=")
+        assert rig.service.claims.waiting == 0
+        assert [container.id for container in claimed(rig)] == [notebook]
+        assert "was given up" in (await one.get(second))[1]
+
+
+async def test_who_waits_for_another_notebook_is_not_led_back_to_the_one_that_runs() -> None:
+    async with running(max_containers=1) as rig, visitor(rig) as one:
+        await rig.ready(1)
+        await one.opened()
+        place = (await one.post(fresh="1")).headers["Location"]
+        assert (await led(one, place), rig.service.claims.waiting) == ("", 1)
+
+
 async def test_who_waited_while_the_service_was_closed_may_try_again_once_it_is_open() -> None:
     async with running(max_containers=1) as rig, visitor(rig) as one:
         await rig.ready(1)

@@ -8,11 +8,12 @@
   const { path, key } = visit.dataset;
   // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
   const once = (history.state && history.state.once) || visit.dataset.once;
-  // It was loaded again to use the notebook that its visitor got in another tab: it goes on, and asks for that no more.
+  // It was loaded again for the notebook that its visitor got in another tab: it goes on, and asks for that no more.
   const again = Boolean(history.state && history.state.again);
   const title = document.title;
   const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
-  let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, going = false, told = "", toldAt = 0;
+  let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, told = "", toldAt = 0;
+  let going = false, leaving = false;
 
   const show = (what) => { for (const one of [choice, busy, line, handed]) if (one) one.hidden = one !== what; };
   const say = (text, urgent) => { // to screen readers: at once what matters, and the countdown only now and then
@@ -37,7 +38,16 @@
   const waiting = () => "/spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
   const launch = () => "/spawn" + (path ? "?urlpath=" + encodeURIComponent(path) : "");
 
-  const settled = (state, streamed) => {
+  // Tells the browser's other tabs that there is a notebook now, and nothing else: notebooks share this origin, so
+  // they hear it, too, and may say it at any time. Who waits loads the page again, and the service knows the rest.
+  const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
+  if (others) others.onmessage = async () => {
+    if (!ticket || going || !navigator.cookieEnabled) return; // without cookies the place would be lost
+    const answer = await fetch("/api/tickets/" + ticket).catch(() => null);
+    if (answer && answer.ok && !going) location.reload();
+  };
+
+  const settled = async (state, streamed) => {
     going = true;
     stop();
     if (state.status !== "ready") {
@@ -45,12 +55,16 @@
       return location.replace(waiting()); // the page says it better
     }
     doing("Your notebook is ready. Opening it…");
+    // No cookie comes with a stream; without it the other tabs would find nothing.
+    if (streamed) await fetch("/api/tickets/" + ticket).catch(() => {});
+    if (others) others.postMessage("");
     // The waiting page leads there and remembers the notebook; without cookies it would know nobody.
     go(streamed && navigator.cookieEnabled ? waiting() : state.session.open_url);
   };
 
   const follow = (state) => {
-    if (going) return;
+    // On its way to the notebook of another tab the place is given up: the waiting page must not be loaded once more.
+    if (going || (leaving && state.status === "left")) return;
     if (state.status !== "waiting") return settled(state, Boolean(source));
     const moved = told === AWAY || byId("position").textContent !== String(state.position);
     furthest = Math.max(furthest, state.position);
@@ -148,13 +162,14 @@
       start(fields.get("fresh") ? fields.get("once") : "");
     });
   }
+  addEventListener("beforeunload", () => { leaving = true; });
   addEventListener("pagehide", () => {
     if (ticket && !going) navigator.sendBeacon("/api/tickets/" + ticket + "/leave");
     stop();
   });
   addEventListener("pageshow", (event) => {
     if (!event.persisted || !handed.hidden) return; // a file that was saved is not saved once more
-    going = false;
+    going = leaving = false;
     if (ticket) watch(); else { document.title = title; show(choice); }
   });
 
