@@ -286,6 +286,15 @@ async def test_a_script_of_a_notebook_is_not_told_of_its_visitors_other_notebook
             assert first not in await response.text()
 
 
+async def test_a_browser_that_does_not_say_what_a_page_is_for_is_told_as_well() -> None:
+    """As over plain HTTP to another machine; to tell nobody there would make every click another notebook."""
+    async with running() as rig, visitor(rig) as one:
+        await rig.ready(1)
+        first = await one.opened()
+        async with one.client.get("/", headers={"Accept": "text/html"}) as response:
+            assert first in await response.text()
+
+
 async def test_our_own_page_has_the_key() -> None:
     async with running(pool_size=1, max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
