@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -147,6 +148,127 @@ async def test_where_streams_do_not_get_through_it_asks() -> None:
         give_up_the_first(rig)
         end_sessions(rig)
         await page.wait_for_url(NOTEBOOK)
+
+
+# A tab in the background, until it is shown; a reload leaves it as it is.
+BACKGROUND = """
+Object.defineProperty(document, "visibilityState", { get: () => sessionStorage.shown || "hidden" });
+"""
+SHOWN = """() => {
+    sessionStorage.shown = "visible";
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def test_a_link_in_a_tab_in_the_background_opens_in_the_notebook_that_runs_by_then() -> None:
+    async with host_with(MANIFEST) as host, running(host, max_containers=3) as rig, opened(rig, "/") as page:
+        await rig.ready(1)
+        base = f"http://127.0.0.1:{rig.service.port}"
+        aside = await page.context.new_page()
+        await aside.add_init_script(BACKGROUND)
+        await aside.goto(f"{base}/spawn/lab/tree/b.ipynb?x=1")
+        await page.goto(f"{base}/spawn/lab/tree/a.ipynb")
+        await page.wait_for_url(NOTEBOOK)
+        await rig.ready(1)
+        assert await aside.evaluate("visit.dataset.key") == ""
+        await aside.evaluate(SHOWN)
+        await aside.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb\?x=1"))
+        assert [NOTEBOOK.search(one.url)[1] for one in (page, aside)] == [  # type: ignore[index]
+            one.id for one in rig.service.pool.in_state(State.CLAIMED) * 2
+        ]
+
+
+async def test_a_page_is_loaded_again_for_a_notebook_of_another_tab_only_once() -> None:
+    """Also from the waiting page, whose place was lost; nothing is gained by trying for ever."""
+    asked: list[bool] = []
+
+    async def stale(route: Route) -> None:
+        asked.append(json.loads(route.request.post_data or "")["reload"])
+        if asked[-1]:
+            await route.fulfill(status=409, json={"status": "stale", "message": "Please load this page again."})
+        else:
+            await route.fallback()
+
+    async with full() as rig, browser() as context:
+        page = await context.new_page()
+        await page.route("**/events", lambda route: route.abort())
+        await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/a%20b.ipynb")
+        await expect(page.locator("#position")).to_have_text("2")
+        await page.reload()
+        await expect(page.locator("#position")).to_have_text("2")
+        lost = PLACE.search(page.url)
+        assert lost is not None
+        await page.route("**/api/tickets", stale)
+        rig.service.claims.leave(rig.service.claims._tickets[lost[1]])
+        await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
+        await expect(page.locator("#position")).to_have_text("2")
+        await expect(page.get_by_text("It opens a b.ipynb.")).to_be_visible()
+        assert asked == [True, False]
+
+
+async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
+    async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        other = await page.context.new_page()
+        await other.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/b.ipynb")
+        await expect(other.locator("#position")).to_have_text("3")
+        give_up_the_first(rig)
+        end_sessions(rig)
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/a\.ipynb"))
+        await other.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb"))
+        (container,) = rig.service.pool.in_state(State.CLAIMED)
+        assert container.id in page.url
+        assert container.id in other.url
+        assert rig.service.claims.waiting == 0
+
+
+async def test_a_notebook_that_says_there_is_one_makes_the_waiting_page_load_again_and_no_more() -> None:
+    async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        place = page.url
+        ticket = rig.service.claims._tickets[place.split("/")[-1][:32]]
+        hostile = await page.context.new_page()
+        await hostile.goto(f"http://127.0.0.1:{rig.service.port}/info")
+        for forged in ("", "https://evil.example/", {"status": "ready", "session": {"open_url": "/user/evil/"}}):
+            async with page.expect_event("load"):
+                await hostile.evaluate("(said) => new BroadcastChannel('tmpnb-visit').postMessage(said)", forged)
+            await expect(page.locator("#position")).to_have_text("2")
+            assert page.url == place
+        await rig.until(lambda: ticket.watchers == 1)
+        rig.service.claims.sweep(time.monotonic() + 60)
+        assert rig.service.claims.waiting == 2
+
+
+# What is said last, for after the page has been left.
+LISTEN = """() => {
+    const [doing, said] = ["doing", "said"].map((id) => document.getElementById(id));
+    const keep = () => { sessionStorage.told = doing.textContent + "|" + said.textContent; };
+    new MutationObserver(keep).observe(said, { childList: true });
+}"""
+
+
+@pytest.mark.parametrize("end", ["closed", "left"])
+async def test_how_the_waiting_ended_is_said_as_it_is(end: str) -> None:
+    said, heading = {
+        "closed": (
+            "The people who run this service let nobody new in just now. Please come back a little later.",
+            "No new notebooks at the moment",
+        ),
+        "left": ("Your place in line was given up.", "Your place in line was given up"),
+    }[end]
+    async with full() as rig, opened(rig, "/spawn") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        place = PLACE.search(page.url)
+        assert place is not None
+        ticket = rig.service.claims._tickets[place[1]]
+        await rig.until(lambda: ticket.watchers == 1)
+        await page.evaluate(LISTEN)
+        if end == "closed":
+            rig.service.control.close()
+        else:
+            rig.service.claims.leave(ticket)
+        await expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        assert await page.evaluate("sessionStorage.told") == f"{said}|{said}"
 
 
 async def test_while_the_service_is_away_the_waiting_page_says_so(tmp_path: Path) -> None:
@@ -333,6 +455,11 @@ async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> N
         await inspect("launch-running")
         await page.goto(base)
         await inspect("landing-running")
+        rig.service.control.close()
+        for name, path in (("landing-closed-running", "/"), ("launch-closed-running", "/spawn?workshop=knots")):
+            await page.goto(base + path)
+            await inspect(name)
+        rig.service.control.open()
         ended = rig.service.pool.in_state(State.CLAIMED)[0].id
         end_sessions(rig)
         # A place that was drawn here, and lost.

@@ -205,6 +205,30 @@ async def test_another_workshop_opens_in_the_notebook_that_runs() -> None:
         assert await one.opened("lab/tree/c.ipynb") == first
 
 
+async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
+    async with host_with(MANIFEST) as host, running(host, max_containers=5) as rig, visitor(rig) as one:
+        await rig.ready(1)
+        first = await one.opened()
+        rig.service.control.close()
+        status, page = await one.get("/spawn?workshop=knots")
+        assert (status, "Open it there" in page, "let nobody new in" in page) == (200, True, True)
+        assert "Start afresh" not in page
+        status, page = await one.get("/")
+        assert (status, "let nobody new in" in page) == (200, True)
+        for there in (f'href="/user/{first}/lab?token=', "Go on", "opens in it", "Open live"):
+            assert there in page
+        for away in ("Start afresh", "Blank notebook"):
+            assert away not in page
+        assert await one.opened("lab/tree/knots/First%20knot.ipynb") == first
+        assert (await one.post(fresh="1")).status == 503
+        # Newcomers are turned away, and so is whoever has none any more.
+        async with visitor(rig) as other:
+            assert (await other.get("/spawn?workshop=knots"))[0] == 503
+        rig.service.pool.mark_removing(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        assert (await one.get("/spawn?workshop=knots"))[0] == 503
+        assert "Open live" not in (await one.get("/"))[1]
+
+
 async def test_a_notebook_of_another_image_is_offered_and_not_used_for_something_else() -> None:
     async with running(max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
@@ -260,6 +284,15 @@ async def test_a_script_of_a_notebook_is_not_told_of_its_visitors_other_notebook
         await rig.ready(2)
         async with one.client.post("/api/tickets", json={"key": "0" * 32}) as response:
             assert first not in await response.text()
+
+
+async def test_a_browser_that_does_not_say_what_a_page_is_for_is_told_as_well() -> None:
+    """As over plain HTTP to another machine; to tell nobody there would make every click another notebook."""
+    async with running() as rig, visitor(rig) as one:
+        await rig.ready(1)
+        first = await one.opened()
+        async with one.client.get("/", headers={"Accept": "text/html"}) as response:
+            assert first in await response.text()
 
 
 async def test_our_own_page_has_the_key() -> None:
@@ -392,6 +425,40 @@ async def test_giving_the_place_up_without_javascript() -> None:
         assert rig.service.claims.waiting == 0
         status, page = await one.get(place)
         assert (status, "was given up" in page) == (404, True)
+
+
+async def led(one: Visitor, place: str, dest: str = "document") -> str:
+    """Where a waiting page leads; "" while one waits there."""
+    headers = {**NAVIGATION, "Sec-Fetch-Dest": dest}
+    async with one.client.get(place, headers=headers, allow_redirects=False) as response:
+        return response.headers.get("Location", "")
+
+
+async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
+    async with running(max_containers=1) as rig, visitor(rig) as one:
+        await rig.ready(1)
+        await rig.spawn()
+        first, second = [(await one.post(f"lab/tree/{name}.ipynb")).headers["Location"] for name in "ab"]
+        assert (await led(one, second), rig.service.claims.waiting) == ("", 2)
+        rig.service.pool.mark_removing(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        await rig.until(lambda: rig.service.claims.waiting == 1 and len(claimed(rig)) == 1)
+        # No script of another notebook learns of it.
+        notebook = (await led(one, first)).split("/")[2]
+        for dest in ("empty", "iframe"):
+            assert await led(one, second, dest) == ""
+        assert rig.service.claims.waiting == 1
+        assert (await led(one, second)).startswith(f"/user/{notebook}/lab/tree/b.ipynb?token=")
+        assert rig.service.claims.waiting == 0
+        assert [container.id for container in claimed(rig)] == [notebook]
+        assert "was given up" in (await one.get(second))[1]
+
+
+async def test_who_waits_for_another_notebook_is_not_led_back_to_the_one_that_runs() -> None:
+    async with running(max_containers=1) as rig, visitor(rig) as one:
+        await rig.ready(1)
+        await one.opened()
+        place = (await one.post(fresh="1")).headers["Location"]
+        assert (await led(one, place), rig.service.claims.waiting) == ("", 1)
 
 
 async def test_who_waited_while_the_service_was_closed_may_try_again_once_it_is_open() -> None:

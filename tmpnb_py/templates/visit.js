@@ -8,9 +8,12 @@
   const { path, key } = visit.dataset;
   // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
   const once = (history.state && history.state.once) || visit.dataset.once;
+  // It was loaded again for the notebook that its visitor got in another tab: it goes on, and asks for that no more.
+  const again = Boolean(history.state && history.state.again);
   const title = document.title;
   const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
-  let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, going = false, told = "", toldAt = 0;
+  let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, told = "", toldAt = 0;
+  let going = false, leaving = false;
 
   const show = (what) => { for (const one of [choice, busy, line, handed]) if (one) one.hidden = one !== what; };
   const say = (text, urgent) => { // to screen readers: at once what matters, and the countdown only now and then
@@ -21,9 +24,6 @@
   const doing = (text) => { byId("doing").textContent = text; show(busy); say(text, true); };
   const later = (what, seconds) => { clearTimeout(timer); timer = setTimeout(what, seconds * 1000); };
   const go = (url) => {
-    going = true;
-    stop();
-    doing("Your notebook is ready. Opening it…");
     location.replace(url);
     // What a browser saves rather than shows leaves this page where it is.
     if (path.startsWith("files/")) later(() => saved(url), 4);
@@ -36,14 +36,36 @@
   };
   const stop = () => { clearTimeout(timer); if (source) source.close(); source = null; };
   const waiting = () => "/spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
+  const launch = () => "/spawn" + (path ? "?urlpath=" + encodeURIComponent(path) : "");
+
+  // Tells the browser's other tabs that there is a notebook now, and nothing else: notebooks share this origin, so
+  // they hear it, too, and may say it at any time. Who waits loads the page again, and the service knows the rest.
+  const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
+  if (others) others.onmessage = async () => {
+    if (!ticket || going || !navigator.cookieEnabled) return; // without cookies the place would be lost
+    const answer = await fetch("/api/tickets/" + ticket).catch(() => null);
+    if (answer && answer.ok && !going) location.reload();
+  };
+
+  const settled = async (state, streamed) => {
+    going = true;
+    stop();
+    if (state.status !== "ready") {
+      doing(state.message);
+      return location.replace(waiting()); // the page says it better
+    }
+    doing("Your notebook is ready. Opening it…");
+    // No cookie comes with a stream; without it the other tabs would find nothing.
+    if (streamed) await fetch("/api/tickets/" + ticket).catch(() => {});
+    if (others) others.postMessage("");
+    // The waiting page leads there and remembers the notebook; without cookies it would know nobody.
+    go(streamed && navigator.cookieEnabled ? waiting() : state.session.open_url);
+  };
 
   const follow = (state) => {
-    if (going) return;
-    if (state.status !== "waiting") {
-      // The waiting page leads there and remembers the notebook; without cookies it would know nobody.
-      const direct = state.session && (!source || !navigator.cookieEnabled);
-      return go(direct ? state.session.open_url : waiting());
-    }
+    // On its way to the notebook of another tab the place is given up: the waiting page must not be loaded once more.
+    if (going || (leaving && state.status === "left")) return;
+    if (state.status !== "waiting") return settled(state, Boolean(source));
     const moved = told === AWAY || byId("position").textContent !== String(state.position);
     furthest = Math.max(furthest, state.position);
     byId("position").textContent = state.position;
@@ -94,7 +116,7 @@
     history.replaceState({ once }, "");
     let answer, state;
     try {
-      const body = JSON.stringify({ path, key, fresh: Boolean(fresh), once: fresh || once });
+      const body = JSON.stringify({ path, key, fresh: Boolean(fresh), once: fresh || once, reload: !again });
       answer = await fetch("/api/tickets", { method: "POST", headers: { "Content-Type": "application/json" }, body });
       state = await answer.json();
     } catch {
@@ -106,6 +128,10 @@
       return later(() => start(fresh), state.retry_after ? Math.min(state.retry_after, 20) : 10);
     }
     if (answer.status === 503 && state.status === "closed") return location.reload(); // the page says it better
+    if (answer.status === 409) { // the visitor has had a notebook since this page was made
+      history.replaceState({ once, again: true }, "", launch());
+      return location.reload();
+    }
     const seconds = Number(answer.headers.get("Retry-After"));
     if (answer.status === 503 && seconds) {
       doing("The service is not ready yet. Trying again in a moment…");
@@ -136,18 +162,19 @@
       start(fields.get("fresh") ? fields.get("once") : "");
     });
   }
+  addEventListener("beforeunload", () => { leaving = true; });
   addEventListener("pagehide", () => {
     if (ticket && !going) navigator.sendBeacon("/api/tickets/" + ticket + "/leave");
     stop();
   });
   addEventListener("pageshow", (event) => {
     if (!event.persisted || !handed.hidden) return; // a file that was saved is not saved once more
-    going = false;
+    going = leaving = false;
     if (ticket) watch(); else { document.title = title; show(choice); }
   });
 
   if (ticket) watch();
-  else if ("start" in visit.dataset) {
+  else if (again || "start" in visit.dataset) {
     // Only before a visitor's eyes: not while a browser renders a page in advance, nor in a tab in the background.
     const begin = () => {
       if (document.prerendering || document.visibilityState !== "visible") return;

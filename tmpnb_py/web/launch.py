@@ -57,17 +57,18 @@ async def launch(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     await visits.first_listing(context)
     subject = _subject(context, _wish(request))
-    if not context.control.is_open:
-        return respond.closed(request)
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.usable(request) if visits.may_be_told(request) else None
+    if container is None and not context.control.is_open:
+        return respond.closed(request)
     return respond.page(
         request,
         "launch.html",
         script="visit.js",
         subject=subject,
         running=container is not None,
+        open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
         once=tickets.mint(context),
@@ -202,7 +203,8 @@ def _says_same_origin(request: web.Request) -> bool:
 async def wait(request: web.Request) -> web.Response:
     """A place in line; without JavaScript the page asks again by itself. Once it is served, it leads there.
 
-    Whoever was sent the address, and the programs that look at links in advance, get the launch page.
+    Whoever was sent the address, and the programs that look at links in advance, get the launch page. Who has got
+    a notebook in another tab meanwhile needs no second one.
     """
     context, wish = request.app[CONTEXT], request.query.get("path", "")
     try:
@@ -230,11 +232,27 @@ async def wait(request: web.Request) -> web.Response:
             has_pages=True,
             mint=lambda: tickets.mint(context),
         )
+    found = _found_meanwhile(request, ticket)
+    if found is not None:
+        context.claims.leave(ticket)
+        return _lead(request, found, ticket.target)
     state = tickets.state_of(request, ticket)
     if ticket.status is Status.READY and ticket.container is not None:
         return _lead(request, ticket.container, ticket.target)
     subject = _subject(context, wish)
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state)
+
+
+def _found_meanwhile(request: web.Request, ticket: Ticket) -> Container | None:
+    """The notebook that the visitor has got elsewhere, in another tab, while this ticket waited.
+
+    Not one that they had before: whoever has one and waits wants another one.
+    """
+    if ticket.status is not Status.WAITING or not visits.may_be_told(request):
+        return None
+    container = visits.usable(request)
+    is_newer = container is not None and (container.claimed_at or 0.0) > ticket.joined_at
+    return container if is_newer else None
 
 
 async def give_up(request: web.Request) -> web.StreamResponse:

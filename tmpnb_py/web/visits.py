@@ -75,7 +75,11 @@ async def is_undecided(request: web.Request) -> bool:
 
 
 def may_be_told(request: web.Request) -> bool:
-    """Whether this is a page for the whole window, and no script of whatever notebook can read it."""
+    """Whether this is a page for the whole window, and no script of whatever notebook can read it.
+
+    Browsers say so to what is potentially trustworthy only (W3C Fetch Metadata, "append the Fetch metadata headers"):
+    over TLS, and to the same machine. Over plain HTTP to another one everybody is told, which the README says.
+    """
     return request.headers.get("Sec-Fetch-Dest", "document") == "document"
 
 
