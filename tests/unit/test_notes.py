@@ -99,6 +99,64 @@ def test_tables_formulas_and_code() -> None:
     assert (notes.kernel, notes.language) == ("python3", "python")
 
 
+FORMULAS = [
+    ("$x$", 1),
+    ("$5$", 1),
+    ("($2x$)", 1),
+    ("3$\\times$3 matrix", 1),
+    ("a 3$\\times$3 by 3$\\times$5 matrix", 2),
+    ("$2\\times$3", 1),
+    ("10$\\mu$m", 1),
+    ("10$^{-3}$ or 10$^6$", 2),
+    ("$ x + y $", 1),
+    ("$ x $, $x $ and $ x$.", 3),
+    ("$ \\alpha $", 1),
+    ("$\\alpha $ and", 1),
+    ("H$_2$O", 1),
+    ("$n$th, the $x$-axis, $x$/$y$, ($a$,$b$)", 6),
+    ("$10$ and $20$, $5$-$10$", 4),
+    ("about 5$-$6 or $<$5 or $\\approx$5", 3),
+    ("3$x$ and 5$m$", 2),
+    ("in 2020 $x=5$ and in 2021 $ y = 6 $", 2),
+    ("$a = b,\nc = d$", 1),
+    ("$\\text{if you and I}$", 1),
+    ("| a |\n|---|\n| $x$ |", 1),
+    ("# $x$ and 3$\\times$3", 0),  # the page's title, which is text
+    ("inline $$x$$ too", 1),
+    # a price and a formula
+    ("it costs $5 and $x$ is free, $y = 3$", 2),
+    ("$5 and $6 for $n$ days", 1),
+    # money, and dollars that mean other things
+    ("it costs $5 and $6", 0),
+    ("$5 to $10", 0),
+    ("$5-$10, $5\u2013$10, $5/$10, $5M-$10M", 0),
+    ("US$5/US$6, US$5 and US$6", 0),
+    ("$1,000 and $2,000.50", 0),
+    ("I paid $20, you paid $30.", 0),
+    ("I have $5 in US$", 0),
+    ("$5 for file_a and $6 for file_b", 0),
+    ("costs 5$ or 6$.", 0),
+    ("5$, 6$; 5$/6$; 5$-6$", 0),
+    ("5 $ or 6 $ each, 10 $ - 20 $", 0),
+    ("in $ or in US$", 0),
+    ("The $ sign and the $ symbol", 0),
+    ("$HOME and $PATH, $MY_HOME and $MY_PATH", 0),
+    ("$HOME/$USER", 0),
+    ("\\$5 and \\$x\\$", 0),
+    ("`$x$`", 0),
+    ("$", 0),
+    ("5 $", 0),
+    ("$ $", 0),
+]
+
+
+@pytest.mark.parametrize(("source", "count"), FORMULAS)
+def test_formulas_stand_in_dollars_and_prices_stay_prices(source: str, count: int) -> None:
+    notes = make(markdown(source))
+    assert notes.body.count("<math") == count, notes.body
+    assert "tn-latex" not in notes.body
+
+
 def test_html_that_is_usual_in_notebooks_stays() -> None:
     notes = make(markdown("<details>\n<summary>More</summary>\n\n**bold** <kbd>X</kbd>\n\n</details>"))
     inside = "<summary>More</summary><p><strong>bold</strong> <kbd>X</kbd></p>"

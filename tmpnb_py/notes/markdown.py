@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from tmpnb_py.notes import dollars
 from tmpnb_py.notes.code import highlight
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.math import formula
@@ -77,7 +78,8 @@ class Markdown:
 
     def _make_parser(self) -> MarkdownIt:
         parser = MarkdownIt("gfm-like", {"html": True, "linkify": False}).disable("linkify")
-        parser.use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
+        parser.use(dollarmath_plugin, double_inline=True)
+        parser.inline.ruler.at("math_inline", dollars.rule())
         for name, rule in (
             ("math_inline", self._math),
             ("math_inline_double", self._math),
