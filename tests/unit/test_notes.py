@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from tmpnb_py.errors import NotesError
 from tmpnb_py.notes import page
 from tmpnb_py.notes.model import Notes, dump, load
-from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE
+from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
+from tmpnb_py.notes.terminal import shown
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
 START = "knots/First knot.ipynb"
@@ -221,6 +223,44 @@ def test_outputs_that_were_left_in() -> None:
     )
     assert '<pre class="tn-stdout">a\n&lt;b&gt;</pre><pre class="tn-stderr">careful</pre>' in notes.body
     assert '<pre class="tn-error">E: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>' in notes.body
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (["\r 10%|#   | ", "\r 50%|##  | ", "\r100%|####| \n", "done"], "100%|####| \ndone"),
+        ("Epoch 1\b2\b\b 3", "Epoch 3"),
+        ("long\rgo", "gong"),
+        ("long\r\x1b[Kgo", "go"),
+        ("long\r\x1b[2Kgo", "go"),
+        ("a\r\nb\r\n", "a\nb\n"),
+        ("\b\r\bx\b", "x"),
+        ("\x1b[1;31mred\x1b[0m\x07 \x1b]8;;https://evil.example\x07link\x1b]8;;\x1b\\\x1b", "red link"),
+        ("é\t√\rE", "E\t√"),
+    ],
+)
+def test_saved_progress_bars_end_as_they_ended_on_the_screen(text: Any, left: str) -> None:
+    pieces = [{"output_type": "stream", "name": "stderr", "text": piece} for piece in text]  # a list, or characters
+    for outputs in ([{"output_type": "stream", "name": "stderr", "text": text}], pieces):
+        assert f'<pre class="tn-stderr">{left}</pre></div>' in make(code("1", outputs)).body
+    assert f">{left}</pre>" in make(code("1", [{"output_type": "display_data", "data": {"text/plain": text}}])).body
+
+
+def test_a_long_progress_bar_is_cut_after_it_was_drawn() -> None:
+    text = "".join(f"\r{number:6}|{'#' * 60}" for number in range(10_000))
+    body = make(code("1", [{"output_type": "stream", "text": text}])).body
+    assert f">  9999|{'#' * 60}</pre>" in body
+
+
+@pytest.mark.parametrize(
+    "part", ["\ra", "\b", "a\b", "\r" + "x" * 30_000, "\x1b[", "\x1b]", "\x1b[K", "x\r" * 99 + "\n"]
+)
+def test_a_terminal_is_bounded_in_time_and_memory(part: str) -> None:
+    text = part * (MAX_STREAM // len(part))
+    began = time.process_time()
+    left = shown(text)
+    assert time.process_time() - began < 5
+    assert len(left) <= len(text)
 
 
 @pytest.mark.parametrize("path", sorted(WORKSHOPS.glob("*/*.ipynb")), ids=lambda path: path.stem)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import re
 from collections.abc import Mapping
 
 from tmpnb_py.notes.code import highlight
@@ -12,9 +11,6 @@ from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
 from tmpnb_py.notes.notebook import Cell, Notebook, Output, parse
-
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def make(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
@@ -67,6 +63,5 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
 def _output(output: Output, links: Links) -> str:
     if output.picture is not None:
         return f'<img src="{html.escape(links.keep(output.picture))}" alt="What this cell drew" loading="lazy">'
-    text = html.escape(_CONTROL.sub("", _ANSI.sub("", output.text)))
     name = {"error": "tn-error", "stderr": "tn-stderr"}.get(output.kind, "tn-stdout")
-    return f'<pre class="{name}">{text}</pre>'
+    return f'<pre class="{name}">{html.escape(output.text)}</pre>'
