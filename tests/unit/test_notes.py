@@ -263,6 +263,113 @@ def test_a_terminal_is_bounded_in_time_and_memory(part: str) -> None:
     assert len(left) <= len(text)
 
 
+def displayed(**forms: Any) -> str:
+    """What stands on the page of an output in these forms."""
+    data = {f"text/{name}": text for name, text in forms.items()}
+    body = make(code("x", [{"output_type": "display_data", "data": data}])).body
+    return body.partition('<div class="tn-outputs">')[2].removesuffix("</div></div>")
+
+
+def test_saved_markdown_is_the_pages_own_markdown() -> None:
+    body = displayed(
+        markdown="# Result\n\n**bold** $x^2$ <script>x</script> ![p](p.png) [a](javascript:x)",
+        plain="<IPython.core.display.Markdown object>",
+    )
+    assert "<h4>Result</h4>" in body
+    assert "<strong>bold</strong> <math" in body
+    assert '<img alt="p" src="files/knots/p.png">' in body or '<img src="files/knots/p.png" alt="p">' in body
+    assert "<script" not in body
+    assert "href" not in body
+    assert "IPython" not in body
+    notes = make(
+        markdown("# T\n\n## Part"),
+        code("x", [{"output_type": "display_data", "data": {"text/markdown": "## Part\n\n## Other"}}]),
+    )
+    assert [one.anchor for one in notes.headings] == ["Part"]
+    assert notes.body.count("id=") == 1
+
+
+@pytest.mark.parametrize(
+    ("latex", "count", "words"),
+    [
+        ("$\\displaystyle x^{2}$", 1, ""),
+        ("$$\\frac{a}{b}$$", 1, ""),
+        ("\\[x\\] and \\(y\\) & <z>", 2, " and "),
+        ("\\begin{align*}a &= b \\\\ c &= d\\end{align*}", 1, ""),
+        ("\\begin{tabular}{ll}\\textbf{a} & b\\end{tabular}", 0, "tabular"),
+        ("no formula", 0, "no formula"),
+        ("$" * 20_001, 0, "$$$"),
+        ("\\[" * 9_000, 0, "\\["),
+    ],
+)
+def test_saved_latex_is_a_formula_or_else_text(latex: str, count: int, words: str) -> None:
+    for plain in ({}, {"plain": "<IPython.core.display.Latex object>"}):
+        body = displayed(latex=latex, **plain)
+        assert body.count("<math") == count
+        assert words in body
+        assert "IPython" not in body
+    assert (">x**2</pre>" in displayed(latex=latex, plain="x**2")) == (count == 0)
+
+
+PANDAS = """<div>
+<style scoped>
+    .dataframe tbody tr th:only-of-type {
+        vertical-align: middle;
+    }
+    .dataframe thead th { text-align: right; }
+</style>
+<table border="1" class="dataframe">
+  <thead><tr style="text-align: right;"><th></th><th>a</th></tr></thead>
+  <tbody><tr><th>0</th><td onclick="x()">1</td></tr></tbody>
+</table>
+</div>"""
+FACTOR = (
+    "<style>\n.list-inline {list-style: none; margin:0; padding: 0}\n.list-inline>li {}\n</style>\n"
+    "<ol class=list-inline><li>a</li></ol>\n\n<details>\n\t<summary style=display:list-item;cursor:pointer>\n\t\t"
+    "<strong>Levels</strong>:\n\t</summary>\n\t<span style=white-space:pre-wrap>'a'</span>\n</details>"
+)
+STYLER = "<style>#T_1 { color: red }</style><table id='T_1'><tr><td style='color: red' id='x'>1</td></tr></table>"
+
+
+def test_saved_tables_are_tables_and_other_html_is_its_plain_text() -> None:
+    body = displayed(html=PANDAS, plain="   a\n0  1", markdown="no", latex="$no$")
+    assert [tag for tag, _ in Tags(body).found][:5] == ["div", "div", "table", "thead", "tr"]
+    assert Tags(body).attributes("tr")[0] == {"class": "tn-right"}
+    assert "dataframe" not in body
+    assert "onclick" not in body
+    assert "<pre" not in body
+    body = displayed(html=FACTOR, plain="[1] a\nLevels: a")
+    assert '<ol class="tn-inline"><li>a</li></ol>' in body
+    assert "<pre" not in body
+    # What the page would show only in part.
+    assert displayed(html=STYLER, plain="plain") == '<pre class="tn-stdout">plain</pre>'
+    assert displayed(html=STYLER, markdown="*m*") == '<div class="tn-text">\n<p><em>m</em></p>\n</div>'
+    assert displayed(html="<p>" + "x" * MAX_OUTPUT, plain="plain") == '<pre class="tn-stdout">plain</pre>'
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IPython.core.display.HTML object",
+        "pandas.io.formats.style.Styler at 0x7f00",
+        "folium.folium.Map at 0xAB",
+        None,
+    ],
+)
+def test_html_that_has_no_plain_text_is_shown_as_far_as_is_safe(name: str | None) -> None:
+    plain = {} if name is None else {"plain": f"<{name}>"}
+    body = displayed(html=STYLER, **plain)
+    assert body == '<div class="tn-html"><table><tbody><tr><td>1</td></tr></tbody></table></div>'
+    for source in (
+        "<script>alert(1)</script>",
+        "<iframe src=https://evil.example></iframe>",
+        "<img src=//evil.example>",
+    ):
+        body = displayed(html=source, **plain)
+        assert body == '<p class="tn-note">This output can be seen in the notebook only.</p>'
+    assert displayed(plain="<IPython.core.display.Javascript object>").startswith("<pre")
+
+
 @pytest.mark.parametrize("path", sorted(WORKSHOPS.glob("*/*.ipynb")), ids=lambda path: path.stem)
 def test_our_own_workshops(path: Path) -> None:
     notes = page.make(path.read_bytes(), start=str(path.relative_to(WORKSHOPS)), pages={})
@@ -311,7 +418,19 @@ TAGS = "a abbr b br code details div em h2 h3 img li ol p pre span strong summar
 MATH = "math mrow mi mn mo mtext mstyle mspace mfrac msup"
 SAFE_TAGS = {*TAGS.split(), *MATH.split()}
 OURS = {"div": {"data-cell", "tabindex", "role", "aria-label"}, "h2": {"id"}}
-SAFE_CLASSES = {"", "tn-text", "tn-cell", "tn-source", "tn-outputs", "tn-raw", "tn-latex", "tn-wide"}
+SAFE_CLASSES = {
+    "",
+    "tn-text",
+    "tn-cell",
+    "tn-source",
+    "tn-outputs",
+    "tn-raw",
+    "tn-latex",
+    "tn-wide",
+    "tn-html",
+    "tn-note",
+    "tn-stdout",
+}
 SAFE_ATTRIBUTES = {"href", "src", "alt", "title", "rel", "class", "display", "open", "stretchy"}
 
 
@@ -334,6 +453,14 @@ def test_hostile_markdown_is_harmless(source: str) -> None:
     notes = make(markdown(source), markdown(f"# {source}"), markdown("last"))
     assert_harmless(notes)
     assert notes.body.endswith('<div class="tn-text">\n<p>last</p>\n</div>')
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+@pytest.mark.parametrize("kind", ["html", "markdown", "latex"])
+def test_hostile_outputs_are_harmless(source: str, kind: str) -> None:
+    for wanted in (source, f"<table><tr><td>1</td></tr></table>{source}", f"$x$ {source}"):
+        outputs = [{"output_type": "display_data", "data": {f"text/{kind}": wanted}}]
+        assert_harmless(make(markdown("$y$"), code("x", outputs), markdown("last")))
 
 
 @pytest.mark.parametrize("source", HOSTILE)

@@ -10,7 +10,8 @@ from tmpnb_py.notes.code import highlight
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
-from tmpnb_py.notes.notebook import Cell, Notebook, Output, parse
+from tmpnb_py.notes.notebook import Cell, Notebook, parse
+from tmpnb_py.notes.outputs import render
 
 
 def make(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
@@ -48,7 +49,7 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
     if not cell.source.strip() and not cell.outputs:
         return ""
     may_fail = " data-may-fail" if "raises-exception" in cell.tags else ""
-    outputs = "".join(_output(output, markdown.links) for output in cell.outputs)
+    outputs = "".join(render(output, markdown) for output in cell.outputs)
     made = (
         f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}>'
         f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
@@ -58,10 +59,3 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
         words = "Show a solution" if "solution" in cell.tags else "Show the code"
         return f'<details class="tn-hidden"><summary>{words}</summary>{made}</details>'
     return made
-
-
-def _output(output: Output, links: Links) -> str:
-    if output.picture is not None:
-        return f'<img src="{html.escape(links.keep(output.picture))}" alt="What this cell drew" loading="lazy">'
-    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(output.kind, "tn-stdout")
-    return f'<pre class="{name}">{html.escape(output.text)}</pre>'
