@@ -115,7 +115,7 @@ class Bookshelf:
             if place not in found:
                 raise NotesError(f"the image has no {workshop.start}")
             pages = {one.start: one.slug for one in self._catalogue.manifest.workshops}
-            notes = await _made(found[place], start=workshop.start, pages=pages)
+            notes = await _made(found[place], start=workshop.start, pages=pages, language=workshop.language)
             pictures = {**notes.pictures, **await self._pictures(image, root, notes)}
         seconds = round(time.monotonic() - began, 3)
         _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
@@ -139,9 +139,9 @@ class Bookshelf:
         return pictures
 
 
-async def _made(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
+async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
     """Let a process make the page. Raises `NotesError`."""
-    arguments = json.dumps({"start": start, "pages": pages}).encode()
+    arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -86,6 +86,14 @@ async def test_a_page_is_read_without_a_notebook_and_kept_by_browsers() -> None:
         assert rig.service.pool.count(State.READY) == 1
 
 
+async def test_a_notebook_without_metadata_runs_in_the_language_of_its_workshop() -> None:
+    document = {"nbformat": 4, "metadata": {}, "cells": json.loads(TEXT)["cells"]}
+    async with host(json.dumps(document).encode()) as machine, running(machine) as rig:
+        await rig.ready(1)
+        async with rig.client.get(PAGE) as response:
+            assert 'data-kernel="" data-language="R"' in await response.text()
+
+
 async def test_every_file_that_the_page_names_is_there_and_kept_for_ever() -> None:
     async with host() as machine, running(machine, pool_size=0) as rig:
         async with rig.client.get("/") as response:

@@ -370,6 +370,24 @@ def test_html_that_has_no_plain_text_is_shown_as_far_as_is_safe(name: str | None
     assert displayed(plain="<IPython.core.display.Javascript object>").startswith("<pre")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "manifests", "language"),
+    [
+        ({}, "R", "R"),
+        ({}, "R and Python", ""),  # the server's default kernel, as JupyterLab would take
+        ({"kernelspec": {"name": "ir"}}, "Python", ""),
+        ({"language_info": {"name": "r"}}, "Python", "r"),
+    ],
+)
+def test_the_manifests_language_counts_where_the_notebook_names_none(
+    metadata: Any, manifests: str, language: str
+) -> None:
+    data = json.dumps({"nbformat": 4, "metadata": metadata, "cells": [code("x <- function() 1")]}).encode()
+    notes = page.make(data, start=START, pages={}, language=manifests)
+    assert notes.language == language
+    assert ("tn-k" in notes.body) == bool(language)
+
+
 @pytest.mark.parametrize("path", sorted(WORKSHOPS.glob("*/*.ipynb")), ids=lambda path: path.stem)
 def test_our_own_workshops(path: Path) -> None:
     notes = page.make(path.read_bytes(), start=str(path.relative_to(WORKSHOPS)), pages={})

@@ -6,7 +6,7 @@ import dataclasses
 import html
 from collections.abc import Mapping
 
-from tmpnb_py.notes.code import highlight
+from tmpnb_py.notes.code import highlight, is_known
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
@@ -14,17 +14,22 @@ from tmpnb_py.notes.notebook import Cell, Notebook, parse
 from tmpnb_py.notes.outputs import render
 
 
-def make(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
-    """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`."""
+def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "") -> Notes:
+    """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`.
+
+    `language` is the workshop's, in the words of its manifest: it counts where the file names neither a language nor
+    a kernel, and only if it is the name of one language ("Python and R" is none).
+    """
     notebook = parse(data)
+    language = notebook.language or (language if not notebook.kernel and is_known(language) else "")
     links = Links(start, pages)
-    markdown = Markdown(links, notebook.language)
+    markdown = Markdown(links, language)
     title, cells = _titled(notebook, markdown)
-    body = "\n".join(_cell(cell, markdown, notebook.language) for cell in cells)
+    body = "\n".join(_cell(cell, markdown, language) for cell in cells)
     return Notes(
         title=title,
         kernel=notebook.kernel,
-        language=notebook.language,
+        language=language,
         headings=tuple(markdown.headings),
         body=body,
         files=tuple(sorted(links.files)),
