@@ -367,7 +367,10 @@ def test_html_that_has_no_plain_text_is_shown_as_far_as_is_safe(name: str | None
     ):
         body = displayed(html=source, **plain)
         assert body == '<p class="tn-note">This output can be seen in the notebook only.</p>'
-    assert displayed(plain="<IPython.core.display.Javascript object>").startswith("<pre")
+    assert displayed(plain="<IPython.core.display.Javascript object>").startswith('<p class="tn-note">')
+    assert (
+        displayed(plain="<__main__.Knot at 0x7f00>") == '<pre class="tn-stdout">&lt;__main__.Knot at 0x7f00&gt;</pre>'
+    )
 
 
 @pytest.mark.parametrize(

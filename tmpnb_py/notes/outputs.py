@@ -55,11 +55,16 @@ def _rich(output: Output, markdown: Markdown) -> str:
         return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
     if output.latex and (made := formulas(output.latex)):
         return f'<div class="tn-text"><p>{made}</p></div>'
-    if output.text and not _NAME_ONLY.fullmatch(output.text.strip()):
-        return ""
+    has_text = output.text and not _NAME_ONLY.fullmatch(output.text.strip())
+    return "" if has_text else _instead(output, markdown.html(source))
+
+
+def _instead(output: Output, sanitised: str) -> str:
+    """What there is to show of a display without a text of its own; "" where that is nothing but its name."""
     if output.latex:
         return _pre(output.kind, output.latex)
-    return (_visible(markdown.html(source)) or _ONLY_THERE) if output.html else ""
+    only_there = _ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
+    return _visible(sanitised) or only_there
 
 
 def _usual(source: str) -> str:
