@@ -159,6 +159,16 @@ def test_formulas_stand_in_dollars_and_prices_stay_prices(source: str, count: in
     assert "tn-latex" not in notes.body
 
 
+@pytest.mark.parametrize(
+    "name", ["aligned", "align", "align*", "eqnarray", "eqnarray*", "gather", "gathered", "cases"]
+)
+def test_formulas_of_several_lines(name: str) -> None:
+    columns = "" if name.startswith("gather") else "&"
+    body = make(markdown(f"$$\n\\begin{{{name}}} a {columns}= b \\\\ c {columns}= d \\end{{{name}}}\n$$")).body
+    assert len(Tags(body).attributes("mtr")) == 2, body
+    assert "&amp;" not in body
+
+
 def test_html_that_is_usual_in_notebooks_stays() -> None:
     notes = make(markdown("<details>\n<summary>More</summary>\n\n**bold** <kbd>X</kbd>\n\n</details>"))
     inside = "<summary>More</summary><p><strong>bold</strong> <kbd>X</kbd></p>"

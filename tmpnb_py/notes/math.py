@@ -30,6 +30,9 @@ _ATTRIBUTES = _words(
 )
 _VALUE = re.compile(r"[A-Za-z0-9.#%+ -]{1,40}")
 _DEEPEST = 60
+# Environments of amsmath that the library reads as if they were one line, and those that look like them.
+_ENVIRONMENT = re.compile(r"\\(begin|end)\{(aligned|eqnarray|gathered|gather|multline)\*?\}")
+_INSTEAD = {"aligned": "align*", "eqnarray": "align*"}
 _LONGEST_TEXT = 20_000  # characters of several formulas with text between them
 _DELIMITED = re.compile(
     r"\$\$(?P<dollars>.{1,5000}?)\$\$|\$(?P<inline>[^$]{1,5000})\$"
@@ -43,8 +46,9 @@ def formula(latex: str, *, display: bool) -> str:
     """A formula as HTML; what cannot be understood is shown as it was written."""
     source = latex.strip()
     if len(source) <= MAX_LENGTH:
+        known = _ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{_INSTEAD.get(found[2], 'matrix')}}}", source)
         try:
-            tree = convert_to_element(source, display="block" if display else "inline")
+            tree = convert_to_element(known, display="block" if display else "inline")
             return _write(tree, 0)
         except Exception:  # noqa: BLE001, S110 - the library raises all kinds of errors for broken formulas
             pass
