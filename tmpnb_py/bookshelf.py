@@ -56,10 +56,19 @@ class Bookshelf:
         self._books: dict[tuple[str, Workshop], asyncio.Task[Book]] = {}
         self._failed_at: dict[tuple[str, Workshop], float] = {}
 
+    def can_show(self, workshop: Workshop) -> bool:
+        """Whether a workshop has notes: it is a notebook, and the image is known and says where its workshops are.
+
+        Of an image that does not, an operator may list workshops all the same. Where its server keeps them is known
+        to that server only, so they can be opened, but not be read.
+        """
+        image = self._catalogue.image
+        return image is not None and bool(image.workshops) and workshop.start.endswith(".ipynb")
+
     async def book(self, slug: str) -> Book | None:
-        """A workshop's notes; None where there is no such notebook. Raises `NotesError` and `EngineError`."""
+        """A workshop's notes; None where there are none. Raises `NotesError` and `EngineError`."""
         workshop, image = self._catalogue.manifest.find(slug), self._catalogue.image
-        if workshop is None or image is None or not image.workshops or not workshop.start.endswith(".ipynb"):
+        if workshop is None or image is None or not self.can_show(workshop):
             return None
         # Whoever leaves must not take the page away from the others who wait for it.
         return await asyncio.shield(self._task(image, workshop))
@@ -114,8 +123,8 @@ class Bookshelf:
             found = await self._engine.read_image(image, [place], limit=MAX_SIZE)
             if place not in found:
                 raise NotesError(f"the image has no {workshop.start}")
-            pages = {one.start: one.slug for one in self._catalogue.manifest.workshops}
-            notes = await _made(found[place], start=workshop.start, pages=pages)
+            pages = {one.start: one.slug for one in self._catalogue.manifest.workshops if self.can_show(one)}
+            notes = await _made(found[place], start=workshop.start, pages=pages, language=workshop.language)
             pictures = {**notes.pictures, **await self._pictures(image, root, notes)}
         seconds = round(time.monotonic() - began, 3)
         _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
@@ -139,9 +148,9 @@ class Bookshelf:
         return pictures
 
 
-async def _made(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
+async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
     """Let a process make the page. Raises `NotesError`."""
-    arguments = json.dumps({"start": start, "pages": pages}).encode()
+    arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

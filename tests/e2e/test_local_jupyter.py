@@ -68,6 +68,9 @@ async def test_a_lab_opens_with_its_workshops_and_runs_code(notebook: Notebook) 
     async with notebook.client.get(notebook.url("lab"), headers=headers) as response:
         assert response.status == 200
         assert f'"baseUrl": "{notebook.url("")}"' in await response.text()
+    path = notebook.url("notebooks/introduction-to-python/a%20b.ipynb?x=1")
+    async with notebook.client.get(path, headers=headers, allow_redirects=False) as response:
+        assert response.headers["Location"] == notebook.url("lab/tree/introduction-to-python/a%20b.ipynb?x=1")
     contents = await notebook.call("GET", "api/contents/introduction-to-python?type=directory")
     assert any(one["name"].endswith(".ipynb") for one in contents["content"])
     async with notebook.kernel(await notebook.new_kernel()) as kernel:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,14 @@ async def test_a_page_is_read_without_a_notebook_and_kept_by_browsers() -> None:
         async with rig.client.get("/workshops/", allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (302, "/")
         assert rig.service.pool.count(State.READY) == 1
+
+
+async def test_a_notebook_without_metadata_runs_in_the_language_of_its_workshop() -> None:
+    document = {"nbformat": 4, "metadata": {}, "cells": json.loads(TEXT)["cells"]}
+    async with host(json.dumps(document).encode()) as machine, running(machine) as rig:
+        await rig.ready(1)
+        async with rig.client.get(PAGE) as response:
+            assert 'data-kernel="" data-language="R"' in await response.text()
 
 
 async def test_every_file_that_the_page_names_is_there_and_kept_for_ever() -> None:
@@ -260,6 +269,45 @@ async def test_who_has_a_session_gets_a_page_that_may_use_it() -> None:
         for more in ({"Sec-Fetch-Dest": "empty"}, {"Sec-Fetch-Dest": "iframe"}):
             async with rig.client.get(PAGE, headers=headers | more) as response:
                 assert "data-key" not in await response.text()
+
+
+TWO = (
+    MANIFEST.decode()
+    + """
+[[workshop]]
+slug = "text"
+title = "Only text"
+language = "R"
+description = "No notebook."
+duration = 5
+start = "knots/text.md"
+"""
+)
+
+
+async def test_read_is_offered_only_where_there_is_something_to_read(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(TWO)
+    linking = notebook({"cell_type": "markdown", "source": "[t](text.md)"})
+    # An operator lists workshops of an image that does not say where it keeps them.
+    async with FakeHost() as machine, running(machine, workshops_file=mine) as rig:
+        await rig.ready(1)
+        async with rig.client.get("/") as response:
+            landing = await response.text()
+        assert "Knots &amp; &lt;Loops&gt;" in landing
+        assert "Read" not in landing
+        assert "/workshops/" not in landing
+        async with rig.client.get(PAGE) as response:
+            assert response.status == 404
+    async with host(linking) as machine, running(machine, workshops_file=mine) as rig:
+        await rig.ready(1)
+        async with rig.client.get("/") as response:
+            landing = await response.text()
+        assert re.findall(r'href="(/workshops/[^"]*)"', landing) == [PAGE]
+        assert "What has a “Read” button can be read without it." in landing
+        async with rig.client.get(PAGE) as response:
+            assert response.status == 200
+            assert 'href="/spawn/lab/tree/knots/text.md"' in await response.text()
 
 
 async def test_with_an_api_token_there_are_no_pages() -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from tmpnb_py.errors import NotesError
 from tmpnb_py.notes import page
 from tmpnb_py.notes.model import Notes, dump, load
-from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE
+from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
+from tmpnb_py.notes.terminal import shown
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
 START = "knots/First knot.ipynb"
@@ -99,6 +101,74 @@ def test_tables_formulas_and_code() -> None:
     assert (notes.kernel, notes.language) == ("python3", "python")
 
 
+FORMULAS = [
+    ("$x$", 1),
+    ("$5$", 1),
+    ("($2x$)", 1),
+    ("3$\\times$3 matrix", 1),
+    ("a 3$\\times$3 by 3$\\times$5 matrix", 2),
+    ("$2\\times$3", 1),
+    ("10$\\mu$m", 1),
+    ("10$^{-3}$ or 10$^6$", 2),
+    ("$ x + y $", 1),
+    ("$ x $, $x $ and $ x$.", 3),
+    ("$ \\alpha $", 1),
+    ("$\\alpha $ and", 1),
+    ("H$_2$O", 1),
+    ("$n$th, the $x$-axis, $x$/$y$, ($a$,$b$)", 6),
+    ("$10$ and $20$, $5$-$10$", 4),
+    ("about 5$-$6 or $<$5 or $\\approx$5", 3),
+    ("3$x$ and 5$m$", 2),
+    ("in 2020 $x=5$ and in 2021 $ y = 6 $", 2),
+    ("$a = b,\nc = d$", 1),
+    ("$\\text{if you and I}$", 1),
+    ("| a |\n|---|\n| $x$ |", 1),
+    ("# $x$ and 3$\\times$3", 0),  # the page's title, which is text
+    ("inline $$x$$ too", 1),
+    # a price and a formula
+    ("it costs $5 and $x$ is free, $y = 3$", 2),
+    ("$5 and $6 for $n$ days", 1),
+    # money, and dollars that mean other things
+    ("it costs $5 and $6", 0),
+    ("$5 to $10", 0),
+    ("$5-$10, $5\u2013$10, $5/$10, $5M-$10M", 0),
+    ("US$5/US$6, US$5 and US$6", 0),
+    ("$1,000 and $2,000.50", 0),
+    ("I paid $20, you paid $30.", 0),
+    ("I have $5 in US$", 0),
+    ("$5 for file_a and $6 for file_b", 0),
+    ("costs 5$ or 6$.", 0),
+    ("5$, 6$; 5$/6$; 5$-6$", 0),
+    ("5 $ or 6 $ each, 10 $ - 20 $", 0),
+    ("in $ or in US$", 0),
+    ("The $ sign and the $ symbol", 0),
+    ("$HOME and $PATH, $MY_HOME and $MY_PATH", 0),
+    ("$HOME/$USER", 0),
+    ("\\$5 and \\$x\\$", 0),
+    ("`$x$`", 0),
+    ("$", 0),
+    ("5 $", 0),
+    ("$ $", 0),
+]
+
+
+@pytest.mark.parametrize(("source", "count"), FORMULAS)
+def test_formulas_stand_in_dollars_and_prices_stay_prices(source: str, count: int) -> None:
+    notes = make(markdown(source))
+    assert notes.body.count("<math") == count, notes.body
+    assert "tn-latex" not in notes.body
+
+
+@pytest.mark.parametrize(
+    "name", ["aligned", "align", "align*", "eqnarray", "eqnarray*", "gather", "gathered", "cases"]
+)
+def test_formulas_of_several_lines(name: str) -> None:
+    columns = "" if name.startswith("gather") else "&"
+    body = make(markdown(f"$$\n\\begin{{{name}}} a {columns}= b \\\\ c {columns}= d \\end{{{name}}}\n$$")).body
+    assert len(Tags(body).attributes("mtr")) == 2, body
+    assert "&amp;" not in body
+
+
 def test_html_that_is_usual_in_notebooks_stays() -> None:
     notes = make(markdown("<details>\n<summary>More</summary>\n\n**bold** <kbd>X</kbd>\n\n</details>"))
     inside = "<summary>More</summary><p><strong>bold</strong> <kbd>X</kbd></p>"
@@ -165,6 +235,172 @@ def test_outputs_that_were_left_in() -> None:
     assert '<pre class="tn-error">E: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>' in notes.body
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (["\r 10%|#   | ", "\r 50%|##  | ", "\r100%|####| \n", "done"], "100%|####| \ndone"),
+        ("Epoch 1\b2\b\b 3", "Epoch 3"),
+        ("long\rgo", "gong"),
+        ("long\r\x1b[Kgo", "go"),
+        ("long\r\x1b[2Kgo", "go"),
+        ("a\r\nb\r\n", "a\nb\n"),
+        ("\b\r\bx\b", "x"),
+        ("\x1b[1;31mred\x1b[0m\x07 \x1b]8;;https://evil.example\x07link\x1b]8;;\x1b\\\x1b", "red link"),
+        ("é\t√\rE", "E\t√"),
+    ],
+)
+def test_saved_progress_bars_end_as_they_ended_on_the_screen(text: Any, left: str) -> None:
+    pieces = [{"output_type": "stream", "name": "stderr", "text": piece} for piece in text]  # a list, or characters
+    for outputs in ([{"output_type": "stream", "name": "stderr", "text": text}], pieces):
+        assert f'<pre class="tn-stderr">{left}</pre></div>' in make(code("1", outputs)).body
+    assert f">{left}</pre>" in make(code("1", [{"output_type": "display_data", "data": {"text/plain": text}}])).body
+
+
+def test_a_long_progress_bar_is_cut_after_it_was_drawn() -> None:
+    text = "".join(f"\r{number:6}|{'#' * 60}" for number in range(10_000))
+    body = make(code("1", [{"output_type": "stream", "text": text}])).body
+    assert f">  9999|{'#' * 60}</pre>" in body
+
+
+@pytest.mark.parametrize(
+    "part", ["\ra", "\b", "a\b", "\r" + "x" * 30_000, "\x1b[", "\x1b]", "\x1b[K", "x\r" * 99 + "\n"]
+)
+def test_a_terminal_is_bounded_in_time_and_memory(part: str) -> None:
+    text = part * (MAX_STREAM // len(part))
+    began = time.process_time()
+    left = shown(text)
+    assert time.process_time() - began < 5
+    assert len(left) <= len(text)
+
+
+def displayed(**forms: Any) -> str:
+    """What stands on the page of an output in these forms."""
+    data = {f"text/{name}": text for name, text in forms.items()}
+    body = make(code("x", [{"output_type": "display_data", "data": data}])).body
+    return body.partition('<div class="tn-outputs">')[2].removesuffix("</div></div>")
+
+
+def test_saved_markdown_is_the_pages_own_markdown() -> None:
+    body = displayed(
+        markdown="# Result\n\n**bold** $x^2$ <script>x</script> ![p](p.png) [a](javascript:x)",
+        plain="<IPython.core.display.Markdown object>",
+    )
+    assert "<h4>Result</h4>" in body
+    assert "<strong>bold</strong> <math" in body
+    assert '<img alt="p" src="files/knots/p.png">' in body or '<img src="files/knots/p.png" alt="p">' in body
+    assert "<script" not in body
+    assert "href" not in body
+    assert "IPython" not in body
+    notes = make(
+        markdown("# T\n\n## Part"),
+        code("x", [{"output_type": "display_data", "data": {"text/markdown": "## Part\n\n## Other"}}]),
+    )
+    assert [one.anchor for one in notes.headings] == ["Part"]
+    assert notes.body.count("id=") == 1
+
+
+@pytest.mark.parametrize(
+    ("latex", "count", "words"),
+    [
+        ("$\\displaystyle x^{2}$", 1, ""),
+        ("$$\\frac{a}{b}$$", 1, ""),
+        ("\\[x\\] and \\(y\\) & <z>", 2, " and "),
+        ("\\begin{align*}a &= b \\\\ c &= d\\end{align*}", 1, ""),
+        ("\\begin{tabular}{ll}\\textbf{a} & b\\end{tabular}", 0, "tabular"),
+        ("no formula", 0, "no formula"),
+        ("$" * 20_001, 0, "$$$"),
+        ("\\[" * 9_000, 0, "\\["),
+    ],
+)
+def test_saved_latex_is_a_formula_or_else_text(latex: str, count: int, words: str) -> None:
+    for plain in ({}, {"plain": "<IPython.core.display.Latex object>"}):
+        body = displayed(latex=latex, **plain)
+        assert body.count("<math") == count
+        assert words in body
+        assert "IPython" not in body
+    assert (">x**2</pre>" in displayed(latex=latex, plain="x**2")) == (count == 0)
+
+
+PANDAS = """<div>
+<style scoped>
+    .dataframe tbody tr th:only-of-type {
+        vertical-align: middle;
+    }
+    .dataframe thead th { text-align: right; }
+</style>
+<table border="1" class="dataframe">
+  <thead><tr style="text-align: right;"><th></th><th>a</th></tr></thead>
+  <tbody><tr><th>0</th><td onclick="x()">1</td></tr></tbody>
+</table>
+</div>"""
+FACTOR = (
+    "<style>\n.list-inline {list-style: none; margin:0; padding: 0}\n.list-inline>li {}\n</style>\n"
+    "<ol class=list-inline><li>a</li></ol>\n\n<details>\n\t<summary style=display:list-item;cursor:pointer>\n\t\t"
+    "<strong>Levels</strong>:\n\t</summary>\n\t<span style=white-space:pre-wrap>'a'</span>\n</details>"
+)
+STYLER = "<style>#T_1 { color: red }</style><table id='T_1'><tr><td style='color: red' id='x'>1</td></tr></table>"
+
+
+def test_saved_tables_are_tables_and_other_html_is_its_plain_text() -> None:
+    body = displayed(html=PANDAS, plain="   a\n0  1", markdown="no", latex="$no$")
+    assert [tag for tag, _ in Tags(body).found][:5] == ["div", "div", "table", "thead", "tr"]
+    assert Tags(body).attributes("tr")[0] == {"class": "tn-right"}
+    assert "dataframe" not in body
+    assert "onclick" not in body
+    assert "<pre" not in body
+    body = displayed(html=FACTOR, plain="[1] a\nLevels: a")
+    assert '<ol class="tn-inline"><li>a</li></ol>' in body
+    assert "<pre" not in body
+    # What the page would show only in part.
+    assert displayed(html=STYLER, plain="plain") == '<pre class="tn-stdout">plain</pre>'
+    assert displayed(html=STYLER, markdown="*m*") == '<div class="tn-text">\n<p><em>m</em></p>\n</div>'
+    assert displayed(html="<p>" + "x" * MAX_OUTPUT, plain="plain") == '<pre class="tn-stdout">plain</pre>'
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IPython.core.display.HTML object",
+        "pandas.io.formats.style.Styler at 0x7f00",
+        "folium.folium.Map at 0xAB",
+        None,
+    ],
+)
+def test_html_that_has_no_plain_text_is_shown_as_far_as_is_safe(name: str | None) -> None:
+    plain = {} if name is None else {"plain": f"<{name}>"}
+    body = displayed(html=STYLER, **plain)
+    assert body == '<div class="tn-html"><table><tbody><tr><td>1</td></tr></tbody></table></div>'
+    for source in (
+        "<script>alert(1)</script>",
+        "<iframe src=https://evil.example></iframe>",
+        "<img src=//evil.example>",
+    ):
+        body = displayed(html=source, **plain)
+        assert body == '<p class="tn-note">This output can be seen in the notebook only.</p>'
+    assert displayed(plain="<IPython.core.display.Javascript object>").startswith('<p class="tn-note">')
+    assert (
+        displayed(plain="<__main__.Knot at 0x7f00>") == '<pre class="tn-stdout">&lt;__main__.Knot at 0x7f00&gt;</pre>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "manifests", "language"),
+    [
+        ({}, "R", "R"),
+        ({}, "R and Python", ""),  # the server's default kernel, as JupyterLab would take
+        ({"kernelspec": {"name": "ir"}}, "Python", ""),
+        ({"language_info": {"name": "r"}}, "Python", "r"),
+    ],
+)
+def test_the_manifests_language_counts_where_the_notebook_names_none(
+    metadata: Any, manifests: str, language: str
+) -> None:
+    data = json.dumps({"nbformat": 4, "metadata": metadata, "cells": [code("x <- function() 1")]}).encode()
+    notes = page.make(data, start=START, pages={}, language=manifests)
+    assert notes.language == language
+    assert ("tn-k" in notes.body) == bool(language)
+
+
 @pytest.mark.parametrize("path", sorted(WORKSHOPS.glob("*/*.ipynb")), ids=lambda path: path.stem)
 def test_our_own_workshops(path: Path) -> None:
     notes = page.make(path.read_bytes(), start=str(path.relative_to(WORKSHOPS)), pages={})
@@ -213,7 +449,19 @@ TAGS = "a abbr b br code details div em h2 h3 img li ol p pre span strong summar
 MATH = "math mrow mi mn mo mtext mstyle mspace mfrac msup"
 SAFE_TAGS = {*TAGS.split(), *MATH.split()}
 OURS = {"div": {"data-cell", "tabindex", "role", "aria-label"}, "h2": {"id"}}
-SAFE_CLASSES = {"", "tn-text", "tn-cell", "tn-source", "tn-outputs", "tn-raw", "tn-latex", "tn-wide"}
+SAFE_CLASSES = {
+    "",
+    "tn-text",
+    "tn-cell",
+    "tn-source",
+    "tn-outputs",
+    "tn-raw",
+    "tn-latex",
+    "tn-wide",
+    "tn-html",
+    "tn-note",
+    "tn-stdout",
+}
 SAFE_ATTRIBUTES = {"href", "src", "alt", "title", "rel", "class", "display", "open", "stretchy"}
 
 
@@ -236,6 +484,14 @@ def test_hostile_markdown_is_harmless(source: str) -> None:
     notes = make(markdown(source), markdown(f"# {source}"), markdown("last"))
     assert_harmless(notes)
     assert notes.body.endswith('<div class="tn-text">\n<p>last</p>\n</div>')
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+@pytest.mark.parametrize("kind", ["html", "markdown", "latex"])
+def test_hostile_outputs_are_harmless(source: str, kind: str) -> None:
+    for wanted in (source, f"<table><tr><td>1</td></tr></table>{source}", f"$x$ {source}"):
+        outputs = [{"output_type": "display_data", "data": {f"text/{kind}": wanted}}]
+        assert_harmless(make(markdown("$y$"), code("x", outputs), markdown("last")))
 
 
 @pytest.mark.parametrize("source", HOSTILE)

@@ -136,7 +136,7 @@ class LocalEngine:
     def _facts(self, image: str) -> ImageFacts:
         versions = local_machine.python_versions()
         shared = [Path(path) for _, path in local_machine.static_directories()]
-        places = (self._workshops / "etc", self._workshops / "workshops", *shared)
+        places = (*(self._workshops / name for name in ("etc", "server", "workshops")), *shared)
         return ImageFacts(
             image,
             local_machine.image_id(versions, *places, sandbox=self._sandbox),

@@ -138,6 +138,7 @@ class Launcher:
             (str(self._support), sandboxing.SUPPORT),
             (str(self._workshops / "etc"), sandboxing.CONFIG),
             (str(self._workshops / "workshops"), sandboxing.WORKSHOPS),
+            (str(self._workshops / "server"), sandboxing.SERVER),
         ]
         supervisor = sandboxing.sandboxed(
             sandbox,
@@ -148,8 +149,15 @@ class Launcher:
             network=spec.config.egress is Egress.INTERNET,
             pids=0 if self.cgroups.limit_pids or not machine.counts_processes() else spec.config.pids_limit,
         )
-        support, config, workshops = (destination for _, destination in shown)
-        return Places(sys.prefix, sandboxing.HOME, SOCKET_PATH, support, config, workshops), supervisor
+        places = Places(
+            prefix=sys.prefix,
+            home=sandboxing.HOME,
+            socket=SOCKET_PATH,
+            support=sandboxing.SUPPORT,
+            config=sandboxing.CONFIG,
+            workshops=sandboxing.WORKSHOPS,
+        )
+        return places, supervisor
 
     def _in_the_open(self, spec: ContainerSpec, directory: Path) -> tuple[Places, list[str]]:
         socket = str(self._sockets.create(spec.id) / SOCKET_NAME)

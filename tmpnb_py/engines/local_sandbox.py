@@ -21,6 +21,7 @@ from tmpnb_py.engines.local_cgroup import Limits
 
 HOME = "/home/jovyan"
 SUPPORT, CONFIG, WORKSHOPS = "/srv/tmpnb/support", "/srv/tmpnb/config", "/srv/tmpnb/workshops"
+SERVER = "/srv/tmpnb/server"  # the server's extensions, which its configuration looks for beside its own directory
 
 _USER = "1000"
 _NICENESS = 5

@@ -42,6 +42,11 @@ def highlight(source: str, language: str) -> str:
     return "".join(parts) + ("</span>" if open_class else "")
 
 
+def is_known(language: str) -> bool:
+    """Whether this is the name of a language."""
+    return _lexer(language) is not None
+
+
 def _class_of(kind: _TokenType) -> str:
     return next((name for ancestor, name in _CLASSES if is_token_subtype(kind, ancestor)), "")
 

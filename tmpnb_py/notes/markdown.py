@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from tmpnb_py.notes import dollars
 from tmpnb_py.notes.code import highlight
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.math import formula
@@ -40,6 +41,10 @@ _ATTRIBUTES = {
     "th": {"align", "colspan", "rowspan", "scope"},
     **{heading: {"id"} for heading in _HEADINGS},
 }
+_OUTPUT_CLASSES = {  # see `outputs`
+    **{tag: {"tn-right"} for tag in ("tr", "th", "td")},
+    **{tag: {"tn-inline", "tn-pairs"} for tag in ("ol", "ul", "dl")},
+}
 _NUMBER = re.compile(r"[0-9]{1,4}")
 _HELD = re.compile(r'<span class="tn-held-([0-9]+)"></span>')
 _WIDE = '<div class="tn-wide">'
@@ -56,15 +61,22 @@ class Markdown:
     _held: list[str] = dataclasses.field(default_factory=list)
     _parser: MarkdownIt | None = None
 
-    def render(self, source: str, attachments: Mapping[str, Picture]) -> str:
-        """A cell's HTML, which is safe to stand in a page."""
+    def render(self, source: str, attachments: Mapping[str, Picture], *, is_output: bool = False) -> str:
+        """A cell's HTML, which is safe to stand in a page. Headings of an output are none of the page's."""
         parser = self._parser = self._parser or self._make_parser()
         self._held.clear()
         tokens = parser.parse(source[:MAX_MARKDOWN])
-        anchors = {heading.anchor for heading in self._mark_headings(tokens)}
+        anchors = set() if is_output else {heading.anchor for heading in self._mark_headings(tokens)}
+        if is_output:
+            _lower_headings(tokens)
         _align_by_attribute(tokens)
         made = parser.renderer.render(tokens, parser.options, {})
         return self._released(self._sanitised(made, attachments, anchors))
+
+    def html(self, source: str) -> str:
+        """HTML that a cell left, as safe as the page's text."""
+        self._held.clear()
+        return self._sanitised(source, {}, set())
 
     def title(self, source: str) -> tuple[str, str]:
         """A heading of the first level with which the source begins, as text ("" = none), and what is after it."""
@@ -77,7 +89,8 @@ class Markdown:
 
     def _make_parser(self) -> MarkdownIt:
         parser = MarkdownIt("gfm-like", {"html": True, "linkify": False}).disable("linkify")
-        parser.use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
+        parser.use(dollarmath_plugin, double_inline=True)
+        parser.inline.ruler.at("math_inline", dollars.rule())
         for name, rule in (
             ("math_inline", self._math),
             ("math_inline_double", self._math),
@@ -132,6 +145,7 @@ class Markdown:
             allowed_classes={
                 "span": {f"tn-held-{number}" for number in range(len(self._held))},
                 "div": {"tn-wide"},
+                **_OUTPUT_CLASSES,
             },
             link_rel="noopener noreferrer",
         )
@@ -171,6 +185,12 @@ def _plain(inline: Token) -> str:
         if child.type in ("text", "code_inline", "math_inline", "text_special")
     ]
     return "".join(parts).strip()
+
+
+def _lower_headings(tokens: Sequence[Token]) -> None:
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{max(4, int(token.tag[1]))}"
 
 
 def _align_by_attribute(tokens: Sequence[Token]) -> None:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tmpnb_py.errors import NotesError
+from tmpnb_py.notes.terminal import shown
 
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
 MAX_CELLS = 2000
 MAX_SOURCE = 200_000  # characters of one cell
-MAX_OUTPUT = 100_000  # characters of one cell's text outputs
+MAX_OUTPUT = 100_000  # characters of one cell's outputs that are text, in each form
+MAX_STREAM = 1_000_000  # characters of a stream, most of which a progress bar overwrites
 MAX_PICTURE = 4 * 1024 * 1024  # bytes
 PICTURES = {
     "image/png": b"\x89PNG\r\n\x1a\n",
@@ -43,11 +46,22 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Output:
-    """What a cell left, text or a picture. `kind` is "text", "stderr" or "error" (a traceback)."""
+    """What a cell left. `kind` is "stdout", "stderr", "error" (a traceback) or "display".
+
+    A display comes in one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" = it has none).
+    """
 
     kind: str
     text: str = ""
     picture: Picture | None = None
+    html: str = ""
+    markdown: str = ""
+    latex: str = ""
+
+    @property
+    def size(self) -> int:
+        """The characters of its largest form."""
+        return max(map(len, (self.text, self.html, self.markdown, self.latex)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +120,10 @@ def _text(value: Any, limit: int = MAX_SOURCE) -> str:
     text = "".join(part for part in parts if isinstance(part, str))
     # Half a surrogate pair is fine in JSON, but in no UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return _cut(text, limit)
+
+
+def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit] + _CUT
 
 
@@ -156,24 +174,49 @@ def is_picture(kind: str, data: bytes) -> bool:
 
 def _outputs(entries: Any) -> Iterable[Output]:
     left = MAX_OUTPUT
-    for entry in entries if isinstance(entries, list) else []:
-        output = _output(_table(entry), left)
-        if output is not None and left > 0:
-            left -= len(output.text)
-            yield output
+    tables = [_table(entry) for entry in entries] if isinstance(entries, list) else []
+    for stream, group in itertools.groupby(tables, key=_stream_name):
+        # A stream may be saved in pieces, and a progress bar goes on from one to the next.
+        for output in [_stream(stream, group, left)] if stream else (_output(entry, left) for entry in group):
+            if output is not None and left > 0:
+                left -= output.size
+                yield output
+
+
+def _stream_name(entry: dict[str, Any]) -> str:
+    """ "" for what is no stream."""
+    if entry.get("output_type") != "stream":
+        return ""
+    return "stderr" if entry.get("name") == "stderr" else "stdout"
+
+
+def _stream(name: str, entries: Iterable[dict[str, Any]], limit: int) -> Output:
+    text = _text([_text(entry.get("text"), MAX_STREAM) for entry in entries], MAX_STREAM)
+    return Output(name, _cut(shown(text), limit))
 
 
 def _output(entry: dict[str, Any], limit: int) -> Output | None:
     kind = entry.get("output_type")
-    if kind == "stream":
-        return Output("stderr" if entry.get("name") == "stderr" else "text", _text(entry.get("text"), limit))
     if kind == "error":
         traceback = entry.get("traceback")
         lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
         text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
-        return Output("error", _text(text, limit))
+        return Output("error", shown(_text(text, limit)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
-        picture, text = _picture(bundle), _text(bundle.get("text/plain"), limit)
-        return Output("text", text, picture) if picture is not None or text else None
+        output = Output(
+            kind="display",
+            text=shown(_text(bundle.get("text/plain"), limit)),
+            picture=_picture(bundle),
+            html=_whole(bundle.get("text/html"), limit),
+            markdown=_whole(bundle.get("text/markdown"), limit),
+            latex=_whole(bundle.get("text/latex"), limit),
+        )
+        return output if output.size or output.picture is not None else None
     return None
+
+
+def _whole(value: Any, limit: int) -> str:
+    """A text that means something else when it is cut."""
+    text = _text(value, MAX_SIZE)
+    return text if len(text) <= limit else ""

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import re
 from collections.abc import Mapping
 
-from tmpnb_py.notes.code import highlight
+from tmpnb_py.notes.code import highlight, is_known
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
-from tmpnb_py.notes.notebook import Cell, Notebook, Output, parse
-
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+from tmpnb_py.notes.notebook import Cell, Notebook, parse
+from tmpnb_py.notes.outputs import render
 
 
-def make(data: bytes, *, start: str, pages: Mapping[str, str]) -> Notes:
-    """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`."""
+def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "") -> Notes:
+    """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`.
+
+    `language` is the workshop's, in the words of its manifest: it counts where the file names neither a language nor
+    a kernel, and only if it is the name of one language ("Python and R" is none).
+    """
     notebook = parse(data)
+    language = notebook.language or (language if not notebook.kernel and is_known(language) else "")
     links = Links(start, pages)
-    markdown = Markdown(links, notebook.language)
+    markdown = Markdown(links, language)
     title, cells = _titled(notebook, markdown)
-    body = "\n".join(_cell(cell, markdown, notebook.language) for cell in cells)
+    body = "\n".join(_cell(cell, markdown, language) for cell in cells)
     return Notes(
         title=title,
         kernel=notebook.kernel,
-        language=notebook.language,
+        language=language,
         headings=tuple(markdown.headings),
         body=body,
         files=tuple(sorted(links.files)),
@@ -52,7 +54,7 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
     if not cell.source.strip() and not cell.outputs:
         return ""
     may_fail = " data-may-fail" if "raises-exception" in cell.tags else ""
-    outputs = "".join(_output(output, markdown.links) for output in cell.outputs)
+    outputs = "".join(render(output, markdown) for output in cell.outputs)
     made = (
         f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}>'
         f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
@@ -62,11 +64,3 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
         words = "Show a solution" if "solution" in cell.tags else "Show the code"
         return f'<details class="tn-hidden"><summary>{words}</summary>{made}</details>'
     return made
-
-
-def _output(output: Output, links: Links) -> str:
-    if output.picture is not None:
-        return f'<img src="{html.escape(links.keep(output.picture))}" alt="What this cell drew" loading="lazy">'
-    text = html.escape(_CONTROL.sub("", _ANSI.sub("", output.text)))
-    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(output.kind, "tn-stdout")
-    return f'<pre class="{name}">{text}</pre>'

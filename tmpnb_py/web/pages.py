@@ -57,13 +57,13 @@ async def landing(request: web.Request) -> web.Response:
 def _cards(request: web.Request, context: Context) -> list[Card]:
     has_notes = any(one.canonical.startswith("/workshops/") for one in request.app.router.resources())
     return [
-        Card(one, f"lab/tree/{urllib.parse.quote(one.start)}", _notes_of(one) if has_notes else "")
+        Card(
+            workshop=one,
+            path=f"lab/tree/{urllib.parse.quote(one.start)}",
+            notes=f"/workshops/{one.slug}/" if has_notes and context.bookshelf.can_show(one) else "",
+        )
         for one in context.catalogue.manifest.workshops
     ]
-
-
-def _notes_of(workshop: Workshop) -> str:
-    return f"/workshops/{workshop.slug}/" if workshop.start.endswith(".ipynb") else ""
 
 
 def _running(request: web.Request, context: Context) -> list[tuple[str, str]]:

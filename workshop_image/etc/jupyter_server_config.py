@@ -25,14 +25,17 @@ c.ServerApp.sock_mode = "0666"
 c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whatever the network
 
 # Each that is off costs time and memory at every start, and no workshop uses it. Ours give visitors all their files,
-# and let notebooks open sooner; they are on this server's own path, not on that of kernels.
+# let notebooks open sooner, and know the classic interface's addresses; they are on this server's own path, not on
+# that of kernels.
 c.ServerApp.jpserver_extensions = {
     "jupyter_lsp": False,
     "notebook_shim": False,
     "tmpnb_archive": True,
     "tmpnb_exporters": True,
+    "tmpnb_tree": True,
 }
-sys.path.append("/opt/jupyter/share/tmpnb")
+# Where the image has them, and where they lie beside this file's directory, as for the local engine.
+sys.path += ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
 
 # The files that are the same for every visitor come from where all notebooks share them, so that a browser that has
 # seen one notebook has them (docs/image.md). Their paths there are those below the base URL here.

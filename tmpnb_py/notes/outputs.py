@@ -1,0 +1,87 @@
+"""A saved output as HTML. Pure.
+
+Kernels send one thing in several forms, and JupyterLab shows the richest that it trusts. Here nothing is trusted:
+HTML is sanitised as the page's own text is, and comes first only where that leaves all of it, as of a table. Else
+Markdown, formulas and the plain text say more than what would be left.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from tmpnb_py.notes.markdown import Markdown
+from tmpnb_py.notes.math import formulas
+from tmpnb_py.notes.notebook import Output
+
+# All that Python says of an object that has no text of its own: <IPython.core.display.HTML object>
+_NAME_ONLY = re.compile(r"<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>")
+_ELEMENT = re.compile(r"<[^>]*>")
+_ONLY_THERE = '<p class="tn-note">This output can be seen in the notebook only.</p>'
+
+# What pandas and IRkernel send along with tables and lists, as in templates/live/output.js: the page's own styles
+# are in place of it.
+_NEEDLESS = "text-align: ?(?:left|center);?|display:list-item;cursor:pointer|white-space: ?pre-wrap;?"
+_USUAL = (
+    (re.compile(r"<style(?: scoped)?>\s*\.(?:dataframe|list-inline|dl-inline)[^<]*</style>"), ""),
+    (re.compile(r""" style=("?)text-align: ?right;?\1(?=[\s>])"""), ' class="tn-right"'),
+    (re.compile(rf""" style=("?)(?:{_NEEDLESS})\1(?=[\s>])"""), ""),
+    (re.compile(r""" class=(["']?)list-inline\1(?=[\s>])"""), ' class="tn-inline"'),
+    (re.compile(r""" class=(["']?)dl-inline\1(?=[\s>])"""), ' class="tn-inline tn-pairs"'),
+)
+_SIMPLE = (
+    "a b br caption code dd details div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre small span strong sub summary "
+    "sup table tbody td tfoot th thead tr ul"
+)
+_TAG = re.compile(r"<([a-zA-Z][^\s/>]*)")
+_STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
+
+
+def render(output: Output, markdown: Markdown) -> str:
+    """The output's HTML, which is safe to stand in a page."""
+    if output.picture is not None:
+        source = html.escape(markdown.links.keep(output.picture))
+        return f'<img src="{source}" alt="What this cell drew" loading="lazy">'
+    made = _rich(output, markdown) if output.kind == "display" else ""
+    return made or _pre(output.kind, output.text)
+
+
+def _rich(output: Output, markdown: Markdown) -> str:
+    """A display in the best of its forms; "" where that is its plain text."""
+    source = _usual(output.html)
+    if output.html and _is_simple(source) and (made := _visible(markdown.html(source))):
+        return made
+    if output.markdown:
+        return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
+    if output.latex and (made := formulas(output.latex)):
+        return f'<div class="tn-text"><p>{made}</p></div>'
+    has_text = output.text and not _NAME_ONLY.fullmatch(output.text.strip())
+    return "" if has_text else _instead(output, markdown.html(source))
+
+
+def _instead(output: Output, sanitised: str) -> str:
+    """What there is to show of a display without a text of its own; "" where that is nothing but its name."""
+    if output.latex:
+        return _pre(output.kind, output.latex)
+    only_there = _ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
+    return _visible(sanitised) or only_there
+
+
+def _usual(source: str) -> str:
+    for pattern, instead in _USUAL:
+        source = pattern.sub(instead, source)
+    return source
+
+
+def _is_simple(source: str) -> bool:
+    """Whether sanitising leaves what is to be seen of it. It decides nothing about what is safe."""
+    return {tag.lower() for tag in _TAG.findall(source)} <= set(_SIMPLE.split()) and not _STYLED.search(source)
+
+
+def _visible(made: str) -> str:
+    return f'<div class="tn-html">{made}</div>' if "<img " in made or _ELEMENT.sub("", made).strip() else ""
+
+
+def _pre(kind: str, text: str) -> str:
+    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(kind, "tn-stdout")
+    return f'<pre class="{name}">{html.escape(text)}</pre>'
