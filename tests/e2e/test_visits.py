@@ -221,6 +221,12 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
             assert away not in page
         assert await one.opened("lab/tree/knots/First%20knot.ipynb") == first
         assert (await one.post(fresh="1")).status == 503
+        # A notebook of another image goes on, and opens nothing else.
+        container = claimed(rig)[0]
+        today, container.config_digest = container.config_digest, "yesterday's"
+        status, page = await one.get("/")
+        assert ("Go on" in page, "opens in it" in page, "Open live" in page) == (True, False, False)
+        container.config_digest = today
         # Newcomers are turned away, and so is whoever has none any more.
         async with visitor(rig) as other:
             assert (await other.get("/spawn?workshop=knots"))[0] == 503

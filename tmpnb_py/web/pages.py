@@ -27,6 +27,15 @@ class Card:
     notes: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Running:
+    """A notebook of the visitor's: where it is, since when, and whether other workshops open in it."""
+
+    url: str
+    since: str
+    is_usable: bool
+
+
 def add_routes(app: web.Application) -> None:
     """Every page of this module."""
     app.router.add_get("/", landing)
@@ -66,12 +75,15 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
     ]
 
 
-def _running(request: web.Request, context: Context) -> list[tuple[str, str]]:
-    """The visitor's notebooks: where each is, and since when."""
+def _running(request: web.Request, context: Context) -> list[Running]:
+    """The visitor's notebooks."""
     if not visits.may_be_told(request):
         return []
-    target = document_target(context.redirect_uri)
-    return [(tickets.open_url(one, target), _since(one)) for one in visits.sessions(request)]
+    target, usable = document_target(context.redirect_uri), visits.usable(request)
+    return [
+        Running(tickets.open_url(one, target), _since(one), is_usable=one is usable)
+        for one in visits.sessions(request)
+    ]
 
 
 def _since(container: Container) -> str:
