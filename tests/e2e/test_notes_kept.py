@@ -83,6 +83,24 @@ async def test_a_page_that_is_loaded_again_waits_on_by_itself_and_runs_nothing()
         assert session is ticket.container
 
 
+async def test_jupyterlab_takes_over_a_wait_that_was_taken_up_again_in_the_readers_eyes() -> None:
+    async with opened(max_containers=1) as (rig, page, _kernel):
+        await rig.spawn()
+        bar = page.get_by_role("region", name="Kernel")
+        await page.locator(".tn-cell").first.get_by_role("textbox").fill("changed <- 1")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
+        await page.reload()
+        await expect(bar).to_contain_text("You are next in line")
+        await page.locator(".tn-cell").first.get_by_role("textbox").fill("changed <- 2")
+        await page.get_by_role("link", name="Open in JupyterLab").first.click()
+        await expect(bar).to_contain_text("You are next in line")
+        await expect(bar.get_by_role("button", name="Stop")).to_be_visible()
+        assert rig.service.claims.waiting == 1
+        await bar.get_by_role("button", name="Stop").click()
+        await rig.until(lambda: rig.service.claims.waiting == 0)
+
+
 async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who_runs_something() -> None:
     async with opened(max_containers=1) as (rig, page, _kernel):
         await rig.spawn()

@@ -206,6 +206,24 @@ async def test_a_page_is_loaded_again_for_a_notebook_of_another_tab_only_once() 
         assert asked == [True, False]
 
 
+async def test_who_waits_for_another_notebook_and_loses_the_place_waits_for_another_one_again() -> None:
+    async with host_with(MANIFEST) as host, running(host, max_containers=1) as rig:
+        await rig.ready(1)
+        async with browser() as context:
+            page = await context.new_page()
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
+            await page.wait_for_url(NOTEBOOK)
+            await page.route("**/events", lambda route: route.abort())
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/")
+            await page.get_by_role("button", name="Start afresh").click()
+            await expect(page.locator("#position")).to_have_text("1")
+            lost = PLACE.search(page.url)
+            assert lost is not None
+            rig.service.claims.leave(rig.service.claims._tickets[lost[1]])
+            await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
+            await expect(page.locator("#position")).to_have_text("1")
+
+
 async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
     async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb") as page:
         await expect(page.locator("#position")).to_have_text("2")

@@ -355,8 +355,9 @@ async def test_a_full_backlog_is_waited_for(rig: Rig, monkeypatch: pytest.Monkey
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize("ends", [False, True])
 async def test_however_many_wait_for_a_full_backlog_one_looks_again(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     """Anybody can stop their own server and ask it for much: that must cost the others nothing."""
     await rig.start()
@@ -388,8 +389,10 @@ async def test_however_many_wait_for_a_full_backlog_one_looks_again(
     waiting.set()
     await until(lambda: most)
     assert most == 1
+    if ends:
+        exchange.upstream.close()
     full = False
-    assert {(await one).status for one in asked} == {200}
+    assert {(await one).status for one in asked} == {502 if ends else 200}
 
 
 # --- who leaves when

@@ -217,10 +217,37 @@ async def test_files_that_the_disk_has_lost_are_taken_from_the_image_again(rig: 
     for path in rig.service._static_directory.rglob("*.*"):
         path.unlink()
     before = reads(rig)
-    assert (await get(rig.client, name))[0] == 404
+    assert (await get(rig.client, name))[0] == 503
     await rig.until(lambda: reads(rig) == before + len(STATIC))
     assert await settled(rig) == url
     assert (await get(rig.client, name))[2] == SCRIPT
+
+
+async def test_a_file_that_cannot_be_read_now_is_not_lost(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = address(rig)
+    name, before = f"{url}/static/lab/main.1f.js", reads(rig)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        status, headers, _ = await get(rig.client, name)
+        assert (status, headers["Retry-After"]) == (503, "5")
+    assert (await get(rig.client, name))[2] == SCRIPT
+    assert reads(rig) == before
+
+
+async def test_where_lost_files_cannot_be_taken_again_the_address_stays(rig: Rig) -> None:
+    """Another one would make another configuration: all ready notebooks would be replaced for it."""
+    url, image = address(rig), rig.host.images["fake"]
+    for path in rig.service._static_directory.rglob("*.*"):
+        path.unlink()
+    rig.engine.fail_next("read_image", EngineError("not now"))
+    before = reads(rig)
+    await get(rig.client, f"{url}/static/lab/main.1f.js")
+    await rig.until(lambda: reads(rig) == before + 1)
+    assert rig.service._static._lost == {"sha256:one"}
+    assert await rig.service._static.url(image) == url
+    assert not rig.service._static._lost
+    assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[2] == SCRIPT
+    assert await settled(rig) == url
 
 
 async def test_many_slow_readers_hold_one_copy(rig: Rig) -> None:

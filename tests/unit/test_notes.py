@@ -17,6 +17,7 @@ from tmpnb_py.errors import NotesError
 from tmpnb_py.notes import page
 from tmpnb_py.notes.model import Notes, dump, load
 from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
+from tmpnb_py.notes.page import MAX_RENDERED
 from tmpnb_py.notes.terminal import shown
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
@@ -355,6 +356,16 @@ def test_saved_tables_are_tables_and_other_html_is_its_plain_text() -> None:
     assert displayed(html=STYLER, plain="plain") == '<pre class="tn-stdout">plain</pre>'
     assert displayed(html=STYLER, markdown="*m*") == '<div class="tn-text">\n<p><em>m</em></p>\n</div>'
     assert displayed(html="<p>" + "x" * MAX_OUTPUT, plain="plain") == '<pre class="tn-stdout">plain</pre>'
+
+
+def test_what_is_not_shown_takes_nothing_from_what_is() -> None:
+    chart = {"text/html": STYLER + " " * (MAX_OUTPUT - len(STYLER)), "text/plain": "Figure()"}
+    display = {"output_type": "display_data", "data": chart}
+    body = make(code("1", [display, display, {"output_type": "stream", "text": "z" * 60_000}, display])).body
+    assert body.count("Figure()") == 3
+    assert body.count("z") == 60_000
+    many = make(code("1", [display, *[{"output_type": "stream", "text": "z" * MAX_OUTPUT}, display] * 10])).body
+    assert MAX_RENDERED < len(many) < MAX_RENDERED + 2 * MAX_OUTPUT
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tmpnb_py.notes.terminal import shown
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
 MAX_CELLS = 2000
 MAX_SOURCE = 200_000  # characters of one cell
-MAX_OUTPUT = 100_000  # characters of one cell's outputs that are text, in each form
+MAX_OUTPUT = 100_000  # characters of one output, in each of its forms
 MAX_STREAM = 1_000_000  # characters of a stream, most of which a progress bar overwrites
 MAX_PICTURE = 4 * 1024 * 1024  # bytes
 PICTURES = {
@@ -173,13 +173,11 @@ def is_picture(kind: str, data: bytes) -> bool:
 
 
 def _outputs(entries: Any) -> Iterable[Output]:
-    left = MAX_OUTPUT
     tables = [_table(entry) for entry in entries] if isinstance(entries, list) else []
     for stream, group in itertools.groupby(tables, key=_stream_name):
         # A stream may be saved in pieces, and a progress bar goes on from one to the next.
-        for output in [_stream(stream, group, left)] if stream else (_output(entry, left) for entry in group):
-            if output is not None and left > 0:
-                left -= output.size
+        for output in [_stream(stream, group)] if stream else map(_output, group):
+            if output is not None:
                 yield output
 
 
@@ -190,33 +188,33 @@ def _stream_name(entry: dict[str, Any]) -> str:
     return "stderr" if entry.get("name") == "stderr" else "stdout"
 
 
-def _stream(name: str, entries: Iterable[dict[str, Any]], limit: int) -> Output:
+def _stream(name: str, entries: Iterable[dict[str, Any]]) -> Output:
     text = _text([_text(entry.get("text"), MAX_STREAM) for entry in entries], MAX_STREAM)
-    return Output(name, _cut(shown(text), limit))
+    return Output(name, _cut(shown(text), MAX_OUTPUT))
 
 
-def _output(entry: dict[str, Any], limit: int) -> Output | None:
+def _output(entry: dict[str, Any]) -> Output | None:
     kind = entry.get("output_type")
     if kind == "error":
         traceback = entry.get("traceback")
         lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
         text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
-        return Output("error", shown(_text(text, limit)))
+        return Output("error", shown(_text(text, MAX_OUTPUT)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
         output = Output(
             kind="display",
-            text=shown(_text(bundle.get("text/plain"), limit)),
+            text=shown(_text(bundle.get("text/plain"), MAX_OUTPUT)),
             picture=_picture(bundle),
-            html=_whole(bundle.get("text/html"), limit),
-            markdown=_whole(bundle.get("text/markdown"), limit),
-            latex=_whole(bundle.get("text/latex"), limit),
+            html=_whole(bundle.get("text/html")),
+            markdown=_whole(bundle.get("text/markdown")),
+            latex=_whole(bundle.get("text/latex")),
         )
         return output if output.size or output.picture is not None else None
     return None
 
 
-def _whole(value: Any, limit: int) -> str:
+def _whole(value: Any) -> str:
     """A text that means something else when it is cut."""
     text = _text(value, MAX_SIZE)
-    return text if len(text) <= limit else ""
+    return text if len(text) <= MAX_OUTPUT else ""

@@ -13,6 +13,8 @@ from tmpnb_py.notes.model import Notes
 from tmpnb_py.notes.notebook import Cell, Notebook, parse
 from tmpnb_py.notes.outputs import render
 
+MAX_RENDERED = 300_000  # characters of the HTML of one cell's outputs, with which nothing further is shown
+
 
 def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "") -> Notes:
     """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`.
@@ -54,7 +56,7 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
     if not cell.source.strip() and not cell.outputs:
         return ""
     may_fail = " data-may-fail" if "raises-exception" in cell.tags else ""
-    outputs = "".join(render(output, markdown) for output in cell.outputs)
+    outputs = _outputs(cell, markdown)
     made = (
         f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}>'
         f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
@@ -64,3 +66,14 @@ def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
         words = "Show a solution" if "solution" in cell.tags else "Show the code"
         return f'<details class="tn-hidden"><summary>{words}</summary>{made}</details>'
     return made
+
+
+def _outputs(cell: Cell, markdown: Markdown) -> str:
+    """What a cell left, in all no more than a page can bear."""
+    made, size = [], 0
+    for output in cell.outputs:
+        if size > MAX_RENDERED:
+            break
+        made.append(render(output, markdown))
+        size += len(made[-1])
+    return "".join(made)

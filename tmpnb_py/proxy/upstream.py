@@ -62,10 +62,11 @@ class Upstream:
                 return await self._connect()
             except BlockingIOError:  # unix(7): the server is busy and its backlog is full
                 async with self._turn:  # one looks again, however many wait
-                    while True:
+                    while not self.closed:
                         with contextlib.suppress(BlockingIOError):
                             return await self._connect()
                         await asyncio.sleep(_BACKLOG_SECONDS)
+                raise ConnectionAbortedError("the session has ended") from None
 
     async def _connect(self) -> UpstreamConnection:
         return self._opened(await self._dial(lambda: UpstreamConnection(self)))

@@ -23,7 +23,7 @@ import structlog
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError
 from tmpnb_py.models import ImageFacts
-from tmpnb_py.static.store import Store
+from tmpnb_py.static.store import LostFileError, Store
 from tmpnb_py.static.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
 
 ROOT = "/static/"
@@ -67,6 +67,7 @@ class SharedFiles:
         self._memory = _Memory(_MEMORY)
         self._held: weakref.WeakValueDictionary[_Key, Content] = weakref.WeakValueDictionary()
         self._reading: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._lost: set[str] = set()  # image ids: the disk has not all of their files any more
         self._unreadable: dict[str, float] = {}  # image ids, and when to try again
         self._work = asyncio.Event()
         self._gave_up = False
@@ -91,7 +92,9 @@ class SharedFiles:
         if not image.static:
             return ""
         tree = self._by_image.get(image.image_id)
-        if tree is None and self._unreadable.get(image.image_id, 0.0) <= time.monotonic():
+        if image.image_id in self._lost:
+            tree = await self._learn(image) or tree  # else it is tried again; its address stays
+        elif tree is None and self._unreadable.get(image.image_id, 0.0) <= time.monotonic():
             tree = await self._learn(image)
         return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
 
@@ -107,6 +110,7 @@ class SharedFiles:
             )
             return None
         self._take(by_image)
+        self._lost.discard(image.image_id)
         _log.info(
             "static_files_shared",
             image=image.image,
@@ -145,7 +149,7 @@ class SharedFiles:
         return Found(name, entry, codings)
 
     async def content(self, found: Found, coding: str) -> Content:
-        """A file in one of its forms; "" is as it is. Raises `OSError` where the disk has lost it."""
+        """A file in one of its forms; "" is as it is. Raises `OSError`, `LostFileError` for good."""
         key = (found.entry.sha256, coding)
         lock = self._reading.get(key)
         if lock is None:
@@ -158,18 +162,23 @@ class SharedFiles:
         return content
 
     async def size(self, found: Found, coding: str) -> int:
-        """The bytes of a file in one of its forms. Raises `OSError` where the disk has lost it."""
+        """The bytes of a file in one of its forms. Raises `OSError`."""
         return await asyncio.to_thread(self._store.size, found.entry, coding)
 
     async def _from_disk(self, sha256: str, coding: str) -> bytes:
         try:
             return await asyncio.to_thread(self._store.read, sha256, coding)
-        except OSError:  # who cleans /tmp, perhaps
-            await asyncio.to_thread(self._store.discard, sha256)
+        except LostFileError:  # by who cleans /tmp, perhaps
             self._codings.pop(sha256, None)
-            self._by_image = {image: tree for image, tree in self._by_image.items() if not tree.has(sha256)}
-            self._on_lost()
+            if not await asyncio.to_thread(self._store.has, sha256):
+                self._lose(sha256)
             raise
+
+    def _lose(self, sha256: str) -> None:
+        lost = {image for image, tree in self._by_image.items() if tree.has(sha256)}
+        if not lost <= self._lost:
+            self._lost |= lost
+            self._on_lost()
 
     # --- the better compression
 

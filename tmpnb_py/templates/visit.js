@@ -11,9 +11,11 @@
   // It was loaded again for the notebook that its visitor got in another tab: it goes on, and asks for that no more.
   const again = Boolean(history.state && history.state.again);
   const title = document.title;
+  const SHOWN = 5000; // milliseconds
   const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
   let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, told = "", toldAt = 0;
-  let going = false, leaving = false;
+  let going = false, leaving = false, heard = false;
+  let another = visit.dataset.another || ""; // the name of the wish for another notebook than the one that runs
 
   const show = (what) => { for (const one of [choice, busy, line, handed]) if (one) one.hidden = one !== what; };
   const say = (text, urgent) => { // to screen readers: at once what matters, and the countdown only now and then
@@ -41,10 +43,13 @@
   // Tells the browser's other tabs that there is a notebook now, and nothing else: notebooks share this origin, so
   // they hear it, too, and may say it at any time. Who waits loads the page again, and the service knows the rest.
   const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
-  if (others) others.onmessage = async () => {
-    if (!ticket || going || !navigator.cookieEnabled) return; // without cookies the place would be lost
-    const answer = await fetch("/api/tickets/" + ticket).catch(() => null);
-    if (answer && answer.ok && !going) location.reload();
+  if (others) others.onmessage = () => {
+    if (heard || going || !navigator.cookieEnabled) return; // without cookies the place would be lost
+    heard = true; // and not before it has been shown for a while, or it could be kept from being used
+    setTimeout(async () => {
+      const answer = ticket && !going ? await fetch("/api/tickets/" + ticket).catch(() => null) : null;
+      if (answer && answer.ok && !going) location.reload(); else heard = false;
+    }, Math.max(0, SHOWN - performance.now()));
   };
 
   const settled = async (state, streamed) => {
@@ -104,14 +109,15 @@
       if (answer.status === 404) { // given up while the computer slept, or the service was restarted
         if (document.visibilityState !== "visible") return location.replace(waiting());
         ticket = "";
-        return start("");
+        return start(another);
       }
       if (answer.ok) follow(await answer.json()); else if (!going) away();
     } catch { if (!going) away(); }
     if (!going) later(ask, 4);
   };
 
-  const start = async (fresh) => { // fresh: the name of the wish for another notebook than the one that runs
+  const start = async (fresh) => { // fresh: as "another", which it is from now on
+    another = fresh;
     doing("Getting your notebook…");
     history.replaceState({ once }, "");
     let answer, state;

@@ -240,7 +240,9 @@ async def wait(request: web.Request) -> web.Response:
     if ticket.status is Status.READY and ticket.container is not None:
         return _lead(request, ticket.container, ticket.target)
     subject = _subject(context, wish)
-    return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state)
+    # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
+    another = tickets.mint(context) if visits.key(request) else ""
+    return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
 
 
 def _found_meanwhile(request: web.Request, ticket: Ticket) -> Container | None:

@@ -58,7 +58,7 @@ async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse
             return response
         content = await files.content(found, coding)
     except OSError:
-        raise web.HTTPNotFound from None
+        raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"}) from None
     response.content_length = len(content.body)
     await response.prepare(request)
     for start in range(0, len(content.body), _PIECE):

@@ -43,10 +43,13 @@ shared_files = os.environ.get("TMPNB_STATIC_URL", "")
 
 
 def lab_extensions():
-    """JupyterLab's extensions, and when they were installed."""
+    """JupyterLab's extensions, and when they were installed; None where that cannot be seen."""
     places = [Path(place, "labextensions") for place in jupyter_path()]
-    packages = [package for place in places for package in (*place.glob("*"), *place.glob("@*/*"))]
-    return {package: package.lstat().st_mtime_ns for package in packages}
+    try:
+        packages = [package for place in places for package in (*place.glob("*"), *place.glob("@*/*"))]
+        return {package: package.lstat().st_mtime_ns for package in packages}
+    except OSError:
+        return None
 
 
 def share_static_files(handler, page_config):
@@ -54,7 +57,7 @@ def share_static_files(handler, page_config):
 
     The shared place has what the image has: where the visitor has installed an extension, all of them come from here.
     """
-    is_as_started = lab_extensions() == extensions_at_start
+    is_as_started = extensions_at_start is not None and lab_extensions() == extensions_at_start
     for option in ("fullStaticUrl", "fullLabextensionsUrl") if is_as_started else ("fullStaticUrl",):
         url = page_config.get(option, "")
         if url.startswith(handler.base_url):

@@ -20,8 +20,10 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
     },
   });
   addEventListener("hashchange", () => history.replaceState({ ...history.state, ...remembered }, ""));
+  // Launch pages that wait in line need no other notebook (visit.js): they hear that there is one, and nothing else.
+  const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
   // The page itself says, by its key, whether its visitor has a session.
-  const session = { read: () => null, write: () => {} };
+  const session = { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
   const wish = { workshop, key: key || "", reload: true };
   const claim = new Claim(service, { wish, session, ticket: kept("ticket"), once: kept("once") });
 

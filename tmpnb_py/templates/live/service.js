@@ -222,9 +222,8 @@ class Claim {
 
   // Who aborts `signal` waits no more; when nobody does, the place in line is given up.
   async get(tell, signal) {
-    const found = this._join(this._again, tell, signal);
     this._handOver();
-    return (await found) || this._join(this._fresh, tell, signal);
+    return (await this._join(this._again, tell, signal)) || this._join(this._fresh, tell, signal);
   }
 
   // At load: waits on in the line that this page was in before, if it was, until there is a notebook, giveUp() is
