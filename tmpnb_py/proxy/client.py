@@ -90,7 +90,7 @@ class ClientConnection(TimedConnection):
             self._received += data
             self._read()
             if head_begins and self._received and self._phase is Phase.HEAD:
-                self._arm(self._proxy.limits.head_timeout)
+                self._rearm()
 
     def eof_received(self) -> bool:
         self._half_closed = True
@@ -121,10 +121,7 @@ class ClientConnection(TimedConnection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._phase is Phase.HEAD and self._received:
-            self._arm(self._proxy.limits.head_timeout)
-        else:
-            self._rearm()
+        self._rearm()
         self._let_upstream_read(allowed=True)
 
     def _let_upstream_read(self, *, allowed: bool) -> None:
@@ -293,13 +290,12 @@ class ClientConnection(TimedConnection):
             self._close()
         else:
             self._phase = Phase.HEAD
-            if self._received:
-                self._arm(self._proxy.limits.head_timeout)
-                self._read()
-            elif self._half_closed:
+            if self._half_closed and not self._received:
                 self._close()
             else:
                 self._rearm()
+                if self._received:
+                    self._read()
 
     def retry(self, exchange: Exchange) -> None:
         """A reused connection was closed before it answered: once more on a fresh one."""
@@ -385,7 +381,7 @@ class ClientConnection(TimedConnection):
         if self._phase is Phase.LINGER:
             seconds = limits.write_timeout if self._count_unsent() else _LINGER_SECONDS
         elif self._phase is Phase.HEAD:
-            seconds = limits.keepalive_timeout
+            seconds = limits.head_timeout if self._received else limits.keepalive_timeout
         elif self._phase is Phase.BODY:
             seconds = limits.response_timeout if self._upstream_paused else limits.body_timeout
         elif self._phase is Phase.TUNNEL:
