@@ -58,11 +58,6 @@ class Output:
     markdown: str = ""
     latex: str = ""
 
-    @property
-    def size(self) -> int:
-        """The characters of its largest form."""
-        return max(map(len, (self.text, self.html, self.markdown, self.latex)))
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
@@ -176,9 +171,10 @@ def _outputs(entries: Any) -> Iterable[Output]:
     tables = [_table(entry) for entry in entries] if isinstance(entries, list) else []
     for stream, group in itertools.groupby(tables, key=_stream_name):
         # A stream may be saved in pieces, and a progress bar goes on from one to the next.
-        for output in [_stream(stream, group)] if stream else map(_output, group):
-            if output is not None:
-                yield output
+        if stream:
+            yield _stream(stream, group)
+        else:
+            yield from filter(None, map(_output, group))
 
 
 def _stream_name(entry: dict[str, Any]) -> str:
@@ -210,7 +206,7 @@ def _output(entry: dict[str, Any]) -> Output | None:
             markdown=_whole(bundle.get("text/markdown")),
             latex=_whole(bundle.get("text/latex")),
         )
-        return output if output.size or output.picture is not None else None
+        return output if output != Output("display") else None
     return None
 
 

@@ -59,7 +59,7 @@ async def launch(request: web.Request) -> web.Response:
     subject = _subject(context, _wish(request))
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
-    container = visits.usable(request) if visits.may_be_told(request) else None
+    container = visits.offered(request)
     if container is None and not context.control.is_open:
         return respond.closed(request)
     return respond.page(
@@ -232,29 +232,25 @@ async def wait(request: web.Request) -> web.Response:
             has_pages=True,
             mint=lambda: tickets.mint(context),
         )
-    found = _found_meanwhile(request, ticket)
-    if found is not None:
+    own = visits.offered(request)
+    if own is not None and _came_meanwhile(own, ticket):
         context.claims.leave(ticket)
-        return _lead(request, found, ticket.target)
+        return _lead(request, own, ticket.target)
     state = tickets.state_of(request, ticket)
     if ticket.status is Status.READY and ticket.container is not None:
         return _lead(request, ticket.container, ticket.target)
     subject = _subject(context, wish)
     # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
-    another = tickets.mint(context) if visits.key(request) else ""
+    another = tickets.mint(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
 
 
-def _found_meanwhile(request: web.Request, ticket: Ticket) -> Container | None:
-    """The notebook that the visitor has got elsewhere, in another tab, while this ticket waited.
+def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
+    """Whether the visitor got this notebook elsewhere, in another tab, while the ticket waited.
 
     Not one that they had before: whoever has one and waits wants another one.
     """
-    if ticket.status is not Status.WAITING or not visits.may_be_told(request):
-        return None
-    container = visits.usable(request)
-    is_newer = container is not None and (container.claimed_at or 0.0) > ticket.joined_at
-    return container if is_newer else None
+    return ticket.status is Status.WAITING and (container.claimed_at or 0.0) > ticket.joined_at
 
 
 async def give_up(request: web.Request) -> web.StreamResponse:

@@ -57,6 +57,11 @@ def usable(request: web.Request) -> Container | None:
     return next((one for one in sessions(request) if one.config_digest == digest), None)
 
 
+def offered(request: web.Request) -> Container | None:
+    """`usable`, for a page that may speak of it."""
+    return usable(request) if may_be_told(request) else None
+
+
 async def first_listing(context: Context) -> None:
     """In the first moment after a start: wait a little until it is known what there is, notebooks and workshops."""
     for _ in range(round(_MOMENT / _LOOK_AGAIN)):
@@ -85,7 +90,7 @@ def may_be_told(request: web.Request) -> bool:
 
 def key(request: web.Request) -> str:
     """What a page carries that may use the visitor's session; "" where it may not, or there is none."""
-    container = usable(request) if may_be_told(request) else None
+    container = offered(request)
     return "" if container is None else _proof(container, "page")
 
 
