@@ -83,6 +83,22 @@ async def test_a_page_that_is_loaded_again_waits_on_by_itself_and_runs_nothing()
         assert session is ticket.container
 
 
+async def test_a_link_that_waits_in_another_tab_opens_in_the_notebook_of_these_notes() -> None:
+    async with opened(max_containers=1) as (rig, page, _kernel):
+        occupant = await rig.spawn()
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
+        other = await page.context.new_page()
+        await other.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/b.ipynb")
+        await expect(other.locator("#position")).to_have_text("2")
+        await end_of(rig, occupant["id"])
+        await expect(page.locator(".tn-status")).to_contain_text("Done")
+        await other.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb"))
+        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        assert session.id in other.url
+        assert rig.service.claims.waiting == 0
+
+
 async def test_jupyterlab_takes_over_a_wait_that_was_taken_up_again_in_the_readers_eyes() -> None:
     async with opened(max_containers=1) as (rig, page, _kernel):
         await rig.spawn()
@@ -129,8 +145,9 @@ async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who
 @pytest.mark.parametrize("kept", ["0" * 32, "x", 7, {"a": 1}])
 async def test_a_kept_ticket_that_is_good_for_nothing_vanishes_silently(kept: Any) -> None:
     async with opened() as (rig, page, _kernel):
-        await page.evaluate("kept => history.replaceState({ticket: kept, once: kept}, '')", kept)
-        await page.reload()
+        async with page.expect_event("load"):  # by the page itself: in the order in which it asks for both
+            load = "it => { history.replaceState({ticket: it, once: it}, ''); location.reload(); }"
+            await page.evaluate(load, kept)
         await page.wait_for_function("history.state.ticket === ''")
         await expect(page.get_by_role("region", name="Kernel")).to_be_hidden()
         await expect(page.get_by_role("status")).to_be_empty()

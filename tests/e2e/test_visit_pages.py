@@ -24,6 +24,7 @@ from tests.e2e.test_workshops import MANIFEST, host_with
 from tests.integration.browser_support import MILLISECONDS, browser, picture
 from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.models import EndReason, State
+from tmpnb_py.tickets import Ticket
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +69,15 @@ def give_up_the_first(rig: Rig) -> None:
     claims.leave(first)
 
 
+async def watched(rig: Rig, page: Page) -> Ticket:
+    """The ticket of a waiting page, once the page follows it: from then on its place does not lapse."""
+    place = PLACE.search(page.url)
+    assert place is not None
+    ticket = rig.service.claims._tickets[place[1]]
+    await rig.until(lambda: ticket.watchers == 1)
+    return ticket
+
+
 async def test_a_link_opens_its_document_by_itself_and_only_once() -> None:
     async with host_with(MANIFEST) as host, running(host, max_containers=3) as rig:
         await rig.ready(1)
@@ -102,9 +112,7 @@ async def test_the_place_in_line_moves_and_survives_a_reload() -> None:
         await page.reload()
         await expect(page.locator("#position")).to_have_text("2")
         assert rig.service.claims.waiting == 2
-        ticket = rig.service.claims.find(place[1])
-        assert ticket is not None
-        await rig.until(lambda: ticket.watchers == 1)
+        assert (await watched(rig, page)).id == place[1]
         rig.service.claims.sweep(time.monotonic() + 60)
         assert rig.service.claims.waiting == 2
         give_up_the_first(rig)
@@ -243,8 +251,7 @@ async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
 async def test_a_notebook_that_says_there_is_one_makes_the_waiting_page_load_again_and_no_more() -> None:
     async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb") as page:
         await expect(page.locator("#position")).to_have_text("2")
-        place = page.url
-        ticket = rig.service.claims._tickets[place.split("/")[-1][:32]]
+        place, ticket = page.url, await watched(rig, page)
         hostile = await page.context.new_page()
         await hostile.goto(f"http://127.0.0.1:{rig.service.port}/info")
         for forged in ("", "https://evil.example/", {"status": "ready", "session": {"open_url": "/user/evil/"}}):
@@ -276,10 +283,7 @@ async def test_how_the_waiting_ended_is_said_as_it_is(end: str) -> None:
     }[end]
     async with full() as rig, opened(rig, "/spawn") as page:
         await expect(page.locator("#position")).to_have_text("2")
-        place = PLACE.search(page.url)
-        assert place is not None
-        ticket = rig.service.claims._tickets[place[1]]
-        await rig.until(lambda: ticket.watchers == 1)
+        ticket = await watched(rig, page)
         await page.evaluate(LISTEN)
         if end == "closed":
             rig.service.control.close()
@@ -366,10 +370,7 @@ async def test_a_file_that_the_browser_saves_ends_the_waiting() -> None:
 async def test_who_leaves_gives_the_place_up_within_seconds() -> None:
     async with full() as rig, opened(rig, "/spawn") as page:
         await expect(page.locator("#position")).to_have_text("2")
-        place = PLACE.search(page.url)
-        assert place is not None
-        ticket = rig.service.claims._tickets[place[1]]
-        await rig.until(lambda: ticket.watchers == 1)
+        ticket = await watched(rig, page)
         await page.goto("about:blank")
         await rig.until(lambda: not ticket.watchers and ticket.held_until < time.monotonic() + 20)
         rig.service.claims.sweep(time.monotonic() + 20)
