@@ -10,6 +10,15 @@ import ipaddress
 _IPV6_PREFIX = 64  # what one subscriber, or one machine, is given at least: each has all of its addresses at will
 
 
+def is_loopback(address: str) -> bool:
+    """Whether this is an address that only this machine itself has, an IPv4 one written as IPv6 included."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
+
+
 def origin_of(address: str) -> str:
     """Whom an address counts for: itself, or the /64 network of an IPv6 one. What is no address is itself."""
     if ":" not in address:

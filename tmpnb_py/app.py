@@ -141,7 +141,7 @@ class Service:
             cors=wiring.cors(settings),
             binder_rules=binder_spec.rules(settings.binder_spec),
             admin_token=settings.admin_auth_token.get_secret_value(),
-            admin_hosts=frozenset(("localhost", "127.0.0.1", "::1", settings.admin_ip)),
+            hosts=wiring.hosts(settings, ()),
             began=lambda container, workshop: journal.session_started(container, workshop=workshop),
             audit_client_address=settings.audit_client_address,
             trusted_proxies=settings.trusted_proxies,
@@ -165,10 +165,12 @@ class Service:
             limits=wiring.proxy_limits(settings),
             trusted_proxies=settings.trusted_proxies,
             cors=self._context.cors,
+            hosts=self._context.hosts,
         )
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
+        self._own_names: tuple[str, ...] = ()
         self.pool.subscribe(journal)
         self.pool.subscribe(self._on_transition)
 
@@ -208,9 +210,15 @@ class Service:
         context.redirect_uri = settings.redirect_uri
         context.remember_sessions = settings.remember_sessions
         context.cors = self.proxy.cors = wiring.cors(settings)
+        self._answer_to_names()
         context.binder_rules = binder_spec.rules(settings.binder_spec)
         context.admin_token = settings.admin_auth_token.get_secret_value()
         context.audit_client_address = settings.audit_client_address
+
+    def _answer_to_names(self) -> None:
+        hosts = wiring.hosts(self.settings, self._own_names)
+        self._context.hosts = self.proxy.hosts = hosts
+        self._context.refused_names.clear()
 
     def _read_files(self, settings: Settings) -> None:
         """What the operator's files say now, even where the options that name them are the same."""
@@ -243,6 +251,8 @@ class Service:
             await self._static.load()
             if waiting := self.claims.restore():
                 _log.info("line_restored", pool=self.pool.name, waiting=waiting)
+            self._own_names = await listen.own_names()
+            self._answer_to_names()
             await self._listen()
             self._own("reconciler", self.reconciler.run())
             self._own("reaper", self.reaper.run())

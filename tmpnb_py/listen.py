@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
 from collections.abc import Iterator
 
 from tmpnb_py.errors import ListenError
+
+_RESOLVER_SECONDS = 2.0
 
 
 def notice_the_dead(listener: socket.socket) -> None:
@@ -36,6 +39,22 @@ def explained(option: str, host: str, port: int) -> Iterator[None]:
             raise ListenError(f"port {port} on {host} is not allowed for this user", remedy=remedy) from error
         remedy = f"Give an address of this machine with --{flag.replace('port', 'ip')}; 0.0.0.0 is all of them."
         raise ListenError(f"cannot listen on {host}: {error.strerror or error}", remedy=remedy) from error
+
+
+async def own_names() -> tuple[str, ...]:
+    """The names that this machine has for itself: its host name, alone and in its domain, and that of mDNS.
+
+    A resolver that does not answer in time is done without.
+    """
+    name = socket.gethostname()
+    if not name:
+        return ()
+    try:
+        async with asyncio.timeout(_RESOLVER_SECONDS):
+            full = await asyncio.to_thread(socket.getfqdn, name)
+    except TimeoutError:
+        full = name
+    return (name, f"{name.partition('.')[0]}.local", full)
 
 
 def url(host: str, port: int) -> str:

@@ -33,6 +33,7 @@ POOL = frozenset(
 CULL = frozenset(("cull_timeout", "cull_disconnected", "cull_busy", "cull_unvisited", "cull_max"))
 PROXY = frozenset(
     (
+        "allowed_hosts",
         "head_timeout",
         "body_timeout",
         "write_timeout",

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
         "other users of the machine can read a command line.",
     )
 
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_host_names), NoDecode] = _option(
+        (),
+        _LISTEN,
+        "Names that visitors reach this service by (comma list; *.example.net is every name below it, * any name at "
+        "all). Addresses, localhost and this machine's own names are always accepted, others get 421: any web page "
+        "can point a name of its own at this service.",
+    )
     api_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = _option(
         SecretStr(""),
         _LISTEN,

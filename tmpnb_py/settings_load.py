@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
-from tmpnb_py import legacy
+from tmpnb_py import addresses, legacy
 from tmpnb_py.errors import EngineDownError, SettingsError
+from tmpnb_py.hosts import EVERY_NAME, is_loopback_name
 from tmpnb_py.legacy import LEGACY
 from tmpnb_py.settings import ENV_PREFIX, OPTIONS, Settings
 from tmpnb_py.settings_values import Kind
@@ -208,11 +208,16 @@ def _risks(settings: Settings) -> list[str]:
     warnings = []
     if not settings.admin_auth_token.get_secret_value() and not is_loopback(settings.admin_ip):
         warnings.append(
-            f"The admin listener on {settings.admin_ip} demands no token: set ADMIN_AUTH_TOKEN, or leave "
-            "admin_ip at 127.0.0.1."
+            f"The admin listener on {settings.admin_ip} answers only this machine's loopback address, as it has no "
+            "token: set ADMIN_AUTH_TOKEN, or leave admin_ip at 127.0.0.1."
         )
     if any(network.prefixlen == 0 for network in settings.trusted_proxies):
         warnings.append("trusted_proxies holds every address: any visitor can forge the address in the logs.")
+    if settings.trusted_proxies and not settings.allowed_hosts:
+        warnings.append(
+            "trusted_proxies without allowed_hosts: whoever comes by the proxy's host name is refused with 421. Name "
+            "it in allowed_hosts."
+        )
     return [*warnings, *_loosened(settings)]
 
 
@@ -229,6 +234,8 @@ def _loosened(settings: Settings) -> Iterator[str]:
             yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
         elif not mount.read_only:
             yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if EVERY_NAME in settings.allowed_hosts:
+        yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
     if "*" in settings.allow_origin:
         yield "allow_origin *: pages of every site may start notebooks in their visitors' browsers."
     for origin in settings.tokenless_origin:
@@ -239,10 +246,7 @@ def _loosened(settings: Settings) -> Iterator[str]:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can connect to what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback_name(host) or addresses.is_loopback(host)
 
 
 def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:

@@ -13,10 +13,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import idna
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from tmpnb_py import binder_spec
+from tmpnb_py.hosts import EVERY_NAME, normal
 from tmpnb_py.models import Mount
 from tmpnb_py.routes import document_target
 from tmpnb_py.units import format_duration, format_size, parse_duration, parse_size
@@ -112,6 +114,24 @@ def read_host(value: str) -> str:
     if re.fullmatch(rf"(?:{label}\.)*{label}", value) and not value.rpartition(".")[2].isdigit():
         return value
     raise ValueError("is neither an IP address nor a host name: 0.0.0.0 means all addresses, :: also those of IPv6")
+
+
+def read_host_names(value: object) -> object:
+    """Names of this service, as browsers send them; `*.` before one stands for all names below it."""
+    return tuple(_host_name(str(part)) for part in _parts(value, "notebooks.example.org,*.example.net"))
+
+
+def _host_name(part: str) -> str:
+    if part == EVERY_NAME:
+        return part
+    wildcard, name = ("*.", part[2:]) if part.startswith("*.") else ("", part)
+    hint = "write a name alone, such as notebooks.example.org or *.example.net"
+    if "/" in name or ":" in name.strip("[]").rpartition("]")[2]:
+        raise ValueError(f'holds "{part}", which is more than a name: {hint}, without scheme, port and path')
+    try:
+        return wildcard + read_host(idna.encode(normal(name), uts46=True).decode())
+    except (ValueError, idna.IDNAError):
+        raise ValueError(f'holds "{part}", which is not a host name: {hint}') from None
 
 
 def read_image(value: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tmpnb_py.cors import Cors
+from tmpnb_py.hosts import Hosts
 from tmpnb_py.idle import Limits
 from tmpnb_py.look import Look, read_logo
 from tmpnb_py.manifest import Manifest, read_file
@@ -61,6 +64,11 @@ def cors(settings: Settings) -> Cors:
         credentials=settings.allow_credentials,
         max_age=None if settings.max_age is None else int(settings.max_age),
     )
+
+
+def hosts(settings: Settings, own: Iterable[str]) -> Hosts:
+    """The names that are answered to; `own` are this machine's."""
+    return Hosts(settings.allowed_hosts, (settings.ip, *own))
 
 
 def proxy_limits(settings: Settings) -> ProxyLimits:

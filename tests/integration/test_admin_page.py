@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -259,6 +260,10 @@ HERE = "http://127.0.0.1:{port}"
         ({"Host": "127.0.0.1.evil.example:{port}"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"X-Forwarded-For": "127.0.0.1"}, 403),  # a proxy on this machine speaks for somebody else
+        ({"X-Forwarded-Host": "localhost"}, 403),
+        ({"Forwarded": "for=127.0.0.1"}, 403),
+        ({"X-Real-IP": "127.0.0.1"}, 403),
     ],
     ids=str,
 )
@@ -268,6 +273,40 @@ async def test_only_the_page_itself_may_ask_without_a_token(rig: Rig, headers: d
     for method, path in (("GET", "/api/status"), ("POST", "/api/open"), ("GET", "/api/sessions")):
         async with rig.admin.request(method, path, headers=sent) as response:
             assert response.status == status
+
+
+def _address_beyond_loopback() -> str:
+    """An address of this machine that others would reach it by. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
+async def test_without_a_token_nothing_but_loopback_is_answered() -> None:
+    address = _address_beyond_loopback()
+    async with running(admin_ip="0.0.0.0") as rig, aiohttp.ClientSession() as client:
+        port = rig.service.admin_port
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"{address}:{port}"):
+            for method, path in (("DELETE", "/api/pool"), ("GET", "/"), ("GET", "/metrics"), ("GET", "/api/status")):
+                url, headers = f"http://{address}:{port}{path}", {"Host": host}
+                async with client.request(method, url, headers=headers) as response:
+                    assert response.status == 403, (host, path)
+                    assert "ADMIN_AUTH_TOKEN" in await response.text()
+        async with rig.admin.get("/api/status") as response:
+            assert response.status == 200
+
+
+async def test_with_a_token_others_are_answered() -> None:
+    address = _address_beyond_loopback()
+    async with running(admin_ip="0.0.0.0", admin_auth_token=TOKEN) as rig, aiohttp.ClientSession() as client:
+        url = f"http://{address}:{rig.service.admin_port}"
+        async with client.get(f"{url}/metrics") as response:
+            assert response.status == 200
+        async with client.get(f"{url}/api/status", headers={"Authorization": f"token {TOKEN}"}) as response:
+            assert response.status == 200
 
 
 async def test_a_token_is_needed_whoever_asks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from tests.e2e.jupyter import Notebook
@@ -50,18 +52,31 @@ def _configure(directory: Path, upstream: int, http: int, https: int) -> None:
     (directory / "tmpnb.conf").write_text(text)
 
 
+class EveryNameIsHere(AbstractResolver):
+    """A resolver that knows one address."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The loopback address, whatever is asked for."""
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 class Front:
     """A running nginx."""
 
     def __init__(self, directory: Path, http: int, https: int) -> None:
         self.directory = directory
-        self.http_url = f"http://127.0.0.1:{http}/"
-        self.url = f"https://127.0.0.1:{https}/"
+        self.http_url = f"http://{NAME}:{http}/"
+        self.url = f"https://{NAME}:{https}/"
         self.tls = ssl.create_default_context(cafile=str(directory / "fullchain.pem"))
 
     def client(self, source: str = "127.0.0.1") -> aiohttp.ClientSession:
-        """A visitor at an address of this machine's loopback network."""
-        connector = aiohttp.TCPConnector(ssl=self.tls, local_addr=(source, 0))
+        """A visitor at an address of this machine's loopback network, for whom every name is of this machine."""
+        connector = aiohttp.TCPConnector(ssl=self.tls, local_addr=(source, 0), resolver=EveryNameIsHere())
         return aiohttp.ClientSession(self.url, connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
@@ -79,7 +94,11 @@ async def before(service: Service, directory: Path) -> AsyncIterator[Front]:
 async def test_notebooks_behind_nginx(pool: str, workshop_image: str, tmp_path: Path) -> None:
     with Deployment(pool).ended() as deployment:
         service = deployment.start(
-            "--pool-size=1", "--trusted-proxies=127.0.0.1", "--audit-client-address", "--cpu-quota=0"
+            "--pool-size=1",
+            "--trusted-proxies=127.0.0.1",
+            f"--allowed-hosts={NAME}",
+            "--audit-client-address",
+            "--cpu-quota=0",
         )
         async with before(service, tmp_path) as front, front.client("127.0.0.9") as visitor:
             await service.ready(1)
@@ -95,13 +114,17 @@ async def test_notebooks_behind_nginx(pool: str, workshop_image: str, tmp_path: 
 
 async def _pages(front: Front, visitor: aiohttp.ClientSession) -> None:
     async with visitor.get(front.http_url, allow_redirects=False) as response:
-        assert (response.status, response.headers["Location"]) == (301, "https://127.0.0.1/")
+        assert (response.status, response.headers["Location"]) == (301, f"https://{NAME}/")
     async with visitor.get("/spawn") as response:
         assert response.status == 200
     async with visitor.get("/metrics") as response:
         assert response.status == 403
     async with visitor.post("/spawn", headers={"Origin": "https://evil.example"}) as response:
         assert response.status == 403
+    async with visitor.get(
+        "/", headers={"Host": "evil.example"}
+    ) as response:  # nginx passes it on
+        assert response.status == 421
     # Our own page's form: the browser names the origin that it sees.
     async with visitor.post("/spawn", headers={"Origin": front.url.rstrip("/")}, allow_redirects=False) as response:
         assert response.status == 303

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.addresses import origin_of
+from tmpnb_py.addresses import is_loopback, origin_of
 from tmpnb_py.headers import ClientFacts
 from tmpnb_py.models import Refusal
 from tmpnb_py.proxy.admission import Admission
@@ -61,3 +61,13 @@ def test_what_has_left_is_forgotten(all_of_them: list[ClientFacts], each: int, i
     for facts in reversed(all_of_them):
         admission.leave(facts)
     assert (admission._total, admission._held) == (0, {})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_only_this_machine_has_these(address: str) -> None:
+    assert is_loopback(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "0.0.0.0", "::", "::ffff:10.0.0.1", "localhost", "", "127.1"])
+def test_others_may_have_these(address: str) -> None:
+    assert not is_loopback(address)

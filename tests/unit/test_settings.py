@@ -458,7 +458,7 @@ def test_a_slip_in_the_environment_is_a_warning() -> None:
 
 def test_what_is_risky_is_a_warning() -> None:
     (warning,) = read_settings({"admin_ip": "0.0.0.0"}, {}).warnings
-    assert "demands no token" in warning
+    assert "answers only this machine's loopback address" in warning
     assert not read_settings({"admin_ip": "0.0.0.0"}, {"ADMIN_AUTH_TOKEN": "x"}).warnings
     assert not read_settings({"admin_ip": "localhost"}, {}).warnings
     assert "admin.example.org" in read_settings({"admin_ip": "admin.example.org"}, {}).warnings[0]

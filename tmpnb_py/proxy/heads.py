@@ -19,6 +19,7 @@ from tmpnb_py.headers import (
     serialize_fields,
     wants_websocket,
 )
+from tmpnb_py.hosts import hosts_of
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.checks import check_fields, check_handshake
 from tmpnb_py.proxy.http1 import Fields, MalformedError, read_fields, read_response_head
@@ -40,6 +41,7 @@ class RequestFields:
         "chunked",
         "foreign_origin",
         "has_body",
+        "hosts",
         "keep_alive",
         "length",
         "websocket",
@@ -52,6 +54,7 @@ class RequestFields:
         check_fields(version, fields)
         self._block = block
         self._has_host = bool(fields.all(b"host"))
+        self.hosts = hosts_of(fields.all(b"host"), fields.all(b"x-forwarded-host") if trusted else ())
         self.keep_alive = fields.keep_alive(version)
         self.chunked = fields.is_chunked(version)
         self.length = fields.length() or 0

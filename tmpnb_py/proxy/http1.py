@@ -116,7 +116,7 @@ def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
 
 
 _OF_FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
-_OF_OTHERS = frozenset((b"date", b"host", b"origin", b"service-worker", b"set-cookie"))
+_OF_OTHERS = frozenset((b"date", b"host", b"origin", b"service-worker", b"set-cookie", b"x-forwarded-host"))
 # What a server behind a gateway of environment variables (CGI, WSGI) takes for the same names; and what announces a
 # body of eight bytes by its presence (WebSocket before RFC 6455).
 _MISTAKABLE = frozenset((b"content_length", b"sec-websocket-key1", b"transfer_encoding"))

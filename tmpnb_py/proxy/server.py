@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator
 
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
 from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
+from tmpnb_py.hosts import ALL_HOSTS, Hosts
 from tmpnb_py.idle import is_activity
 from tmpnb_py.metrics import Counters
 from tmpnb_py.models import Refusal
@@ -55,6 +56,7 @@ class Proxy:
         limits: ProxyLimits,
         trusted_proxies: tuple[Network, ...] = (),
         cors: Cors = NO_OTHER_SITES,
+        hosts: Hosts = ALL_HOSTS,
     ) -> None:
         self._pool = pool
         self._application = Upstream(application)
@@ -62,6 +64,7 @@ class Proxy:
         self.counters = counters
         self.limits = limits
         self.cors = cors
+        self.hosts = hosts
         self.draining = False
         self._trusted = trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
@@ -165,9 +168,12 @@ class Proxy:
         return task
 
     def exchange(self, client: ClientConnection, request: Request, facts: ClientFacts) -> Exchange:
-        """Route a request. What belongs to no live session is answered by our own application."""
+        """Route a request. What belongs to no live session is answered by our own application.
+
+        So is what was sent to a name that is none of ours: it refuses that.
+        """
         container, target = None, request.target
-        route = match(request.target)
+        route = match(request.target) if self.hosts.answer_to(request.fields.hosts) else None
         if route is not None:
             target = route.target
             container = self._pool.session(route.session_id) if route.path is not None else None

@@ -1,4 +1,4 @@
-"""Who may use the public listener's API: the operator's API token, and pages of other sites (CORS).
+"""Who may use the public listener: by which host name, with the operator's API token, and from other sites (CORS).
 
 Sources: tmpnb's README (with API_AUTH_TOKEN only `/api/*` is there, and each request shows the token) and the Fetch
 standard's CORS protocol. Notebooks below `/user/` have tokens of their own; of those this module only answers
@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.cors import NOTEBOOK_METHODS
+from tmpnb_py.hosts import hosts_of, name_of
 from tmpnb_py.web import openapi, respond
 from tmpnb_py.web.context import CONTEXT, presented_token, same_token
 from tmpnb_py.web.schema import Problem
+
+_log = structlog.get_logger(__name__)
 
 _API = "/api/"
 _NOTEBOOKS = "/user/"
@@ -24,7 +28,38 @@ _SHARED = (_API, _NOTEBOOKS, _BUILD)
 _WITHOUT_TOKEN = (_NOTEBOOKS, "/static/")  # notebooks have tokens of their own
 # Nothing secret, and scrapers and probes carry no token.
 _OPEN = frozenset((openapi.PATH, "/metrics", "/healthz", "/readyz"))
+# Probes and scrapers know a service by whatever name it has in their network.
+_UNDER_ANY_NAME = frozenset(("/metrics", "/healthz", "/readyz"))
+_LOGGED_NAMES = 20  # strangers may make up any number of them
 _DEFAULT_HEADERS = "Authorization, Content-Type, Last-Event-ID"
+
+
+@web.middleware
+async def known_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what was sent to a name that is none of ours (DNS rebinding): 421, which says how to allow the name."""
+    if request.path in _UNDER_ANY_NAME:
+        return await handler(request)
+    for host in hosts_of(_raw(request, "Host"), _raw(request, "X-Forwarded-Host")):
+        if not request.app[CONTEXT].hosts.knows(host):
+            name = name_of(host.decode("latin-1"))
+            _log_refused(request, name)
+            return respond.unknown_host(request, name)
+    return await handler(request)
+
+
+def _raw(request: web.Request, name: str) -> list[bytes]:
+    return [value.encode(errors="surrogateescape") for value in request.headers.getall(name, ())]
+
+
+def _log_refused(request: web.Request, name: str) -> None:
+    """Tell the operator once of each name, with the line that would allow it."""
+    context = request.app[CONTEXT]
+    if name in context.refused_names or len(context.refused_names) >= _LOGGED_NAMES:
+        return
+    context.refused_names.add(name)
+    allowed = ",".join((*context.hosts.allowed, name))
+    hint = f"if this name is yours, allow it: --allowed-hosts {allowed}, or TMPNB_ALLOWED_HOSTS={allowed}"
+    _log.warning("host_refused", host=name, hint=hint)
 
 
 @web.middleware

@@ -8,6 +8,8 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tmpnb_py.addresses import is_loopback
+from tmpnb_py.hosts import is_loopback_name
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.web import admin_page, api, openapi, respond
 from tmpnb_py.web.admin_pool import status_of
@@ -25,6 +27,8 @@ from tmpnb_py.web.context import (
 )
 from tmpnb_py.web.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
 
+_NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
+_SPEAKS_FOR_ANOTHER = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 _OPEN = frozenset(("/", openapi.PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
 
 
@@ -43,12 +47,13 @@ def add_routes(app: web.Application) -> None:
 
 @web.middleware
 async def operator_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Demand the token; without one, accept only who speaks to this machine by name.
+    """Demand the token; without one, answer only this machine's own tools, and nobody else anything.
 
-    The `Host` check stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding), the check of
-    the origin every other page. What needs no token holds nothing secret: the page's shell and the description.
+    What needs no token where there is one holds nothing secret: the page's shell and the description.
     """
     context = request.app[CONTEXT]
+    if not context.admin_token and not _is_peer_here(request):
+        raise web.HTTPForbidden(text=_NOT_FROM_HERE)
     if request.path in _OPEN:
         return await handler(request)
     if context.admin_token:
@@ -56,22 +61,33 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
             message = "Send the operator's token: Authorization: token …."
             model = Problem(status="unauthorized", message=message)
             return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
-    elif not _is_from_here(request, context):
-        raise web.HTTPForbidden(text="Without ADMIN_AUTH_TOKEN only this machine's own tools are answered.")
+    elif not _is_our_page(request):
+        raise web.HTTPForbidden(text=_NOT_FROM_HERE)
     return await handler(request)
 
 
-def _is_from_here(request: web.Request, context: Context) -> bool:
-    """Whether a tool on this machine or the operator's own page asks, and no page of another origin.
+def _is_peer_here(request: web.Request) -> bool:
+    """Whether a program on this machine asks for itself: the connection's own end says so, no header can.
 
-    A browser names the origin of whoever posts (Fetch standard, "append a request Origin header"), and in
-    `Sec-Fetch-Site` how it relates to us: a notebook's page on another port of this host is only "same-site".
+    A proxy on this machine speaks for somebody else, who may be anywhere.
+    """
+    peer: tuple[object, ...] = request.get_extra_info("peername") or ()
+    is_here = bool(peer) and is_loopback(str(peer[0]))
+    return is_here and not any(name in request.headers for name in _SPEAKS_FOR_ANOTHER)
+
+
+def _is_our_page(request: web.Request) -> bool:
+    """Whether a tool or the operator's own page asks, and no page of another origin.
+
+    The `Host` stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding). A browser names the origin
+    of whoever posts (Fetch standard, "append a request Origin header"), and in `Sec-Fetch-Site` how it relates to us:
+    a notebook's page on another port of this host is only "same-site".
     """
     try:
         host = request.url.host or ""
     except ValueError:  # a `Host` that is none
         return False
-    if host not in context.admin_hosts:
+    if not is_loopback_name(host.lower()) and not is_loopback(host):
         return False
     origin = request.headers.get("Origin")
     if origin is not None and origin.lower() != f"http://{request.headers.get('Host', '').lower()}":

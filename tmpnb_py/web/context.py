@@ -19,6 +19,7 @@ from tmpnb_py.claims import Claims
 from tmpnb_py.control import Control
 from tmpnb_py.cors import NO_OTHER_SITES, Cors
 from tmpnb_py.headers import Network
+from tmpnb_py.hosts import ALL_HOSTS, Hosts
 from tmpnb_py.idle import Limits, expires_at
 from tmpnb_py.look import Look
 from tmpnb_py.metrics import Metrics
@@ -46,7 +47,8 @@ class Context:
     cors: Cors = NO_OTHER_SITES
     binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     admin_token: str = ""
-    admin_hosts: frozenset[str] = frozenset()
+    hosts: Hosts = ALL_HOSTS
+    refused_names: set[str] = dataclasses.field(default_factory=set)
     began: Callable[[Container, str], None] = lambda _container, _workshop: None
     audit_client_address: bool = False
     trusted_proxies: tuple[Network, ...] = ()

@@ -195,6 +195,17 @@ def problem(
     return json(model, status=status, headers=all_headers)
 
 
+def unknown_host(request: web.BaseRequest, name: str) -> web.Response:
+    """421 (RFC 9110 §15.5.20): this service does not answer to this name. The reader may be its operator."""
+    if wants_html(request):
+        return page(request, "unknown_host.html", status=421, name=name)
+    message = (
+        f"This service does not answer to the name {name}. If it is yours, start tmpnb-py with --allowed-hosts "
+        f"{name}, or set TMPNB_ALLOWED_HOSTS={name} (names that are there already stay, with a comma)."
+    )
+    return json(Problem(status="misdirected", message=message), status=421)
+
+
 def starting_again(request: web.BaseRequest) -> web.Response:
     """Whoever comes back waits until it is known which notebook is theirs."""
     message = "The service is starting again; your notebook is kept."
