@@ -172,7 +172,7 @@ def after(log: Path, runtime_dir: Path) -> None:
         name = handle("tmpnb", container_id)
         places = [*find().named(name), str(Path(tempfile.gettempdir(), name))]
         left += [place for place in places if Path(place).exists()]
-        left += [f"process {one.pid}" for one in marked(f"TMPNB_BASE_PATH=/user/{container_id}/")]
+        left += [f"process {one.pid}" for one in marked("TMPNB_BASE_PATH", f"/user/{container_id}/")]
     left += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(runtime_dir) in line]
     assert not left, left
 

@@ -32,6 +32,7 @@ from tmpnb_py.image_provider import ImageProvider
 from tmpnb_py.journal import Journal
 from tmpnb_py.line import Line, StartRate
 from tmpnb_py.line_book import LineBook
+from tmpnb_py.links import Links
 from tmpnb_py.metrics import Counters, Metrics
 from tmpnb_py.models import State
 from tmpnb_py.pool import Container, Pool
@@ -84,7 +85,8 @@ class Service:
         self._bookshelf = Bookshelf(measured, catalogue)
         self._provider = image_provider
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
-        self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again)
+        self._links = Links(settings.base_url)
+        self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
         self._blueprint = Blueprint(
             measured,
             settings,
@@ -142,6 +144,7 @@ class Service:
             binder_rules=binder_spec.rules(settings.binder_spec),
             admin_token=settings.admin_auth_token.get_secret_value(),
             hosts=wiring.hosts(settings, ()),
+            links=self._links,
             began=lambda container, workshop: journal.session_started(container, workshop=workshop),
             audit_client_address=settings.audit_client_address,
             trusted_proxies=settings.trusted_proxies,
@@ -160,12 +163,13 @@ class Service:
         self.proxy = Proxy(
             self.pool,
             application=self._dial_application,
-            error_page=lambda status, wants_html: proxy_error_page(self._context.look, status, wants_html=wants_html),
+            error_page=lambda status, wants_html: proxy_error_page(self._context, status, wants_html=wants_html),
             counters=self.counters,
             limits=wiring.proxy_limits(settings),
             trusted_proxies=settings.trusted_proxies,
             cors=self._context.cors,
             hosts=self._context.hosts,
+            base_url=settings.base_url,
         )
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -233,6 +237,7 @@ class Service:
         self.reconciler.observe_soon()
 
     def _on_transition(self, container: Container) -> None:
+        self.proxy.know(container)
         if container.state is State.READY:
             self.claims.serve_line()
         elif container.state is State.REMOVING:
@@ -353,7 +358,7 @@ class Service:
             await web.TCPSite(self._admin_runner, settings.admin_ip, settings.admin_port).start()
         _log.info(
             "listening",
-            url=listen.url(settings.ip, self.port),
+            url=self._links.on(listen.url(settings.ip, self.port)),
             admin=listen.url(settings.admin_ip, self.admin_port),
             pool=settings.pool_name,
             pool_size=settings.pool_size,

@@ -87,6 +87,7 @@ class Blueprint:
             mounts=settings.host_directories,
             extra_hosts=settings.extra_hosts,
             static_url=await self._static_url(image) if self._static_url is not None else "",
+            base_url=settings.base_url,
         )
 
     async def capacity(self) -> int:

@@ -10,6 +10,7 @@ import enum
 import hashlib
 import json
 
+from tmpnb_py import links
 from tmpnb_py.errors import FailureClass
 
 
@@ -130,7 +131,8 @@ class ContainerConfig:
     `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
-    `static_url` is where all notebooks of the image find its static files ("" = each serves its own).
+    `static_url` is where all notebooks of the image find its static files ("" = each serves its own); `base_url` is
+    the path of the service on its host.
     """
 
     image: ImageFacts
@@ -150,6 +152,7 @@ class ContainerConfig:
     mounts: tuple[Mount, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     static_url: str = ""
+    base_url: str = links.ROOT
 
     @property
     def digest(self) -> str:
@@ -169,7 +172,7 @@ class ContainerSpec:
     @property
     def base_path(self) -> str:
         """The path below which the notebook server lives, with both slashes."""
-        return f"/user/{self.id}/"
+        return links.session(self.config.base_url, self.id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ class Observed:
     claimed_unix: float | None
     exit: Exit | None
     address: Address | None
+    base_url: str = links.ROOT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
+from tmpnb_py import links
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.idle import Evidence
 from tmpnb_py.models import EndReason, Failure, State
@@ -45,11 +46,16 @@ class Container:
     client: str = ""
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
     tokenless_origin: str = ""  # of the page that claimed it and need not show its token
+    base_url: str = links.ROOT  # of the service when the container was started
+    base_path: bytes = dataclasses.field(init=False)  # the container's own: `/user/<id>/` below that, raw
+
+    def __post_init__(self) -> None:
+        self.base_path = self.path.encode()
 
     @property
-    def base_path(self) -> bytes:
-        """`/user/<id>/`, raw."""
-        return b"/user/%b/" % self.id.encode()
+    def path(self) -> str:
+        """The path below which visitors find its server."""
+        return links.session(self.base_url, self.id)
 
     def stamp_presence(self, now: float) -> None:
         """A request came, of whatever kind."""

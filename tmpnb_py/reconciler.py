@@ -271,7 +271,9 @@ class Reconciler:
         container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(self._options.id_length))
         token = secrets.token_hex(24) if config.use_tokens else ""
         now = time.monotonic()
-        container = Container(container_id, config.digest, token, created_at=now, changed_at=now)
+        container = Container(
+            container_id, config.digest, token, created_at=now, changed_at=now, base_url=config.base_url
+        )
         self._died[container_id] = asyncio.Event()
         self._pool.insert(container)
         self._spawn(self._start(container, ContainerSpec(container_id, token, config)), f"start-{container_id}")
@@ -389,6 +391,7 @@ class Reconciler:
             visited=claimed,
             last_activity=now,
             last_presence=now,
+            base_url=observed.base_url,
         )
 
     def _end(self, container_id: str, reason: EndReason) -> None:

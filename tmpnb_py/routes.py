@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Iterable
 from typing import NamedTuple
 
-_USER = re.compile(rb"/user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+_USER = re.compile(rb"/*user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+_ROOT = b"/"
 _ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
 
 
@@ -18,13 +20,18 @@ class Route(NamedTuple):
     """A request for the notebook `session_id`.
 
     `path` is what follows `/user/<id>/`, raw, or None where the slash is missing; `target` is what the container
-    gets; `query` is raw and without its question mark.
+    gets; `query` is raw and without its question mark; `base` is the base that it stands below.
     """
 
     session_id: str
     path: bytes | None
     query: bytes
     target: bytes
+    base: bytes = _ROOT
+
+    def moved_to(self, base_path: bytes) -> bytes:
+        """The same target below another base path, for a container that was started with that one."""
+        return base_path + self.target[len(self.base) + len(b"user//") + len(self.session_id) :]
 
 
 def is_origin_form(target: bytes) -> bool:
@@ -32,28 +39,34 @@ def is_origin_form(target: bytes) -> bool:
     return _ORIGIN_FORM.fullmatch(target) is not None
 
 
-def match(target: bytes) -> Route | None:
+def match(target: bytes, bases: Iterable[bytes] = (_ROOT,)) -> Route | None:
     """The notebook that a raw target is for, or None: everything else is the orchestrator's own.
 
-    Slashes doubled before and right after the base path (old embedding clients make both) are collapsed.
+    `bases` are the paths below which there are notebooks, with both slashes; the first that fits counts. Slashes
+    doubled round the base and right after the notebook's own (old embedding clients make both) are collapsed.
     """
     if target.startswith(b"//"):
         target = b"/" + target.lstrip(b"/")
-    if not target.startswith(b"/user/"):
-        return None
-    found = _USER.fullmatch(target)
-    if found is None:
-        return None
+    for base in bases:
+        if target.startswith(base) and (found := _USER.fullmatch(target, len(base))) is not None:
+            return _route(target, base, found)
+    return None
+
+
+def _route(target: bytes, base: bytes, found: re.Match[bytes]) -> Route:
     session_id, path, query = found.group(1), found.group(2), found.group(3) or b""
-    if path is None:
-        return Route(session_id.decode(), None, query, target)
-    if not path.startswith(b"//"):
-        return Route(session_id.decode(), path[1:], query, target)
-    path = path.lstrip(b"/")
-    target = b"/user/%b/%b" % (session_id, path)
-    if found.group(3) is not None:
-        target = b"%b?%b" % (target, query)
-    return Route(session_id.decode(), path, query, target)
+    if path is not None:
+        path = path.lstrip(b"/")
+    if b"//" in target:
+        target = b"%buser/%b" % (base, session_id)
+        target += b"" if path is None else b"/" + path
+        target += b"" if found.group(3) is None else b"?" + query
+    return Route(session_id.decode(), path, query, target, base)
+
+
+def below(target: bytes, base: bytes) -> bytes:
+    """A raw target without the base before it. Whoever asks outside of it has a proxy in front that took it away."""
+    return target[len(base) - 1 :] if base != _ROOT and target.startswith(base) else target
 
 
 _DOCUMENT_ROOTS = ("lab", "tree", "notebooks", "files", "edit", "terminals", "doc", "git-pull")

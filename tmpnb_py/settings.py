@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         "other users of the machine can read a command line.",
     )
 
+    base_url: Annotated[str, AfterValidator(values.read_base_url)] = _option(
+        "/",
+        _LISTEN,
+        "Path that the service has on its host, such as /jupyter/: pages, API and notebooks are below it.",
+    )
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_host_names), NoDecode] = _option(
         (),
         _LISTEN,

@@ -17,7 +17,7 @@ import idna
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
-from tmpnb_py import binder_spec
+from tmpnb_py import binder_spec, links
 from tmpnb_py.hosts import EVERY_NAME, normal
 from tmpnb_py.models import Mount
 from tmpnb_py.routes import document_target
@@ -119,6 +119,16 @@ def read_host(value: str) -> str:
 def read_host_names(value: object) -> object:
     """Names of this service, as browsers send them; `*.` before one stands for all names below it."""
     return tuple(_host_name(str(part)) for part in _parts(value, "notebooks.example.org,*.example.net"))
+
+
+def read_base_url(value: str) -> str:
+    base = f"/{value.strip('/')}/" if value.strip("/") else links.ROOT
+    if not links.is_base(base):
+        raise ValueError(
+            "is not a path for the service: write one such as /jupyter/, of letters, digits, dots, hyphens and "
+            'underscores, in which no part is "user"'
+        )
+    return base
 
 
 def _host_name(part: str) -> str:

@@ -101,7 +101,7 @@ class LocalRig:
         places = (run / "local" / pool / "containers", run / "sockets" / pool)
         found = [str(path) for place in places if place.exists() for path in place.iterdir()]
         for spec in self.specs:
-            found += map(str, local_process.marked(f"TMPNB_BASE_PATH={spec.base_path}"))
+            found += map(str, local_process.marked("TMPNB_BASE_PATH", spec.base_path))
             name = handle(pool, spec.id)
             groups = local_cgroup.find().named(name)
             found += [path for path in (*groups, f"{tempfile.gettempdir()}/{name}") if Path(path).exists()]
@@ -114,7 +114,7 @@ class LocalRig:
 
     def _clean(self) -> None:
         for spec in self.specs:
-            local_process.end(None, lambda one=spec: local_process.marked(f"TMPNB_BASE_PATH={one.base_path}"), 10)  # type: ignore[misc]
+            local_process.end(None, lambda one=spec: local_process.marked("TMPNB_BASE_PATH", one.base_path), 10)  # type: ignore[misc]
             for pool in self.pools:
                 name = handle(pool, spec.id)
                 local_cgroup.remove(local_cgroup.find().named(name))

@@ -120,7 +120,7 @@ async def test_everything_goes_with_the_supervisor_dead_and_children_astray(
     assert await fetch(address, f"{spec.base_path}exec", astray) == ""
     await rig.die(pool, spec.id)
     await until_dead(engine, spec.id)
-    assert local_process.marked(f"TMPNB_BASE_PATH={spec.base_path}")
+    assert local_process.marked("TMPNB_BASE_PATH", spec.base_path)
     await engine.remove(spec.id)
     assert await rig.remains(pool) == []
 

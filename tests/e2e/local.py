@@ -57,7 +57,7 @@ class LocalDeployment:
 
     def processes(self, container_id: str) -> list[local_process.Process]:
         """What runs in a notebook."""
-        return local_process.marked(f"TMPNB_BASE_PATH=/user/{container_id}/")
+        return local_process.marked("TMPNB_BASE_PATH", f"/user/{container_id}/")
 
     def remains(self) -> list[str]:
         """What is left of the pool: processes, records, sockets, directories, mounts and control groups."""

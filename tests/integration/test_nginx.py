@@ -121,9 +121,7 @@ async def _pages(front: Front, visitor: aiohttp.ClientSession) -> None:
         assert response.status == 403
     async with visitor.post("/spawn", headers={"Origin": "https://evil.example"}) as response:
         assert response.status == 403
-    async with visitor.get(
-        "/", headers={"Host": "evil.example"}
-    ) as response:  # nginx passes it on
+    async with visitor.get("/", headers={"Host": "evil.example"}) as response:  # nginx passes it on
         assert response.status == 421
     # Our own page's form: the browser names the origin that it sees.
     async with visitor.post("/spawn", headers={"Origin": front.url.rstrip("/")}, allow_redirects=False) as response:

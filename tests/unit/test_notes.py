@@ -190,7 +190,7 @@ def test_links_lead_to_pages_of_workshops_to_the_notebook_or_away() -> None:
     )
     assert [one["href"] for one in Tags(notes.body).attributes("a")] == [
         "../loops/#Part",
-        "/spawn/lab/tree/knots/data/x%20y.csv",
+        "../../spawn/lab/tree/knots/data/x%20y.csv",
         "https://example.org/?a=b&c=d",
         "mailto:a@example.org",
     ]

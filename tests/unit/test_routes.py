@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tmpnb_py.routes import Route, is_origin_form, match
+from tmpnb_py.routes import Route, below, is_origin_form, match
 
 ID = "k3j9x0q2m5v7b1n8c4z6a0s9df"
 
@@ -223,3 +223,57 @@ def test_not_origin_form(target: bytes) -> None:
 def test_origin_form_is_visible_ascii_from_a_slash_on(target: bytes) -> None:
     visible = all(0x21 <= byte <= 0x7E and byte != ord("#") for byte in target)
     assert is_origin_form(target) == (target.startswith(b"/") and visible)
+
+
+BASES = (b"/jupyter/", b"/", b"/old/place/")
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "passed_on", "base"),
+    [
+        (b"/jupyter/user/abc/lab?x=1", b"lab", b"/jupyter/user/abc/lab?x=1", b"/jupyter/"),
+        (b"/jupyter/user/abc", None, b"/jupyter/user/abc", b"/jupyter/"),
+        (b"//jupyter//user/abc//lab?", b"lab", b"/jupyter/user/abc/lab?", b"/jupyter/"),
+        (b"/user/abc/lab", b"lab", b"/user/abc/lab", b"/"),  # the proxy in front took the base away
+        (b"/old/place/user/abc/lab", b"lab", b"/old/place/user/abc/lab", b"/old/place/"),
+        (b"/jupyter/user/abc/user/xyz/", b"user/xyz/", b"/jupyter/user/abc/user/xyz/", b"/jupyter/"),
+        (b"/jupyter/user/abc/../xyz/", b"../xyz/", b"/jupyter/user/abc/../xyz/", b"/jupyter/"),
+    ],
+)  # fmt: skip
+def test_below_the_base_of_the_service(target: bytes, path: bytes | None, passed_on: bytes, base: bytes) -> None:
+    query = target.partition(b"?")[2]
+    assert match(target, BASES) == Route("abc", path, query, passed_on, base)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/jupyter/x/user/abc/", b"/jupyter/", b"/jupyter", b"/jupyteruser/abc/", b"/Jupyter/user/abc/",
+     b"/old/user/abc/", b"/x/jupyter/user/abc/", b"/jupyter/jupyter/user/abc/", b"/jupyter%2fuser/abc/",
+     b"/jupyter/../user/abc/"],
+)  # fmt: skip
+def test_below_no_base_it_is_our_own(target: bytes) -> None:
+    assert match(target, BASES) is None
+
+
+@pytest.mark.parametrize(
+    "target", [b"/jupyter/user/abc/lab?x=//1", b"/user/abc/lab?x=//1", b"//old/place//user/abc//lab?x=//1"]
+)
+def test_a_target_moves_to_the_base_of_its_container(target: bytes) -> None:
+    route = match(target, BASES)
+    assert route is not None
+    assert route.moved_to(b"/then/user/abc/") == b"/then/user/abc/lab?x=//1"
+
+
+@pytest.mark.parametrize(
+    ("target", "base", "rest"),
+    [
+        (b"/jupyter/api/stats?x", b"/jupyter/", b"/api/stats?x"),
+        (b"/jupyter/", b"/jupyter/", b"/"),
+        (b"/jupyter", b"/jupyter/", b"/jupyter"),
+        (b"/healthz", b"/jupyter/", b"/healthz"),
+        (b"/x", b"/", b"/x"),
+        (b"//x", b"/", b"//x"),
+    ],
+)
+def test_our_own_application_never_sees_the_base(target: bytes, base: bytes, rest: bytes) -> None:
+    assert below(target, base) == rest

@@ -352,6 +352,7 @@ def _collection(directory: Path) -> Collection:
 
 def _preview(loaded: LoadedSettings, directory: Path) -> None:
     from tmpnb_py import logs  # noqa: PLC0415
+    from tmpnb_py.links import Links  # noqa: PLC0415
     from tmpnb_py.serve import serve  # noqa: PLC0415
 
     collection = _collection(directory)
@@ -362,7 +363,8 @@ def _preview(loaded: LoadedSettings, directory: Path) -> None:
     logs.configure(settings.log_format, "warning")
     for workshop in collection.manifest.workshops:
         place = urllib.parse.quote(workshop.start)
-        click.echo(f"{workshop.title}: http://localhost:{settings.port}/spawn/lab/tree/{place}")
+        launch = Links(settings.base_url).launch(f"lab/tree/{place}")
+        click.echo(f"{workshop.title}: http://localhost:{settings.port}{launch}")
     click.echo(f"Save in {directory}, and reload the page in the notebook. Ctrl-C ends it.")
     asyncio.run(serve(settings))
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tmpnb_py import links
 from tmpnb_py.engines import docker_reach
 from tmpnb_py.models import (
     ContainerSpec,
@@ -35,6 +36,7 @@ LABEL_POOL = "org.tmpnb.pool"
 LABEL_ID = "org.tmpnb.id"
 LABEL_CONFIG = "org.tmpnb.config"
 LABEL_TOKEN = "org.tmpnb.token"  # noqa: S105 - the name of a label
+LABEL_BASE_URL = "org.tmpnb.base-url"
 LABEL_PROBE = "org.tmpnb.probe"
 
 IMAGE_SOCKET = "org.tmpnb.socket"
@@ -205,6 +207,7 @@ def labels_of(pool: str, spec: ContainerSpec, port: int | None = None) -> dict[s
         LABEL_ID: spec.id,
         LABEL_CONFIG: spec.config.digest,
         LABEL_TOKEN: spec.token,
+        LABEL_BASE_URL: spec.config.base_url,
         **docker_reach.labels_of(spec.config, port or spec.config.container_port),
     }
 
@@ -372,6 +375,7 @@ def observed_of(
     """A container as `GET /containers/json` lists it."""
     created, labels = float(entry["Created"]), entry["Labels"]
     marks = marks_of(pool, container_id, entry["Names"], created)
+    base_url = labels.get(LABEL_BASE_URL, links.ROOT)
     address: SocketAddress | TcpAddress | None = None
     if is_running(entry):
         by_socket = labels.get(docker_reach.LABEL_TRANSPORT) == Transport.SOCKET
@@ -385,6 +389,7 @@ def observed_of(
         claimed_unix=marks.claimed_unix,
         exit=ended,
         address=address,
+        base_url=base_url if links.is_base(base_url) else links.ROOT,
     )
 
 

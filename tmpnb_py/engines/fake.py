@@ -308,6 +308,7 @@ def _observed(container: FakeContainer) -> Observed:
         claimed_unix=container.claimed_unix,
         exit=container.exit,
         address=container.address if container.exit is None else None,
+        base_url=container.spec.config.base_url,
     )
 
 

@@ -302,6 +302,7 @@ class LocalEngine:
             claimed_unix=claimed_unix,
             exit=None if is_alive else _exit(record, status),
             address=self._launcher.reachable(record, status) if is_alive else None,
+            base_url=record.base_url,
         )
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tmpnb_py import links
 from tmpnb_py.engines import local_cgroup as cgroup
 from tmpnb_py.engines import local_machine as machine
 from tmpnb_py.engines import local_process as process
@@ -107,7 +108,17 @@ class Launcher:
             os.close(status)
         digest, sandboxed = spec.config.digest, self._sandbox is not None
         try:
-            record = Record(spec.id, spec.token, digest, time.time(), held.process, sandboxed, directory, groups)
+            record = Record(
+                spec.id,
+                spec.token,
+                digest,
+                time.time(),
+                held.process,
+                sandboxed,
+                directory,
+                groups,
+                spec.config.base_url,
+            )
             self.records.commit(record)
             held.go()
         finally:
@@ -207,7 +218,7 @@ class Launcher:
         if record is not None and record.sandboxed:
             yield from _first_process(self.records.status(container_id))
         # Kernels and terminals begin sessions of their own, and may outlive their parents.
-        yield from process.marked(f"TMPNB_BASE_PATH=/user/{container_id}/")
+        yield from process.marked("TMPNB_BASE_PATH", links.session(links.ROOT, container_id))
 
 
 def handle(pool: str, container_id: str) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import re
 import select
 import signal
 import time
@@ -129,14 +130,14 @@ def cpu_seconds(one: Process) -> float:
     return 0.0
 
 
-def marked(variable: str) -> list[Process]:
-    """Processes that were started with this `NAME=value` in their environment, as far as this user sees it."""
-    wanted = b"\0" + variable.encode() + b"\0"
+def marked(name: str, ending: str) -> list[Process]:
+    """Processes with a variable in their first environment whose value ends so, as far as this user sees it."""
+    wanted = re.compile(rb"\0%b=[^\0]*%b\0" % (re.escape(name.encode()), re.escape(ending.encode())))
     boot = boot_id()
     found = []
     for pid in _processes():
         with contextlib.suppress(OSError):
-            if wanted in b"\0" + (_PROC / str(pid) / "environ").read_bytes():
+            if wanted.search(b"\0" + (_PROC / str(pid) / "environ").read_bytes()):
                 found.append(Process(pid, _stat(pid)[1], boot))
     return found
 

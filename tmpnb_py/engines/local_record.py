@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tmpnb_py import links
 from tmpnb_py.engines.docker_options import is_id
 from tmpnb_py.engines.local_process import Process
 from tmpnb_py.models import State
@@ -44,6 +45,7 @@ class Record:
     sandboxed: bool
     directory: str = ""
     cgroups: tuple[str, ...] = ()
+    base_url: str = links.ROOT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +98,10 @@ class Records:
         """Complete the directory and give it its name."""
         path = self.path(record.id)
         new = path.with_name(_NEW + record.id)
-        _write(new / "container.json", json.dumps(dataclasses.asdict(record)))
+        values = dataclasses.asdict(record)
+        if record.base_url == links.ROOT:  # a version that knows of no other can read it
+            del values["base_url"]
+        _write(new / "container.json", json.dumps(values))
         _write(new / "state", State.STARTING.value)
         new.rename(path)
 
@@ -186,7 +191,7 @@ def _record(container_id: str, values: dict[str, Any]) -> Record | None:
     process = values.pop("process")
     values["cgroups"] = tuple(map(str, values["cgroups"]))
     record = Record(process=Process(int(process["pid"]), int(process["started"]), process["boot_id"]), **values)
-    return record if record.id == container_id else None
+    return record if record.id == container_id and links.is_base(record.base_url) else None
 
 
 def _int(value: object) -> int | None:

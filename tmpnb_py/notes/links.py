@@ -62,7 +62,7 @@ class Links:
             return None
         if place in self.pages:
             return f"../{self.pages[place]}/" + (f"#{urllib.parse.quote(fragment)}" if fragment else "")
-        return "/spawn/lab/tree/" + urllib.parse.quote(place)
+        return "../../spawn/lab/tree/" + urllib.parse.quote(place)  # from workshops/<slug>/
 
     def picture(self, reference: str, attachments: Mapping[str, Picture]) -> str | None:
         """A picture's address on the page; None where there is none to show."""

@@ -8,6 +8,7 @@ import dataclasses
 import time
 from collections.abc import Coroutine, Iterator
 
+from tmpnb_py import links
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
 from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
 from tmpnb_py.hosts import ALL_HOSTS, Hosts
@@ -20,7 +21,7 @@ from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.upstream import Dial, Upstream
-from tmpnb_py.routes import match
+from tmpnb_py.routes import below, match
 
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
 
@@ -57,6 +58,7 @@ class Proxy:
         trusted_proxies: tuple[Network, ...] = (),
         cors: Cors = NO_OTHER_SITES,
         hosts: Hosts = ALL_HOSTS,
+        base_url: str = links.ROOT,
     ) -> None:
         self._pool = pool
         self._application = Upstream(application)
@@ -65,6 +67,8 @@ class Proxy:
         self.limits = limits
         self.cors = cors
         self.hosts = hosts
+        # Below the root, too: for a proxy in front that takes the base away, and for probes that know of none.
+        self._bases = tuple(dict.fromkeys((base_url.encode(), links.ROOT.encode())))
         self.draining = False
         self._trusted = trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
@@ -78,6 +82,11 @@ class Proxy:
     def client_factory(self) -> ClientConnection:
         """The protocol factory for `loop.create_server`."""
         return ClientConnection(self)
+
+    def know(self, container: Container) -> None:
+        """A container may have been started below another base: its visitors' open pages go on asking there."""
+        if container.base_url.encode() not in self._bases:
+            self._bases += (container.base_url.encode(),)
 
     def drop(self, container_id: str) -> None:
         """A session has ended: close every connection to its container, and with them its tunnels."""
@@ -173,14 +182,18 @@ class Proxy:
         So is what was sent to a name that is none of ours: it refuses that.
         """
         container, target = None, request.target
-        route = match(request.target) if self.hosts.answer_to(request.fields.hosts) else None
+        route = match(request.target, self._bases) if self.hosts.answer_to(request.fields.hosts) else None
         if route is not None:
             target = route.target
             container = self._pool.session(route.session_id) if route.path is not None else None
             if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
         if container is not None and route is not None and route.path is not None:
+            if not target.startswith(container.base_path):
+                target = route.moved_to(container.base_path)
             self._stamp(container, request, route.path, route.query)
+        else:
+            target = below(target, self._bases[0] if route is None else route.base)
         upstream = self._application if container is None else self._upstream(container)
         return Exchange(client, request, upstream, request.head(target, facts, own=container is None), container)
 

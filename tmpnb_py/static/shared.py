@@ -22,11 +22,11 @@ import structlog
 
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError
+from tmpnb_py.links import Links
 from tmpnb_py.models import ImageFacts
 from tmpnb_py.static.store import LostFileError, Store
 from tmpnb_py.static.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
 
-ROOT = "/static/"
 _RETRY_SECONDS = 600.0  # after an image could not be read
 _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
 
@@ -56,10 +56,18 @@ class Content:
 class SharedFiles:
     """The shared files of one pool."""
 
-    def __init__(self, engine: Engine, directory: Path, *, on_lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        directory: Path,
+        *,
+        on_lost: Callable[[], None] = lambda: None,
+        links: Links | None = None,
+    ) -> None:
         """`on_lost` is called where the disk has lost a file: whoever calls `url` soon has it taken again."""
         self._engine = engine
         self._on_lost = on_lost
+        self._links = links or Links()
         self._store = Store(directory)
         self._by_image: dict[str, Tree] = {}
         self._by_digest: dict[str, Tree] = {}
@@ -96,7 +104,7 @@ class SharedFiles:
             tree = await self._learn(image) or tree  # else it is tried again; its address stays
         elif tree is None and self._unreadable.get(image.image_id, 0.0) <= time.monotonic():
             tree = await self._learn(image)
-        return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
+        return self._links.static(tree.digest) if tree is not None and tree.files else ""
 
     async def _learn(self, image: ImageFacts) -> Tree | None:
         began = time.monotonic()
@@ -114,7 +122,7 @@ class SharedFiles:
         _log.info(
             "static_files_shared",
             image=image.image,
-            url=f"{ROOT}{tree.digest}",
+            url=self._links.static(tree.digest),
             files=len(tree.files),
             size_mib=round(sum(entry.size for entry in tree.files.values()) / 2**20, 1),
             duration=round(time.monotonic() - began, 2),

@@ -6,6 +6,7 @@
   const visit = byId("visit"), choice = byId("choice"), busy = byId("busy"), line = byId("line");
   const handed = byId("handed");
   const { path, key } = visit.dataset;
+  const { base } = document.documentElement.dataset; // of the service's addresses
   // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
   const once = (history.state && history.state.once) || visit.dataset.once;
   // It was loaded again for the notebook that its visitor got in another tab: it goes on, and asks for that no more.
@@ -37,8 +38,8 @@
     say(handed.textContent, true);
   };
   const stop = () => { clearTimeout(timer); if (source) source.close(); source = null; };
-  const waiting = () => "/spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
-  const launch = () => "/spawn" + (path ? "?urlpath=" + encodeURIComponent(path) : "");
+  const waiting = () => base + "spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
+  const launch = () => base + "spawn" + (path ? "?urlpath=" + encodeURIComponent(path) : "");
 
   // Tells the browser's other tabs that there is a notebook now, and nothing else: notebooks share this origin, so
   // they hear it, too, and may say it at any time. Who waits loads the page again, and the service knows the rest.
@@ -47,7 +48,7 @@
     if (heard || going || !navigator.cookieEnabled) return; // without cookies the place would be lost
     heard = true; // and not before it has been shown for a while, or it could be kept from being used
     setTimeout(async () => {
-      const answer = ticket && !going ? await fetch("/api/tickets/" + ticket).catch(() => null) : null;
+      const answer = ticket && !going ? await fetch(base + "api/tickets/" + ticket).catch(() => null) : null;
       if (answer && answer.ok && !going) location.reload(); else heard = false;
     }, Math.max(0, SHOWN - performance.now()));
   };
@@ -61,7 +62,7 @@
     }
     doing("Your notebook is ready. Opening it…");
     // No cookie comes with a stream; without it the other tabs would find nothing.
-    if (streamed) await fetch("/api/tickets/" + ticket).catch(() => {});
+    if (streamed) await fetch(base + "api/tickets/" + ticket).catch(() => {});
     if (others) others.postMessage("");
     // The waiting page leads there and remembers the notebook; without cookies it would know nobody.
     go(streamed && navigator.cookieEnabled ? waiting() : state.session.open_url);
@@ -75,7 +76,7 @@
     furthest = Math.max(furthest, state.position);
     byId("position").textContent = state.position;
     byId("message").textContent = state.message;
-    byId("giving-up").action = "/spawn/wait/" + ticket;
+    byId("giving-up").action = base + "spawn/wait/" + ticket;
     const bar = byId("progress");
     bar.hidden = furthest < 2;
     bar.max = furthest;
@@ -89,7 +90,7 @@
 
   const watch = () => {
     if (!window.EventSource) return ask();
-    source = new EventSource("/api/tickets/" + ticket + "/events");
+    source = new EventSource(base + "api/tickets/" + ticket + "/events");
     let failures = 0, heard = false;
     source.onmessage = (event) => { failures = 0; heard = true; follow(JSON.parse(event.data)); };
     source.onerror = () => {
@@ -105,7 +106,7 @@
   // noticed: whoever sees that joins the line again.
   const ask = async () => {
     try {
-      const answer = await fetch("/api/tickets/" + ticket);
+      const answer = await fetch(base + "api/tickets/" + ticket);
       if (answer.status === 404) { // given up while the computer slept, or the service was restarted
         if (document.visibilityState !== "visible") return location.replace(waiting());
         ticket = "";
@@ -123,7 +124,7 @@
     let answer, state;
     try {
       const body = JSON.stringify({ path, key, fresh: Boolean(fresh), once: fresh || once, reload: !again });
-      answer = await fetch("/api/tickets", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      answer = await fetch(base + "api/tickets", { method: "POST", headers: { "Content-Type": "application/json" }, body });
       state = await answer.json();
     } catch {
       doing("The service cannot be reached. Trying again…");
@@ -170,7 +171,7 @@
   }
   addEventListener("beforeunload", () => { leaving = true; });
   addEventListener("pagehide", () => {
-    if (ticket && !going) navigator.sendBeacon("/api/tickets/" + ticket + "/leave");
+    if (ticket && !going) navigator.sendBeacon(base + "api/tickets/" + ticket + "/leave");
     stop();
   });
   addEventListener("pageshow", (event) => {

@@ -186,7 +186,7 @@ async def not_running(request: web.Request) -> web.StreamResponse:
     if container is not None and container.state is State.CLAIMED:
         if container.endpoint is not None and not request.match_info["tail"]:
             query = request.rel_url.raw_query_string
-            raise web.HTTPFound(f"/user/{container_id}/" + (f"?{query}" if query else ""))
+            raise web.HTTPFound(container.path + (f"?{query}" if query else ""))
         if container.endpoint is not None and is_tokenless(request):
             message = "This page did not start that notebook, or the service was restarted since."
             return respond.problem(request, 403, "error", message, html=True)

@@ -61,12 +61,12 @@ class Assets:
         self._files: dict[str, tuple[Content, Mapping[str, str]]] = {}
 
     def add(self, name: str, text: str, headers: Mapping[str, str] | None = None) -> str:
-        """Offer a file; returns the path at which it is."""
+        """Offer a file; returns its path below the base of all addresses."""
         stem, _, extension = name.rpartition(".")
         content = Content.of(text.encode(), _TYPES[extension])
         hashed = f"{stem}-{content.etag[:12]}.{extension}"
         self._files[hashed] = content, headers or {}
-        return f"/assets/{hashed}"
+        return f"assets/{hashed}"
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer `/assets/<name>`."""

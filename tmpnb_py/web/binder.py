@@ -82,14 +82,14 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
         if wish := query.get(name, "").lstrip("/"):
             path = view + urllib.parse.quote(wish, safe="/?=&%")
             break
-    raise web.HTTPFound(f"/spawn/{path}" if path else "/spawn")
+    raise web.HTTPFound(request.app[CONTEXT].links.launch(path))
 
 
 async def build(request: web.Request) -> web.StreamResponse:
     """A notebook, told of as BinderHub does."""
     refuse_foreign(request)
     if not _asks_for_events(request):
-        link = request.rel_url.raw_path.replace("/build/", "/v2/", 1)
+        link = request.app[CONTEXT].links.to("v2/" + request.rel_url.raw_path.removeprefix("/build/"))
         message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
         return respond.problem(request, 406, "error", message)
     refuse_silent_browser(request)

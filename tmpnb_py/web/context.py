@@ -21,6 +21,7 @@ from tmpnb_py.cors import NO_OTHER_SITES, Cors
 from tmpnb_py.headers import Network
 from tmpnb_py.hosts import ALL_HOSTS, Hosts
 from tmpnb_py.idle import Limits, expires_at
+from tmpnb_py.links import Links
 from tmpnb_py.look import Look
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import Failure, State
@@ -48,6 +49,7 @@ class Context:
     binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     admin_token: str = ""
     hosts: Hosts = ALL_HOSTS
+    links: Links = dataclasses.field(default_factory=Links)
     refused_names: set[str] = dataclasses.field(default_factory=set)
     began: Callable[[Container, str], None] = lambda _container, _workshop: None
     audit_client_address: bool = False

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from aiohttp import web
 
 from tmpnb_py.errors import AddressFullError, FullError
+from tmpnb_py.links import Links, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
@@ -22,7 +23,7 @@ from tmpnb_py.web import access, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context
 
-_WAITING = visits.waiting_path("{id:[0-9a-f]{32}}")
+_WAITING = Links().waiting("{id:[0-9a-f]{32}}")
 _DEEP_LINKS = ("lab", "tree", "notebooks", "files", "git-pull")
 _VIEWS = ("lab/tree/", "tree/", "notebooks/", "files/")
 # What is about to be ready is waited for, rather than shown a page about waiting.
@@ -115,12 +116,13 @@ def _subject(context: Context, wish: str) -> Subject:
 
 async def deep_link(request: web.Request) -> web.StreamResponse:
     """`/lab/tree/…` and its kin lead to the launch page of the same document."""
-    raise web.HTTPFound("/spawn" + request.rel_url.raw_path_qs)
+    raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + request.rel_url.raw_path_qs))
 
 
 async def hub_link(request: web.Request) -> web.StreamResponse:
     """nbgitpuller's links for a JupyterHub, as their generator writes them."""
-    raise web.HTTPFound("/spawn" + request.rel_url.raw_path_qs.removeprefix("/hub/user-redirect"))
+    wish = request.rel_url.raw_path_qs.removeprefix("/hub/user-redirect")
+    raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + wish))
 
 
 # --- the claim
@@ -135,7 +137,7 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
     target = tickets.target_of(context, wish)
     may_be_reused = visits.may_be_told(request) and "fresh" not in fields
     if may_be_reused and await visits.is_undecided(request):
-        return respond.see_other(request, f"/spawn?urlpath={urllib.parse.quote(wish, safe='')}" if wish else "/spawn")
+        return respond.see_other(request, context.links.launch_of(wish))
     container = visits.usable(request) if may_be_reused else None
     if container is not None:
         return _lead(request, container, target)
@@ -158,7 +160,7 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
     if ticket.status is Status.READY and ticket.container is not None:
         tickets.state_of(request, ticket)
         return _lead(request, ticket.container, ticket.target)
-    response = respond.see_other(request, waiting_url(ticket, wish))
+    response = respond.see_other(request, context.links.waiting(ticket.id, wish))
     visits.hold(request, response, ticket)
     return response
 
@@ -175,13 +177,8 @@ async def _form(request: web.Request) -> dict[str, str]:
     return fields
 
 
-def waiting_url(ticket: Ticket, wish: str) -> str:
-    """Where a ticket's visitor waits; the wish is in it for the case that the place is lost."""
-    return visits.waiting_path(ticket.id) + (f"?path={urllib.parse.quote(wish, safe='')}" if wish else "")
-
-
 def _lead(request: web.Request, container: Container, target: str) -> web.Response:
-    response = respond.see_other(request, tickets.open_url(container, target))
+    response = respond.see_other(request, opened(container.path, target, container.token))
     visits.remember(request, response, container)
     return response
 
@@ -212,7 +209,7 @@ async def wait(request: web.Request) -> web.Response:
     except ValueError:
         wish = ""
     if not visits.holds(request, request.match_info["id"]):
-        raise web.HTTPSeeOther("/spawn" + (f"/{wish}" if wish else ""))
+        raise web.HTTPSeeOther(context.links.launch(wish))
     ticket = context.claims.find(request.match_info["id"])
     was_closed = ticket is not None and ticket.status is Status.CLOSED
     if was_closed and not context.control.is_open:
@@ -259,4 +256,4 @@ async def give_up(request: web.Request) -> web.StreamResponse:
     ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
     if ticket is not None:
         request.app[CONTEXT].claims.leave(ticket)
-    return respond.see_other(request, "/")
+    return respond.see_other(request, request.app[CONTEXT].links.base)

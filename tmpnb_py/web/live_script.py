@@ -26,18 +26,18 @@ _FRAME_HEADERS = {
 
 
 def add_frame(assets: Assets) -> str:
-    """Offer the frame for kernels' HTML; returns its path."""
+    """Offer the frame for kernels' HTML; returns its path below the base of all addresses."""
     return assets.add("output.html", source("live/output.html"), _FRAME_HEADERS)
 
 
 def notes_script(frame: str) -> str:
     """The script of our own notes page."""
-    return _script("notes", {"FRAME": frame})
+    return _script("notes", {"FRAME": frame, "UP": "../"})
 
 
 def live_script(frame: str) -> Content:
     """The script for other sites."""
-    values = {"FRAME": frame, "STYLE": source("live/cell.css")}
+    values = {"FRAME": frame, "UP": "./", "STYLE": source("live/cell.css")}
     return Content.of(_script("live", values).encode(), "text/javascript")
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tmpnb_py.bookshelf import Book
 from tmpnb_py.errors import EngineError, NotesError
+from tmpnb_py.links import Links
 from tmpnb_py.look import Look
 from tmpnb_py.web import live_script, respond, visits
 from tmpnb_py.web.assets import Assets, Content, answer, source
@@ -58,14 +59,14 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/live.js", live)
 
 
-async def overview(_request: web.Request) -> web.Response:
+async def overview(request: web.Request) -> web.Response:
     """The first page is the list of the workshops."""
-    raise web.HTTPFound("/")
+    raise web.HTTPFound(request.app[CONTEXT].links.base)
 
 
 async def without_slash(request: web.Request) -> web.Response:
     """Pictures' addresses are relative to the page."""
-    raise web.HTTPMovedPermanently(f"/workshops/{request.match_info['slug']}/")
+    raise web.HTTPMovedPermanently(request.app[CONTEXT].links.notes(request.match_info["slug"]))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -81,7 +82,7 @@ async def page(request: web.Request) -> web.Response:
         "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
     }
     if key:
-        text = _render(await _book(request), look, key)
+        text = _render(await _book(request), look, respond.links_of(request), key)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
     contents = await _contents(request)
     return answer(request, contents[""], {**headers, "Cache-Control": "no-cache"})
@@ -106,7 +107,7 @@ async def _contents(request: web.Request) -> Mapping[str, Content]:
     book, look = await _book(request), respond.look_of(request)
     known = _made.get(book)
     if known is None or known[0] is not look:
-        known = _made[book] = look, await asyncio.to_thread(_make, book, look)
+        known = _made[book] = look, await asyncio.to_thread(_make, book, look, respond.links_of(request))
     return known[1]
 
 
@@ -123,25 +124,26 @@ async def _book(request: web.Request) -> Book:
     return book
 
 
-def _make(book: Book, look: Look) -> Mapping[str, Content]:
+def _make(book: Book, look: Look, links: Links) -> Mapping[str, Content]:
     pictures = {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
-    return {"": Content.of(_render(book, look, "").encode(), "text/html"), **pictures}
+    return {"": Content.of(_render(book, look, links, "").encode(), "text/html"), **pictures}
 
 
-def _render(book: Book, look: Look, key: str) -> str:
+def _render(book: Book, look: Look, links: Links, key: str) -> str:
     """The page; with a key it is for one visitor, who has a session that it may use."""
     workshop, notes = book.workshop, book.notes
     return respond.render(
         "notes.html",
         look,
+        links,
         workshop=workshop,
         title=notes.title or workshop.title,
         headings=[heading for heading in notes.headings if heading.level == 2],
         body=notes.body,
         kernel=notes.kernel,
         language=notes.language,
-        document=f"lab/tree/{workshop.start}",
-        stylesheet=_style,
-        notes_script=_script,
+        launch=links.launch(f"lab/tree/{urllib.parse.quote(workshop.start)}"),
+        stylesheet=links.to(_style),
+        notes_script=links.to(_script),
         key=key,
     )

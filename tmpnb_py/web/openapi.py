@@ -20,6 +20,7 @@ from pydantic.json_schema import models_json_schema
 from tmpnb_py import __version__
 from tmpnb_py.metrics import CONTENT_TYPE
 from tmpnb_py.web import schema
+from tmpnb_py.web.context import CONTEXT
 
 PATH = "/api/openapi.json"
 
@@ -332,9 +333,10 @@ def admin_document() -> dict[str, Any]:
     )
 
 
-async def public(_request: web.Request) -> web.Response:
-    """The visitors' document."""
-    return _answer(public_document())
+async def public(request: web.Request) -> web.Response:
+    """The visitors' document, with where its paths begin."""
+    base = request.app[CONTEXT].links.base
+    return _answer({**public_document(), "servers": [{"url": base.removesuffix("/") or base}]})
 
 
 async def admin(_request: web.Request) -> web.Response:

@@ -8,13 +8,14 @@ import urllib.parse
 
 from aiohttp import web
 
+from tmpnb_py.links import ROOT, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
 from tmpnb_py.web import respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
-_ROBOTS = "User-agent: *\nDisallow: /spawn\nDisallow: /user/\nDisallow: /api/\n"
+_NOT_FOR_ROBOTS = ("spawn", "user/", "api/")
 _YEAR = 31_536_000
 
 
@@ -39,11 +40,19 @@ class Running:
 def add_routes(app: web.Application) -> None:
     """Every page of this module."""
     app.router.add_get("/", landing)
+    base = app[CONTEXT].links.base
+    if base != ROOT:
+        app.router.add_get(base.removesuffix("/"), without_slash)
     for path in ("/info", "/info/"):
         app.router.add_get(path, info)
     app.router.add_get("/privacy", privacy)
     app.router.add_get("/logo", logo)
     app.router.add_get("/robots.txt", robots)
+
+
+async def without_slash(request: web.Request) -> web.Response:
+    """The first page's address as people type it."""
+    raise web.HTTPFound(request.app[CONTEXT].links.base)
 
 
 async def landing(request: web.Request) -> web.Response:
@@ -69,7 +78,7 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
         Card(
             workshop=one,
             path=f"lab/tree/{urllib.parse.quote(one.start)}",
-            notes=f"/workshops/{one.slug}/" if has_notes and context.bookshelf.can_show(one) else "",
+            notes=context.links.notes(one.slug) if has_notes and context.bookshelf.can_show(one) else "",
         )
         for one in context.catalogue.manifest.workshops
     ]
@@ -81,7 +90,7 @@ def _running(request: web.Request, context: Context) -> list[Running]:
         return []
     target, usable = document_target(context.redirect_uri), visits.usable(request)
     return [
-        Running(tickets.open_url(one, target), _since(one), is_usable=one is usable)
+        Running(opened(one.path, target, one.token), _since(one), is_usable=one is usable)
         for one in visits.sessions(request)
     ]
 
@@ -119,6 +128,8 @@ async def logo(request: web.Request) -> web.Response:
     return web.Response(body=found.data, content_type=found.content_type, headers=headers)
 
 
-async def robots(_request: web.Request) -> web.Response:
+async def robots(request: web.Request) -> web.Response:
     """Crawlers have nothing to do where notebooks are started."""
-    return web.Response(text=_ROBOTS)
+    links = request.app[CONTEXT].links
+    lines = ["User-agent: *", *(f"Disallow: {links.to(path)}" for path in _NOT_FOR_ROBOTS)]
+    return web.Response(text="\n".join(lines) + "\n")

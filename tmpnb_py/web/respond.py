@@ -15,9 +15,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import ClosedError, EngineError, FullError
+from tmpnb_py.links import Links
 from tmpnb_py.look import Look
 from tmpnb_py.proxy.server import Page
-from tmpnb_py.web.context import CONTEXT
+from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.endings import ENDED
 from tmpnb_py.web.schema import Problem
 
@@ -33,6 +34,7 @@ _templates.globals |= {"script": "", "ended": ENDED}
 _style = _templates.get_template("style.css").render()
 
 _PLAIN = Look()
+_AT_ROOT = Links()
 
 PAGE_HEADERS = {
     "Cache-Control": "no-store",
@@ -81,9 +83,9 @@ def template_text(name: str) -> str:
     return _templates.get_template(name).render()
 
 
-def render(template: str, look: Look = _PLAIN, **values: object) -> str:
-    """A page's HTML, as the operator wants it to look."""
-    return _templates.get_template(template).render(style=_style + look.style, look=look, **values)
+def render(template: str, look: Look = _PLAIN, links: Links = _AT_ROOT, **values: object) -> str:
+    """A page's HTML, as the operator wants it to look, with its links."""
+    return _templates.get_template(template).render(style=_style + look.style, look=look, links=links, **values)
 
 
 def csp_hash(text: str) -> str:
@@ -114,7 +116,7 @@ def page(
     code = template_text(script) if script else ""
     policy = {"Content-Security-Policy": _policy(_style + look.style, code)}
     return web.Response(
-        text=render(template, look, script=code, **values),
+        text=render(template, look, links_of(request), script=code, **values),
         status=status,
         content_type="text/html",
         charset="utf-8",
@@ -130,6 +132,11 @@ def page_headers(request: web.BaseRequest) -> dict[str, str]:
 def look_of(request: web.BaseRequest) -> Look:
     """How the operator wants pages to look."""
     return request.app[CONTEXT].look if isinstance(request, web.Request) else _PLAIN
+
+
+def links_of(request: web.BaseRequest) -> Links:
+    """The service's own addresses."""
+    return request.app[CONTEXT].links if isinstance(request, web.Request) else _AT_ROOT
 
 
 def _alone(request: web.BaseRequest) -> dict[str, str]:
@@ -221,13 +228,15 @@ def closed(request: web.BaseRequest) -> web.Response:
     return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
 
 
-def proxy_error_page(look: Look, status: int, *, wants_html: bool) -> Page:
+def proxy_error_page(context: Context, status: int, *, wants_html: bool) -> Page:
     """The body of an error that the proxy answers by itself."""
     title, advice = _WORDS.get(status, ("That did not work", "Please try again."))
     if wants_html:
         return Page(
             b"text/html; charset=utf-8",
-            render("problem.html", look, title=title, advice=advice, message="", refresh=None).encode(),
+            render(
+                "problem.html", context.look, context.links, title=title, advice=advice, message="", refresh=None
+            ).encode(),
         )
     body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)
     return Page(b"application/json", body.encode())

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.static.shared import ROOT, SharedFiles
+from tmpnb_py.links import STATIC
+from tmpnb_py.static.shared import SharedFiles
 from tmpnb_py.static.tree import accepted, content_type, etag, matches
 
 _PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
@@ -26,7 +27,7 @@ def add_routes(app: web.Application, files: SharedFiles) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return await answer(request, files)
 
-    app.router.add_get(f"{ROOT}{{digest:[0-9a-f]{{32}}}}/{{name:.+}}", handler)
+    app.router.add_get(f"/{STATIC}/{{digest:[0-9a-f]{{32}}}}/{{name:.+}}", handler)
 
 
 async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse:

@@ -17,6 +17,7 @@ import pydantic
 from aiohttp import web
 
 from tmpnb_py.idle import expires_at
+from tmpnb_py.links import opened
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import document_target
 from tmpnb_py.tickets import Status, Ticket
@@ -51,19 +52,11 @@ def spawned(context: Context, container: Container, target: str) -> Spawned:
     """A notebook as its owner learns of it."""
     return Spawned(
         id=container.id,
-        url=f"/user/{container.id}/",
-        open_url=open_url(container, target),
+        url=container.path,
+        open_url=opened(container.path, target, container.token),
         token=container.token,
         expires_at=moment(expires_at(container.evidence, context.limits, time.monotonic())),
     )
-
-
-def open_url(container: Container, target: str) -> str:
-    """Where a visitor's browser goes: the document in their notebook, with the token for its first request."""
-    url = f"/user/{container.id}/{target}"
-    if not container.token:
-        return url
-    return f"{url}{'&' if '?' in target else '?'}token={container.token}"
 
 
 def target_of(context: Context, path: str, workshop: str = "") -> str:

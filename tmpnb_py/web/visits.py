@@ -111,7 +111,7 @@ def remember(request: web.Request, response: web.StreamResponse, container: Cont
         COOKIE,
         ".".join(f"{one.id}-{_proof(one, 'cookie')}" for one in kept),
         max_age=_lifetime(request.app[CONTEXT]),
-        path="/",
+        path=request.app[CONTEXT].links.base,
         httponly=True,
         samesite="Lax",
         secure=respond.is_secure(request),
@@ -127,7 +127,7 @@ def hold(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> 
         _PLACE,
         ticket.id,
         max_age=_DAY,
-        path=waiting_path(ticket.id),
+        path=request.app[CONTEXT].links.waiting(ticket.id),
         httponly=True,
         samesite="Lax",
         secure=respond.is_secure(request),
@@ -137,11 +137,6 @@ def hold(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> 
 def holds(request: web.Request, ticket_id: str) -> bool:
     """Whether a ticket was drawn by this browser."""
     return request.cookies.get(_PLACE) == ticket_id
-
-
-def waiting_path(ticket_id: str) -> str:
-    """Where a ticket's visitor waits."""
-    return f"/spawn/wait/{ticket_id}"
 
 
 def _lifetime(context: Context) -> int:

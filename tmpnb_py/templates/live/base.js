@@ -2,6 +2,7 @@
 // declared here is seen by all of them, and by nobody else.
 
 const SCRIPT = document.currentScript || document.querySelector('script[src$="/live.js"]');
+const BASE = new URL(UP, SCRIPT.src).href; // of the service's addresses, with a slash at the end
 
 class Problem extends Error {
   // What a visitor is told. `gone`: the notebook is no more, so that the next run begins afresh; `stale`: the page was

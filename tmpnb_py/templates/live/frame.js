@@ -14,7 +14,7 @@ class Frame {
     this.element.setAttribute("sandbox", "allow-scripts");
     this.element.title = title;
     this.element.height = 40;
-    this.element.src = new URL(FRAME, SCRIPT.src).href;
+    this.element.src = new URL(FRAME, BASE).href;
     this._content = { html, dark: theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches) };
     this._changes = 0;
     frames.add(this);

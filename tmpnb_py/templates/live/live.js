@@ -1,11 +1,10 @@
 // Other sites' pages: `<pre data-executable data-language="r">` come alive. See docs/embedding.md.
 
 (() => {
-  const base = new URL("/", SCRIPT.src).href;
   const { workshop = "", language: usual = "", kernel = "", theme = "light", selector = "pre[data-executable]", storage = "session" } = SCRIPT.dataset;
-  const service = new Service(base);
+  const service = new Service(BASE);
   const announcer = new Announcer();
-  const KEY = `tmpnb:${base}${workshop}`;
+  const KEY = `tmpnb:${BASE}${workshop}`;
 
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
@@ -35,7 +34,7 @@
   const session = {
     read() {
       const old = kept(KEY).read();
-      return old?.id && old.url?.startsWith(base) && old.open_url?.startsWith(base) ? old : null;
+      return old?.id && old.url?.startsWith(BASE) && old.open_url?.startsWith(BASE) ? old : null;
     },
     write(fresh) {
       kept(KEY).write(fresh && { id: fresh.id, url: fresh.url, token: fresh.token, open_url: fresh.open_url });
