@@ -124,7 +124,8 @@ async def test_a_notebook_at_once() -> None:
 
 async def test_behind_a_proxy_that_speaks_tls() -> None:
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "notebooks.example"}
-    for options, expected in (({"trusted_proxies": "127.0.0.1"}, "https://notebooks.example/user/"), ({}, "http://")):
+    front = {"trusted_proxies": "127.0.0.1", "allowed_hosts": "notebooks.example"}
+    for options, expected in ((front, "https://notebooks.example/user/"), ({}, "http://")):
         async with service(**options) as rig:
             await rig.ready(1)
             last = (await events(rig, headers={**FROM_SITE, **forwarded}))[-1]

@@ -22,7 +22,7 @@ from tmpnb_py.models import State, TcpAddress
 rig = proxy_support.rig
 
 ONE, OTHER = "a" * 26, "b" * 26
-HOST = "Host: t\r\nConnection: close\r\n"
+HOST = "Host: localhost\r\nConnection: close\r\n"
 
 # What belongs to the session ONE, however it looks: its own server gets it as it was sent.
 OF_ONE = [
