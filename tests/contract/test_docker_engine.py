@@ -24,6 +24,7 @@ import pytest
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id
 from tests.engine_support import SERVER_IMAGE, base_image, docker
 from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.engines.docker_options import observed_of
 from tmpnb_py.errors import (
     EngineDownError,
     EngineForbiddenError,
@@ -304,6 +305,8 @@ async def test_names_hold_no_capability_and_hostile_labels_become_no_path(docker
     (observed,) = await engine.list()
     assert (observed.id, observed.state) == (spec.id, State.STARTING)
     docker("rm", copy)
+    entry = {"Created": 0, "Names": [], "State": "created", "Labels": {"org.tmpnb.base-url": "/../etc/"}}
+    assert observed_of(pool, spec.id, entry, socket_directory="", ended=None).base_url == "/"
     await engine.remove(spec.id)
 
 

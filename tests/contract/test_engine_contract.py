@@ -61,6 +61,21 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
     assert await rig.remains(pool) == []
 
 
+@pytest.mark.parametrize("base_url", ["/", "/jupyter/"])
+async def test_the_base_that_it_was_started_with_outlives_the_orchestrator(
+    rig: Rig, engine: Engine, pool: str, base_url: str
+) -> None:
+    spec = await rig.spec(engine, base_url=base_url)
+    assert spec.base_path == f"{base_url}user/{spec.id}/"
+    assert await fetch(await engine.start(spec), f"{spec.base_path}api") == {"version": "fake"}
+    await engine.close()
+    second = rig.engine(pool)
+    await second.open()
+    assert (await only(second)).base_url == base_url
+    await second.remove(spec.id)
+    assert await rig.remains(pool) == []
+
+
 async def test_marks_outlive_the_orchestrator(rig: Rig, engine: Engine, pool: str) -> None:
     spec = await rig.spec(engine)
     await fetch(await engine.start(spec), f"{spec.base_path}api")  # before, Docker may say that it does not run

@@ -92,6 +92,7 @@ async def test_from_the_first_page_to_the_end(front: Front, pool: str, workshop_
             home = f"http://localhost:{port}{BASE}"
             session = await _click_and_run(page, home)
             await _read_and_run(page, home)
+            await _live(page, f"http://localhost:{port}/blog.html")
             await _end(page, service, home, session)
             assert stray == []
 
@@ -126,6 +127,16 @@ async def _read_and_run(page: Page, home: str) -> None:
     await page.wait_for_url(re.compile(rf"{BASE}workshops/[a-z-]+/$"))
     await page.get_by_role("button", name=re.compile("^Run")).first.click()
     await expect(page.locator(".tn-status-words")).to_have_text(re.compile("is ready"))
+
+
+async def _live(page: Page, blog: str) -> None:
+    """A page of the other site brings its code to life with one script."""
+    html = f"""<!doctype html><html lang="en"><title>Blog</title>
+        <pre data-executable data-language="python">print(6 * 7)</pre><script src="{BASE}live.js"></script></html>"""
+    await page.route(blog, lambda route: route.fulfill(body=html, content_type="text/html"))
+    await page.goto(blog)
+    await page.get_by_role("button", name=re.compile("^Run")).click()
+    await expect(page.get_by_text("42", exact=True)).to_be_visible()
 
 
 async def _end(page: Page, service: Service, home: str, session: str) -> None:
