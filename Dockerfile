@@ -46,7 +46,7 @@ LABEL org.opencontainers.image.title="tmpnb-py" \
       org.opencontainers.image.description="Temporary Jupyter notebooks: pool, proxy and reaper in one program" \
       org.opencontainers.image.licenses="BSD-3-Clause"
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python3", "-c", \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python3", "-I", "-c", \
     "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('TMPNB_PORT', '8000') + '/healthz', timeout=4)"]
 ENTRYPOINT ["tmpnb-py-entrypoint"]
 CMD ["serve"]

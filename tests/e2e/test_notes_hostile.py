@@ -164,7 +164,7 @@ async def test_what_is_shown_and_changed_stays_what_it_is() -> None:
         outputs = page.locator(".tn-outputs")
         kernel.says(("display_data", html(0)), *[("update_display_data", html(percent)) for percent in range(1, 41)])
         await run(page)
-        await expect(outputs.frame_locator("iframe").locator("body")).to_have_text("40 %")
+        await expect(outputs.frame_locator("iframe").frame_locator("iframe").locator("body")).to_have_text("40 %")
         # By another cell, or by a thread that goes on when its cell is done.
         kernel.sockets[0].send(message("update_display_data", picture, "another"))
         await expect(outputs.get_by_role("img")).to_have_attribute("alt", "Picture drawn by example 1")
@@ -204,7 +204,7 @@ async def test_scripts_in_the_frame_see_their_document_become_ready() -> None:
     async with opened() as (_, page, kernel):
         kernel.says(("display_data", {"data": {"text/html": html}}))
         await run(page)
-        frame = page.locator(".tn-outputs").frame_locator("iframe")
+        frame = page.locator(".tn-outputs").frame_locator("iframe").frame_locator("iframe")
         await expect(frame.locator("body")).to_contain_text("written, CSS1Compat")
 
 

@@ -28,6 +28,11 @@ def outer(arguments: list[str]) -> list[str]:
     return arguments[: arguments.index("--")]
 
 
+def inner(arguments: list[str]) -> list[str]:
+    """The command that runs inside."""
+    return arguments[arguments.index("--") + 1 :]
+
+
 def test_an_ordinary_users_sandbox_has_every_namespace() -> None:
     arguments = outer(argv(USER))
     for name in ("user", "ipc", "pid", "uts", "net", "cgroup-try"):
@@ -50,6 +55,27 @@ def test_root_becomes_the_notebooks_user_for_good() -> None:
     flat = argv(Sandbox("bwrap", "0.4", as_root=True, locked=False))
     assert "--unshare-user" not in flat
     assert "setpriv" in flat
+
+
+def test_system_calls_are_filtered_once_the_sandbox_is_made() -> None:
+    for sandbox in (USER, Sandbox("bwrap", "0.4", as_root=True, locked=False)):
+        arguments = argv(sandbox)
+        assert arguments[:4] == ["/bin/sh", "-c", 'exec "$@" 4<"$0"', "/run/user/1/support/seccomp"]
+        assert "--seccomp" in outer(arguments)
+        assert "--seccomp" not in inner(arguments)
+    assert "--seccomp" not in outer(argv(ROOT))  # which would keep root from making the second one
+    inside = inner(argv(ROOT))
+    assert inside[inside.index('exec "$@" 4<"$0"') + 1] == "/srv/tmpnb/support/seccomp"
+    assert "--seccomp" in inside
+
+
+def test_files_of_the_kernel_about_the_machine_are_hidden() -> None:
+    arguments = outer(local_sandbox.sandboxed(
+        USER, Layout((), (), (), ("/proc/keys",)), SHOWN, "x", home_size=4096, network=False
+    ))  # fmt: skip
+    at = arguments.index("/proc/keys")
+    assert arguments[at - 2 : at] == ["--ro-bind", "/dev/null"]
+    assert at > arguments.index("--proc")
 
 
 def test_the_network_is_shared_only_when_it_is_asked_for() -> None:
@@ -124,7 +150,7 @@ def test_support_files_can_be_read_by_whoever_is_inside(tmp_path: Path) -> None:
     local_machine.install_support(tmp_path / "support", files)
     for name, (content, mode) in files.items():
         path = tmp_path / "support" / name
-        assert path.read_text() == content
+        assert path.read_bytes() == content
         assert path.stat().st_mode & 0o777 == mode
         assert path.parent.stat().st_mode & 0o777 == 0o755
 
@@ -153,6 +179,14 @@ def test_old_kernels_count_all_of_a_users_processes(
 ) -> None:
     monkeypatch.setattr("platform.release", lambda: release)
     assert local_machine.counts_processes() is counts
+
+
+def test_a_processor_without_a_filter_has_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    sandbox, reason = local_machine.find_sandbox(tmp_path / "none")
+    assert sandbox is None
+    assert "riscv64" in reason
 
 
 def test_no_sandbox_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ class Launcher:
 
     def open(self) -> None:
         """Look at the machine, write what notebooks are shown, remove what a crash left."""
+        process.keep_descriptors()
         self.cgroups = cgroup.find()
         self._layout = machine.layout()
         files = machine.support_files(sys.prefix, self._workshops / "start-notebook.sh")

@@ -12,7 +12,6 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from tmpnb_py import subprogram
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError
 from tmpnb_py.links import Links
@@ -204,10 +204,10 @@ class SharedFiles:
         """Where the process ends early, it is not tried again: what ended it would end the next one."""
         began, done = time.monotonic(), 0
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-P", "-m", "tmpnb_py.static.compress", str(self._store.files))
+        command = subprogram.command("tmpnb_py.static.compress", str(self._store.files))
         # A session of its own, so that Ctrl-C is the service's business only.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=subprogram.environment(), start_new_session=True
         )
         assert process.stdin is not None  # noqa: S101 - a pipe
         assert process.stdout is not None  # noqa: S101
