@@ -20,7 +20,7 @@ from tests.integration.browser_support import browser
 from tests.nginx_support import nginx
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.engine, pytest.mark.browser]
+pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(600)]
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, CONF = DOCS / "operating.md", DOCS / "nginx" / "tmpnb.conf"
