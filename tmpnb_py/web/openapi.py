@@ -334,9 +334,9 @@ def admin_document() -> dict[str, Any]:
 
 
 async def public(request: web.Request) -> web.Response:
-    """The visitors' document, with where its paths begin."""
-    base = request.app[CONTEXT].links.base
-    return _answer({**public_document(), "servers": [{"url": base.removesuffix("/") or base}]})
+    """The visitors' document, with where its paths begin unless that is the root."""
+    below = request.app[CONTEXT].links.base.removesuffix("/")
+    return _answer(public_document() | ({"servers": [{"url": below}]} if below else {}))
 
 
 async def admin(_request: web.Request) -> web.Response:
