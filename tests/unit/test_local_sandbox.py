@@ -20,7 +20,8 @@ ROOT = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=True, locked=True)
 
 
 def argv(sandbox: Sandbox, *, network: bool = False, pids: int = 0) -> list[str]:
-    return local_sandbox.sandboxed(sandbox, LAYOUT, SHOWN, "exec serve", home_size=4096, network=network, pids=pids)
+    sizes = {"home_size": 4096, "tmp_size": 8192, "shm_size": 1024}
+    return local_sandbox.sandboxed(sandbox, LAYOUT, SHOWN, "exec serve", **sizes, network=network, pids=pids)
 
 
 def outer(arguments: list[str]) -> list[str]:
@@ -65,7 +66,9 @@ def test_what_can_be_written_is_memory_of_bounded_size() -> None:
     assert "--dev-bind" not in arguments
     writable = [path for flag, path in pairwise(arguments) if flag == "--tmpfs"]
     assert writable == ["/dev/shm", "/tmp", "/home/jovyan", "/run/tmpnb"]
-    assert arguments.count("--size") == len(writable)
+    sizes = [size for flag, size in pairwise(arguments) if flag == "--size"]
+    assert sizes[:3] == ["1024", "8192", "4096"]
+    assert len(sizes) == len(writable)
     assert [path for flag, path in pairwise(arguments) if flag == "--remount-ro"] == ["/dev", "/"]
 
 

@@ -193,9 +193,9 @@ def _try(sandbox: Sandbox, start_script: Path) -> str:
     """Run nothing in it, as a notebook would be. "" where that works, else bubblewrap's last words."""
     with tempfile.TemporaryDirectory(prefix="tmpnb-probe-") as directory:
         install_support(Path(directory), support_files(sys.prefix, start_script))
-        argv = local_sandbox.sandboxed(
-            sandbox, layout(), [(directory, local_sandbox.SUPPORT)], "true", home_size=1 << 20, network=False, pids=0
-        )
+        sizes = dict.fromkeys(("home_size", "tmp_size", "shm_size"), 1 << 20)
+        shown = [(directory, local_sandbox.SUPPORT)]
+        argv = local_sandbox.sandboxed(sandbox, layout(), shown, "true", **sizes, network=False)
         at = argv.index("--json-status-fd")
         done = _run(argv[:at] + argv[at + 2 :], error=subprocess.PIPE)
     if done is None:
