@@ -150,6 +150,13 @@ def support_files(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]
     }
 
 
+def runnable_workshops(workshops: Path) -> str:
+    """The manifest of those workshops that this Python environment can run, found out as the image does it."""
+    script = workshops / "server" / "tmpnb_workshops.py"
+    done = _run([sys.executable, "-I", str(script), str(workshops / "workshops")], output=subprocess.PIPE)
+    return done.stdout if done is not None and not done.returncode else ""
+
+
 def install_support(directory: Path, files: dict[str, tuple[str, int]]) -> None:
     """Write them where they differ. Notebooks that run have the directory open, so it is never replaced."""
     for name, (content, mode) in files.items():
