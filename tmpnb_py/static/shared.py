@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
@@ -28,6 +28,8 @@ from tmpnb_py.static.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
 
 ROOT = "/static/"
 _RETRY_SECONDS = 600.0  # after an image could not be read
+_TAKEN_AGAIN_SECONDS = 30.0  # an image's files are taken in 3 s, and in 16 s where all else is busy, too
+_LOOK_SECONDS = 0.1
 _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
 
 _log = structlog.get_logger(__name__)
@@ -162,12 +164,31 @@ class SharedFiles:
         return content
 
     async def size(self, found: Found, coding: str) -> int:
-        """The bytes of a file in one of its forms. Raises `OSError`."""
-        return await asyncio.to_thread(self._store.size, found.entry, coding)
+        """The bytes of a file in one of its forms. Raises `OSError`, `LostFileError` for good."""
+        async with self._noticing(found.entry.sha256):
+            return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    async def taken_again(self, found: Found) -> bool:
+        """Wait until a file that the disk had lost is there again, perhaps in other forms. False: not soon.
+
+        A page that is being opened would be broken by the error that it gets instead: no browser asks twice.
+        """
+        until = time.monotonic() + _TAKEN_AGAIN_SECONDS
+        while not (there := await asyncio.to_thread(self._store.has, found.entry.sha256)):
+            if time.monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return there
 
     async def _from_disk(self, sha256: str, coding: str) -> bytes:
-        try:
+        async with self._noticing(sha256):
             return await asyncio.to_thread(self._store.read, sha256, coding)
+
+    @contextlib.asynccontextmanager
+    async def _noticing(self, sha256: str) -> AsyncIterator[None]:
+        """See to it that a file which proves lost is taken again."""
+        try:
+            yield
         except LostFileError:  # by who cleans /tmp, perhaps
             self._codings.pop(sha256, None)
             if not await asyncio.to_thread(self._store.has, sha256):
