@@ -233,7 +233,10 @@ def test_outputs_that_were_left_in() -> None:
         )
     )
     assert '<pre class="tn-stdout">a\n&lt;b&gt;</pre><pre class="tn-stderr">careful</pre>' in notes.body
-    assert '<pre class="tn-error">E: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>' in notes.body
+    assert (
+        '<pre class="tn-error"><span class="tn-ansi-red">E</span>: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>'
+        in notes.body
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,7 +249,10 @@ def test_outputs_that_were_left_in() -> None:
         ("long\r\x1b[2Kgo", "go"),
         ("a\r\nb\r\n", "a\nb\n"),
         ("\b\r\bx\b", "x"),
-        ("\x1b[1;31mred\x1b[0m\x07 \x1b]8;;https://evil.example\x07link\x1b]8;;\x1b\\\x1b", "red link"),
+        (
+            "\x1b[1;31mred\x1b[0m\x07 \x1b]8;;https://evil.example\x07link\x1b]8;;\x1b\\\x1b",
+            '<span class="tn-bold tn-ansi-red">red</span> link',
+        ),
         ("é\t√\rE", "E\t√"),
     ],
 )

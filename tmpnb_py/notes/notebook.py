@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tmpnb_py.errors import NotesError
-from tmpnb_py.notes.terminal import shown
+from tmpnb_py.notes.terminal import Run, cut, runs
 
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
 MAX_CELLS = 2000
@@ -48,15 +48,21 @@ class Picture:
 class Output:
     """What a cell left. `kind` is "stdout", "stderr", "error" (a traceback) or "display".
 
-    A display comes in one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" = it has none).
+    A display comes in one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" = it has none). The
+    text is what a terminal shows, in pieces with the names of the classes for their looks.
     """
 
     kind: str
-    text: str = ""
+    terminal: tuple[Run, ...] = ()
     picture: Picture | None = None
     html: str = ""
     markdown: str = ""
     latex: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text without its looks."""
+        return "".join(text for text, _ in self.terminal)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ def _stream_name(entry: dict[str, Any]) -> str:
 
 def _stream(name: str, entries: Iterable[dict[str, Any]]) -> Output:
     text = _text([_text(entry.get("text"), MAX_STREAM) for entry in entries], MAX_STREAM)
-    return Output(name, _cut(shown(text), MAX_OUTPUT))
+    return Output(name, _terminal(text))
 
 
 def _output(entry: dict[str, Any]) -> Output | None:
@@ -195,12 +201,12 @@ def _output(entry: dict[str, Any]) -> Output | None:
         traceback = entry.get("traceback")
         lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
         text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
-        return Output("error", shown(_text(text, MAX_OUTPUT)))
+        return Output("error", _terminal(_text(text, MAX_STREAM)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
         output = Output(
             kind="display",
-            text=shown(_text(bundle.get("text/plain"), MAX_OUTPUT)),
+            terminal=_terminal(_text(bundle.get("text/plain"), MAX_STREAM)),
             picture=_picture(bundle),
             html=_whole(bundle.get("text/html")),
             markdown=_whole(bundle.get("text/markdown")),
@@ -208,6 +214,14 @@ def _output(entry: dict[str, Any]) -> Output | None:
         )
         return output if output != Output("display") else None
     return None
+
+
+def _terminal(text: str) -> tuple[Run, ...]:
+    """What a terminal shows of a text."""
+    pieces = runs(text)
+    if sum(len(piece) for piece, _ in pieces) <= MAX_OUTPUT:
+        return tuple(pieces)
+    return (*cut(pieces, MAX_OUTPUT), (_CUT, ""))
 
 
 def _whole(value: Any) -> str:

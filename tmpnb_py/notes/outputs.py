@@ -7,6 +7,7 @@ Markdown, formulas and the plain text say more than what would be left.
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 
@@ -43,7 +44,7 @@ def render(output: Output, markdown: Markdown) -> str:
         source = html.escape(markdown.links.keep(output.picture))
         return f'<img src="{source}" alt="What this cell drew" loading="lazy">'
     made = _rich(output, markdown) if output.kind == "display" else ""
-    return made or _pre(output.kind, output.text)
+    return made or _pre(output)
 
 
 def _rich(output: Output, markdown: Markdown) -> str:
@@ -62,7 +63,7 @@ def _rich(output: Output, markdown: Markdown) -> str:
 def _instead(output: Output, sanitised: str) -> str:
     """What there is to show of a display without a text of its own; "" where that is nothing but its name."""
     if output.latex:
-        return _pre(output.kind, output.latex)
+        return _pre(dataclasses.replace(output, terminal=((output.latex, ""),)))
     only_there = _ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
     return _visible(sanitised) or only_there
 
@@ -82,6 +83,10 @@ def _visible(made: str) -> str:
     return f'<div class="tn-html">{made}</div>' if "<img " in made or _ELEMENT.sub("", made).strip() else ""
 
 
-def _pre(kind: str, text: str) -> str:
-    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(kind, "tn-stdout")
-    return f'<pre class="{name}">{html.escape(text)}</pre>'
+def _pre(output: Output) -> str:
+    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(output.kind, "tn-stdout")
+    pieces = [
+        f'<span class="{classes}">{html.escape(text)}</span>' if classes else html.escape(text)
+        for text, classes in output.terminal
+    ]
+    return f'<pre class="{name}">{"".join(pieces)}</pre>'
