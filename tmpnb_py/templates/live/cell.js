@@ -154,6 +154,12 @@ class Cell {
     if (this.element.getRootNode().activeElement === this._run) this._run.disabled = false;
   }
 
+  // It was to be stopped, and runs on: all that helps is to restart.
+  resist() {
+    this._say("Does not stop: Restart ends it, and forgets what ran", "running");
+    this._restart.hidden = false;
+  }
+
   begin(displays) {
     this.failure = "";
     this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, home: this._run, failed: (words) => (this.failure = words) });
