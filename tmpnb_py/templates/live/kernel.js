@@ -232,7 +232,9 @@ class Kernel {
       await this._hello({ replyOnly: true });
       if (!request.reply && this._requests.get(id) === request) request.outputs.receive("stream", NO_REPLY);
     }
-    if (this._requests.get(id) === request) this._finish(id, request);
+    if (this._requests.get(id) !== request) return;
+    if (request.reply && !request.idle) request.outputs.receive("stream", DROPPED);
+    this._finish(id, request);
   }
 
   _finish(id, request) {
