@@ -20,11 +20,11 @@ VECTORS = json.loads((Path(__file__).parent / "terminal_vectors.json").read_text
 # Writes each text in two pieces, broken at every place, and prints what is on the screen.
 _HARNESS = """
 const texts = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const made = texts.map((text) => [...Array(text.length + 1).keys()].map((cut) => {
+const made = texts.map((text) => Array.from(text)).map((text) => [...Array(text.length + 1).keys()].map((cut) => {
   let scrolled = [];
   const screen = new Screen((pieces) => scrolled.push(...pieces), () => { scrolled = []; });
-  screen.write(text.slice(0, cut));
-  screen.write(text.slice(cut));
+  screen.write(text.slice(0, cut).join(""));
+  screen.write(text.slice(cut).join(""));
   return joined([...scrolled, ...screen.content()]);
 }));
 console.log(JSON.stringify(made));

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
+from collections.abc import Sequence
 
 HEIGHT = 100  # lines that can still be overwritten
 MAX_LINE = 20_000  # characters of one of them
@@ -20,8 +22,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Control sequences, control strings (OSC, DCS, APC, PM, SOS), escape sequences; then text up to the next control.
 _PART = re.compile(
     r"\x1b\[(?P<parameters>[0-?]*)[ -/]*(?P<final>[@-~])?|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*(?P<escape>[0-~])?|(?P<moves>[\r\n\b])|(?P<text>[^\x00-\x08\x0a-\x1f\x7f-\x9f]+)|."
+    r"|\x1b[ -/]*(?P<escape>[0-~])?|(?P<moves>[\r\n\b\v\f])|(?P<text>[^\x00-\x08\x0a-\x1f\x7f-\x9f]+)|."
 )
+_WITHOUT_WIDTH = ("Mn", "Me", "Cf")  # general categories of the Unicode standard
+_JOINER = "\N{ZERO WIDTH JOINER}"
 _COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
 
@@ -152,7 +156,7 @@ class _Line:
         self.classes: list[str] = []
         self.end = "\n"
 
-    def write(self, column: int, text: str, classes: str) -> None:
+    def write(self, column: int, text: Sequence[str], classes: str) -> None:
         if (gap := column - len(self.characters)) > 0:
             self.characters += " " * gap
             self.classes += [""] * gap
@@ -185,18 +189,32 @@ class _Screen:
     def put(self, text: str) -> None:
         """Write over what is there."""
         classes = self._style.classes
-        while text:
-            now, text = text[: MAX_LINE - self._column], text[MAX_LINE - self._column :]
+        places: Sequence[str] = text if text.isascii() else self._places(text)
+        while places:
+            now, places = places[: MAX_LINE - self._column], places[MAX_LINE - self._column :]
             self._lines[self._row].write(self._column, now, classes)
             self._column += len(now)
             if self._column >= MAX_LINE:
                 self._lines[self._row].end = ""
                 self.move("\n")
 
+    def _places(self, text: str) -> list[str]:
+        """A text by the places that its characters take; what takes none stands with the one before it."""
+        places: list[str] = []
+        line = self._lines[self._row].characters
+        for character in text:
+            if places and _joins(places[-1], character):
+                places[-1] += character
+            elif not places and 0 < self._column <= len(line) and _joins(line[self._column - 1], character):
+                line[self._column - 1] += character
+            else:
+                places.append(character)
+        return places
+
     def move(self, character: str) -> None:
-        """A line feed, a carriage return or a backspace."""
-        if character == "\n":
-            self._to(self._row + 1, 0)
+        """A line feed, a carriage return, a backspace, or a line or form feed that keeps the column."""
+        if character in "\n\v\f":
+            self._to(self._row + 1, 0 if character == "\n" else self._column)
         else:
             self._column = 0 if character == "\r" else max(0, self._column - 1)
 
@@ -278,6 +296,11 @@ class _Screen:
                 del self._lines[self._row + 1 :]
             if what == 3:
                 self._done.clear()
+
+
+def _joins(before: str, character: str) -> bool:
+    """Whether a character takes no place of its own."""
+    return unicodedata.category(character) in _WITHOUT_WIDTH or before.endswith(_JOINER)
 
 
 def _joined(pieces: list[Run]) -> list[Run]:

@@ -11,6 +11,8 @@ const SWITCHED_OFF = { 22: ["bold", "dim"], 23: ["italic"], 24: ["underline"], 2
 // Control sequences, control strings (OSC, DCS, APC, PM, SOS), escape sequences.
 const SEQUENCE = /\x1b(?:\[([0-?]*)[ -/]*([@-~])?|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|[ -/]*([0-~])?)/y;
 const UNFINISHED = /^\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c]*\x1b?|[ -/]*)$/;
+const WITHOUT_WIDTH = /[\p{Mn}\p{Me}\p{Cf}]/u;
+const JOINER = "\u200d";
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/g;
 
 class Screen {
@@ -80,6 +82,11 @@ class Screen {
   _put(text) {
     for (const character of text) {
       const cells = this._lines[this._row].cells;
+      const before = cells[this._column - 1];
+      if (before && character > "\x7f" && (WITHOUT_WIDTH.test(character) || before[0].endsWith(JOINER))) {
+        cells[this._column - 1] = [before[0] + character, before[1]]; // it takes no place of its own
+        continue;
+      }
       while (cells.length < this._column) cells.push([" ", ""]);
       cells[this._column++] = [character, this._classes];
       if (this._column >= MAX_LINE) {
@@ -90,7 +97,7 @@ class Screen {
   }
 
   _move(character) {
-    if (character === "\n") this._to(this._row + 1, 0);
+    if ("\n\v\f".includes(character)) this._to(this._row + 1, character === "\n" ? 0 : this._column);
     else if (character === "\r") this._column = 0;
     else if (character === "\b") this._column = Math.max(0, this._column - 1);
   }
