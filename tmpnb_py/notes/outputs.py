@@ -13,7 +13,7 @@ import re
 
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.math import formulas
-from tmpnb_py.notes.notebook import Output
+from tmpnb_py.notes.notebook import Output, Picture
 
 # All that Python says of an object that has no text of its own: <IPython.core.display.HTML object>
 _NAME_ONLY = re.compile(r"<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>")
@@ -41,10 +41,17 @@ _STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
 def render(output: Output, markdown: Markdown) -> str:
     """The output's HTML, which is safe to stand in a page."""
     if output.picture is not None:
-        source = html.escape(markdown.links.keep(output.picture))
-        return f'<img src="{source}" alt="What this cell drew" loading="lazy">'
+        return _image(output.picture, markdown)
     made = _rich(output, markdown) if output.kind == "display" else ""
     return made or _pre(output)
+
+
+def _image(picture: Picture, markdown: Markdown) -> str:
+    source, alt = (html.escape(text) for text in (markdown.links.keep(picture), picture.alt or "What this cell drew"))
+    sizes = "".join(
+        f' {name}="{size}"' for name, size in (("width", picture.width), ("height", picture.height)) if size
+    )
+    return f'<img src="{source}" alt="{alt}"{sizes} loading="lazy">'
 
 
 def _rich(output: Output, markdown: Markdown) -> str:
