@@ -11,6 +11,7 @@ import urllib.parse
 from typing import NamedTuple
 
 _USER = re.compile(rb"/user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?][!\"$-~]*)?)")
 _ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
 
 
@@ -28,8 +29,17 @@ class Route(NamedTuple):
 
 
 def is_origin_form(target: bytes) -> bool:
-    """Whether the target is the only form that this service accepts (RFC 9112 §3.2.1): `/path?query`."""
+    """Whether the target has the usual form (RFC 9112 §3.2.1): `/path?query`."""
     return _ORIGIN_FORM.fullmatch(target) is not None
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:
+    """The authority of a target in absolute form (RFC 9112 §3.2.2), and what follows it; None for any other form.
+
+    No user's name is taken (RFC 9110 §4.2.4): it is there to deceive.
+    """
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    return None if found is None else (found[1], found[2])
 
 
 def match(target: bytes) -> Route | None:

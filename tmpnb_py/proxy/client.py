@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tmpnb_py.headers import ClientFacts, get_all
 from tmpnb_py.proxy.answers import last_answer
-from tmpnb_py.proxy.checks import check_line
+from tmpnb_py.proxy.checks import is_usual, made_usual
 from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.heads import request_fields
 from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, find_head
@@ -174,7 +174,8 @@ class ClientConnection(TimedConnection):
         line, end = found
         block, self._received = received[line.end() : end], received[end:]
         method, target, version = line[1], line[2], line[3].decode()
-        check_line(method, target, version)
+        if not is_usual(method, target, version):
+            target, version, block = made_usual(method, target, version, block)
         self._start(Request(method, target, version, request_fields(block, version, method, self.facts)))
         return True
 

@@ -18,6 +18,7 @@ from tmpnb_py.headers import (
     response_headers,
     serialize_fields,
     wants_websocket,
+    with_host,
 )
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.checks import check_fields, check_handshake
@@ -50,8 +51,13 @@ class RequestFields:
         headers = read_fields(block)
         fields = Fields(headers)
         check_fields(version, fields)
+        hosts = fields.all(b"host")
+        if hosts and hosts[0].endswith(b":"):  # RFC 9110 §4.2.3: the same as without, which not everybody knows
+            hosts = [hosts[0].removesuffix(b":")]
+            headers = with_host(headers, hosts[0])
+            block = serialize_fields(headers) + b"\r\n"
         self._block = block
-        self._has_host = bool(fields.all(b"host"))
+        self._has_host = bool(hosts)
         self.keep_alive = fields.keep_alive(version)
         self.chunked = fields.is_chunked(version)
         self.length = fields.length() or 0
@@ -60,7 +66,7 @@ class RequestFields:
         if self.websocket:
             check_handshake(headers, has_body=self.has_body)
         origins = fields.all(b"origin")
-        foreign = len(origins) == 1 and is_foreign(origins[0], b"".join(fields.all(b"host")))
+        foreign = len(origins) == 1 and is_foreign(origins[0], b"".join(hosts))
         self.foreign_origin = origins[0].decode("latin-1") if foreign else ""
         # All but the address, with which the last field ends: it differs from one client to the next.
         somebody = ClientFacts("", scheme=scheme, trusted=trusted)
