@@ -8,6 +8,7 @@ import dataclasses
 import time
 from collections.abc import Coroutine, Iterator
 
+from tmpnb_py.addresses import plain_address
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
 from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
 from tmpnb_py.idle import is_activity
@@ -129,7 +130,7 @@ class Proxy:
 
     def facts(self, peername: object) -> ClientFacts:
         """Who a connection comes from."""
-        address = str(peername[0]) if isinstance(peername, tuple) and peername else "unknown"
+        address = plain_address(str(peername[0])) if isinstance(peername, tuple) and peername else "unknown"
         return ClientFacts(address, trusted=is_trusted(address, self._trusted))
 
     def opened(self, client: ClientConnection) -> None:
