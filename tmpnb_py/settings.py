@@ -56,9 +56,13 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    ip: Host = _option("0.0.0.0", _LISTEN, "Address or host name that visitors connect to; 0.0.0.0 is all.")
+    ip: Host = _option(
+        "0.0.0.0",
+        _LISTEN,
+        "Address or host name that visitors connect to; 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4.",
+    )
     port: Annotated[int, _PORT] = _option(8000, _LISTEN, "Port for visitors; 0 lets the kernel pick a free one.")
-    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener.")
+    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener; as ip.")
     admin_port: Annotated[int, _PORT] = _option(
         10000, _LISTEN, "Port of the admin listener; 0 lets the kernel pick a free one."
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from tests.e2e.inprocess import Rig, running
 from tests.integration.proxy_support import Message, Wire
+from tests.ports import needs_ipv6
 
 
 async def ask(rig: Rig, line: str, *fields: str) -> Message:
@@ -94,3 +97,19 @@ async def test_a_running_notebook_is_found_however_its_address_is_encoded() -> N
         assert answer.status == 200
         answer = await ask(rig, f"GET {encoded.rstrip('/')}?x HTTP/1.1", "Host: t")
         assert (answer.status, answer.get(b"Location")) == (302, f"{spawned['url']}?x".encode())
+
+
+@needs_ipv6
+async def test_one_service_for_both_kinds_of_addresses() -> None:
+    """`--ip ::` used to be IPv6 only; with a port of the kernel's choice, too, there is one for all."""
+    async with running(ip="::", admin_ip="::", admin_auth_token="x", audit_client_address=True) as rig:
+        await rig.ready(1)
+        async with aiohttp.ClientSession() as http:
+            for address in ("127.0.0.1", "[::1]"):
+                for port, path in ((rig.service.port, "healthz"), (rig.service.admin_port, "api/status")):
+                    token = {"Authorization": "token x"}
+                    async with http.get(f"http://{address}:{port}/{path}", headers=token) as answer:
+                        assert answer.status == 200
+        with capture_logs() as logs:
+            await rig.spawn()
+        assert [one["client"] for one in logs if one["event"] == "session_started"] == ["127.0.0.1"]
