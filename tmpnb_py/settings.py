@@ -245,6 +245,12 @@ class Settings(BaseSettings):
     keepalive_timeout: Annotated[float, _SOON] = _option(
         75.0, _PROXY, "Time that an idle client connection is kept open (duration)."
     )
+    proxy_keepalive_timeout: Annotated[float, _SOON] = _option(
+        3600.0,
+        _PROXY,
+        "The same of a connection of trusted_proxies (duration): longer than they keep them, or requests that they "
+        "send into one that just closes are answered 502.",
+    )
     connect_timeout: Annotated[float, _SOON] = _option(
         10.0, _PROXY, "Time in which a container has to accept a connection (duration)."
     )

@@ -51,13 +51,11 @@ class RequestFields:
         headers = read_fields(block)
         fields = Fields(headers)
         check_fields(version, fields)
-        hosts = fields.all(b"host")
-        if hosts and hosts[0].endswith(b":"):  # RFC 9110 §4.2.3: the same as without, which not everybody knows
-            hosts = [hosts[0].removesuffix(b":")]
-            headers = with_host(headers, hosts[0])
-            block = serialize_fields(headers) + b"\r\n"
+        if any(host.endswith(b":") for host in fields.all(b"host")):  # RFC 9110 §4.2.3: the same as without
+            headers = with_host(headers, fields.all(b"host")[0].removesuffix(b":"))
+            block, fields = serialize_fields(headers) + b"\r\n", Fields(headers)
         self._block = block
-        self._has_host = bool(hosts)
+        self._has_host = bool(fields.all(b"host"))
         self.keep_alive = fields.keep_alive(version)
         self.chunked = fields.is_chunked(version)
         self.length = fields.length() or 0
@@ -66,7 +64,7 @@ class RequestFields:
         if self.websocket:
             check_handshake(headers, has_body=self.has_body)
         origins = fields.all(b"origin")
-        foreign = len(origins) == 1 and is_foreign(origins[0], b"".join(hosts))
+        foreign = len(origins) == 1 and is_foreign(origins[0], b"".join(fields.all(b"host")))
         self.foreign_origin = origins[0].decode("latin-1") if foreign else ""
         # All but the address, with which the last field ends: it differs from one client to the next.
         somebody = ClientFacts("", scheme=scheme, trusted=trusted)

@@ -40,6 +40,7 @@ class ProxyLimits:
     body_timeout: float = 60.0
     write_timeout: float = 60.0
     keepalive_timeout: float = 75.0
+    proxy_keepalive_timeout: float = 3600.0
     connect_timeout: float = 10.0
     response_timeout: float = 300.0
 
