@@ -395,7 +395,7 @@ class ClientConnection(TimedConnection):
         self._arm(min(seconds, limits.write_timeout) if self._half_closed else seconds)
 
     def _keepalive_timeout(self, seconds: float) -> float:
-        """How long to wait for a request to begin: `seconds`, or as much longer as a proxy before us keeps connections.
+        """How long to wait for a request to begin: `seconds`, or longer for a proxy that keeps its connections.
 
         Whoever closes first may close a connection into which a request is just being sent, and most proxies cannot
         send it again (RFC 9112 §9.3.1). Some also keep connections at hand that they have not used yet.
