@@ -37,6 +37,7 @@ PROXY = frozenset(
         "body_timeout",
         "write_timeout",
         "keepalive_timeout",
+        "proxy_keepalive_timeout",
         "connect_timeout",
         "response_timeout",
         "max_connections",

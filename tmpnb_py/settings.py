@@ -57,9 +57,13 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    ip: Host = _option("0.0.0.0", _LISTEN, "Address or host name that visitors connect to; 0.0.0.0 is all.")
+    ip: Host = _option(
+        "0.0.0.0",
+        _LISTEN,
+        "Address or host name that visitors connect to; 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4.",
+    )
     port: Annotated[int, _PORT] = _option(8000, _LISTEN, "Port for visitors; 0 lets the kernel pick a free one.")
-    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener.")
+    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener; as ip.")
     admin_port: Annotated[int, _PORT] = _option(
         10000, _LISTEN, "Port of the admin listener; 0 lets the kernel pick a free one."
     )
@@ -253,6 +257,12 @@ class Settings(BaseSettings):
     )
     keepalive_timeout: Annotated[float, _SOON] = _option(
         75.0, _PROXY, "Time that an idle client connection is kept open (duration)."
+    )
+    proxy_keepalive_timeout: Annotated[float, _SOON] = _option(
+        3600.0,
+        _PROXY,
+        "The same of a connection of trusted_proxies (duration): longer than they keep them, or requests that they "
+        "send into one that just closes are answered 502.",
     )
     connect_timeout: Annotated[float, _SOON] = _option(
         10.0, _PROXY, "Time in which a container has to accept a connection (duration)."

@@ -291,7 +291,7 @@ def _message(given: Mapping[str, str | bool], environ: Mapping[str, str], config
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("ip", "", '"" is neither an IP address nor a host name: 0.0.0.0 means all addresses'),
+        ("ip", "", '"" is neither an IP address nor a host name: 0.0.0.0 is all of IPv4'),
         ("ip", "*", '"*" is neither an IP address nor a host name'),
         ("ip", "999.1.1.1", '"999.1.1.1" is neither an IP address nor a host name'),
         ("admin_ip", "[::1]", '"[::1]" is neither an IP address nor a host name'),

@@ -9,13 +9,12 @@ import errno
 import os
 import platform
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 
-from tmpnb_py import __version__
+from tmpnb_py import __version__, listen
 from tmpnb_py.blueprint import Blueprint
 from tmpnb_py.commands.engine import as_the_service, opened_engine
 from tmpnb_py.commands.measure import Trial, try_one
@@ -220,13 +219,8 @@ async def _port(settings: Settings, option: str) -> Finding:
 def _bind(host: str, port: int) -> OSError | None:
     """Why the address cannot be listened on; None where it can."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(1)
+        for listener in listen.bound(host, port):
+            listener.close()
     except OSError as error:
         return error
     return None
