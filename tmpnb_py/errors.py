@@ -75,6 +75,10 @@ class LackError(EngineError):
     failure = FailureClass.SHORT
 
 
+class TooLargeError(EngineError):
+    """There is more in an image than is read of it; of the same image there always will be."""
+
+
 class NoSuchContainerError(EngineError):
     """The container is not (or no longer) in the engine."""
 

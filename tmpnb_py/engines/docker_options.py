@@ -62,6 +62,8 @@ HOSTS = f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopba
 OOM_SCORE_ADJ = 500
 
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+REMOVED = Exit(128 + 9)  # of what somebody removes: it was killed for that
+
 ICC = "com.docker.network.bridge.enable_icc"
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
@@ -354,6 +356,17 @@ def is_running(entry: Mapping[str, Any]) -> bool:
 def has_ended(entry: Mapping[str, Any]) -> bool:
     """Whether a listed container is dead. "created" is not: it may be about to start."""
     return not is_running(entry) and entry["State"] != "created"
+
+
+def is_being_removed(entry: Mapping[str, Any]) -> bool:
+    """Whether somebody is removing a listed container: it will not say any more how it ended."""
+    return entry["State"] in ("removing", "dead")
+
+
+def socket_directory_of(entry: Mapping[str, Any]) -> str:
+    """The directory of this machine in which a listed container has its socket; "" where it has none."""
+    mounts = entry.get("Mounts") or ()
+    return next((str(one.get("Source") or "") for one in mounts if one.get("Destination") == SOCKET_DIRECTORY), "")
 
 
 def exit_of(inspected: Mapping[str, Any]) -> Exit:

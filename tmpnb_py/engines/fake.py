@@ -21,7 +21,13 @@ from typing import Literal, Self
 from aiohttp import web
 
 from tmpnb_py.engines.image_files import READ_LIMIT
-from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.errors import (
+    EngineDownError,
+    EngineError,
+    ImageMissingError,
+    NoSuchContainerError,
+    TooLargeError,
+)
 from tmpnb_py.models import (
     Address,
     ContainerSpec,
@@ -220,7 +226,7 @@ class FakeEngine:
         files = self.host.files.get(image.image, {})
         wanted = {name: files[name] for name in files if any(Path(name).is_relative_to(path) for path in paths)}
         if sum(map(len, wanted.values())) > limit:
-            raise EngineError("there is more in the image than is read at once")
+            raise TooLargeError("there is more in the image than is read at once")
         return wanted
 
     async def choose_transport(self, image: ImageFacts) -> Transport:

@@ -30,13 +30,16 @@ from tmpnb_py.engines.local_sandbox import Sandbox
 from tmpnb_py.engines.local_watch import Watches
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import (
+    LACK_REMEDY,
     EngineDownError,
     EngineError,
     FailureClass,
     ImageMissingError,
+    LackError,
     NoSuchContainerError,
     SettingsError,
     StartFailedError,
+    is_our_lack,
 )
 from tmpnb_py.models import (
     Address,
@@ -338,11 +341,11 @@ class LocalEngine:
         try:
             self._records.check()
         except OSError as error:
-            raise _unusable(error) from error
+            raise _lack(error) or _unusable(error) from error
         try:
             return function()
         except OSError as error:
-            raise EngineError(f"the local engine failed: {error}") from error
+            raise _lack(error) or EngineError(f"the local engine failed: {error}") from error
 
 
 def _kept(tasks: dict[str, asyncio.Task[R]], container_id: str, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
@@ -356,6 +359,12 @@ def _kept(tasks: dict[str, asyncio.Task[R]], container_id: str, work: Coroutine[
     task = tasks[container_id] = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(ended)
     return task
+
+
+def _lack(error: OSError) -> LackError | None:
+    if not is_our_lack(error, unsent=True):
+        return None
+    return LackError(f"no file descriptor is left for the local engine: {error}", remedy=LACK_REMEDY)
 
 
 def _unusable(error: OSError) -> EngineDownError:
