@@ -64,7 +64,7 @@ async def test_an_image_without_a_manifest_that_can_be_read_still_serves_noteboo
 
 
 @pytest.mark.parametrize(
-    "files", [{PLACE: b"#" * (MAX_SIZE + 1)}, {f"{PLACE}/a": b"x"}, {f"{PLACE}/a": b"x" * (MAX_SIZE + 1)}]
+    "files", [{PLACE: b"#" * (MAX_SIZE + 2)}, {f"{PLACE}/a": b"x"}, {f"{PLACE}/a": b"x" * (MAX_SIZE + 2)}]
 )
 async def test_what_can_never_be_a_manifest_is_read_once(files: dict[str, bytes]) -> None:
     """A file that is too large, or a label that names a directory: the image will not change."""
