@@ -101,9 +101,9 @@ class SharedFiles:
         return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
 
     def _is_wanted(self, image: ImageFacts) -> bool:
-        """Whether to try once more to take an image's files."""
-        has_all = image.image_id in self._by_image and image.image_id not in self._lost
-        return not has_all and self._attempts.is_due(image.image_id)
+        """Whether to try once more to take an image's files. The first time is `url`'s own."""
+        missing = image.image_id in self._lost or self._attempts.has_failed(image.image_id)
+        return missing and self._attempts.is_due(image.image_id)
 
     async def _learn(self, image: ImageFacts) -> Tree | None:
         began = time.monotonic()
