@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import os
 import resource
 import signal
@@ -149,3 +150,30 @@ async def test_removals_that_hang_hold_up_neither_others_nor_starts(deployment: 
         await service.spawn(client)
         assert not service.found("engine_down"), service.report()
     await service.stats_when(lambda stats: stats["removing"] == 0, seconds=90)
+
+
+@pytest.mark.parametrize("years", [-50, 10])
+async def test_a_clock_that_was_wrong_at_the_claim_ends_no_session_and_prolongs_none(
+    deployment: Deployment, small: list[str], years: int
+) -> None:
+    """A machine without a battery begins in 1970, and hears the time later."""
+    wrong = deployment.directory / "wrong"
+    wrong.mkdir()
+    (wrong / "sitecustomize.py").write_text(
+        f"import time\nreal = time.time\ntime.time = lambda: max(1.0, real() + {years} * 365 * 86400)\n"
+    )
+    options = (*small, "--pool-size=1", "--cull-max=1h")
+    service = deployment.start(*options, cleanup=False, env={"PYTHONPATH": str(wrong)})
+    await service.ready(1)
+    async with service.http() as client:
+        spawned = await service.spawn(client)
+    service.kill()
+    claimed_at = time.time()
+    service = deployment.start(*options)
+    await service.ready(1)
+    async with service.http() as client:
+        assert await _status(client, spawned["url"]) == 200
+        async with client.get(f"/api/sessions/{spawned['id']}") as response:
+            started = datetime.datetime.fromisoformat((await response.json())["started"]).timestamp()
+        assert abs(started - claimed_at) < 30
+    assert not service.found("session_ended")

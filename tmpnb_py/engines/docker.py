@@ -24,6 +24,7 @@ import aiohttp
 import structlog
 from aiodocker.containers import DockerContainer
 
+from tmpnb_py import boot
 from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines import docker_reach as reach
 from tmpnb_py.engines.docker_host import (
@@ -393,7 +394,8 @@ class DockerEngine(ImageStreams):
 
     async def mark_claimed(self, container_id: str, unix_time: float) -> None:
         """Make CLAIMED and its time durable; repeating it succeeds."""
-        await self._rename(container_id, options.name_of(self._pool, container_id, State.CLAIMED, unix_time))
+        name = options.name_of(self._pool, container_id, State.CLAIMED, unix_time)
+        await self._rename(container_id, options.stamped(name, boot.stamp()))
 
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits; aiodocker has no call for it."""

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tmpnb_py import boot
 from tmpnb_py.engines import docker_reach
 from tmpnb_py.models import (
     ContainerSpec,
@@ -68,7 +69,7 @@ ICC = "com.docker.network.bridge.enable_icc"
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
-_CLAIMED = re.compile(r"claimed-([0-9]{1,12})")
+_CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})(?:-[0-9a-f]{{1,16}})?(?:-({boot.PATTERN}))?")
 _URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
 _STATIC_DIRECTORIES = 16
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
@@ -80,6 +81,7 @@ class Marks:
 
     state: State
     claimed_unix: float | None = None
+    claimed_stamp: str = ""
 
 
 def is_id(text: str) -> bool:
@@ -101,6 +103,11 @@ def name_of(pool: str, container_id: str, state: State, unix_time: float | None 
     return f"tmpnb.{pool}.{handle(container_id)}.{suffix}"
 
 
+def stamped(name: str, stamp: str) -> str:
+    """A claimed container's name with a stamp of the clock that nobody sets (`tmpnb_py.boot`) behind it."""
+    return f"{name}-{stamp}" if stamp else name
+
+
 def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: float) -> Marks:
     """The state that a container's names tell.
 
@@ -114,7 +121,7 @@ def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: f
         if suffix in (State.STARTING, State.READY):
             return Marks(State(suffix))
         if match := _CLAIMED.fullmatch(suffix):
-            return Marks(State.CLAIMED, float(match[1]))
+            return Marks(State.CLAIMED, float(match[1]), match[2] or "")
     return Marks(State.CLAIMED, created_unix)
 
 
@@ -398,6 +405,7 @@ def observed_of(
         claimed_unix=marks.claimed_unix,
         exit=ended,
         address=address,
+        claimed_stamp=marks.claimed_stamp,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Literal, Self
 
 from aiohttp import web
 
+from tmpnb_py import boot
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.errors import (
     EngineDownError,
@@ -58,6 +59,7 @@ class FakeContainer:
     directory: Path
     state: State = State.STARTING
     claimed_unix: float | None = None
+    claimed_stamp: str = ""
     exit: Exit | None = None
     address: Address | None = None
     log_lines: list[str] = dataclasses.field(default_factory=list)
@@ -276,6 +278,7 @@ class FakeEngine:
         await self._called("mark_claimed", container_id)
         container = self._find(container_id)
         container.state, container.claimed_unix = State.CLAIMED, float(int(unix_time))
+        container.claimed_stamp = boot.stamp()
 
     async def list(self) -> list[Observed]:
         """Every container of this pool."""
@@ -314,6 +317,7 @@ def _observed(container: FakeContainer) -> Observed:
         claimed_unix=container.claimed_unix,
         exit=container.exit,
         address=container.address if container.exit is None else None,
+        claimed_stamp=container.claimed_stamp,
     )
 
 

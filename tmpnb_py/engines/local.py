@@ -293,7 +293,7 @@ class LocalEngine:
         if record is None:  # not to be understood, so it counts as a visitor's
             changed = self._records.path(container_id).stat().st_ctime
             return Observed(container_id, State.CLAIMED, "", "", changed, changed, None, None)
-        state, claimed_unix = self._records.state(container_id, record.created_unix)
+        state, claimed_unix, claimed_stamp = self._records.state(container_id, record.created_unix)
         is_alive = local_process.is_alive(record.process)
         status = self._records.status(container_id)  # after the look: what has ended has written how
         return Observed(
@@ -305,6 +305,7 @@ class LocalEngine:
             claimed_unix=claimed_unix,
             exit=None if is_alive else _exit(record, status),
             address=self._launcher.reachable(record, status) if is_alive else None,
+            claimed_stamp=claimed_stamp,
         )
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
