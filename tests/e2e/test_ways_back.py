@@ -163,7 +163,11 @@ async def test_a_clock_that_was_wrong_at_the_claim_ends_no_session_and_prolongs_
         f"import time\nreal = time.time\ntime.time = lambda: max(1.0, real() + {years} * 365 * 86400)\n"
     )
     options = (*small, "--pool-size=1", "--cull-max=1h")
-    service = deployment.start(*options, cleanup=False, env={"PYTHONPATH": str(wrong)})
+    service = deployment.start(
+        *options,
+        cleanup=False,
+        env={"PYTHONPATH": os.pathsep.join([str(wrong), *filter(None, [os.environ.get("PYTHONPATH")])])},
+    )
     await service.ready(1)
     async with service.http() as client:
         spawned = await service.spawn(client)
