@@ -87,6 +87,24 @@ async def test_http_1_0_without_a_host_is_no_browser() -> None:
         writer.close()
 
 
+async def test_the_host_of_a_whole_url_counts() -> None:
+    """RFC 9112 §3.2.2: not the one in `Host`."""
+    async with running() as rig:
+        for target, status in (("http://evil.example/api/stats", b"421"), ("http://localhost/api/stats", b"200")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", rig.service.port)
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert (await reader.readline()).split()[1] == status
+            writer.close()
+
+
+async def test_load_balancers_ask_by_any_name() -> None:
+    async with running() as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.service.port)
+        writer.write(b"OPTIONS * HTTP/1.1\r\nHost: tmpnb.example\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"204"
+        writer.close()
+
+
 async def test_behind_a_trusted_proxy_every_name_on_the_way_counts() -> None:
     trusted = (ipaddress.ip_network("127.0.0.1"),)
     good, forwarded = "notebooks.example.org", "X-Forwarded-Host"

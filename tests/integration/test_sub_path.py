@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Response, expect
 
-from tests.caddy_support import caddy
 from tests.e2e.service import Deployment, Service
+from tests.front_support import caddy
 from tests.integration.browser_support import browser
 from tests.nginx_support import nginx
 from tests.ports import free_ports
@@ -57,7 +57,7 @@ def _site(port: int, example: str) -> str:
 async def behind_caddy(directory: Path, port: int, upstream: int) -> AsyncIterator[None]:
     """Caddy as documented."""
     example = _documented("caddyfile", upstream)
-    async with caddy(directory, _site(port, example), port=port):
+    async with caddy(directory, _site(port, example), place=port):
         yield
 
 
@@ -65,7 +65,7 @@ async def behind_caddy(directory: Path, port: int, upstream: int) -> AsyncIterat
 async def behind_caddy_without_the_path(directory: Path, port: int, upstream: int) -> AsyncIterator[None]:
     """The same, but that the path is taken away before a request is passed on."""
     example = _documented("caddyfile", upstream).replace("handle /", "handle_path /")
-    async with caddy(directory, _site(port, example), port=port):
+    async with caddy(directory, _site(port, example), place=port):
         yield
 
 

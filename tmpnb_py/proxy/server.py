@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 
 from tmpnb_py import links
+from tmpnb_py.addresses import plain_address
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
 from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
 from tmpnb_py.hosts import ALL_HOSTS, Hosts
@@ -18,9 +20,10 @@ from tmpnb_py.models import Refusal
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.proxy.admission import Admission
 from tmpnb_py.proxy.answers import ErrorPage, Page
+from tmpnb_py.proxy.checks import METHODS, BadRequestError
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
-from tmpnb_py.proxy.upstream import Dial, Upstream
+from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
 from tmpnb_py.routes import below, match
 
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
@@ -40,6 +43,7 @@ class ProxyLimits:
     body_timeout: float = 60.0
     write_timeout: float = 60.0
     keepalive_timeout: float = 75.0
+    proxy_keepalive_timeout: float = 3600.0
     connect_timeout: float = 10.0
     response_timeout: float = 300.0
 
@@ -140,7 +144,7 @@ class Proxy:
 
     def facts(self, peername: object) -> ClientFacts:
         """Who a connection comes from."""
-        address = str(peername[0]) if isinstance(peername, tuple) and peername else "unknown"
+        address = plain_address(str(peername[0])) if isinstance(peername, tuple) and peername else "unknown"
         return ClientFacts(address, trusted=is_trusted(address, self._trusted))
 
     def opened(self, client: ClientConnection) -> None:
@@ -179,7 +183,8 @@ class Proxy:
     def exchange(self, client: ClientConnection, request: Request, facts: ClientFacts) -> Exchange:
         """Route a request. What belongs to no live session is answered by our own application.
 
-        So is what was sent to a name that is none of ours: it refuses that.
+        So is what was sent to a name that is none of ours: it refuses that. Raises `BadRequestError` (501) for a
+        method that only a notebook's server may know (RFC 9110 §9.1).
         """
         container, target = None, request.target
         route = match(request.target, self._bases) if self.hosts.answer_to(request.fields.hosts) else None
@@ -188,6 +193,8 @@ class Proxy:
             container = self._pool.session(route.session_id) if route.path is not None else None
             if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
+        if container is None and request.method not in METHODS:
+            raise BadRequestError(501, "a method that is not known here")
         if container is not None and route is not None and route.path is not None:
             if not target.startswith(container.base_path):
                 target = route.moved_to(container.base_path)
@@ -231,7 +238,12 @@ class Proxy:
     def _upstream(self, container: Container) -> Upstream:
         upstream = self._upstreams.get(container.id)
         if upstream is None:
-            endpoint = container.endpoint
-            assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
-            upstream = self._upstreams[container.id] = Upstream(endpoint.connect)
+            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
         return upstream
+
+
+async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+    """Connect to where a container is now: one that was restarted may be somewhere else."""
+    endpoint = container.endpoint
+    assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
+    return await endpoint.connect(factory)

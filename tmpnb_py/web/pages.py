@@ -15,7 +15,7 @@ from tmpnb_py.routes import document_target
 from tmpnb_py.web import respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
-_NOT_FOR_ROBOTS = ("spawn", "user/", "api/")
+_NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
 _YEAR = 31_536_000
 
 
