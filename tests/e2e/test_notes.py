@@ -313,7 +313,7 @@ async def test_read_is_offered_only_where_there_is_something_to_read(tmp_path: P
         assert "What has a “Read” button can be read without it." in landing
         async with rig.client.get(PAGE) as response:
             assert response.status == 200
-            assert 'href="/spawn/lab/tree/knots/text.md"' in await response.text()
+            assert 'href="../../spawn/lab/tree/knots/text.md"' in await response.text()
 
 
 async def test_with_an_api_token_there_are_no_pages() -> None:
