@@ -26,6 +26,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE, CONF = DOCS / "operating.md", DOCS / "nginx" / "tmpnb.conf"
 BASE = "/jupyter/"
 STRAY = 418
+BLOG = (
+    "<!doctype html><html lang=en><title>Blog</title><pre data-executable data-language=python>print(6 * 7)</pre>"
+    f"<script src={BASE}live.js></script></html>"
+)
 CELL = ".jp-Notebook .jp-Cell .cm-content"
 
 Front = Callable[[Path, int, int], AbstractAsyncContextManager[None]]
@@ -43,14 +47,17 @@ def _documented(language: str, upstream: int) -> str:
 async def behind_nginx(directory: Path, port: int, upstream: int) -> AsyncIterator[None]:
     """nginx as documented."""
     (mapping,) = re.findall(r"^map .*?^\}$", CONF.read_text(), re.MULTILINE | re.DOTALL)
-    other = f"location / {{ return {STRAY}; }}"
+    other = (
+        f"location = /blog.html {{ default_type text/html; return 200 '{BLOG}'; }} location / {{ return {STRAY}; }}"
+    )
     server = f"server {{ listen 127.0.0.1:{port}; {_documented('nginx', upstream)} {other} }}"
     async with nginx(directory, f"{mapping}\n{server}", place=port):
         yield
 
 
 def _site(port: int, example: str) -> str:
-    return f"http://localhost:{port} {{\n{example}\nhandle {{\nrespond {STRAY}\n}}\n}}\n"
+    blog = f"handle /blog.html {{\nheader Content-Type text/html\nrespond `{BLOG}`\n}}"
+    return f"http://localhost:{port} {{\n{example}\n{blog}\nhandle {{\nrespond {STRAY}\n}}\n}}\n"
 
 
 @contextlib.asynccontextmanager
@@ -131,9 +138,6 @@ async def _read_and_run(page: Page, home: str) -> None:
 
 async def _live(page: Page, blog: str) -> None:
     """A page of the other site brings its code to life with one script."""
-    html = f"""<!doctype html><html lang="en"><title>Blog</title>
-        <pre data-executable data-language="python">print(6 * 7)</pre><script src="{BASE}live.js"></script></html>"""
-    await page.route(blog, lambda route: route.fulfill(body=html, content_type="text/html"))
     await page.goto(blog)
     await page.get_by_role("button", name=re.compile("^Run")).click()
     await expect(page.get_by_text("42", exact=True)).to_be_visible()
