@@ -125,9 +125,12 @@ async def test_what_other_sites_load_may_be_loaded_by_them_and_can_do_nothing_he
             known = {"If-None-Match": response.headers["ETag"]}
         async with rig.client.get("/live.js", headers=known) as response:
             assert response.status == 304
-        frame = re.search(r'const FRAME = "(/assets/output-[0-9a-f]{12}\.html)";', script)
+        keeper = re.search(r'const FRAME = "(assets/keeper-[0-9a-f]{12}\.html)";', script)
+        assert keeper is not None
+        async with rig.client.get(f"/{keeper[1]}") as response:
+            frame = re.search(r'new URL\("(output-[0-9a-f]{12}\.html)", location\.href\)', await response.text())
         assert frame is not None
-        async with rig.client.get(frame[1]) as response:
+        async with rig.client.get(f"/assets/{frame[1]}") as response:
             policy = response.headers["Content-Security-Policy"].split("; ")
             assert response.content_type == "text/html"
         # Of no origin however it is opened, and without a way to anywhere.
