@@ -38,6 +38,7 @@ class EndReason(enum.StrEnum):
     TOO_OLD = "time up"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
+    UNREACHABLE = "out of reach"
     ENGINE_RESTARTED = "server restarted"
     ENDED_BY_OWNER = "ended by its owner"
     ENDED_BY_OPERATOR = "ended by the operator"
@@ -186,10 +187,20 @@ class Exit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """A container that is no more: why, when that was decided, and when the engine confirmed it (None: not yet)."""
+
+    reason: EndReason
+    at: float
+    gone_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
     """One container of this pool as the engine lists it.
 
-    `state` is what was made durable: STARTING, READY or CLAIMED; whatever can't be decided is CLAIMED.
+    `state` is what was made durable: STARTING, READY or CLAIMED; whatever can't be decided is CLAIMED. When it was
+    claimed is told by the wall clock, and by `claimed_stamp` (`tmpnb_py.boot`), "" where there is none.
     `exit` is None while the container runs. `address` is None where it cannot be reached (not running).
     """
 
@@ -201,6 +212,7 @@ class Observed:
     claimed_unix: float | None
     exit: Exit | None
     address: Address | None
+    claimed_stamp: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -293,6 +293,7 @@ class Memory:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reports.append(context))
         self.counters = Counters()
         self._pool = pool.Pool("memory")
+        self._pool.capacity = 1000
         self.proxy = Proxy(
             self._pool,
             application=self._dial_application,

@@ -197,6 +197,7 @@ async def test_a_restart_needs_the_image_no_more_and_an_old_address_stays(tmp_pa
 async def test_an_image_that_cannot_be_read_serves_its_own_files(error: Exception) -> None:
     async with host_with() as host, running(host, pool_size=0) as rig:
         other = ImageFacts("fake", "sha256:new", supports_socket=True, static=STATIC)
+        await rig.until(lambda: "sha256:one" in rig.service._static._by_image)
         rig.engine.fail_next("read_image", error)
         before = reads(rig)
         assert await rig.service._static.url(other) == ""
@@ -263,10 +264,30 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 503
     await rig.until(lambda: reads(rig) == before + 1)
     assert rig.service._static._lost == {"sha256:one"}
+    rig.service._static._attempts.succeeded("sha256:one")  # as if its time had come again
     assert await rig.service._static.url(image) == url
-    assert not rig.service._static._lost
+    await rig.until(lambda: not rig.service._static._lost)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[2] == SCRIPT
     assert await settled(rig) == url
+
+
+async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it(rig: Rig) -> None:
+    url = address(rig)
+    for path in rig.service._static_directory.rglob("*.*"):
+        path.unlink()
+    rig.engine.fail_next("read_image", EngineError("not now"), times=100)
+    rig.engine.delays["read_image"] = 0.5
+    before = reads(rig)
+    await get(rig.client, f"{url}/static/lab/main.1f.js")
+    for _ in range(5):
+        listed = sum(call == "list" for call, _ in rig.engine.calls)
+        rig.service.reconciler.observe_soon()
+        await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed, seconds=0.4)  # type: ignore[misc]
+    await rig.until(lambda: rig.service._static._attempts.has_failed("sha256:one"))
+    rig.service.reconciler.observe_soon()
+    await rig.spawn("?wait=10")
+    await rig.ready(1)
+    assert reads(rig) == before + 1
 
 
 async def test_many_slow_readers_hold_one_copy(rig: Rig) -> None:

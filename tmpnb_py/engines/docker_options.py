@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tmpnb_py import boot
 from tmpnb_py.engines import docker_reach
 from tmpnb_py.models import (
     ContainerSpec,
@@ -64,11 +65,13 @@ HOSTS = f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopba
 OOM_SCORE_ADJ = 500
 
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+REMOVED = Exit(128 + 9)  # of what somebody removes: it was killed for that
+
 ICC = "com.docker.network.bridge.enable_icc"
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
-_CLAIMED = re.compile(r"claimed-([0-9]{1,12})")
+_CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})(?:-[0-9a-f]{{1,16}})?(?:-({boot.PATTERN}))?")
 _URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
 _STATIC_DIRECTORIES = 16
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
@@ -80,6 +83,7 @@ class Marks:
 
     state: State
     claimed_unix: float | None = None
+    claimed_stamp: str = ""
 
 
 def is_id(text: str) -> bool:
@@ -101,6 +105,11 @@ def name_of(pool: str, container_id: str, state: State, unix_time: float | None 
     return f"tmpnb.{pool}.{handle(container_id)}.{suffix}"
 
 
+def stamped(name: str, stamp: str) -> str:
+    """A claimed container's name with a stamp of the clock that nobody sets (`tmpnb_py.boot`) behind it."""
+    return f"{name}-{stamp}" if stamp else name
+
+
 def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: float) -> Marks:
     """The state that a container's names tell.
 
@@ -114,7 +123,7 @@ def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: f
         if suffix in (State.STARTING, State.READY):
             return Marks(State(suffix))
         if match := _CLAIMED.fullmatch(suffix):
-            return Marks(State.CLAIMED, float(match[1]))
+            return Marks(State.CLAIMED, float(match[1]), match[2] or "")
     return Marks(State.CLAIMED, created_unix)
 
 
@@ -360,6 +369,17 @@ def has_ended(entry: Mapping[str, Any]) -> bool:
     return not is_running(entry) and entry["State"] != "created"
 
 
+def is_being_removed(entry: Mapping[str, Any]) -> bool:
+    """Whether somebody is removing a listed container: it will not say any more how it ended."""
+    return entry["State"] in ("removing", "dead")
+
+
+def socket_directory_of(entry: Mapping[str, Any]) -> str:
+    """The directory of this machine in which a listed container has its socket; "" where it has none."""
+    mounts = entry.get("Mounts") or ()
+    return next((str(one.get("Source") or "") for one in mounts if one.get("Destination") == SOCKET_DIRECTORY), "")
+
+
 def exit_of(inspected: Mapping[str, Any]) -> Exit:
     """How it ended. The flag alone says only that the kernel once killed *something* in it.
 
@@ -389,6 +409,7 @@ def observed_of(
         claimed_unix=marks.claimed_unix,
         exit=ended,
         address=address,
+        claimed_stamp=marks.claimed_stamp,
     )
 
 

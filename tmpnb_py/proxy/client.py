@@ -12,6 +12,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from tmpnb_py.errors import is_our_lack
 from tmpnb_py.headers import ClientFacts, get_all
 from tmpnb_py.proxy.answers import last_answer
 from tmpnb_py.proxy.checks import is_usual, made_usual
@@ -237,8 +238,9 @@ class ClientConnection(TimedConnection):
             connection = await exchange.upstream.connect(self._proxy.limits.connect_timeout)
         except TimeoutError:
             status = 504
-        except OSError:
-            pass
+        except OSError as error:
+            if is_our_lack(error):
+                status = 503
         self._dialling = None
         if self._exchange is not exchange or self._transport is None:
             if connection is not None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 
 from tmpnb_py.addresses import plain_address
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
@@ -20,7 +21,7 @@ from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.checks import METHODS, BadRequestError
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
-from tmpnb_py.proxy.upstream import Dial, Upstream
+from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
 from tmpnb_py.routes import match
 
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
@@ -220,7 +221,12 @@ class Proxy:
     def _upstream(self, container: Container) -> Upstream:
         upstream = self._upstreams.get(container.id)
         if upstream is None:
-            endpoint = container.endpoint
-            assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
-            upstream = self._upstreams[container.id] = Upstream(endpoint.connect)
+            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
         return upstream
+
+
+async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+    """Connect to where a container is now: one that was restarted may be somewhere else."""
+    endpoint = container.endpoint
+    assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
+    return await endpoint.connect(factory)
