@@ -60,6 +60,10 @@ class ImageMissingError(EngineError):
     failure = FailureClass.IMAGE_MISSING
 
 
+class UnprotectedError(EngineError):
+    """Notebooks would lack what keeps visitors apart, and the operator has not agreed to that."""
+
+
 class NoSuchContainerError(EngineError):
     """The container is not (or no longer) in the engine."""
 

@@ -120,8 +120,8 @@ SIX = {"Networks": {"theirs": {"IPAddress": "", "GlobalIPv6Address": "fd00::7"}}
 def test_where_a_container_is_reached(
     labels: dict[str, str], networks: dict[str, Any], address: TcpAddress | None
 ) -> None:
-    assert reach.address_of_entry({"Labels": labels, "Ports": [], "NetworkSettings": networks}) == address
-    assert reach.address_of_inspect({"Config": {"Labels": labels}, "NetworkSettings": networks}) == address
+    assert reach.Where().address_of_entry({"Labels": labels, "Ports": [], "NetworkSettings": networks}) == address
+    assert reach.Where().address_of_inspect({"Config": {"Labels": labels}, "NetworkSettings": networks}) == address
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_published_port(ip: str, host: str) -> None:
         {"Type": "udp", "PublicPort": 5, "IP": ip},
         {"Type": "tcp", "PublicPort": 6, "IP": ip},
     ]
-    assert reach.address_of_entry({"Labels": {}, "Ports": ports}) == TcpAddress(host, 6)
+    assert reach.Where().address_of_entry({"Labels": {}, "Ports": ports}) == TcpAddress(host, 6)
     settings = {"Ports": {"1/tcp": None, "2/tcp": [{"HostIp": ip, "HostPort": "6"}]}}
-    assert reach.address_of_inspect({"NetworkSettings": settings}) == TcpAddress(host, 6)
+    assert reach.Where().address_of_inspect({"NetworkSettings": settings}) == TcpAddress(host, 6)
 
 
 def test_ports_of_the_host() -> None:

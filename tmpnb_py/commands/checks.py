@@ -22,8 +22,15 @@ from tmpnb_py.commands.measure import Trial, try_one
 from tmpnb_py.commands.output import size
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.errors import EngineError, ImageMissingError, PoolLockedError, StartFailedError, TmpnbError
-from tmpnb_py.models import EngineInfo, Transport
+from tmpnb_py.errors import (
+    EngineError,
+    ImageMissingError,
+    PoolLockedError,
+    StartFailedError,
+    TmpnbError,
+    UnprotectedError,
+)
+from tmpnb_py.models import EngineInfo, Gap, Transport
 from tmpnb_py.runtime import connections_that_fit, files_needed, lock_pool, open_files_limit, prepare_runtime_dir
 from tmpnb_py.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.settings_load import LoadedSettings
@@ -112,15 +119,21 @@ class Examination:
 
     async def _image(self, engine: DockerEngine | LocalEngine) -> AsyncIterator[Finding]:
         settings = self.settings
+        blueprint = Blueprint(engine, settings)
         try:
-            config = await Blueprint(engine, settings).resolve()
+            config = await blueprint.resolve()
         except ImageMissingError as error:
             yield _image_missing(settings, error)
+            return
+        except UnprotectedError as error:
+            yield Finding(Grade.FAIL, "isolation", error.message, error.remedy)
             return
         except EngineError as error:
             yield Finding(Grade.FAIL, "image", error.message, error.remedy)
             return
         yield Finding(Grade.OK, "image", f"{settings.image} is in the engine")
+        for finding in _isolation(engine, blueprint.gaps):
+            yield finding
         try:
             self.trial = trial = await try_one(engine, config, timeout_seconds=settings.start_timeout)
         except StartFailedError as error:
@@ -156,6 +169,13 @@ def _image_missing(settings: Settings, error: ImageMissingError) -> Finding:
         remedy = "serve builds it at its first start, in minutes; tmpnb-py image build does so now."
         return Finding(Grade.WARN, "image", error.message, remedy)
     return Finding(Grade.FAIL, "image", error.message, error.remedy)
+
+
+def _isolation(engine: DockerEngine | LocalEngine, gaps: tuple[Gap, ...]) -> list[Finding]:
+    if not gaps and isinstance(engine, DockerEngine):
+        text = "a container made like a notebook has its limits, no privileges, and reaches nothing that it must not"
+        return [Finding(Grade.OK, "isolation", text)]
+    return [Finding(Grade.WARN, "isolation", gap.text, gap.remedy) for gap in gaps]
 
 
 def _way(transport: Transport) -> str:
