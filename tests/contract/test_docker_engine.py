@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import io
 import json
@@ -23,9 +24,11 @@ import pytest
 
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id, spec_of
 from tests.engine_support import SERVER_IMAGE, base_image, docker
+from tmpnb_py.engines import docker_isolation, docker_options, docker_probe_inside
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.errors import (
     EngineDownError,
+    EngineError,
     EngineForbiddenError,
     ImageBuildError,
     ImageMissingError,
@@ -35,6 +38,7 @@ from tmpnb_py.errors import (
 from tmpnb_py.models import (
     ContainerSpec,
     Egress,
+    Protection,
     SocketAddress,
     State,
     TcpAddress,
@@ -429,6 +433,73 @@ async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
     with pytest.raises(ImageMissingError):
         async for _ in engine.pull_image("127.0.0.1:1/nothing/here:1"):
             pass
+
+
+# What is verified in a container
+
+
+async def test_a_probe_that_fails_for_another_reason_says_nothing_about_sockets(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine)).config
+    with pytest.raises(EngineError, match=r"(?i)memory"):  # which the engine refuses
+        await engine.choose_transport(dataclasses.replace(config, mem_limit=1))
+    monkeypatch.setattr(docker_isolation, "_SOCKET_SECONDS", 1.0)
+    text = Path(docker_probe_inside.__file__).read_text()
+    text = text.replace("while server is not None:", "while server is not None and not time.sleep(9):")
+    (docker_rig.directory / "slow.py").write_text(text)
+    monkeypatch.setattr(docker_isolation, "_INSIDE", docker_rig.directory / "slow.py")
+    with pytest.raises(EngineError, match="did not answer"):
+        await engine.choose_transport(config)
+    monkeypatch.undo()
+    assert await engine.choose_transport(config) is Transport.SOCKET
+    assert await docker_rig.remains(pool) == []
+
+
+async def test_a_directory_that_a_visitor_could_unseal_is_no_way(docker_rig: DockerRig, pool: str) -> None:
+    """Where the container's user has the number of this process."""
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine, user=str(os.geteuid()))).config
+    assert await engine.choose_transport(config) is Transport.PORT
+    (gap,) = await engine.prepare(config)
+    assert gap.protection is Protection.DISK
+    assert "--container-user" in gap.remedy
+    other = dataclasses.replace(config, user="1001:1000")
+    assert await engine.choose_transport(other) is Transport.SOCKET
+    assert await engine.prepare(other) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({"PidsLimit": 0}, Protection.PROCESSES),
+        ({"Memory": 0, "MemorySwap": 0}, Protection.MEMORY),
+        ({"CapDrop": []}, Protection.PRIVILEGES),
+        ({"SecurityOpt": []}, Protection.PRIVILEGES),
+        ({"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}, Protection.SECCOMP),
+    ],
+)
+async def test_what_an_engine_takes_and_does_not_apply_is_found_out(
+    docker_rig: DockerRig,
+    pool: str,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    missing: Protection,
+) -> None:
+    body = docker_options.create_body
+
+    def changed(*arguments: Any, **options: Any) -> dict[str, Any]:
+        made = body(*arguments, **options)
+        made["HostConfig"] |= change
+        return made
+
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine)).config
+    assert await engine.prepare(config) == ()
+    monkeypatch.setattr(docker_options, "create_body", changed)
+    await engine.open()  # as after a restart: everything is found out anew
+    assert missing in [gap.protection for gap in await engine.prepare(config)]
 
 
 async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: DockerRig, pool: str) -> None:

@@ -99,6 +99,7 @@ async def place(
 
 
 async def test_the_internet_is_neither_private_networks_nor_this_machine(place: Place) -> None:
+    assert await place.engine.choose_transport(place.config) is Transport.SOCKET
     assert await place.engine.prepare(place.config) == ()
     assert await place.seen_from(place.config) == {
         PUBLIC: "connected",

@@ -163,3 +163,31 @@ def test_ports_of_the_host() -> None:
 )
 def test_a_port_that_a_container_was_given(labels: dict[str, str], port: int | None) -> None:
     assert reach.host_port_of(labels) == port
+
+
+@pytest.mark.parametrize(
+    ("base", "remote"),
+    [
+        ("unix://localhost", ""),
+        ("http://127.0.0.1:2375", ""),
+        ("http://localhost:2375", ""),
+        ("http://[::1]:2375", ""),
+        ("http://192.0.2.7:2375", "192.0.2.7"),
+        ("https://[2001:db8::7]:2376", "2001:db8::7"),
+    ],
+)
+async def test_where_the_engine_is(base: str, remote: str) -> None:
+    assert await reach.find(base) == reach.Where(remote)
+
+
+def test_a_remote_engines_ports() -> None:
+    where = reach.Where("192.0.2.7")
+    for ip, host in [("0.0.0.0", "192.0.2.7"), ("::", "192.0.2.7"), ("10.9.0.2", "10.9.0.2")]:
+        ports = [{"Type": "tcp", "PublicPort": 6, "IP": ip}]
+        assert where.address_of_entry({"Labels": {}, "Ports": ports}) == TcpAddress(host, 6)
+    where.see_that_it_is_reached(dataclasses.replace(CONFIG, container_ip="0.0.0.0"))
+    where.see_that_it_is_reached(dataclasses.replace(CONFIG, transport=Transport.ADDRESS))
+    reach.Where().see_that_it_is_reached(CONFIG)
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1 of the engine's machine 192\.0\.2\.7") as caught:
+        where.see_that_it_is_reached(CONFIG)
+    assert "--container-ip 192.0.2.7" in caught.value.remedy

@@ -8,11 +8,11 @@ the Docker engine only; calls may run concurrently.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,8 @@ class Isolation:
         Found out once per configuration. Raises `EngineError` where it could not be found out.
         """
         async with self._lock:
+            with contextlib.suppress(FenceError):  # `prepare` tells it
+                await self._make_network(config)
             try:
                 trial = await self._socket_trial(config)
             except NoPythonError as error:
@@ -127,7 +129,7 @@ class Isolation:
                 return SocketTrial(False, f"the engine does not see this machine's directories: {error.message}")
             raise
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _socket_probe(self, config: ContainerConfig) -> AsyncIterator[tuple[Running, SocketAddress]]:
         probe_id = f"probe{secrets.token_hex(8)}"
         source = self._sockets.create(probe_id)

@@ -10,6 +10,8 @@ import asyncio
 
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.docker_probe_inside import ANSWER
+from tmpnb_py.engines.docker_trials import SLOW
+from tmpnb_py.errors import EngineError
 from tmpnb_py.models import SocketAddress
 
 _RETRY_SECONDS = 0.05
@@ -36,31 +38,35 @@ class _Answer(asyncio.Protocol):
 
 
 async def asked(address: SocketAddress, seconds: float) -> str | None:
-    """What the probe says of its directory ("sealed" or "open"); None where nothing comes within `seconds`."""
+    """What the probe says of its directory ("sealed" or "open"); None where it cannot be connected to.
+
+    Raises `EngineError` where it can, and says nothing within `seconds`: it is only slow.
+    """
+    protocol: _Answer | None = None
     try:
         async with asyncio.timeout(seconds):
-            while (answer := await _asked_once(address)) is None:  # noqa: ASYNC110 - the event is in a container
+            while (protocol := await _connected(address)) is None:  # noqa: ASYNC110 - the event is in a container
                 await asyncio.sleep(_RETRY_SECONDS)
-    except TimeoutError:
-        return None
-    return answer
+            text = (await protocol.ended).decode("ascii", "replace")
+    except TimeoutError as error:
+        if protocol is None:
+            return None
+        raise EngineError(f"a probe did not answer within {seconds:g} s", remedy=SLOW) from error
+    finally:
+        if protocol is not None and protocol.transport is not None:
+            protocol.transport.close()
+    return text.removeprefix(ANSWER) if text.startswith(ANSWER) else None
 
 
-async def _asked_once(address: SocketAddress) -> str | None:
-    """One question; None where nothing listens there yet."""
+async def _connected(address: SocketAddress) -> _Answer | None:
+    """A connection; None where nothing listens there yet."""
     try:
         endpoint = Endpoint(address)
     except OSError:
         return None
     try:
-        protocol = await endpoint.connect(_Answer)
+        return await endpoint.connect(_Answer)
     except OSError:
         return None
     finally:
         endpoint.close()
-    try:
-        text = (await protocol.ended).decode("ascii", "replace")
-    finally:
-        if protocol.transport is not None:
-            protocol.transport.close()
-    return text.removeprefix(ANSWER) if text.startswith(ANSWER) else None

@@ -24,7 +24,7 @@ from tmpnb_py.errors import EngineError, NoSuchContainerError
 
 _LINES = 20
 _POLL_SECONDS = 0.1
-_SLOW = "see that the engine is not overloaded"
+SLOW = "see that the engine is not overloaded"
 _NO_PROGRAM = (126, 127)  # as a shell says that there is none
 # Jupyter's images have a Python; not all call it the same.
 _PYTHON = 'exec "$(command -v python3 || command -v python)" -I -S -B -c "$@"'
@@ -155,7 +155,7 @@ class Trials:
                 while (found := await self._facts_now(probe)) is None:  # noqa: ASYNC110 - its events are the engine's
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
-            raise EngineError(f"a probe said nothing for {self._seconds:g} s", remedy=_SLOW) from error
+            raise EngineError(f"a probe said nothing for {self._seconds:g} s", remedy=SLOW) from error
         return found
 
     async def _facts_now(self, probe: Running) -> dict[str, Any] | None:
