@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from structlog.testing import capture_logs
 from tests.contract.rigs import spec_of
 from tests.e2e.own_engine import OwnEngine, own_engine
 from tests.e2e.world import COMPANY, HOST_PRIVATE, HOST_PUBLIC, METADATA, PORT, PUBLIC, World, world
-from tests.engine_support import docker, skip_or_fail
+from tests.engine_support import SERVER_COMMAND_PORT, docker, skip_or_fail
 from tmpnb_py.engines import docker_isolation, docker_options
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.errors import EngineDownError
@@ -79,7 +81,12 @@ class Place:
 def machine(server_image: str) -> Iterator[tuple[World, OwnEngine]]:
     if os.geteuid() != 0 or shutil.which("nft") is None:
         skip_or_fail("needs root, and nft")
-    with world() as made, own_engine(namespace=made.machine, options=(f"--dns={COMPANY}",)) as engine:
+    with (
+        world() as made,
+        own_engine(
+            namespace=made.machine, options=(f"--dns={COMPANY}", f"--host=tcp://{HOST_PUBLIC}:2375")
+        ) as engine,
+    ):
         engine.load(server_image)
         yield made, engine
 
@@ -184,3 +191,30 @@ async def test_neighbours_that_are_not_kept_apart_are_found_out(
     (gap,) = await place.engine.prepare(config)
     assert gap.protection is Protection.NETWORK
     assert "reach each other" in gap.text
+
+
+# An engine on another machine
+
+
+async def doctor(world: World, directory: Path, *options: str) -> dict[str, dict[str, str]]:
+    """What `doctor` finds on the world's side, with the engine on the machine, by subject."""
+    process = await asyncio.create_subprocess_exec(
+        "nsenter", f"--net={world.elsewhere}", Path(sys.executable).parent / "tmpnb-py", "doctor", "--json",
+        f"--runtime-dir={directory}", "--port=0", "--admin-port=0", "--pool-size=1", *options,
+        env={**os.environ, "DOCKER_HOST": f"tcp://{HOST_PUBLIC}:2375"}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    return {one["subject"]: one for one in json.loads(output)["findings"]}
+
+
+async def test_notebooks_of_a_remote_engine(place: Place, server_image: str, tmp_path: Path) -> None:
+    options = (
+        f"--image={server_image}", f"--command={SERVER_COMMAND_PORT}", f"--pool-name={place.engine._pool}",
+    )  # fmt: skip
+    on_its_loopback = (await doctor(place.world, tmp_path / "run", *options))["image"]
+    assert on_its_loopback["grade"] == "FAIL"
+    assert "cannot be reached from here" in on_its_loopback["text"]
+    assert f"--container-ip {HOST_PUBLIC}" in on_its_loopback["remedy"]
+    found = await doctor(place.world, tmp_path / "run", *options, "--container-ip=0.0.0.0")
+    assert found["isolation"]["grade"] == "OK"
+    assert found["start"]["grade"] == "OK"

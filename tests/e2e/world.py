@@ -47,11 +47,12 @@ while True:
 
 
 class World:
-    """Both namespaces, while they exist. `machine` is the path of the engine's."""
+    """Both namespaces, while they exist: `machine` is the path of the engine's, `elsewhere` of the world's."""
 
     def __init__(self, name: str) -> None:
         self._machine, self._world = f"{name}m", f"{name}w"
         self.machine = f"/run/netns/{self._machine}"
+        self.elsewhere = f"/run/netns/{self._world}"
         self._servers: list[subprocess.Popen[bytes]] = []
 
     def build(self) -> None:
