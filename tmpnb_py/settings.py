@@ -445,6 +445,11 @@ class Settings(BaseSettings):
         return max_containers
 
     @property
+    def opens_everything(self) -> bool:
+        """Whether notebooks may reach whatever the engine's machine reaches."""
+        return {str(network) for network in self.egress_allow} >= set(values.EVERYTHING)
+
+    @property
     def runtime_path(self) -> Path:
         """The directory for sockets and the lock. Whoever creates it has to check its owner and mode."""
         if self.runtime_dir is not None:

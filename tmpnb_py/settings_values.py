@@ -223,7 +223,7 @@ def read_mounts(value: object) -> object:
     return mounts
 
 
-_EVERYTHING = ("0.0.0.0/0", "::/0")
+EVERYTHING = ("0.0.0.0/0", "::/0")
 _MODES = {"": False, "rw": False, "w": False, "ro": True, "r": True}
 _RESERVED = ("/", "/proc", "/sys", "/dev", "/run/tmpnb")
 
@@ -308,7 +308,7 @@ def read_networks(value: object) -> object:
 def read_reach(value: object) -> object:
     """A list of networks; `*` is every one."""
     parts = _parts(value, "10.1.0.0/16,10.2.3.4")
-    return tuple(_network(one) for part in parts for one in (_EVERYTHING if part == "*" else (part,)))
+    return tuple(_network(one) for part in parts for one in (EVERYTHING if part == "*" else (part,)))
 
 
 def read_protections(value: object) -> object:
