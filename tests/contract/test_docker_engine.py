@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id, spec_of
 from tests.engine_support import SERVER_IMAGE, base_image, docker
-from tmpnb_py.engines import docker_isolation, docker_options, docker_probe_inside
+from tmpnb_py.engines import docker_fence, docker_isolation, docker_options, docker_probe_inside
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.errors import (
     EngineDownError,
@@ -438,6 +439,23 @@ async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
 # What is verified in a container
 
 
+async def test_a_kernel_that_refuses_the_firewall(
+    docker_rig: DockerRig, pool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules.py"
+    rules.write_text('print(\'{"error": "EPERM: Operation not permitted", "changed": true, "resolvers": []}\')')
+    monkeypatch.setattr(docker_fence, "_RULES", rules)
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine, transport=Transport.PORT)).config
+    for _ in range(2):  # the second time it is remembered
+        (gap,) = await engine.prepare(config)
+        assert gap.protection is Protection.NETWORK
+        assert "EPERM" in gap.text
+    with capture_logs() as logs:
+        await engine.remove_networks()
+    assert [line["event"] for line in logs] == ["fence_left"]
+
+
 async def test_a_probe_that_fails_for_another_reason_says_nothing_about_sockets(
     docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -514,7 +532,11 @@ async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: Docke
     )
     assert [line async for line in lines]
     facts = await engine.image(f"tmpnb-py-test/{pool}:nopython")
-    assert await engine.choose_transport(spec_of(facts, "serve").config) is Transport.PORT
+    config = spec_of(facts, "serve").config
+    assert await engine.choose_transport(config) is Transport.PORT
+    assert [gap.protection for gap in await engine.prepare(config)] == [Protection.VERIFICATION]
+    (gap,) = await engine.prepare(dataclasses.replace(config, transport=Transport.PORT))
+    assert gap.text.endswith("the image has no python3")
     assert await docker_rig.remains(pool) == []
     docker("rmi", f"tmpnb-py-test/{pool}:nopython")
 

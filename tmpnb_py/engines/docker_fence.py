@@ -17,8 +17,8 @@ from tmpnb_py.models import ContainerConfig, Egress
 _RULES = Path(fence_rules.__file__)
 _MEMORY = 128 * 1024 * 1024
 _REMEDY = (
-    "see that the engine's machine has nf_tables and lets a container with NET_ADMIN in its network change it; or "
-    "open everything with --egress-allow '*'"
+    "see that the engine's machine has nf_tables and lets a container with NET_ADMIN in its network change it; or, "
+    "with egress internet, open everything with --egress-allow '*'"
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _INSIDE = Path(docker_probe_inside.__file__)
 _FENCE_SECONDS = 60.0  # so long somebody who flushes the firewall opens it
+_AGAIN_SECONDS = 60.0  # between two looks at what is missing: the operator may have put it right, or agreed to it
 _CONNECT_SECONDS = 5.0  # the kernel sends few refusals a second, and repeats a SYN after 1 and 3
 _SOCKET_SECONDS = 10.0  # from the moment on when the container listens
 _NEIGHBOUR_PORT = 8888  # above 1024: the probe is nobody special
@@ -53,13 +55,26 @@ _OPEN_DIRECTORY = Gap(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketTrial:
-    """What came of a socket: whether it reached us, why not, and whether its directory stayed sealed."""
+    """What came of a socket: whether it reached us, why not, and whether its directory stayed sealed.
+
+    `has_python`: whether the image has what it takes to try.
+    """
 
     reaches: bool
     why: str = ""
     sealed: bool = True
+    has_python: bool = True
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What containers of a configuration lack; to be looked at again after `until` (monotonic seconds)."""
+
+    digest: str
+    gaps: tuple[Gap, ...]
+    until: float
 
 
 class Isolation:
@@ -76,14 +91,16 @@ class Isolation:
         self._fence = Fence(trials)
         self._lock = asyncio.Lock()
         self._sockets_tried: dict[str, SocketTrial] = {}  # of the last configuration
-        self._verified: dict[str, tuple[Gap, ...]] = {}  # of configurations in which nothing serious was missing
+        self._verified: _Verdict | None = None  # on the last configuration
         self._fenced: dict[str, float] = {}  # when each network's fence was last seen in force
+        self._unfenced: tuple[float, FenceError] | None = None  # when it was last tried in vain
 
     def forget(self) -> None:
         """Find everything out anew: the engine may be another one."""
         self._sockets_tried.clear()
-        self._verified.clear()
+        self._verified = None
         self._fenced.clear()
+        self._unfenced = None
         self._fence.forget()
 
     # --- the way
@@ -96,10 +113,7 @@ class Isolation:
         async with self._lock:
             with contextlib.suppress(FenceError):  # `prepare` tells it
                 await self._make_network(config)
-            try:
-                trial = await self._socket_trial(config)
-            except NoPythonError as error:
-                trial = self._sockets_tried[config.digest] = SocketTrial(False, error.message)
+            trial = await self._socket_trial(config)
             if why := trial.why or ("" if trial.sealed else _OPEN_DIRECTORY.text):
                 log.warning(
                     "socket_unusable", image=config.image.image, reason=why, hint="notebooks get ports instead"
@@ -120,8 +134,8 @@ class Isolation:
                 self._sockets.seal(Path(address.directory).name)
                 answer = await asked(address, _SOCKET_SECONDS)
                 return SocketTrial(True, sealed=answer == "sealed", facts=seen, warnings=probe.warnings)
-        except NoPythonError:
-            raise
+        except NoPythonError as error:
+            return SocketTrial(False, error.message, has_python=False)
         except EndedError as error:
             return SocketTrial(False, error.message)
         except RefusedError as error:
@@ -151,12 +165,13 @@ class Isolation:
                 network = await self._make_network(config)
             except FenceError as error:
                 return (Gap(Protection.NETWORK, f"notebooks' network is not closed: {error.message}", error.remedy),)
-            if config.digest not in self._verified:
+            seen = self._verified
+            if seen is None or seen.digest != config.digest or time.monotonic() > seen.until:
                 gaps = await self._verify(config, has_network=network is not None)
-                if any(gap.protection for gap in gaps):
-                    return gaps
-                self._verified = {config.digest: gaps}
-            return self._verified[config.digest]
+                serious = any(gap.protection for gap in gaps)
+                until = time.monotonic() + _AGAIN_SECONDS if serious else math.inf
+                self._verified = seen = _Verdict(config.digest, gaps, until)
+            return seen.gaps
 
     async def make_network(self, config: ContainerConfig) -> None:
         """Make such a container's network once more, with its fence, after something else removed it."""
@@ -175,7 +190,13 @@ class Isolation:
         seen = self._fenced.get(key)
         if seen is not None and time.monotonic() - seen < _FENCE_SECONDS:
             return
-        changed = await self._fence.put_up(name, wish, config.image.image_id)
+        if self._unfenced is not None and time.monotonic() - self._unfenced[0] < _AGAIN_SECONDS:
+            raise self._unfenced[1]
+        try:
+            changed = await self._fence.put_up(name, wish, config.image.image_id)
+        except FenceError as error:
+            self._unfenced = time.monotonic(), error
+            raise
         if changed and seen is not None:
             log.warning("fence_restored", network=name, hint="something else removed this service's firewall rules")
         self._fenced = {key: time.monotonic()}
@@ -198,6 +219,8 @@ class Isolation:
     async def _look(self, config: ContainerConfig) -> tuple[dict[str, Any], list[Gap]]:
         if config.transport is Transport.SOCKET:
             trial = await self._socket_trial(config)
+            if not trial.has_python:
+                raise NoPythonError(trial.why)
             if not trial.reaches:
                 raise EngineError(
                     f"notebooks cannot be reached over sockets: {trial.why}", remedy="choose --transport port"
