@@ -14,8 +14,8 @@ from tmpnb_py.settings import Settings
 CONTAINERS = frozenset(
     (
         "image", "command", "transport", "egress", "egress_allow", "accept_missing", "mem_limit", "cpu_quota",
-        "cpu_shares", "pids_limit", "home_size",
-        "use_tokens", "container_user", "host_directories", "extra_hosts",
+        "cpu_shares", "pids_limit", "home_size", "tmp_size", "shm_size", "use_tokens", "container_user",
+        "host_directories", "extra_hosts",
     )
 )  # fmt: skip
 POOL = frozenset(
@@ -38,6 +38,7 @@ PROXY = frozenset(
         "body_timeout",
         "write_timeout",
         "keepalive_timeout",
+        "proxy_keepalive_timeout",
         "connect_timeout",
         "response_timeout",
         "max_connections",

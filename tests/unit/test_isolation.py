@@ -31,6 +31,8 @@ CONFIG = ContainerConfig(
     cpu_quota=50_000,
     pids_limit=64,
     home_size=1 << 20,
+    tmp_size=1 << 20,
+    shm_size=1 << 20,
 )
 GOOD: dict[str, Any] = {
     "CapEff": "0" * 16,

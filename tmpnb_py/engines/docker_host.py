@@ -8,17 +8,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tmpnb_py.errors import (
+    LACK_REMEDY,
     EngineDownError,
     EngineError,
     EngineForbiddenError,
     ImageMissingError,
+    LackError,
     NoSuchContainerError,
+    causes,
+    is_our_lack,
 )
 
 DEFAULT = "unix:///var/run/docker.sock"
@@ -99,9 +103,18 @@ def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def explain(host: DockerHost, error: BaseException, *, doing: str) -> EngineDownError:
-    """The operator's words for an engine that could not be reached while `doing` something."""
-    for cause in _chain(error):
+def explain(host: DockerHost, error: BaseException, *, doing: str) -> EngineError:
+    """The operator's words for an engine that could not be reached while `doing` something.
+
+    Where only this process lacks something, the engine is not to blame: `LackError`.
+    """
+    if is_our_lack(error, unsent=True):
+        return LackError(f"no file descriptor is left to call the Docker engine ({doing})", remedy=LACK_REMEDY)
+    return _unreached(host, error, doing)
+
+
+def _unreached(host: DockerHost, error: BaseException, doing: str) -> EngineDownError:
+    for cause in causes(error):
         match cause:
             case TimeoutError():
                 return EngineDownError(
@@ -172,20 +185,3 @@ def refuse_podman(host: DockerHost, version: Mapping[str, Any]) -> None:
             "keeping containers apart and does not apply them",
             remedy="set DOCKER_HOST to a Docker engine, or use --engine local",
         )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what aiohttp wraps in it, and what it came from.
-
-    The innermost cause says most: it comes first.
-    """
-    found: list[BaseException] = []
-    pending = [error]
-    while pending:
-        one = pending.pop()
-        if one is None or one in found:
-            continue
-        found.append(one)
-        inner = getattr(one, "os_error", None)
-        pending += [inner if isinstance(inner, BaseException) else None, one.__cause__, one.__context__]
-    return reversed(found)

@@ -50,10 +50,8 @@ class Where:
         """The same from `GET /containers/<id>/json`."""
         settings = inspected.get("NetworkSettings") or {}
         bindings = [binding for bound in (settings.get("Ports") or {}).values() for binding in bound or ()]
-        published = [self._reachable(str(one.get("HostIp") or ""), int(one["HostPort"])) for one in bindings]
-        return self._address(
-            (inspected.get("Config") or {}).get("Labels") or {}, settings, next(iter(published), None)
-        )
+        published = [(str(one.get("HostIp") or ""), int(one["HostPort"])) for one in bindings]
+        return self._address((inspected.get("Config") or {}).get("Labels") or {}, settings, self._one_of(published))
 
     def _address(
         self, labels: Mapping[str, str], settings: Mapping[str, Any], published: TcpAddress | None
@@ -71,10 +69,13 @@ class Where:
         return next((TcpAddress(address, int(port)) for address in addresses if address), None)
 
     def _published(self, ports: Iterable[Mapping[str, Any]]) -> TcpAddress | None:
-        for port in ports:
-            if port.get("PublicPort") and port.get("Type") == "tcp":
-                return self._reachable(str(port.get("IP") or ""), int(port["PublicPort"]))
-        return None
+        found = [port for port in ports if port.get("PublicPort") and port.get("Type") == "tcp"]
+        return self._one_of([(str(port.get("IP") or ""), int(port["PublicPort"])) for port in found])
+
+    def _one_of(self, published: Iterable[tuple[str, int]]) -> TcpAddress | None:
+        """The same one whatever the order, IPv4 first: an address that changes is a container that was restarted."""
+        first = min(published, key=lambda one: (":" in one[0], one), default=None)
+        return None if first is None else self._reachable(*first)
 
     def _reachable(self, host: str, port: int) -> TcpAddress:
         """What listens on all addresses is reached on the engine's, which on this machine is loopback."""
