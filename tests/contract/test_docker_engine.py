@@ -439,6 +439,17 @@ async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
 # What is verified in a container
 
 
+async def test_a_network_of_an_earlier_version_is_closed_too(docker_rig: DockerRig, pool: str) -> None:
+    name = f"tmpnb-{pool}-isolated"
+    labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.pool={pool}"]
+    docker("network", "create", *labels, "-o", "com.docker.network.bridge.enable_icc=false", name)
+    engine = await opened(docker_rig, pool)
+    assert await engine.prepare((await docker_rig.spec(engine, transport=Transport.PORT)).config) == ()
+    with capture_logs() as logs:
+        await engine.remove_networks()
+    assert logs == []
+
+
 async def test_a_kernel_that_refuses_the_firewall(
     docker_rig: DockerRig, pool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,7 +490,12 @@ async def test_a_directory_that_a_visitor_could_unseal_is_no_way(docker_rig: Doc
     """Where the container's user has the number of this process."""
     engine = await opened(docker_rig, pool)
     config = (await docker_rig.spec(engine, user=str(os.geteuid()))).config
-    assert await engine.choose_transport(config) is Transport.PORT
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert await engine.choose_transport(config) is Transport.PORT
+    assert [line["event"] for line in logs] == ["socket_unusable"]  # once, though it is asked at each listing
+    by_port = await engine.prepare(dataclasses.replace(config, transport=Transport.PORT))
+    assert [(gap.protection, "ports instead of sockets" in gap.text) for gap in by_port] == [(None, True)]
     (gap,) = await engine.prepare(config)
     assert gap.protection is Protection.DISK
     assert "--container-user" in gap.remedy

@@ -90,9 +90,11 @@ class Isolation:
         self._pool = pool
         self._fence = Fence(trials)
         self._lock = asyncio.Lock()
+        self._no_socket = ""  # why notebooks get ports
         self._sockets_tried: dict[str, SocketTrial] = {}  # of the last configuration
         self._verified: _Verdict | None = None  # on the last configuration
         self._fenced: dict[str, float] = {}  # when each network's fence was last seen in force
+        self._image = ""  # with which the last fence was put up
         self._unfenced: tuple[float, FenceError] | None = None  # when it was last tried in vain
 
     def forget(self) -> None:
@@ -113,8 +115,10 @@ class Isolation:
         async with self._lock:
             with contextlib.suppress(FenceError):  # `prepare` tells it
                 await self._make_network(config)
+            known = config.digest in self._sockets_tried
             trial = await self._socket_trial(config)
-            if why := trial.why or ("" if trial.sealed else _OPEN_DIRECTORY.text):
+            self._no_socket = why = trial.why or ("" if trial.sealed else _OPEN_DIRECTORY.text)
+            if why and not known:
                 log.warning(
                     "socket_unusable", image=config.image.image, reason=why, hint="notebooks get ports instead"
                 )
@@ -197,6 +201,7 @@ class Isolation:
         except FenceError as error:
             self._unfenced = time.monotonic(), error
             raise
+        self._image = config.image.image_id
         if changed and seen is not None:
             log.warning("fence_restored", network=name, hint="something else removed this service's firewall rules")
         self._fenced = {key: time.monotonic()}
@@ -214,6 +219,8 @@ class Isolation:
         found = [*isolation.gaps_of(config, seen, limits), *gaps]
         if not _is_left_open(config):
             found += isolation.reached(seen, config)
+        if self._no_socket and config.transport is Transport.PORT:
+            found.append(Gap(None, f"notebooks get ports instead of sockets: {self._no_socket}"))
         return tuple(found)
 
     async def _look(self, config: ContainerConfig) -> tuple[dict[str, Any], list[Gap]]:
@@ -254,8 +261,9 @@ class Isolation:
         """Remove the pool's networks with their fences, but those that containers still use."""
         for network in await self._networks.remove():
             self._fenced.clear()
-            image = (network.get("Labels") or {}).get(options.LABEL_IMAGE)
-            if image is None:  # of an earlier version, which had no fences
+            # A network of an earlier version names no image, and had no fence until this process gave it one.
+            image = (network.get("Labels") or {}).get(options.LABEL_IMAGE) or self._image
+            if not image:
                 continue
             try:
                 await self._fence.take_down(str(network["Name"]), image)
