@@ -123,7 +123,22 @@ class Settings(BaseSettings):
         "whichever works (auto).",
     )
     egress: Egress = _option(
-        Egress.NONE, _NOTEBOOK, "What notebooks may reach: nothing (none) or the web (internet)."
+        Egress.NONE,
+        _NOTEBOOK,
+        "What notebooks may reach: nothing (none) or the public internet (internet), which is neither a private or "
+        "link-local address nor the engine's machine.",
+    )
+    egress_allow: Annotated[tuple[Network, ...], BeforeValidator(values.read_reach), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Addresses and networks that notebooks may reach beside the public internet (comma list such as "
+        "10.1.0.0/16); * opens everything, this machine included. Needs egress internet.",
+    )
+    accept_missing: Annotated[tuple[str, ...], BeforeValidator(values.read_protections), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Protections that notebooks may lack where the engine does not give them (comma list of network, privileges, "
+        "seccomp, memory, processes, disk, verification); none are started without the others.",
     )
     container_ip: Annotated[str, AfterValidator(values.read_address)] = _option(
         "127.0.0.1",
@@ -431,6 +446,13 @@ class Settings(BaseSettings):
                 )
         return transport
 
+    @field_validator("egress_allow")
+    @classmethod
+    def _egress_is_on(cls, allow: tuple[Network, ...], info: ValidationInfo) -> tuple[Network, ...]:
+        if allow and info.data.get("egress") is Egress.NONE:
+            raise ValueError("opens nothing while egress is none: add egress internet")
+        return allow
+
     @field_validator("host_network")
     @classmethod
     def _host_network_is_guarded(cls, host_network: bool, info: ValidationInfo) -> bool:
@@ -453,6 +475,11 @@ class Settings(BaseSettings):
         if max_containers is not None and max_containers < pool_size:
             raise ValueError(f"is below pool_size, which is {pool_size}: raise it, or lower pool_size")
         return max_containers
+
+    @property
+    def opens_everything(self) -> bool:
+        """Whether notebooks may reach whatever the engine's machine reaches."""
+        return {str(network) for network in self.egress_allow} >= set(values.EVERYTHING)
 
     @property
     def runtime_path(self) -> Path:

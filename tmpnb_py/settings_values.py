@@ -17,7 +17,7 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from tmpnb_py import binder_spec
-from tmpnb_py.models import Mount
+from tmpnb_py.models import Mount, Protection
 from tmpnb_py.routes import INTERFACE, INTERFACES, document_target
 from tmpnb_py.units import format_duration, format_size, parse_duration, parse_size
 
@@ -231,6 +231,7 @@ def read_mounts(value: object) -> object:
     return mounts
 
 
+EVERYTHING = ("0.0.0.0/0", "::/0")
 _MODES = {"": False, "rw": False, "w": False, "ro": True, "r": True}
 _RESERVED = ("/", "/proc", "/sys", "/dev", "/run/tmpnb")
 
@@ -310,6 +311,21 @@ def read_networks(value: object) -> object:
     if not isinstance(parts, list | tuple):
         raise ValueError("is not a list: write 127.0.0.1,10.0.0.0/8")
     return tuple(_network(part) for part in parts if part != "")
+
+
+def read_reach(value: object) -> object:
+    """A list of networks; `*` is every one."""
+    parts = _parts(value, "10.1.0.0/16,10.2.3.4")
+    return tuple(_network(one) for part in parts for one in (EVERYTHING if part == "*" else (part,)))
+
+
+def read_protections(value: object) -> object:
+    known = [one.value for one in Protection]
+    parts = _parts(value, "network")
+    for part in parts:
+        if part not in known:
+            raise ValueError(f'holds "{part}", which is no protection: choose among {", ".join(known)}')
+    return tuple(parts)
 
 
 def _network(part: object) -> Network:
