@@ -225,7 +225,7 @@ async def started(engine: CheckEngine, settings: Settings, transport: Transport)
     began = time.monotonic()
     try:
         address = await engine.start(spec)
-        endpoint = await _ready(engine, spec, address, settings.start_timeout)
+        endpoint = await first_answer(engine, spec, address, settings.start_timeout)
         seconds = time.monotonic() - began
         await engine.mark_ready(spec.id)
         usage = await engine.usage(spec.id)
@@ -237,22 +237,30 @@ async def started(engine: CheckEngine, settings: Settings, transport: Transport)
         await engine.remove(spec.id)
 
 
-async def _ready(engine: CheckEngine, spec: ContainerSpec, address: Address, seconds: float) -> Endpoint:
-    """Wait for its first answer; a container that ends meanwhile is found by listing."""
+async def first_answer(engine: CheckEngine, spec: ContainerSpec, address: Address, seconds: float) -> Endpoint:
+    """Wait for a container's first answer; one that ends meanwhile is found by listing.
+
+    Raises `StartFailedError`, with its last words and how it ended.
+    """
     died = asyncio.Event()
+    ending = ""
 
     async def watch() -> None:
+        nonlocal ending
         async for _ in engine.events():
-            if any(one.exit is not None for one in await engine.list() if one.id == spec.id):
-                died.set()
+            for one in await engine.list():
+                if one.id == spec.id and one.exit is not None:
+                    ending = ", out of memory" if one.exit.out_of_memory else f", with status {one.exit.status}"
+                    died.set()
 
     watcher = asyncio.create_task(watch(), name="watch-container")
     try:
         return await wait_until_ready(address, spec, timeout_seconds=seconds, died=died)
     except StartFailedError as error:
+        lines = error.log_lines
         with contextlib.suppress(EngineError):
-            error.log_lines = clean_lines(await engine.logs(spec.id, lines=_LOG_LINES), [spec.token])
-        raise
+            lines = clean_lines(await engine.logs(spec.id, lines=_LOG_LINES), [spec.token])
+        raise StartFailedError(error.message + ending, error.failure, log_lines=lines) from error
     finally:
         watcher.cancel()
         with contextlib.suppress(asyncio.CancelledError, EngineError):

@@ -52,8 +52,8 @@ WAYS = {
     "object": "<object data='http://LISTENER/?object'></object><embed src='http://LISTENER/?embed'>",
     "pictures": "<img src='http://LISTENER/?img'><input type=image src='http://LISTENER/?input'><svg><image "
     "href='http://LISTENER/?svg'/></svg><video poster='http://LISTENER/?poster' src='http://LISTENER/?video'></video>",
-    "styles": "<link rel=stylesheet href='http://LISTENER/?css'><style>@import 'http://LISTENER/?import'; @font-face "
-    "{ font-family: f; src: url('http://LISTENER/?font') } p { background: url('http://LISTENER/?url'); font-family: f }"
+    "styles": "<link rel=stylesheet href='http://LISTENER/?css'><style>@import 'http://LISTENER/?import'; "
+    "@font-face { font-family: f; src: url('http://LISTENER/?font') } p { background: url('http://LISTENER/?url'); font-family: f }"
     "</style><p>x</p>",
     "scripts": "<script src='http://LISTENER/?script'></script><script>import('http://LISTENER/?module').catch(String);"
     "new Worker(URL.createObjectURL(new Blob(['importScripts(\"http://LISTENER/?worker\")'])))</script>",
@@ -72,8 +72,8 @@ WAYS = {
 # What no policy of a page's governs in today's browsers (see docs/embedding.md).
 OPEN = {
     "connection": "<script>location.href = '//LISTENER/?location'</script>",
-    "stun": "<script>const c = new RTCPeerConnection({iceServers: [{urls: 'stun:LISTENER'}]}); c.createDataChannel('x');"
-    "c.createOffer().then((offer) => c.setLocalDescription(offer))</script>",
+    "stun": "<script>const c = new RTCPeerConnection({iceServers: [{urls: 'stun:LISTENER'}]});"
+    "c.createDataChannel('x'); c.createOffer().then((offer) => c.setLocalDescription(offer))</script>",
 }
 
 
@@ -129,8 +129,9 @@ def embedding(frame: str, contents: list[str]) -> str:
           frame.src = {json.dumps(frame)};
           addEventListener("message", (event) => {{
             if (event.source !== frame.contentWindow) return;
-            if (event.data.tmpnb === "ready") frame.contentWindow.postMessage({{tmpnb: "content", html, dark: false}}, "*");
-            window.told += event.data.tmpnb === "ready";
+            if (event.data.tmpnb !== "ready") return;
+            frame.contentWindow.postMessage({{tmpnb: "content", html, dark: false}}, "*");
+            window.told += 1;
           }});
           document.body.append(frame);
         }}
@@ -181,7 +182,7 @@ async def leaks(ways: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 async def test_nothing_is_asked_for_from_the_frame() -> None:
-    """Chromium opens a connection for a navigation before it asks whether that is allowed, and sends nothing on it."""
+    """Chromium opens a connection for a navigation before it asks whether that is allowed, and sends nothing there."""
     heard = await leaks(WAYS)
     assert {name: said for name, said in heard.items() if set(said) != {CONNECTION}} == {}
 

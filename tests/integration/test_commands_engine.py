@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import local_support
 from tests.e2e.service import Deployment
 from tests.engine_support import docker
 from tests.integration.command_support import Done, run, run_on_terminal
@@ -98,6 +100,19 @@ async def test_an_image_that_does_not_answer_shows_its_last_words(deployment: De
     assert done.code == 8
     assert "FAIL  start        over a port: no answer on " in done.out
     assert "      | about to fail with token=[removed]" in done.out
+    assert _remains(deployment) == ""
+
+
+@pytest.mark.parametrize("engine", ["docker", "local"])
+async def test_a_command_that_ends_is_not_waited_for(deployment: Deployment, engine: str) -> None:
+    if engine == "local":
+        local_support.need_sandbox()
+    began = time.monotonic()
+    done = await _doctor(deployment, f"--engine={engine}", "--command=echo bye >&2; exit 3", "--start-timeout=60s")
+    assert time.monotonic() - began < 45  # a second, and what a busy machine adds
+    assert done.code == 8
+    assert "FAIL  start        over a Unix socket: the container exited before it answered, with status 3" in done.out
+    assert "      | bye" in done.out
     assert _remains(deployment) == ""
 
 

@@ -224,7 +224,18 @@ def drain(ctx: click.Context, config: str | None) -> None:
     _with_service(ctx, config, work)
 
 
-@click.command()
+class _Number(click.Command):
+    """A command whose argument is a number: a negative one is a number that is wrong, and not an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take an argument such as `-1` for one."""
+        if "--" in args:
+            return super().parse_args(ctx, args)
+        options = [one for one in args if not (one.startswith("-") and one[1:].isdecimal())]
+        return super().parse_args(ctx, [*options, "--", *(one for one in args if one not in options)])
+
+
+@click.command(cls=_Number)
 @click.argument("size", metavar="N", type=click.IntRange(0, 100_000))
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
