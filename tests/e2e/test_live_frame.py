@@ -53,7 +53,8 @@ WAYS = {
     "pictures": "<img src='http://LISTENER/?img'><input type=image src='http://LISTENER/?input'><svg><image "
     "href='http://LISTENER/?svg'/></svg><video poster='http://LISTENER/?poster' src='http://LISTENER/?video'></video>",
     "styles": "<link rel=stylesheet href='http://LISTENER/?css'><style>@import 'http://LISTENER/?import'; "
-    "@font-face { font-family: f; src: url('http://LISTENER/?font') } p { background: url('http://LISTENER/?url'); font-family: f }"
+    "@font-face { font-family: f; src: url('http://LISTENER/?font') } "
+    "p { background: url('http://LISTENER/?url'); font-family: f }"
     "</style><p>x</p>",
     "scripts": "<script src='http://LISTENER/?script'></script><script>import('http://LISTENER/?module').catch(String);"
     "new Worker(URL.createObjectURL(new Blob(['importScripts(\"http://LISTENER/?worker\")'])))</script>",
@@ -182,7 +183,7 @@ async def leaks(ways: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 async def test_nothing_is_asked_for_from_the_frame() -> None:
-    """Chromium opens a connection for a navigation before it asks whether that is allowed, and sends nothing there."""
+    """Chromium opens a connection for a navigation before it asks whether it may, and sends nothing there."""
     heard = await leaks(WAYS)
     assert {name: said for name, said in heard.items() if set(said) != {CONNECTION}} == {}
 

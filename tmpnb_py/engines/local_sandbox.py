@@ -29,11 +29,12 @@ _NICENESS = 5
 _OPEN_FILES = 4096
 _SHM_SIZE = 64 * 1024 * 1024
 _SOCKET_DIRECTORY_SIZE = 64 * 1024
-# Programs and libraries look for these; none of them tells anything of the machine's users.
+# Programs and libraries look for these; none of them tells anything of the machine's users, or is for some of them.
 _ETC = (
     "alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "fonts", "gnuplot", "inputrc",
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "octave.conf",
-    "papersize", "pki", "protocols", "R", "services", "ssl", "terminfo", "timezone",
+    "papersize", "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "R",
+    "services", "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
 _ETC_NETWORK = ("gai.conf", "host.conf", "resolv.conf")
 _ETC_OURS = ("group", "hosts", "passwd", "profile")
@@ -62,7 +63,7 @@ class Sandbox:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """What of the machine is shown: links (target, path), directories of the system and of Python.
+    """What of the machine is shown: links (target, path), directories of the system, and places of Python.
 
     `hidden` are files in /proc that tell of the machine rather than of the notebook.
     """
@@ -221,7 +222,7 @@ def _etc(support: str, *, network: bool) -> list[str]:
     arguments = [part for name in names for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
     for name in _ETC_OURS:
         arguments += ["--ro-bind", f"{support}/etc/{name}", f"/etc/{name}"]
-    return [*_directories(["/etc"]), *arguments]
+    return [*_directories(["/etc", "/etc/pki", "/etc/pki/tls", "/etc/ssl"]), *arguments]
 
 
 def _python(layout: Layout, shown: Sequence[tuple[str, str]]) -> list[str]:
