@@ -18,6 +18,7 @@ import pytest
 from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import MIB, fetch
+from tmpnb_py import manifest
 from tmpnb_py.engines import local_process, local_seccomp
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.engines.local_process import Process
@@ -255,6 +256,9 @@ async def test_it_is_read_and_measured_like_an_image(rig: LocalRig, engine: Loca
     facts = await engine.image("local")
     files = await engine.read_image(facts, [facts.workshops, "/nowhere"])
     assert list(files) == [facts.workshops]
+    offered = {one.slug for one in manifest.parse(files[facts.workshops]).workshops}
+    assert "first-steps-in-python" in offered
+    assert offered.isdisjoint({"introduction-to-r", "graphics-with-ggplot2", "introduction-to-octave"})
     spec = await rig.spec(engine)
     await fetch(await engine.start(spec), f"{spec.base_path}api")
     usage = await engine.usage(spec.id)

@@ -17,10 +17,11 @@ LAYOUT = Layout((("usr/bin", "/bin"),), ("/usr",), ("/home/anna/app/.venv",))
 SHOWN = [("/run/user/1/support", local_sandbox.SUPPORT), ("/src/etc", local_sandbox.CONFIG)]
 USER = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=False, locked=True)
 ROOT = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=True, locked=True)
+SIZES = {"home_size": 4096, "tmp_size": 8192, "shm_size": 1024}
 
 
 def argv(sandbox: Sandbox, *, network: bool = False, pids: int = 0) -> list[str]:
-    return local_sandbox.sandboxed(sandbox, LAYOUT, SHOWN, "exec serve", home_size=4096, network=network, pids=pids)
+    return local_sandbox.sandboxed(sandbox, LAYOUT, SHOWN, "exec serve", **SIZES, network=network, pids=pids)
 
 
 def outer(arguments: list[str]) -> list[str]:
@@ -71,7 +72,7 @@ def test_system_calls_are_filtered_once_the_sandbox_is_made() -> None:
 
 def test_files_of_the_kernel_about_the_machine_are_hidden() -> None:
     arguments = outer(local_sandbox.sandboxed(
-        USER, Layout((), (), (), ("/proc/keys",)), SHOWN, "x", home_size=4096, network=False
+        USER, Layout((), (), (), ("/proc/keys",)), SHOWN, "x", network=False, **SIZES
     ))  # fmt: skip
     at = arguments.index("/proc/keys")
     assert arguments[at - 2 : at] == ["--ro-bind", "/dev/null"]
@@ -91,7 +92,9 @@ def test_what_can_be_written_is_memory_of_bounded_size() -> None:
     assert "--dev-bind" not in arguments
     writable = [path for flag, path in pairwise(arguments) if flag == "--tmpfs"]
     assert writable == ["/dev/shm", "/tmp", "/home/jovyan", "/run/tmpnb"]
-    assert arguments.count("--size") == len(writable)
+    sizes = [size for flag, size in pairwise(arguments) if flag == "--size"]
+    assert sizes[:3] == ["1024", "8192", "4096"]
+    assert len(sizes) == len(writable)
     assert [path for flag, path in pairwise(arguments) if flag == "--remount-ro"] == ["/dev", "/"]
 
 

@@ -18,7 +18,7 @@ from tmpnb_py.commands.plan import Figures
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.image_check import first_answer
+from tmpnb_py.image_check import until_ready
 from tmpnb_py.models import ContainerConfig, ContainerSpec, SocketAddress, Transport
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ async def try_one(engine: DockerEngine | LocalEngine, config: ContainerConfig, *
     endpoint: Endpoint | None = None
     began = time.monotonic()
     try:
-        address = await engine.start(spec)
-        endpoint = await first_answer(engine, spec, address, timeout_seconds)
+        endpoint = await until_ready(engine, spec, await engine.start(spec), timeout_seconds)
         seconds = time.monotonic() - began
         await engine.mark_ready(spec.id)
         ready = await engine.usage(spec.id)

@@ -224,19 +224,17 @@ def drain(ctx: click.Context, config: str | None) -> None:
     _with_service(ctx, config, work)
 
 
-class _Number(click.Command):
-    """A command whose argument is a number: a negative one is a number that is wrong, and not an option."""
+class _Size(click.IntRange):
+    """A number of notebooks. Below 0 it looks like an option, and is refused for what it is."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take an argument such as `-1` for one."""
-        if "--" in args:
-            return super().parse_args(ctx, args)
-        options = [one for one in args if not (one.startswith("-") and one[1:].isdecimal())]
-        return super().parse_args(ctx, [*options, "--", *(one for one in args if one not in options)])
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).startswith("-") and not str(value)[1:].isdecimal():
+            raise click.NoSuchOption(str(value).partition("=")[0], ctx=ctx)
+        return super().convert(value, param, ctx)
 
 
-@click.command(cls=_Number)
-@click.argument("size", metavar="N", type=click.IntRange(0, 100_000))
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("size", metavar="N", type=_Size(0, 100_000))
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def resize(ctx: click.Context, size: int, config: str | None) -> None:

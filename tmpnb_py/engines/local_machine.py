@@ -173,6 +173,13 @@ def _scripts(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
     }
 
 
+def runnable_workshops(workshops: Path) -> str:
+    """The manifest of those workshops that this Python environment can run, found out as the image does it."""
+    script = workshops / "server" / "tmpnb_workshops.py"
+    done = _run([sys.executable, "-I", str(script), str(workshops / "workshops")], output=subprocess.PIPE)
+    return done.stdout if done is not None and not done.returncode else ""
+
+
 def install_support(directory: Path, files: dict[str, tuple[bytes, int]]) -> None:
     """Write them where they differ. Notebooks that run have the directory open, so it is never replaced."""
     for name, (content, mode) in files.items():
@@ -218,9 +225,9 @@ def _try(sandbox: Sandbox, start_script: Path) -> str:
     """Run nothing in it, as a notebook would be. "" where that works, else bubblewrap's last words."""
     with tempfile.TemporaryDirectory(prefix="tmpnb-probe-") as directory:
         install_support(Path(directory), support_files(sys.prefix, start_script))
-        argv = local_sandbox.sandboxed(
-            sandbox, layout(), [(directory, local_sandbox.SUPPORT)], "true", home_size=1 << 20, network=False, pids=0
-        )
+        sizes = dict.fromkeys(("home_size", "tmp_size", "shm_size"), 1 << 20)
+        shown = [(directory, local_sandbox.SUPPORT)]
+        argv = local_sandbox.sandboxed(sandbox, layout(), shown, "true", **sizes, network=False)
         at = argv.index("--json-status-fd")
         done = _run(argv[:at] + argv[at + 2 :], error=subprocess.PIPE)
     if done is None:

@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from tmpnb_py.engines.docker_options import HOSTNAME, OOM_SCORE_ADJ, SOCKET_DIRECTORY, TMP_SIZE
+from tmpnb_py.engines.docker_options import HOSTNAME, OOM_SCORE_ADJ, SOCKET_DIRECTORY
 from tmpnb_py.engines.local_cgroup import Limits
 
 HOME = "/home/jovyan"
@@ -27,7 +27,6 @@ SERVER = "/srv/tmpnb/server"  # the server's extensions, which its configuration
 _USER = "1000"
 _NICENESS = 5
 _OPEN_FILES = 4096
-_SHM_SIZE = 64 * 1024 * 1024
 _SOCKET_DIRECTORY_SIZE = 64 * 1024
 # Programs and libraries look for these; none of them tells anything of the machine's users, or is for some of them.
 _ETC = (
@@ -149,6 +148,8 @@ def sandboxed(
     command: str,
     *,
     home_size: int,
+    tmp_size: int,
+    shm_size: int,
     network: bool,
     pids: int = 0,
 ) -> list[str]:
@@ -156,6 +157,7 @@ def sandboxed(
 
     `shown` are further (source, destination) pairs, read-only; the support directory's among them. `pids`
     bounds processes and threads where no control group does: the kernel counts them for each user namespace.
+    The sizes are bytes of the home, of /tmp and of /dev/shm.
     """
     support = next(source for source, destination in shown if destination == SUPPORT)
     inside = sandbox.as_root and sandbox.locked  # where a second sandbox in it is still to be made
@@ -166,7 +168,7 @@ def sandboxed(
         *("--json-status-fd", "3", "--new-session", "--hostname", HOSTNAME),
         *(() if inside else _FILTERED),
         *_system(layout),
-        *_memory(home_size),
+        *_memory(home_size, tmp_size, shm_size),
         *_etc(support, network=network),
         *_python(layout, shown),
         *("--remount-ro", "/", "--chdir", HOME, "--"),
@@ -201,12 +203,12 @@ def _system(layout: Layout) -> list[str]:
     return arguments + [part for path in layout.hidden for part in ("--ro-bind", "/dev/null", path)]
 
 
-def _memory(home_size: int) -> list[str]:
+def _memory(home_size: int, tmp_size: int, shm_size: int) -> list[str]:
     """What can be written. The owner is the visitor: as root, `_become_user` gives it to them."""
     return [
-        *_tmpfs("/dev/shm", _SHM_SIZE, "1777"),  # noqa: S108 - the sandbox's own
+        *_tmpfs("/dev/shm", shm_size, "1777"),  # noqa: S108 - the sandbox's own
         *("--remount-ro", "/dev"),
-        *_tmpfs("/tmp", TMP_SIZE, "1777"),  # noqa: S108
+        *_tmpfs("/tmp", tmp_size, "1777"),  # noqa: S108
         *_directories(["/home", "/run"]),
         *_tmpfs(HOME, home_size, "0700"),
         *_tmpfs(SOCKET_DIRECTORY, _SOCKET_DIRECTORY_SIZE, "0700"),
