@@ -7,6 +7,7 @@ Without a sandbox a shell is the supervisor. Neither is tied to the orchestrator
 What the sandbox shows: the system's programs and this Python environment, read-only; a made-up /etc; memory
 for home, /tmp, /dev/shm and the directory of the socket, each of bounded size. Nothing that the visitor can
 write is on the host's disk, not even the socket: the orchestrator reaches that through the sandbox's root.
+What a notebook prints goes through a pipe to a process outside, which keeps the last of it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,17 @@ _ETC_OURS = ("group", "hosts", "passwd", "profile")
 _FILTERED = ("--seccomp", "4")  # bubblewrap closes it when it has read it
 # What is needed to become the notebook's user, and nothing else; that user has none of them.
 _SETUP_CAPABILITIES = ("CAP_CHOWN", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID")
+# Two files, each of at most a MiB: when one is full, the other begins anew. A read is a line or more. Where the disk
+# is full, too, whoever writes must not be ended for it.
+_KEEP_LOG = """\
+cd /proc/self/fd/3 && exec 3>&- && while
+    mv -f log log.old
+    dd bs=4096 count=256 >log 2>/dev/null
+    [ -s log ]
+do :; done
+: >log.end
+exec cat >/dev/null
+"""
 _SUPERVISE = '/bin/sh -c "$1" 3>&-; printf \'{ "exit-code": %d }\\n\' "$?" >&3'
 
 
@@ -116,7 +128,7 @@ def environment(places: Places, *, base_path: str, token: str, static_url: str =
 
 
 def launch(
-    supervisor: Sequence[str], *, groups: Iterable[str], limits: Limits, memory_per_process: bool, largest_file: int
+    supervisor: Sequence[str], *, groups: Iterable[str], limits: Limits, memory_per_process: bool
 ) -> list[str]:
     """The first shell: held until it reads "go" (see `local_process.Held`), then limited, then `supervisor`.
 
@@ -125,15 +137,26 @@ def launch(
     than it uses.
     """
     lines = ['IFS= read -r go && [ "$go" = go ] || exit 125', "exec </dev/null"]
-    lines += [f"echo 0 >{shlex.quote(group)}/cgroup.procs || exit 126" for group in groups]
-    lines += [f"echo {OOM_SCORE_ADJ} >/proc/self/oom_score_adj || :", "ulimit -c 0 || :"]
+    lines += [*_joining(groups), f"echo {OOM_SCORE_ADJ} >/proc/self/oom_score_adj || :", "ulimit -c 0 || :"]
     lines += [f"ulimit -n {_OPEN_FILES} || :"]
     if memory_per_process:
         lines.append(f"ulimit -d {limits.memory // 1024} || :")
-    if largest_file:
-        lines.append(f"ulimit -f {largest_file // 512} || :")
     lines.append(f'exec nice -n {_NICENESS} "$@"')
     return ["/bin/sh", "-c", "\n".join(lines), "tmpnb-notebook", *supervisor]
+
+
+def _joining(groups: Iterable[str]) -> list[str]:
+    return [f"echo 0 >{shlex.quote(group)}/cgroup.procs || exit 126" for group in groups]
+
+
+def log_keeper(groups: Iterable[str]) -> list[str]:
+    """What reads a notebook's output to its end and keeps the last of it in the directory that descriptor 3 is.
+
+    A notebook gets a pipe and no file: who may write to a file may also reserve space in it, lock it or change its
+    mode, and the host's disk has more room than a log should take. It is in the notebook's control groups, because
+    what it does is the notebook's doing. The directory is not named on the command line: the id is in its name.
+    """
+    return ["/bin/sh", "-c", "\n".join([*_joining(groups), _KEEP_LOG]), "tmpnb-log"]
 
 
 def unprotected(command: str) -> list[str]:
