@@ -219,12 +219,14 @@ def _spawn(argv: list[str], environ: Mapping[str, str], *descriptors: int) -> in
 
 
 def start(argv: list[str], environ: Mapping[str, str], *, output: int, place: int) -> None:
-    """Start a process that reads `output` and has the directory `place` as descriptor 3. Raises `OSError`."""
+    """Run a program that leaves another one behind; the directory `place` is descriptor 3. Raises `OSError`."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        _spawn(argv, environ, output, nowhere, nowhere, place)
+        _, status = os.waitpid(_spawn(argv, environ, output, nowhere, nowhere, place), 0)
     finally:
         os.close(nowhere)
+    if status:
+        raise ChildProcessError(f"it ended with status {os.waitstatus_to_exitcode(status)}")
 
 
 class Held:

@@ -44,13 +44,16 @@ _SETUP_CAPABILITIES = ("CAP_CHOWN", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID")
 # Two files, each of at most a MiB: when one is full, the other begins anew. A read is a line or more. Where the disk
 # is full, too, whoever writes must not be ended for it.
 _KEEP_LOG = """\
-cd /proc/self/fd/3 && exec 3>&- && while
-    mv -f log log.old
-    dd bs=4096 count=256 >log 2>/dev/null
-    [ -s log ]
-do :; done
-: >log.end
-exec cat >/dev/null
+exec 4<&0
+(
+    cd /proc/self/fd/3 && exec 3>&- && while
+        mv -f log log.old
+        dd bs=4096 count=256 >log 2>/dev/null
+        [ -s log ]
+    do :; done
+    : >log.end
+    exec cat >/dev/null
+) <&4 4<&- &
 """
 _SUPERVISE = '/bin/sh -c "$1" 3>&-; printf \'{ "exit-code": %d }\\n\' "$?" >&3'
 
@@ -150,7 +153,9 @@ def _joining(groups: Iterable[str]) -> list[str]:
 
 
 def log_keeper(groups: Iterable[str]) -> list[str]:
-    """What reads a notebook's output to its end and keeps the last of it in the directory that descriptor 3 is.
+    """What leaves a process behind that reads a notebook's output to its end, and keeps the last of it.
+
+    It keeps that in the directory that descriptor 3 is, and is nobody's child, as nobody waits for its end.
 
     A notebook gets a pipe and no file: who may write to a file may also reserve space in it, lock it or change its
     mode, and the host's disk has more room than a log should take. It is in the notebook's control groups, because
