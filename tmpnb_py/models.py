@@ -127,7 +127,8 @@ class ContainerConfig:
     """All that makes two containers of a pool exchangeable; its hash tells the old ones from the new.
 
     `cpu_quota` is in microseconds of CPU per 100 ms (50000 = half a CPU; 0 = no limit); sizes are in bytes;
-    `home_size` bounds the home directory where the image seeds it. `command` still has its placeholders.
+    `home_size` bounds the home directory where the image seeds it, `tmp_size` and `shm_size` bound `/tmp` (where the
+    root is read-only) and `/dev/shm`. `command` still has its placeholders.
     `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
@@ -142,6 +143,8 @@ class ContainerConfig:
     cpu_quota: int
     pids_limit: int
     home_size: int
+    tmp_size: int
+    shm_size: int
     use_tokens: bool = True
     container_port: int = 8888
     container_ip: str = "127.0.0.1"

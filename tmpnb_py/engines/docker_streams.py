@@ -182,6 +182,12 @@ class ImageStreams:
                 f"cannot pull {image}: {error}", remedy="check the name, and `docker login` for a private one"
             ) from error
 
+    async def has_buildkit(self) -> bool:
+        """Whether the engine can build with BuildKit."""
+        timeout = aiohttp.ClientTimeout(total=_READ_SECONDS)
+        async with self._open("GET", "_ping", params={}, timeout=timeout) as response:
+            return docker_buildkit.is_offered(response.headers)
+
     async def build_image(
         self,
         context: IO[bytes],

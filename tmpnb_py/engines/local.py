@@ -89,6 +89,7 @@ class LocalEngine:
         if not pool or pool != Path(pool).name or pool.startswith("."):
             raise SettingsError(f"{pool!r} cannot be a pool's name: use letters, digits, - and _")
         self._workshops = workshop_directory
+        self._manifest = str(workshop_directory / "workshops" / "workshops.toml")
         self._sandbox = sandbox
         self._start_timeout = start_timeout
         directory = Path(os.path.abspath(runtime_dir)) / "local" / pool  # noqa: PTH100 - links stay
@@ -144,7 +145,7 @@ class LocalEngine:
             image,
             local_machine.image_id(versions, *places, sandbox=self._sandbox),
             supports_socket=True,
-            workshops=str(self._workshops / "workshops" / "workshops.toml"),
+            workshops=self._manifest,
             static=local_machine.static_directories(),
         )
 
@@ -153,7 +154,13 @@ class LocalEngine:
     ) -> dict[str, bytes]:
         """The files at and below `paths` on this machine, which is what notebooks are started from."""
         del image  # there is one
-        return await self._work(lambda: from_directory(paths, limit=limit))
+        return await self._work(lambda: self._files(paths, limit))
+
+    def _files(self, paths: Sequence[str], limit: int) -> dict[str, bytes]:
+        files = from_directory(paths, limit=limit)
+        if self._manifest in files:
+            files[self._manifest] = local_machine.runnable_workshops(self._workshops).encode()
+        return files
 
     async def image_size(self, image: ImageFacts) -> int:  # noqa: ARG002 - as the Docker engine's
         """Bytes that the image takes on disk beside this installation: none."""

@@ -12,14 +12,14 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 
+from tmpnb_py import subprogram
 from tmpnb_py.attempts import Attempts
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError, TooLargeError
@@ -28,6 +28,8 @@ from tmpnb_py.static.store import LostFileError, Store
 from tmpnb_py.static.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
 
 ROOT = "/static/"
+_TAKEN_AGAIN_SECONDS = 30.0  # an image's files are taken in 3 s, and in 16 s where all else is busy, too
+_LOOK_SECONDS = 0.1
 _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
 
 _log = structlog.get_logger(__name__)
@@ -71,6 +73,7 @@ class SharedFiles:
         self._attempts = Attempts()
         self._today: ImageFacts | None = None
         self._work = asyncio.Event()
+        self._missing = asyncio.Event()
         self._gave_up = False
 
     async def load(self) -> None:
@@ -97,7 +100,7 @@ class SharedFiles:
         if tree is None and not self._attempts.has_failed(image.image_id):
             tree = await self._learn(image)
         elif self._is_wanted(image):
-            self._work.set()  # nobody waits for it, and the address stays
+            self._missing.set()  # nobody waits for it, and the address stays
         return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
 
     def _is_wanted(self, image: ImageFacts) -> bool:
@@ -169,12 +172,31 @@ class SharedFiles:
         return content
 
     async def size(self, found: Found, coding: str) -> int:
-        """The bytes of a file in one of its forms. Raises `OSError`."""
-        return await asyncio.to_thread(self._store.size, found.entry, coding)
+        """The bytes of a file in one of its forms. Raises `OSError`, `LostFileError` for good."""
+        async with self._noticing(found.entry.sha256):
+            return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    async def taken_again(self, found: Found) -> bool:
+        """Wait until a file that the disk had lost is there again, perhaps in other forms. False: not soon.
+
+        A page that is being opened would be broken by the error that it gets instead: no browser asks twice.
+        """
+        until = time.monotonic() + _TAKEN_AGAIN_SECONDS
+        while not (there := await asyncio.to_thread(self._store.has, found.entry.sha256)):
+            if time.monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return there
 
     async def _from_disk(self, sha256: str, coding: str) -> bytes:
-        try:
+        async with self._noticing(sha256):
             return await asyncio.to_thread(self._store.read, sha256, coding)
+
+    @contextlib.asynccontextmanager
+    async def _noticing(self, sha256: str) -> AsyncIterator[None]:
+        """See to it that a file which proves lost is taken again."""
+        try:
+            yield
         except LostFileError:  # by who cleans /tmp, perhaps
             self._codings.pop(sha256, None)
             if not await asyncio.to_thread(self._store.has, sha256):
@@ -191,12 +213,22 @@ class SharedFiles:
 
     async def run(self) -> None:
         """Take what is missing, compress what was not yet, whenever there is something, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_missing(), name="static-files-missing")
+            group.create_task(self._compress_new(), name="static-files-compression")
+
+    async def _take_missing(self) -> None:
         while True:
-            await self._work.wait()
-            self._work.clear()
+            await self._missing.wait()
+            self._missing.clear()
             today = self._today
             if today is not None and self._is_wanted(today):
                 await self._learn(today)
+
+    async def _compress_new(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
             for tree in reversed(self._by_digest.values()):
                 wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
                 if wanted and not self._gave_up:
@@ -206,10 +238,10 @@ class SharedFiles:
         """Where the process ends early, it is not tried again: what ended it would end the next one."""
         began, done = time.monotonic(), 0
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-P", "-m", "tmpnb_py.static.compress", str(self._store.files))
+        command = subprogram.command("tmpnb_py.static.compress", str(self._store.files))
         # A session of its own, so that Ctrl-C is the service's business only.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=subprogram.environment(), start_new_session=True
         )
         assert process.stdin is not None  # noqa: S101 - a pipe
         assert process.stdout is not None  # noqa: S101
