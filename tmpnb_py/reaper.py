@@ -100,7 +100,7 @@ class Reaper:
         if not isinstance(verdict, Ask):
             return verdict
         since = container.changed_at if container.unreachable_since is None else container.unreachable_since
-        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else Ask()
+        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
         """Do what was decided; returns when to look at this session again."""
