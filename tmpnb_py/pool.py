@@ -43,6 +43,7 @@ class Container:
     left_at: float | None = None
     failed_questions: int = 0
     unreachable_since: float | None = None  # of a session that the engine lists and that could not be dialled
+    is_cut_off: bool = False  # because somebody has removed its socket's directory: nobody can ever dial it
     client: str = ""
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
     tokenless_origin: str = ""  # of the page that claimed it and need not show its token

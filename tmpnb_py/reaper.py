@@ -23,6 +23,7 @@ from tmpnb_py.readiness import NoAnswerError, report
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
+_CUT_OFF = 180.0  # seconds until a session ends whose socket was removed: its visitor waits for nothing
 _OUT_OF_REACH = 3600.0  # seconds until a session ends that nobody can reach: what it holds, others need
 
 _log = structlog.get_logger(__name__)
@@ -96,10 +97,12 @@ class Reaper:
 
     def _unreachable(self, container: Container, now: float) -> Verdict:
         """What cannot be asked is not idle; the reconciler tries to find the way to it again."""
+        since = container.changed_at if container.unreachable_since is None else container.unreachable_since
+        if container.is_cut_off and now - since >= _CUT_OFF:
+            return Reap(EndReason.UNREACHABLE)
         verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
         if not isinstance(verdict, Ask):
             return verdict
-        since = container.changed_at if container.unreachable_since is None else container.unreachable_since
         return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:

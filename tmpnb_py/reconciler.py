@@ -21,7 +21,7 @@ from typing import Protocol
 import structlog
 
 from tmpnb_py import planner
-from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.endpoint import Endpoint, is_removed
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import (
     EngineDownError,
@@ -386,7 +386,7 @@ class Reconciler:
             self._discard(observed, EndReason.CRASHED)
             return
         if error:
-            hint = "it is tried again; after an hour out of reach a session ends"
+            hint = "it is tried again; after an hour out of reach a session ends, without its directory after minutes"
             _log.warning("session_unreachable", id=container.id, pool=self._pool.name, error=error, hint=hint)
         self._pool.insert(container)
 
@@ -403,10 +403,11 @@ class Reconciler:
         try:
             endpoint = Endpoint(observed.address)
         except OSError as error:
+            container.is_cut_off = is_removed(observed.address)
             return str(error)
         if container.endpoint is not None:
             container.endpoint.close()
-        container.endpoint, container.unreachable_since = endpoint, None
+        container.endpoint, container.unreachable_since, container.is_cut_off = endpoint, None, False
         return ""
 
     def _discard(self, observed: Observed, reason: EndReason) -> None:

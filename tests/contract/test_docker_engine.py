@@ -131,7 +131,8 @@ async def test_hardening_is_in_force(docker_rig: DockerRig, pool: str) -> None:
         "/home/jovyan": "yes",
         "/run/tmpnb": "EACCES",
     }
-    assert {"noexec", "nosuid", "nodev"} <= set(seen["mounts"]["/tmp"].split(","))
+    assert {"noexec", "nosuid", "nodev", f"size={8 * 1024}k"} <= set(seen["mounts"]["/tmp"].split(","))
+    assert f"size={12 * 1024}k" in seen["mounts"]["/dev/shm"].split(",")
     home = set(seen["mounts"]["/home/jovyan"].split(","))
     assert {"nosuid", "nodev", "mode=700", "uid=1000", f"size={16 * 1024}k"} <= home
     assert "noexec" not in home
