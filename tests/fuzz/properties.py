@@ -111,6 +111,7 @@ def _compare(ours: list[Reading], data: bytes) -> None:
     """Each request that we passed on must be one that h11 reads in the same bytes, in the same order."""
     read = (with_single_slashes(in_origin_form(one)) for one in read_with_h11(data))
     theirs = [with_host(one) for one in read if one.target.startswith(TARGET)]
+    ours = [with_host(one) for one in ours]
     assert ours == theirs[: len(ours)], (ours, theirs)
 
 
@@ -130,7 +131,10 @@ def with_single_slashes(one: Reading) -> Reading:
 
 
 def with_host(one: Reading) -> Reading:
-    """The proxy speaks HTTP/1.1 to containers, where HTTP/1.0 clients need no Host; an empty port is none."""
+    """The proxy speaks HTTP/1.1 to containers, where HTTP/1.0 clients need no Host; an empty port is none.
+
+    Where among the headers it stands means nothing.
+    """
     hosts = [value.removesuffix(b":") for name, value in one.headers if name == b"host"] or [b"localhost"]
     others = (header for header in one.headers if header[0] != b"host")
     return dataclasses.replace(one, headers=(*((b"host", host) for host in hosts), *others))

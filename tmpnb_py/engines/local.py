@@ -43,10 +43,12 @@ from tmpnb_py.errors import (
 )
 from tmpnb_py.models import (
     Address,
+    ContainerConfig,
     ContainerSpec,
     Egress,
     EngineInfo,
     Exit,
+    Gap,
     ImageFacts,
     Observed,
     SocketAddress,
@@ -98,6 +100,7 @@ class LocalEngine:
         self._records = self._launcher.records
         self._watches = Watches()
         self._quotas: dict[str, int] = {}  # of containers that are starting
+        self._prepared = ""  # the digest of what was said already
         # A thread can't be cancelled: whoever comes later waits for the one that is under way.
         self._launching: dict[str, asyncio.Task[Record]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
@@ -166,25 +169,28 @@ class LocalEngine:
         """Bytes that the image takes on disk beside this installation: none."""
         return 0
 
-    async def choose_transport(self, image: ImageFacts) -> Transport:  # noqa: ARG002 - the protocol's signature
+    async def choose_transport(self, config: ContainerConfig) -> Transport:  # noqa: ARG002 - the protocol's signature
         """Always a socket: no notebook here has a port."""
         return Transport.SOCKET
 
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
         """Nothing to make; says what an operator should know. Raises `EngineError` for a transport by port."""
-        del network  # only Docker has some
-        _refuse_ports(transport)
+        _refuse_ports(config.transport)
+        if self._prepared == config.digest:
+            return ()
+        self._prepared = config.digest
         limits = "control groups" if self._launcher.cgroups.parents else "resource limits"
         if self._sandbox is None:
             log.warning("notebooks_unprotected", hint="they are plain processes of this user", limits=limits)
-            return
+            return ()
         log.info("sandbox", bubblewrap=self._sandbox.version, root=self._sandbox.as_root, limits=limits)
-        if egress is Egress.INTERNET:
+        if config.egress is Egress.INTERNET:
             log.warning(
                 "notebooks_reach_the_host",
                 hint="with the network open, notebooks share this machine's: they reach its services on localhost "
                 "too. For strangers use Docker, or leave the network closed",
             )
+        return ()
 
     async def remove_pool(self) -> None:
         """Remove what the pool has beside its containers, unless there are some."""
