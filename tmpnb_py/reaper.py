@@ -103,7 +103,7 @@ class Reaper:
         verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
         if not isinstance(verdict, Ask):
             return verdict
-        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else Ask()
+        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
         """Do what was decided; returns when to look at this session again."""
