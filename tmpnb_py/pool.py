@@ -11,8 +11,9 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
+from tmpnb_py.doing import Familiar
 from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.idle import Evidence
+from tmpnb_py.idle import Evidence, Nudges
 from tmpnb_py.models import EndReason, Failure, State
 
 _REMEMBERED_ENDS = 10_000
@@ -42,6 +43,9 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
+    kernel_nudges: Nudges = dataclasses.field(default_factory=Nudges)
+    terminal_nudges: Nudges = dataclasses.field(default_factory=Nudges)
+    familiar: Familiar = dataclasses.field(default_factory=Familiar)
     client: str = ""
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
     tokenless_origin: str = ""  # of the page that claimed it and need not show its token
@@ -81,6 +85,8 @@ class Container:
             last_presence=max(self.last_presence, claimed_at),
             open_connections=self.open_connections,
             left_at=self.left_at,
+            kernel_nudges=self.kernel_nudges.moments,
+            terminal_nudges=self.terminal_nudges.moments,
         )
 
 
