@@ -125,7 +125,7 @@ async def build(
     reporter = _Reporter(report)
     directory = workshop_directory()
     certificates = _certificates(ca_bundle, environ, reporter)
-    chosen = await _ensure_base(engine, base or DEFAULT_BASE, reporter)
+    chosen = await ensure_base(engine, base or DEFAULT_BASE, reporter.say)
     with tempfile.TemporaryFile(prefix="tmpnb-py-build-") as context:
         await asyncio.to_thread(write_context, context, directory, certificates)
         lines = engine.build_image(
@@ -234,15 +234,18 @@ def read_ca_bundle(path: Path) -> str:
 # ---- the base ----------------------------------------------------------------------------------------------
 
 
-async def _ensure_base(engine: ImageEngine, base: str, reporter: _Reporter) -> str:
-    """The image to build upon, which the engine has when this returns."""
+async def ensure_base(engine: ImageEngine, base: str, say: Callable[[str], None]) -> str:
+    """Return the name of an image to build upon, which the engine has from now on: `base`, or a home-made substitute.
+
+    `say` hears what takes time. Raises `ImageBuildError`, and the engine's own errors.
+    """
     suite = _DEBIAN.fullmatch(base)
     home_made = f"{HOME_MADE_BASE}:{suite[1]}" if suite else ""
     for image in filter(None, (base, home_made)):
         if await engine.image_exists(image):
-            reporter.say(f"base {image} is in the engine")
+            say(f"base {image} is in the engine")
             return image
-    reporter.say(f"pulling the base {base}")
+    say(f"pulling the base {base}")
     try:
         async with aclosing(engine.pull_image(base)) as lines:
             async for _ in lines:
@@ -253,12 +256,14 @@ async def _ensure_base(engine: ImageEngine, base: str, reporter: _Reporter) -> s
                 f"the base {base} is not in the engine and cannot be pulled: {error}",
                 remedy="name another base with --base, or load that one into the engine",
             ) from error
-        await _bootstrap(engine, suite[1], error, reporter)
+        await _bootstrap(engine, suite[1], error, say)
         return home_made
     return base
 
 
-async def _bootstrap(engine: ImageEngine, suite: str, pull_error: ImageMissingError, reporter: _Reporter) -> None:
+async def _bootstrap(
+    engine: ImageEngine, suite: str, pull_error: ImageMissingError, say: Callable[[str], None]
+) -> None:
     """Make a Debian base from Debian's own mirrors."""
     program = shutil.which("mmdebstrap")
     if program is None:
@@ -266,7 +271,7 @@ async def _bootstrap(engine: ImageEngine, suite: str, pull_error: ImageMissingEr
             f"no base to build upon: {pull_error}, and mmdebstrap, which could make one, is not installed",
             remedy="apt-get install mmdebstrap, or name an image that the engine has with --base",
         ) from pull_error
-    reporter.say(f"it cannot be pulled; making a Debian {suite} base with mmdebstrap")
+    say(f"it cannot be pulled; making a Debian {suite} base with mmdebstrap")
     with (
         _scratch_directory() as scratch,
         tempfile.TemporaryFile(dir=scratch) as archive,

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.service import PROGRAM
-from tests.engine_support import docker, need_engine, skip_or_fail
+from tests.engine_support import base_image, docker, need_engine, skip_or_fail
 from tmpnb_py import errors
 from tmpnb_py.image import read_ca_bundle
 from tmpnb_py.settings import OPTIONS
@@ -58,7 +58,7 @@ class Project:
             "COMPOSE_FILE": "compose.yaml:images.yaml",
             "DOCKER_BUILDKIT": "0",
             "COMPOSE_DOCKER_CLI_BUILD": "0",
-            "TMPNB_BASE": _base(),
+            "TMPNB_BASE": base_image(),
             "TMPNB_IMAGE": f"{self.name}-notebooks",
             "TMPNB_PUBLISHED_PORT": "0",
             "TMPNB_RUNTIME_DIR": str(self.runtime),
@@ -137,14 +137,6 @@ def _compose_command() -> list[str]:
     if plugin.returncode:
         skip_or_fail("there is neither docker-compose nor the plugin (apt-get install docker-compose)")
     return ["docker", "compose"]
-
-
-def _base() -> str:
-    """The base that this machine has; a registry need not be in reach."""
-    known = docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-    return next(
-        (one for one in ("debian:bookworm-slim", "tmpnb-py-base:bookworm") if one in known), "debian:bookworm-slim"
-    )
 
 
 @pytest.fixture(scope="module")

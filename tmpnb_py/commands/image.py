@@ -98,6 +98,29 @@ async def _build(loaded: LoadedSettings, *, tag: str, **options: Any) -> None:
             await build_image(engine, tag=tag, report=progress.report, **options)
 
 
+# ---- base --------------------------------------------------------------------------------------------------
+
+
+@image.command()
+@click.option("--base", metavar="IMAGE", help="Another image than the one in the Dockerfile.")
+@click.option("--config", metavar="FILE", help=CONFIG_HELP)
+def base(*, base: str | None, config: str | None) -> None:
+    """Print the name of an image to build upon, which the engine then has.
+
+    It is the one that `build` takes: used where the engine has it, else pulled, else made with mmdebstrap. Other
+    ways to build need its name: `TMPNB_BASE=$(tmpnb-py image base) docker compose build`.
+    """
+    _run(_base(read_settings({}, os.environ, config), base))
+
+
+async def _base(loaded: LoadedSettings, wanted: str | None) -> None:
+    from tmpnb_py.image import DEFAULT_BASE, ensure_base  # noqa: PLC0415
+
+    async with _docker(loaded.settings) as engine:
+        name = await ensure_base(engine, wanted or DEFAULT_BASE, lambda text: click.echo(text, err=True))
+    click.echo(name)
+
+
 # ---- load and save -----------------------------------------------------------------------------------------
 
 
