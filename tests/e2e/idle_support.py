@@ -19,8 +19,8 @@ from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Service
 from tests.integration.browser_support import MILLISECONDS
 
-LIMITS = ("--cull-timeout=60s", "--cull-disconnected=0", "--cull-unvisited=0")
-TOO_OLD = 420  # seconds; what has not ended by then is taken for one that never ends
+LIMITS = ("--cull-timeout=90s", "--cull-disconnected=0", "--cull-unvisited=0")
+TOO_OLD = 600  # seconds; what has not ended by then is taken for one that never ends
 PATIENCE = TOO_OLD + 120.0
 CUT_EVERY = 6.0
 _TOUCH_PAUSE = 3.0
@@ -128,9 +128,10 @@ async def until_idle_kernel(page: Page) -> None:
 
 async def new_terminal(page: Page) -> None:
     """A terminal of JupyterLab's, with its prompt."""
-    await page.get_by_role("menuitem", name="File", exact=True).click()
-    await page.get_by_role("menuitem", name="New", exact=True).hover()
-    await page.get_by_role("menuitem", name="Terminal", exact=True).click()
+    card = page.locator(".jp-LauncherCard").filter(has_text="Terminal")
+    if not await card.count():
+        await page.keyboard.press("Control+Shift+L")
+    await card.first.click()
     await page.locator(".jp-Terminal .xterm-helper-textarea").wait_for(state="attached")
     await page.locator(".jp-Terminal .xterm-screen").click()
 
