@@ -15,6 +15,8 @@ _CONTINUATION, _TEXT, _BINARY = 0, 1, 2
 # cost more than its share.
 _MOST = 64
 
+_LONGEST_HEAD = 14
+
 Beginning = tuple[bytes, bool]
 
 
@@ -42,6 +44,8 @@ class MessageReader:
             if self._left:
                 position += self._payload(data, position, found)
                 continue
+            if len(found) >= _MOST:
+                position = self._pass_over(data, position)
             start = self._frame(data, position)
             if start == 0:
                 self._head = data[position:]
@@ -50,6 +54,23 @@ class MessageReader:
             if not self._left:
                 self._frame_ended(found)
         return found
+
+    def _pass_over(self, data: bytes, position: int) -> int:
+        """Skip the whole frames that are left in a read; returns where the last, or a piece of one, begins."""
+        self._message = None
+        last = len(data) - _LONGEST_HEAD
+        while position < last:
+            second = data[position + 1]
+            size, following = second & 0x7F, position + (6 if second & 0x80 else 2)
+            if size >= 126:
+                extended = 2 if size == 126 else 8
+                size = int.from_bytes(data[position + 2 : position + 2 + extended], "big")
+                following += extended
+            following += size
+            if following >= len(data):
+                break
+            position = following
+        return position
 
     def _frame(self, data: bytes, start: int) -> int:
         """Read a frame's head; returns where its payload begins, 0 where that is not known yet."""
