@@ -18,7 +18,15 @@ from collections.abc import Callable, Coroutine, Iterator
 import structlog
 
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import AddressFullError, ClosedError, EngineDownError, EngineError, FullError
+from tmpnb_py.errors import (
+    LACK_REMEDY,
+    AddressFullError,
+    ClosedError,
+    EngineDownError,
+    EngineError,
+    FullError,
+    LackError,
+)
 from tmpnb_py.line import RETRY_AFTER, Line, StartRate
 from tmpnb_py.line_book import Entry, LineBook
 from tmpnb_py.metrics import Metrics
@@ -143,7 +151,7 @@ class Claims:
         number = self._line.take_number()  # what is ready may prove dead, and others may come meanwhile
         try:
             self._check_address(ticket.origin)
-            with contextlib.suppress(EngineDownError):
+            with contextlib.suppress(EngineDownError, LackError):
                 self._check_engine()
                 await self._try_at_once(ticket)
             if ticket.status is Status.WAITING:
@@ -337,7 +345,7 @@ class Claims:
 
         What they were given may prove dead, and whoever came after them must not have the next one then.
         """
-        return self._pool.count(State.READY) - self._handing_over
+        return self._pool.claimable - self._handing_over
 
     def serve_line(self) -> None:
         """Give what is ready to those who wait, first come, first served."""
@@ -360,14 +368,17 @@ class Claims:
 
     async def _hand_over(self, ticket: Ticket, container: Container) -> None:
         """Make the claim durable, then tell. Where that fails the visitor is in line again, at the same place."""
-        durable = False
+        durable = lacking = False
         try:
             with contextlib.suppress(EngineDownError):
                 durable = await self._made_durable(container)
+        except LackError:
+            lacking = True
         finally:
             self._handing_over -= 1
         if ticket.status is not Status.WAITING:
-            self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
+            if not lacking:  # given back, it may be somebody else's by now
+                self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
         elif durable:
             self._book.change(ticket.id, container=container.id)
             self._answered(ticket, "waited")
@@ -376,7 +387,8 @@ class Claims:
             if ticket.place is not None:
                 self._line.take_back(ticket.place)
             ticket.tell()
-        self.serve_line()
+        if not lacking:  # else in a second, by `sweep`
+            self.serve_line()
 
     def dismiss_line(self) -> int:
         """Tell everybody who waits that the service is closed. Returns how many there were."""
@@ -461,11 +473,15 @@ class Claims:
         """Whether the container lives and the engine has recorded the claim; if not, it ends here."""
         now = self._clock()
         try:
-            alive = container.endpoint is not None and await accepts(container.endpoint)
+            alive = container.endpoint is not None and await accepts(container.endpoint)  # raises LackError
             if alive and container.state is State.CLAIMED:
                 await self._engine.mark_claimed(container.id, time.time())
                 if container.state is State.CLAIMED:
                     return True
+        except LackError:
+            _log.warning("claim_given_back", id=container.id, pool=self._pool.name, hint=LACK_REMEDY)
+            self._pool.give_back(container, now)
+            raise
         except EngineDownError:
             self._pool.mark_removing(container, EndReason.CLAIM_FAILED, now)
             self._pool.engine_down = True

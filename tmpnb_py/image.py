@@ -52,6 +52,9 @@ class ImageEngine(Protocol):
     async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
         """Make an image from a tar archive of a root file system."""
 
+    async def has_buildkit(self) -> bool:
+        """Whether the engine builds with BuildKit, too."""
+
     def build_image(
         self,
         context: IO[bytes],
@@ -91,6 +94,7 @@ class _Reporter:
     def __init__(self, report: Callable[[BuildStep], None]) -> None:
         self._report = report
         self._began = time.monotonic()
+        self.has_begun = False  # the first step of the Dockerfile
 
     @property
     def seconds(self) -> float:
@@ -102,6 +106,7 @@ class _Reporter:
     def builder_line(self, line: str) -> None:
         """Report a line of the builder if it begins a step; the rest is a package manager's chatter."""
         if step := _BUILDER_STEP.match(line):
+            self.has_begun = True
             self._report(BuildStep(step[3], self.seconds, int(step[1]), int(step[2])))
 
 
@@ -114,11 +119,13 @@ async def build(
     base: str | None = None,
     ca_bundle: Path | None = None,
     network: str | None = None,
-    buildkit: bool = False,
+    buildkit: bool | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> BuildResult:
     """Build the workshops' image; `report` is called as each step begins.
 
+    With `buildkit` None it is built with BuildKit where the engine has that: stages at the same time, in a third of
+    the time. Where that does not get to its first step, the classic builder does it.
     Without `ca_bundle` the one that the environment names is trusted while building (a network that inspects
     TLS). Raises `ImageBuildError`, and the engine's own errors.
     """
@@ -128,17 +135,32 @@ async def build(
     chosen = await ensure_base(engine, base or DEFAULT_BASE, reporter.say)
     with tempfile.TemporaryFile(prefix="tmpnb-py-build-") as context:
         await asyncio.to_thread(write_context, context, directory, certificates)
-        lines = engine.build_image(
-            context,
-            tag=tag,
-            build_args={"BASE": chosen, **forwarded_build_args(environ)},
-            target=target,
-            network=network or DEFAULT_NETWORK,
-            labels={"org.opencontainers.image.version": __version__},
-            buildkit=buildkit,
-        )
-        await _follow(lines, reporter)
+        for builder in await _builders(engine, buildkit):
+            context.seek(0)
+            lines = engine.build_image(
+                context,
+                tag=tag,
+                build_args={"BASE": chosen, **forwarded_build_args(environ)},
+                target=target,
+                network=network or DEFAULT_NETWORK,
+                labels={"org.opencontainers.image.version": __version__},
+                buildkit=builder,
+            )
+            try:
+                await _follow(lines, reporter)
+                break
+            except ImageBuildError as error:
+                if reporter.has_begun or not builder or buildkit:
+                    raise
+                reporter.say(f"BuildKit does not work here ({error}): the classic builder goes on")
     return BuildResult(tag, chosen, reporter.seconds)
+
+
+async def _builders(engine: ImageEngine, buildkit: bool | None) -> tuple[bool, ...]:
+    """Whether to use BuildKit, at the first attempt and at the next one."""
+    if buildkit is not None:
+        return (buildkit,)
+    return (True, False) if await engine.has_buildkit() else (False,)
 
 
 async def _follow(lines: AsyncGenerator[str, None], reporter: _Reporter) -> None:

@@ -20,8 +20,15 @@ from typing import Literal, Self
 
 from aiohttp import web
 
+from tmpnb_py import boot
 from tmpnb_py.engines.image_files import READ_LIMIT
-from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.errors import (
+    EngineDownError,
+    EngineError,
+    ImageMissingError,
+    NoSuchContainerError,
+    TooLargeError,
+)
 from tmpnb_py.models import (
     Address,
     ContainerSpec,
@@ -52,6 +59,7 @@ class FakeContainer:
     directory: Path
     state: State = State.STARTING
     claimed_unix: float | None = None
+    claimed_stamp: str = ""
     exit: Exit | None = None
     address: Address | None = None
     log_lines: list[str] = dataclasses.field(default_factory=list)
@@ -220,7 +228,7 @@ class FakeEngine:
         files = self.host.files.get(image.image, {})
         wanted = {name: files[name] for name in files if any(Path(name).is_relative_to(path) for path in paths)}
         if sum(map(len, wanted.values())) > limit:
-            raise EngineError("there is more in the image than is read at once")
+            raise TooLargeError("there is more in the image than is read at once")
         return wanted
 
     async def choose_transport(self, image: ImageFacts) -> Transport:
@@ -270,6 +278,7 @@ class FakeEngine:
         await self._called("mark_claimed", container_id)
         container = self._find(container_id)
         container.state, container.claimed_unix = State.CLAIMED, float(int(unix_time))
+        container.claimed_stamp = boot.stamp()
 
     async def list(self) -> list[Observed]:
         """Every container of this pool."""
@@ -308,6 +317,7 @@ def _observed(container: FakeContainer) -> Observed:
         claimed_unix=container.claimed_unix,
         exit=container.exit,
         address=container.address if container.exit is None else None,
+        claimed_stamp=container.claimed_stamp,
     )
 
 

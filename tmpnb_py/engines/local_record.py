@@ -19,15 +19,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from tmpnb_py import boot
 from tmpnb_py.engines.docker_options import is_id
 from tmpnb_py.engines.local_process import Process
 from tmpnb_py.models import State
 
-_PRIVATE = 0o700
+_PRIVATE, _LOG_MODE = 0o700, 0o600
 _NEW, _OLD = ".new-", ".old-"
-_STATE = re.compile(r"(starting|ready)|claimed ([0-9]{1,12})")
+_STATE = re.compile(rf"(starting|ready)|claimed ([0-9]{{1,12}})(?: [0-9a-f]+)?(?: ({boot.PATTERN}))?")
 _LOG_LIMIT = 1024 * 1024
 _LOG_KEPT = 64 * 1024
 
@@ -115,20 +116,20 @@ class Records:
                 return None
             raise
 
-    def state(self, container_id: str, created_unix: float) -> tuple[State, float | None]:
-        """How far it is, and when it was claimed. Whatever can't be decided is claimed."""
+    def state(self, container_id: str, created_unix: float) -> tuple[State, float | None, str]:
+        """How far it is, when it was claimed, and the claim's stamp. Whatever can't be decided is claimed."""
         try:
             text = (self.path(container_id) / "state").read_text()
         except (OSError, ValueError):
             text = ""
         match = _STATE.fullmatch(text)
         if match is None:
-            return State.CLAIMED, created_unix
-        return (State(match[1]), None) if match[1] else (State.CLAIMED, float(match[2]))
+            return State.CLAIMED, created_unix, ""
+        return (State(match[1]), None, "") if match[1] else (State.CLAIMED, float(match[2]), match[3] or "")
 
     def mark(self, container_id: str, state: State, unix_time: float | None = None) -> None:
         """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
-        text = state.value if unix_time is None else f"{state.value} {max(0, int(unix_time))}"
+        text = state.value if unix_time is None else f"{state.value} {max(0, int(unix_time))} {boot.stamp()}".rstrip()
         _write(self.path(container_id) / "state", text)
 
     def status(self, container_id: str) -> Status:
@@ -156,7 +157,7 @@ class Records:
         with contextlib.suppress(OSError):
             if path.stat().st_size > _LOG_LIMIT:
                 kept = _tail(path)
-                with path.open("rb+") as file:
+                with _open_log(path) as file:
                     file.truncate(0)
                     file.write(kept)
 
@@ -209,8 +210,15 @@ def _write(path: Path, text: str) -> None:
     temporary.rename(path)
 
 
+def _open_log(path: Path) -> BinaryIO:
+    """Open a log. Its notebook has it open, too, and may have changed its mode where it runs as the same user."""
+    path.chmod(_LOG_MODE)
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC  # does not wait for whoever has a lease on it
+    return os.fdopen(os.open(path, flags), "rb+")
+
+
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with _open_log(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LOG_KEPT))
         return file.read(_LOG_KEPT)
