@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
-from playwright.async_api import BrowserContext, Error, Page, expect
+from playwright.async_api import BrowserContext, Error, Locator, Page, expect
 
 from tests.e2e.cutting import Front, front
 from tests.e2e.jupyter import Notebook
@@ -50,6 +50,13 @@ class Rounds:
         page = await self.context.new_page()
         page.set_default_timeout(2 * MILLISECONDS)
         await page.goto((base or self.service.url).rstrip("/") + open_url)
+        # Where networks come and go (other tests' containers), Chromium drops what is on its way.
+        for _ in range(2):
+            with contextlib.suppress(Error):
+                await page.locator("#main").wait_for(timeout=MILLISECONDS)
+                return page
+            await page.reload()
+        await page.locator("#main").wait_for()
         return page
 
     async def front(self) -> tuple[Front, str]:
@@ -126,14 +133,18 @@ async def until_idle_kernel(page: Page) -> None:
     )
 
 
+def terminal(page: Page) -> Locator:
+    """What takes a terminal's keys."""
+    return page.locator(".jp-Terminal .xterm-helper-textarea")
+
+
 async def new_terminal(page: Page) -> None:
     """A terminal of JupyterLab's, with its prompt."""
     card = page.locator(".jp-LauncherCard").filter(has_text="Terminal")
     if not await card.count():
         await page.keyboard.press("Control+Shift+L")
     await card.first.click()
-    await page.locator(".jp-Terminal .xterm-helper-textarea").wait_for(state="attached")
-    await page.locator(".jp-Terminal .xterm-screen").click()
+    await terminal(page).wait_for(state="attached")
 
 
 async def hide(page: Page) -> None:

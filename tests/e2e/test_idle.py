@@ -19,6 +19,7 @@ from tests.e2e.idle_support import (
     hide,
     new_terminal,
     rounds,
+    terminal,
     until_idle_kernel,
     without_reports,
 )
@@ -103,13 +104,13 @@ async def test_what_somebody_uses_goes_on(some: Rounds) -> None:
     typing = await some.page(url, base)
     await without_reports(typing)
     await new_terminal(typing)
-    some.touch(lambda: typing.keyboard.press("l"))
+    some.touch(lambda: terminal(typing).press("l"))
 
     some.touched["a terminal that prints"], url = await some.notebook("lab")
     printing = await some.page(url, base)
     await without_reports(printing)
     await new_terminal(printing)
-    await printing.keyboard.type("while sleep 1; do date; done\n")
+    await terminal(printing).press_sequentially("while sleep 1; do date; done\n")
 
     some.touched["a busy kernel"], _ = await some.notebook()
     busy = some.touched["a busy kernel"]
