@@ -81,7 +81,7 @@ class Rounds:
         """Touch nothing any more."""
         touching, self._touching = self._touching, []
         for task in touching:
-            assert not task.done(), task.exception()
+            assert not task.done(), repr(task.exception())
             task.cancel()
         await asyncio.gather(*touching, return_exceptions=True)
 

@@ -121,7 +121,12 @@ async def test_what_somebody_uses_goes_on(some: Rounds) -> None:
     some.touched["a program"], _ = await some.notebook()
     program = some.touched["a program"]
     worker = await program.new_kernel()
-    some.touch(lambda: program.run("6 * 7", worker))
+
+    async def connect_and_run() -> None:
+        async with program.kernel(worker) as channels:
+            await channels.send("6 * 7")
+
+    some.touch(connect_and_run)
 
     some.meanwhile(front.cut(CUT_EVERY))
     await some.outlive_an_untouched_one()
