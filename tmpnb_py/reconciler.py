@@ -213,7 +213,7 @@ class Reconciler:
             if isinstance(error, ImageMissingError) and self._on_image_missing is not None:
                 self._on_image_missing()
             if time.monotonic() >= self._backoff.retry_at:  # events and visitors make us look more often than that
-                self._failed(error.failure, error.message)
+                self._failed(error.failure, error.message, remedy=error.remedy)
             self._list_at = min(self._list_at, self._backoff.retry_at)
             return
         if self._pool.failure is not None and self._pool.failure.kind in (
@@ -364,7 +364,14 @@ class Reconciler:
             self._removal_due.pop(container.id, None)
             self.wake()
 
-    def _failed(self, kind: FailureClass, message: str, lines: tuple[str, ...] = (), container_id: str = "") -> None:
+    def _failed(
+        self,
+        kind: FailureClass,
+        message: str,
+        lines: tuple[str, ...] = (),
+        container_id: str = "",
+        remedy: str = "",
+    ) -> None:
         now = time.monotonic()
         self._metrics.start_failed(kind.value)
         self._backoff = self._backoff.failed(now, random.random())  # noqa: S311  (jitter, not a secret)
@@ -375,6 +382,7 @@ class Reconciler:
             pool=self._pool.name,
             cause=kind.value,
             error=message,
+            remedy=remedy,
             log_lines=list(lines),
             retry_in=round(max(0.0, self._backoff.retry_at - now), 1),
         )

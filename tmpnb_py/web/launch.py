@@ -12,12 +12,12 @@ import urllib.parse
 from pathlib import PurePosixPath
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import AddressFullError, FullError
 from tmpnb_py.links import Links, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_target
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import access, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
@@ -25,8 +25,7 @@ from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.robots import is_robot, refuse_robots
 
 _WAITING = Links().waiting("{id:[0-9a-f]{32}}")
-_DEEP_LINKS = ("lab", "tree", "notebooks", "files", "git-pull")
-_VIEWS = ("lab/tree/", "tree/", "notebooks/", "files/")
+_VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
 
@@ -46,8 +45,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post(_WAITING, give_up)
     app.router.add_get("/spawn{path:(/.*)?}", launch)
     app.router.add_post("/spawn{path:(/.*)?}", post_launch)
-    for root in _DEEP_LINKS:
-        app.router.add_get(f"/{root}{{path:(/.*)?}}", deep_link)
     app.router.add_get("/hub/user-redirect{path:(/.*)?}", hub_link)
 
 
@@ -90,7 +87,7 @@ def _wish(request: web.Request) -> str:
     else:
         wish = f"{path}?{raw_query}" if raw_query else path
     try:
-        document_target(wish)
+        request.app[CONTEXT].target(wish)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
     return wish
@@ -115,8 +112,12 @@ def _subject(context: Context, wish: str) -> Subject:
     return Subject(wish, document, found[0] if found else None)
 
 
-async def deep_link(request: web.Request) -> web.StreamResponse:
-    """`/lab/tree/…` and its kin lead to the launch page of the same document."""
+@web.middleware
+async def deep_links(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """`/lab/tree/…`, `/rstudio/` and their kin lead to their launch page; our own pages go first."""
+    nowhere = isinstance(request.match_info.http_exception, web.HTTPNotFound) and request.method in ("GET", "HEAD")
+    if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].known_interfaces:
+        return await handler(request)
     raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + request.rel_url.raw_path_qs))
 
 
@@ -207,7 +208,7 @@ async def wait(request: web.Request) -> web.Response:
     """
     context, wish = request.app[CONTEXT], request.query.get("path", "")
     try:
-        document_target(wish)
+        context.target(wish)
     except ValueError:
         wish = ""
     if not visits.holds(request, request.match_info["id"]):

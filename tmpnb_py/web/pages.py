@@ -11,7 +11,6 @@ from aiohttp import web
 from tmpnb_py.links import ROOT, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_target
 from tmpnb_py.web import respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
@@ -88,7 +87,7 @@ def _running(request: web.Request, context: Context) -> list[Running]:
     """The visitor's notebooks."""
     if not visits.may_be_told(request):
         return []
-    target, usable = document_target(context.redirect_uri), visits.usable(request)
+    target, usable = context.target(""), visits.usable(request)
     return [
         Running(opened(one.path, target, one.token), _since(one), is_usable=one is usable)
         for one in visits.sessions(request)
