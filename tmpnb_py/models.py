@@ -122,7 +122,8 @@ class ImageFacts:
 
     `home` is the directory that the image's entrypoint fills when it finds it empty ("" = it does not seed);
     `workshops` is the place of the workshops' manifest inside the image ("" = none); `static` are the directories of
-    files that are the same for every visitor, each after the path that it has below a notebook's base path.
+    files that are the same for every visitor, each after the path that it has below a notebook's base path;
+    `interfaces` are what links may open beside Jupyter's own, each by the first part of its path.
     """
 
     image: str
@@ -132,6 +133,7 @@ class ImageFacts:
     home: str = ""
     workshops: str = ""
     static: tuple[tuple[str, str], ...] = ()
+    interfaces: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

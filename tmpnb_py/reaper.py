@@ -16,7 +16,7 @@ import pydantic
 import structlog
 
 from tmpnb_py.errors import LackError
-from tmpnb_py.idle import RETRY_QUESTION, Ask, Keep, Limits, Reap, Report, Verdict, decide
+from tmpnb_py.idle import Ask, Keep, Limits, Reap, Report, Verdict, decide
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.readiness import NoAnswerError, report
@@ -91,6 +91,8 @@ class Reaper:
         answer = await self._ask(container)
         now = time.monotonic()
         verdict = decide(container.evidence, self._limits, now, answer, container.failed_questions)
+        if answer is not None:
+            container.failed_questions = container.failed_questions + 1 if isinstance(verdict, Ask) else 0
         until = self._follow(container, verdict, now)
         self._kept[container.id] = _Kept(until, left_at)
         return until
@@ -103,14 +105,14 @@ class Reaper:
         verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
         if not isinstance(verdict, Ask):
             return verdict
-        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else Ask()
+        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
         """Do what was decided; returns when to look at this session again."""
         if isinstance(verdict, Reap):
             self._reap(container, verdict.reason, now)
             return math.inf
-        return verdict.until if isinstance(verdict, Keep) else now + RETRY_QUESTION
+        return verdict.until if isinstance(verdict, Keep) else now + verdict.pause
 
     async def _ask(self, container: Container) -> Report | None:
         endpoint = container.endpoint
@@ -129,7 +131,6 @@ class Reaper:
                 error=type(error).__name__,
             )
             return None
-        container.failed_questions = 0
         return answer
 
     def _reap(self, container: Container, reason: EndReason, now: float) -> None:

@@ -46,7 +46,15 @@ PROXY = frozenset(
     )
 )
 SERVICE = frozenset(
-    ("log_level", "cleanup_on_exit", "shutdown_timeout", "redirect_uri", "admin_auth_token", "audit_client_address")
+    (
+        "log_level",
+        "cleanup_on_exit",
+        "shutdown_timeout",
+        "redirect_uri",
+        "interfaces",
+        "admin_auth_token",
+        "audit_client_address",
+    )
 )
 LOOK = frozenset(
     (

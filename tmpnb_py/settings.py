@@ -97,9 +97,13 @@ class Settings(BaseSettings):
         "{base_path}, {token}, and either {socket} or {ip} and {port}.",
         unset="what fits the image",
     )
-    redirect_uri: Annotated[str, AfterValidator(values.read_redirect)] = _option(
-        "/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document."
+    interfaces: Annotated[tuple[str, ...], BeforeValidator(values.read_interfaces), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Interfaces of the image, beside Jupyter's own, that links may open (comma list of the first part of their "
+        "paths, such as rstudio,voila,proxy); an image can name its own (label org.tmpnb.interfaces).",
     )
+    redirect_uri: str = _option("/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document.")
     docker_network: Annotated[str, AfterValidator(values.read_network_name)] | None = _option(
         None,
         _NOTEBOOK,
@@ -458,6 +462,11 @@ class Settings(BaseSettings):
         if host_network and token is not None and not token.get_secret_value():
             raise ValueError("would let every notebook use the admin listener: set ADMIN_AUTH_TOKEN first")
         return host_network
+
+    @field_validator("redirect_uri")
+    @classmethod
+    def _can_be_opened(cls, redirect_uri: str, info: ValidationInfo) -> str:
+        return values.read_redirect(redirect_uri, info.data.get("interfaces", ()))
 
     @field_validator("max_containers")
     @classmethod

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from tmpnb_py import binder_spec
 from tmpnb_py.models import Mount, Protection
-from tmpnb_py.routes import document_target
+from tmpnb_py.routes import INTERFACE, INTERFACES, document_target
 from tmpnb_py.units import format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -180,11 +180,11 @@ def read_words(value: str) -> str:
     return value.strip()
 
 
-def read_redirect(value: str) -> str:
+def read_redirect(value: str, interfaces: tuple[str, ...]) -> str:
     try:
-        document_target(value)
+        document_target(value, (*INTERFACES, *interfaces))
     except ValueError as error:
-        raise ValueError(f"cannot be opened in a notebook: {error}") from None
+        raise ValueError(f"cannot be opened in a notebook: {error}; interfaces names more") from None
     return value
 
 
@@ -194,6 +194,14 @@ def read_address(value: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         raise ValueError("is not an IP address: 127.0.0.1 lets only this machine in, 0.0.0.0 everybody") from None
+
+
+def read_interfaces(value: object) -> object:
+    names = tuple(str(part).strip("/") for part in _parts(value, "rstudio,voila"))
+    for name in names:
+        if not INTERFACE.fullmatch(name):
+            raise ValueError(f'holds "{name}", which is not the first part of a path: write rstudio,voila')
+    return names
 
 
 def read_network_name(value: str) -> str:

@@ -127,11 +127,8 @@ async def test_a_session_out_of_reach_is_tried_again(host: FakeHost, tmp_path: P
         assert await answers(rig, session) == 200
 
 
-async def test_what_cannot_be_asked_is_not_idle(
-    host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_cannot_be_asked_is_not_idle(host: FakeHost, tmp_path: Path) -> None:
     session, directory, away = await _restarted_without_its_socket(host, tmp_path)
-    monkeypatch.setattr(reaper, "RETRY_QUESTION", 0.05)
     limits = {"cull_timeout": 0.1, "cull_disconnected": 0.1}
     async with running(host, runtime_dir=tmp_path, pool_size=0, **limits) as rig:
         await rig.until(lambda: rig.service.pool.listed)

@@ -30,6 +30,7 @@ from tmpnb_py.models import (
     TcpAddress,
     Transport,
 )
+from tmpnb_py.routes import INTERFACE
 
 PROJECT = "tmpnb-py"
 LABEL_PROJECT = "org.tmpnb.project"
@@ -45,6 +46,7 @@ IMAGE_READ_ONLY = "org.tmpnb.read-only"
 IMAGE_HOME = "org.tmpnb.home"
 IMAGE_WORKSHOPS = "org.tmpnb.workshops"
 IMAGE_STATIC = "org.tmpnb.static"
+IMAGE_INTERFACES = "org.tmpnb.interfaces"
 
 SOCKET_DIRECTORY = "/run/tmpnb"
 SOCKET_NAME = "server.sock"
@@ -147,6 +149,7 @@ def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
         home=_absolute(labels.get(IMAGE_HOME, "")),
         workshops=_absolute(labels.get(IMAGE_WORKSHOPS, "")),
         static=_static(labels.get(IMAGE_STATIC, "")),
+        interfaces=tuple(name for name in labels.get(IMAGE_INTERFACES, "").split() if INTERFACE.fullmatch(name)),
     )
 
 

@@ -229,7 +229,7 @@ class LocalEngine:
             if (address := self._launcher.reachable(record, self._records.status(record.id))) is not None:
                 return address
             if not is_alive:
-                lines = self._records.log_lines(record.id, _LOG_LINES)
+                lines = await self.logs(record.id, lines=_LOG_LINES)
                 raise StartFailedError("the sandbox could not be made", FailureClass.EXITS_AT_ONCE, log_lines=lines)
             if time.monotonic() > deadline:
                 raise EngineError("the sandbox was not made in time")
@@ -299,7 +299,6 @@ class LocalEngine:
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile
                 record = self._records.read(container_id)
                 found.append((self._observed(container_id, record), record))
-                self._records.trim_log(container_id)
         return found
 
     def _observed(self, container_id: str, record: Record | None) -> Observed:
@@ -326,7 +325,9 @@ class LocalEngine:
         return await self._work(lambda: self._logs(container_id, lines))
 
     def _logs(self, container_id: str, lines: int) -> tuple[str, ...]:
-        self._found(container_id)
+        record = self._found(container_id)
+        if record is not None and not local_process.is_alive(record.process):
+            self._records.await_log(container_id)
         return self._records.log_lines(container_id, lines)
 
     async def usage(self, container_id: str) -> Usage:

@@ -32,6 +32,8 @@ _TAKEN_AGAIN_SECONDS = 30.0  # an image's files are taken in 3 s, and in 16 s wh
 _LOOK_SECONDS = 0.1
 _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
 
+_RETRY_SECONDS = 600.0  # after no process could be started
+
 _log = structlog.get_logger(__name__)
 
 _Key = tuple[str, str]  # the SHA-256 of a content, and its coding
@@ -73,6 +75,7 @@ class SharedFiles:
         self._attempts = Attempts()
         self._today: ImageFacts | None = None
         self._work = asyncio.Event()
+        self._missing = asyncio.Event()
         self._gave_up = False
 
     async def load(self) -> None:
@@ -99,7 +102,7 @@ class SharedFiles:
         if tree is None and not self._attempts.has_failed(image.image_id):
             tree = await self._learn(image)
         elif self._is_wanted(image):
-            self._work.set()  # nobody waits for it, and the address stays
+            self._missing.set()  # nobody waits for it, and the address stays
         return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
 
     def _is_wanted(self, image: ImageFacts) -> bool:
@@ -212,16 +215,33 @@ class SharedFiles:
 
     async def run(self) -> None:
         """Take what is missing, compress what was not yet, whenever there is something, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_missing(), name="static-files-missing")
+            group.create_task(self._compress_new(), name="static-files-compression")
+
+    async def _take_missing(self) -> None:
         while True:
-            await self._work.wait()
-            self._work.clear()
+            await self._missing.wait()
+            self._missing.clear()
             today = self._today
             if today is not None and self._is_wanted(today):
                 await self._learn(today)
-            for tree in reversed(self._by_digest.values()):
-                wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
-                if wanted and not self._gave_up:
-                    await self._compress(wanted)
+
+    async def _compress_new(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._compress_all()
+            except OSError as error:  # no process or no memory for it, now; the quick compression serves meanwhile
+                _log.warning("static_files_not_compressed", error=str(error), retry_in=_RETRY_SECONDS)
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
+
+    async def _compress_all(self) -> None:
+        for tree in tuple(reversed(self._by_digest.values())):
+            wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
+            if wanted and not self._gave_up:
+                await self._compress(wanted)
 
     async def _compress(self, wanted: list[str]) -> None:
         """Where the process ends early, it is not tried again: what ended it would end the next one."""
