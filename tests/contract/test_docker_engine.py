@@ -443,6 +443,18 @@ async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
 # What is verified in a container
 
 
+async def test_rules_go_though_their_image_has_gone(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await opened(docker_rig, pool)
+    await engine.prepare((await docker_rig.spec(engine, transport=Transport.PORT)).config)
+    monkeypatch.setattr(docker_options, "LABEL_IMAGE", docker_options.LABEL_POOL)  # whose value names no image
+    later = await opened(docker_rig, pool)
+    with capture_logs() as logs:
+        await later.remove_networks()
+    assert logs == []
+
+
 async def test_a_network_of_an_earlier_version_is_closed_too(docker_rig: DockerRig, pool: str) -> None:
     name = f"tmpnb-{pool}-isolated"
     labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.pool={pool}"]

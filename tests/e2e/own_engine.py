@@ -85,4 +85,6 @@ def own_engine(*, namespace: str = "", options: Sequence[str] = ()) -> Iterator[
         yield engine
     finally:
         engine.stop()
+        # What dockerd mounts to hold its network namespace outlives it.
+        subprocess.run(["umount", directory / "exec" / "netns" / "default"], check=False, capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)

@@ -13,7 +13,7 @@ import dataclasses
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _FENCE_SECONDS = 60.0  # so long somebody who flushes the firewall opens it
 _AGAIN_SECONDS = 60.0  # between two looks at what is missing: the operator may have put it right, or agreed to it
 _CONNECT_SECONDS = 5.0  # the kernel sends few refusals a second, and repeats a SYN after 1 and 3
 _SOCKET_SECONDS = 10.0  # from the moment on when the container listens
+_SPARE_IMAGES = 3
 _NEIGHBOUR_PORT = 8888  # above 1024: the probe is nobody special
 # The engine's words for a directory that is not where its containers are.
 _ELSEWHERE = ("bind source path does not exist", "mounts denied", "is not shared from the host")
@@ -261,15 +262,28 @@ class Isolation:
         """Remove the pool's networks with their fences, but those that containers still use."""
         for network in await self._networks.remove():
             self._fenced.clear()
-            # A network of an earlier version names no image, and had no fence until this process gave it one.
-            image = (network.get("Labels") or {}).get(options.LABEL_IMAGE) or self._image
-            if not image:
-                continue
+            label = (network.get("Labels") or {}).get(options.LABEL_IMAGE)
+            if label or self._image:  # a network of an earlier version had no fence until this process gave it one
+                await self._take_down(str(network["Name"]), [self._image, str(label or "")])
+
+    async def _take_down(self, table: str, images: Sequence[str]) -> None:
+        """Remove a table with the first image that can; one may have been removed meanwhile."""
+        problem = "no image is left that could"
+        for image in dict.fromkeys([*filter(None, images), *await self._own_images()]):
             try:
-                await self._fence.take_down(str(network["Name"]), image)
+                await self._fence.take_down(table, image)
             except EngineError as error:
-                hint = f"nft delete table inet {network['Name']}, as root on the engine's machine"
-                log.warning("fence_left", network=network["Name"], error=error.message, hint=hint)
+                problem = error.message
+            else:
+                return
+        hint = f"nft delete table inet {table}, as root on the engine's machine"
+        log.warning("fence_left", network=table, error=problem, hint=hint)
+
+    async def _own_images(self) -> list[str]:
+        """A few images that were made for this program, and so have Python."""
+        async with self._calling("list the images") as docker:
+            listed = await docker.images.list(filters={"label": [options.IMAGE_SOCKET]})
+        return [str(image["Id"]) for image in listed[:_SPARE_IMAGES]]
 
 
 def _is_left_open(config: ContainerConfig) -> bool:
