@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -27,7 +25,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.engines.measured import MeasuredEngine
-from tmpnb_py.errors import EngineError, ManifestError, SettingsError
+from tmpnb_py.errors import EngineError, ManifestError, SettingsError, TmpnbError
 from tmpnb_py.image_provider import ImageProvider
 from tmpnb_py.journal import Journal
 from tmpnb_py.line import Line, StartRate
@@ -168,6 +166,8 @@ class Service:
         )
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._broke = asyncio.Event()
+        self._fault: BaseException | None = None
         self._stopped = False
         self.pool.subscribe(journal)
         self.pool.subscribe(self._on_transition)
@@ -248,17 +248,39 @@ class Service:
             self._own("reaper", self.reaper.run())
             self._own("claims", self.claims.run())
             self._own("proxy", self.proxy.run())
-            self._own("static-files", self._static.run())
+            self._own("static-files", self._static.run(), optional=True)
             if self._provider is not None:
-                self._own("image-provider", self._provider.run(self.reconciler.observe_soon))
+                self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
             yield self
         finally:
             await self._end_everything()
 
-    def _own(self, name: str, work: Coroutine[object, object, None]) -> None:
+    def _own(self, name: str, work: Coroutine[object, object, None], *, optional: bool = False) -> None:
+        """Begin a task that ends with the service. The service ends with it, too, unless it is `optional`."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(_die_loudly)
+        task.add_done_callback(self._optional_ended if optional else self._vital_ended)
         self._tasks.append(task)
+
+    def _vital_ended(self, task: asyncio.Task[None]) -> None:
+        if task not in self._tasks:
+            return  # it was to end
+        error = None if task.cancelled() else task.exception()
+        self._fault = self._fault or error or RuntimeError(f"the task {task.get_name()} has ended")
+        if not isinstance(error, TmpnbError):  # which says all that there is to say
+            _log.critical("task_died", task=task.get_name(), exc_info=error, hint="the service ends; notebooks stay")
+        self._broke.set()
+
+    def _optional_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("task_died", task=task.get_name(), exc_info=error, hint="the service goes on without it")
+
+    async def until(self, asked_to_stop: asyncio.Event) -> None:
+        """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
+        waits = [asyncio.get_running_loop().create_task(one.wait()) for one in (asked_to_stop, self._broke)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     @property
     def port(self) -> int:
@@ -272,7 +294,10 @@ class Service:
         return int(self._admin_runner.addresses[0][1])
 
     async def stop(self, forced: asyncio.Event | None = None) -> None:
-        """In uvicorn's order: stop accepting, ask connections to finish, bounded wait, cancel, containers last."""
+        """In uvicorn's order: stop accepting, ask connections to finish, bounded wait, cancel, containers last.
+
+        A service that could not go on keeps its containers, and then what broke it is raised.
+        """
         work = asyncio.get_running_loop().create_task(self._stop(), name="stop")
         force = asyncio.get_running_loop().create_task((forced or asyncio.Event()).wait(), name="force")
         await asyncio.wait((work, force), return_when=asyncio.FIRST_COMPLETED)
@@ -283,6 +308,8 @@ class Service:
         await asyncio.gather(work, force, return_exceptions=True)
         if not work.cancelled() and (error := work.exception()) is not None:
             raise error
+        if self._fault is not None:
+            raise self._fault
 
     async def _stop(self) -> None:
         began = time.monotonic()
@@ -292,7 +319,7 @@ class Service:
         await self.proxy.shut_down(self.settings.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.settings.cleanup_on_exit
+        remove = self.settings.cleanup_on_exit and self._fault is None
         await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove and isinstance(self.engine, DockerEngine | LocalEngine):
             try:
@@ -321,10 +348,10 @@ class Service:
         await self.engine.close()
 
     async def _cancel_tasks(self) -> None:
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._bookshelf.close()
 
     # --- listening
@@ -363,10 +390,3 @@ class Service:
         except BaseException:
             ours.close()  # which ends the other side too
             raise
-
-
-def _die_loudly(task: asyncio.Task[None]) -> None:
-    """One of the service's own tasks may end only by being cancelled; anything else is a mistake of ours."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("task_died", task=task.get_name(), exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)

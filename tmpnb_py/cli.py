@@ -120,6 +120,9 @@ def serve(ctx: click.Context, config: str | None) -> None:
     Each option may also be set as an environment variable (--pool-size is TMPNB_POOL_SIZE) or in a TOML file
     (pool_size). The command line comes first, then the environment, then the file.
     """
+    from tmpnb_py.hangup import Hangup  # noqa: PLC0415 - see the module's docstring
+
+    hangup = Hangup()
     loaded = read(ctx, config)
     _configure_logs(loaded)
     from tmpnb_py.serve import serve as serve_app  # noqa: PLC0415 - see the module's docstring
@@ -129,7 +132,7 @@ def serve(ctx: click.Context, config: str | None) -> None:
         _log_warnings(again)
         return again.settings
 
-    _run_async(serve_app(loaded.settings, reread))
+    _run_async(serve_app(loaded.settings, reread, hangup))
 
 
 def _configure_logs(loaded: LoadedSettings) -> None:

@@ -187,10 +187,17 @@ class SharedFiles:
         while True:
             await self._work.wait()
             self._work.clear()
-            for tree in reversed(self._by_digest.values()):
-                wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
-                if wanted and not self._gave_up:
-                    await self._compress(wanted)
+            try:
+                await self._compress_all()
+            except OSError as error:  # no process or no memory for it, now; the quick compression serves meanwhile
+                _log.warning("static_files_not_compressed", error=str(error), retry_in=_RETRY_SECONDS)
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
+
+    async def _compress_all(self) -> None:
+        for tree in tuple(reversed(self._by_digest.values())):
+            wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
+            if wanted and not self._gave_up:
+                await self._compress(wanted)
 
     async def _compress(self, wanted: list[str]) -> None:
         """Where the process ends early, it is not tried again: what ended it would end the next one."""
