@@ -25,7 +25,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.engines.measured import MeasuredEngine
-from tmpnb_py.errors import EngineError, ManifestError, SettingsError, TmpnbError
+from tmpnb_py.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.image_provider import ImageProvider
 from tmpnb_py.journal import Journal
 from tmpnb_py.line import Line, StartRate
@@ -47,6 +47,7 @@ from tmpnb_py.web.respond import proxy_error_page
 
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
+_LOCK_SECONDS = 1.0
 # What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
 # with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
 _HEAD_START = 0.02
@@ -59,7 +60,15 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 class Service:
     """One pool with everything around it. Use `async with service.running()`; then `stop()` for a clean end."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, image_provider: ImageProvider | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        *,
+        image_provider: ImageProvider | None = None,
+        keep_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`keep_lock` is called now and then, and raises `PoolLockedError` where another process has the pool."""
         self.settings = settings
         self.engine = engine
         self.pool = Pool(settings.pool_name)
@@ -81,6 +90,7 @@ class Service:
         measured = MeasuredEngine(engine, self.metrics.engine_called)
         self._bookshelf = Bookshelf(measured, catalogue)
         self._provider = image_provider
+        self._keep_lock = keep_lock
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again)
         self._blueprint = Blueprint(
@@ -108,6 +118,7 @@ class Service:
             rate=rate,
             concurrency=settings.starts_at_once,
             wake_reconciler=self.reconciler.observe_soon,
+            engine_failed=self._engine_failed,
             is_open=lambda: gate.is_open,
             lease=settings.place_lease,
             per_address=settings.max_notebooks_per_address,
@@ -220,6 +231,11 @@ class Service:
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
 
+    def _engine_failed(self, error: EngineError) -> None:
+        """A claim met an engine that does not answer."""
+        self.reconciler.engine_failed(error)
+        self.reconciler.wake()
+
     def _look_again(self) -> None:
         """Something that new notebooks need is to be found out anew."""
         self.reconciler.observe_soon()
@@ -248,6 +264,7 @@ class Service:
             self._own("reaper", self.reaper.run())
             self._own("claims", self.claims.run())
             self._own("proxy", self.proxy.run())
+            self._own("lock", self._keep_locked())
             self._own("static-files", self._static.run(), optional=True)
             if self._provider is not None:
                 self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
@@ -266,7 +283,7 @@ class Service:
             return  # it was to end
         error = None if task.cancelled() else task.exception()
         self._fault = self._fault or error or RuntimeError(f"the task {task.get_name()} has ended")
-        if not isinstance(error, TmpnbError):  # which says all that there is to say
+        if find_known(error) is None:  # which says all that there is to say
             _log.critical("task_died", task=task.get_name(), exc_info=error, hint="the service ends; notebooks stay")
         self._broke.set()
 
@@ -274,6 +291,11 @@ class Service:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             _log.error("task_died", task=task.get_name(), exc_info=error, hint="the service goes on without it")
+
+    async def _keep_locked(self) -> None:
+        while True:
+            await asyncio.sleep(_LOCK_SECONDS)
+            self._keep_lock()
 
     async def until(self, asked_to_stop: asyncio.Event) -> None:
         """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
@@ -319,7 +341,7 @@ class Service:
         await self.proxy.shut_down(self.settings.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.settings.cleanup_on_exit and self._fault is None
+        remove = self.settings.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
         await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove and isinstance(self.engine, DockerEngine | LocalEngine):
             try:

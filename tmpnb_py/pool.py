@@ -43,6 +43,7 @@ class Container:
     left_at: float | None = None
     failed_questions: int = 0
     client: str = ""
+    has_begun: bool = False  # a visitor was told of it
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
     tokenless_origin: str = ""  # of the page that claimed it and need not show its token
 
@@ -99,6 +100,7 @@ class Pool:
     """All records of one pool.
 
     `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
+    `failure` says why none becomes ready now, `refusal` why none can be given away.
     `size` is how many are to be ready and `capacity` how many there may be in all: the operator changes them.
     """
 
@@ -108,6 +110,7 @@ class Pool:
         self.engine_down = False
         self.was_ready = False
         self.failure: Failure | None = None
+        self.refusal: Failure | None = None
         self.current_digest: str | None = None
         self.size = 0
         self.capacity = 0
@@ -196,6 +199,21 @@ class Pool:
             self._remember(container.id, Ended(reason, now))
         self._move(container, State.REMOVING, now)
         return True
+
+    def put_back(self, container: Container) -> None:
+        """A claim was refused and has not happened: the container is ready as before, behind the others.
+
+        Nobody is told: whoever waits would be given it at once, and refused again.
+        """
+        if container.state is State.CLAIMED and self.get(container.id) is container:
+            del self._records[State.CLAIMED][container.id]
+            container.state, container.claimed_at, container.origin = State.READY, None, ""
+            self._records[State.READY][container.id] = container
+
+    def disown(self, container: Container) -> None:
+        """Forget a claimed container that is somebody else's: it goes on, and the engine's next list tells of it."""
+        if self._records[container.state].pop(container.id, None) is not None and container.endpoint is not None:
+            container.endpoint.close()
 
     def forget(self, container: Container, now: float) -> None:
         """The engine has confirmed that the container is gone."""

@@ -43,12 +43,12 @@ async def serve(
         _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
     runtime_dir = settings.runtime_path
     prepare_runtime_dir(runtime_dir)
-    with lock_pool(runtime_dir, settings.pool_name):
+    with lock_pool(runtime_dir, settings.pool_name) as lock:
         _make_room_for_files(settings)
         provider = None
         if isinstance(engine, DockerEngine) and settings.image == DEFAULT_IMAGE:
             provider = ImageProvider(engine, settings.image)
-        service = Service(settings, engine, image_provider=provider)
+        service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep)
         async with _signals() as (asked_to_stop, forced):
 
             def reload() -> None:

@@ -18,6 +18,7 @@ def reconciler_options(settings: Settings) -> Options:
         concurrency=settings.starts_at_once,
         ready_max_age=settings.ready_max_age,
         start_timeout=settings.start_timeout,
+        image=settings.image,
         id_length=settings.user_length,
     )
 

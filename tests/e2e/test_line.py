@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.errors import EngineError
+from tmpnb_py.errors import NoSuchContainerError
 from tmpnb_py.models import State
 from tmpnb_py.tickets import Status
 
@@ -128,7 +128,7 @@ async def test_a_claim_that_cannot_be_made_durable_is_not_handed_out() -> None:
     async with running(pool_size=2) as rig:
         await rig.ready(2)
         doomed = rig.service.pool.in_state(State.READY)[0].id
-        rig.engine.fail_next("mark_claimed", EngineError("refused"))
+        rig.engine.fail_next("claim", NoSuchContainerError("gone"))
         assert (await rig.spawn("?wait=20"))["id"] != doomed
         await rig.until(lambda: rig.service.pool.get(doomed) is None)
 

@@ -39,6 +39,7 @@ def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
         prepare_runtime_dir(settings.runtime_path)
         with lock_pool(settings.runtime_path, settings.pool_name):
             async with opened_engine(settings) as engine:
+                await engine.hold(settings.image, lambda: None)
                 found = await engine.list()
                 _confirm(settings.pool_name, found, yes=yes)
                 await _remove(engine, found)

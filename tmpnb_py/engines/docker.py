@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from aiodocker.containers import DockerContainer
 
 from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines import docker_reach as reach
+from tmpnb_py.engines.docker_hold import Hold
 from tmpnb_py.engines.docker_host import (
     DockerHost,
     NetworkGoneError,
@@ -43,6 +44,7 @@ from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import (
+    ContainerHangsError,
     EngineDownError,
     EngineError,
     FailureClass,
@@ -72,6 +74,7 @@ _INSPECTS_AT_ONCE = 8
 _LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
 _GONE_POLL_SECONDS = 0.1
 _DEAD_LOG_LINES = 20
+_OVERTAKEN_SECONDS = 0.05
 
 
 class DockerEngine(ImageStreams):
@@ -105,6 +108,8 @@ class DockerEngine(ImageStreams):
         self._session: aiohttp.ClientSession | None = None
         self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
+        self._claimant = secrets.token_hex(4)
+        self._hold = Hold(self._calling, pool, self._remove_docker_id)
         self._quotas: dict[str, int] = {}  # of containers that are starting
         self._host_ports: dict[str, int] = {}  # of containers in the host's network
         self._has_init = True
@@ -114,6 +119,18 @@ class DockerEngine(ImageStreams):
         self._closed = False
 
     # Connection
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Be the pool's only manager. Raises `PoolLockedError` where there is another one."""
+        if self._hold.is_held:
+            return
+        try:
+            image_id = (await self.image(image)).image_id
+        except ImageMissingError:
+            listed = await self._listed(self._labels())
+            image_id = next((str(one["ImageID"]) for one in listed), "")
+        if image_id:  # else there is nothing yet that two could quarrel about
+            await self._hold.take(image_id, on_lost)
 
     async def open(self) -> None:
         """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
@@ -132,6 +149,7 @@ class DockerEngine(ImageStreams):
 
     async def close(self) -> None:
         """Give back every connection. Containers stay."""
+        await self._hold.release()
         self._closed = True
         client, self._client = self._client, None
         session, self._session = self._session, None
@@ -388,9 +406,41 @@ class DockerEngine(ImageStreams):
             await self._update(container_id, options.cpu_limit(quota))
         await self._rename(container_id, options.name_of(self._pool, container_id, State.READY))
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        """Make CLAIMED and its time durable; repeating it succeeds."""
-        await self._rename(container_id, options.name_of(self._pool, container_id, State.CLAIMED, unix_time))
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED and its time durable; True for one of all who ask.
+
+        The rename is addressed by the ready name, which one alone can take away. Whatever goes wrong, the engine's
+        list tells what became of it: that needs no container's lock, for which a hanging one makes wait.
+        """
+        ready = options.name_of(self._pool, container_id, State.READY)
+        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)
+        failure: EngineError | None = None
+        try:
+            async with self._calling("claim a container") as docker:
+                container: Any = docker.containers.container(ready)
+                await container.rename(mine)
+        except EngineError as error:
+            failure = error
+        if failure is None and self._hold.is_held:
+            return True
+        if failure is None:
+            # The engine looks a name up first and waits for the container's lock then, so two that came in the very
+            # same moment both succeed; the later one's name stays. Where the pool is held, nobody else is there.
+            await asyncio.sleep(_OVERTAKEN_SECONDS)
+        return self._was_claimed(await self._names(container_id), ready, mine, failure)
+
+    async def _names(self, container_id: str) -> Sequence[str]:
+        entries = await self._entries(f"{options.LABEL_ID}={container_id}")
+        return [name.removeprefix("/") for name in entries[container_id]["Names"]] if container_id in entries else ()
+
+    def _was_claimed(self, names: Sequence[str], ready: str, mine: str, failure: EngineError | None) -> bool:
+        if not names:
+            raise NoSuchContainerError("the engine has no such container")
+        if ready not in names:
+            return mine in names
+        if isinstance(failure, EngineDownError):  # it answers now
+            raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
+        raise failure or EngineError("the engine claimed the container, and then did not")
 
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits; aiodocker has no call for it."""
@@ -502,7 +552,7 @@ class DockerEngine(ImageStreams):
             containers: Sequence[Any] = await docker.containers.list(
                 all=True, filters=json.dumps({"label": list(labels)})
             )
-        keys = ("Id", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings")
+        keys = ("Id", "ImageID", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings")
         return [{key: container[key] for key in keys} for container in containers]
 
     async def _docker_id(self, container_id: str) -> str:

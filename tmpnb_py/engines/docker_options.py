@@ -36,6 +36,8 @@ LABEL_ID = "org.tmpnb.id"
 LABEL_CONFIG = "org.tmpnb.config"
 LABEL_TOKEN = "org.tmpnb.token"  # noqa: S105 - the name of a label
 LABEL_PROBE = "org.tmpnb.probe"
+LABEL_MANAGER = "org.tmpnb.manager"
+LABEL_HOLDER = "org.tmpnb.holder"
 
 IMAGE_SOCKET = "org.tmpnb.socket"
 IMAGE_READ_ONLY = "org.tmpnb.read-only"
@@ -66,7 +68,7 @@ ICC = "com.docker.network.bridge.enable_icc"
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
-_CLAIMED = re.compile(r"claimed-([0-9]{1,12})")
+_CLAIMED = re.compile(r"claimed-([0-9]{1,12})(?:-[0-9a-f]{1,16})?")
 _URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
 _STATIC_DIRECTORIES = 16
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
@@ -93,10 +95,14 @@ def handle(container_id: str) -> str:
     return hashlib.sha256(container_id.encode()).hexdigest()[:24]
 
 
-def name_of(pool: str, container_id: str, state: State, unix_time: float | None = None) -> str:
-    """`tmpnb.<pool>.<hash of the id>.<starting | ready | claimed-unix time>`."""
-    suffix = state.value if unix_time is None else f"{state.value}-{max(0, math.floor(unix_time))}"
-    return f"tmpnb.{pool}.{handle(container_id)}.{suffix}"
+def name_of(pool: str, container_id: str, state: State) -> str:
+    """`tmpnb.<pool>.<hash of the id>.<state>`."""
+    return f"tmpnb.{pool}.{handle(container_id)}.{state.value}"
+
+
+def claimed_name(pool: str, container_id: str, unix_time: float, claimant: str) -> str:
+    """`tmpnb.<pool>.<hash of the id>.claimed-<unix time>-<who has claimed it>`."""
+    return f"{name_of(pool, container_id, State.CLAIMED)}-{max(0, math.floor(unix_time))}-{claimant}"
 
 
 def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: float) -> Marks:
@@ -291,6 +297,34 @@ def reading_body(pool: str, image: ImageFacts) -> dict[str, Any]:
         "Cmd": ["true"],
         "Labels": {LABEL_PROJECT: PROJECT, LABEL_PROBE: pool},
         "HostConfig": {"NetworkMode": "none"},
+        **_NO_NETWORK,
+    }
+
+
+def holder_name(pool: str) -> str:
+    """The name that one manager of a pool can have at a time. No handle of a container looks like it."""
+    return f"tmpnb.{pool}.manager"
+
+
+def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
+    """A container that ends with its input, which is one connection's. `holder` says whose.
+
+    It has no pool label, so it is never listed as a notebook.
+    """
+    host = _hardened(ImageFacts("", image_id, supports_read_only=True), init=False)
+    host |= {"NetworkMode": "none", "AutoRemove": True, "PidsLimit": 16, "LogConfig": {"Type": "none"}}
+    host["Memory"] = host["MemorySwap"] = 32 * 1024 * 1024
+    return {
+        "Image": image_id,
+        "Entrypoint": ["/bin/sh", "-c", "read -r _"],
+        "Cmd": [],
+        "User": USER,
+        "Labels": {LABEL_PROJECT: PROJECT, LABEL_MANAGER: pool, LABEL_HOLDER: holder},
+        "Healthcheck": {"Test": ["NONE"]},
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "HostConfig": host,
         **_NO_NETWORK,
     }
 

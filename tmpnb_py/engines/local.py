@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -93,6 +94,7 @@ class LocalEngine:
         self._launcher = Launcher(pool, directory, workshop_directory, sandbox, self._sockets)
         self._records = self._launcher.records
         self._watches = Watches()
+        self._claimant = secrets.token_hex(8)
         self._quotas: dict[str, int] = {}  # of containers that are starting
         # A thread can't be cancelled: whoever comes later waits for the one that is under way.
         self._launching: dict[str, asyncio.Task[Record]] = {}
@@ -112,6 +114,9 @@ class LocalEngine:
             self._records.make()
         except OSError as error:
             raise _unusable(error) from error
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Nothing beyond the pool's lock (`runtime`): all that managers could share lies in the runtime directory."""
 
     async def close(self) -> None:
         """Stop watching. Containers stay."""
@@ -255,13 +260,13 @@ class LocalEngine:
         self._sockets.seal(container_id)  # a sandbox's is in its own bounded memory, and has none here
         self._records.mark(container_id, State.READY)
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        """Make CLAIMED and its time durable; repeating it succeeds."""
-        await self._work(lambda: self._mark_claimed(container_id, unix_time))
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED and its time durable; True for one of all who ask."""
+        return await self._work(lambda: self._claim(container_id, unix_time))
 
-    def _mark_claimed(self, container_id: str, unix_time: float) -> None:
+    def _claim(self, container_id: str, unix_time: float) -> bool:
         self._found(container_id)
-        self._records.mark(container_id, State.CLAIMED, unix_time)
+        return self._records.claim(container_id, unix_time, self._claimant)
 
     def _found(self, container_id: str) -> Record | None:
         try:

@@ -1,9 +1,9 @@
 """What the local engine remembers of its containers, in files, so that a restarted orchestrator finds them.
 
 Each container has a directory of its own in the pool's: who it is (`container.json`, written once), how far it
-is (`state`, replaced atomically), what its supervisor reports (`status`: how it ended) and its log. The
-directory gets its name only when all of it is there; it loses it before any of it is removed. So a crash
-leaves either a whole record or something that `leftovers` finds.
+is (`state`, replaced atomically; `claim`, which only one can make), what its supervisor reports (`status`: how it
+ended) and its log. The directory gets its name only when all of it is there; it loses it before any of it is
+removed. So a crash leaves either a whole record or something that `leftovers` finds.
 
 Used by the local engine only; synchronous, from any thread. Raises `OSError`; the engine translates.
 """
@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ from tmpnb_py.models import State
 
 _PRIVATE = 0o700
 _NEW, _OLD = ".new-", ".old-"
-_STATE = re.compile(r"(starting|ready)|claimed ([0-9]{1,12})")
+_CLAIM = "claim"
+_STATE = re.compile(r"(starting|ready)|claimed ([0-9]{1,12})(?: [0-9a-f]+)?")
 _LOG_LIMIT = 1024 * 1024
 _LOG_KEPT = 64 * 1024
 
@@ -117,8 +119,9 @@ class Records:
 
     def state(self, container_id: str, created_unix: float) -> tuple[State, float | None]:
         """How far it is, and when it was claimed. Whatever can't be decided is claimed."""
+        path = self.path(container_id)
         try:
-            text = (self.path(container_id) / "state").read_text()
+            text = (path / (_CLAIM if (path / _CLAIM).exists() else "state")).read_text()
         except (OSError, ValueError):
             text = ""
         match = _STATE.fullmatch(text)
@@ -126,10 +129,26 @@ class Records:
             return State.CLAIMED, created_unix
         return (State(match[1]), None) if match[1] else (State.CLAIMED, float(match[2]))
 
-    def mark(self, container_id: str, state: State, unix_time: float | None = None) -> None:
+    def mark(self, container_id: str, state: State) -> None:
         """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
-        text = state.value if unix_time is None else f"{state.value} {max(0, int(unix_time))}"
-        _write(self.path(container_id) / "state", text)
+        _write(self.path(container_id) / "state", state.value)
+
+    def claim(self, container_id: str, unix_time: float, claimant: str) -> bool:
+        """Make a READY record CLAIMED; on disk when this returns. True for one of all who ask.
+
+        A claim is a file that only one can make, whole from its first moment. Raises `FileNotFoundError` where there
+        is no record.
+        """
+        path = self.path(container_id)
+        text = f"{State.CLAIMED.value} {max(0, int(unix_time))} {claimant}"
+        if not (path / _CLAIM).exists() and (path / "state").read_text() == State.READY.value:
+            new = path / f"{_CLAIM}-{claimant}-{secrets.token_hex(4)}"
+            _write(new, text)
+            with contextlib.suppress(FileExistsError):
+                (path / _CLAIM).hardlink_to(new)
+            new.unlink()
+            _sync_directory(path)
+        return (path / _CLAIM).exists() and (path / _CLAIM).read_text() == text
 
     def status(self, container_id: str) -> Status:
         """What the supervisor wrote so far."""
@@ -207,6 +226,14 @@ def _write(path: Path, text: str) -> None:
     finally:
         os.close(descriptor)
     temporary.rename(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _tail(path: Path) -> bytes:
