@@ -18,7 +18,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ _PRIVATE = 0o700
 _NEW, _OLD = ".new-", ".old-"
 _CLAIM = "claim"
 _STATE = re.compile(r"(starting|ready)|claimed ([0-9]{1,12})(?: [0-9a-f]+)?")
+_KEPT = ("container.json", "state", _CLAIM, "status")
 _LOG_LIMIT = 1024 * 1024
 _LOG_KEPT = 64 * 1024
 
@@ -70,7 +71,7 @@ class Records:
         return self.directory / container_id
 
     def make(self) -> None:
-        """Make the directory where it is missing. Only at first: later that means that records were lost."""
+        """Make the directory where it is missing."""
         self.directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def check(self) -> None:
@@ -108,14 +109,18 @@ class Records:
         """The record; None where it can't be understood. Raises `FileNotFoundError` where there is none."""
         path = self.path(container_id)
         try:
-            values = json.loads((path / "container.json").read_text())
-            return _record(container_id, values)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
+            return self.of_copy(container_id, {"container.json": (path / "container.json").read_bytes()})
         except FileNotFoundError:
             if path.is_dir():
                 return None
             raise
+
+    def of_copy(self, container_id: str, copy: Mapping[str, bytes]) -> Record | None:
+        """The record that a copy is of; None where it can't be understood."""
+        try:
+            return _record(container_id, json.loads(copy["container.json"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
 
     def state(self, container_id: str, created_unix: float) -> tuple[State, float | None]:
         """How far it is, and when it was claimed. Whatever can't be decided is claimed."""
@@ -161,6 +166,27 @@ class Records:
             with contextlib.suppress(ValueError, TypeError):
                 values |= json.loads(line)
         return Status(*(_int(values.get(name)) for name in ("child-pid", "pid-namespace", "exit-code")))
+
+    # --- what was removed by whoever tidies up
+
+    def copy(self, container_id: str) -> dict[str, bytes]:
+        """What a record is made of, but its log. {} where it cannot be read."""
+        found = {}
+        for name in _KEPT:
+            with contextlib.suppress(OSError):
+                found[name] = (self.path(container_id) / name).read_bytes()
+        return found
+
+    def write_again(self, container_id: str, copy: Mapping[str, bytes]) -> None:
+        """Make a record that was removed as it was; its log and how it will end are lost."""
+        path = self.path(container_id)
+        new = path.with_name(_NEW + container_id)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        new.mkdir(mode=_PRIVATE)
+        for name, content in {"log": b"", **copy}.items():
+            _write(new / name, content.decode(errors="replace"))
+        new.rename(path)
 
     # --- the log
 
