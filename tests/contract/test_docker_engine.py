@@ -25,6 +25,7 @@ import pytest
 
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id
 from tests.engine_support import SERVER_IMAGE, docker, hung
+from tmpnb_py.engines import docker_options
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.docker_hold import identity
 from tmpnb_py.errors import (
@@ -506,6 +507,7 @@ async def test_tls_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 FORBIDDEN = """
 import asyncio, os, pathlib, sys
+from tmpnb_py.engines import docker_options
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.errors import EngineForbiddenError
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -558,7 +560,7 @@ async def test_a_hold_that_somebody_removes_is_told_and_taken_again(docker_rig: 
     async with asyncio.timeout(60):
         await lost.wait()
     await engine.hold(docker_rig.image, lost.set)
-    assert docker("ps", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
     await engine.close()
     assert not docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
 
@@ -624,3 +626,19 @@ async def test_a_claim_whose_answer_is_lost_is_read_again(docker_rig: DockerRig,
     engine._calling = losing  # type: ignore[method-assign]
     assert await engine.claim(one, 1)
     assert not await engine.claim(one, 2)
+
+
+async def test_an_image_that_cannot_hold_leaves_the_pool_unguarded_and_served(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without a shell, say: that is no reason to refuse service."""
+    body = docker_options.holder_body
+    monkeypatch.setattr(docker_options, "holder_body", lambda *told: {**body(*told), "Entrypoint": ["/nothing/here"]})
+    engine = await opened(docker_rig, pool)
+    for _ in range(2):
+        await engine.hold(docker_rig.image, lambda: None)
+        async with asyncio.timeout(60):
+            while docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}"):
+                await asyncio.sleep(0.05)
+    assert not engine._hold.is_held
+    await engine.close()

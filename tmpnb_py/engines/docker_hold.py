@@ -78,10 +78,13 @@ class Hold:
         except EngineDownError:
             raise
         except EngineError as error:
-            self._unfit.add(image_id)
-            log.warning("pool_unguarded", pool=self._pool, error=error.message, hint="start no second service for it")
+            self._is_unfit(image_id, error)
             return
-        self._watching = asyncio.get_running_loop().create_task(self._watch(on_lost), name="hold")
+        self._watching = asyncio.get_running_loop().create_task(self._watch(image_id, on_lost), name="hold")
+
+    def _is_unfit(self, image_id: str, error: EngineError) -> None:
+        self._unfit.add(image_id)
+        log.warning("pool_unguarded", pool=self._pool, error=error.message, hint="start no second service for it")
 
     async def _take(self, image_id: str) -> None:
         deadline = time.monotonic() + _LEAVING_SECONDS
@@ -97,7 +100,7 @@ class Hold:
             else:
                 await asyncio.sleep(_POLL_SECONDS)
         try:
-            await self._start()
+            await self._connect()
         except BaseException:
             with contextlib.suppress(EngineError):
                 await self.release()
@@ -115,13 +118,11 @@ class Hold:
             return False
         return True
 
-    async def _start(self) -> None:
-        """Connect first: from its first moment the container lives no longer than the connection."""
-        async with self._calling("hold the pool", _START_SECONDS) as docker:
-            container = docker.containers.container(self._container)
-            self._stream = container.attach(stdin=True, stdout=True)
+    async def _connect(self) -> None:
+        """Connect before it starts: from its first moment the container lives no longer than the connection."""
+        async with self._calling("hold the pool") as docker:
+            self._stream = docker.containers.container(self._container).attach(stdin=True, stdout=True)
             await self._stream.__aenter__()
-            await container.start()
 
     async def _holder(self) -> Mapping[str, Any] | None:
         try:
@@ -153,12 +154,24 @@ class Hold:
             and _is_gone(process)
         )
 
-    async def _watch(self, on_lost: Callable[[], None]) -> None:
-        """Read what never says anything until it ends: somebody removed it, or the engine has ended."""
-        assert self._stream is not None  # noqa: S101 - it was started
-        with contextlib.suppress(Exception):  # whatever broke it
-            while await self._stream.read_out() is not None:
-                pass
+    async def _watch(self, image_id: str, on_lost: Callable[[], None]) -> None:
+        """Start it, for which nobody waits: the name is held already. Then read what never says anything.
+
+        It ends where somebody has removed it, or the engine has ended.
+        """
+        try:
+            async with self._calling("hold the pool", _START_SECONDS) as docker:
+                await docker.containers.container(self._container).start()
+            with contextlib.suppress(Exception):  # whatever broke it
+                while await self._stream.read_out() is not None:
+                    pass
+        except RefusedError as error:
+            self._is_unfit(image_id, error)
+            with contextlib.suppress(EngineError):
+                await self._remove(self._container)
+            return
+        except EngineError as error:
+            log.info("hold_not_started", pool=self._pool, error=error.message)
         log.warning("hold_lost", pool=self._pool, hint="it is taken again, unless another manager has it")
         on_lost()
 
