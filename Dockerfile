@@ -38,15 +38,15 @@ RUN apt-get update \
     # Not 1000: that is who visitors are in their containers (see tmpnb_py/engines/sockets.py).
     && useradd --uid 10000 --user-group --no-log-init --no-create-home --shell /usr/sbin/nologin tmpnb
 COPY --from=build /opt/tmpnb-py /opt/tmpnb-py
-COPY packaging/entrypoint.sh /usr/local/bin/tmpnb-py-entrypoint
-ENV PATH=/opt/tmpnb-py/bin:/usr/local/bin:/usr/bin:/bin \
+COPY packaging/as-tmpnb.sh /usr/local/bin/tmpnb-py
+ENV PATH=/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     TMPNB_RUNTIME_DIR=/run/tmpnb-py
 LABEL org.opencontainers.image.title="tmpnb-py" \
       org.opencontainers.image.description="Temporary Jupyter notebooks: pool, proxy and reaper in one program" \
       org.opencontainers.image.licenses="BSD-3-Clause"
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python3", "-c", \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python3", "-I", "-c", \
     "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('TMPNB_PORT', '8000') + '/healthz', timeout=4)"]
-ENTRYPOINT ["tmpnb-py-entrypoint"]
+ENTRYPOINT ["tmpnb-py"]
 CMD ["serve"]

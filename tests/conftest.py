@@ -23,6 +23,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Whoever uses one of these needs the engine that has the images.
+_ENGINE_FIXTURES = {"server_image", "workshop_image"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`, for `tests/run --long`."""
+    parser.addoption("--long", action="store_true", help="run the tests that take long, too")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say of each test what it needs, before `-m` chooses among them."""
+    for item in items:
+        if _ENGINE_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("engine")
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes long: tests/run --long runs it"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A test that takes too long says what each of its tasks waited for; else only the event loop is to be seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ ENGINE_SOCKET = Path("/var/run/docker.sock")
 
 Run = Callable[[str], str]
 _IMAGES = Path(__file__).parent / "images"
+_PROGRAM = Path(sys.executable).parent / "tmpnb-py"
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -54,11 +56,24 @@ def need_engine() -> None:
         skip_or_fail(f"no Docker engine answers: {error}")
 
 
-def build_server_image() -> str:
-    """Build the image of the stand-in server (the engine's cache makes it quick) and return its name."""
+@functools.cache
+def base_image() -> str:
+    """The name of the image to build upon, from where the product has it; the engine has it from then on."""
+    done = subprocess.run([_PROGRAM, "image", "base"], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def build_image(tag: str, context: Path) -> str:
+    """Build an image for tests upon the product's base (the engine's cache makes it quick) and return its name."""
     need_engine()
-    docker("build", "--network", "host", "--tag", SERVER_IMAGE, str(_IMAGES / "server"))
-    return SERVER_IMAGE
+    docker("build", "--network", "host", "--build-arg", f"BASE={base_image()}", "--tag", tag, str(context))
+    return tag
+
+
+def build_server_image() -> str:
+    """The image of the stand-in server."""
+    return build_image(SERVER_IMAGE, _IMAGES / "server")
 
 
 def build_workshop_image() -> str:
@@ -68,9 +83,8 @@ def build_workshop_image() -> str:
     """
     need_engine()
     tag = os.environ.get("WORKSHOP_IMAGE", DEFAULT_IMAGE)
-    program = Path(sys.executable).parent / "tmpnb-py"
     done = subprocess.run(
-        [program, "image", "build", "--tag", tag], capture_output=True, text=True, check=False, timeout=900
+        [_PROGRAM, "image", "build", "--tag", tag], capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return tag

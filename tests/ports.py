@@ -8,6 +8,16 @@ import random
 import socket
 
 import aiohttp
+import pytest
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 
 def free_ports(count: int) -> list[int]:

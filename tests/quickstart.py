@@ -54,7 +54,7 @@ def main() -> None:
     began = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="tmpnb-quickstart-"))
     try:
-        clone = _copy(directory / "tmpnb-py")
+        clone = copy_of_repository(directory / "tmpnb-py")
         assert COMMAND in (clone / "README.md").read_text(), f"the README's quick start is no longer: {COMMAND}"
         _try(clone, directory)
     finally:
@@ -72,7 +72,7 @@ def _hide_docker() -> None:
     os.execvp("unshare", ["unshare", *namespaces, "--propagation", "private", "sh", "-c", HIDE_DOCKER, "sh", *again])
 
 
-def _copy(clone: Path) -> Path:
+def copy_of_repository(clone: Path) -> Path:
     """What a clone would have, and what is not committed yet."""
     root = Path(__file__).resolve().parents[1]
     listed = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

@@ -6,18 +6,34 @@ A connection's own address counts; behind a trusted proxy, that of the last hop 
 from __future__ import annotations
 
 import ipaddress
+import re
 
 _IPV6_PREFIX = 64  # what one subscriber, or one machine, is given at least: each has all of its addresses at will
+# As gateways write a client into `X-Forwarded-For`: 192.0.2.1:51000, [2001:db8::1]:443, "[2001:db8::1]".
+_WITH_PORT = re.compile(r'"?(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]*)?"?')
+
+
+def plain_address(text: str) -> str:
+    """An address in its one spelling, without port, brackets or quotes; what is none is left as it is.
+
+    The port differs from one connection to the next, so with it a client would be another one each time. An IPv4
+    client of a listener for both is an IPv4 one.
+    """
+    found = _WITH_PORT.fullmatch(text)
+    try:
+        parsed = ipaddress.ip_address(text if found is None else found[1] or found[2])
+    except ValueError:
+        return text
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def origin_of(address: str) -> str:
     """Whom an address counts for: itself, or the /64 network of an IPv6 one. What is no address is itself."""
     if ":" not in address:
         return address
+    address = plain_address(address)
     try:
         parsed = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
     return str(ipaddress.IPv6Network((parsed, _IPV6_PREFIX), strict=False))

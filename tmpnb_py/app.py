@@ -175,7 +175,7 @@ class Service:
             trusted_proxies=settings.trusted_proxies,
             cors=self._context.cors,
         )
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
@@ -307,8 +307,7 @@ class Service:
     @property
     def port(self) -> int:
         """The port that visitors connect to (the kernel's choice where 0 was asked for)."""
-        assert self._listener is not None  # noqa: S101  (asked only while running)
-        return int(self._listener.sockets[0].getsockname()[1])
+        return int(self._listeners[0].sockets[0].getsockname()[1])
 
     @property
     def admin_port(self) -> int:
@@ -335,8 +334,8 @@ class Service:
 
     async def _stop(self) -> None:
         began = time.monotonic()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self.claims.stop()
         await self.proxy.shut_down(self.settings.shutdown_timeout)
         await self._cancel_tasks()
@@ -355,8 +354,8 @@ class Service:
         _log.info("stopped", pool=self.pool.name, kept=len(self.pool), duration=round(time.monotonic() - began, 2))
 
     async def _end_everything(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         await self._cancel_tasks()
         await self.claims.close()
         self._book.close()
@@ -383,13 +382,14 @@ class Service:
         await self._runner.setup()
         await self._admin_runner.setup()
         with listen.explained("port", settings.ip, settings.port):
-            self._listener = await loop.create_server(
-                self.proxy.client_factory, settings.ip, settings.port, backlog=_BACKLOG
-            )
-        for listener in self._listener.sockets:
-            listen.notice_the_dead(listener)
+            for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
+                listen.notice_the_dead(sock)
+                self._listeners.append(
+                    await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
+                )
         with listen.explained("admin_port", settings.admin_ip, settings.admin_port):
-            await web.TCPSite(self._admin_runner, settings.admin_ip, settings.admin_port).start()
+            for sock in await asyncio.to_thread(listen.bound, settings.admin_ip, settings.admin_port):
+                await web.SockSite(self._admin_runner, sock).start()
         _log.info(
             "listening",
             url=listen.url(settings.ip, self.port),

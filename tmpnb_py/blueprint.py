@@ -78,6 +78,8 @@ class Blueprint:
             cpu_quota=settings.cpu_quota,
             pids_limit=settings.pids_limit,
             home_size=settings.home_size,
+            tmp_size=settings.tmp_bytes,
+            shm_size=settings.shm_bytes,
             use_tokens=settings.use_tokens,
             container_port=settings.container_port,
             container_ip=settings.container_ip,

@@ -10,14 +10,13 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import os
 import posixpath
-import sys
 import time
 from collections.abc import Mapping
 
 import structlog
 
+from tmpnb_py import subprogram
 from tmpnb_py.catalogue import Catalogue
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError, NotesError
@@ -31,8 +30,6 @@ RETRY_AFTER = 30.0  # seconds that a failure is remembered
 MAX_BOOKS = 100
 _PROCESS_SECONDS = 60.0
 _PICTURES_LIMIT = 32 * 1024 * 1024  # bytes of one workshop
-
-_INHERITED = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH")  # no tokens of ours
 
 _log = structlog.get_logger(__name__)
 
@@ -153,13 +150,11 @@ async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: 
     arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tmpnb_py.notes",
+            *subprogram.command("tmpnb_py.notes"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+            env=subprogram.environment(),
         )
     except OSError as error:  # no room for one more process, say
         raise NotesError(f"no page can be made of the notebook now: {error.strerror}") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import structlog
 
+from tmpnb_py.attempts import Attempts
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import EngineError, ManifestError
+from tmpnb_py.errors import EngineError, ManifestError, TooLargeError
 from tmpnb_py.manifest import MAX_SIZE, Manifest, parse
 from tmpnb_py.models import ImageFacts
 
@@ -21,6 +22,7 @@ class Catalogue:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._attempts = Attempts()
         self._read = ""
         self._of_image = Manifest()
         self.own: Manifest | None = None
@@ -38,7 +40,7 @@ class Catalogue:
 
     async def learn(self, image: ImageFacts) -> None:
         """Read the image's manifest unless that was done. A broken one must not stop notebooks: it is logged."""
-        if image.image_id == self._read:
+        if image.image_id == self._read or not self._attempts.is_due(image.image_id):
             return
         try:
             self._of_image = await self._manifest(image)
@@ -46,18 +48,27 @@ class Catalogue:
             self._of_image = Manifest()
             _log.error("manifest_broken", image=image.image, error=error.message, remedy=error.remedy)
         except EngineError as error:
-            _log.warning("manifest_unread", image=image.image, error=error.message)
-            return  # the next round asks again
+            again = self._attempts.failed(image.image_id)
+            _log.warning("manifest_unread", image=image.image, error=error.message, retry_in=again)
+            return
+        self._attempts.succeeded(image.image_id)
         self._read = image.image_id
         self.image = image
 
     async def _manifest(self, image: ImageFacts) -> Manifest:
         if not image.workshops:
             return Manifest()
-        files = await self._engine.read_image(image, [image.workshops], limit=MAX_SIZE + 1)
-        if image.workshops not in files:
-            return Manifest()
-        return parse(files[image.workshops], source=image.workshops)
+        place = image.workshops
+        remedy = "let the label org.tmpnb.workshops name the manifest, a file of at most 256 KiB"
+        try:
+            files = await self._engine.read_image(image, [place], limit=MAX_SIZE)
+        except TooLargeError as error:
+            raise ManifestError(f"{place} is larger than {MAX_SIZE // 1024} KiB", remedy=remedy) from error
+        if place in files:
+            return parse(files[place], source=place)
+        if files:
+            raise ManifestError(f"{place} is a directory", remedy=remedy)
+        return Manifest()
 
     def slugs(self) -> frozenset[str]:
         """The workshops' short names."""

@@ -362,7 +362,7 @@ class Claims:
 
         What they were given may prove dead, and whoever came after them must not have the next one then.
         """
-        return self._pool.count(State.READY) - self._handing_over
+        return self._pool.claimable - self._handing_over
 
     def serve_line(self) -> None:
         """Give what is ready to those who wait, first come, first served."""
@@ -385,10 +385,13 @@ class Claims:
 
     async def _hand_over(self, ticket: Ticket, container: Container) -> None:
         """Make the claim durable, then tell. Where that fails the visitor is in line again, at the same place."""
-        taken = None
+        taken, at_once = None, True
         try:
-            with contextlib.suppress(EngineError):
-                taken = await self._handover.take(container, self._may_take_another, ticket.origin)
+            taken = await self._handover.take(container, self._may_take_another, ticket.origin)
+        except EngineDownError:
+            pass
+        except EngineError:
+            at_once = False  # it would be refused again: in a second, by `sweep`
         finally:
             self._handing_over -= 1
         if ticket.status is not Status.WAITING:
@@ -403,7 +406,7 @@ class Claims:
             if ticket.place is not None:
                 self._line.take_back(ticket.place)
             ticket.tell()
-        if self._pool.refusal is None:  # else the next sweep tries again
+        if at_once:
             self.serve_line()
 
     def _may_take_another(self) -> bool:

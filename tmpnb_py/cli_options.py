@@ -17,10 +17,13 @@ from click.shell_completion import CompletionItem
 from tmpnb_py.legacy import LEGACY
 from tmpnb_py.models import Egress
 from tmpnb_py.settings import OPTIONS, Option
-from tmpnb_py.settings_load import CONFIG_VARIABLE, LoadedSettings, read_settings
+from tmpnb_py.settings_load import CONFIG_VARIABLE, SYSTEM_CONFIG, LoadedSettings, read_settings
 from tmpnb_py.settings_values import Kind
 
-CONFIG_HELP = f"TOML file with options, one per line, such as pool_size = 10. [{CONFIG_VARIABLE}]"
+CONFIG_HELP = (
+    f"TOML file with options, one per line, such as pool_size = 10. [{CONFIG_VARIABLE}] "
+    f"[default: {SYSTEM_CONFIG}, where it exists]"
+)
 ADMIN_OPTIONS = ("admin_ip", "admin_port", "admin_auth_token")
 ENGINE_OPTIONS = ("engine", "pool_name", "runtime_dir")
 

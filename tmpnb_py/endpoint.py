@@ -3,6 +3,7 @@
 The directory of a Unix socket belongs to a hostile visitor (decision 8). So the socket is opened once as a path
 handle (`O_PATH | O_NOFOLLOW`), checked to be a socket, and from then on dialled through `/proc/self/fd/N`: that pins
 the inode, so nothing can be swapped for it later, and it lifts the 107-byte limit on a socket's path (unix(7)).
+Where this process has no descriptor left for the handle, the socket is pinned when it is first dialled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import stat
 from collections.abc import Callable
 from typing import TypeVar
 
+from tmpnb_py.errors import is_our_lack
 from tmpnb_py.models import Address, SocketAddress, TcpAddress
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -24,15 +26,26 @@ class Endpoint:
     def __init__(self, address: Address) -> None:
         """Pin the address. Raises `OSError` where the socket does not exist or is not a socket."""
         self.address = address
-        self._fd = _pin(address) if isinstance(address, SocketAddress) else -1
+        self._closed = False
+        self._fd = -1
+        try:
+            self._pin()
+        except OSError as error:
+            if not is_our_lack(error):
+                raise
+
+    def _pin(self) -> None:
+        if self._fd < 0 and isinstance(self.address, SocketAddress):
+            self._fd = _pin(self.address)
 
     @property
     def unix_path(self) -> str | None:
-        """The path to connect to, or None for TCP."""
+        """The path to connect to, or None for TCP. Raises `OSError` where it cannot be pinned."""
         if isinstance(self.address, TcpAddress):
             return None
-        if self._fd < 0:
+        if self._closed:
             raise ConnectionRefusedError("this endpoint is closed")
+        self._pin()
         return f"/proc/self/fd/{self._fd}"
 
     async def connect(self, factory: Callable[[], P]) -> P:
@@ -46,6 +59,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Give the file descriptor back; may be called twice."""
+        self._closed = True
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -7,6 +7,8 @@ adapter knows only these. `remedy` is a sentence that says what to do and is pri
 from __future__ import annotations
 
 import enum
+import errno
+from collections.abc import Iterator
 
 
 class FailureClass(enum.StrEnum):
@@ -17,6 +19,7 @@ class FailureClass(enum.StrEnum):
     NOT_ANSWERING = "does not answer"
     ENGINE_DOWN = "engine down"
     START_REFUSED = "start refused"
+    SHORT = "service short of files or memory"
 
 
 class TmpnbError(Exception):
@@ -66,6 +69,22 @@ class ImageMissingError(EngineError):
 
     exit_code = 4
     failure = FailureClass.IMAGE_MISSING
+
+
+LACK_REMEDY = "raise the limit of open files (LimitNOFILE= of the unit, ulimit -n), or lower max_connections"
+
+
+class LackError(EngineError):
+    """This process lacks file descriptors or memory. It says nothing of a container or an engine.
+
+    Raised only where nothing was sent yet, so what was asked for has not happened.
+    """
+
+    failure = FailureClass.SHORT
+
+
+class TooLargeError(EngineError):
+    """There is more in an image than is read of it; of the same image there always will be."""
 
 
 class NoSuchContainerError(EngineError):
@@ -165,3 +184,30 @@ class NotesError(TmpnbError):
     """A workshop's notebook cannot be shown as a page."""
 
     exit_code = 4
+
+
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+_NO_ROOM = _NO_DESCRIPTOR | {errno.ENOMEM, errno.ENOBUFS}
+
+
+def is_our_lack(error: BaseException, *, unsent: bool = False) -> bool:
+    """Whether an error comes from what this process lacks (descriptors, memory), whatever wraps it.
+
+    `unsent`: count only what happens before a connection exists, so that nobody can have been asked anything.
+    """
+    wanted = _NO_DESCRIPTOR if unsent else _NO_ROOM
+    return any(isinstance(one, OSError) and one.errno in wanted for one in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what aiohttp wraps in it, and what it came from; the innermost, which says most, comes first."""
+    found: list[BaseException] = []
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or one in found:
+            continue
+        found.append(one)
+        inner = getattr(one, "os_error", None)
+        pending += [inner if isinstance(inner, BaseException) else None, one.__cause__, one.__context__]
+    return reversed(found)

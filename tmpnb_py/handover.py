@@ -14,7 +14,14 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import ContainerHangsError, EngineDownError, EngineError, NoSuchContainerError
+from tmpnb_py.errors import (
+    LACK_REMEDY,
+    ContainerHangsError,
+    EngineDownError,
+    EngineError,
+    LackError,
+    NoSuchContainerError,
+)
 from tmpnb_py.models import EndReason, Failure, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.readiness import accepts
@@ -55,7 +62,7 @@ class Handover:
         `may_take` says whether there is another one for this visitor. None where none proved good; raises
         `EngineDownError`, and the engine's `EngineError` where it refuses claims (what it refused is ready again).
         """
-        attempt = _Attempt(self._pool)
+        attempt = _Attempt(self._pool, self._clock)
         try:
             attempt.begin(first, self._spawn(self._make_durable(first)))
             while attempt.pending:
@@ -65,7 +72,7 @@ class Handover:
                 if attempt.may_go_on and may_take() and (another := self._pool.claim(self._clock())) is not None:
                     another.origin = origin
                     attempt.begin(another, self._spawn(self._make_durable(another)))
-            attempt.failed(self._clock())
+            attempt.failed()
             return None
         finally:
             attempt.leave()
@@ -103,8 +110,9 @@ class Handover:
 class _Attempt:
     """What is tried for one visitor."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
+        self._clock = clock
         self.pending: dict[Task, Container] = {}
         self._refused: list[Container] = []
         self._refusal: EngineError | None = None
@@ -119,7 +127,7 @@ class _Attempt:
         return len(self.pending) < _AT_ONCE and len(self._refused) < _REFUSALS
 
     async def wait(self) -> Container | None:
-        """The container whose claim is durable; None where none is yet. Raises `EngineDownError`."""
+        """The container whose claim is durable; None where none is yet. Raises `EngineDownError`, `LackError`."""
         done, _ = await asyncio.wait(self.pending, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             try:
@@ -128,6 +136,10 @@ class _Attempt:
                 del self.pending[task]
             except EngineDownError:
                 del self.pending[task]
+                raise
+            except LackError:  # which says nothing of any container
+                _log.warning("claim_given_back", id=self.pending[task].id, hint=LACK_REMEDY)
+                self._pool.give_back(self.pending.pop(task), self._clock())
                 raise
             except EngineError as error:
                 self._refusal = error
@@ -138,22 +150,22 @@ class _Attempt:
         """Another container's claim went well, so what was refused is its own fault."""
         for container in self._refused:
             _log.warning("claim_failed", id=container.id, error=str(self._refusal))
-            self._pool.mark_removing(container, EndReason.CLAIM_FAILED, time.monotonic())
+            self._pool.mark_removing(container, EndReason.CLAIM_FAILED, self._clock())
         self._refused.clear()
         self._pool.refusal = None
 
-    def failed(self, now: float) -> None:
+    def failed(self) -> None:
         """Nothing went well. Raises what the engine said, if it refused."""
         if self._refusal is not None:
             if self._pool.refusal is None:
                 _log.error("claims_refused", error=self._refusal.message, remedy=self._refusal.remedy)
-            self._pool.refusal = Failure(self._refusal.failure, self._refusal.message, now)
+            self._pool.refusal = Failure(self._refusal.failure, self._refusal.message, self._clock())
             raise self._refusal
 
     def leave(self) -> None:
         """What was refused is ready as before; what is under way still is nobody's when it is done."""
         for container in self._refused:
-            self._pool.put_back(container)
+            self._pool.give_back(container, self._clock())
         for task, container in self.pending.items():
             task.add_done_callback(lambda done, container=container: self._late(done, container))  # type: ignore[misc]
 
@@ -162,6 +174,6 @@ class _Attempt:
             return
         error = task.exception()
         if error is None and task.result():
-            self._pool.mark_removing(container, EndReason.UNVISITED, time.monotonic())
+            self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
         elif isinstance(error, EngineError) and not isinstance(error, EngineDownError):
-            self._pool.put_back(container)
+            self._pool.give_back(container, self._clock())

@@ -126,6 +126,11 @@ def get_all(headers: Headers, name: bytes) -> list[bytes]:
     return [value for key, value in headers if key.lower() == name]
 
 
+def with_host(headers: Headers, authority: bytes) -> Headers:
+    """These headers with this `Host` in place of whatever they have."""
+    return [(b"Host", authority), *(header for header in headers if header[0].lower() != b"host")]
+
+
 def named_by_connection(headers: Headers) -> frozenset[bytes]:
     """The header names that `Connection` makes hop-by-hop in this one message."""
     names = {token.strip().lower() for value in get_all(headers, b"connection") for token in value.split(b",")}
@@ -147,12 +152,14 @@ def request_headers(headers: Headers, client: ClientFacts, *, websocket: bool, o
     """What a container (or our own application) gets: end-to-end headers, and who the client is.
 
     `X-Forwarded-…` are replaced for direct clients and kept or appended to behind a trusted proxy. Our own cookies
-    are for our `own` application only, and so is which page a request comes from: another notebook's, perhaps.
+    are for our `own` application only, and so is which page a request comes from: another notebook's, perhaps. One
+    line of cookies goes on, and to our own application one line of each header: most readers look at the first only.
     """
     dropped = _with(_DROPPED_OF_TRUSTED if client.trusted else _DROPPED_OF_OTHERS, named_by_connection(headers))
     forwarded: Headers = []
     hops: list[bytes] = []
     seen: dict[bytes, bytes] = {}
+    several = False
     for name, value in headers:
         lower = name.lower()
         if lower in dropped:
@@ -164,8 +171,11 @@ def request_headers(headers: Headers, client: ClientFacts, *, websocket: bool, o
             value = without_own_cookies(value) if lower == b"cookie" else origin_of(value)  # noqa: PLW2901
             if not value:
                 continue
+        several = several or (lower in seen and (own or lower == b"cookie"))
         seen[lower] = value
         forwarded.append((name, value))
+    if several:
+        forwarded = combined(forwarded, None if own else b"cookie")
     if websocket:
         forwarded += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     forwarded += [(name, value) for name, value in _described(seen, client) if name.lower() not in seen]
@@ -191,6 +201,22 @@ def _described(seen: Mapping[bytes, bytes], client: ClientFacts) -> Sequence[tup
         (b"X-Forwarded-Host", host),
         (b"X-Forwarded-Port", port),
     )
+
+
+def combined(headers: Headers, only: bytes | None = None) -> Headers:
+    """The lines of each name joined at the place of the first (RFC 9110 §5.3; of cookies RFC 9113 §8.2.3).
+
+    `only` is the one name that this is done for, in lower case. What may be there once only is no value of its kind
+    when it is joined, and so counts for nobody.
+    """
+    lines: dict[object, tuple[bytes, list[bytes]]] = {}
+    for number, (name, value) in enumerate(headers):
+        lower = name.lower()
+        lines.setdefault(lower if only in (None, lower) else number, (name, []))[1].append(value)
+    return [
+        (name, (b"; " if name.lower() == b"cookie" else b", ").join(filter(None, values)))
+        for name, values in lines.values()
+    ]
 
 
 def without_own_cookies(value: bytes) -> bytes:

@@ -52,6 +52,9 @@ class ImageEngine(Protocol):
     async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
         """Make an image from a tar archive of a root file system."""
 
+    async def has_buildkit(self) -> bool:
+        """Whether the engine builds with BuildKit, too."""
+
     def build_image(
         self,
         context: IO[bytes],
@@ -91,6 +94,7 @@ class _Reporter:
     def __init__(self, report: Callable[[BuildStep], None]) -> None:
         self._report = report
         self._began = time.monotonic()
+        self.has_begun = False  # the first step of the Dockerfile
 
     @property
     def seconds(self) -> float:
@@ -102,6 +106,7 @@ class _Reporter:
     def builder_line(self, line: str) -> None:
         """Report a line of the builder if it begins a step; the rest is a package manager's chatter."""
         if step := _BUILDER_STEP.match(line):
+            self.has_begun = True
             self._report(BuildStep(step[3], self.seconds, int(step[1]), int(step[2])))
 
 
@@ -114,11 +119,13 @@ async def build(
     base: str | None = None,
     ca_bundle: Path | None = None,
     network: str | None = None,
-    buildkit: bool = False,
+    buildkit: bool | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> BuildResult:
     """Build the workshops' image; `report` is called as each step begins.
 
+    With `buildkit` None it is built with BuildKit where the engine has that: stages at the same time, in a third of
+    the time. Where that does not get to its first step, the classic builder does it.
     Without `ca_bundle` the one that the environment names is trusted while building (a network that inspects
     TLS). Raises `ImageBuildError`, and the engine's own errors.
     """
@@ -126,19 +133,27 @@ async def build(
     with _disk_explained():
         directory = workshop_directory()
         certificates = _certificates(ca_bundle, environ, reporter)
-        chosen = await _ensure_base(engine, base or DEFAULT_BASE, reporter)
+        chosen = await ensure_base(engine, base or DEFAULT_BASE, reporter.say)
         with tempfile.TemporaryFile(prefix="tmpnb-py-build-") as context:
             await asyncio.to_thread(write_context, context, directory, certificates)
-            lines = engine.build_image(
-                context,
-                tag=tag,
-                build_args={"BASE": chosen, **forwarded_build_args(environ)},
-                target=target,
-                network=network or DEFAULT_NETWORK,
-                labels={"org.opencontainers.image.version": __version__},
-                buildkit=buildkit,
-            )
-            await _follow(lines, reporter)
+            for builder in await _builders(engine, buildkit):
+                context.seek(0)
+                lines = engine.build_image(
+                    context,
+                    tag=tag,
+                    build_args={"BASE": chosen, **forwarded_build_args(environ)},
+                    target=target,
+                    network=network or DEFAULT_NETWORK,
+                    labels={"org.opencontainers.image.version": __version__},
+                    buildkit=builder,
+                )
+                try:
+                    await _follow(lines, reporter)
+                    break
+                except ImageBuildError as error:
+                    if reporter.has_begun or not builder or buildkit:
+                        raise
+                    reporter.say(f"BuildKit does not work here ({error}): the classic builder goes on")
     return BuildResult(tag, chosen, reporter.seconds)
 
 
@@ -152,6 +167,13 @@ def _disk_explained() -> Iterator[None]:
             f"the image could not be built: {error}",
             remedy=f"see that {tempfile.gettempdir()} has room, or name another directory with TMPDIR",
         ) from error
+
+
+async def _builders(engine: ImageEngine, buildkit: bool | None) -> tuple[bool, ...]:
+    """Whether to use BuildKit, at the first attempt and at the next one."""
+    if buildkit is not None:
+        return (buildkit,)
+    return (True, False) if await engine.has_buildkit() else (False,)
 
 
 async def _follow(lines: AsyncGenerator[str, None], reporter: _Reporter) -> None:
@@ -247,15 +269,18 @@ def read_ca_bundle(path: Path) -> str:
 # ---- the base ----------------------------------------------------------------------------------------------
 
 
-async def _ensure_base(engine: ImageEngine, base: str, reporter: _Reporter) -> str:
-    """The image to build upon, which the engine has when this returns."""
+async def ensure_base(engine: ImageEngine, base: str, say: Callable[[str], None]) -> str:
+    """Return the name of an image to build upon, which the engine has from now on: `base`, or a home-made substitute.
+
+    `say` hears what takes time. Raises `ImageBuildError`, and the engine's own errors.
+    """
     suite = _DEBIAN.fullmatch(base)
     home_made = f"{HOME_MADE_BASE}:{suite[1]}" if suite else ""
     for image in filter(None, (base, home_made)):
         if await engine.image_exists(image):
-            reporter.say(f"base {image} is in the engine")
+            say(f"base {image} is in the engine")
             return image
-    reporter.say(f"pulling the base {base}")
+    say(f"pulling the base {base}")
     try:
         async with aclosing(engine.pull_image(base)) as lines:
             async for _ in lines:
@@ -266,12 +291,14 @@ async def _ensure_base(engine: ImageEngine, base: str, reporter: _Reporter) -> s
                 f"the base {base} is not in the engine and cannot be pulled: {error}",
                 remedy="name another base with --base, or load that one into the engine",
             ) from error
-        await _bootstrap(engine, suite[1], error, reporter)
+        await _bootstrap(engine, suite[1], error, say)
         return home_made
     return base
 
 
-async def _bootstrap(engine: ImageEngine, suite: str, pull_error: ImageMissingError, reporter: _Reporter) -> None:
+async def _bootstrap(
+    engine: ImageEngine, suite: str, pull_error: ImageMissingError, say: Callable[[str], None]
+) -> None:
     """Make a Debian base from Debian's own mirrors."""
     program = shutil.which("mmdebstrap")
     if program is None:
@@ -279,7 +306,7 @@ async def _bootstrap(engine: ImageEngine, suite: str, pull_error: ImageMissingEr
             f"no base to build upon: {pull_error}, and mmdebstrap, which could make one, is not installed",
             remedy="apt-get install mmdebstrap, or name an image that the engine has with --base",
         ) from pull_error
-    reporter.say(f"it cannot be pulled; making a Debian {suite} base with mmdebstrap")
+    say(f"it cannot be pulled; making a Debian {suite} base with mmdebstrap")
     with (
         _scratch_directory() as scratch,
         tempfile.TemporaryFile(dir=scratch) as archive,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import posixpath
 import re
 import secrets
 import time
@@ -21,6 +22,7 @@ from tmpnb_py.blueprint import Blueprint
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError, ManifestError, StartFailedError
+from tmpnb_py.manifest import Workshop
 from tmpnb_py.models import Address, ContainerSpec, ImageFacts, Transport
 from tmpnb_py.notebook_client import NotebookClient, NotebookError, Outcome, notebook_client
 from tmpnb_py.readiness import wait_until_ready
@@ -32,6 +34,7 @@ EXERCISE, RAISES = "exercise", "raises-exception"  # tags of cells: may be empty
 
 _LOG_LINES = 10
 _MOST_KERNELS = 20
+_LARGEST_NOTEBOOK = 16 * 1024 * 1024
 _PLOTS = {
     "python": "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()",
     "r": "plot(c(1, 3, 2))",
@@ -78,6 +81,7 @@ class KernelTrial:
     memory: int = 0
     drew: bool = False
     problem: str = ""
+    runs: bool = False  # what goes wrong later only keeps it from drawing
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,8 +111,8 @@ class Trial:
 
     @property
     def works(self) -> bool:
-        """Whether it answered and every kernel and notebook ran."""
-        bad = [one for one in self.kernels if one.problem] + [one for one in self.notebooks if one.problems]
+        """Whether it answered and every kernel and notebook ran. Without plots an image is plain, but works."""
+        bad = [one for one in self.kernels if not one.runs] + [one for one in self.notebooks if one.problems]
         return not self.problem and not bad
 
 
@@ -149,13 +153,14 @@ async def check(
     image = await engine.image(settings.image)
     size = await engine.image_size(image)
     workshops, advice = await _workshops(engine, image)
+    needed = await _kernels_needed(engine, image, workshops)
     trials: list[Trial] = []
     for transport in transports or await _ways(engine, image):
         say(f"starting it as serve does, reached by {transport.value}")
         last = not trials and notebooks
         trials.append(await try_image(engine, settings, transport, notebooks=last, say=say))
-    advice += _lacking(image, trials)
-    return Report(image, size, workshops, tuple(trials), tuple(advice))
+    advice += _lacking(image, trials) + _without_kernel(needed, trials)
+    return Report(image, size, len(workshops), tuple(trials), tuple(advice))
 
 
 async def _ways(engine: CheckEngine, image: ImageFacts) -> list[Transport]:
@@ -168,18 +173,40 @@ def _may(image: ImageFacts, way: Transport) -> bool:
     return way is Transport.PORT or image.supports_socket
 
 
-async def _workshops(engine: CheckEngine, image: ImageFacts) -> tuple[int, list[Advice]]:
-    """How many workshops its manifest lists, and what is wrong with it."""
+async def _workshops(engine: CheckEngine, image: ImageFacts) -> tuple[Sequence[Workshop], list[Advice]]:
+    """The workshops that its manifest lists, and what is wrong with it."""
     if not image.workshops:
         remedy = f"`tmpnb-py image workshops --add DIR --image {image.image}` adds a folder of yours"
-        return 0, [Advice("it has no workshops that the landing page could show", remedy)]
+        return (), [Advice("it has no workshops that the landing page could show", remedy)]
     try:
         files = await engine.read_image(image, [image.workshops], limit=manifest.MAX_SIZE)
         if image.workshops not in files:
-            return 0, [Advice(f"its label names {image.workshops}, which it does not have", "correct the label")]
-        return len(manifest.parse(files[image.workshops], source=image.workshops).workshops), []
+            return (), [Advice(f"its label names {image.workshops}, which it does not have", "correct the label")]
+        return manifest.parse(files[image.workshops], source=image.workshops).workshops, []
     except (ManifestError, EngineError) as error:
-        return 0, [Advice(error.message, error.remedy or "correct the manifest")]
+        return (), [Advice(error.message, error.remedy or "correct the manifest")]
+
+
+async def _kernels_needed(engine: CheckEngine, image: ImageFacts, workshops: Sequence[Workshop]) -> dict[str, str]:
+    """The kernels that the workshops' notebooks name, by the workshops' slugs; what is no notebook is left out."""
+    root = posixpath.dirname(image.workshops)
+    places = {one.slug: f"{root}/{one.start}" for one in workshops if one.start.endswith(".ipynb")}
+    needed = {}
+    for slug, place in places.items():
+        with contextlib.suppress(EngineError, ValueError, RecursionError, LookupError, TypeError):
+            files = await engine.read_image(image, [place], limit=_LARGEST_NOTEBOOK)
+            needed[slug] = str(json.loads(files[place])["metadata"]["kernelspec"]["name"])
+    return needed
+
+
+def _without_kernel(needed: Mapping[str, str], trials: Sequence[Trial]) -> list[Advice]:
+    there = {kernel.name for trial in trials for kernel in trial.kernels}
+    remedy = "install the kernel, or take the workshop out of the manifest"
+    return [
+        Advice(f"it lists the workshop {slug}, and has no kernel {kernel} to run it", remedy)
+        for slug, kernel in needed.items()
+        if there and kernel not in there
+    ]
 
 
 async def try_image(
@@ -225,7 +252,7 @@ async def started(engine: CheckEngine, settings: Settings, transport: Transport)
     began = time.monotonic()
     try:
         address = await engine.start(spec)
-        endpoint = await _ready(engine, spec, address, settings.start_timeout)
+        endpoint = await until_ready(engine, spec, address, settings.start_timeout)
         seconds = time.monotonic() - began
         await engine.mark_ready(spec.id)
         usage = await engine.usage(spec.id)
@@ -237,13 +264,18 @@ async def started(engine: CheckEngine, settings: Settings, transport: Transport)
         await engine.remove(spec.id)
 
 
-async def _ready(engine: CheckEngine, spec: ContainerSpec, address: Address, seconds: float) -> Endpoint:
-    """Wait for its first answer; a container that ends meanwhile is found by listing."""
+async def until_ready(engine: Engine, spec: ContainerSpec, address: Address, seconds: float) -> Endpoint:
+    """Wait for a container's first answer where no reconciler watches it; its end is noticed at once, too.
+
+    Raises `StartFailedError` with its last log lines.
+    """
     died = asyncio.Event()
+    statuses: list[int] = []
 
     async def watch() -> None:
         async for _ in engine.events():
-            if any(one.exit is not None for one in await engine.list() if one.id == spec.id):
+            statuses.extend(one.exit.status for one in await engine.list() if one.id == spec.id and one.exit)
+            if statuses:
                 died.set()
 
     watcher = asyncio.create_task(watch(), name="watch-container")
@@ -252,6 +284,8 @@ async def _ready(engine: CheckEngine, spec: ContainerSpec, address: Address, sec
     except StartFailedError as error:
         with contextlib.suppress(EngineError):
             error.log_lines = clean_lines(await engine.logs(spec.id, lines=_LOG_LINES), [spec.token])
+        if statuses:
+            error.message = f"{error.message}, with status {statuses[0]}"
         raise
     finally:
         watcher.cancel()
@@ -281,7 +315,8 @@ async def try_kernel(engine: CheckEngine, container: Started, name: str, title: 
         language = (await container.client.language(name)).lower()
         first = _FIRST.get(language, "1")
         async with container.client.kernel(name) as kernel:
-            await kernel.run(first, seconds=CELL_SECONDS)
+            if failed := (await kernel.run(first, seconds=CELL_SECONDS)).error:
+                return KernelTrial(name, title, problem=failed)
             start_seconds = time.monotonic() - began
             begun = await engine.usage(container.id)
             ready = time.monotonic()
@@ -302,6 +337,7 @@ async def try_kernel(engine: CheckEngine, container: Started, name: str, title: 
         memory=usage.memory,
         drew=outcome.has_plot,
         problem=problem,
+        runs=True,
     )
 
 
@@ -408,7 +444,7 @@ def _failed(trial: Trial) -> list[Advice]:
         text = f"by {trial.transport.value}: {trial.problem}"
         return [Advice(text, "its last words are above; --command starts another server", serious=True)]
     found = [
-        Advice(f"by {trial.transport.value}: {one.title}: {one.problem}", _kernel_remedy(one))
+        Advice(f"by {trial.transport.value}: {one.title}: {one.problem}", _kernel_remedy(one), serious=not one.runs)
         for one in trial.kernels
         if one.problem
     ]

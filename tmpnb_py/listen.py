@@ -1,4 +1,4 @@
-"""What listening takes besides a socket: words for what can go wrong, and an eye on clients that vanish."""
+"""Listening: the sockets of an address, words for what can go wrong, and an eye on clients that vanish."""
 
 from __future__ import annotations
 
@@ -6,8 +6,70 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from tmpnb_py.errors import ListenError
+
+_TRIES = 20
+_NO_SUCH_ADDRESS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """A bound socket for each address of a host, all with one port; the kernel picks it where `port` is 0.
+
+    `::` is all addresses of IPv6 and of IPv4, in sockets of their own: so IPv4 clients have IPv4 addresses. May block
+    while a name is looked up. Raises `OSError`.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(_PortTakenError):
+            return _bound_at_once(host, port)
+    raise OSError(errno.EADDRINUSE, "no port is free for all of its addresses")
+
+
+class _PortTakenError(Exception):
+    """The port that the kernel picked for one address belongs to somebody at another."""
+
+
+def _bound_at_once(host: str, port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    with contextlib.ExitStack() as undo:
+        for family, address in _places(host):
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            try:
+                listener = _bound(family, (address[0], chosen, *address[2:]))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and chosen != port:
+                    raise _PortTakenError from error
+                if error.errno in _NO_SUCH_ADDRESS and sockets and host != "::":
+                    continue  # a name such as localhost, on a machine that has one of its addresses only
+                raise
+            sockets.append(undo.enter_context(listener))
+        undo.pop_all()
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _places(host: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """The addresses of a host, as sockets are bound to them; of IPv4 first, which every machine has."""
+    hosts = ("0.0.0.0", "::") if host == "::" else (host,)
+    found = [
+        (family, address)
+        for one in hosts
+        for family, _, _, _, address in socket.getaddrinfo(one, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    ]
+    return sorted(dict.fromkeys(found), key=lambda place: place[0])
 
 
 def notice_the_dead(listener: socket.socket) -> None:
@@ -34,7 +96,10 @@ def explained(option: str, host: str, port: int) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM):
             remedy = f"Ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another one with --{flag}."
             raise ListenError(f"port {port} on {host} is not allowed for this user", remedy=remedy) from error
-        remedy = f"Give an address of this machine with --{flag.replace('port', 'ip')}; 0.0.0.0 is all of them."
+        remedy = (
+            f"Give an address of this machine with --{flag.replace('port', 'ip')}; 0.0.0.0 is all of IPv4, "
+            ":: all of IPv6 and IPv4."
+        )
         raise ListenError(f"cannot listen on {host}: {error.strerror or error}", remedy=remedy) from error
 
 

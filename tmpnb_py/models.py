@@ -38,6 +38,7 @@ class EndReason(enum.StrEnum):
     TOO_OLD = "time up"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
+    UNREACHABLE = "out of reach"
     ENGINE_RESTARTED = "server restarted"
     ENDED_BY_OWNER = "ended by its owner"
     ENDED_BY_OPERATOR = "ended by the operator"
@@ -126,7 +127,8 @@ class ContainerConfig:
     """All that makes two containers of a pool exchangeable; its hash tells the old ones from the new.
 
     `cpu_quota` is in microseconds of CPU per 100 ms (50000 = half a CPU; 0 = no limit); sizes are in bytes;
-    `home_size` bounds the home directory where the image seeds it. `command` still has its placeholders.
+    `home_size` bounds the home directory where the image seeds it, `tmp_size` and `shm_size` bound `/tmp` (where the
+    root is read-only) and `/dev/shm`. `command` still has its placeholders.
     `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
@@ -141,6 +143,8 @@ class ContainerConfig:
     cpu_quota: int
     pids_limit: int
     home_size: int
+    tmp_size: int
+    shm_size: int
     use_tokens: bool = True
     container_port: int = 8888
     container_ip: str = "127.0.0.1"
@@ -181,10 +185,20 @@ class Exit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """A container that is no more: why, when that was decided, and when the engine confirmed it (None: not yet)."""
+
+    reason: EndReason
+    at: float
+    gone_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
     """One container of this pool as the engine lists it.
 
-    `state` is what was made durable: STARTING, READY or CLAIMED; whatever can't be decided is CLAIMED.
+    `state` is what was made durable: STARTING, READY or CLAIMED; whatever can't be decided is CLAIMED. When it was
+    claimed is told by the wall clock, and by `claimed_stamp` (`tmpnb_py.boot`), "" where there is none.
     `exit` is None while the container runs. `address` is None where it cannot be reached (not running).
     """
 
@@ -196,6 +210,7 @@ class Observed:
     claimed_unix: float | None
     exit: Exit | None
     address: Address | None
+    claimed_stamp: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

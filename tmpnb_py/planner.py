@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Container as Collection
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tmpnb_py.models import EndReason, Observed, State
+from tmpnb_py.models import Address, Ended, EndReason, Observed, State
 
 _BASE_DELAY = 0.5
 _MAX_DELAY = 60.0
+_REMOVAL_SECONDS = 10.0  # what takes longer hangs
 _QUIET = 300.0  # without a failure for so long, earlier ones no longer count
 
 
@@ -28,6 +28,7 @@ class Record:
     created_at: float
     changed_at: float
     removal_due_at: float = math.inf
+    address: Address | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Situation:
     targets: Targets
     records: Sequence[Record]
     listing: Listing | None = None
-    ended: Collection[str] = frozenset()
+    ended: Mapping[str, Ended] = dataclasses.field(default_factory=dict)
     waiting: int = 0
     backoff: Backoff = Backoff()
 
@@ -102,8 +103,15 @@ class Adopt:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Readdress:
+    """Reach a session where the engine says that it is now."""
+
+    observed: Observed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Discard:
-    """Remove a container that nobody can have been given and that we have no record of."""
+    """Remove a container that nobody can have been given, or that has ended, and that we have no record of."""
 
     observed: Observed
     reason: EndReason
@@ -131,7 +139,7 @@ class Remove:
     id: str
 
 
-Action = Start | Adopt | Discard | End | Died | Remove
+Action = Start | Adopt | Readdress | Discard | End | Died | Remove
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,8 +178,11 @@ def _from_listing(situation: Situation) -> list[Action]:
         record = records.pop(observed.id, None)
         if record is not None:
             actions += _known(observed, record, listing)
-        elif observed.id not in situation.ended:
+        elif (ended := situation.ended.get(observed.id)) is None:
             actions.append(_unknown(observed))
+        elif ended.gone_at is not None and ended.gone_at < listing.asked_at:
+            # It came after its end: a call that was given up was carried out all the same.
+            actions.append(Discard(observed, ended.reason))
     for record in records.values():
         # What changed after the question was asked may be newer than the answer.
         if record.state in (State.READY, State.CLAIMED) and record.changed_at < listing.asked_at:
@@ -180,13 +191,24 @@ def _from_listing(situation: Situation) -> list[Action]:
 
 
 def _known(observed: Observed, record: Record, listing: Listing) -> list[Action]:
-    if observed.exit is None or record.state is State.REMOVING:
+    if record.state is State.REMOVING:
         return []
+    if observed.exit is None:
+        return _moved(observed, record, listing)
     if record.state is State.STARTING:
         return [Died(record.id)]
     if observed.exit.out_of_memory:
         return [End(record.id, EndReason.OUT_OF_MEMORY)]
     return [End(record.id, _reason_for_death(listing))]
+
+
+def _moved(observed: Observed, record: Record, listing: Listing) -> list[Action]:
+    """A container that somebody restarted may be somewhere else. Whether a ready one answers there, nobody knows."""
+    if observed.address in (None, record.address) or record.changed_at >= listing.asked_at:
+        return []
+    if record.state is State.READY:
+        return [End(record.id, _reason_for_death(listing))]
+    return [Readdress(observed)] if record.state is State.CLAIMED else []
 
 
 def _reason_for_death(listing: Listing) -> EndReason:
@@ -215,12 +237,15 @@ def _is_old(record: Record, targets: Targets, now: float) -> bool:
 
 
 def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> list[Action]:
-    """End ready containers beyond the pool's size: outdated ones first, and one to make room for its successor."""
+    """End ready containers beyond the pool's size or the capacity, outdated ones first, and one of these to make
+    room for its successor.
+    """
     targets, now = situation.targets, situation.now
     ready = [record for record in records if record.state is State.READY]
     outdated = [record for record in ready if _is_outdated(record, targets, now)]
     good = [record for record in ready if record not in outdated]
-    wanted = targets.pool_size + situation.waiting
+    alive = sum(1 for record in records if record.state is not State.REMOVING)
+    wanted = max(0, min(targets.pool_size + situation.waiting, targets.max_containers - (alive - len(ready))))
     actions: list[Action] = []
     surplus_outdated = min(len(outdated), max(0, len(ready) - wanted))
     if not surplus_outdated and not ending and _needs_room(situation):
@@ -228,16 +253,28 @@ def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> li
     for record in outdated[:surplus_outdated]:
         reason = EndReason.OUTDATED if _has_older_config(record, targets) else EndReason.RENEWED
         actions.append(End(record.id, reason))
-    beyond = max(0, len(good) - max(wanted, 0))
+    beyond = max(0, len(good) - wanted)
     actions += [End(record.id, EndReason.SURPLUS) for record in good[:beyond]]
     return actions
 
 
 def _needs_room(situation: Situation) -> bool:
-    """Whether a start fails for want of room only; nothing is given up while another start is under way."""
+    """Whether a start fails for want of room only; nothing is given up while another start is under way.
+
+    A removal that hangs gives no room soon, so it is not waited for, unless successors fail lately.
+    """
+    now = situation.now
+    patience = _REMOVAL_SECONDS if now - situation.backoff.failed_at >= _QUIET else math.inf
     is_full = len(situation.records) >= situation.targets.max_containers
-    moving = any(record.state in (State.STARTING, State.REMOVING) for record in situation.records)
-    return is_full and not moving and _may_start(situation)
+    hanging = [
+        record
+        for record in situation.records
+        if record.state is State.REMOVING
+        and record.removal_due_at == math.inf
+        and now - record.changed_at >= patience
+    ]
+    moving = [record for record in situation.records if record.state in (State.STARTING, State.REMOVING)]
+    return is_full and len(moving) == len(hanging) and _may_start(situation)
 
 
 def _may_start(situation: Situation) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.idle import Evidence
-from tmpnb_py.models import EndReason, Failure, State
+from tmpnb_py.models import Ended, EndReason, Failure, State
 
 _REMEMBERED_ENDS = 10_000
 _REMEMBERED_FAILURES = 20
@@ -42,6 +42,7 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
+    unreachable_since: float | None = None  # of a session that the engine lists and that could not be dialled
     client: str = ""
     has_begun: bool = False  # a visitor was told of it
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
@@ -83,14 +84,6 @@ class Container:
             open_connections=self.open_connections,
             left_at=self.left_at,
         )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ended:
-    """A session that is no more."""
-
-    reason: EndReason
-    at: float
 
 
 Listener = Callable[[Container], None]
@@ -150,6 +143,11 @@ class Pool:
         """How many containers are in a state."""
         return len(self._records[state])
 
+    @property
+    def claimable(self) -> int:
+        """How many of those ready may be given away: beyond the capacity they only wait for their removal."""
+        return min(self.count(State.READY), max(0, self.capacity - self.count(State.CLAIMED)))
+
     def in_state(self, state: State) -> list[Container]:
         """The containers in a state, those that have been in it longest first."""
         return list(self._records[state].values())
@@ -178,8 +176,11 @@ class Pool:
         return True
 
     def claim(self, now: float) -> Container | None:
-        """Give away the ready container that waited longest, one of today's configuration first."""
-        ready = self._records[State.READY]
+        """Give away the ready container that waited longest, one of today's configuration first.
+
+        None where nothing is ready, and where as many are in use as there may be in all.
+        """
+        ready = self._records[State.READY] if self.claimable > 0 else {}
         container = next(
             (one for one in ready.values() if one.config_digest == self.current_digest),
             next(iter(ready.values()), None),
@@ -190,25 +191,26 @@ class Pool:
         self._move(container, State.CLAIMED, now)
         return container
 
+    def give_back(self, container: Container, now: float) -> bool:
+        """Undo a claim that nobody, the engine included, was told of. False when it has ended meanwhile.
+
+        Listeners are not called: nothing has happened, and whoever waits must not be served with it at once.
+        """
+        if container.state is not State.CLAIMED:
+            return False
+        container.claimed_at, container.origin = None, ""
+        self._put(container, State.READY, now)
+        return True
+
     def mark_removing(self, container: Container, reason: EndReason, now: float) -> bool:
         """Decide that a container ends. False when that was decided before; the first reason stays."""
         if container.state is State.REMOVING or self.get(container.id) is not container:
             return False
         container.reason = reason
         if container.state is State.CLAIMED:
-            self._remember(container.id, Ended(reason, now))
+            self._ended.setdefault(container.id, Ended(reason, now))
         self._move(container, State.REMOVING, now)
         return True
-
-    def put_back(self, container: Container) -> None:
-        """A claim was refused and has not happened: the container is ready as before, behind the others.
-
-        Nobody is told: whoever waits would be given it at once, and refused again.
-        """
-        if container.state is State.CLAIMED and self.get(container.id) is container:
-            del self._records[State.CLAIMED][container.id]
-            container.state, container.claimed_at, container.origin = State.READY, None, ""
-            self._records[State.READY][container.id] = container
 
     def disown(self, container: Container) -> None:
         """Forget a claimed container that is somebody else's: it goes on, and the engine's next list tells of it."""
@@ -221,7 +223,10 @@ class Pool:
             return
         if container.endpoint is not None:
             container.endpoint.close()
-        self._remember(container.id, Ended(container.reason or EndReason.CRASHED, now))
+        ended = self._ended.get(container.id) or Ended(container.reason or EndReason.CRASHED, now)
+        self._ended[container.id] = dataclasses.replace(ended, gone_at=now)
+        if len(self._ended) > _REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
         self._notify(container)
 
     def fail(self, failure: Failure) -> None:
@@ -239,19 +244,17 @@ class Pool:
                 container.reason = EndReason.ENGINE_RESTARTED
         for container_id, ended in self._ended.items():
             if ended.reason is EndReason.CRASHED and ended.at >= since:
-                self._ended[container_id] = Ended(EndReason.ENGINE_RESTARTED, ended.at)
+                self._ended[container_id] = dataclasses.replace(ended, reason=EndReason.ENGINE_RESTARTED)
 
     def _move(self, container: Container, state: State, now: float) -> None:
+        self._put(container, state, now)
+        self._notify(container)
+
+    def _put(self, container: Container, state: State, now: float) -> None:
         del self._records[container.state][container.id]
         container.state = state
         container.changed_at = now
         self._records[state][container.id] = container
-        self._notify(container)
-
-    def _remember(self, container_id: str, ended: Ended) -> None:
-        self._ended.setdefault(container_id, ended)
-        if len(self._ended) > _REMEMBERED_ENDS:
-            self._ended.popitem(last=False)
 
     def _notify(self, container: Container) -> None:
         self.was_ready = self.was_ready or container.state in (State.READY, State.CLAIMED)

@@ -15,7 +15,7 @@ import aiohttp
 import pydantic
 
 from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.errors import FailureClass, StartFailedError
+from tmpnb_py.errors import LACK_REMEDY, FailureClass, LackError, StartFailedError, is_our_lack
 from tmpnb_py.idle import Report
 from tmpnb_py.models import Address, ContainerSpec
 
@@ -47,12 +47,18 @@ async def wait_until_ready(
 ) -> Endpoint:
     """Poll `{base_path}api` with a growing interval until it answers 200 (decision 5).
 
-    Raises `StartFailedError`: "does not answer" at the deadline, "exits at once" as soon as `died` is set.
+    Time in which this process lacks what a question takes does not count. Raises `StartFailedError`: "does not
+    answer" at the deadline, "exits at once" as soon as `died` is set.
     """
     deadline = time.monotonic() + timeout_seconds
     interval = _FIRST_INTERVAL
     while time.monotonic() < deadline:
-        endpoint = await _answering(address, spec)
+        asked_at = time.monotonic()
+        try:
+            endpoint = await _answering(address, spec)
+        except LackError:
+            endpoint = None
+            deadline += time.monotonic() - asked_at + interval
         if endpoint is not None:
             return endpoint
         if await _happens(died, interval):
@@ -70,8 +76,10 @@ async def _answering(address: Address, spec: ContainerSpec) -> Endpoint | None:
         return None  # the server has not made its socket yet
     try:
         status, _ = await _ask(endpoint, f"{spec.base_path}api", spec.token, _PROBE_SECONDS)
-    except NoAnswerError:
-        status = 0
+    except NoAnswerError as error:
+        endpoint.close()
+        _raise_our_lack(error)
+        return None
     except BaseException:
         endpoint.close()
         raise
@@ -90,13 +98,24 @@ async def _happens(event: asyncio.Event, within: float) -> bool:
 
 
 async def accepts(endpoint: Endpoint) -> bool:
-    """Whether somebody still listens there: a server that has died refuses at once."""
+    """Whether somebody still listens there: a server that has died refuses at once.
+
+    Raises `LackError` where only this process lacks what it takes to find out.
+    """
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             await endpoint.connect(_Probe)
-    except (OSError, TimeoutError):
+    except BlockingIOError:
+        return True  # unix(7): its backlog is full, so it listens
+    except OSError as error:  # TimeoutError is one
+        _raise_our_lack(error)
         return False
     return True
+
+
+def _raise_our_lack(error: Exception) -> None:
+    if is_our_lack(error):
+        raise LackError("no file descriptor or memory is left to dial a notebook", remedy=LACK_REMEDY) from error
 
 
 class _Probe(asyncio.Protocol):
@@ -107,7 +126,7 @@ class _Probe(asyncio.Protocol):
 
 
 async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
-    """What kernels and terminals are doing. Raises `NoAnswerError`.
+    """What kernels and terminals are doing. Raises `NoAnswerError`, and `LackError` where nothing could be asked.
 
     Asked with `no_track_activity=1`: otherwise the question itself would be activity (Jupyter Server's API).
     """
@@ -127,7 +146,11 @@ async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
 
 async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> bytes:
     path = f"{base_path}api/{name}?no_track_activity=1"
-    status, body = await _ask(endpoint, path, token, _QUESTION_SECONDS)
+    try:
+        status, body = await _ask(endpoint, path, token, _QUESTION_SECONDS)
+    except NoAnswerError as error:
+        _raise_our_lack(error)
+        raise
     if status != 200:
         raise NoAnswerError(f"{name}: status {status}")
     return body
@@ -135,7 +158,10 @@ async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> byt
 
 async def _ask(endpoint: Endpoint, path: str, token: str, seconds: float) -> tuple[int, bytes]:
     headers = {"Authorization": f"token {token}"} if token else {}
-    unix_path = endpoint.unix_path
+    try:
+        unix_path = endpoint.unix_path
+    except OSError as error:
+        raise NoAnswerError(str(error)) from error
     if unix_path is not None:
         connector: aiohttp.BaseConnector = aiohttp.UnixConnector(unix_path, force_close=True)
         authority = "localhost"

@@ -15,6 +15,7 @@ import time
 import pydantic
 import structlog
 
+from tmpnb_py.errors import LackError
 from tmpnb_py.idle import RETRY_QUESTION, Ask, Keep, Limits, Reap, Report, Verdict, decide
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container, Pool
@@ -22,6 +23,7 @@ from tmpnb_py.readiness import NoAnswerError, report
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
+_OUT_OF_REACH = 3600.0  # seconds until a session ends that nobody can reach: what it holds, others need
 
 _log = structlog.get_logger(__name__)
 
@@ -79,6 +81,8 @@ class Reaper:
         kept = self._kept.get(container.id)
         if kept is not None and now < kept.until and kept.left_at == container.left_at:
             return kept.until
+        if container.endpoint is None:
+            return self._follow(container, self._unreachable(container, now), now)
         verdict = decide(container.evidence, self._limits, now, None, container.failed_questions)
         if not isinstance(verdict, Ask):
             return self._follow(container, verdict, now)
@@ -89,6 +93,14 @@ class Reaper:
         until = self._follow(container, verdict, now)
         self._kept[container.id] = _Kept(until, left_at)
         return until
+
+    def _unreachable(self, container: Container, now: float) -> Verdict:
+        """What cannot be asked is not idle; the reconciler tries to find the way to it again."""
+        verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
+        if not isinstance(verdict, Ask):
+            return verdict
+        since = container.changed_at if container.unreachable_since is None else container.unreachable_since
+        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else Ask()
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
         """Do what was decided; returns when to look at this session again."""
@@ -104,8 +116,8 @@ class Reaper:
                 if endpoint is None:
                     raise NoAnswerError("nothing to dial")
                 answer = await report(endpoint, container.base_path.decode(), container.token)
-        except (NoAnswerError, OSError, pydantic.ValidationError) as error:
-            container.failed_questions += 1
+        except (LackError, NoAnswerError, OSError, pydantic.ValidationError) as error:
+            container.failed_questions += not isinstance(error, LackError)  # what we lack is not its silence
             _log.warning(
                 "question_failed",
                 id=container.id,

@@ -2,7 +2,7 @@
 
 One loop: observe, plan (pure), apply. Claims, the engine's events and a timer only wake it. Each action runs in a
 task of the loop's own TaskGroup and ends in a transition of the pool, which wakes the loop again; the number of
-STARTING records bounds the starts, a semaphore the removals.
+STARTING records bounds the starts, `Removals` the removals.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tmpnb_py.errors import (
     EngineError,
     FailureClass,
     ImageMissingError,
+    LackError,
     PoolLockedError,
     StartFailedError,
 )
@@ -36,6 +37,8 @@ from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import ContainerConfig, ContainerSpec, EndReason, Exit, Failure, Observed, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.readiness import wait_until_ready
+from tmpnb_py.removals import Removals
+from tmpnb_py.takeup import taken_up
 from tmpnb_py.text import clean_lines
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
@@ -43,8 +46,6 @@ ID_LENGTH = 26  # 36^25 > 2^128: the id is a capability (decision 11)
 _LIST_SECONDS = 30.0
 _RETRY_ENGINE = 2.0
 _ENGINE_DYING = 30.0  # dockerd gives containers 10 s to end, and some more to itself
-_REMOVALS_AT_ONCE = 4
-_RETRY_REMOVAL = 5.0
 _LOG_LINES = 20
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +91,8 @@ class Reconciler:
         self._metrics = metrics
         self._options = options
         pool.size = options.pool_size
-        self._capacity_for = -1
+        self._capacity_for: object = None
+        self._configured = 0
         self._configuration = configuration
         self._rate = rate
         self._waiting = waiting
@@ -104,14 +106,14 @@ class Reconciler:
         self._died: dict[str, asyncio.Event] = {}
         self._exits: dict[str, Exit] = {}  # of the last listing
         self._removal_due: dict[str, float] = {}
-        self._removals = asyncio.Semaphore(_REMOVALS_AT_ONCE)
+        self._removals = Removals(engine)
 
     # --- what others call
 
     def configure(self, options: Options) -> None:
         """Aim at something else from the next round on (the operator reloads); `Pool.size` is not touched."""
         self._options = options
-        self._capacity_for = -1
+        self._configured += 1
         self.observe_soon()
 
     def wake(self) -> None:
@@ -195,10 +197,10 @@ class Reconciler:
         try:
             await self._hold()
             containers = await self._engine.list()
-            if self._capacity_for != self._pool.size:
-                size = self._pool.size
-                self._pool.capacity = await self._configuration.capacity()
-                self._capacity_for = size
+            await self._learn_capacity()
+        except LackError as error:
+            self._lacking(error)
+            return None
         except EngineError as error:
             self.engine_failed(error)
             return None
@@ -211,6 +213,13 @@ class Reconciler:
             await self._engine.open()
             self._opened = True
         await self._engine.hold(self._options.image, self.observe_soon)
+
+    async def _learn_capacity(self) -> None:
+        """Ask for the capacity where size or settings have changed, also while it was last asked for."""
+        asked_for = (self._pool.size, self._configured)
+        if self._capacity_for != asked_for:
+            self._pool.capacity = await self._configuration.capacity()
+            self._capacity_for = asked_for
 
     async def _resolve(self) -> None:
         try:
@@ -226,10 +235,18 @@ class Reconciler:
         if self._pool.failure is not None and self._pool.failure.kind in (
             FailureClass.ENGINE_DOWN,
             FailureClass.IMAGE_MISSING,
+            FailureClass.SHORT,
         ):
             self._pool.failure = None
             self._backoff = planner.Backoff()
         self._pool.current_digest = self._config.digest
+
+    def _lacking(self, error: LackError) -> None:
+        """The engine could not be asked for want of something of ours: that is no word on the engine."""
+        if self._pool.failure is None or self._pool.failure.kind is not error.failure:
+            _log.error("short_of_resources", error=error.message, remedy=error.remedy)
+        self._pool.fail(Failure(error.failure, error.message, time.monotonic()))
+        self._list_at = time.monotonic() + _RETRY_ENGINE
 
     def engine_failed(self, error: EngineError) -> None:
         """The engine does not answer. Said once, until it has been listed again."""
@@ -267,6 +284,7 @@ class Reconciler:
             created_at=container.created_at,
             changed_at=container.changed_at,
             removal_due_at=self._removal_due.get(container.id, 0.0),
+            address=None if container.endpoint is None else container.endpoint.address,
         )
 
     def _apply(self, action: planner.Action) -> None:
@@ -275,6 +293,8 @@ class Reconciler:
                 self._begin_start()
             case planner.Adopt(observed):
                 self._adopt(observed)
+            case planner.Readdress(observed):
+                self._readdress(observed)
             case planner.Discard(observed, reason):
                 self._discard(observed, reason)
             case planner.End(container_id, reason):
@@ -377,43 +397,41 @@ class Reconciler:
     # --- taking up and ending
 
     def _adopt(self, observed: Observed) -> None:
-        container = self._taken_up(observed, observed.state)
-        if observed.address is not None:
-            with contextlib.suppress(OSError):
-                container.endpoint = Endpoint(observed.address)
-        if container.endpoint is None and observed.state is State.READY:
+        container = taken_up(observed, observed.state, now=time.monotonic(), unix=time.time())
+        error = self._reach(container, observed)
+        if error and observed.state is State.READY:
             self._discard(observed, EndReason.CRASHED)
             return
+        if error:
+            hint = "it is tried again; after an hour out of reach a session ends"
+            _log.warning("session_unreachable", id=container.id, pool=self._pool.name, error=error, hint=hint)
         self._pool.insert(container)
+
+    def _readdress(self, observed: Observed) -> None:
+        """A session is somewhere else than before (somebody restarted its container), or is tried again."""
+        container = self._pool.get(observed.id)
+        if container is not None and not self._reach(container, observed):
+            _log.info("session_reached", id=container.id, pool=self._pool.name)
+
+    def _reach(self, container: Container, observed: Observed) -> str:
+        """Dial the container at its listed address from now on. Returns why not, "" where that can be."""
+        if observed.address is None:
+            return "the engine lists no address"
+        try:
+            endpoint = Endpoint(observed.address)
+        except OSError as error:
+            return str(error)
+        if container.endpoint is not None:
+            container.endpoint.close()
+        container.endpoint, container.unreachable_since = endpoint, None
+        return ""
 
     def _discard(self, observed: Observed, reason: EndReason) -> None:
-        container = self._taken_up(observed, State.REMOVING)
+        container = taken_up(observed, State.REMOVING, now=time.monotonic(), unix=time.time())
+        if self._pool.ended(observed.id) is not None:
+            container.claimed_at = None  # its session has ended before
         container.reason = reason
         self._pool.insert(container)
-
-    def _taken_up(self, observed: Observed, state: State) -> Container:
-        """A record of what the engine has: its age is kept, its activity counts from now (decision 2)."""
-        now, unix = time.monotonic(), time.time()
-
-        def monotonic(moment: float) -> float:
-            return min(now, now - (unix - moment))
-
-        created_at = monotonic(observed.created_unix)
-        claimed = observed.state is State.CLAIMED
-        return Container(
-            observed.id,
-            observed.config_digest,
-            observed.token,
-            created_at=created_at,
-            state=state,
-            changed_at=now,
-            ready_at=created_at,
-            claimed_at=monotonic(observed.claimed_unix or observed.created_unix) if claimed else None,
-            visited=claimed,
-            has_begun=claimed,
-            last_activity=now,
-            last_presence=now,
-        )
 
     def _end(self, container_id: str, reason: EndReason) -> None:
         container = self._pool.get(container_id)
@@ -433,12 +451,11 @@ class Reconciler:
 
     async def _remove(self, container: Container) -> None:
         try:
-            async with self._removals:
-                await self._engine.remove(container.id)
+            await self._removals.remove(container.id)
         except Exception as error:  # noqa: BLE001  (whatever it is, the removal must be tried again)
             message = _as_engine_error(error).message
             _log.warning("removal_failed", id=container.id, pool=self._pool.name, error=message)
-            self._removal_due[container.id] = time.monotonic() + _RETRY_REMOVAL
+            self._removal_due[container.id] = time.monotonic() + self._removals.retry_in(container.id)
             self.wake()
             return
         self._removal_due.pop(container.id, None)

@@ -14,7 +14,7 @@ from tmpnb_py.settings import Settings
 CONTAINERS = frozenset(
     (
         "image", "command", "transport", "egress", "mem_limit", "cpu_quota", "cpu_shares", "pids_limit", "home_size",
-        "use_tokens", "container_user", "host_directories", "extra_hosts",
+        "tmp_size", "shm_size", "use_tokens", "container_user", "host_directories", "extra_hosts",
     )
 )  # fmt: skip
 POOL = frozenset(
@@ -37,6 +37,7 @@ PROXY = frozenset(
         "body_timeout",
         "write_timeout",
         "keepalive_timeout",
+        "proxy_keepalive_timeout",
         "connect_timeout",
         "response_timeout",
         "max_connections",

@@ -1,7 +1,8 @@
 """Which requests belong to a notebook. Pure; called once per request with the raw target.
 
-What is matched is what is sent: the target is never decoded, normalised or resolved before it is matched, so there
-is no second reading of it that could lead to another session. `/user/<id>/../<other>` belongs to `<id>`.
+What is matched is what is sent: what follows the id is never decoded, normalised or resolved, so there is no second
+reading of it that could lead to another session. `/user/<id>/../<other>` belongs to `<id>`. Only letters and digits
+that somebody encoded without need are themselves (RFC 3986 §6.2.2.2), up to the id: `/%75ser/<id>/` is `/user/<id>/`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import urllib.parse
 from typing import NamedTuple
 
 _USER = re.compile(rb"/user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?][!\"$-~]*)?)")
 _ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
+
+
+_NEEDLESSLY_ENCODED = re.compile(rb"%(3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
 
 
 class Route(NamedTuple):
@@ -28,8 +33,17 @@ class Route(NamedTuple):
 
 
 def is_origin_form(target: bytes) -> bool:
-    """Whether the target is the only form that this service accepts (RFC 9112 §3.2.1): `/path?query`."""
+    """Whether the target has the usual form (RFC 9112 §3.2.1): `/path?query`."""
     return _ORIGIN_FORM.fullmatch(target) is not None
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:
+    """The authority of a target in absolute form (RFC 9112 §3.2.2), and what follows it; None for any other form.
+
+    No user's name is taken (RFC 9110 §4.2.4): it is there to deceive.
+    """
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    return None if found is None else (found[1], found[2])
 
 
 def match(target: bytes) -> Route | None:
@@ -39,9 +53,10 @@ def match(target: bytes) -> Route | None:
     """
     if target.startswith(b"//"):
         target = b"/" + target.lstrip(b"/")
-    if not target.startswith(b"/user/"):
-        return None
     found = _USER.fullmatch(target)
+    if found is None and b"%" in target:
+        target = _with_plain_prefix(target)
+        found = _USER.fullmatch(target)
     if found is None:
         return None
     session_id, path, query = found.group(1), found.group(2), found.group(3) or b""
@@ -54,6 +69,16 @@ def match(target: bytes) -> Route | None:
     if found.group(3) is not None:
         target = b"%b?%b" % (target, query)
     return Route(session_id.decode(), path, query, target)
+
+
+def _with_plain_prefix(target: bytes) -> bytes:
+    """The target with `user` and the id as letters and digits; all else of it is left as it is."""
+    path, mark, query = target.partition(b"?")
+    parts = path.split(b"/", 3)
+    parts[1:3] = [
+        _NEEDLESSLY_ENCODED.sub(lambda found: bytes.fromhex(found[1].decode()), part) for part in parts[1:3]
+    ]
+    return b"/".join(parts) + mark + query
 
 
 _DOCUMENT_ROOTS = ("lab", "tree", "notebooks", "files", "edit", "terminals", "doc", "git-pull")

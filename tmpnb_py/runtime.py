@@ -8,10 +8,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import resource
 import socket
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -22,6 +24,9 @@ _log = structlog.get_logger(__name__)
 
 _FILES_BESIDE = 200  # of the process itself: libraries, the engine's connections, logs
 _FILES_EACH = 3  # a visitor's connection, its upstream's, and the pinned socket
+_MARK = ".tmpnb-py"  # an empty file that says whose directory it is in
+_PARTS = ("sockets", "local", "static")
+_OWN_DIRECTORY = "Choose a directory of your own, empty or not there yet, with --runtime-dir."
 _FILES_ENOUGH = 1 << 20  # some systems allow a thousand million, for which some libraries make tables
 
 
@@ -53,16 +58,76 @@ def raise_open_files_limit() -> int:
 
 
 def prepare_runtime_dir(path: Path) -> None:
-    """Make the directory (0700) or check the one that is there. Raises `SettingsError`."""
-    remedy = "Choose a directory of your own with --runtime-dir."
+    """Make the directory (0700), or take up the one that is there if it is ours. Raises `SettingsError`.
+
+    A directory is ours if it is empty or holds what an earlier process left: it is made private, so a mistaken path
+    (/tmp, a home) must be refused instead.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = path.lstat()
+        if problem := _why_not_ours(path, facts):
+            raise SettingsError(f"runtime_dir {path} {problem}", remedy=_OWN_DIRECTORY)
+        path.chmod(0o700)  # one that was there before may be open to others
+        (path / _MARK).touch(mode=0o600)
     except OSError as error:
-        raise SettingsError(f"runtime_dir {path}: {error.strerror}", remedy=remedy) from error
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-        raise SettingsError(f"runtime_dir {path} belongs to somebody else, or is no directory", remedy=remedy)
-    path.chmod(0o700)  # one that was there before may be open to others
+        raise SettingsError(f"runtime_dir {path}: {error.strerror}", remedy=_OWN_DIRECTORY) from error
+
+
+@contextlib.contextmanager
+def borrowed_runtime_dir(path: Path) -> Iterator[None]:
+    """The directory for a command beside or without a service. One that was not there goes again afterwards.
+
+    (Left behind by root, it would be refused to a service that runs as another user.) Raises `SettingsError`.
+    """
+    made = not path.exists()
+    prepare_runtime_dir(path)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                _remove_unused(path)
+
+
+def _remove_unused(path: Path) -> None:
+    """Remove a directory in which no pool is managed and no container has anything. Raises `OSError` otherwise."""
+    for lock in path.glob("*.lock"):
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.unlink()
+    for part in _PARTS:
+        if (path / part).is_dir():
+            (path / part / ".hosts").unlink(missing_ok=True)
+            (path / part).rmdir()
+    (path / _MARK).unlink(missing_ok=True)
+    path.rmdir()
+
+
+def _why_not_ours(path: Path, facts: os.stat_result) -> str:
+    """Why a directory cannot be our runtime directory; "" where it can. Raises `OSError`."""
+    if not stat.S_ISDIR(facts.st_mode):
+        return "is no directory"
+    if facts.st_uid != os.geteuid():
+        return f"belongs to {user_name(facts.st_uid)}"
+    if facts.st_mode & (stat.S_ISVTX | stat.S_IWOTH):
+        return "is open to all users of this machine"
+    names = {entry.name for entry in os.scandir(path)}
+    if not names or _MARK in names:
+        return ""
+    # Ours from before there was a mark, or one whose mark somebody's cleaning has taken.
+    private = not facts.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if private and any(name in _PARTS or name.endswith(".lock") for name in names):
+        return ""
+    return "holds other files and would be closed to other users"
+
+
+def user_name(uid: int) -> str:
+    """A user of this machine, in words."""
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user {uid}"
 
 
 def line_path(runtime_dir: Path, pool: str) -> Path:
@@ -161,9 +226,9 @@ class PoolLock:
                 self._is_broken = False
                 return
             self._make_anew()
-        except OSError as error:
+        except (OSError, SettingsError) as error:
             if not self._is_broken:
-                _log.error("lock_not_kept", file=str(self._path), error=error.strerror)
+                _log.error("lock_not_kept", file=str(self._path), error=str(error))
             self._is_broken = True
 
     def _answer(self) -> None:
@@ -175,7 +240,7 @@ class PoolLock:
                 return
 
     def _make_anew(self) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        prepare_runtime_dir(self._directory)
         new, old = self._locked(), self._file
         self._file = new
         for descriptor in filter(None, (old, self._kept_directory)):

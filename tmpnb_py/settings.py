@@ -25,6 +25,7 @@ from tmpnb_py.units import DAY, KIB, MIB, TIB
 
 DEFAULT_IMAGE = "tmpnb-py-workshops:latest"
 ENV_PREFIX = "TMPNB_"
+_SYSTEM_DIRECTORY = Path("/run/tmpnb-py")
 
 
 def _option(default: Any, group: str, description: str, *, unset: str = "") -> Any:
@@ -56,9 +57,13 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    ip: Host = _option("0.0.0.0", _LISTEN, "Address or host name that visitors connect to; 0.0.0.0 is all.")
+    ip: Host = _option(
+        "0.0.0.0",
+        _LISTEN,
+        "Address or host name that visitors connect to; 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4.",
+    )
     port: Annotated[int, _PORT] = _option(8000, _LISTEN, "Port for visitors; 0 lets the kernel pick a free one.")
-    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener.")
+    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener; as ip.")
     admin_port: Annotated[int, _PORT] = _option(
         10000, _LISTEN, "Port of the admin listener; 0 lets the kernel pick a free one."
     )
@@ -156,6 +161,18 @@ class Settings(BaseSettings):
     home_size: Annotated[int, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
         256 * MIB, _NOTEBOOK, "Room in each home directory (size), where the image lets it be bounded."
     )
+    tmp_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
+        None,
+        _NOTEBOOK,
+        "Room in each /tmp (size), where the image has a read-only root; what is in it counts as memory.",
+        unset="half of mem_limit",
+    )
+    shm_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
+        None,
+        _NOTEBOOK,
+        "Shared memory of each container, its /dev/shm (size); what is in it counts as memory.",
+        unset="half of mem_limit",
+    )
     use_tokens: bool = _option(True, _NOTEBOOK, "Whether each notebook server demands a token of its own.")
 
     pool_name: Annotated[str, AfterValidator(values.read_pool_name)] = _option(
@@ -240,6 +257,12 @@ class Settings(BaseSettings):
     )
     keepalive_timeout: Annotated[float, _SOON] = _option(
         75.0, _PROXY, "Time that an idle client connection is kept open (duration)."
+    )
+    proxy_keepalive_timeout: Annotated[float, _SOON] = _option(
+        3600.0,
+        _PROXY,
+        "The same of a connection of trusted_proxies (duration): longer than they keep them, or requests that they "
+        "send into one that just closes are answered 502.",
     )
     connect_timeout: Annotated[float, _SOON] = _option(
         10.0, _PROXY, "Time in which a container has to accept a connection (duration)."
@@ -362,7 +385,7 @@ class Settings(BaseSettings):
         None,
         _SERVICE,
         "Directory for sockets, the pool's lock and the static files that notebooks share.",
-        unset="/run/tmpnb-py as root, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
+        unset="/run/tmpnb-py as root or where it is yours, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
     )
 
     @classmethod
@@ -427,16 +450,33 @@ class Settings(BaseSettings):
         """The directory for sockets and the lock. Whoever creates it has to check its owner and mode."""
         if self.runtime_dir is not None:
             return self.runtime_dir
-        if os.geteuid() == 0:
-            return Path("/run/tmpnb-py")
+        if os.geteuid() == 0 or _owner(_SYSTEM_DIRECTORY) == os.geteuid():
+            return _SYSTEM_DIRECTORY
         base = os.environ.get("XDG_RUNTIME_DIR", "")
         # The XDG base directory specification: a relative path is invalid and is to be ignored.
         return Path(base, "tmpnb-py") if base.startswith("/") else Path(f"/tmp/tmpnb-py-{os.geteuid()}")  # noqa: S108
 
     @property
+    def tmp_bytes(self) -> int:
+        """Room in `/tmp`: `tmp_size`, or as Linux does it, half of the memory."""
+        return self.tmp_size or self.mem_limit // 2
+
+    @property
+    def shm_bytes(self) -> int:
+        """Room in `/dev/shm`: `shm_size`, or half of the memory."""
+        return self.shm_size or self.mem_limit // 2
+
+    @property
     def starts_at_once(self) -> int:
         """How many containers may be starting at a time: `start_concurrency`, or the number of CPUs."""
         return self.start_concurrency or os.cpu_count() or 1
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tmpnb_py.settings import ENV_PREFIX, OPTIONS, Settings
 from tmpnb_py.settings_values import Kind
 
 CONFIG_VARIABLE = "TMPNB_CONFIG"
+SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # where no other file is named
 # tmpnb's own names for the tokens are understood too; ours win where both are set.
 ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
@@ -65,8 +66,8 @@ def read_settings(
 ) -> LoadedSettings:
     """Settings from the command line (`given`, by field name), `environ`, a TOML file and the defaults.
 
-    `config` is the file's path from the command line, before TMPNB_CONFIG. Raises SettingsError that lists
-    everything that is wrong, each with the place that it was written in.
+    `config` is the file's path from the command line, before TMPNB_CONFIG and the system's own. Raises
+    SettingsError that lists everything that is wrong, each with the place that it was written in.
     """
     problems: list[str] = []
     command_line = {name: _Value(raw, f"--{name.replace('_', '-')}") for name, raw in given.items()}
@@ -109,9 +110,11 @@ def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _
 def _from_file(config: str | None, environ: Mapping[str, str], problems: list[str]) -> dict[str, _Value]:
     """The file's values; what is wrong with the file itself is added to `problems`."""
     name = config if config is not None else environ.get(CONFIG_VARIABLE)
-    if not name and config is None:
-        return {}
     origin = "--config" if config is not None else CONFIG_VARIABLE
+    if not name and config is None:
+        if not SYSTEM_CONFIG.exists():
+            return {}
+        name, origin = str(SYSTEM_CONFIG), "the system's configuration"
     try:
         data = _read_toml(Path(name or ""))
     except (OSError, ValueError) as error:

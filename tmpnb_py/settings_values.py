@@ -111,7 +111,7 @@ def read_host(value: str) -> str:
     label = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     if re.fullmatch(rf"(?:{label}\.)*{label}", value) and not value.rpartition(".")[2].isdigit():
         return value
-    raise ValueError("is neither an IP address nor a host name: 0.0.0.0 means all addresses, :: also those of IPv6")
+    raise ValueError("is neither an IP address nor a host name: 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4")
 
 
 def read_image(value: str) -> str:

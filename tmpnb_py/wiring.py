@@ -74,6 +74,7 @@ def proxy_limits(settings: Settings) -> ProxyLimits:
         body_timeout=settings.body_timeout,
         write_timeout=settings.write_timeout,
         keepalive_timeout=settings.keepalive_timeout,
+        proxy_keepalive_timeout=settings.proxy_keepalive_timeout,
         connect_timeout=settings.connect_timeout,
         response_timeout=settings.response_timeout,
     )

@@ -39,6 +39,7 @@ from tests.benchmarks.rig import (
     as_table,
     docker,
     image_id,
+    need,
     serving,
 )
 from tests.integration.browser_support import FLAGS
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
+    need("chromium", images=[options.image])
     try:
         rows = asyncio.run(_bounded(options.image, options.rounds))
     except MissingError as error:
@@ -87,8 +89,6 @@ async def _bounded(image: str, rounds: int) -> list[Row]:
 
 async def measure(image: str, rounds: int) -> list[Row]:
     """All visits, in turn."""
-    if shutil.which("chromium") is None:
-        raise MissingError("Chromium is not installed")
     found = await image_id(image)
     visits: Visits = collections.defaultdict(list)
     async with (

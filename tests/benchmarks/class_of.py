@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.benchmarks import rig
 from tests.engine_support import docker
 from tmpnb_py import image_check, logs
 from tmpnb_py.engines.docker import DockerEngine
@@ -114,4 +115,5 @@ if __name__ == "__main__":
     parser.add_argument("people", type=int, nargs="+")
     parser.add_argument("--image", default=DEFAULT_IMAGE)
     arguments = parser.parse_args()
+    rig.need(images=[arguments.image])
     asyncio.run(main(arguments.image, arguments.people))

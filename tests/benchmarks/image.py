@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.benchmarks import rig
 from tests.engine_support import docker
 from tests.ports import until_it_answers
 from tmpnb_py import image_check
@@ -134,4 +135,5 @@ if __name__ == "__main__":
     parser.add_argument("--stock", default="")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    rig.need(images=[arguments.image, *filter(None, [arguments.stock])])
     asyncio.run(main(arguments.image, arguments.stock, arguments.rounds))

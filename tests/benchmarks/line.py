@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     measurements: dict[str, Measure] = {"crowd": lambda: crowd(options.visitors), "click": click, "pages": pages}
+    rig.need("chromium")
     run([(name, measurements[name]) for name in options.only or measurements], as_json=options.json)
 
 

@@ -28,6 +28,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks import rig
 from tmpnb_py.blueprint import Blueprint
 from tmpnb_py.engines import local_process
 from tmpnb_py.engines.docker import DockerEngine
@@ -200,6 +201,7 @@ def main() -> None:
     names = options.engines.split(",")
     if unknown := set(names) - set(ENGINES):
         parser.error(f"no such engine: {', '.join(unknown)}")
+    rig.need("bwrap", engine="docker" in names)
     found = [asyncio.run(measure(name, options.notebooks)) for name in names]
     if options.json:
         json.dump([dataclasses.asdict(figures) for figures in found], sys.stdout, indent=2)

@@ -17,6 +17,7 @@ import statistics
 
 from playwright.async_api import Page
 
+from tests.benchmarks import rig
 from tests.e2e.service import Service, run_service
 from tests.e2e.test_clients import end_all
 from tests.integration.browser_support import browser
@@ -91,4 +92,6 @@ async def measure(times: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5)
-    asyncio.run(measure(parser.parse_args().times))
+    times = parser.parse_args().times
+    rig.need("chromium")
+    asyncio.run(measure(times))

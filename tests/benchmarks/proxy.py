@@ -25,16 +25,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import engine_support
 from tests.benchmarks import peers, rig, service
 from tests.benchmarks.peers import Peer
-from tests.benchmarks.rig import MissingError, Row
+from tests.benchmarks.rig import Row
 from tests.ports import free_ports
 
 IMAGE = "tmpnb-py-bench/upstream"
 _CONTEXT = Path(__file__).parent / "upstream"
 NGINX = 'sed "s#LISTEN#unix:{socket}#" /nginx.conf > /tmp/nginx.conf && exec nginx -c /tmp/nginx.conf'
 _SERVER = "exec python3 /server.py {socket}"
-_BASES = ("debian:bookworm-slim", "tmpnb-py-base:bookworm")
 OURS = "tmpnb-py"
 _CONNECTIONS = 32
 _GB = 1 << 30
@@ -93,15 +93,7 @@ async def _pin_upstream(running: rig.Service, container: str) -> None:
 
 async def build() -> None:
     """The image of the upstream servers."""
-    for base in _BASES:
-        with contextlib.suppress(RuntimeError):
-            await rig.image_id(base)
-            await rig.run(
-                "docker", "build", "--network=host", f"--build-arg=BASE={base}", f"--tag={IMAGE}", str(_CONTEXT),
-                seconds=300,
-            )  # fmt: skip
-            return
-    raise MissingError(f"none of the images {', '.join(_BASES)} (tmpnb-py image build makes the second)")
+    await asyncio.to_thread(engine_support.build_image, IMAGE, _CONTEXT)
 
 
 async def load(kind: str, *targets: str, **options: float) -> dict[str, float]:
@@ -488,16 +480,12 @@ def main() -> None:
     parser.add_argument("--chp-dir", type=Path, help="where `npm install configurable-http-proxy` was run before")
     options = parser.parse_args()
     chosen = [(name, _bound(MEASUREMENTS[name], options)) for name in options.only or MEASUREMENTS]
-    service.run([("image", _built), *chosen], as_json=options.json)
+    rig.need()
+    service.run(chosen, as_json=options.json, prepare=build)
 
 
 def _bound(measure: Callable[[Any], Awaitable[list[Row]]], options: argparse.Namespace) -> service.Measure:
     return lambda: measure(options)
-
-
-async def _built() -> list[Row]:
-    await build()
-    return []
 
 
 if __name__ == "__main__":

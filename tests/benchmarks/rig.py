@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,6 +45,32 @@ class Row:
     aim: str = ""
     met: bool | None = None
     note: str = ""
+
+
+def need(*programs: str, images: Sequence[str] = (), engine: bool = True) -> None:
+    """End with status 1 and one line unless all this is there; a benchmark calls it before anything else.
+
+    An engine that hangs is given five seconds. `images` are those that nothing here builds.
+    """
+    missing = [f"{one} is not installed" for one in programs if shutil.which(one) is None]
+    if engine or images:
+        missing += _missing_in_engine(images)
+    if missing:
+        sys.exit(f"not measured: {'; '.join(missing)}")
+
+
+def _missing_in_engine(images: Sequence[str]) -> list[str]:
+    try:
+        _ask_docker("version", "--format", "{{.Server.Version}}")
+    except (OSError, subprocess.SubprocessError) as error:
+        return [f"no Docker engine answers: {(getattr(error, 'stderr', '') or str(error)).strip()}"]
+    listed = _ask_docker("image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").split()
+    return [f"the engine has no image {one} (tmpnb-py image build makes ours)" for one in images if one not in listed]
+
+
+def _ask_docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -122,8 +149,6 @@ async def request(port: int, method: str, path: str, body: bytes = b"") -> tuple
 @contextlib.asynccontextmanager
 async def serving(*arguments: str, pool_size: int, prefix: Sequence[str] = ()) -> AsyncIterator[Service]:
     """`tmpnb-py serve` with options for loopback, a pool of its own and a free port; ended with its containers."""
-    if not Path("/var/run/docker.sock").exists():
-        raise MissingError("no Docker engine: /var/run/docker.sock does not exist")
     pool, port = f"bench{secrets.token_hex(4)}", free_ports(1)[0]
     directory = Path(tempfile.mkdtemp(prefix="tmpnb-bench-"))
     log = directory / "log"

@@ -17,7 +17,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import structlog
 
@@ -27,11 +27,13 @@ from tests.benchmarks.rig import MissingError, Row
 _LIMIT_SECONDS = 900.0
 
 Measure = Callable[[], Awaitable[list[Row]]]
+Prepare = Callable[[], Coroutine[object, object, None]]
 
 
 def main() -> None:
     """Run what was asked for; status 1 if something could not be measured."""
     options = _options()
+    rig.need(images=[rig.IMAGE])
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     measurements: dict[str, Measure] = {
         "spawn": lambda: claiming.measure(options.pool_size),
@@ -42,9 +44,17 @@ def main() -> None:
     run([(name, measurements[name]) for name in names], as_json=options.json)
 
 
-def run(measurements: Sequence[tuple[str, Measure]], *, as_json: bool) -> None:
-    """Measure one after the other, print the table, and end with status 1 if something could not be measured."""
+def run(measurements: Sequence[tuple[str, Measure]], *, as_json: bool, prepare: Prepare | None = None) -> None:
+    """Measure one after the other, print the table, and end with status 1 if something could not be measured.
+
+    What `prepare` cannot make all measurements lack: then none is tried.
+    """
     with contextlib.suppress(KeyboardInterrupt):
+        if prepare is not None:
+            try:
+                asyncio.run(prepare())
+            except (AssertionError, RuntimeError, OSError) as error:
+                sys.exit(f"not measured: {error}")
         rows, failed = asyncio.run(_all(measurements))
         print(rig.as_json(rows) if as_json else rig.as_table(rows))
         sys.exit(1 if failed else 0)

@@ -230,6 +230,7 @@ def main() -> None:
     if options.attack:
         attack(options.attack, options.clients, options.interval)
         return
+    rig.need()
     try:
         rows = asyncio.run(measure(options.clients, options.seconds, options.interval))
     except rig.MissingError as error:

@@ -16,6 +16,7 @@ import time
 
 import aiohttp
 
+from tests.benchmarks import rig
 from tests.e2e.npm import package
 from tests.e2e.service import Service, run_service
 from tests.e2e.sites import Site, site
@@ -82,4 +83,6 @@ async def measure(times: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
-    asyncio.run(measure(parser.parse_args().times))
+    times = parser.parse_args().times
+    rig.need("chromium", "npm")
+    asyncio.run(measure(times))

@@ -51,6 +51,8 @@ def spec_of(image: ImageFacts, command: str, **changes: Any) -> ContainerSpec:
         cpu_quota=50_000,
         pids_limit=64,
         home_size=16 * MIB,
+        tmp_size=16 * MIB,
+        shm_size=16 * MIB,
     )
     return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes))
 

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id
-from tests.engine_support import SERVER_IMAGE, docker, hung
+from tests.engine_support import SERVER_IMAGE, base_image, docker, hung
 from tmpnb_py.engines import docker_options
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.docker_hold import identity
@@ -438,7 +438,7 @@ async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
 async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     lines = engine.build_image(
-        context(Dockerfile='FROM debian:bookworm-slim\nLABEL org.tmpnb.socket="true"\n'),
+        context(Dockerfile=f'FROM {base_image()}\nLABEL org.tmpnb.socket="true"\n'),
         tag=f"tmpnb-py-test/{pool}:nopython",
         build_args={},
         target=None,

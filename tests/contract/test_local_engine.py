@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +19,8 @@ import pytest
 from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import MIB, fetch
-from tmpnb_py.engines import local_process
+from tmpnb_py import manifest
+from tmpnb_py.engines import local_process, local_seccomp
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.engines.local_process import Process
 from tmpnb_py.engines.local_sandbox import Sandbox
@@ -254,11 +257,52 @@ async def test_it_is_read_and_measured_like_an_image(rig: LocalRig, engine: Loca
     facts = await engine.image("local")
     files = await engine.read_image(facts, [facts.workshops, "/nowhere"])
     assert list(files) == [facts.workshops]
+    offered = {one.slug for one in manifest.parse(files[facts.workshops]).workshops}
+    assert "first-steps-in-python" in offered
+    assert offered.isdisjoint({"introduction-to-r", "graphics-with-ggplot2", "introduction-to-octave"})
     spec = await rig.spec(engine)
     await fetch(await engine.start(spec), f"{spec.base_path}api")
     usage = await engine.usage(spec.id)
     assert 4 * MIB < usage.memory < 128 * MIB
     await engine.remove(spec.id)
+
+
+@pytest.mark.parametrize("rig", ["unprotected"], indirect=True)
+async def test_each_has_a_session_keyring_of_its_own(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
+    """In a sandbox nobody can ask; what must not be shared must not depend on that."""
+    machine = local_seccomp.machine()
+    assert machine is not None
+    keyctl = local_seccomp.number("keyctl", machine)
+    code = f"import ctypes; print(ctypes.CDLL(None).syscall({keyctl}, 0, -3, 0))"
+    seen = {int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)}
+    for _ in range(2):
+        spec = await rig.spec(engine)
+        seen.add(int(await fetch(await engine.start(spec), f"{spec.base_path}exec", code)))
+        await engine.remove(spec.id)
+    assert len(seen) == 3 or seen == {-1}  # the kernel has none
+
+
+@pytest.mark.parametrize("rig", ["unprotected"], indirect=True)
+async def test_a_log_that_its_writer_closed_is_read_and_cut_all_the_same(
+    rig: LocalRig, engine: LocalEngine, pool: str
+) -> None:
+    """Where notebooks run as the same user the file is theirs, too: its mode, and a lease on it."""
+    spec = await rig.spec(engine)
+    address = await engine.start(spec)
+    write = "import os\nfor _ in range(20): os.write(1, b'x' * 99_999 + b'\\n')\nos.write(1, b'the end\\n')\n"
+    await fetch(address, f"{spec.base_path}exec", write + "os.fchmod(1, 0)")
+    path = rig.records(pool).path(spec.id) / "log"
+    await engine.list()
+    assert path.stat().st_size <= 64 * 1024
+    assert await engine.logs(spec.id, lines=1) == ("the end",)
+    ignore = "import ctypes, signal\nctypes.CDLL(None).signal(int(signal.SIGIO), ctypes.c_void_p(1))\n"
+    lease = f"{ignore}import fcntl\nprint(fcntl.fcntl(1, fcntl.F_SETLEASE, fcntl.F_WRLCK))"
+    assert await fetch(address, f"{spec.base_path}exec", lease) == "0\n"
+    async with asyncio.timeout(20):  # the kernel lets others wait for 45 s
+        with contextlib.suppress(EngineError):
+            await engine.logs(spec.id, lines=1)
+    await engine.remove(spec.id)
+    assert await rig.remains(pool) == []
 
 
 def test_processes_are_told_apart_by_their_start() -> None:

@@ -44,6 +44,17 @@ async def test_a_third_notebook_is_refused_on_every_way(rig: Rig) -> None:
         assert (await answer.json())["status"] == "ready"
 
 
+async def test_the_port_that_a_gateway_writes_makes_nobody_another_visitor(rig: Rig) -> None:
+    """As Azure's gateway does; a visitor has another port on each connection."""
+    for port, status in ((51000, 200), (51001, 200), (51002, 429)):
+        async with rig.client.post("/api/spawn", headers={"X-Forwarded-For": f"203.0.113.7:{port}"}) as answer:
+            assert answer.status == status
+    async with rig.client.post("/api/spawn", headers={"X-Forwarded-For": "203.0.113.7"}) as answer:
+        assert answer.status == 429
+    async with rig.client.post("/api/spawn", headers={"X-Forwarded-For": "[2001:db8:1:2::5]:443"}) as answer:
+        assert answer.status == 200
+
+
 async def test_whoever_ends_one_may_have_another(rig: Rig) -> None:
     async def spawned() -> tuple[int, dict[str, str]]:
         async with rig.client.post("/api/spawn", headers=ONE) as answer:

@@ -10,14 +10,14 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.service import PROGRAM
-from tests.engine_support import docker, need_engine, skip_or_fail
+from tests.engine_support import base_image, docker, need_engine, skip_or_fail
 from tmpnb_py import errors
 from tmpnb_py.image import read_ca_bundle
 from tmpnb_py.settings import OPTIONS
@@ -26,6 +26,7 @@ from tmpnb_py.settings_load import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
 ROOT = Path(__file__).parents[2]
 PARTS = ("compose.yaml", "Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
 DIRECTORIES = ("packaging", "tmpnb_py", "workshop_image")
+COMPOSE = (ROOT / "compose.yaml", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PORT_WAIT = 120.0  # seconds; the first ready notebook takes two
 
 
@@ -35,6 +36,13 @@ def need(program: str, package: str) -> str:
     if path is None:
         skip_or_fail(f"{program} is not installed (apt-get install {package})")
     return str(path)
+
+
+def documented(pages: Iterable[Path]) -> list[list[str]]:
+    """What is to be typed behind `docker compose exec`, wherever that is said."""
+    found = {one for page in pages for one in re.findall(r"compose exec (tmpnb tmpnb-py [a-z]+)", page.read_text())}
+    assert {"tmpnb tmpnb-py status", "tmpnb tmpnb-py doctor"} <= found
+    return [one.split() for one in sorted(found)]
 
 
 class Project:
@@ -58,7 +66,7 @@ class Project:
             "COMPOSE_FILE": "compose.yaml:images.yaml",
             "DOCKER_BUILDKIT": "0",
             "COMPOSE_DOCKER_CLI_BUILD": "0",
-            "TMPNB_BASE": _base(),
+            "TMPNB_BASE": base_image(),
             "TMPNB_IMAGE": f"{self.name}-notebooks",
             "TMPNB_PUBLISHED_PORT": "0",
             "TMPNB_RUNTIME_DIR": str(self.runtime),
@@ -139,14 +147,6 @@ def _compose_command() -> list[str]:
     return ["docker", "compose"]
 
 
-def _base() -> str:
-    """The base that this machine has; a registry need not be in reach."""
-    known = docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-    return next(
-        (one for one in ("debian:bookworm-slim", "tmpnb-py-base:bookworm") if one in known), "debian:bookworm-slim"
-    )
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Both images, built once for this module."""
@@ -190,8 +190,14 @@ def test_up_serves_and_down_leaves_nothing(project: Project) -> None:
         sources = {mount.get("Source", "") for mount in facts["Mounts"]}
         assert all(source.startswith(str(project.runtime)) for source in sources), sources
 
-    # An operator looks in from inside; the admin listener is on no other address.
-    assert json.loads(docker("exec", service, "tmpnb-py", "status", "--json"))["pool"]["claimed"] == 1
+    # An operator looks in from inside; the admin listener is on no other address. What works on the engine does so as
+    # the service's user, which root becomes on its way.
+    for command in documented(COMPOSE):
+        assert "FAIL" not in project.compose("exec", "-T", *command)
+    shown = project.compose("exec", "-T", "tmpnb", "tmpnb-py", "status", "--json")
+    assert json.loads(shown)["pool"]["claimed"] == 1
+    owners = {path.lstat().st_uid for path in project.runtime.rglob("*") if path.name != "server.sock"}
+    assert owners == {10000}
 
     project.compose("down")
     assert project.remains() == []

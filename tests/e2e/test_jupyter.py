@@ -54,6 +54,19 @@ async def test_spawn_gives_a_lab_that_opens(lab: Service, client: aiohttp.Client
         assert response.status == 200
 
 
+async def test_files_in_memory_have_a_share_of_it(notebook: Notebook) -> None:
+    """Processes that share arrays, and what is unpacked in /tmp, get as far as the memory does."""
+    shared = (
+        "import os\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "block = SharedMemory(create=True, size=100 << 20)\n"
+        "block.buf[:] = b'x' * (100 << 20)\n"
+        "block.close(); block.unlink()\n"
+        "print(*(os.statvfs(place).f_blocks * os.statvfs(place).f_frsize >> 20 for place in ('/dev/shm', '/tmp')))\n"
+    )
+    assert (await notebook.run(shared)).strip() == "256 256"
+
+
 async def test_the_base_path_leads_to_the_lab_and_its_slash_may_be_missing(
     client: aiohttp.ClientSession, notebook: Notebook
 ) -> None:

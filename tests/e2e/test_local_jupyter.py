@@ -148,7 +148,7 @@ async def test_nothing_but_its_own_memory_can_be_written(
         "for path in ('/home/jovyan', '/tmp', '/dev/shm', '/run/tmpnb'):\n"
         "    try:\n"
         "        with open(path + '/fill', 'wb') as file:\n"
-        "            for _ in range(256): file.write(bytes(1 << 20))\n"
+        "            for _ in range(300): file.write(bytes(1 << 20))\n"
         "        print('no end', path)\n"
         "    except OSError as error: print(path, error.errno in (27, 28))\n"
         "    os.remove(path + '/fill')\n"

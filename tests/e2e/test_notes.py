@@ -182,8 +182,14 @@ async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("slug", "text", "status", "words"),
     [
-        ("knots", None, 503, "These notes cannot be shown now."),
-        ("knots", b"{", 503, "These notes cannot be shown now."),
+        ("knots", None, 404, "These notes cannot be shown: the image has no knots/First knot.ipynb."),
+        ("knots", b"{", 404, "These notes cannot be shown: the notebook is not JSON"),
+        (
+            "knots",
+            b'{"nbformat": 2}',
+            404,
+            "the file is no notebook of format 3 or 4. JupyterLab may say more of it.",
+        ),
         ("nothing", TEXT, 404, "There are no such notes."),
     ],
 )

@@ -154,6 +154,88 @@ async def test_whatever_a_kernel_sends_becomes_text_and_has_an_end() -> None:
         await expect(outputs).not_to_contain_text("not mine")
 
 
+HELLO = "kernel_info_request"
+
+
+def says_hello(request: dict[str, Any]) -> list[str]:
+    """A kernel that answers whether it is there, and nothing else; "idle" is lost."""
+    parent = request["header"]["msg_id"]
+    is_hello = request["header"]["msg_type"] == HELLO
+    return [message("kernel_info_reply", {"status": "ok"}, parent, channel="shell")] if is_hello else []
+
+
+async def test_a_cell_ends_though_its_idle_is_lost_and_late_output_is_not() -> None:
+    async with opened() as (_, page, kernel):
+        asked: list[str] = []
+
+        def floods(request: dict[str, Any]) -> Iterable[Said]:
+            parent = request["header"]["msg_id"]
+            asked.append(parent)
+            yield message("stream", {"name": "stdout", "text": "early\n"}, parent)
+            yield message("execute_reply", {"status": "ok"}, parent, channel="shell")
+
+        kernel.script = floods
+        await run(page)
+        await expect(page.locator(".tn-cell")).to_have_attribute("data-state", "done")
+        kernel.sockets[-1].send(message("stream", {"name": "stdout", "text": "late\n"}, asked[0]))
+        await expect(page.locator(".tn-outputs")).to_have_text(
+            re.compile("early\n.*some of it is missing.*late\n", re.DOTALL)
+        )
+
+        # Run again, what the earlier run still says is no longer of interest.
+        kernel.says(("stream", {"name": "stdout", "text": "anew\n"}))
+        await run(page)
+        kernel.sockets[-1].send(message("stream", {"name": "stdout", "text": "late\n"}, asked[0]))
+        kernel.sockets[-1].send(
+            message("stream", {"name": "stdout", "text": "!\n"}, kernel.heard[-1]["header"]["msg_id"])
+        )
+        await expect(page.locator(".tn-outputs")).to_have_text("anew\n!\n")
+
+
+async def test_a_cell_ends_though_the_kernel_gives_no_answer() -> None:
+    async with opened() as (_, page, kernel):
+
+        def fails(request: dict[str, Any]) -> Iterable[Said]:
+            yield from says_hello(request)
+            if request["header"]["msg_type"] != HELLO:
+                yield message("status", {"execution_state": "idle"}, request["header"]["msg_id"])
+
+        kernel.script = fails
+        await run(page)
+        await expect(page.locator(".tn-cell")).to_have_attribute("data-state", "failed")
+        await expect(page.locator(".tn-outputs")).to_contain_text("The kernel gave no answer to this.")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_stop_ends_a_cell_of_which_nothing_more_comes(*, answers: bool) -> None:
+    async with opened() as (_, page, kernel):
+        calls: list[str] = []
+
+        async def called(route: Route) -> None:
+            calls.append(route.request.url.rpartition("/")[2])
+            await route.fulfill(status=204)
+
+        await page.context.route(re.compile("/api/kernels/k/(interrupt|restart)$"), called)
+        kernel.script = says_hello if answers else lambda _: []
+        await page.get_by_role("button", name="Run example 1").click()
+        await page.get_by_role("button", name="Stop example 1").click()
+        cell = page.locator(".tn-cell")
+        if answers:
+            await expect(cell).to_have_attribute("data-state", "failed")
+            await expect(cell.locator(".tn-status")).to_have_text("Stopped")
+            assert calls == ["interrupt"]
+            return
+        await expect(cell.locator(".tn-status")).to_have_text(
+            "Does not stop: Restart ends it, and forgets what ran", timeout=15_000
+        )
+        kernel.script = lambda request: [*says_hello(request), *done(request["header"]["msg_id"])]
+        await cell.get_by_role("button", name="Restart").click()
+        await expect(cell).to_have_attribute("data-state", "failed")
+        assert calls == ["interrupt", "restart"]
+        await run(page)
+        await expect(cell).to_have_attribute("data-state", "done")
+
+
 async def test_what_is_shown_and_changed_stays_what_it_is() -> None:
     def html(percent: int) -> dict[str, Any]:
         shown = {"text/html": f"<div style='width: {percent}%'>{percent} %</div>", "text/plain": "<HTML object>"}
@@ -164,7 +246,7 @@ async def test_what_is_shown_and_changed_stays_what_it_is() -> None:
         outputs = page.locator(".tn-outputs")
         kernel.says(("display_data", html(0)), *[("update_display_data", html(percent)) for percent in range(1, 41)])
         await run(page)
-        await expect(outputs.frame_locator("iframe").locator("body")).to_have_text("40 %")
+        await expect(outputs.frame_locator("iframe").frame_locator("iframe").locator("body")).to_have_text("40 %")
         # By another cell, or by a thread that goes on when its cell is done.
         kernel.sockets[0].send(message("update_display_data", picture, "another"))
         await expect(outputs.get_by_role("img")).to_have_attribute("alt", "Picture drawn by example 1")
@@ -204,7 +286,7 @@ async def test_scripts_in_the_frame_see_their_document_become_ready() -> None:
     async with opened() as (_, page, kernel):
         kernel.says(("display_data", {"data": {"text/html": html}}))
         await run(page)
-        frame = page.locator(".tn-outputs").frame_locator("iframe")
+        frame = page.locator(".tn-outputs").frame_locator("iframe").frame_locator("iframe")
         await expect(frame.locator("body")).to_contain_text("written, CSS1Compat")
 
 

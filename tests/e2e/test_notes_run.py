@@ -310,7 +310,7 @@ async def test_what_a_kernel_sends_can_do_nothing_to_the_page(service: Service) 
         cell = page.locator(".tn-cell").first
         outputs = await run(cell, ATTACK)
         (session,) = set(await sessions(service)) - before
-        frame = outputs.frame_locator("iframe")
+        frame = outputs.frame_locator("iframe").frame_locator("iframe")
         log = frame.locator("#log")
         for name in ("parent", "top", "cookie", "storage", "leave", "api", "image"):
             await expect(log).to_contain_text(f"{name} refused")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import pytest
 
 from tests.e2e.inprocess import running
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
 from tmpnb_py.errors import EngineError
+from tmpnb_py.manifest import MAX_SIZE
 from tmpnb_py.models import ImageFacts
 
 PLACE = "/usr/share/workshops/workshops.toml"
@@ -61,9 +63,30 @@ async def test_an_image_without_a_manifest_that_can_be_read_still_serves_noteboo
         assert "Workshops" not in page
 
 
-async def test_a_manifest_is_read_once_per_image_and_asked_for_again_after_a_failure() -> None:
+@pytest.mark.parametrize(
+    "files", [{PLACE: b"#" * (MAX_SIZE + 2)}, {f"{PLACE}/a": b"x"}, {f"{PLACE}/a": b"x" * (MAX_SIZE + 2)}]
+)
+async def test_what_can_never_be_a_manifest_is_read_once(files: dict[str, bytes]) -> None:
+    """A file that is too large, or a label that names a directory: the image will not change."""
+    async with host_with(None) as host:
+        host.files["fake"] = files
+        async with running(host) as rig:
+            await rig.ready(1)
+            for _ in range(3):
+                listed = sum(call == "list" for call, _ in rig.engine.calls)
+                rig.service.reconciler.observe_soon()
+                await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed)  # type: ignore[misc]
+            await rig.spawn()
+            await rig.ready(1)
+            assert sum(call == "read_image" for call, _ in rig.engine.calls) == 1
+
+
+async def test_a_manifest_is_read_once_per_image_and_asked_for_again_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with host_with(MANIFEST) as host, running(host, pool_size=0) as rig:
-        catalogue = rig.service._context.catalogue
+        catalogue, now = rig.service._context.catalogue, time.monotonic()
+        monkeypatch.setattr(catalogue._attempts, "_clock", lambda: now)
         await rig.until(lambda: catalogue.slugs() == {"knots"})
         reads = sum(1 for call, _ in rig.engine.calls if call == "read_image")
         assert reads == 1
@@ -71,6 +94,9 @@ async def test_a_manifest_is_read_once_per_image_and_asked_for_again_after_a_fai
         rig.engine.fail_next("read_image", EngineError("not now"))
         await catalogue.learn(other)
         assert catalogue.slugs() == {"knots"}
+        await catalogue.learn(other)
+        assert sum(1 for call, _ in rig.engine.calls if call == "read_image") == reads + 1, "not in every round"
+        now += 6
         host.files["fake"] = {PLACE: MANIFEST.replace(b'"knots"', b'"hitches"', 1)}
         await catalogue.learn(other)
         assert catalogue.slugs() == {"hitches"}

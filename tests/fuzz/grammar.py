@@ -22,6 +22,8 @@ REQUEST_FIELDS = [
     b"x_y: 1",
     b"!#$%&'*+-.^_`|~: 1",
     b"Cookie: a=b; tmpnb-x=y; c=d",
+    b"cookie: e=f",
+    b"Cookie: tmpnb-y=z",
     b"X-Forwarded-For: 10.0.0.1",
 ]
 BAD_REQUEST_FIELDS = [
@@ -124,7 +126,9 @@ def _framed(draw: st.DrawFn, fields: list[bytes], bodies: list[bytes]) -> tuple[
 @st.composite
 def request(draw: st.DrawFn) -> bytes:
     """A request for the container, sometimes subtly wrong."""
-    method = draw(st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"M-SEARCH"]))
+    method = draw(
+        st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"M-SEARCH", b"get_x", b"head"])
+    )
     suffix = draw(st.sampled_from([b"", b"", b"/a", b"?q=1", b"//b", b"/../c", b"/%2e%2e/d", b"%00", b";e", b"\\f"]))
     version = draw(st.sampled_from([b"1.1"] * 6 + [b"1.0", b"1.2"]))
     fields, body = _framed(draw, draw(_fields(REQUEST_FIELDS, BAD_REQUEST_FIELDS)), BODIES)
@@ -132,7 +136,12 @@ def request(draw: st.DrawFn) -> bytes:
         fields = [*HANDSHAKE.encode().splitlines(), *fields]
     elif draw(st.integers(0, 12)) == 0:
         fields = [*KEY.encode().splitlines(), *fields]
-    lines = [b"%b {}%b HTTP/%b" % (method, suffix, version), b"Host: t", *fields, b"", b""]
+    host = draw(st.sampled_from([b"t", b"t", b"t", b"t:", b"t:80", b"[::1]:"]))
+    before = draw(
+        st.sampled_from([b""] * 5 + [b"http://t", b"HTTP://u:8000", b"https://[::1]:", b"http://u@t", b"x://t"])
+    )
+    target = b"*" if method == b"OPTIONS" and draw(st.booleans()) else b"%b{}%b" % (before, suffix)
+    lines = [b"%b %b HTTP/%b" % (method, target, version), b"Host: " + host, *fields, b"", b""]
     return b"\r\n".join(lines) + body
 
 

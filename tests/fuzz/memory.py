@@ -165,7 +165,7 @@ class Request:
         return [value for key, value in self.headers if key.lower() == name]
 
 
-_REQUEST_LINE = re.compile(rb"([A-Z-]+) (/[!-~]*) HTTP/1\.1")
+_REQUEST_LINE = re.compile(rb"(?=OPTIONS|[^*]+ /)([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\*|/[!-~]*) HTTP/1\.1")
 FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)")
 
 
@@ -293,6 +293,7 @@ class Memory:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reports.append(context))
         self.counters = Counters()
         self._pool = pool.Pool("memory")
+        self._pool.capacity = 1000
         self.proxy = Proxy(
             self._pool,
             application=self._dial_application,

@@ -17,6 +17,10 @@ from tests.fuzz.memory import FIELD, Request, read_requests
 from tests.nginx_support import nginx
 
 _HTTP = """\
+    map $request $tmpnb_host {
+        default $http_host;
+        "~^[^ ]+ [A-Za-z]+://(?<named>[^/? ]+)" $named;
+    }
     large_client_header_buffers 8 64k;
     underscores_in_headers on;
     ignore_invalid_headers off;
@@ -25,7 +29,7 @@ _HTTP = """\
     lingering_close always;
     proxy_http_version 1.1;
     proxy_ignore_client_abort on;
-    proxy_set_header Host $http_host;
+    proxy_set_header Host $tmpnb_host;
     proxy_set_header Upgrade $http_upgrade;
 """
 _SERVER = "server {{ listen unix:{path}; location / {{ proxy_pass http://127.0.0.1:{recorder}; }} }}\n"

@@ -63,6 +63,7 @@ async def check_request_bytes(memory: Memory, data: bytes, cuts: list[int]) -> N
     for request in seen.requests:
         assert request.target.startswith(f"/user/{SESSION_ID}".encode()), request
         assert request.all(b"x-forwarded-for") == [seen.address], request
+        assert len(request.all(b"cookie")) <= 1, request
     if OTHER_ID.encode() not in data:
         assert not memory.connections[OTHER_ID]
     answers = read_answers(seen.answer, _methods(memory))
@@ -80,7 +81,8 @@ async def check_request_bytes(memory: Memory, data: bytes, cuts: list[int]) -> N
 
 def _outcomes(answers: list[Answer]) -> list[Answer | str]:
     """What is wrong in two ways is refused for the one that is seen first, which depends on the pieces."""
-    return ["refused" if answer.status in (400, 403, 426, 431, 505) else answer for answer in answers]
+    refused = (400, 403, 414, 426, 431, 501, 505)
+    return ["refused" if answer.status in refused else answer for answer in answers]
 
 
 def _methods(memory: Memory) -> list[bytes]:
@@ -107,10 +109,18 @@ def _end_to_end(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes]
 
 def _compare(ours: list[Reading], data: bytes) -> None:
     """Each request that we passed on must be one that h11 reads in the same bytes, in the same order."""
-    theirs = [
-        with_host(one) for one in map(with_single_slashes, read_with_h11(data)) if one.target.startswith(TARGET)
-    ]
+    read = (with_single_slashes(in_origin_form(one)) for one in read_with_h11(data))
+    theirs = [with_host(one) for one in read if one.target.startswith(TARGET)]
     assert ours == theirs[: len(ours)], (ours, theirs)
+
+
+def in_origin_form(one: Reading) -> Reading:
+    """A target in absolute form is the path in it, and its host takes the place of `Host` (RFC 9112 §3.2.2)."""
+    found = re.fullmatch(rb"(?i:https?)://([^/?]*)(/.*)", one.target)
+    if found is None:
+        return one
+    others = tuple(header for header in one.headers if header[0] != b"host")
+    return dataclasses.replace(one, target=found[2], headers=((b"host", found[1]), *others))
 
 
 def with_single_slashes(one: Reading) -> Reading:
@@ -120,10 +130,10 @@ def with_single_slashes(one: Reading) -> Reading:
 
 
 def with_host(one: Reading) -> Reading:
-    """The proxy speaks HTTP/1.1 to containers, where HTTP/1.0 clients need no Host."""
-    if any(name == b"host" for name, _ in one.headers):
-        return one
-    return dataclasses.replace(one, headers=((b"host", b"localhost"), *one.headers))
+    """The proxy speaks HTTP/1.1 to containers, where HTTP/1.0 clients need no Host; an empty port is none."""
+    hosts = [value.removesuffix(b":") for name, value in one.headers if name == b"host"] or [b"localhost"]
+    others = (header for header in one.headers if header[0] != b"host")
+    return dataclasses.replace(one, headers=(*((b"host", host) for host in hosts), *others))
 
 
 def read_with_h11(data: bytes) -> list[Reading]:

@@ -86,7 +86,12 @@ CORPUS = [
             b" GET {} HTTP/1.1", b"GET {} x HTTP/1.1", b"GET {} HTTP/1.1\r", b"get {} HTTP/1.1", b"GET {} http/1.1",
             b"GET {} HTTP/1.10", b"GET {} HTTP/01.1", b"GET {} HTTP/1.2", b"GET {} HTTP/2.0", b"GET {} HTTP/0.9",
             b"GET {}",
-            b"GET http://t{} HTTP/1.1", b"GET //t{} HTTP/1.1", b"GET {}#x HTTP/1.1", b"GET {}\x00 HTTP/1.1",
+            b"GET http://t{} HTTP/1.1", b"GET http://u:80{} HTTP/1.1", b"GET HTTPS://[::1]:{} HTTP/1.1",
+            b"GET http://u@t{} HTTP/1.1", b"GET http://{} HTTP/1.1", b"GET http://t?{} HTTP/1.1",
+            b"GET http:{} HTTP/1.1", b"GET http://t\\@u{} HTTP/1.1", b"GET http://t#{} HTTP/1.1",
+            b"GET ftp://t{} HTTP/1.1", b"OPTIONS http://t HTTP/1.1", b"GET * HTTP/1.1", b"OPTIONS *{} HTTP/1.1",
+            b"head {} HTTP/1.1", b"connect t:80 HTTP/1.1", b"GET {} HTTP/1.9",
+            b"GET //t{} HTTP/1.1", b"GET {}#x HTTP/1.1", b"GET {}\x00 HTTP/1.1",
             b"GET {}\xff HTTP/1.1", b"GET {}\\x HTTP/1.1", b"GET {}|{x}^` HTTP/1.1", b"GET {}?a?b#c HTTP/1.1",
             b"CONNECT t:80 HTTP/1.1", b"OPTIONS * HTTP/1.1", b"\r\nGET {} HTTP/1.1", b"\nGET {} HTTP/1.1",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET {} HTTP/1.1\nX: y", b"GET_X {} HTTP/1.1",
@@ -99,8 +104,17 @@ CORPUS = [
         for host in (
             b"", b"Host:\r\n", b"Host: t\r\nHost: u\r\n", b"Host: t\r\nHost: t\r\n", b"Host : t\r\n",
             b"Host: t/x\r\n",
-            b"Host: t, u\r\n", b"Host: t u\r\n", b"Host: t:x\r\n", b"Host: t:80\r\n", b"Host: [::1]:80\r\n",
+            b"Host: t, u\r\n", b"Host: t u\r\n", b"Host: t:x\r\n", b"Host: t:80\r\n", b"Host: t:\r\n",
+            b"Host: t::\r\n", b"Host: [::1]:80\r\n", b"Host: [::1]:\r\n", b"Host: :\r\n",
             b"Host: @t\r\n", b"Host: t\x00\r\n", b"Host: \xff\r\n", b"X: y\r\n Host: t\r\n", b"Host: t\n\r\n",
+        )
+    ),
+    # cookies in several lines
+    *(
+        b"GET {} HTTP/1.1\r\nHost: t\r\n" + cookies + b"\r\n" + _GET
+        for cookies in (
+            b"Cookie: a=b\r\nCookie: c=d\r\n", b"Cookie: a=b\r\nX: y\r\ncookie: tmpnb-x=y\r\n",
+            b"Cookie: a=b\r\nConnection: cookie\r\nCookie:\r\n", b"Cookie: a\x0b\r\nCookie: c=d\r\n",
         )
     ),
     # upgrades, and what comes with them

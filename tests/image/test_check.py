@@ -34,7 +34,7 @@ async def test_a_command_that_ends_at_once(place: Place) -> None:
     report = await image_check.check(place.engine, settings, transports=[Transport.SOCKET])
     assert not report.works
     (trial,) = report.trials
-    assert trial.problem == "the container exited before it answered"
+    assert trial.problem == "the container exited before it answered, with status 3"
     assert any("no /run/tmpnb/server.sock" in line for line in trial.log_lines)
 
 

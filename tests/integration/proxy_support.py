@@ -233,6 +233,7 @@ class Rig:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.pool = Pool("test")
+        self.pool.capacity = 1000
         self.counters = Counters()
         self.reports: list[dict[str, Any]] = []
         self.servers: list[Server] = []

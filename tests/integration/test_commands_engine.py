@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,18 @@ async def test_an_image_that_does_not_answer_shows_its_last_words(deployment: De
     assert done.code == 8
     assert "FAIL  start        over a port: no answer on " in done.out
     assert "      | about to fail with token=[removed]" in done.out
+    assert _remains(deployment) == ""
+
+
+async def test_a_command_that_ends_is_not_waited_for(deployment: Deployment) -> None:
+    began = time.monotonic()
+    done = await _doctor(deployment, "--command=echo oops; exit 3")
+    assert time.monotonic() - began < 30  # start_timeout is a minute
+    assert done.code == 8
+    assert (
+        "FAIL  start        over a Unix socket: the container exited before it answered, with status 3\n" in done.out
+    )
+    assert "      | oops" in done.out
     assert _remains(deployment) == ""
 
 

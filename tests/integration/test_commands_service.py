@@ -137,7 +137,10 @@ async def test_the_pool_is_resized_closed_opened_and_drained(rig: Rig) -> None:
         7,
         "error: the service refused: 7 is above max_containers, which is 6.\n",
     )
-    assert (await run("resize", "-1", *at(rig))).code == 2
+    below = await run("resize", "-1", *at(rig))
+    assert below.code == 2
+    assert "-1 is not in the range" in below.err
+    assert "No such option '--sise'" in (await run("resize", "--sise=3", *at(rig))).err
     assert (await run("resize", "many", *at(rig))).code == 2
 
 

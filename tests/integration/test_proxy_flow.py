@@ -198,6 +198,26 @@ async def test_an_idle_connection_is_kept_for_a_while_and_then_closed(rig: Rig) 
     assert await client.rest() == b""
 
 
+async def test_a_trusted_proxys_connection_is_kept_until_that_proxy_closes_it(rig: Rig) -> None:
+    """Caddy and Traefik keep theirs longer than we would, also unused ones, and answer 502 if we close first."""
+    await rig.start(trusted=("127.0.0.1",), head_timeout=20, keepalive_timeout=50, proxy_keepalive_timeout=3600)
+    server = await rig.server(echo)
+    proxy, visitor = await rig.client(), await rig.client(source="127.0.0.9")
+    await until(lambda: rig.clients == 2)
+    expire(rig, 3500)
+    assert await visitor.rest() == b""
+    for seconds in (3500, 3601):
+        await proxy.send(request(server, method="PUT", body=b"x"))
+        assert (await proxy.response()).status == 200
+        expire(rig, seconds)
+    assert await proxy.rest() == b""
+    slow = await rig.client()
+    await slow.send(b"GET / HTTP/1.1\r\n")
+    await until(lambda: any(one._received for one in rig.proxy._clients))
+    expire(rig, 21)
+    assert (await slow.response()).status == 408
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n"])
 async def test_a_body_that_does_not_come_is_answered_408(rig: Rig, framing: str) -> None:
     await rig.start(body_timeout=20)

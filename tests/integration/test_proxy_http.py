@@ -56,13 +56,56 @@ async def test_everything_else_is_answered_by_our_own_application(rig: Rig) -> N
         assert (answer.status, answer.body) == (200, b"POST " + target + b" 3")
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT"])
+@pytest.mark.parametrize(
+    "method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "BREW", "x!"]
+)
 async def test_any_method(rig: Rig, method: str) -> None:
     await rig.start()
     server = await rig.server(echo)
     answer = await rig.ask(server, method=method, body=b"body")
     assert answer.body.startswith(method.encode() + b" ")
     assert answer.body.endswith(b"\n\nbody")
+
+
+@pytest.mark.parametrize("target", ["http://u:8000{}", "HTTPS://u:8000{}"])
+async def test_an_absolute_target_is_the_path_in_it_and_names_the_host(rig: Rig, target: str) -> None:
+    """RFC 9112 §3.2.2: "a server MUST accept the absolute-form", and the host in it counts."""
+    await rig.start()
+    server = await rig.server(echo)
+    path = f"/user/{server.container.id}/api?x=http://v/"
+    client = await rig.client()
+    for _ in range(2):  # pipelined, on one connection
+        await client.send(f"PUT {target.format(path)} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nok".encode())
+    for _ in range(2):
+        lines = (await client.response()).body.split(b"\n")
+        assert lines[0] == f"PUT {path} HTTP/1.1".encode()
+        assert [line for line in lines if line.lower().startswith(b"host:")] == [b"Host: u:8000"]
+        assert b"X-Forwarded-Host: u:8000" in lines
+        assert lines[-1] == b"ok"
+    assert server.accepted == 1
+
+
+async def test_several_lines_of_cookies_become_one(rig: Rig) -> None:
+    """RFC 9113 §8.2.3: HTTP/2 has them apart; Tornado and aiohttp read one line."""
+    await rig.start()
+    server = await rig.server(echo)
+    cookies = "Cookie: a=1\r\nX: y\r\nCookie: tmpnb-x=2; b=3\r\ncookie: tmpnb-y=4\r\ncookie: c=5\r\n"
+    lines = (await rig.ask(server, headers=cookies)).body.split(b"\n")
+    assert [line for line in lines if line.lower().startswith(b"cookie:")] == [b"Cookie: a=1; b=3; c=5"]
+
+
+async def test_our_own_application_gets_one_line_of_each_header(rig: Rig) -> None:
+    await rig.start()
+
+    async def shown(request: web.Request) -> web.Response:
+        names = ("Cookie", "Accept", "X-Forwarded-For")
+        return web.Response(text="|".join(" + ".join(request.headers.getall(name, [])) for name in names))
+
+    await rig.application(shown)
+    client = await rig.client()
+    several = b"Cookie: a=1\r\nCookie: tmpnb-x=2\r\nAccept: x/y\r\nX-Forwarded-For: 1.1.1.1\r\nAccept: text/html\r\n"
+    await client.send(b"GET / HTTP/1.1\r\nHost: t\r\n" + several + b"\r\n")
+    assert (await client.response()).body == b"a=1; tmpnb-x=2|x/y, text/html|127.0.0.1"
 
 
 async def test_hop_by_hop_headers_stay_on_their_hop(rig: Rig) -> None:

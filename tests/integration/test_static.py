@@ -197,6 +197,7 @@ async def test_a_restart_needs_the_image_no_more_and_an_old_address_stays(tmp_pa
 async def test_an_image_that_cannot_be_read_serves_its_own_files(error: Exception) -> None:
     async with host_with() as host, running(host, pool_size=0) as rig:
         other = ImageFacts("fake", "sha256:new", supports_socket=True, static=STATIC)
+        await rig.until(lambda: "sha256:one" in rig.service._static._by_image)
         rig.engine.fail_next("read_image", error)
         before = reads(rig)
         assert await rig.service._static.url(other) == ""
@@ -217,10 +218,26 @@ async def test_files_that_the_disk_has_lost_are_taken_from_the_image_again(rig: 
     for path in rig.service._static_directory.rglob("*.*"):
         path.unlink()
     before = reads(rig)
-    assert (await get(rig.client, name))[0] == 503
+    # Who asks meanwhile waits: a page that is being opened would be broken for good.
+    status, _, body = await get(rig.client, name)
+    assert (status, body) == (200, SCRIPT)
     await rig.until(lambda: reads(rig) == before + len(STATIC))
     assert await settled(rig) == url
-    assert (await get(rig.client, name))[2] == SCRIPT
+    async with rig.client.head(name, headers={"Accept-Encoding": "gzip"}) as response:
+        assert response.status == 200
+
+
+async def test_a_form_that_the_disk_has_lost_is_done_without(rig: Rig) -> None:
+    name = f"{address(rig)}/static/lab/main.1f.js"
+    static = rig.service._static
+    await rig.until(lambda: "br" in found.codings if (found := static.find(name.split("/")[2], name[41:])) else False)
+    before = reads(rig)
+    for path in rig.service._static_directory.rglob("*.br"):
+        path.unlink()
+    for method in ("HEAD", "GET"):
+        async with rig.client.request(method, name, headers={"Accept-Encoding": "br, gzip"}) as response:
+            assert (response.status, response.headers["Content-Encoding"]) == (200, "gzip")
+    assert reads(rig) == before
 
 
 async def test_a_file_that_cannot_be_read_now_is_not_lost(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,20 +251,43 @@ async def test_a_file_that_cannot_be_read_now_is_not_lost(rig: Rig, monkeypatch:
     assert reads(rig) == before
 
 
-async def test_where_lost_files_cannot_be_taken_again_the_address_stays(rig: Rig) -> None:
+async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another one would make another configuration: all ready notebooks would be replaced for it."""
     url, image = address(rig), rig.host.images["fake"]
     for path in rig.service._static_directory.rglob("*.*"):
         path.unlink()
     rig.engine.fail_next("read_image", EngineError("not now"))
     before = reads(rig)
-    await get(rig.client, f"{url}/static/lab/main.1f.js")
+    monkeypatch.setattr("tmpnb_py.static.shared._TAKEN_AGAIN_SECONDS", 0.05)
+    assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 503
     await rig.until(lambda: reads(rig) == before + 1)
     assert rig.service._static._lost == {"sha256:one"}
+    rig.service._static._attempts.succeeded("sha256:one")  # as if its time had come again
     assert await rig.service._static.url(image) == url
-    assert not rig.service._static._lost
+    await rig.until(lambda: not rig.service._static._lost)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[2] == SCRIPT
     assert await settled(rig) == url
+
+
+async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it(rig: Rig) -> None:
+    url = address(rig)
+    for path in rig.service._static_directory.rglob("*.*"):
+        path.unlink()
+    rig.engine.fail_next("read_image", EngineError("not now"), times=100)
+    rig.engine.delays["read_image"] = 0.5
+    before = reads(rig)
+    await get(rig.client, f"{url}/static/lab/main.1f.js")
+    for _ in range(5):
+        listed = sum(call == "list" for call, _ in rig.engine.calls)
+        rig.service.reconciler.observe_soon()
+        await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed, seconds=0.4)  # type: ignore[misc]
+    await rig.until(lambda: rig.service._static._attempts.has_failed("sha256:one"))
+    rig.service.reconciler.observe_soon()
+    await rig.spawn("?wait=10")
+    await rig.ready(1)
+    assert reads(rig) == before + 1
 
 
 async def test_many_slow_readers_hold_one_copy(rig: Rig) -> None:

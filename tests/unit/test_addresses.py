@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.addresses import origin_of
+from tmpnb_py.addresses import origin_of, plain_address
 from tmpnb_py.headers import ClientFacts
 from tmpnb_py.models import Refusal
 from tmpnb_py.proxy.admission import Admission
@@ -25,10 +25,39 @@ from tmpnb_py.proxy.admission import Admission
         ("unknown", "unknown"),
         ("un:known", "un:known"),
         ("", ""),
+        ("192.0.2.1:51000", "192.0.2.1"),
+        ("[2001:db8:1:2::5]:443", "2001:db8:1:2::/64"),
+        ("[::ffff:192.0.2.1]:443", "192.0.2.1"),
     ],
 )
 def test_whom_an_address_counts_for(address: str, origin: str) -> None:
     assert origin_of(address) == origin
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("203.0.113.7:51000", "203.0.113.7"),
+        ("203.0.113.7:", "203.0.113.7"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:DB8:0::1]", "2001:db8::1"),
+        ('"[2001:db8::1]:443"', "2001:db8::1"),
+        ("2001:db8::1:443", "2001:db8::1:443"),  # nothing tells that from an address
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("[fe80::1%eth0]:443", "fe80::1%eth0"),
+        ("1.2.3:80", "1.2.3:80"),
+        ("1.2.3.4:80:90", "1.2.3.4:80:90"),
+        ("unknown:80", "unknown:80"),
+        ("_hidden", "_hidden"),
+        ("[]:80", "[]:80"),
+        ("", ""),
+    ],
+)
+def test_an_address_has_one_spelling(written: str, address: str) -> None:
+    assert plain_address(written) == address
+    assert plain_address(address) == address
 
 
 def test_each_address_has_its_own_limit_and_all_have_one() -> None:

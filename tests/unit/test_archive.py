@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import subprocess
@@ -10,10 +9,10 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.image_modules import load
 from tmpnb_py.image import workshop_directory
 
 pytest.importorskip("jupyter_server")
@@ -21,17 +20,7 @@ pytest.importorskip("jupyter_server")
 SERVER = workshop_directory() / "server"
 
 
-def _load() -> ModuleType:
-    """The module as the image has it: it is in no package of ours."""
-    spec = importlib.util.spec_from_file_location("tmpnb_archive", SERVER / "tmpnb_archive.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ARCHIVE = _load()
+ARCHIVE = load("tmpnb_archive")
 write_archive: Callable[[str, str, Callable[[bytes], object]], None] = ARCHIVE.write_archive
 
 

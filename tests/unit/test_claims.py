@@ -23,6 +23,7 @@ from tmpnb_py.errors import (
     EngineDownError,
     EngineError,
     FullError,
+    LackError,
     LineFullError,
     NoSuchContainerError,
     UnavailableError,
@@ -333,6 +334,16 @@ async def test_a_refusal_that_is_not_the_containers_own_burns_none(world: World)
     await world.settled(waiting)
     assert waiting.container in made
     assert world.pool.refusal is None
+
+
+async def test_what_we_lack_ourselves_costs_no_container_and_blames_none(world: World) -> None:
+    one, two = world.ready(), world.ready()
+    world.engine.fail_next("claim", LackError("no file descriptor is left"))
+    with pytest.raises(LackError):
+        await world.claims.claim()
+    assert (one.state, two.state) == (State.READY, State.READY)
+    assert await world.claims.claim() is two
+    assert await world.claims.claim() is one
 
 
 async def test_what_alone_is_refused_is_blamed_itself(world: World) -> None:

@@ -332,7 +332,7 @@ def test_image_build(
         "base": "debian:12",
         "ca_bundle": bundle,
         "network": "host",
-        "buildkit": False,
+        "buildkit": None,
     }
     lines = capsys.readouterr().err.splitlines()
     assert lines[:-1] == ["[1/2] FROM x", "[2/2] RUN [pip] install (1.3s)"]

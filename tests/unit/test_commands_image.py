@@ -160,7 +160,9 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
     assert first == f"Introduction to R: {address}"
 
 
-KERNEL = KernelTrial("ir", "R", start_seconds=1.2, cell_seconds=0.3, cpu_seconds=0.9, memory=155 << 20, drew=True)
+KERNEL = KernelTrial(
+    "ir", "R", start_seconds=1.2, cell_seconds=0.3, cpu_seconds=0.9, memory=155 << 20, drew=True, runs=True
+)
 
 
 @pytest.mark.parametrize("works", [True, False])

@@ -22,6 +22,8 @@ CONFIG = ContainerConfig(
     cpu_quota=50_000,
     pids_limit=64,
     home_size=1 << 20,
+    tmp_size=1 << 20,
+    shm_size=1 << 20,
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 from tmpnb_py import errors
 from tmpnb_py.cli import EXIT_CODES, cli
 from tmpnb_py.legacy import LEGACY
+from tmpnb_py.proxy.http1 import MAX_HEADERS
 from tmpnb_py.reload import RELOADED
 from tmpnb_py.settings import OPTIONS
 
@@ -50,6 +51,10 @@ def test_every_exit_code_is_documented(page: str) -> None:
 def test_what_can_be_reloaded_is_documented() -> None:
     section = (DOCS / "operating.md").read_text().partition("## Changing options")[2].partition("\n## ")[0]
     assert {name for name in CODE.findall(section) if name in OPTIONS} == RELOADED
+
+
+def test_the_number_of_headers_is_documented() -> None:
+    assert f"`max_head_size`, and {MAX_HEADERS} headers |" in (DOCS / "operating.md").read_text()
 
 
 def _legacy_table() -> str:

@@ -15,6 +15,7 @@ from tmpnb_py.headers import (
     OWN_COOKIE_PREFIX,
     ClientFacts,
     Headers,
+    combined,
     get_all,
     held_to_path,
     is_trusted,
@@ -155,6 +156,8 @@ def test_only_whole_headers_go_and_the_rest_keeps_its_order(
         else (name, value)
         for name, value in headers
     ]
+    kept = [new for old, new in zip(headers, rewritten, strict=True) if new[1] or not old[1]]
+    rewritten = combined(kept, b"cookie")
     assert is_subsequence(result, rewritten)
     dropped = HOP_BY_HOP | named_by_connection(headers) | (OWN_DESCRIPTION if not client.trusted else set())
     kept = [one for one in rewritten if one[0].lower() not in dropped | OWN_DESCRIPTION]
@@ -641,6 +644,24 @@ def test_get_all_ignores_the_case_of_names() -> None:
     headers = [(b"A", b"1"), (b"b", b"2"), (b"a", b"3")]
     assert get_all(headers, b"a") == [b"1", b"3"]
     assert get_all(headers, b"c") == []
+
+
+@given(header_lists, clients)
+def test_a_container_gets_one_line_of_cookies_and_all_that_are_not_ours(
+    headers: Headers, client: ClientFacts
+) -> None:
+    got = get_all(request_headers(headers, client, websocket=False), b"cookie")
+    assert len(got) <= 1
+    sent = [pair.strip() for value in get_all(headers, b"cookie") for pair in value.split(b";")]
+    kept = [pair for pair in sent if pair and not pair.startswith(OWN_COOKIE_PREFIX)]
+    assert [pair.strip() for value in got for pair in value.split(b";") if pair.strip()] == kept
+
+
+def test_lines_of_one_name_are_joined_where_the_first_was() -> None:
+    headers = [(b"A", b"1"), (b"Cookie", b"x=1"), (b"a", b""), (b"B", b""), (b"cookie", b"y=2"), (b"a", b"3")]
+    assert combined(headers) == [(b"A", b"1, 3"), (b"Cookie", b"x=1; y=2"), (b"B", b"")]
+    only = combined(headers, b"cookie")
+    assert only == [(b"A", b"1"), (b"Cookie", b"x=1; y=2"), (b"a", b""), (b"B", b""), (b"a", b"3")]
 
 
 def test_our_own_application_gets_our_own_cookies() -> None:

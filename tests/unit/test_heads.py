@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tmpnb_py.headers import ClientFacts
-from tmpnb_py.proxy.checks import BadRequestError, check_line
+from tmpnb_py.headers import ClientFacts, get_all
+from tmpnb_py.proxy.checks import BadRequestError, is_usual, made_usual
 from tmpnb_py.proxy.heads import AnswerHead, RequestFields, answer_head, request_fields
 from tmpnb_py.proxy.http1 import MalformedError
 
@@ -87,18 +87,58 @@ def test_what_is_refused_is_refused_again() -> None:
 @pytest.mark.parametrize(
     ("method", "target", "version", "status"),
     [
-        (b"BREW", b"/", "1.1", 400),
-        (b"CONNECT", b"/", "1.1", 400),
-        (b"TRACE", b"/", "1.1", 400),
+        (b"CONNECT", b"/", "1.1", 501),
+        (b"CONNECT", b"t:80", "1.1", 501),
+        (b"TRACE", b"/", "1.1", 501),
+        (b"Trace", b"/", "1.1", 501),
+        (b"head", b"/", "1.1", 501),
         (b"GET", b"*", "1.1", 400),
-        (b"GET", b"http://t/", "1.1", 400),
+        (b"GET", b"ftp://t/", "1.1", 400),
+        (b"GET", b"http:///", "1.1", 400),
+        (b"GET", b"http://u@t/", "1.1", 400),
         (b"GET", b"/#x", "1.1", 400),
-        (b"GET", b"/", "1.2", 400),
         (b"GET", b"/", "2.0", 505),
         (b"GET", b"/", "0.9", 505),
     ],
 )
 def test_first_lines_that_are_refused(method: bytes, target: bytes, version: str, status: int) -> None:
+    assert not is_usual(method, target, version)
     with pytest.raises(BadRequestError) as refused:
-        check_line(method, target, version)
+        made_usual(method, target, version, b"Host: t\r\n\r\n")
     assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "version", "made"),
+    [
+        (b"BREW", b"/x", "1.1", (b"/x", "1.1", b"t")),
+        (b"GET", b"/x", "1.7", (b"/x", "1.1", b"t")),
+        (b"GET", b"http://u/x?q", "1.1", (b"/x?q", "1.1", b"u")),
+        (b"GET", b"HTTPS://u:443/", "1.1", (b"/", "1.1", b"u:443")),
+        (b"GET", b"http://[::1]:80//x", "1.0", (b"//x", "1.0", b"[::1]:80")),
+        (b"GET", b"http://u", "1.1", (b"/", "1.1", b"u")),
+        (b"GET", b"http://u?q=/@#".removesuffix(b"#"), "1.1", (b"/?q=/@", "1.1", b"u")),
+        (b"OPTIONS", b"http://u", "1.1", (b"*", "1.1", b"u")),
+        (b"OPTIONS", b"http://u?q", "1.1", (b"/?q", "1.1", b"u")),
+        (b"OPTIONS", b"*", "1.1", (b"*", "1.1", b"t")),
+    ],
+)
+def test_rarer_first_lines_are_read_as_the_rfcs_say(
+    method: bytes, target: bytes, version: str, made: tuple[bytes, str, bytes]
+) -> None:
+    """RFC 9110 §2.5 and §9.1, RFC 9112 §3.2."""
+    assert not is_usual(method, target, version)
+    path, version, block = made_usual(method, target, version, b"X: 1\r\nhost: t\r\nX: 2\r\n\r\n")
+    fields = RequestFields(block, version, method, "http", trusted=False)
+    assert (path, version, get_all(fields.headers, b"host")) == (made[0], made[1], [made[2]])
+    assert get_all(fields.headers, b"x") == [b"1", b"2"]
+
+
+def test_an_empty_port_is_none() -> None:
+    """RFC 9110 §4.2.3; not every server knows it."""
+    for host, origin in ((b"t", b"http://t"), (b"[::1]", b"http://[::1]")):
+        block = b"Host: " + host + b":\r\nOrigin: " + origin + b"\r\n\r\n"
+        fields = RequestFields(block, "1.1", b"GET", "http", trusted=False)
+        assert get_all(fields.headers, b"host") == [host]
+        assert fields.foreign_origin == ""
+        assert b"Host: " + host + b"\r\n" in fields.forwarded(SOMEBODY)

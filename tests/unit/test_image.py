@@ -39,6 +39,12 @@ class FakeImageEngine:
     context: dict[str, tarfile.TarInfo] = dataclasses.field(default_factory=dict)
     imported: dict[str, bytes] = dataclasses.field(default_factory=dict)
     pulls: list[str] = dataclasses.field(default_factory=list)
+    buildkit: bool = False
+    buildkit_lines: list[str] | None = None  # what it says before it fails
+    builders: list[bool] = dataclasses.field(default_factory=list)
+
+    async def has_buildkit(self) -> bool:
+        return self.buildkit
 
     async def image_exists(self, name: str) -> bool:
         return name in self.images
@@ -67,6 +73,11 @@ class FakeImageEngine:
     ) -> AsyncGenerator[str, None]:
         self.built = {"tag": tag, "args": dict(build_args), "target": target, "network": network}
         self.context = entries(context)
+        self.builders.append(buildkit)
+        if buildkit and self.buildkit_lines is not None:
+            for line in self.buildkit_lines:
+                yield line
+            raise ImageBuildError("no BuildKit today")
         for line in self.builder_lines:
             yield line
         if self.hang:
@@ -337,3 +348,31 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+# ---- the builder
+
+
+async def test_it_is_built_with_buildkit_where_that_is_there() -> None:
+    for there in (True, False):
+        engine = FakeImageEngine(images={"debian:bookworm-slim"}, buildkit=there)
+        await build(engine)
+        assert engine.builders == [there]
+
+
+async def test_buildkit_that_does_not_begin_leaves_it_to_the_classic_builder() -> None:
+    engine = FakeImageEngine(images={"debian:bookworm-slim"}, buildkit=True, buildkit_lines=[])
+    steps: list[BuildStep] = []
+    await build(engine, steps=steps)
+    assert engine.builders == [True, False]
+    assert "no BuildKit today" in " ".join(step.text for step in steps)
+    assert "Dockerfile" in engine.context
+
+
+async def test_a_step_that_fails_is_not_tried_with_another_builder() -> None:
+    engine = FakeImageEngine(
+        images={"debian:bookworm-slim"}, buildkit=True, buildkit_lines=["Step 1/2 : [a 1/2] RUN x"]
+    )
+    with pytest.raises(ImageBuildError, match="no BuildKit today"):
+        await build(engine)
+    assert engine.builders == [True]

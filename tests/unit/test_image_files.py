@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tmpnb_py.engines import image_files
-from tmpnb_py.engines.docker_buildkit import Progress
+from tmpnb_py.engines.docker_buildkit import Progress, is_offered
 from tmpnb_py.errors import EngineError
 
 
@@ -86,6 +86,26 @@ def vertex(digest: bytes, name: bytes, *, started: bool = False, error: bytes = 
 
 def lines(progress: Progress, *parts: bytes) -> list[str]:
     return list(progress.lines(base64.b64encode(b"".join(parts)).decode()))
+
+
+OLD = {"Api-Version": "1.41", "Ostype": "linux", "Server": "Docker/20.10.24+dfsg1 (linux)"}
+PODMAN = {"Api-Version": "1.41", "Buildah-Version": "1.28.2", "Server": "Libpod/4.3.1 (linux)"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "offered"),
+    [
+        (OLD, True),
+        (OLD | {"Builder-Version": "2", "Api-Version": "1.51"}, True),
+        (OLD | {"Builder-Version": "1"}, False),  # switched off by its configuration
+        (OLD | {"Api-Version": "1.38"}, False),
+        (OLD | {"Ostype": "windows"}, False),
+        (PODMAN, False),
+        ({}, False),
+    ],
+)
+def test_an_engine_tells_whether_it_has_buildkit(answer: dict[str, str], offered: bool) -> None:
+    assert is_offered(answer) is offered
 
 
 def test_steps_are_counted_as_they_begin() -> None:

@@ -17,15 +17,21 @@ LAYOUT = Layout((("usr/bin", "/bin"),), ("/usr",), ("/home/anna/app/.venv",))
 SHOWN = [("/run/user/1/support", local_sandbox.SUPPORT), ("/src/etc", local_sandbox.CONFIG)]
 USER = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=False, locked=True)
 ROOT = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=True, locked=True)
+SIZES = {"home_size": 4096, "tmp_size": 8192, "shm_size": 1024}
 
 
 def argv(sandbox: Sandbox, *, network: bool = False, pids: int = 0) -> list[str]:
-    return local_sandbox.sandboxed(sandbox, LAYOUT, SHOWN, "exec serve", home_size=4096, network=network, pids=pids)
+    return local_sandbox.sandboxed(sandbox, LAYOUT, SHOWN, "exec serve", **SIZES, network=network, pids=pids)
 
 
 def outer(arguments: list[str]) -> list[str]:
     """Up to the command that runs inside."""
     return arguments[: arguments.index("--")]
+
+
+def inner(arguments: list[str]) -> list[str]:
+    """The command that runs inside."""
+    return arguments[arguments.index("--") + 1 :]
 
 
 def test_an_ordinary_users_sandbox_has_every_namespace() -> None:
@@ -52,6 +58,27 @@ def test_root_becomes_the_notebooks_user_for_good() -> None:
     assert "setpriv" in flat
 
 
+def test_system_calls_are_filtered_once_the_sandbox_is_made() -> None:
+    for sandbox in (USER, Sandbox("bwrap", "0.4", as_root=True, locked=False)):
+        arguments = argv(sandbox)
+        assert arguments[:4] == ["/bin/sh", "-c", 'exec "$@" 4<"$0"', "/run/user/1/support/seccomp"]
+        assert "--seccomp" in outer(arguments)
+        assert "--seccomp" not in inner(arguments)
+    assert "--seccomp" not in outer(argv(ROOT))  # which would keep root from making the second one
+    inside = inner(argv(ROOT))
+    assert inside[inside.index('exec "$@" 4<"$0"') + 1] == "/srv/tmpnb/support/seccomp"
+    assert "--seccomp" in inside
+
+
+def test_files_of_the_kernel_about_the_machine_are_hidden() -> None:
+    arguments = outer(local_sandbox.sandboxed(
+        USER, Layout((), (), (), ("/proc/keys",)), SHOWN, "x", network=False, **SIZES
+    ))  # fmt: skip
+    at = arguments.index("/proc/keys")
+    assert arguments[at - 2 : at] == ["--ro-bind", "/dev/null"]
+    assert at > arguments.index("--proc")
+
+
 def test_the_network_is_shared_only_when_it_is_asked_for() -> None:
     assert "/etc/resolv.conf" not in argv(USER)
     opened = argv(USER, network=True)
@@ -65,7 +92,9 @@ def test_what_can_be_written_is_memory_of_bounded_size() -> None:
     assert "--dev-bind" not in arguments
     writable = [path for flag, path in pairwise(arguments) if flag == "--tmpfs"]
     assert writable == ["/dev/shm", "/tmp", "/home/jovyan", "/run/tmpnb"]
-    assert arguments.count("--size") == len(writable)
+    sizes = [size for flag, size in pairwise(arguments) if flag == "--size"]
+    assert sizes[:3] == ["1024", "8192", "4096"]
+    assert len(sizes) == len(writable)
     assert [path for flag, path in pairwise(arguments) if flag == "--remount-ro"] == ["/dev", "/"]
 
 
@@ -124,7 +153,7 @@ def test_support_files_can_be_read_by_whoever_is_inside(tmp_path: Path) -> None:
     local_machine.install_support(tmp_path / "support", files)
     for name, (content, mode) in files.items():
         path = tmp_path / "support" / name
-        assert path.read_text() == content
+        assert path.read_bytes() == content
         assert path.stat().st_mode & 0o777 == mode
         assert path.parent.stat().st_mode & 0o777 == 0o755
 
@@ -153,6 +182,14 @@ def test_old_kernels_count_all_of_a_users_processes(
 ) -> None:
     monkeypatch.setattr("platform.release", lambda: release)
     assert local_machine.counts_processes() is counts
+
+
+def test_a_processor_without_a_filter_has_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    sandbox, reason = local_machine.find_sandbox(tmp_path / "none")
+    assert sandbox is None
+    assert "riscv64" in reason
 
 
 def test_no_sandbox_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import time
@@ -233,7 +234,10 @@ def test_outputs_that_were_left_in() -> None:
         )
     )
     assert '<pre class="tn-stdout">a\n&lt;b&gt;</pre><pre class="tn-stderr">careful</pre>' in notes.body
-    assert '<pre class="tn-error">E: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>' in notes.body
+    assert (
+        '<pre class="tn-error"><span class="tn-ansi-red">E</span>: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>'
+        in notes.body
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,10 @@ def test_outputs_that_were_left_in() -> None:
         ("long\r\x1b[2Kgo", "go"),
         ("a\r\nb\r\n", "a\nb\n"),
         ("\b\r\bx\b", "x"),
-        ("\x1b[1;31mred\x1b[0m\x07 \x1b]8;;https://evil.example\x07link\x1b]8;;\x1b\\\x1b", "red link"),
+        (
+            "\x1b[1;31mred\x1b[0m\x07 \x1b]8;;https://evil.example\x07link\x1b]8;;\x1b\\\x1b",
+            '<span class="tn-bold tn-ansi-red">red</span> link',
+        ),
         ("é\t√\rE", "E\t√"),
     ],
 )
@@ -399,7 +406,9 @@ def test_html_that_has_no_plain_text_is_shown_as_far_as_is_safe(name: str | None
     [
         ({}, "R", "R"),
         ({}, "R and Python", ""),  # the server's default kernel, as JupyterLab would take
-        ({"kernelspec": {"name": "ir"}}, "Python", ""),
+        ({"kernelspec": {"name": "ir"}}, "Python", "ir"),
+        ({"kernelspec": {"name": "conda-env-class-py"}}, "Python", "Python"),
+        ({"kernelspec": {"name": "conda-env-class-py"}}, "Python and R", ""),
         ({"language_info": {"name": "r"}}, "Python", "r"),
     ],
 )
@@ -409,7 +418,7 @@ def test_the_manifests_language_counts_where_the_notebook_names_none(
     data = json.dumps({"nbformat": 4, "metadata": metadata, "cells": [code("x <- function() 1")]}).encode()
     notes = page.make(data, start=START, pages={}, language=manifests)
     assert notes.language == language
-    assert ("tn-k" in notes.body) == bool(language)
+    assert ("tn-n" in notes.body) == bool(language)
 
 
 @pytest.mark.parametrize("path", sorted(WORKSHOPS.glob("*/*.ipynb")), ids=lambda path: path.stem)
@@ -473,7 +482,7 @@ SAFE_CLASSES = {
     "tn-note",
     "tn-stdout",
 }
-SAFE_ATTRIBUTES = {"href", "src", "alt", "title", "rel", "class", "display", "open", "stretchy"}
+SAFE_ATTRIBUTES = {"href", "src", "alt", "title", "rel", "class", "display", "open", "stretchy", "id"}
 
 
 def assert_harmless(notes: Notes) -> None:
@@ -483,10 +492,11 @@ def assert_harmless(notes: Notes) -> None:
         assert set(attributes) <= SAFE_ATTRIBUTES | OURS.get(tag, set()), (tag, attributes)
         for name in ("href", "src"):
             value = attributes.get(name) or "#"
-            assert value.startswith(("#", "https://example.org", "/spawn/lab/tree/", "files/", "images/")), value
+            others = ("https://",) if name == "href" else ()  # of other sites, nothing is loaded
+            assert value.startswith(("#", "/spawn/lab/tree/", "files/", "images/", *others)), value
             assert ".." not in value
         assert attributes.get("class", "") in SAFE_CLASSES
-        assert not (attributes.get("id") or "").startswith("tn-")
+        assert not (attributes.get("id") or "").lower().startswith(("tn-", "main"))
     assert not any(place.startswith(("/", "..")) for place in notes.files)
 
 
@@ -542,7 +552,7 @@ def test_values_of_the_wrong_type_are_left_out() -> None:
         b"{",
         b"[]",
         b"null",
-        b'{"nbformat": 3, "worksheets": []}',
+        b'{"nbformat": 2, "worksheets": []}',
         b'{"nbformat": 4}',
         b'{"nbformat": 4, "cells": {}}',
         b"[" * 100_000,
@@ -609,7 +619,7 @@ def test_the_process_makes_the_same_page_and_says_why_there_is_none() -> None:
     assert done.returncode == 0, done.stderr
     assert load(done.stdout) == page.make(data, start=START, pages={})
     done = _process(json.dumps({"start": START, "pages": {}}).encode(), b"{}")
-    assert (done.returncode, done.stdout) == (1, b"the file is no notebook of format 4")
+    assert (done.returncode, done.stdout) == (1, b"the file is no notebook of format 3 or 4")
 
 
 def test_the_orchestrator_does_not_load_what_the_process_works_with() -> None:
@@ -617,3 +627,143 @@ def test_the_orchestrator_does_not_load_what_the_process_works_with() -> None:
     script = f"import sys, tmpnb_py.serve; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
+
+
+# --- what authors hide, name and embed
+
+
+@pytest.mark.parametrize(
+    ("metadata", "there", "folded"),
+    [
+        ({"tags": ["remove-cell"]}, "", None),
+        ({"tags": ["remove_cell"]}, "", None),
+        ({"tags": ["remove-input"]}, "o", None),
+        ({"tags": ["remove-output"]}, "s", None),
+        ({"tags": ["remove-input", "remove-output"]}, "", None),
+        ({"tags": ["hide-cell"]}, "so", "tn-hidden"),
+        ({"tags": ["hide-input"]}, "so", "tn-fold-code"),
+        ({"jupyter": {"source_hidden": True}}, "so", "tn-fold-code"),
+        ({"hide_input": True}, "so", "tn-fold-code"),
+        ({"tags": ["hide-output"]}, "so", "tn-fold-output"),
+        ({"jupyter": {"outputs_hidden": True}}, "so", "tn-fold-output"),
+        ({"collapsed": True}, "so", "tn-fold-output"),
+        ({"tags": ["solution"], "jupyter": {"source_hidden": True}}, "so", "tn-hidden"),
+        ({"tags": ["solution"]}, "so", None),
+        ({"scrolled": True}, "so", None),
+    ],
+)
+def test_what_a_teacher_hid_is_not_published(metadata: Any, there: str, folded: str | None) -> None:
+    cell = code("secret_source", [{"output_type": "stream", "text": "visible_output"}])
+    body = make({**cell, "metadata": metadata}).body
+    assert ("secret_source" in body, "visible_output" in body) == ("s" in there, "o" in there)
+    assert re.findall(r'<details class="([a-z-]+)"', body) == ([folded] if folded else [])
+    if folded == "tn-fold-code":
+        assert body.index("</details>") < body.index("visible_output")
+    if folded == "tn-fold-output":
+        assert body.index("secret_source") < body.index("<details")
+
+
+def test_hidden_text_is_folded_and_removed_text_is_gone() -> None:
+    cells = [
+        {**markdown(f"text-{tag}"), "metadata": {"tags": [tag]}} for tag in ("hide-cell", "remove-cell", "other")
+    ]
+    body = make(*cells).body
+    assert body.count("<details") == 1
+    assert "text-hide-cell" in body
+    assert "text-remove-cell" not in body
+    assert "text-other" in body
+
+
+def test_links_find_the_places_that_authors_name() -> None:
+    notes = make(
+        markdown(
+            "[a](#d) [b](#n) [c](#my-heading) [d](#My-Heading) [e](#what's-new) [f](#nowhere) [g](#sp) [h](#dv)"
+        ),
+        markdown('<a class="anchor" id="d"></a>\n## Data'),
+        markdown('<a name="n"></a>\n\ntext'),
+        markdown("## My Heading\n\n## What's new?"),
+        markdown('<span id="sp">x</span>\n\n<div id="dv">\n\ny\n\n</div>\n\n<h2 id="htmlh">H</h2>'),
+        markdown('<a id="d"></a><a id="tn-open"></a><a id="MAIN"></a><a id="a b"></a>'),
+    )
+    links = re.findall(r'href="(#[^"]*)"', notes.body)
+    assert links == ["#d", "#n", "#My-Heading", "#My-Heading", "#What%27s-new%3F", "#nowhere", "#sp", "#dv"]
+    ids = re.findall(r' id="([^"]*)"', notes.body)
+    assert ids == ["d", "Data", "n", "My-Heading", "What's-new?", "sp", "dv", "htmlh"]
+    assert [heading.anchor for heading in notes.headings] == ["Data", "My-Heading", "What's-new?"]
+
+
+def test_a_link_into_another_page_is_quoted_once() -> None:
+    data = json.dumps({"nbformat": 4, "cells": [markdown("[x](b.ipynb#My%20part)")]}).encode()
+    notes = page.make(data, start="a.ipynb", pages={"b.ipynb": "other"})
+    assert 'href="../other/#My%20part"' in notes.body
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        ('<div class="alert alert-block alert-info x">i</div>', '<div class="alert alert-info">i</div>'),
+        ('<img src="a.png" width="50%">', 'width="50%"'),
+        ('<img src="a.png" width="200px">', 'width="200px"'),
+        ('<img src="a.png" style="border: 0; width: 30%">', 'width="30%"'),
+        ('<img src="a.png" width="100%;x">', '<img src="files/knots/a.png">'),
+        ("<center>m</center>", "<center>m</center>"),
+        ('<p align="right">r</p>', '<p align="right">r</p>'),
+        ('<font color="red">c</font>', '<font color="red">c</font>'),
+        ("- [ ] open\n- [x] done", "<li>\N{BALLOT BOX} open</li>\n<li>\N{BALLOT BOX WITH CHECK} done</li>"),
+        ("see https://example.org/bare.", '<a href="https://example.org/bare" rel="noopener noreferrer">'),
+        (
+            '<iframe width="560" src="https://www.youtube.com/embed/dQw4w9WgXcQ" title="T"></iframe>',
+            'href="https://www.youtube.com/watch?v=dQw4w9WgXcQ" rel="noopener noreferrer">Embedded page: T (www.',
+        ),
+        ('<video src="v.mp4"></video>', 'href="/spawn/lab/tree/knots/v.mp4" rel="noopener noreferrer">Video'),
+        ('<audio controls><source src="a.mp3"></audio>', ""),
+        (
+            "![a plot](https://example.org/p.png)",
+            '<a href="https://example.org/p.png" rel="noopener noreferrer">Picture: a plot (example.org)</a>',
+        ),
+    ],
+)  # fmt: skip
+def test_what_notebooks_hold_beside_plain_markdown(source: str, made: str) -> None:
+    assert made in make(markdown(source)).body
+
+
+def test_a_front_matter_is_no_text_and_may_name_the_title() -> None:
+    front = '---\ntitle: "Quarto: a document"\nformat: html\n---'
+    for first in ({"cell_type": "raw", "source": front}, markdown(f"{front}\n\nText.")):
+        notes = make(first, markdown("## Part"))
+        assert notes.title == "Quarto: a document"
+        assert "format" not in notes.body
+    assert "Text." in notes.body
+    assert make({"cell_type": "raw", "source": front}, markdown("# Own\n\nx")).title == "Own"
+    assert "no front matter" in make(markdown("---\n\nno front matter")).body
+
+
+def test_the_size_and_words_of_a_picture_are_kept() -> None:
+    data = {"image/png": PNG}
+    metadata = {"image/png": {"width": 300, "height": 200, "alt": 'A "plot"'}}
+    body = make(code("x", [{"output_type": "display_data", "data": data, "metadata": metadata}])).body
+    assert 'alt="A &quot;plot&quot;" width="300" height="200"' in body
+
+
+def test_a_notebook_of_format_3() -> None:
+    cells = [
+        {"cell_type": "heading", "level": 1, "source": ["Old\n", " notebook"]},
+        {"cell_type": "markdown", "source": "text"},
+        {"cell_type": "code", "language": "python", "input": "def f(): pass", "collapsed": True, "outputs": [
+            {"output_type": "stream", "stream": "stdout", "text": "printed"},
+            {"output_type": "pyout", "text": "shown", "metadata": {}},
+            {"output_type": "pyerr", "ename": "E", "evalue": "v", "traceback": ["trace"]},
+            {"output_type": "display_data", "png": PNG},
+        ]},
+    ]  # fmt: skip
+    document = {"nbformat": 3, "metadata": {"name": "x"}, "worksheets": [{"cells": cells}]}
+    notes = page.make(json.dumps(document).encode(), start=START, pages={})
+    assert (notes.title, notes.language) == ("Old notebook", "python")
+    for part in ("text", '<span class="tn-k">def', "printed", "shown", "trace", "<img ", "tn-fold-output"):
+        assert part in notes.body
+    for wrong in (
+        {},
+        {"worksheets": 1},
+        {"worksheets": [1, {"cells": [1, {}, {"cell_type": "code", "outputs": [1]}]}]},
+    ):
+        page.make(json.dumps({"nbformat": 3, **wrong}).encode(), start=START, pages={})

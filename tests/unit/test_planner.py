@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tmpnb_py.models import EndReason, Exit, Observed, State
+from tmpnb_py.models import Address, Ended, EndReason, Exit, Observed, State, TcpAddress
 from tmpnb_py.planner import (
     Action,
     Adopt,
@@ -24,6 +24,7 @@ from tmpnb_py.planner import (
     End,
     Listing,
     Plan,
+    Readdress,
     Record,
     Remove,
     Situation,
@@ -54,12 +55,18 @@ def records(starting: int = 0, ready: int = 0, claimed: int = 0, removing: int =
         *(record(f"o{number}", READY, OLD) for number in range(old)),
         *(record(f"r{number}", READY) for number in range(ready)),
         *(record(f"c{number}", CLAIMED) for number in range(claimed)),
-        *(record(f"x{number}", REMOVING, removal_due_at=math.inf) for number in range(removing)),
+        *(record(f"x{number}", REMOVING, changed_at=NOW - 1, removal_due_at=math.inf) for number in range(removing)),
     ]
 
 
-def seen(container_id: str, state: State, ended: Exit | None = None, digest: str = TODAY) -> Observed:
-    return Observed(container_id, state, digest, "token", 0.0, 1.0 if state is CLAIMED else None, ended, None)
+def seen(
+    container_id: str,
+    state: State,
+    ended: Exit | None = None,
+    digest: str = TODAY,
+    address: Address | None = None,
+) -> Observed:
+    return Observed(container_id, state, digest, "token", 0.0, 1.0 if state is CLAIMED else None, ended, address)
 
 
 def listing(*containers: Observed, asked_at: float = NOW - 1, after_outage: bool = False) -> Listing:
@@ -224,9 +231,49 @@ def test_an_empty_engine_is_filled() -> None:
 
 @pytest.mark.parametrize("state", [STARTING, READY, CLAIMED])
 @pytest.mark.parametrize("ended", [None, EXITED])
-def test_what_has_ended_never_comes_back(state: State, ended: Exit | None) -> None:
-    late = listing(seen("gone", state, ended), seen("c0", CLAIMED))
-    assert starts(records(claimed=1), listing=late, ended={"gone"}) == 3
+@pytest.mark.parametrize("gone_at", [None, NOW - 1, NOW])
+def test_what_has_ended_never_comes_back(state: State, ended: Exit | None, gone_at: float | None) -> None:
+    late = listing(seen("gone", state, ended), seen("c0", CLAIMED), asked_at=NOW - 1)
+    gone = {"gone": Ended(EndReason.IDLE, NOW - 9, gone_at)}
+    assert starts(records(claimed=1), listing=late, ended=gone) == 3
+
+
+@pytest.mark.parametrize("state", [STARTING, READY, CLAIMED])
+@pytest.mark.parametrize("ended", [None, EXITED])
+def test_what_comes_after_its_end_is_removed(state: State, ended: Exit | None) -> None:
+    """A create that was given up was carried out later: the engine lists what had been confirmed to be gone."""
+    there = seen("gone", state, ended)
+    gone = {"gone": Ended(EndReason.START_FAILED, NOW - 9, NOW - 2)}
+    assert actions(listing=listing(there, asked_at=NOW - 1), ended=gone) == [Discard(there, EndReason.START_FAILED)]
+
+
+HERE, THERE = TcpAddress("127.0.0.1", 1), TcpAddress("127.0.0.1", 2)
+
+
+@pytest.mark.parametrize("known", [HERE, None])
+def test_a_session_that_moved_or_could_not_be_dialled_is_followed(known: Address | None) -> None:
+    """Somebody restarted its container: the engine has given it another port."""
+    moved = seen("a", CLAIMED, address=THERE)
+    of = [record("a", CLAIMED, address=known), *records(ready=3)]
+    found = listing(moved, *(seen(one.id, READY) for one in of[1:]))
+    assert actions(of, listing=found) == [Readdress(moved)]
+    late = [dataclasses.replace(of[0], changed_at=NOW), *of[1:]]
+    assert actions(late, listing=found) == []
+
+
+def test_a_ready_one_that_moved_is_not_given_away() -> None:
+    of = [record("a", READY, address=HERE), *records(ready=2)]
+    others = [seen(one.id, READY) for one in of[1:]]
+    assert End("a", EndReason.CRASHED) in actions(of, listing=listing(seen("a", READY, address=THERE), *others))
+
+
+@pytest.mark.parametrize("state", [STARTING, READY, CLAIMED, REMOVING])
+def test_what_is_where_it_was_or_nowhere_stays(state: State) -> None:
+    of = [record("a", state, address=HERE, removal_due_at=math.inf), *records(ready=3)]
+    for address in (HERE, None):
+        found = listing(seen("a", CLAIMED, address=address), *(seen(one.id, READY) for one in of[1:]))
+        found_actions = actions(of, targets=targets(pool_size=4), listing=found)
+        assert not any(isinstance(one, (Readdress, End)) for one in found_actions)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +359,13 @@ def test_only_what_is_marked_is_removed(state: State) -> None:
         ({"ready": 5}, 1, ["r0"]),
         ({"ready": 5}, 2, []),
         ({"ready": 4, "starting": 2, "claimed": 1}, 0, ["r0"]),
-        ({"ready": 4, "claimed": 9}, 0, ["r0"]),
+        ({"ready": 4, "claimed": 7}, 0, ["r0"]),
+        # `max_containers` (10) holds for those that are ready, too
+        ({"ready": 3, "claimed": 10}, 0, ["r0", "r1", "r2"]),
+        ({"ready": 3, "claimed": 12}, 2, ["r0", "r1", "r2"]),
+        ({"ready": 4, "claimed": 9}, 0, ["r0", "r1", "r2"]),
+        ({"ready": 3, "claimed": 7, "starting": 1}, 0, ["r0"]),
+        ({"ready": 3, "claimed": 7, "removing": 2}, 0, []),
     ],
 )
 def test_surplus(of: dict[str, int], waiting: int, expected: list[str]) -> None:
@@ -371,6 +424,12 @@ def test_where_there_is_no_room_one_goes_for_its_successor(of: dict[str, int], e
 )
 def test_nothing_goes_for_a_successor_that_cannot_be_started(more: dict[str, Any]) -> None:
     assert actions(records(old=3), **{"targets": targets(max_containers=3), **more}) == []
+
+
+def test_a_removal_that_hangs_holds_up_no_successor() -> None:
+    hangs = record("x0", REMOVING, changed_at=NOW - 11, removal_due_at=math.inf)
+    full = targets(max_containers=3)
+    assert actions([*records(old=2), hangs], targets=full) == [End("o0", EndReason.OUTDATED)]
 
 
 def test_a_death_makes_room_too() -> None:
@@ -491,6 +550,7 @@ class Real:
     state: State
     digest: str
     exit: Exit | None = None
+    port: int = 1
 
 
 class World:
@@ -510,7 +570,7 @@ class World:
     def forget_everything(self) -> None:
         """The orchestrator crashes; its engine does not."""
         self.records: dict[str, Record] = {}
-        self.ended: set[str] = set()
+        self.ended: dict[str, Ended] = {}
         self.backoff = Backoff()
         self.waiting = 0
         self.listed = False
@@ -533,7 +593,10 @@ class World:
 
     def listing(self, *, after_outage: bool = False) -> Listing:
         self.now += 0.001  # asking takes its time
-        found = [seen(name, real.state, real.exit, real.digest) for name, real in self.engine.items()]
+        found = [
+            seen(name, real.state, real.exit, real.digest, TcpAddress("", real.port))
+            for name, real in self.engine.items()
+        ]
         return Listing(self.now, found, after_outage)
 
     # --- changing
@@ -544,7 +607,7 @@ class World:
 
     def mark_removing(self, container_id: str) -> None:
         if self.records[container_id].state is CLAIMED:
-            self.ended.add(container_id)
+            self.ended.setdefault(container_id, Ended(EndReason.IDLE, self.now))
         self.change(container_id, state=REMOVING, changed_at=self.now, removal_due_at=0.0)
 
     def create(self, container_id: str) -> None:
@@ -554,7 +617,8 @@ class World:
     def start_succeeds(self, container_id: str) -> None:
         self.create(container_id)
         self.engine[container_id].state = READY
-        self.change(container_id, state=READY, changed_at=self.now)
+        address = TcpAddress("", self.engine[container_id].port)
+        self.change(container_id, state=READY, changed_at=self.now, address=address)
         self.backoff = self.backoff.succeeded()
 
     def start_fails(self, container_id: str, jitter: float = 0.5) -> None:
@@ -570,7 +634,7 @@ class World:
     def removed(self, container_id: str) -> None:
         self.engine.pop(container_id, None)
         del self.records[container_id]
-        self.ended.add(container_id)
+        self.ended[container_id] = Ended(EndReason.IDLE, self.now, self.now)
 
     # --- reconciling
 
@@ -582,7 +646,7 @@ class World:
             self.targets if known else dataclasses.replace(self.targets, digest=None),
             sorted(self.records.values(), key=lambda one: order[one.state]),
             found,
-            frozenset(self.ended),
+            dict(self.ended),
             self.waiting,
             self.backoff,
         )
@@ -599,7 +663,7 @@ class World:
     def check(self, given: Situation, result: Plan) -> None:
         assert result.wake_at > self.now
         named = [
-            action.observed.id if isinstance(action, (Adopt, Discard)) else action.id
+            action.observed.id if isinstance(action, (Adopt, Discard, Readdress)) else action.id
             for action in result.actions
             if not isinstance(action, Start)
         ]
@@ -618,6 +682,9 @@ class World:
                 self.records[name] = Record(name, STARTING, self.targets.digest, self.now, self.now, 0.0)
             case Adopt(observed) | Discard(observed):
                 self.take_up(observed, State.REMOVING if isinstance(action, Discard) else observed.state)
+            case Readdress(observed):
+                assert self.records[observed.id].state is CLAIMED
+                self.change(observed.id, address=observed.address)
             case End(name, reason):
                 self.end(name, reason)
             case Died(name):
@@ -631,18 +698,22 @@ class World:
 
     def take_up(self, observed: Observed, state: State) -> None:
         assert observed.id not in self.records
-        assert observed.id not in self.ended
+        assert observed.id not in self.ended or state is REMOVING, "what has ended never comes back"
         assert state in (READY, CLAIMED, REMOVING)
         assert not (state is READY and observed.id in self.claims), "a visitor's container is never ready again"
-        assert not (state is REMOVING and observed.id in self.claims and self.is_alive(observed.id))
-        self.records[observed.id] = Record(observed.id, state, observed.config_digest, self.now, self.now, 0.0)
+        lives = observed.id in self.claims and self.is_alive(observed.id) and observed.id not in self.ended
+        assert not (state is REMOVING and lives)
+        self.records[observed.id] = Record(
+            observed.id, state, observed.config_digest, self.now, self.now, 0.0, observed.address
+        )
 
     def end(self, name: str, reason: EndReason) -> None:
         state = self.records[name].state
         dead = reason in (EndReason.CRASHED, EndReason.OUT_OF_MEMORY, EndReason.ENGINE_RESTARTED)
         assert state in (READY, CLAIMED)
         assert state is READY or dead, "only a death ends a session here; the rest is the reaper's"
-        assert not (dead and self.is_alive(name)), "what lives is not taken for dead"
+        moved = self.is_alive(name) and self.records[name].address != TcpAddress("", self.engine[name].port)
+        assert not (dead and self.is_alive(name)) or (state is READY and moved), "what lives is not taken for dead"
         if dead and state is READY:
             self.backoff = self.backoff.failed(self.now, 0.5)
         self.mark_removing(name)
@@ -682,10 +753,8 @@ class World:
         assert counts[STARTING] == counts[REMOVING] == 0
         assert all(one.config_digest == self.targets.digest for one in self.in_state(READY))
         possible = min(self.targets.pool_size, max(0, self.targets.max_containers - counts[CLAIMED]))
-        if len(self.records) <= self.targets.max_containers:
-            assert counts[READY] == possible
-        else:  # more than fit were taken up: they stay until they are claimed or too old
-            assert possible <= counts[READY] <= self.targets.pool_size
+        assert counts[READY] == possible
+        assert all(one.address == TcpAddress("", self.engine[one.id].port) for one in self.records.values())
         for found in (None, self.listing(), self.listing(after_outage=True)):
             assert self.reconcile(found) == Plan(())
 
@@ -848,6 +917,19 @@ class Worlds(RuleBasedStateMachine):
     def something_dies(self, data: st.DataObject, ended: Exit) -> None:
         if self.world.engine:
             self.world.engine[data.draw(st.sampled_from(sorted(self.world.engine)))].exit = ended
+
+    @rule(data=st.data())
+    def somebody_restarts_one(self, data: st.DataObject) -> None:
+        alive = [name for name in sorted(self.world.engine) if self.world.is_alive(name)]
+        if alive:
+            self.world.engine[data.draw(st.sampled_from(alive))].port += 1
+
+    @rule(data=st.data())
+    def a_call_that_was_given_up_is_carried_out(self, data: st.DataObject) -> None:
+        gone = [name for name, ended in self.world.ended.items() if ended.gone_at and name not in self.world.records]
+        if gone:
+            name = data.draw(st.sampled_from(gone))
+            self.world.engine.setdefault(name, Real(STARTING, TODAY))
 
     @rule(data=st.data())
     def something_vanishes(self, data: st.DataObject) -> None:

@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tmpnb_py import pool as pool_module
 from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.models import EndReason, State, TcpAddress
-from tmpnb_py.pool import Container, Ended, Pool
+from tmpnb_py.models import Ended, EndReason, State, TcpAddress
+from tmpnb_py.pool import Container, Pool
 
 OLD, TODAY = "old", "today"
 
@@ -34,7 +34,7 @@ def container(container_id: str, *, digest: str = TODAY, state: State = State.ST
 
 def pool_of(*containers: Container) -> Pool:
     pool = Pool("test")
-    pool.current_digest = TODAY
+    pool.current_digest, pool.capacity = TODAY, 100
     for one in containers:
         pool.insert(one)
     return pool
@@ -82,6 +82,32 @@ def test_any_configuration_is_better_than_none(digest: str | None) -> None:
 @pytest.mark.parametrize("state", [State.STARTING, State.CLAIMED, State.REMOVING])
 def test_only_ready_ones_are_claimed(state: State) -> None:
     assert pool_of(container("a", state=state)).claim(1) is None
+
+
+def test_as_many_as_there_may_be_are_given_away_and_no_more() -> None:
+    """The operator has lowered `max_containers`: what is still ready only waits for its removal."""
+    pool = pool_of(*(container(f"c{number}", state=State.CLAIMED) for number in range(4)))
+    for number in range(3):
+        ready(pool, f"r{number}")
+    pool.capacity = 4
+    assert (pool.claimable, pool.claim(1)) == (0, None)
+    pool.capacity = 5
+    assert pool.claimable == 1
+    assert pool.claim(1) is not None
+    assert pool.claim(1) is None
+
+
+def test_a_claim_that_nobody_was_told_of_is_undone_silently() -> None:
+    pool = pool_of()
+    one = ready(pool, "a")
+    told: list[State] = []
+    pool.subscribe(lambda container: told.append(container.state))
+    assert pool.claim(1) is one
+    assert pool.give_back(one, 2)
+    assert (one.state, one.claimed_at, told) == (State.READY, None, [State.CLAIMED])
+    assert pool.claim(3) is one
+    pool.mark_removing(one, EndReason.ENDED_BY_OPERATOR, 4)
+    assert not pool.give_back(one, 5), "what has ended meanwhile stays ended"
 
 
 def test_a_claim_sets_the_clocks_and_is_no_visit() -> None:
@@ -162,7 +188,7 @@ def test_a_record_that_was_forgotten_stays_forgotten() -> None:
     assert not pool.mark_removing(one, EndReason.IDLE, 2)
     pool.forget(one, 3)
     assert pool.get("a") is None
-    assert pool.ended("a") == Ended(EndReason.CRASHED, 1)
+    assert pool.ended("a") == Ended(EndReason.CRASHED, 1, gone_at=1)
 
 
 def test_forgetting_closes_the_endpoint_once() -> None:
@@ -189,7 +215,7 @@ def test_an_ended_session_is_known_from_the_decision_on() -> None:
     assert pool.session("a") is None
     assert pool.ended("a") == Ended(EndReason.IDLE, 2)
     pool.forget(claimed, 9)
-    assert pool.ended("a") == Ended(EndReason.IDLE, 2)
+    assert pool.ended("a") == Ended(EndReason.IDLE, 2, gone_at=9)
 
 
 @pytest.mark.parametrize("state", [State.STARTING, State.READY])
@@ -230,7 +256,7 @@ def test_what_crashed_just_before_an_outage_was_the_engines_doing() -> None:
         "early": Ended(EndReason.CRASHED, 9),
         "crashed": Ended(restarted, 10),
         "idle": Ended(EndReason.IDLE, 11),
-        "gone": Ended(restarted, 11),
+        "gone": Ended(restarted, 11, gone_at=12),
     }
     assert everyone["early"].reason is EndReason.CRASHED
     assert everyone["crashed"].reason is restarted
@@ -327,7 +353,7 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pool = Pool("test")
-        self.pool.current_digest = TODAY
+        self.pool.current_digest, self.pool.capacity = TODAY, 1000
         self.ids = (f"c{number}" for number in itertools.count())
         self.states: dict[Container, State] = {}
         self.ready: list[Container] = []
@@ -374,6 +400,15 @@ class PoolMachine(RuleBasedStateMachine):
             self.ready.remove(one)
             self.states[one] = State.CLAIMED
             self.expected += 1
+
+    @precondition(lambda self: State.CLAIMED in self.states.values())
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        one = self.some(data, State.CLAIMED)
+        assert self.pool.give_back(one, self.now)
+        self.claimed.discard(one.id)
+        self.ready.append(one)
+        self.states[one] = State.READY
 
     @precondition(lambda self: self.states)
     @rule(data=st.data(), reason=st.sampled_from(EndReason))

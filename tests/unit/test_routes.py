@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -63,6 +65,26 @@ def test_without_the_slash_there_is_no_path(target: bytes, query: bytes) -> None
     assert match(target) == Route("abc", None, query, target)
 
 
+@pytest.mark.parametrize(
+    ("target", "path", "passed_on"),
+    [
+        (b"/%75ser/abc/lab", b"lab", b"/user/abc/lab"),
+        (b"/%75%73%65%72/%61b%63/%75ser/%61?%61", b"%75ser/%61", b"/user/abc/%75ser/%61?%61"),
+        (b"/user/%61%62c", None, b"/user/abc"),
+        (b"/user/abc%30/../%2e%2e/lab", b"../%2e%2e/lab", b"/user/abc0/../%2e%2e/lab"),
+        (b"//us%65r/abc//lab", b"lab", b"/user/abc/lab"),
+    ],
+)
+def test_letters_that_are_encoded_without_need_are_themselves_up_to_the_id(
+    target: bytes, path: bytes | None, passed_on: bytes
+) -> None:
+    """RFC 3986 §6.2.2.2; what follows the id is the container's, byte by byte."""
+    route = match(target)
+    assert route is not None
+    assert (route.path, route.target) == (path, passed_on)
+    assert match(route.target) == route
+
+
 @pytest.mark.parametrize("session_id", [ID, "a", "0", "a" * 64, "user", "000"])
 def test_ids(session_id: str) -> None:
     route = match(b"/user/%b/x" % session_id.encode())
@@ -94,7 +116,19 @@ def test_ids(session_id: str) -> None:
         b"/user/./abc/",
         b"/user/../abc/",
         b"/user/..",
-        b"/user/%61bc/",
+        b"/user/%2561bc/",
+        b"/user/%41bc/",
+        b"/user/%61b%2d/",
+        b"/user/%e9/",
+        b"/user/%6/",
+        b"/%75ser",
+        b"/%2575ser/abc/",
+        b"/%55ser/abc/",
+        b"/%75ser%2fabc/",
+        b"/%75ser/abc%2flab",
+        b"/x/%75ser/abc/",
+        b"/%78?/%75ser/abc/",
+        b"%75ser/abc/",
         b"/user/abc%2f/",
         b"/user/abc%2flab",
         b"/user/abc%3flab",
@@ -109,7 +143,6 @@ def test_ids(session_id: str) -> None:
         b"/user/" + "é".encode() + b"/",
         "/user/\u0661/".encode(),  # a digit elsewhere (str.isdigit), not here
         b"/user/" + b"a" * 65 + b"/",
-        b"/%75ser/abc/",
         b"/x/user/abc/",
         b"//x/user/abc/",
         b"/x//user/abc/",
@@ -134,6 +167,8 @@ pieces = st.sampled_from(
         b".",
         b"%2e%2e",
         b"%2f",
+        b"us%65r",
+        b"%61bc",
         b"?",
         b"#",
         b";",
@@ -153,12 +188,15 @@ targets = st.one_of(
 
 @given(targets)
 @example(b"/user/abc//..//../xyz?//")
+@example(b"/us%65r/%61bc/%61?%61")
 def test_the_session_is_literally_what_stands_in_the_path(target: bytes) -> None:
     route = match(target)
     if route is None:
         return
     path, question, query = target.partition(b"?")
     parts = path.split(b"/")
+    parts[1:3] = [unquote_to_bytes(part) for part in parts[1:3]]
+    path = b"/".join(parts)
     assert parts[:2] == [b"", b"user"]
     assert parts[2] == route.session_id.encode()
     assert route.session_id.isalnum()
@@ -166,7 +204,7 @@ def test_the_session_is_literally_what_stands_in_the_path(target: bytes) -> None
     assert route.query == query
     assert (route.path is None) == (len(parts) == 3)
     if route.path is None:
-        assert route.target == target
+        assert route.target == path + question + query
         return
     base = b"/user/%b/" % parts[2]
     assert route.target == base + route.path + question + query
@@ -174,7 +212,7 @@ def test_the_session_is_literally_what_stands_in_the_path(target: bytes) -> None
     again = match(route.target)
     assert again == route, "what the container gets belongs to the same session, and is stable"
     if not path.startswith(base + b"/"):
-        assert route.target == target
+        assert route.target == path + question + query
 
 
 @given(st.binary(max_size=30))

@@ -291,7 +291,7 @@ def _message(given: Mapping[str, str | bool], environ: Mapping[str, str], config
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("ip", "", '"" is neither an IP address nor a host name: 0.0.0.0 means all addresses'),
+        ("ip", "", '"" is neither an IP address nor a host name: 0.0.0.0 is all of IPv4'),
         ("ip", "*", '"*" is neither an IP address nor a host name'),
         ("ip", "999.1.1.1", '"999.1.1.1" is neither an IP address nor a host name'),
         ("admin_ip", "[::1]", '"[::1]" is neither an IP address nor a host name'),
@@ -475,6 +475,41 @@ def test_the_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().runtime_path == Path("/tmp/tmpnb-py-1234")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert Settings().runtime_path == Path("/tmp/tmpnb-py-1234")
+
+
+def test_the_runtime_directory_that_is_this_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A command that the service's own user types finds the service's directory."""
+    monkeypatch.setattr("tmpnb_py.settings._SYSTEM_DIRECTORY", tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1234")
+    monkeypatch.setattr("os.geteuid", lambda: 1234)
+    assert Settings().runtime_path == Path("/run/user/1234/tmpnb-py")
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid)
+    assert Settings().runtime_path == tmp_path
+
+
+def test_room_for_files_in_memory_follows_the_limit() -> None:
+    assert (Settings().tmp_bytes, Settings().shm_bytes) == (256 * MIB, 256 * MIB)
+    large = load_settings({"mem_limit": "4g", "shm_size": "3g"}, {})
+    assert (large.tmp_bytes, large.shm_bytes) == (2048 * MIB, 3072 * MIB)
+
+
+def test_the_systems_configuration_is_read_where_no_other_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All commands find what the service was told, whoever types them."""
+    system, own = tmp_path / "tmpnb-py.toml", tmp_path / "own.toml"
+    monkeypatch.setattr("tmpnb_py.settings_load.SYSTEM_CONFIG", system)
+    assert Settings() == read_settings({}, {}).settings
+    system.write_text('pool_name = "system"\nruntime_dir = "/run/x"\n')
+    own.write_text("pool_size = 1\n")
+    loaded = read_settings({}, {"TMPNB_RUNTIME_DIR": "/run/y"})
+    assert (loaded.settings.pool_name, loaded.settings.runtime_dir) == ("system", Path("/run/y"))
+    assert loaded.origins["pool_name"] == f"pool_name in {system}"
+    for other in (read_settings({}, {}, str(own)), read_settings({}, {"TMPNB_CONFIG": str(own)})):
+        assert (other.settings.pool_name, other.settings.pool_size) == ("tmpnb", 1)
+    system.write_text("pool_size =")
+    with pytest.raises(SettingsError, match=r"the system's configuration: .* is not valid TOML"):
+        read_settings({}, {})
 
 
 def test_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_an_image_says_in_a_label_where_its_files_are(label: str, static: tuple[
 def test_a_container_is_told_the_address() -> None:
     def environment(url: str) -> list[str]:
         config = ContainerConfig(
-            ImageFacts("x", "sha256:x"), "run", Transport.SOCKET, Egress.NONE, 1, 1, 1, 1, static_url=url
+            ImageFacts("x", "sha256:x"), "run", Transport.SOCKET, Egress.NONE, 1, 1, 1, 1, 1, 1, static_url=url
         )
         body = create_body("p", ContainerSpec("a", "", config), socket_source=None, hosts_source=None, init=False)
         return [one for one in body["Env"] if one.startswith("TMPNB_STATIC_URL")]

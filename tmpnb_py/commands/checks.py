@@ -9,22 +9,35 @@ import errno
 import os
 import platform
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 
-from tmpnb_py import __version__
+from tmpnb_py import __version__, listen
 from tmpnb_py.blueprint import Blueprint
-from tmpnb_py.commands.engine import opened_engine
+from tmpnb_py.commands.engine import as_the_service, opened_engine
 from tmpnb_py.commands.measure import Trial, try_one
 from tmpnb_py.commands.output import size
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.errors import EngineError, ImageMissingError, PoolLockedError, StartFailedError, TmpnbError
+from tmpnb_py.errors import (
+    EngineError,
+    ImageMissingError,
+    PoolLockedError,
+    SettingsError,
+    StartFailedError,
+    TmpnbError,
+)
 from tmpnb_py.models import EngineInfo, Transport
-from tmpnb_py.runtime import connections_that_fit, files_needed, lock_pool, open_files_limit, prepare_runtime_dir
+from tmpnb_py.runtime import (
+    borrowed_runtime_dir,
+    connections_that_fit,
+    files_needed,
+    lock_pool,
+    open_files_limit,
+    user_name,
+)
 from tmpnb_py.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.settings_load import LoadedSettings
 from tmpnb_py.units import GIB
@@ -69,9 +82,7 @@ class Examination:
         yield Finding(Grade.OK, "versions", f"tmpnb-py {__version__}, Python {platform.python_version()}")
         for warning in self.loaded.warnings:
             yield Finding(Grade.WARN, "settings", warning)
-        for finding in self._runtime_dir():
-            yield finding
-        async for finding in self._engine():
+        async for finding in self._in_runtime_dir():
             yield finding
         for option in ("port", "admin_port"):
             yield await _port(self.settings, option)
@@ -79,10 +90,21 @@ class Examination:
         if self.info is not None:
             yield _memory(self.settings, self.info)
 
+    async def _in_runtime_dir(self) -> AsyncIterator[Finding]:
+        """What is looked at in the runtime directory, as the user to whom it belongs."""
+        try:
+            self.loaded = dataclasses.replace(self.loaded, settings=as_the_service(self.settings))
+            with borrowed_runtime_dir(self.settings.runtime_path):
+                for finding in self._runtime_dir():
+                    yield finding
+                async for finding in self._engine():
+                    yield finding
+        except SettingsError as error:
+            yield Finding(Grade.FAIL, "permissions", error.message, error.remedy)
+
     def _runtime_dir(self) -> list[Finding]:
         path, pool = self.settings.runtime_path, self.settings.pool_name
         try:
-            prepare_runtime_dir(path)
             with lock_pool(path, pool):
                 pass
         except PoolLockedError as error:
@@ -92,7 +114,7 @@ class Examination:
                 Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")
             ]
         return [
-            Finding(Grade.OK, "permissions", f"{path} belongs to this user"),
+            Finding(Grade.OK, "permissions", f"{path} belongs to {user_name(os.geteuid())}"),
             Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" at the moment'),
         ]
 
@@ -197,13 +219,8 @@ async def _port(settings: Settings, option: str) -> Finding:
 def _bind(host: str, port: int) -> OSError | None:
     """Why the address cannot be listened on; None where it can."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(1)
+        for listener in listen.bound(host, port):
+            listener.close()
     except OSError as error:
         return error
     return None

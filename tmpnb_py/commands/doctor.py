@@ -30,7 +30,8 @@ def doctor(ctx: click.Context, as_json: bool, people: int | None, config: str | 
     """Check engine, permissions, image, ports and memory; takes the options of serve.
 
     Each line is OK, WARN or FAIL with what to do. It starts one notebook as serve would, in a pool of its own, and
-    removes it again; a service that runs is not disturbed. The exit code is 8 where something is FAIL.
+    removes it again; a service that runs is not disturbed. Root acts as the user whose runtime directory it is. The
+    exit code is 8 where something is FAIL.
     """
     loaded = read(ctx, config)
     asyncio.run(_run(loaded, as_json=as_json, people=people))

@@ -1,14 +1,16 @@
-"""The engine that `serve` would use, opened for a command that works without a service."""
+"""What a command needs to work as `serve` does: its user, its runtime directory, its engine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 from collections.abc import AsyncIterator
 
 from tmpnb_py.engine_choice import choose
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
+from tmpnb_py.errors import SettingsError
 from tmpnb_py.settings import Settings
 
 
@@ -21,3 +23,33 @@ async def opened_engine(settings: Settings, *, pool: str | None = None) -> Async
         yield engine
     finally:
         await engine.close()
+
+
+def as_the_service(settings: Settings) -> Settings:
+    """Called by root, become the user to whom the runtime directory belongs, for good. Raises `SettingsError`.
+
+    Only that user finds and leaves everything as the service does: files that root makes there would be refused to
+    it, and what the service may not do should fail here too. Returns settings that name the directory, because the
+    default depends on the user. What is imported later has to be readable for that user.
+    """
+    path = settings.runtime_path
+    settings = settings.model_copy(update={"runtime_dir": path})
+    if os.geteuid() != 0 or not path.is_dir() or not (uid := path.lstat().st_uid):
+        return settings
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError as error:
+        raise SettingsError(
+            f"runtime_dir {path} belongs to the user {uid}, whom this machine does not know",
+            remedy="Run the command where the service runs, or choose another directory with --runtime-dir.",
+        ) from error
+    try:
+        os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+        os.setgid(user.pw_gid)
+        os.setuid(uid)
+    except OSError as error:
+        raise SettingsError(
+            f"runtime_dir {path} belongs to {user.pw_name}, whom this process may not become",
+            remedy=f"Run the command as {user.pw_name}: runuser -u {user.pw_name} -- tmpnb-py …",
+        ) from error
+    return settings

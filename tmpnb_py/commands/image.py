@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from tmpnb_py.manifest import Manifest
     from tmpnb_py.workshop_folders import Collection
 
+_BUILDERS = {"auto": None, "classic": False, "buildkit": True}
 PREVIEW_PLACE = "/usr/share/preview"  # where start-notebook.sh looks for a folder to be shown live
 
 _CHECK_OPTIONS = (
-    *ENGINE_OPTIONS, "command", "egress", "mem_limit", "cpu_quota", "pids_limit", "home_size", "start_timeout",
-    "container_port", "container_user",
+    *ENGINE_OPTIONS, "command", "egress", "mem_limit", "cpu_quota", "pids_limit", "home_size", "tmp_size", "shm_size",
+    "start_timeout", "container_port", "container_user",
 )  # fmt: skip
 _PREVIEW_OPTIONS = (*ENGINE_OPTIONS, "image", "ip", "port", "admin_port", "mem_limit", "cpu_quota", "egress")
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -77,8 +78,8 @@ def _run(work: Coroutine[Any, Any, Any]) -> None:
 @click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name of the image that is made.")
 @click.option("--network", help="The engine's network to build in, such as host.")
 @click.option(
-    "--builder", type=click.Choice(["classic", "buildkit"]), default="classic", show_default=True,
-    help="The engine's builder; BuildKit builds stages at the same time.",
+    "--builder", type=click.Choice(["auto", "classic", "buildkit"]), default="auto", show_default=True,
+    help="The engine's builder; BuildKit, where it is there, builds stages at the same time.",
 )  # fmt: skip
 @click.option("--config", metavar="FILE", help=CONFIG_HELP)
 def build(*, config: str | None, builder: str, **options: Any) -> None:
@@ -86,7 +87,7 @@ def build(*, config: str | None, builder: str, **options: Any) -> None:
 
     The base is used where the engine has it, else pulled, else made with mmdebstrap.
     """
-    _run(_build(read_settings({}, os.environ, config), buildkit=builder == "buildkit", **options))
+    _run(_build(read_settings({}, os.environ, config), buildkit=_BUILDERS[builder], **options))
 
 
 async def _build(loaded: LoadedSettings, *, tag: str, **options: Any) -> None:
@@ -96,6 +97,29 @@ async def _build(loaded: LoadedSettings, *, tag: str, **options: Any) -> None:
     async with _docker(loaded.settings) as engine:
         with BuildProgress(tag) as progress:
             await build_image(engine, tag=tag, report=progress.report, **options)
+
+
+# ---- base --------------------------------------------------------------------------------------------------
+
+
+@image.command()
+@click.option("--base", metavar="IMAGE", help="Another image than the one in the Dockerfile.")
+@click.option("--config", metavar="FILE", help=CONFIG_HELP)
+def base(*, base: str | None, config: str | None) -> None:
+    """Print the name of an image to build upon, which the engine then has.
+
+    It is the one that `build` takes: used where the engine has it, else pulled, else made with mmdebstrap. Other
+    ways to build need its name: `TMPNB_BASE=$(tmpnb-py image base) docker compose build`.
+    """
+    _run(_base(read_settings({}, os.environ, config), base))
+
+
+async def _base(loaded: LoadedSettings, wanted: str | None) -> None:
+    from tmpnb_py.image import DEFAULT_BASE, ensure_base  # noqa: PLC0415
+
+    async with _docker(loaded.settings) as engine:
+        name = await ensure_base(engine, wanted or DEFAULT_BASE, lambda text: click.echo(text, err=True))
+    click.echo(name)
 
 
 # ---- load and save -----------------------------------------------------------------------------------------
@@ -198,18 +222,28 @@ async def _check(settings: Settings, *, notebooks: bool, as_json: bool) -> None:
     from tmpnb_py import image_check  # noqa: PLC0415
     from tmpnb_py.commands.output import console  # noqa: PLC0415
 
-    async with _docker(settings, pool=f"{settings.pool_name}-check") as engine:
-        try:
-            say = (lambda _: None) if as_json else _telling(console())
-            report = await image_check.check(engine, settings, notebooks=notebooks, say=say)
-        finally:
-            await engine.remove_pool()
+    say = (lambda _: None) if as_json else _telling(console())
+    report = await _examined(settings, notebooks=notebooks, say=say)
     if as_json:
         click.echo(image_check.as_json(report))
     else:
         _print_report(console(), report)
     if not report.works:
         raise ImageUnfitError(f"{report.image.image} cannot serve visitors as it is")
+
+
+async def _examined(settings: Settings, *, notebooks: bool, say: Callable[[str], None]) -> Report:
+    from tmpnb_py import image_check  # noqa: PLC0415
+    from tmpnb_py.commands.engine import as_the_service  # noqa: PLC0415
+    from tmpnb_py.runtime import borrowed_runtime_dir  # noqa: PLC0415
+
+    settings = as_the_service(settings)
+    with borrowed_runtime_dir(settings.runtime_path):
+        async with _docker(settings, pool=f"{settings.pool_name}-check") as engine:
+            try:
+                return await image_check.check(engine, settings, notebooks=notebooks, say=say)
+            finally:
+                await engine.remove_pool()
 
 
 def _telling(target: Console) -> Callable[[str], None]:
@@ -229,13 +263,17 @@ def _print_report(target: Console, report: Report) -> None:
     facts = report.image
     supports = {"socket": facts.supports_socket, "read-only root": facts.supports_read_only, "own home": facts.home}
     said = ", ".join(f"{name} {'yes' if has else 'no'}" for name, has in supports.items())
-    target.print(f"{facts.image}: {size(report.size)}, {report.workshops} workshops; {said}", soft_wrap=True)
+    target.print(f"{facts.image}: {size(report.size)}, {_workshops(report.workshops)}; {said}", soft_wrap=True)
     for trial in report.trials:
         for line in _trial_lines(trial):
             target.print(_plain(line), soft_wrap=True)
     for advice in report.advice:
         target.print(f"{'FAIL' if advice.serious else 'WARN'}  {_plain(advice.text)}", soft_wrap=True)
         target.print(f"      → {_plain(advice.remedy)}", soft_wrap=True)
+
+
+def _workshops(count: int) -> str:
+    return "1 workshop" if count == 1 else f"{count} workshops"
 
 
 def _trial_lines(trial: Trial) -> list[str]:
@@ -329,13 +367,14 @@ def _collection(directory: Path) -> Collection:
 
 def _preview(loaded: LoadedSettings, directory: Path) -> None:
     from tmpnb_py import logs  # noqa: PLC0415
+    from tmpnb_py.commands.engine import as_the_service  # noqa: PLC0415
     from tmpnb_py.serve import serve  # noqa: PLC0415
 
     collection = _collection(directory)
     for problem in collection.problems:
         if problem.serious:
             click.echo(f"error: {problem}", err=True)
-    settings = preview_settings(loaded.settings, directory)
+    settings = preview_settings(as_the_service(loaded.settings), directory)
     logs.configure(settings.log_format, "warning")
     for workshop in collection.manifest.workshops:
         place = urllib.parse.quote(workshop.start)

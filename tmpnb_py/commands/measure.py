@@ -6,7 +6,6 @@ The container belongs to a pool of its own, so that a service which runs meanwhi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import secrets
@@ -19,17 +18,14 @@ from tmpnb_py.commands.plan import Figures
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.errors import EngineError, StartFailedError
+from tmpnb_py.image_check import until_ready
 from tmpnb_py.models import ContainerConfig, ContainerSpec, SocketAddress, Transport
-from tmpnb_py.readiness import wait_until_ready
-from tmpnb_py.text import clean_lines
 
 if TYPE_CHECKING:
     from tmpnb_py.engines.docker_usage import Usage
 
 _KERNEL_SECONDS = 60.0
 _SETTLE_SECONDS = 1.0
-_LOG_LINES = 10
 _LARGEST = 1024 * 1024
 
 
@@ -51,11 +47,7 @@ async def try_one(engine: DockerEngine | LocalEngine, config: ContainerConfig, *
     endpoint: Endpoint | None = None
     began = time.monotonic()
     try:
-        address = await engine.start(spec)
-        try:
-            endpoint = await wait_until_ready(address, spec, timeout_seconds=timeout_seconds, died=asyncio.Event())
-        except StartFailedError as error:
-            raise await _with_log(engine, spec, error) from error
+        endpoint = await until_ready(engine, spec, await engine.start(spec), timeout_seconds)
         seconds = time.monotonic() - began
         await engine.mark_ready(spec.id)
         ready = await engine.usage(spec.id)
@@ -68,15 +60,6 @@ async def try_one(engine: DockerEngine | LocalEngine, config: ContainerConfig, *
         if endpoint is not None:
             endpoint.close()
         await engine.remove(spec.id)
-
-
-async def _with_log(
-    engine: DockerEngine | LocalEngine, spec: ContainerSpec, error: StartFailedError
-) -> StartFailedError:
-    lines: tuple[str, ...] = ()
-    with contextlib.suppress(EngineError):
-        lines = clean_lines(await engine.logs(spec.id, lines=_LOG_LINES), [spec.token])
-    return StartFailedError(error.message, error.failure, log_lines=lines)
 
 
 def _figures(seconds: float, ready: Usage, working: Usage, image: int) -> Figures:

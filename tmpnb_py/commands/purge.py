@@ -27,17 +27,18 @@ def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
     """Remove everything of a pool: containers, networks and sockets.
 
     Sessions that run end at once, and their notebooks are lost. Refused while a service manages the pool: stop that
-    first, or have it clean up behind itself with --cleanup-on-exit.
+    first, or have it clean up behind itself with --cleanup-on-exit. Root acts as the user whose
+    runtime directory it is.
     """
-    from tmpnb_py.commands.engine import opened_engine  # noqa: PLC0415 - loads the engines
-    from tmpnb_py.runtime import line_path, lock_pool, prepare_runtime_dir  # noqa: PLC0415
+    from tmpnb_py.commands.engine import as_the_service, opened_engine  # noqa: PLC0415 - loads the engines
+    from tmpnb_py.runtime import borrowed_runtime_dir, line_path, lock_pool  # noqa: PLC0415
     from tmpnb_py.static import store  # noqa: PLC0415
 
-    settings = read(ctx, config).settings
+    settings = as_the_service(read(ctx, config).settings)
 
     async def run() -> None:
-        prepare_runtime_dir(settings.runtime_path)
-        with lock_pool(settings.runtime_path, settings.pool_name):
+        path = settings.runtime_path
+        with borrowed_runtime_dir(path), lock_pool(path, settings.pool_name):
             async with opened_engine(settings) as engine:
                 await engine.hold(settings.image, lambda: None)
                 found = await engine.list()

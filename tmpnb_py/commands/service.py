@@ -224,8 +224,17 @@ def drain(ctx: click.Context, config: str | None) -> None:
     _with_service(ctx, config, work)
 
 
-@click.command()
-@click.argument("size", metavar="N", type=click.IntRange(0, 100_000))
+class _Size(click.IntRange):
+    """A number of notebooks. Below 0 it looks like an option, and is refused for what it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).startswith("-") and not str(value)[1:].isdecimal():
+            raise click.NoSuchOption(str(value).partition("=")[0], ctx=ctx)
+        return super().convert(value, param, ctx)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("size", metavar="N", type=_Size(0, 100_000))
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def resize(ctx: click.Context, size: int, config: str | None) -> None:

@@ -42,7 +42,7 @@ class Engine(Protocol):
     async def read_image(self, image: ImageFacts, paths: Sequence[str], *, limit: int = ...) -> dict[str, bytes]:
         """The regular files at and below absolute `paths` in the image, by path, without running it.
 
-        What is not there is left out, links too. Raises `EngineError` where there is more than `limit` bytes.
+        What is not there is left out, links too. Raises `TooLargeError` where there is more than `limit` bytes.
         """
 
     async def choose_transport(self, image: ImageFacts) -> Transport:

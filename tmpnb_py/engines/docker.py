@@ -24,6 +24,7 @@ import aiohttp
 import structlog
 from aiodocker.containers import DockerContainer
 
+from tmpnb_py import boot
 from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines import docker_reach as reach
 from tmpnb_py.engines.docker_hold import Hold
@@ -58,6 +59,7 @@ from tmpnb_py.models import (
     ContainerSpec,
     Egress,
     EngineInfo,
+    Exit,
     ImageFacts,
     Observed,
     SocketAddress,
@@ -71,6 +73,7 @@ log = structlog.get_logger(__name__)
 _POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}")
 _INSPECTS_AT_ONCE = 8
+_INSPECT_SECONDS = 3.0  # one takes a millisecond; what takes longer waits for a container that hangs
 _LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
 _GONE_POLL_SECONDS = 0.1
 _DEAD_LOG_LINES = 20
@@ -110,6 +113,7 @@ class DockerEngine(ImageStreams):
         self._ids: dict[str, str] = {}
         self._claimant = secrets.token_hex(4)
         self._hold = Hold(self._calling, pool, self._remove_docker_id)
+        self._directories: dict[str, str] = {}  # of their sockets, as they were mounted
         self._quotas: dict[str, int] = {}  # of containers that are starting
         self._host_ports: dict[str, int] = {}  # of containers in the host's network
         self._has_init = True
@@ -413,12 +417,12 @@ class DockerEngine(ImageStreams):
         list tells what became of it: that needs no container's lock, for which a hanging one makes wait.
         """
         ready = options.name_of(self._pool, container_id, State.READY)
-        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)
+        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)  # and a stamp behind it
         failure: EngineError | None = None
         try:
             async with self._calling("claim a container") as docker:
                 container: Any = docker.containers.container(ready)
-                await container.rename(mine)
+                await container.rename(options.stamped(mine, boot.stamp()))
         except EngineError as error:
             failure = error
         if failure is None and self._hold.is_held:
@@ -437,7 +441,7 @@ class DockerEngine(ImageStreams):
         if not names:
             raise NoSuchContainerError("the engine has no such container")
         if ready not in names:
-            return mine in names
+            return any(name == mine or name.startswith(f"{mine}-") for name in names)
         if isinstance(failure, EngineDownError):  # it answers now
             raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
         raise failure or EngineError("the engine claimed the container, and then did not")
@@ -475,24 +479,39 @@ class DockerEngine(ImageStreams):
         for gone in known - set(entries):
             self._ids.pop(gone, None)
             self._host_ports.pop(gone, None)
+            self._directories.pop(gone, None)
         for container_id, entry in entries.items():
+            if directory := options.socket_directory_of(entry):
+                self._directories[container_id] = directory
             if port := reach.host_port_of(entry["Labels"]):
                 self._host_ports[container_id] = port
         self._ids.update({container_id: entry["Id"] for container_id, entry in entries.items()})
-        observed = [await self._observed(container_id, entry) for container_id, entry in entries.items()]
+        inspects = asyncio.Semaphore(_INSPECTS_AT_ONCE)
+        observed = await asyncio.gather(*(self._observed(one, entry, inspects) for one, entry in entries.items()))
         return [one for one in observed if one is not None]
 
-    async def _observed(self, container_id: str, entry: Mapping[str, Any]) -> Observed | None:
+    async def _observed(
+        self, container_id: str, entry: Mapping[str, Any], inspects: asyncio.Semaphore
+    ) -> Observed | None:
         """What a list entry tells; None for a container that went meanwhile."""
         ended = None
-        if options.has_ended(entry):
+        if options.is_being_removed(entry):
+            ended = options.REMOVED
+        elif options.has_ended(entry):
             try:
-                async with self._calling("inspect a container") as docker:
-                    ended = options.exit_of(await docker.containers.container(entry["Id"]).show())
+                async with inspects:
+                    ended = await self._exit(entry["Id"])
             except NoSuchContainerError:
                 return None
-        directory = str(self._sockets.path(container_id))
+        directory = self._directories.get(container_id) or str(self._sockets.path(container_id))
         return options.observed_of(self._pool, container_id, entry, socket_directory=directory, ended=ended)
+
+    async def _exit(self, docker_id: str) -> Exit | None:
+        """How a container ended; None where the engine does not say so soon: then the next list is asked again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_INSPECT_SECONDS), self._calling("inspect a container") as docker:
+                return options.exit_of(await docker.containers.container(docker_id).show())
+        return None
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove with volumes and socket directory. Removing what is gone succeeds."""
@@ -502,7 +521,7 @@ class DockerEngine(ImageStreams):
         self._ids.pop(container_id, None)
         self._quotas.pop(container_id, None)
         self._host_ports.pop(container_id, None)
-        await asyncio.to_thread(self._sockets.remove, container_id)
+        await asyncio.to_thread(self._sockets.remove, container_id, self._directories.pop(container_id, ""))
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """The last lines of output, raw, at most 64 KiB. () where there are none."""
@@ -528,8 +547,7 @@ class DockerEngine(ImageStreams):
         inspecting it waits for that lock. (Measured: without this the list still calls it running.)
         """
         with contextlib.suppress(EngineError):
-            async with self._calling("inspect a container") as docker:
-                await docker.containers.container(docker_id).show()
+            await self._exit(docker_id)
 
     # Finding and cleaning up
 
@@ -552,7 +570,7 @@ class DockerEngine(ImageStreams):
             containers: Sequence[Any] = await docker.containers.list(
                 all=True, filters=json.dumps({"label": list(labels)})
             )
-        keys = ("Id", "ImageID", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings")
+        keys = ("Id", "ImageID", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings", "Mounts")
         return [{key: container[key] for key in keys} for container in containers]
 
     async def _docker_id(self, container_id: str) -> str:

@@ -1,4 +1,4 @@
-"""BuildKit's progress, told in the classic builder's words. Pure; used by the Docker engine only.
+"""BuildKit: is it there, and its progress, told in the classic builder's words. Pure; used by the Docker engine only.
 
 The engine wraps BuildKit's `StatusResponse` (api/services/control/control.proto) in its own progress stream. Three
 fields of it are of interest, so they are read here and no protobuf library is needed.
@@ -8,13 +8,30 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 TRACE = "moby.buildkit.trace"
 
 _VERTEX, _LOG = 1, 3  # of StatusResponse
 _DIGEST, _NAME, _STARTED, _ERROR = 1, 3, 5, 7  # of Vertex
 _MESSAGE = 4  # of VertexLog
+
+
+_FIRST_API = (1, 39)  # Docker 18.09
+
+
+def is_offered(headers: Mapping[str, str]) -> bool:
+    """Whether an engine with this answer to `_ping` builds with BuildKit (Docker's API, `SystemPing`).
+
+    Docker 23 and newer name their default builder. Older ones name it only where it was configured, and have BuildKit
+    all the same. Podman, which calls itself Libpod, has none.
+    """
+    if named := headers.get("Builder-Version"):
+        return named == "2"
+    is_docker = headers.get("Server", "").startswith("Docker/") and headers.get("Ostype") == "linux"
+    version = re.fullmatch(r"(\d+)\.(\d+)", headers.get("Api-Version", ""))
+    return is_docker and version is not None and (int(version[1]), int(version[2])) >= _FIRST_API
 
 
 class Progress:

@@ -8,16 +8,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tmpnb_py.errors import (
+    LACK_REMEDY,
     EngineDownError,
     EngineError,
     EngineForbiddenError,
     ImageMissingError,
+    LackError,
     NoSuchContainerError,
+    causes,
+    is_our_lack,
 )
 
 DEFAULT = "unix:///var/run/docker.sock"
@@ -98,9 +102,18 @@ def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def explain(host: DockerHost, error: BaseException, *, doing: str) -> EngineDownError:
-    """The operator's words for an engine that could not be reached while `doing` something."""
-    for cause in _chain(error):
+def explain(host: DockerHost, error: BaseException, *, doing: str) -> EngineError:
+    """The operator's words for an engine that could not be reached while `doing` something.
+
+    Where only this process lacks something, the engine is not to blame: `LackError`.
+    """
+    if is_our_lack(error, unsent=True):
+        return LackError(f"no file descriptor is left to call the Docker engine ({doing})", remedy=LACK_REMEDY)
+    return _unreached(host, error, doing)
+
+
+def _unreached(host: DockerHost, error: BaseException, doing: str) -> EngineDownError:
+    for cause in causes(error):
         match cause:
             case TimeoutError():
                 return EngineDownError(
@@ -160,20 +173,3 @@ def not_an_engine(host: DockerHost, why: object) -> EngineDownError:
         f"what answers at {host.url} is not a usable Docker engine: {why}",
         remedy="set DOCKER_HOST to a Docker engine (and DOCKER_TLS_VERIFY=1 if it wants TLS)",
     )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what aiohttp wraps in it, and what it came from.
-
-    The innermost cause says most: it comes first.
-    """
-    found: list[BaseException] = []
-    pending = [error]
-    while pending:
-        one = pending.pop()
-        if one is None or one in found:
-            continue
-        found.append(one)
-        inner = getattr(one, "os_error", None)
-        pending += [inner if isinstance(inner, BaseException) else None, one.__cause__, one.__context__]
-    return reversed(found)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tmpnb_py import boot
 from tmpnb_py.engines import docker_reach
 from tmpnb_py.models import (
     ContainerSpec,
@@ -53,7 +54,7 @@ SOCKET_PATH = f"{SOCKET_DIRECTORY}/{SOCKET_NAME}"
 USER = "1000"
 HOSTNAME = "notebook"
 CPU_PERIOD = 100_000
-TMP_SIZE = 128 * 1024 * 1024
+_PROBE_TMP_SIZE = 1024 * 1024
 # A container without a network gets its own empty network namespace from runc. With this, Docker does not make what
 # it makes even for the network "none": a sandbox in its network database, and a hook that runs dockerd once more.
 # (Measured: start 70 instead of 155 ms; rename 1.6 / 2.0 instead of 2.4 / 11 ms, median / p95, and that is a claim.)
@@ -64,11 +65,13 @@ HOSTS = f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopba
 OOM_SCORE_ADJ = 500
 
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+REMOVED = Exit(128 + 9)  # of what somebody removes: it was killed for that
+
 ICC = "com.docker.network.bridge.enable_icc"
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
-_CLAIMED = re.compile(r"claimed-([0-9]{1,12})(?:-[0-9a-f]{1,16})?")
+_CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})(?:-[0-9a-f]{{1,16}})?(?:-({boot.PATTERN}))?")
 _URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
 _STATIC_DIRECTORIES = 16
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
@@ -80,6 +83,7 @@ class Marks:
 
     state: State
     claimed_unix: float | None = None
+    claimed_stamp: str = ""
 
 
 def is_id(text: str) -> bool:
@@ -105,6 +109,11 @@ def claimed_name(pool: str, container_id: str, unix_time: float, claimant: str) 
     return f"{name_of(pool, container_id, State.CLAIMED)}-{max(0, math.floor(unix_time))}-{claimant}"
 
 
+def stamped(name: str, stamp: str) -> str:
+    """A claimed container's name with a stamp of the clock that nobody sets (`tmpnb_py.boot`) behind it."""
+    return f"{name}-{stamp}" if stamp else name
+
+
 def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: float) -> Marks:
     """The state that a container's names tell.
 
@@ -118,7 +127,7 @@ def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: f
         if suffix in (State.STARTING, State.READY):
             return Marks(State(suffix))
         if match := _CLAIMED.fullmatch(suffix):
-            return Marks(State.CLAIMED, float(match[1]))
+            return Marks(State.CLAIMED, float(match[1]), match[2] or "")
     return Marks(State.CLAIMED, created_unix)
 
 
@@ -230,7 +239,8 @@ def create_body(
     the one of the host that was chosen for a container in its network.
     """
     config = spec.config
-    host = _hardened(config.image, init=init)
+    host = _hardened(config.image, init=init, tmp_size=config.tmp_size)
+    host["ShmSize"] = config.shm_size
     host["NetworkMode"] = network = config.network or network_name(pool, config.egress, config.transport)
     host["Memory"] = host["MemorySwap"] = config.mem_limit
     host["PidsLimit"] = config.pids_limit
@@ -276,7 +286,7 @@ def probe_body(pool: str, image: ImageFacts, *, socket_source: str, script: str)
 
     It has no pool label, so it is never listed as a notebook.
     """
-    host = _hardened(image, init=False)
+    host = _hardened(image, init=False, tmp_size=_PROBE_TMP_SIZE)
     host |= {"NetworkMode": "none", "AutoRemove": True, "PidsLimit": 64, "Mounts": [bind(socket_source)]}
     host["Memory"] = host["MemorySwap"] = 256 * 1024 * 1024
     return {
@@ -311,7 +321,7 @@ def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
 
     It has no pool label, so it is never listed as a notebook.
     """
-    host = _hardened(ImageFacts("", image_id, supports_read_only=True), init=False)
+    host = _hardened(ImageFacts("", image_id, supports_read_only=True), init=False, tmp_size=1 << 20)
     host |= {"NetworkMode": "none", "AutoRemove": True, "PidsLimit": 16, "LogConfig": {"Type": "none"}}
     host["Memory"] = host["MemorySwap"] = 32 * 1024 * 1024
     return {
@@ -334,7 +344,7 @@ def bind(source: str, target: str = SOCKET_DIRECTORY, *, read_only: bool = False
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
 
 
-def _hardened(image: ImageFacts, *, init: bool) -> dict[str, Any]:
+def _hardened(image: ImageFacts, *, init: bool, tmp_size: int) -> dict[str, Any]:
     host: dict[str, Any] = {
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
@@ -348,7 +358,7 @@ def _hardened(image: ImageFacts, *, init: bool) -> dict[str, Any]:
         "Init": init,
     }
     if image.supports_read_only:
-        host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={TMP_SIZE}"}}  # noqa: S108
+        host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp_size}"}}  # noqa: S108
     return host
 
 
@@ -390,6 +400,17 @@ def has_ended(entry: Mapping[str, Any]) -> bool:
     return not is_running(entry) and entry["State"] != "created"
 
 
+def is_being_removed(entry: Mapping[str, Any]) -> bool:
+    """Whether somebody is removing a listed container: it will not say any more how it ended."""
+    return entry["State"] in ("removing", "dead")
+
+
+def socket_directory_of(entry: Mapping[str, Any]) -> str:
+    """The directory of this machine in which a listed container has its socket; "" where it has none."""
+    mounts = entry.get("Mounts") or ()
+    return next((str(one.get("Source") or "") for one in mounts if one.get("Destination") == SOCKET_DIRECTORY), "")
+
+
 def exit_of(inspected: Mapping[str, Any]) -> Exit:
     """How it ended. The flag alone says only that the kernel once killed *something* in it.
 
@@ -419,6 +440,7 @@ def observed_of(
         claimed_unix=marks.claimed_unix,
         exit=ended,
         address=address,
+        claimed_stamp=marks.claimed_stamp,
     )
 
 

@@ -40,8 +40,8 @@ def address_of_inspect(inspected: Mapping[str, Any]) -> TcpAddress | None:
     """The same from `GET /containers/<id>/json`."""
     settings = inspected.get("NetworkSettings") or {}
     bindings = [binding for bound in (settings.get("Ports") or {}).values() for binding in bound or ()]
-    published = [_reachable(str(one.get("HostIp") or ""), int(one["HostPort"])) for one in bindings]
-    return _address((inspected.get("Config") or {}).get("Labels") or {}, settings, next(iter(published), None))
+    published = [(str(one.get("HostIp") or ""), int(one["HostPort"])) for one in bindings]
+    return _address((inspected.get("Config") or {}).get("Labels") or {}, settings, _one_of(published))
 
 
 def _address(
@@ -61,10 +61,14 @@ def _address(
 
 
 def _published(ports: Iterable[Mapping[str, Any]]) -> TcpAddress | None:
-    for port in ports:
-        if port.get("PublicPort") and port.get("Type") == "tcp":
-            return _reachable(str(port.get("IP") or ""), int(port["PublicPort"]))
-    return None
+    found = [port for port in ports if port.get("PublicPort") and port.get("Type") == "tcp"]
+    return _one_of([(str(port.get("IP") or ""), int(port["PublicPort"])) for port in found])
+
+
+def _one_of(published: Iterable[tuple[str, int]]) -> TcpAddress | None:
+    """The same one whatever the order, IPv4 first: an address that changes is a container that was restarted."""
+    first = min(published, key=lambda one: (":" in one[0], one), default=None)
+    return None if first is None else _reachable(*first)
 
 
 def _reachable(host: str, port: int) -> TcpAddress:

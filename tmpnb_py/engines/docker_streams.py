@@ -21,7 +21,7 @@ import aiohttp
 from tmpnb_py.engines import docker_buildkit, image_files
 from tmpnb_py.engines.docker_host import RefusedError
 from tmpnb_py.engines.docker_options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, demultiplex, is_id
-from tmpnb_py.errors import EngineDownError, EngineError, ImageBuildError, ImageMissingError
+from tmpnb_py.errors import EngineDownError, EngineError, ImageBuildError, ImageMissingError, TooLargeError
 
 LOG_BYTES = 64 * 1024
 _LOG_READ_LIMIT = 4 * 1024 * 1024  # more than the 1 MiB that the engine keeps, frames included
@@ -153,7 +153,7 @@ async def _download(open_stream: OpenStream, docker_id: str, path: str, file: IO
         async for chunk in response.content.iter_chunked(_CHUNK):
             left -= len(chunk)
             if left < 0:
-                raise EngineError(f"there is more in {path} of the image than is read at once")
+                raise TooLargeError(f"there is more in {path} of the image than is read at once")
             await asyncio.to_thread(file.write, chunk)
 
 
@@ -181,6 +181,12 @@ class ImageStreams:
             raise ImageMissingError(
                 f"cannot pull {image}: {error}", remedy="check the name, and `docker login` for a private one"
             ) from error
+
+    async def has_buildkit(self) -> bool:
+        """Whether the engine can build with BuildKit."""
+        timeout = aiohttp.ClientTimeout(total=_READ_SECONDS)
+        async with self._open("GET", "_ping", params={}, timeout=timeout) as response:
+            return docker_buildkit.is_offered(response.headers)
 
     async def build_image(
         self,

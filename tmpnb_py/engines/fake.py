@@ -20,6 +20,7 @@ from typing import Literal, Self
 
 from aiohttp import web
 
+from tmpnb_py import boot
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.errors import (
     EngineDownError,
@@ -27,6 +28,7 @@ from tmpnb_py.errors import (
     ImageMissingError,
     NoSuchContainerError,
     PoolLockedError,
+    TooLargeError,
 )
 from tmpnb_py.models import (
     Address,
@@ -59,6 +61,7 @@ class FakeContainer:
     state: State = State.STARTING
     claimed_unix: float | None = None
     claimed_by: FakeEngine | None = None
+    claimed_stamp: str = ""
     exit: Exit | None = None
     address: Address | None = None
     log_lines: list[str] = dataclasses.field(default_factory=list)
@@ -236,7 +239,7 @@ class FakeEngine:
         files = self.host.files.get(image.image, {})
         wanted = {name: files[name] for name in files if any(Path(name).is_relative_to(path) for path in paths)}
         if sum(map(len, wanted.values())) > limit:
-            raise EngineError("there is more in the image than is read at once")
+            raise TooLargeError("there is more in the image than is read at once")
         return wanted
 
     async def choose_transport(self, image: ImageFacts) -> Transport:
@@ -287,6 +290,7 @@ class FakeEngine:
         container = self._find(container_id)
         if container.state is State.READY:
             container.state, container.claimed_unix, container.claimed_by = State.CLAIMED, float(int(unix_time)), self
+            container.claimed_stamp = boot.stamp()
         return container.claimed_by is self and container.claimed_unix == float(int(unix_time))
 
     async def list(self) -> list[Observed]:
@@ -326,6 +330,7 @@ def _observed(container: FakeContainer) -> Observed:
         claimed_unix=container.claimed_unix,
         exit=container.exit,
         address=container.address if container.exit is None else None,
+        claimed_stamp=container.claimed_stamp,
     )
 
 

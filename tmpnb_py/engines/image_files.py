@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tmpnb_py.errors import EngineError
+from tmpnb_py.errors import EngineError, TooLargeError
 
 READ_LIMIT = 64 * 1024 * 1024  # bytes in all; JupyterLab's static files are 20 MiB
 
@@ -54,5 +54,5 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _less(limit: int, size: int, path: str) -> int:
     if size > limit:
-        raise EngineError(f"there is more in {path} of the image than is read at once")
+        raise TooLargeError(f"there is more in {path} of the image than is read at once")
     return limit - size

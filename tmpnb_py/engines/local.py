@@ -31,13 +31,16 @@ from tmpnb_py.engines.local_sandbox import Sandbox
 from tmpnb_py.engines.local_watch import Watches
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import (
+    LACK_REMEDY,
     EngineDownError,
     EngineError,
     FailureClass,
     ImageMissingError,
+    LackError,
     NoSuchContainerError,
     SettingsError,
     StartFailedError,
+    is_our_lack,
 )
 from tmpnb_py.models import (
     Address,
@@ -87,6 +90,7 @@ class LocalEngine:
         if not pool or pool != Path(pool).name or pool.startswith("."):
             raise SettingsError(f"{pool!r} cannot be a pool's name: use letters, digits, - and _")
         self._workshops = workshop_directory
+        self._manifest = str(workshop_directory / "workshops" / "workshops.toml")
         self._sandbox = sandbox
         self._start_timeout = start_timeout
         directory = Path(os.path.abspath(runtime_dir)) / "local" / pool  # noqa: PTH100 - links stay
@@ -149,7 +153,7 @@ class LocalEngine:
             image,
             local_machine.image_id(versions, *places, sandbox=self._sandbox),
             supports_socket=True,
-            workshops=str(self._workshops / "workshops" / "workshops.toml"),
+            workshops=self._manifest,
             static=local_machine.static_directories(),
         )
 
@@ -158,7 +162,13 @@ class LocalEngine:
     ) -> dict[str, bytes]:
         """The files at and below `paths` on this machine, which is what notebooks are started from."""
         del image  # there is one
-        return await self._work(lambda: from_directory(paths, limit=limit))
+        return await self._work(lambda: self._files(paths, limit))
+
+    def _files(self, paths: Sequence[str], limit: int) -> dict[str, bytes]:
+        files = from_directory(paths, limit=limit)
+        if self._manifest in files:
+            files[self._manifest] = local_machine.runnable_workshops(self._workshops).encode()
+        return files
 
     async def image_size(self, image: ImageFacts) -> int:  # noqa: ARG002 - as the Docker engine's
         """Bytes that the image takes on disk beside this installation: none."""
@@ -313,7 +323,7 @@ class LocalEngine:
         if record is None:  # not to be understood, so it counts as a visitor's
             changed = self._records.path(container_id).stat().st_ctime
             return Observed(container_id, State.CLAIMED, "", "", changed, changed, None, None)
-        state, claimed_unix = self._records.state(container_id, record.created_unix)
+        state, claimed_unix, claimed_stamp = self._records.state(container_id, record.created_unix)
         is_alive = local_process.is_alive(record.process)
         status = self._records.status(container_id)  # after the look: what has ended has written how
         return Observed(
@@ -325,6 +335,7 @@ class LocalEngine:
             claimed_unix=claimed_unix,
             exit=None if is_alive else _exit(record, status),
             address=self._launcher.reachable(record, status) if is_alive else None,
+            claimed_stamp=claimed_stamp,
         )
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
@@ -361,11 +372,11 @@ class LocalEngine:
         try:
             self._check()
         except OSError as error:
-            raise _unusable(error) from error
+            raise _lack(error) or _unusable(error) from error
         try:
             return function()
         except OSError as error:
-            raise EngineError(f"the local engine failed: {error}") from error
+            raise _lack(error) or EngineError(f"the local engine failed: {error}") from error
 
     def _check(self) -> None:
         try:
@@ -388,6 +399,12 @@ def _kept(tasks: dict[str, asyncio.Task[R]], container_id: str, work: Coroutine[
     task = tasks[container_id] = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(ended)
     return task
+
+
+def _lack(error: OSError) -> LackError | None:
+    if not is_our_lack(error, unsent=True):
+        return None
+    return LackError(f"no file descriptor is left for the local engine: {error}", remedy=LACK_REMEDY)
 
 
 def _unusable(error: OSError) -> EngineDownError:

@@ -26,7 +26,7 @@ from tmpnb_py.engines.local_record import Record, Records, Status
 from tmpnb_py.engines.local_sandbox import Layout, Places, Sandbox
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import EngineError
-from tmpnb_py.models import ContainerSpec, Egress, SocketAddress
+from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, SocketAddress
 
 _LEFTOVER_SECONDS = 300.0  # longer than any start takes
 _KILL_SECONDS = 10.0
@@ -50,6 +50,7 @@ class Launcher:
 
     def open(self) -> None:
         """Look at the machine, write what notebooks are shown, remove what a crash left."""
+        process.keep_descriptors()
         self.cgroups = cgroup.find()
         self._layout = machine.layout()
         files = machine.support_files(sys.prefix, self._workshops / "start-notebook.sh")
@@ -127,7 +128,7 @@ class Launcher:
             groups=groups,
             limits=limits,
             memory_per_process=not self.cgroups.limit_memory,
-            largest_file=spec.config.home_size if self._sandbox else 0,  # the log is on the host's disk
+            largest_file=_largest_file(spec.config) if self._sandbox else 0,
         )
         return argv, sandboxing.environment(
             places, base_path=spec.base_path, token=spec.token, static_url=spec.config.static_url
@@ -146,6 +147,8 @@ class Launcher:
             shown,
             render_command(spec),
             home_size=spec.config.home_size,
+            tmp_size=spec.config.tmp_size,
+            shm_size=spec.config.shm_size,
             network=spec.config.egress is Egress.INTERNET,
             pids=0 if self.cgroups.limit_pids or not machine.counts_processes() else spec.config.pids_limit,
         )
@@ -213,6 +216,11 @@ class Launcher:
 def handle(pool: str, container_id: str) -> str:
     """A name for a container's control groups and directory that does not give the id away."""
     return f"tmpnb-{hashlib.sha256(f'{pool}/{container_id}'.encode()).hexdigest()[:16]}"
+
+
+def _largest_file(config: ContainerConfig) -> int:
+    """The limit on each file, because the log is on the host's disk; files of the sandbox may fill their memory."""
+    return max(config.home_size, config.tmp_size, config.shm_size)
 
 
 def _first_process(status: Status) -> Iterator[Process]:

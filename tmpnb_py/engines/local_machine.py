@@ -19,12 +19,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tmpnb_py.engines import local_sandbox
+from tmpnb_py.engines import local_sandbox, local_seccomp
 from tmpnb_py.engines.local_sandbox import Layout, Sandbox
 from tmpnb_py.errors import ImageMissingError
 
 _PROBE_SECONDS = 10.0
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_HIDDEN = ("/proc/key-users", "/proc/keys", "/proc/sched_debug", "/proc/timer_list")
 _PACKAGES = ("jupyterlab", "jupyter-server", "ipykernel")
 _SHELL_VERSION = (5, 14)  # of the kernel, from which it counts processes for each user namespace
 
@@ -99,7 +100,7 @@ def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | No
         if path.is_file() and "__pycache__" not in path.parts
     ]
     text = json.dumps([sys.prefix, versions, files, repr(sandbox)], sort_keys=True)
-    return f"local:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"local:{hashlib.sha256(text.encode() + _filter()).hexdigest()}"
 
 
 def layout() -> Layout:
@@ -107,7 +108,8 @@ def layout() -> Layout:
     places = [Path(path) for path in _SYSTEM]
     links = tuple((str(path.readlink()), str(path)) for path in places if path.is_symlink())
     system = tuple(str(path) for path in places if path.is_dir() and not path.is_symlink())
-    return Layout(links, system, tuple(_outside(system, _python_directories())))
+    hidden = tuple(path for path in _HIDDEN if Path(path).exists())
+    return Layout(links, system, tuple(_outside(system, _python_directories())), hidden)
 
 
 def _python_directories() -> Iterator[str]:
@@ -131,8 +133,19 @@ def _outside(covered: Iterable[str], paths: Iterable[str]) -> list[str]:
     return found
 
 
-def support_files(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
+def support_files(prefix: str, start_script: Path) -> dict[str, tuple[bytes, int]]:
     """The small files that notebooks are shown, by name: content and mode."""
+    files = {name: (text.encode(), mode) for name, (text, mode) in _scripts(prefix, start_script).items()}
+    return {**files, local_sandbox.SECCOMP: (_filter(), 0o644)}
+
+
+def _filter() -> bytes:
+    """The filter of system calls; empty, which bubblewrap refuses, where there is none for this processor."""
+    machine = local_seccomp.machine()
+    return local_seccomp.program(machine) if machine else b""
+
+
+def _scripts(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
     support = local_sandbox.SUPPORT
     path = f"{support}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin"
     return {
@@ -150,15 +163,22 @@ def support_files(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]
     }
 
 
-def install_support(directory: Path, files: dict[str, tuple[str, int]]) -> None:
+def runnable_workshops(workshops: Path) -> str:
+    """The manifest of those workshops that this Python environment can run, found out as the image does it."""
+    script = workshops / "server" / "tmpnb_workshops.py"
+    done = _run([sys.executable, "-I", str(script), str(workshops / "workshops")], output=subprocess.PIPE)
+    return done.stdout if done is not None and not done.returncode else ""
+
+
+def install_support(directory: Path, files: dict[str, tuple[bytes, int]]) -> None:
     """Write them where they differ. Notebooks that run have the directory open, so it is never replaced."""
     for name, (content, mode) in files.items():
         path = directory / name
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for parent in path.parents[: len(Path(name).parents)]:
             parent.chmod(0o755)
-        if not path.is_file() or path.read_text() != content:
-            path.with_suffix(".new").write_text(content)
+        if not path.is_file() or path.read_bytes() != content:
+            path.with_suffix(".new").write_bytes(content)
             path.with_suffix(".new").rename(path)
         path.chmod(mode)
 
@@ -174,6 +194,8 @@ def find_sandbox(start_script: Path) -> tuple[Sandbox | None, str]:
     program = shutil.which("bwrap")
     if program is None:
         return None, "bubblewrap (the program bwrap) is not installed"
+    if local_seccomp.machine() is None:
+        return None, f"there is no filter of system calls for processors of the kind {platform.machine()}"
     program = os.path.realpath(program)
     reason = ""
     for locked in (True, False):
@@ -193,9 +215,9 @@ def _try(sandbox: Sandbox, start_script: Path) -> str:
     """Run nothing in it, as a notebook would be. "" where that works, else bubblewrap's last words."""
     with tempfile.TemporaryDirectory(prefix="tmpnb-probe-") as directory:
         install_support(Path(directory), support_files(sys.prefix, start_script))
-        argv = local_sandbox.sandboxed(
-            sandbox, layout(), [(directory, local_sandbox.SUPPORT)], "true", home_size=1 << 20, network=False, pids=0
-        )
+        sizes = dict.fromkeys(("home_size", "tmp_size", "shm_size"), 1 << 20)
+        shown = [(directory, local_sandbox.SUPPORT)]
+        argv = local_sandbox.sandboxed(sandbox, layout(), shown, "true", **sizes, network=False)
         at = argv.index("--json-status-fd")
         done = _run(argv[:at] + argv[at + 2 :], error=subprocess.PIPE)
     if done is None:

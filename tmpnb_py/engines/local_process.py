@@ -9,6 +9,7 @@ hence what is signalled is what was compared, or already gone.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import os
@@ -18,9 +19,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from tmpnb_py.engines import local_seccomp
+
 _PROC = Path("/proc")
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _ROUND_SECONDS = 0.2
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,6 +189,27 @@ def _close(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
+def keep_descriptors() -> None:
+    """Let no process inherit what this one was started with beyond standard input, output and error.
+
+    Python's own descriptors are never inherited (PEP 446), but those that a shell or a service manager left open are.
+    """
+    for path in (_PROC / "self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing is closed by now
+            if int(path.name) > 2:
+                os.set_inheritable(int(path.name), False)
+
+
+def _take_fresh_keyring() -> None:
+    """Give this thread, and what it starts next, a session keyring in which there is nothing (keyrings(7)).
+
+    Otherwise all notebooks would have that of the session which this service was started in, its keys included.
+    """
+    if machine := local_seccomp.machine():
+        call = ctypes.c_long(local_seccomp.number("keyctl", machine))
+        ctypes.CDLL(None).syscall(call, _KEYCTL_JOIN_SESSION_KEYRING, None)  # fails where the kernel has no keyrings
+
+
 class Held:
     """A process that has been started and waits for `go()`; `cancel()`, or our death, ends it instead.
 
@@ -201,6 +226,7 @@ class Held:
                 (os.POSIX_SPAWN_DUP2, log, 2),
                 (os.POSIX_SPAWN_DUP2, status, 3),
             ]
+            _take_fresh_keyring()
             pid = os.posix_spawn(
                 argv[0], argv, environ, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
             )

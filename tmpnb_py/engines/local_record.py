@@ -20,16 +20,17 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from tmpnb_py import boot
 from tmpnb_py.engines.docker_options import is_id
 from tmpnb_py.engines.local_process import Process
 from tmpnb_py.models import State
 
-_PRIVATE = 0o700
+_PRIVATE, _LOG_MODE = 0o700, 0o600
 _NEW, _OLD = ".new-", ".old-"
 _CLAIM = "claim"
-_STATE = re.compile(r"(starting|ready)|claimed ([0-9]{1,12})(?: [0-9a-f]+)?")
+_STATE = re.compile(rf"(starting|ready)|claimed ([0-9]{{1,12}})(?: [0-9a-f]+)?(?: ({boot.PATTERN}))?")
 _KEPT = ("container.json", "state", _CLAIM, "status")
 _LOG_LIMIT = 1024 * 1024
 _LOG_KEPT = 64 * 1024
@@ -122,8 +123,8 @@ class Records:
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def state(self, container_id: str, created_unix: float) -> tuple[State, float | None]:
-        """How far it is, and when it was claimed. Whatever can't be decided is claimed."""
+    def state(self, container_id: str, created_unix: float) -> tuple[State, float | None, str]:
+        """How far it is, when it was claimed, and the claim's stamp. Whatever can't be decided is claimed."""
         path = self.path(container_id)
         try:
             text = (path / (_CLAIM if (path / _CLAIM).exists() else "state")).read_text()
@@ -131,8 +132,8 @@ class Records:
             text = ""
         match = _STATE.fullmatch(text)
         if match is None:
-            return State.CLAIMED, created_unix
-        return (State(match[1]), None) if match[1] else (State.CLAIMED, float(match[2]))
+            return State.CLAIMED, created_unix, ""
+        return (State(match[1]), None, "") if match[1] else (State.CLAIMED, float(match[2]), match[3] or "")
 
     def mark(self, container_id: str, state: State) -> None:
         """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
@@ -145,15 +146,15 @@ class Records:
         is no record.
         """
         path = self.path(container_id)
-        text = f"{State.CLAIMED.value} {max(0, int(unix_time))} {claimant}"
+        mine = f"{State.CLAIMED.value} {max(0, int(unix_time))} {claimant}"
         if not (path / _CLAIM).exists() and (path / "state").read_text() == State.READY.value:
             new = path / f"{_CLAIM}-{claimant}-{secrets.token_hex(4)}"
-            _write(new, text)
+            _write(new, f"{mine} {boot.stamp()}".rstrip())
             with contextlib.suppress(FileExistsError):
                 (path / _CLAIM).hardlink_to(new)
             new.unlink()
             _sync_directory(path)
-        return (path / _CLAIM).exists() and (path / _CLAIM).read_text() == text
+        return (path / _CLAIM).exists() and f"{(path / _CLAIM).read_text()} ".startswith(f"{mine} ")
 
     def status(self, container_id: str) -> Status:
         """What the supervisor wrote so far."""
@@ -201,7 +202,7 @@ class Records:
         with contextlib.suppress(OSError):
             if path.stat().st_size > _LOG_LIMIT:
                 kept = _tail(path)
-                with path.open("rb+") as file:
+                with _open_log(path) as file:
                     file.truncate(0)
                     file.write(kept)
 
@@ -262,8 +263,15 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _open_log(path: Path) -> BinaryIO:
+    """Open a log. Its notebook has it open, too, and may have changed its mode where it runs as the same user."""
+    path.chmod(_LOG_MODE)
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC  # does not wait for whoever has a lease on it
+    return os.fdopen(os.open(path, flags), "rb+")
+
+
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with _open_log(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LOG_KEPT))
         return file.read(_LOG_KEPT)

@@ -16,17 +16,17 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from tmpnb_py.engines.docker_options import HOSTNAME, OOM_SCORE_ADJ, SOCKET_DIRECTORY, TMP_SIZE
+from tmpnb_py.engines.docker_options import HOSTNAME, OOM_SCORE_ADJ, SOCKET_DIRECTORY
 from tmpnb_py.engines.local_cgroup import Limits
 
 HOME = "/home/jovyan"
 SUPPORT, CONFIG, WORKSHOPS = "/srv/tmpnb/support", "/srv/tmpnb/config", "/srv/tmpnb/workshops"
+SECCOMP = "seccomp"  # in the support directory: the filter of system calls (see `local_seccomp`)
 SERVER = "/srv/tmpnb/server"  # the server's extensions, which its configuration looks for beside its own directory
 
 _USER = "1000"
 _NICENESS = 5
 _OPEN_FILES = 4096
-_SHM_SIZE = 64 * 1024 * 1024
 _SOCKET_DIRECTORY_SIZE = 64 * 1024
 # Programs and libraries look for these; none of them tells anything of the machine's users.
 _ETC = (
@@ -36,6 +36,7 @@ _ETC = (
 )  # fmt: skip
 _ETC_NETWORK = ("gai.conf", "host.conf", "resolv.conf")
 _ETC_OURS = ("group", "hosts", "passwd", "profile")
+_FILTERED = ("--seccomp", "4")  # bubblewrap closes it when it has read it
 # What is needed to become the notebook's user, and nothing else; that user has none of them.
 _SETUP_CAPABILITIES = ("CAP_CHOWN", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID")
 _SUPERVISE = '/bin/sh -c "$1" 3>&-; printf \'{ "exit-code": %d }\\n\' "$?" >&3'
@@ -49,6 +50,7 @@ class Sandbox:
     namespace for the mounts (its files would still be root's to the kernel) and really becomes 1000. With
     `locked` the notebook runs in a user namespace in which no further ones can be made (as root: in one of
     its own inside), so that a visitor cannot get at the parts of the kernel that only a root of sorts may use.
+    In each the notebook's system calls are filtered, from the moment on that all of this has been made.
     """
 
     program: str
@@ -59,11 +61,15 @@ class Sandbox:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """What of the machine is shown: links (target, path), directories of the system and of Python."""
+    """What of the machine is shown: links (target, path), directories of the system and of Python.
+
+    `hidden` are files in /proc that tell of the machine rather than of the notebook.
+    """
 
     links: tuple[tuple[str, str], ...]
     system: tuple[str, ...]
     python: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +147,8 @@ def sandboxed(
     command: str,
     *,
     home_size: int,
+    tmp_size: int,
+    shm_size: int,
     network: bool,
     pids: int = 0,
 ) -> list[str]:
@@ -148,19 +156,29 @@ def sandboxed(
 
     `shown` are further (source, destination) pairs, read-only; the support directory's among them. `pids`
     bounds processes and threads where no control group does: the kernel counts them for each user namespace.
+    The sizes are bytes of the home, of /tmp and of /dev/shm.
     """
+    support = next(source for source, destination in shown if destination == SUPPORT)
+    inside = sandbox.as_root and sandbox.locked  # where a second sandbox in it is still to be made
     return [
+        *_filter_opened(support),
         sandbox.program,
         *_namespaces(sandbox, network=network),
         *("--json-status-fd", "3", "--new-session", "--hostname", HOSTNAME),
+        *(() if inside else _FILTERED),
         *_system(layout),
-        *_memory(home_size),
-        *_etc(shown, network=network),
+        *_memory(home_size, tmp_size, shm_size),
+        *_etc(support, network=network),
         *_python(layout, shown),
         *("--remount-ro", "/", "--chdir", HOME, "--"),
         *_become_user(sandbox),
         *_command(command, pids if sandbox.locked or not sandbox.as_root else 0),
     ]
+
+
+def _filter_opened(support: str) -> list[str]:
+    """What runs the rest of a command line with the filter as descriptor 4."""
+    return ["/bin/sh", "-c", 'exec "$@" 4<"$0"', f"{support}/{SECCOMP}"]
 
 
 def _namespaces(sandbox: Sandbox, *, network: bool) -> list[str]:
@@ -180,15 +198,16 @@ def _user_namespace(*, locked: bool) -> list[str]:
 def _system(layout: Layout) -> list[str]:
     arguments = [part for target, path in layout.links for part in ("--symlink", target, path)]
     arguments += [part for path in layout.system for part in ("--ro-bind", path, path)]
-    return [*arguments, "--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    return arguments + [part for path in layout.hidden for part in ("--ro-bind", "/dev/null", path)]
 
 
-def _memory(home_size: int) -> list[str]:
+def _memory(home_size: int, tmp_size: int, shm_size: int) -> list[str]:
     """What can be written. The owner is the visitor: as root, `_become_user` gives it to them."""
     return [
-        *_tmpfs("/dev/shm", _SHM_SIZE, "1777"),  # noqa: S108 - the sandbox's own
+        *_tmpfs("/dev/shm", shm_size, "1777"),  # noqa: S108 - the sandbox's own
         *("--remount-ro", "/dev"),
-        *_tmpfs("/tmp", TMP_SIZE, "1777"),  # noqa: S108
+        *_tmpfs("/tmp", tmp_size, "1777"),  # noqa: S108
         *_directories(["/home", "/run"]),
         *_tmpfs(HOME, home_size, "0700"),
         *_tmpfs(SOCKET_DIRECTORY, _SOCKET_DIRECTORY_SIZE, "0700"),
@@ -199,8 +218,7 @@ def _tmpfs(path: str, size: int, mode: str) -> list[str]:
     return ["--perms", mode, "--size", str(size), "--tmpfs", path]
 
 
-def _etc(shown: Sequence[tuple[str, str]], *, network: bool) -> list[str]:
-    support = next(source for source, destination in shown if destination == SUPPORT)
+def _etc(support: str, *, network: bool) -> list[str]:
     names = _ETC + _ETC_NETWORK if network else _ETC
     arguments = [part for name in names for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
     for name in _ETC_OURS:
@@ -231,7 +249,8 @@ def _become_user(sandbox: Sandbox) -> list[str]:
     if not sandbox.as_root:
         return []
     hand_over = f'chown {_USER}:{_USER} {HOME} {SOCKET_DIRECTORY} && exec "$@"'
-    inner = [sandbox.program, *_user_namespace(locked=True), "--dev-bind", "/", "/", "--chdir", HOME, "--"]
+    inner = [*_filter_opened(SUPPORT), sandbox.program, *_user_namespace(locked=True), *_FILTERED]
+    inner += ["--dev-bind", "/", "/", "--chdir", HOME, "--"]
     return [
         *("/bin/sh", "-c", hand_over, "tmpnb-notebook"),
         *("setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups"),

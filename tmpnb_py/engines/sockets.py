@@ -79,9 +79,20 @@ class SocketDirectories:
         except OSError as error:
             raise EngineError(f"cannot seal a socket directory: {error}") from error
 
-    def remove(self, container_id: str) -> None:
-        """Remove the directory with its content, links as links. Succeeds where there is none."""
-        path = self.path(container_id)
+    def remove(self, container_id: str, mounted: str = "") -> None:
+        """Remove the directory with its content, links as links. Succeeds where there is none.
+
+        `mounted` is where a container of another runtime directory has its own: it goes, too, where we may remove it.
+        """
+        own = self.path(container_id)
+        self._remove(own)
+        other = Path(mounted)
+        if other != own and other.parts[-3:] == ("sockets", self._pool.name, container_id):
+            with contextlib.suppress(EngineError, OSError):
+                self._remove(other)
+                other.parent.rmdir()
+
+    def _remove(self, path: Path) -> None:
         if not shutil.rmtree.avoids_symlink_attacks:  # pragma: no cover - true on Linux and macOS
             raise EngineError("this platform cannot remove a hostile directory safely")
         try:

@@ -13,7 +13,7 @@ import hashlib
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tmpnb_py.notes.notebook import MAX_PICTURE, PICTURES, SVG, Picture, is_picture
 
@@ -28,6 +28,7 @@ EXTENSIONS = {
 }
 _SUFFIX = {kind: extension for extension, kind in reversed(EXTENSIONS.items())}
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
+_INSIDE = "#" + urllib.parse.quote("\ue000")  # marks links within the page until all its anchors are known
 _DATA = re.compile(r"data:(image/[a-z+]{1,20});base64,([A-Za-z0-9+/=%\s]+)")
 
 
@@ -53,7 +54,7 @@ class Links:
         """A link's address on the page; None where it must not lead anywhere."""
         reference = _clean(reference)
         if reference.startswith("#"):
-            return "#" + urllib.parse.quote(urllib.parse.unquote(reference[1:]), safe="")
+            return _INSIDE + urllib.parse.quote(urllib.parse.unquote(reference[1:]), safe="")
         if re.match(r"(https?://[^/]|mailto:)", reference, re.IGNORECASE):
             return reference
         reference, _, fragment = reference.partition("#")
@@ -61,8 +62,27 @@ class Links:
         if place is None:
             return None
         if place in self.pages:
-            return f"../{self.pages[place]}/" + (f"#{urllib.parse.quote(fragment)}" if fragment else "")
+            anchor = urllib.parse.quote(urllib.parse.unquote(fragment))
+            return f"../{self.pages[place]}/" + (f"#{anchor}" if anchor else "")
         return "/spawn/lab/tree/" + urllib.parse.quote(place)
+
+    @staticmethod
+    def resolved(body: str, anchors: Iterable[str]) -> str:
+        """The page with links inside of it that lead to its anchors, also where they are written a little otherwise.
+
+        Jupyter keeps a heading's capitals and punctuation; GitHub and others, for which authors write, do not.
+        """
+        known = set(anchors)
+        alike: dict[str, str] = {}
+        for anchor in anchors:
+            alike.setdefault(_loosely(anchor), anchor)
+
+        def lead(found: re.Match[str]) -> str:
+            wanted = urllib.parse.unquote(found[1])
+            anchor = wanted if wanted in known else alike.get(_loosely(wanted), wanted)
+            return f'href="#{urllib.parse.quote(anchor, safe="")}"'
+
+        return re.sub(rf'href="{_INSIDE}([^"]*)"', lead, body)
 
     def picture(self, reference: str, attachments: Mapping[str, Picture]) -> str | None:
         """A picture's address on the page; None where there is none to show."""
@@ -94,6 +114,11 @@ class Links:
             return None
         place = posixpath.normpath(posixpath.join(posixpath.dirname(self.start), path))
         return None if place in (".", "..") or place.startswith(("../", "/")) else place
+
+
+def _loosely(anchor: str) -> str:
+    """An anchor without what writers of links leave out."""
+    return re.sub(r"[^\w]+", "-", anchor).strip("-").casefold()
 
 
 def file_name(place: str) -> str:

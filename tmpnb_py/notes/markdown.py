@@ -9,6 +9,7 @@ element cannot be forged into an attribute, as quotes in those are escaped by th
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -16,8 +17,9 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.tasklists import tasklists_plugin
 
-from tmpnb_py.notes import dollars
+from tmpnb_py.notes import dollars, embeds
 from tmpnb_py.notes.code import highlight
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.math import formula
@@ -26,9 +28,9 @@ from tmpnb_py.notes.notebook import Picture
 
 MAX_MARKDOWN = 100_000  # characters of one cell
 _TAGS = (
-    "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 "
-    "h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot "
-    "th thead tr u ul var wbr"
+    "a abbr b blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption figure "
+    "font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody "
+    "td tfoot th thead tr u ul var wbr"
 )
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _ATTRIBUTES = {
@@ -37,15 +39,24 @@ _ATTRIBUTES = {
     "details": {"open"},
     "img": {"src", "alt", "title", "width", "height"},
     "ol": {"start"},
+    "div": {"align"},
+    "font": {"color"},
+    "p": {"align"},
     "td": {"align", "colspan", "rowspan"},
     "th": {"align", "colspan", "rowspan", "scope"},
-    **{heading: {"id"} for heading in _HEADINGS},
 }
 _OUTPUT_CLASSES = {  # see `outputs`
     **{tag: {"tn-right"} for tag in ("tr", "th", "td")},
     **{tag: {"tn-inline", "tn-pairs"} for tag in ("ol", "ul", "dl")},
 }
 _NUMBER = re.compile(r"[0-9]{1,4}")
+_FORMS = {  # of attributes' values
+    **dict.fromkeys(("colspan", "rowspan", "start"), _NUMBER),
+    **dict.fromkeys(("width", "height"), re.compile(r"[0-9]{1,4}(?:px)?|[0-9]{1,3}%")),
+    "color": re.compile(r"[a-zA-Z]{3,20}|#[0-9a-fA-F]{3,6}"),
+}
+_ANCHOR = re.compile(r"[^\s\"'<>]{1,100}")
+_BOXES = ("alert", "alert-info", "alert-success", "alert-warning", "alert-danger")  # Bootstrap's, as in Jupyter
 _HELD = re.compile(r'<span class="tn-held-([0-9]+)"></span>')
 _WIDE = '<div class="tn-wide">'
 _WIDE_AND_REACHABLE = '<div class="tn-wide" tabindex="0" role="region" aria-label="Table">'
@@ -53,12 +64,17 @@ _WIDE_AND_REACHABLE = '<div class="tn-wide" tabindex="0" role="region" aria-labe
 
 @dataclasses.dataclass(slots=True)
 class Markdown:
-    """Renders a notebook's Markdown cells one after the other. `headings` are those so far."""
+    """Renders a notebook's Markdown cells one after the other. `headings` are those so far.
+
+    `anchors` are the addresses inside of the page, in their order: headings' own, and those that authors gave.
+    """
 
     links: Links
     language: str = ""
     headings: list[Heading] = dataclasses.field(default_factory=list)
+    anchors: dict[str, None] = dataclasses.field(default_factory=dict)
     _held: list[str] = dataclasses.field(default_factory=list)
+    _given: set[str] = dataclasses.field(default_factory=set)
     _parser: MarkdownIt | None = None
 
     def render(self, source: str, attachments: Mapping[str, Picture], *, is_output: bool = False) -> str:
@@ -66,17 +82,18 @@ class Markdown:
         parser = self._parser = self._parser or self._make_parser()
         self._held.clear()
         tokens = parser.parse(source[:MAX_MARKDOWN])
-        anchors = set() if is_output else {heading.anchor for heading in self._mark_headings(tokens)}
         if is_output:
             _lower_headings(tokens)
+        else:
+            self._mark_headings(tokens)
         _align_by_attribute(tokens)
-        made = parser.renderer.render(tokens, parser.options, {})
-        return self._released(self._sanitised(made, attachments, anchors))
+        made = embeds.instead(parser.renderer.render(tokens, parser.options, {}))
+        return self._released(self._sanitised(made, attachments, with_anchors=not is_output))
 
     def html(self, source: str) -> str:
         """HTML that a cell left, as safe as the page's text."""
         self._held.clear()
-        return self._sanitised(source, {}, set())
+        return self._sanitised(source, {})
 
     def title(self, source: str) -> tuple[str, str]:
         """A heading of the first level with which the source begins, as text ("" = none), and what is after it."""
@@ -88,8 +105,8 @@ class Markdown:
         return _plain(tokens[1]), "".join(lines[tokens[0].map[1] :])
 
     def _make_parser(self) -> MarkdownIt:
-        parser = MarkdownIt("gfm-like", {"html": True, "linkify": False}).disable("linkify")
-        parser.use(dollarmath_plugin, double_inline=True)
+        parser = MarkdownIt("gfm-like", {"html": True})  # bare addresses become links, too
+        parser.use(dollarmath_plugin, double_inline=True).use(tasklists_plugin)
         parser.inline.ruler.at("math_inline", dollars.rule())
         for name, rule in (
             ("math_inline", self._math),
@@ -122,29 +139,28 @@ class Markdown:
 
     # --- sanitising
 
-    def _sanitised(self, made: str, attachments: Mapping[str, Picture], anchors: set[str]) -> str:
-        def checked(_tag: str, name: str, value: str) -> str | None:
+    def _sanitised(self, made: str, attachments: Mapping[str, Picture], *, with_anchors: bool = False) -> str:
+        def checked(tag: str, name: str, value: str) -> str | None:
             if name == "id":
-                return value if value in anchors else None
+                return self._own_anchor(tag, value) if with_anchors else None
             if name == "href":
                 return self.links.href(value)
             if name == "src":
                 return self.links.picture(value, attachments)
-            if name in ("width", "height", "colspan", "rowspan", "start"):
-                return value if _NUMBER.fullmatch(value) else None
-            return value
+            return value if name not in _FORMS or _FORMS[name].fullmatch(value) else None
 
         return nh3.clean(
             made,
             tags=set(_TAGS.split()),
             clean_content_tags={"script", "style", "template", "noscript", "svg", "math"},
-            attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
+            attributes={tag: {"id", *_ATTRIBUTES.get(tag, ())} for tag in _TAGS.split()},
             attribute_filter=checked,
             # Looked at by `Links`, which makes other addresses of all but the first three.
             url_schemes={"http", "https", "mailto", "data", "attachment"},
             allowed_classes={
                 "span": {f"tn-held-{number}" for number in range(len(self._held))},
-                "div": {"tn-wide"},
+                "div": {"tn-wide", *_BOXES},
+                "p": set(_BOXES),
                 **_OUTPUT_CLASSES,
             },
             link_rel="noopener noreferrer",
@@ -155,6 +171,7 @@ class Markdown:
     def _mark_headings(self, tokens: Sequence[Token]) -> list[Heading]:
         """Give each heading an address as Jupyter does (blanks become dashes). None is of the page's own level."""
         found: list[Heading] = []
+        self.anchors.update(dict.fromkeys(heading.anchor for heading in self.headings))
         for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
             if opening.type != "heading_open" or opening.level:
                 continue
@@ -164,17 +181,33 @@ class Markdown:
             opening.tag = closing.tag = f"h{level}"
             opening.attrs["id"] = heading.anchor
             self.headings.append(heading)
+            self.anchors[heading.anchor] = None
+            self._given.add(heading.anchor)
             found.append(heading)
         return found
 
+    def _own_anchor(self, tag: str, value: str) -> str | None:
+        """An address that the author gave to a place; each counts once, as in browsers the first one does."""
+        if tag in _HEADINGS and value in self._given:
+            self._given.discard(value)  # a heading's, which is in `anchors` already
+            return value
+        if not _ANCHOR.fullmatch(value) or _is_reserved(value) or value in self.anchors:
+            return None
+        self.anchors[value] = None
+        return value
+
     def _anchor(self, text: str) -> str:
         base = re.sub(r"\s+", "-", text.strip())[:100] or "section"
-        if base.lower().startswith(("tn-", "main")):
-            base = f"section-{base}"  # the page's own names
-        taken = {heading.anchor for heading in self.headings}
-        if base not in taken:
+        if _is_reserved(base):
+            base = f"section-{base}"
+        if base not in self.anchors:
             return base
-        return next(name for number in range(2, len(taken) + 3) if (name := f"{base}-{number}") not in taken)
+        return next(name for number in itertools.count(2) if (name := f"{base}-{number}") not in self.anchors)
+
+
+def _is_reserved(anchor: str) -> bool:
+    """Whether it is one of the names that the page's own parts have."""
+    return anchor.lower().startswith(("tn-", "main"))
 
 
 def _plain(inline: Token) -> str:

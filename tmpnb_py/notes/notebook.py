@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import enum
 import itertools
 import json
 import re
@@ -16,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tmpnb_py.errors import NotesError
-from tmpnb_py.notes.terminal import shown
+from tmpnb_py.notes.nbformat3 import upgraded
+from tmpnb_py.notes.terminal import Run, cut, runs
 
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
 MAX_CELLS = 2000
@@ -33,72 +35,117 @@ PICTURES = {
 SVG = "image/svg+xml"
 
 _NAME = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n((?:[^\n]*\n){0,200}?)(?:---|\.\.\.)[ \t]*(?:\r?\n|$)")
+_TITLE = re.compile(r"^title:[ \t]*([^\r\n]+)", re.MULTILINE)
 _CUT = "\n… (cut: the rest is in the notebook)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Picture:
-    """An image with its media type, which is one of `PICTURES` or SVG."""
+    """An image with its media type, which is one of `PICTURES` or SVG.
+
+    `width` and `height` are what it is to be shown in, in CSS pixels (0 = its own), and `alt` says what it shows.
+    """
 
     type: str
     data: bytes
+    width: int = 0
+    height: int = 0
+    alt: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Output:
     """What a cell left. `kind` is "stdout", "stderr", "error" (a traceback) or "display".
 
-    A display comes in one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" = it has none).
+    A display comes in one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" = it has none). The
+    text is what a terminal shows, in pieces with the names of the classes for their looks.
     """
 
     kind: str
-    text: str = ""
+    terminal: tuple[Run, ...] = ()
     picture: Picture | None = None
     html: str = ""
     markdown: str = ""
     latex: str = ""
 
+    @property
+    def text(self) -> str:
+        """The text without its looks."""
+        return "".join(text for text, _ in self.terminal)
+
+
+class Part(enum.Enum):
+    """What of a cell an author can hide."""
+
+    CELL = "cell"
+    INPUT = "input"
+    OUTPUT = "output"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. `number` is its place in the file, from 0, also where cells before it were left out."""
+    """One cell. `number` is its place in the file, from 0, also where cells before it were left out.
+
+    What is `folded` can be opened by the reader; what is `removed` is not published.
+    """
 
     number: int
     kind: str
     source: str
     tags: frozenset[str] = frozenset()
-    hidden: bool = False
+    folded: frozenset[Part] = frozenset()
+    removed: frozenset[Part] = frozenset()
     attachments: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
     outputs: tuple[Output, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notebook:
-    """A notebook. `kernel` is the kernelspec's name ("" = the file does not say), `language` its language."""
+    """A notebook. `kernel` is the kernelspec's name ("" = the file does not say), `language` its language.
+
+    `title` is what a front matter says, with which files of Quarto and jupytext begin.
+    """
 
     cells: tuple[Cell, ...]
     kernel: str = ""
     language: str = ""
+    title: str = ""
 
 
 def parse(data: bytes) -> Notebook:
-    """Read a file. Raises `NotesError` for what is no notebook of format 4."""
+    """Read a file. Raises `NotesError` for what is no notebook of format 3 or 4."""
     if len(data) > MAX_SIZE:
         raise NotesError(f"the notebook is larger than {MAX_SIZE >> 20} MiB")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise NotesError(f"the notebook is not JSON: {error}") from error
+    if isinstance(document, dict) and document.get("nbformat") == 3:
+        document = upgraded(document)
     if not isinstance(document, dict) or document.get("nbformat") != 4 or not isinstance(document.get("cells"), list):
-        raise NotesError("the file is no notebook of format 4")
+        raise NotesError("the file is no notebook of format 3 or 4")
     metadata = _table(document.get("metadata"))
     kernelspec, language_info = _table(metadata.get("kernelspec")), _table(metadata.get("language_info"))
     entries = document["cells"][:MAX_CELLS]
+    cells = tuple(_cell(number, entry) for number, entry in enumerate(entries) if isinstance(entry, dict))
+    title, cells = _without_front_matter(cells)
     return Notebook(
-        cells=tuple(_cell(number, entry) for number, entry in enumerate(entries) if isinstance(entry, dict)),
+        cells=cells,
+        title=title,
         kernel=_name(kernelspec.get("name")),
         language=_name(language_info.get("name")) or _name(kernelspec.get("language")),
     )
+
+
+def _without_front_matter(cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...]]:
+    """The title that a block of YAML at the very beginning names, and the cells without it."""
+    if not cells or cells[0].kind == "code" or not (found := _FRONT_MATTER.match(cells[0].source)):
+        return "", cells
+    named = _TITLE.search(found[1])
+    title = re.sub(r"""^(["'])(.*)\1$""", r"\2", named[1].strip()) if named else ""
+    rest = dataclasses.replace(cells[0], source=cells[0].source[found.end() :])
+    return title[:200], (rest, *cells[1:])
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -126,15 +173,27 @@ def _cell(number: int, entry: dict[str, Any]) -> Cell:
     metadata = _table(entry.get("metadata"))
     kind = entry.get("cell_type")
     tags = metadata.get("tags")
+    known = frozenset(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else frozenset()
     return Cell(
         number=number,
         kind=kind if kind in ("markdown", "code") else "raw",
         source=_text(entry.get("source")),
-        tags=frozenset(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else frozenset(),
-        hidden=_table(metadata.get("jupyter")).get("source_hidden") is True,
+        tags=known,
+        folded=frozenset(_folded(metadata, known)),
+        removed=frozenset(part for part in Part if {f"remove-{part.value}", f"remove_{part.value}"} & known),
         attachments=dict(_attachments(_table(entry.get("attachments")))),
         outputs=tuple(_outputs(entry.get("outputs"))) if kind == "code" else (),
     )
+
+
+def _folded(metadata: dict[str, Any], tags: frozenset[str]) -> Iterable[Part]:
+    """What is closed at first: tags as in Jupyter Book, and what JupyterLab and the classic interface collapse."""
+    jupyter = _table(metadata.get("jupyter"))
+    yield from (part for part in Part if {f"hide-{part.value}", f"hide_{part.value}"} & tags)
+    if jupyter.get("source_hidden") is True or metadata.get("hide_input") is True:
+        yield Part.INPUT
+    if jupyter.get("outputs_hidden") is True or metadata.get("collapsed") is True:
+        yield Part.OUTPUT
 
 
 def _attachments(entries: dict[str, Any]) -> Iterable[tuple[str, Picture]]:
@@ -158,6 +217,18 @@ def _picture(bundle: dict[str, Any]) -> Picture | None:
         if is_picture(kind, data):
             return Picture(kind, data)
     return None
+
+
+def _sized(picture: Picture | None, metadata: dict[str, Any]) -> Picture | None:
+    """With the size and the words that the kernel sent along, for all forms or for this one."""
+    if picture is None:
+        return None
+    facts = {**metadata, **_table(metadata.get(picture.type))}
+    width, height = (
+        size if isinstance(size := facts.get(name), int) and 0 < size < 10_000 else 0 for name in ("width", "height")
+    )
+    alt = facts.get("alt")
+    return dataclasses.replace(picture, width=width, height=height, alt=alt[:500] if isinstance(alt, str) else "")
 
 
 def is_picture(kind: str, data: bytes) -> bool:
@@ -186,7 +257,7 @@ def _stream_name(entry: dict[str, Any]) -> str:
 
 def _stream(name: str, entries: Iterable[dict[str, Any]]) -> Output:
     text = _text([_text(entry.get("text"), MAX_STREAM) for entry in entries], MAX_STREAM)
-    return Output(name, _cut(shown(text), MAX_OUTPUT))
+    return Output(name, _terminal(text))
 
 
 def _output(entry: dict[str, Any]) -> Output | None:
@@ -195,19 +266,27 @@ def _output(entry: dict[str, Any]) -> Output | None:
         traceback = entry.get("traceback")
         lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
         text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
-        return Output("error", shown(_text(text, MAX_OUTPUT)))
+        return Output("error", _terminal(_text(text, MAX_STREAM)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
         output = Output(
             kind="display",
-            text=shown(_text(bundle.get("text/plain"), MAX_OUTPUT)),
-            picture=_picture(bundle),
+            terminal=_terminal(_text(bundle.get("text/plain"), MAX_STREAM)),
+            picture=_sized(_picture(bundle), _table(entry.get("metadata"))),
             html=_whole(bundle.get("text/html")),
             markdown=_whole(bundle.get("text/markdown")),
             latex=_whole(bundle.get("text/latex")),
         )
         return output if output != Output("display") else None
     return None
+
+
+def _terminal(text: str) -> tuple[Run, ...]:
+    """What a terminal shows of a text."""
+    pieces = runs(text)
+    if sum(len(piece) for piece, _ in pieces) <= MAX_OUTPUT:
+        return tuple(pieces)
+    return (*cut(pieces, MAX_OUTPUT), (_CUT, ""))
 
 
 def _whole(value: Any) -> str:

@@ -7,12 +7,13 @@ Markdown, formulas and the plain text say more than what would be left.
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.math import formulas
-from tmpnb_py.notes.notebook import Output
+from tmpnb_py.notes.notebook import Output, Picture
 
 # All that Python says of an object that has no text of its own: <IPython.core.display.HTML object>
 _NAME_ONLY = re.compile(r"<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>")
@@ -40,10 +41,17 @@ _STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
 def render(output: Output, markdown: Markdown) -> str:
     """The output's HTML, which is safe to stand in a page."""
     if output.picture is not None:
-        source = html.escape(markdown.links.keep(output.picture))
-        return f'<img src="{source}" alt="What this cell drew" loading="lazy">'
+        return _image(output.picture, markdown)
     made = _rich(output, markdown) if output.kind == "display" else ""
-    return made or _pre(output.kind, output.text)
+    return made or _pre(output)
+
+
+def _image(picture: Picture, markdown: Markdown) -> str:
+    source, alt = (html.escape(text) for text in (markdown.links.keep(picture), picture.alt or "What this cell drew"))
+    sizes = "".join(
+        f' {name}="{size}"' for name, size in (("width", picture.width), ("height", picture.height)) if size
+    )
+    return f'<img src="{source}" alt="{alt}"{sizes} loading="lazy">'
 
 
 def _rich(output: Output, markdown: Markdown) -> str:
@@ -62,7 +70,7 @@ def _rich(output: Output, markdown: Markdown) -> str:
 def _instead(output: Output, sanitised: str) -> str:
     """What there is to show of a display without a text of its own; "" where that is nothing but its name."""
     if output.latex:
-        return _pre(output.kind, output.latex)
+        return _pre(dataclasses.replace(output, terminal=((output.latex, ""),)))
     only_there = _ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
     return _visible(sanitised) or only_there
 
@@ -82,6 +90,10 @@ def _visible(made: str) -> str:
     return f'<div class="tn-html">{made}</div>' if "<img " in made or _ELEMENT.sub("", made).strip() else ""
 
 
-def _pre(kind: str, text: str) -> str:
-    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(kind, "tn-stdout")
-    return f'<pre class="{name}">{html.escape(text)}</pre>'
+def _pre(output: Output) -> str:
+    name = {"error": "tn-error", "stderr": "tn-stderr"}.get(output.kind, "tn-stdout")
+    pieces = [
+        f'<span class="{classes}">{html.escape(text)}</span>' if classes else html.escape(text)
+        for text, classes in output.terminal
+    ]
+    return f'<pre class="{name}">{"".join(pieces)}</pre>'

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 from collections.abc import Mapping
 
 from tmpnb_py.notes.code import highlight, is_known
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
-from tmpnb_py.notes.notebook import Cell, Notebook, parse
+from tmpnb_py.notes.notebook import Cell, Notebook, Part, parse
 from tmpnb_py.notes.outputs import render
 
 MAX_RENDERED = 300_000  # characters of the HTML of one cell's outputs, with which nothing further is shown
@@ -20,16 +21,17 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
     """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`.
 
     `language` is the workshop's, in the words of its manifest: it counts where the file names neither a language nor
-    a kernel, and only if it is the name of one language ("Python and R" is none).
+    a kernel that is called like one, and only if it is the name of one language ("Python and R" is none).
     """
     notebook = parse(data)
-    language = notebook.language or (language if not notebook.kernel and is_known(language) else "")
+    language = notebook.language or next((one for one in (notebook.kernel, language) if is_known(one)), "")
     links = Links(start, pages)
     markdown = Markdown(links, language)
     title, cells = _titled(notebook, markdown)
-    body = "\n".join(_cell(cell, markdown, language) for cell in cells)
+    body = "\n".join(_cell(cell, markdown, language) for cell in cells if Part.CELL not in cell.removed)
+    body = links.resolved(body, markdown.anchors)
     return Notes(
-        title=title,
+        title=title or notebook.title,
         kernel=notebook.kernel,
         language=language,
         headings=tuple(markdown.headings),
@@ -41,31 +43,47 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
 
 def _titled(notebook: Notebook, markdown: Markdown) -> tuple[str, tuple[Cell, ...]]:
     """The heading that the notebook begins with becomes the page's."""
-    if not notebook.cells or notebook.cells[0].kind != "markdown":
-        return "", notebook.cells
-    title, rest = markdown.title(notebook.cells[0].source)
-    return title, (dataclasses.replace(notebook.cells[0], source=rest), *notebook.cells[1:])
+    cells = tuple(itertools.dropwhile(lambda cell: not cell.source.strip() and not cell.outputs, notebook.cells))
+    if not cells or cells[0].kind != "markdown":
+        return "", cells
+    title, rest = markdown.title(cells[0].source)
+    return title, (dataclasses.replace(cells[0], source=rest), *cells[1:])
 
 
 def _cell(cell: Cell, markdown: Markdown, language: str) -> str:
+    if cell.kind == "code":
+        return _code(cell, markdown, language)
     if cell.kind == "markdown":
         made = markdown.render(cell.source, cell.attachments)
-        return f'<div class="tn-text">\n{made}</div>' if made.strip() else ""
-    if cell.kind == "raw":
-        return f'<pre class="tn-raw">{html.escape(cell.source)}</pre>' if cell.source.strip() else ""
-    if not cell.source.strip() and not cell.outputs:
+        made = f'<div class="tn-text">\n{made}</div>' if made.strip() else ""
+    else:
+        made = f'<pre class="tn-raw">{html.escape(cell.source)}</pre>' if cell.source.strip() else ""
+    return _fold("tn-hidden", "Show this part", made) if made and cell.folded else made
+
+
+def _code(cell: Cell, markdown: Markdown, language: str) -> str:
+    """A cell of code. What of it is removed is nowhere in the page; what is folded is there to be opened."""
+    outputs = "" if Part.OUTPUT in cell.removed else _outputs(cell, markdown)
+    if Part.INPUT in cell.removed:  # code that is not published cannot run here either
+        return f'<div class="tn-left"><div class="tn-outputs">{outputs}</div></div>' if outputs else ""
+    if not cell.source.strip() and not outputs:
         return ""
+    is_solution = "solution" in cell.tags and Part.INPUT in cell.folded  # its output would give it away
+    source = f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
+    if Part.INPUT in cell.folded and not is_solution:
+        source = _fold("tn-fold-code", "Show the code", source)
+    shown = f'<div class="tn-outputs">{outputs}</div>'
+    if Part.OUTPUT in cell.folded and outputs:
+        shown = _fold("tn-fold-output", "Show the output", shown)
     may_fail = " data-may-fail" if "raises-exception" in cell.tags else ""
-    outputs = _outputs(cell, markdown)
-    made = (
-        f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}>'
-        f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
-        f'<div class="tn-outputs">{outputs}</div></div>'
-    )
-    if cell.hidden:
-        words = "Show a solution" if "solution" in cell.tags else "Show the code"
-        return f'<details class="tn-hidden"><summary>{words}</summary>{made}</details>'
-    return made
+    made = f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}>{source}{shown}</div>'
+    if is_solution:
+        return _fold("tn-hidden", "Show a solution", made)
+    return _fold("tn-hidden", "Show this example", made) if Part.CELL in cell.folded else made
+
+
+def _fold(name: str, words: str, made: str) -> str:
+    return f'<details class="{name}"><summary>{words}</summary>{made}</details>'
 
 
 def _outputs(cell: Cell, markdown: Markdown) -> str:

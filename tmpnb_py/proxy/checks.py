@@ -6,11 +6,12 @@ import base64
 import hashlib
 import re
 
-from tmpnb_py.headers import Headers, get_all, is_websocket_upgrade
-from tmpnb_py.proxy.http1 import Fields, MalformedError
-from tmpnb_py.routes import is_origin_form
+from tmpnb_py.headers import Headers, get_all, is_websocket_upgrade, serialize_fields, with_host
+from tmpnb_py.proxy.http1 import Fields, MalformedError, read_fields
+from tmpnb_py.routes import is_origin_form, split_absolute
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# The port may be empty (RFC 3986 §3.2.3).
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 # RFC 6455 §1.3, and §4.1: 16 random bytes in base64.
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -26,19 +27,41 @@ class BadRequestError(MalformedError):
 
 
 # Those of RFC 9110 and 5789, but for CONNECT and TRACE, and of WebDAV (RFC 4918, 3253, 5323).
-_METHODS = frozenset(
+METHODS = frozenset(
     b"GET HEAD POST PUT DELETE OPTIONS PATCH PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH".split()
 )
+_REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
 
-def check_line(method: bytes, target: bytes, version: str) -> None:
-    """What the first line of a request may say. Raises `BadRequestError`."""
-    if method not in _METHODS:
-        raise BadRequestError(400, "a method that is not passed on")
-    if version not in ("1.1", "1.0"):
-        raise BadRequestError(400 if version[0] == "1" else 505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    if not is_origin_form(target):
-        raise BadRequestError(400, "the request's target must be a path")
+def is_usual(method: bytes, target: bytes, version: str) -> bool:
+    """Whether a first line says what nearly all do; `made_usual` is for the others."""
+    return method in METHODS and version in ("1.1", "1.0") and is_origin_form(target)
+
+
+def made_usual(method: bytes, target: bytes, version: str, block: bytes) -> tuple[bytes, str, bytes]:
+    """The target, the version and the headers of a request in a rarer form, as the usual form has them.
+
+    Of the four forms of a target (RFC 9112 §3.2) the absolute one means the path in it, and its host instead of the
+    one in `Host`; the asterisk is left as it is; the authority is CONNECT's. A later HTTP/1.x is read as HTTP/1.1
+    (RFC 9110 §2.5). Raises `MalformedError`.
+    """
+    if version[0] != "1":
+        raise BadRequestError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    version = min(version, "1.1")
+    known = method.upper()  # "head" is no method of anybody's, and must not be taken for HEAD by a careless server
+    if known in _REFUSED_METHODS or (known in METHODS and method != known):
+        raise BadRequestError(501, "a method that is not passed on")
+    if is_origin_form(target) or (target, method) == (b"*", b"OPTIONS"):
+        return target, version, block
+    parts = split_absolute(target)
+    if parts is None:
+        raise BadRequestError(400, "the request's target must be a path, or a whole http URL")
+    authority, path = parts
+    if not path.startswith(b"/"):
+        path = b"*" if not path and method == b"OPTIONS" else b"/" + path
+    headers = read_fields(block)
+    _check_host(version, get_all(headers, b"host"))
+    return path, version, serialize_fields(with_host(headers, authority)) + b"\r\n"
 
 
 def check_handshake(headers: Headers, *, has_body: bool) -> None:

@@ -12,9 +12,10 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from tmpnb_py.errors import is_our_lack
 from tmpnb_py.headers import ClientFacts, get_all
 from tmpnb_py.proxy.answers import last_answer
-from tmpnb_py.proxy.checks import check_line
+from tmpnb_py.proxy.checks import is_usual, made_usual
 from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.heads import request_fields
 from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, find_head
@@ -73,7 +74,7 @@ class ClientConnection(TimedConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.facts = self._proxy.facts(transport.get_extra_info("peername"))
-        self._arm(self._proxy.limits.head_timeout)
+        self._arm(self._keepalive_timeout(self._proxy.limits.head_timeout))
         self._proxy.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -174,7 +175,8 @@ class ClientConnection(TimedConnection):
         line, end = found
         block, self._received = received[line.end() : end], received[end:]
         method, target, version = line[1], line[2], line[3].decode()
-        check_line(method, target, version)
+        if not is_usual(method, target, version):
+            target, version, block = made_usual(method, target, version, block)
         self._start(Request(method, target, version, request_fields(block, version, method, self.facts)))
         return True
 
@@ -236,8 +238,9 @@ class ClientConnection(TimedConnection):
             connection = await exchange.upstream.connect(self._proxy.limits.connect_timeout)
         except TimeoutError:
             status = 504
-        except OSError:
-            pass
+        except OSError as error:
+            if is_our_lack(error):
+                status = 503
         self._dialling = None
         if self._exchange is not exchange or self._transport is None:
             if connection is not None:
@@ -381,7 +384,7 @@ class ClientConnection(TimedConnection):
         if self._phase is Phase.LINGER:
             seconds = limits.write_timeout if self._count_unsent() else _LINGER_SECONDS
         elif self._phase is Phase.HEAD:
-            seconds = limits.head_timeout if self._received else limits.keepalive_timeout
+            seconds = limits.head_timeout if self._received else self._keepalive_timeout(limits.keepalive_timeout)
         elif self._phase is Phase.BODY:
             seconds = limits.response_timeout if self._upstream_paused else limits.body_timeout
         elif self._phase is Phase.TUNNEL:
@@ -392,6 +395,14 @@ class ClientConnection(TimedConnection):
             seconds = limits.write_timeout if self._reading_paused else math.inf
         # One that has half-closed, or is not read from, may be gone for good: only writing to it can tell.
         self._arm(min(seconds, limits.write_timeout) if self._half_closed else seconds)
+
+    def _keepalive_timeout(self, seconds: float) -> float:
+        """How long to wait for a request to begin: `seconds`, or longer for a proxy that keeps its connections.
+
+        Whoever closes first may close a connection into which a request is just being sent, and most proxies cannot
+        send it again (RFC 9112 §9.3.1). Some also keep connections at hand that they have not used yet.
+        """
+        return max(seconds, self._proxy.limits.proxy_keepalive_timeout) if self.facts.trusted else seconds
 
     def drain(self) -> None:
         """No further request on this connection; tunnels and idle connections close now."""

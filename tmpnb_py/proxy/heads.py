@@ -18,6 +18,7 @@ from tmpnb_py.headers import (
     response_headers,
     serialize_fields,
     wants_websocket,
+    with_host,
 )
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.checks import check_fields, check_handshake
@@ -50,6 +51,9 @@ class RequestFields:
         headers = read_fields(block)
         fields = Fields(headers)
         check_fields(version, fields)
+        if any(host.endswith(b":") for host in fields.all(b"host")):  # RFC 9110 §4.2.3: the same as without
+            headers = with_host(headers, fields.all(b"host")[0].removesuffix(b":"))
+            block, fields = serialize_fields(headers) + b"\r\n", Fields(headers)
         self._block = block
         self._has_host = bool(fields.all(b"host"))
         self.keep_alive = fields.keep_alive(version)

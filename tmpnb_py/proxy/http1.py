@@ -14,7 +14,7 @@ import httptools
 
 from tmpnb_py.headers import Headers
 
-REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?\r\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
 _CHUNK_SIZE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t -~\x80-\xff]*)?\r?")
@@ -23,8 +23,9 @@ _TRAILER = re.compile(
     rb"(?!(?i:content-length|transfer-encoding|host):)[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*"
 )
 _MAX_CHUNK_LINE = 4 * 1024
-# Of a head: thousands of one-letter headers would cost more to read than to send, and aiohttp takes 128 with ours.
-_MAX_LINES = 120
+# Thousands of one-letter headers would cost more to read than to send, and aiohttp takes 128 with ours.
+MAX_HEADERS = 118
+_MAX_LINES = MAX_HEADERS + 2  # of a head: its first line and the empty one
 _MAX_LENGTH_DIGITS = 18  # what a signed 64-bit number holds, in whatever the other end is written
 _MAX_TRAILERS = 16 * 1024
 
@@ -41,6 +42,12 @@ class HeadTooLargeError(MalformedError):
     """The head is longer than the limit, or already would be."""
 
     status = 431
+
+
+class TargetTooLongError(HeadTooLargeError):
+    """Not even the first line ends within the limit (RFC 9112 §3)."""
+
+    status = 414
 
 
 class Head:
@@ -82,7 +89,8 @@ def find_head(received: bytes, first_line: re.Pattern[bytes], max_size: int) -> 
         if received.count(b"\n") != received.count(b"\r\n"):
             raise MalformedError("a line feed of its own")
     if len(received) >= max_size:
-        raise HeadTooLargeError("the head is too large")
+        endless = received.find(b"\n", 0, max_size) < 0
+        raise TargetTooLongError("an endless line") if endless else HeadTooLargeError("the head is too large")
     return None
 
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 
+from tmpnb_py.addresses import plain_address
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
 from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
 from tmpnb_py.idle import is_activity
@@ -16,9 +18,10 @@ from tmpnb_py.models import Refusal
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.proxy.admission import Admission
 from tmpnb_py.proxy.answers import ErrorPage, Page
+from tmpnb_py.proxy.checks import METHODS, BadRequestError
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
-from tmpnb_py.proxy.upstream import Dial, Upstream
+from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
 from tmpnb_py.routes import match
 
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
@@ -38,6 +41,7 @@ class ProxyLimits:
     body_timeout: float = 60.0
     write_timeout: float = 60.0
     keepalive_timeout: float = 75.0
+    proxy_keepalive_timeout: float = 3600.0
     connect_timeout: float = 10.0
     response_timeout: float = 300.0
 
@@ -128,7 +132,7 @@ class Proxy:
 
     def facts(self, peername: object) -> ClientFacts:
         """Who a connection comes from."""
-        address = str(peername[0]) if isinstance(peername, tuple) and peername else "unknown"
+        address = plain_address(str(peername[0])) if isinstance(peername, tuple) and peername else "unknown"
         return ClientFacts(address, trusted=is_trusted(address, self._trusted))
 
     def opened(self, client: ClientConnection) -> None:
@@ -165,7 +169,10 @@ class Proxy:
         return task
 
     def exchange(self, client: ClientConnection, request: Request, facts: ClientFacts) -> Exchange:
-        """Route a request. What belongs to no live session is answered by our own application."""
+        """Route a request. What belongs to no live session is answered by our own application.
+
+        Raises `BadRequestError` (501) for a method that only a notebook's server may know (RFC 9110 §9.1).
+        """
         container, target = None, request.target
         route = match(request.target)
         if route is not None:
@@ -173,6 +180,8 @@ class Proxy:
             container = self._pool.session(route.session_id) if route.path is not None else None
             if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
+        if container is None and request.method not in METHODS:
+            raise BadRequestError(501, "a method that is not known here")
         if container is not None and route is not None and route.path is not None:
             self._stamp(container, request, route.path, route.query)
         upstream = self._application if container is None else self._upstream(container)
@@ -212,7 +221,12 @@ class Proxy:
     def _upstream(self, container: Container) -> Upstream:
         upstream = self._upstreams.get(container.id)
         if upstream is None:
-            endpoint = container.endpoint
-            assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
-            upstream = self._upstreams[container.id] = Upstream(endpoint.connect)
+            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
         return upstream
+
+
+async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+    """Connect to where a container is now: one that was restarted may be somewhere else."""
+    endpoint = container.endpoint
+    assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
+    return await endpoint.connect(factory)

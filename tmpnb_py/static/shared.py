@@ -12,23 +12,27 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 
+from tmpnb_py import subprogram
+from tmpnb_py.attempts import Attempts
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import EngineError
+from tmpnb_py.errors import EngineError, TooLargeError
 from tmpnb_py.models import ImageFacts
 from tmpnb_py.static.store import LostFileError, Store
 from tmpnb_py.static.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
 
 ROOT = "/static/"
-_RETRY_SECONDS = 600.0  # after an image could not be read
+_TAKEN_AGAIN_SECONDS = 30.0  # an image's files are taken in 3 s, and in 16 s where all else is busy, too
+_LOOK_SECONDS = 0.1
 _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
+
+_RETRY_SECONDS = 600.0  # after no process could be started
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +61,7 @@ class SharedFiles:
     """The shared files of one pool."""
 
     def __init__(self, engine: Engine, directory: Path, *, on_lost: Callable[[], None] = lambda: None) -> None:
-        """`on_lost` is called where the disk has lost a file: whoever calls `url` soon has it taken again."""
+        """`on_lost` is called where the disk has lost a file: whoever calls `url` soon has `run` take it again."""
         self._engine = engine
         self._on_lost = on_lost
         self._store = Store(directory)
@@ -68,7 +72,8 @@ class SharedFiles:
         self._held: weakref.WeakValueDictionary[_Key, Content] = weakref.WeakValueDictionary()
         self._reading: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
         self._lost: set[str] = set()  # image ids: the disk has not all of their files any more
-        self._unreadable: dict[str, float] = {}  # image ids, and when to try again
+        self._attempts = Attempts()
+        self._today: ImageFacts | None = None
         self._work = asyncio.Event()
         self._gave_up = False
 
@@ -91,12 +96,18 @@ class SharedFiles:
         """
         if not image.static:
             return ""
+        self._today = image
         tree = self._by_image.get(image.image_id)
-        if image.image_id in self._lost:
-            tree = await self._learn(image) or tree  # else it is tried again; its address stays
-        elif tree is None and self._unreadable.get(image.image_id, 0.0) <= time.monotonic():
+        if tree is None and not self._attempts.has_failed(image.image_id):
             tree = await self._learn(image)
+        elif self._is_wanted(image):
+            self._work.set()  # nobody waits for it, and the address stays
         return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
+
+    def _is_wanted(self, image: ImageFacts) -> bool:
+        """Whether to try once more to take an image's files. The first time is `url`'s own."""
+        missing = image.image_id in self._lost or self._attempts.has_failed(image.image_id)
+        return missing and self._attempts.is_due(image.image_id)
 
     async def _learn(self, image: ImageFacts) -> Tree | None:
         began = time.monotonic()
@@ -104,11 +115,11 @@ class SharedFiles:
             tree = await self._read(image)
             by_image = await asyncio.to_thread(self._store.keep, tree, image.image_id)
         except (EngineError, OSError) as error:
-            self._unreadable = {image.image_id: time.monotonic() + _RETRY_SECONDS}
-            _log.warning(
-                "static_files_unread", image=image.image, error=str(error), hint="each notebook serves its own"
-            )
+            again = self._attempts.failed(image.image_id, for_good=isinstance(error, TooLargeError))
+            hint = "each notebook serves its own"
+            _log.warning("static_files_unread", image=image.image, error=str(error), retry_in=again, hint=hint)
             return None
+        self._attempts.succeeded(image.image_id)
         self._take(by_image)
         self._lost.discard(image.image_id)
         _log.info(
@@ -131,7 +142,7 @@ class SharedFiles:
             shared = named(prefix, directory, found)
             del found
             if len(files) + len(shared) > MAX_FILES:
-                raise EngineError(f"the image has more than {MAX_FILES} static files")
+                raise TooLargeError(f"the image has more than {MAX_FILES} static files")
             files |= await asyncio.to_thread(self._store.add, shared)
         return Tree(files)
 
@@ -162,12 +173,31 @@ class SharedFiles:
         return content
 
     async def size(self, found: Found, coding: str) -> int:
-        """The bytes of a file in one of its forms. Raises `OSError`."""
-        return await asyncio.to_thread(self._store.size, found.entry, coding)
+        """The bytes of a file in one of its forms. Raises `OSError`, `LostFileError` for good."""
+        async with self._noticing(found.entry.sha256):
+            return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    async def taken_again(self, found: Found) -> bool:
+        """Wait until a file that the disk had lost is there again, perhaps in other forms. False: not soon.
+
+        A page that is being opened would be broken by the error that it gets instead: no browser asks twice.
+        """
+        until = time.monotonic() + _TAKEN_AGAIN_SECONDS
+        while not (there := await asyncio.to_thread(self._store.has, found.entry.sha256)):
+            if time.monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return there
 
     async def _from_disk(self, sha256: str, coding: str) -> bytes:
-        try:
+        async with self._noticing(sha256):
             return await asyncio.to_thread(self._store.read, sha256, coding)
+
+    @contextlib.asynccontextmanager
+    async def _noticing(self, sha256: str) -> AsyncIterator[None]:
+        """See to it that a file which proves lost is taken again."""
+        try:
+            yield
         except LostFileError:  # by who cleans /tmp, perhaps
             self._codings.pop(sha256, None)
             if not await asyncio.to_thread(self._store.has, sha256):
@@ -180,20 +210,23 @@ class SharedFiles:
             self._lost |= lost
             self._on_lost()
 
-    # --- the better compression
+    # --- what nobody waits for
 
     async def run(self) -> None:
-        """Compress what was not yet, whenever there is something, until cancelled."""
+        """Take what is missing, compress what was not yet, whenever there is something, until cancelled."""
         while True:
             await self._work.wait()
             self._work.clear()
             try:
-                await self._compress_all()
+                await self._take_and_compress()
             except OSError as error:  # no process or no memory for it, now; the quick compression serves meanwhile
                 _log.warning("static_files_not_compressed", error=str(error), retry_in=_RETRY_SECONDS)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
 
-    async def _compress_all(self) -> None:
+    async def _take_and_compress(self) -> None:
+        today = self._today
+        if today is not None and self._is_wanted(today):
+            await self._learn(today)
         for tree in tuple(reversed(self._by_digest.values())):
             wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
             if wanted and not self._gave_up:
@@ -203,10 +236,10 @@ class SharedFiles:
         """Where the process ends early, it is not tried again: what ended it would end the next one."""
         began, done = time.monotonic(), 0
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-P", "-m", "tmpnb_py.static.compress", str(self._store.files))
+        command = subprogram.command("tmpnb_py.static.compress", str(self._store.files))
         # A session of its own, so that Ctrl-C is the service's business only.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=subprogram.environment(), start_new_session=True
         )
         assert process.stdin is not None  # noqa: S101 - a pipe
         assert process.stdout is not None  # noqa: S101

@@ -123,8 +123,12 @@ class Store:
         return content
 
     def size(self, entry: Entry, coding: str) -> int:
-        """The bytes of a content in one form. Raises `OSError`."""
-        return self._path(entry.sha256, coding).stat().st_size if coding else entry.size
+        """The bytes of a content in one form. Raises `LostFileError`, and `OSError` where it can't be read now."""
+        path = self._path(entry.sha256, coding)
+        try:
+            return path.stat().st_size if coding else entry.size
+        except FileNotFoundError as error:
+            raise LostFileError(errno.ENOENT, "the file is gone", str(path)) from error
 
     def has(self, sha256: str) -> bool:
         """Whether a content is there, so that `add` would leave it alone."""

@@ -103,13 +103,19 @@ def is_allowed_origin(request: web.Request) -> bool:
 
 
 @web.middleware
-async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer `OPTIONS` on the API, which browsers send without any token."""
-    error = request.match_info.http_exception
-    is_asked = request.method == "OPTIONS" and request.path.startswith((_API, _BUILD))
-    if is_asked and isinstance(error, web.HTTPMethodNotAllowed):
-        return web.Response(status=204, headers={"Allow": ", ".join(sorted(error.allowed_methods | {"OPTIONS"}))})
+async def options(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer `OPTIONS` on our own pages (RFC 9110 §9.3.7): browsers and load balancers send it without any token."""
+    if request.method == "OPTIONS":
+        error = request.match_info.http_exception
+        if request.path == "*":
+            return _allowed(set(NOTEBOOK_METHODS.split(", ")))
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            return _allowed(error.allowed_methods)
     return await handler(request)
+
+
+def _allowed(methods: set[str]) -> web.Response:
+    return web.Response(status=204, headers={"Allow": ", ".join(sorted(methods | {"OPTIONS"}))})
 
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:

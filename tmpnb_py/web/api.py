@@ -31,6 +31,7 @@ from tmpnb_py.web.context import (
     stats_of,
 )
 from tmpnb_py.web.endings import how_it_ended
+from tmpnb_py.web.robots import refuse_robots
 from tmpnb_py.web.schema import Problem, SpawnRequest
 from tmpnb_py.web.tickets import mint, spawned
 
@@ -61,6 +62,7 @@ async def spawn(request: web.Request) -> web.Response:
     """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
     context = request.app[CONTEXT]
     refuse_foreign(request)
+    refuse_robots(request)
     wait = _wait(request, context)
     target = await _target(request)
     container = await context.claims.claim(wait=wait, origin=visitor_origin(request))

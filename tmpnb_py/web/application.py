@@ -13,7 +13,7 @@ _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
 
 def public_application(context: Context, files: SharedFiles) -> web.Application:
     """Pages and API for visitors and programs, and the static files of their notebooks."""
-    middlewares = [access.preflight, respond.errors_middleware, access.api_token]
+    middlewares = [access.options, respond.errors_middleware, access.api_token]
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
     app.on_response_prepare.append(access.add_cors_headers)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from tmpnb_py.addresses import origin_of
+from tmpnb_py.addresses import origin_of, plain_address
 from tmpnb_py.headers import Network, is_trusted
 from tmpnb_py.pool import Container
 from tmpnb_py.web.access import shows_api_token
@@ -45,6 +45,6 @@ def client_address(forwarded: Iterable[str], trusted: Iterable[Network]) -> str:
     `forwarded` are the values of `X-Forwarded-For` as our own proxy passes them on, its peer's address last.
     """
     networks = tuple(trusted)
-    hops = [hop.strip() for value in forwarded for hop in value.split(",")]
+    hops = [plain_address(hop.strip()) for value in forwarded for hop in value.split(",")]
     foreign = [hop for hop in hops if hop and not is_trusted(hop, networks)]
     return (foreign or hops or [""])[-1]

@@ -22,6 +22,7 @@ from tmpnb_py.web import respond, tickets
 from tmpnb_py.web.access import refuse_foreign, refuse_silent_browser
 from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.robots import is_robot
 from tmpnb_py.web.schema import BuildEvent, TicketState
 
 _HEARTBEAT = 15.0
@@ -102,10 +103,10 @@ async def build(request: web.Request) -> web.StreamResponse:
 
 
 def _asks_for_events(request: web.Request) -> bool:
-    """Whether a program reads a stream: no navigation, no prefetch, no preview."""
+    """Whether a program reads a stream: no navigation, no prefetch, no robot that accepts whatever comes."""
     purpose = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
     is_visit = request.headers.get("Sec-Fetch-Mode") == "navigate" or "prefetch" in purpose
-    return "text/event-stream" in request.headers.get("Accept", "") and not is_visit
+    return "text/event-stream" in request.headers.get("Accept", "") and not is_visit and not is_robot(request)
 
 
 async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResponse:

@@ -12,6 +12,7 @@ ENDED: Mapping[EndReason, str] = {
     EndReason.TOO_OLD: "It had reached the longest time that a notebook may run here.",
     EndReason.OUT_OF_MEMORY: "It needed more memory than a notebook has here.",
     EndReason.CRASHED: "Its server stopped unexpectedly.",
+    EndReason.UNREACHABLE: "The service had lost the way to it.",
     EndReason.ENGINE_RESTARTED: "The machine it ran on was restarted.",
     EndReason.ENDED_BY_OWNER: "You ended it.",
     EndReason.ENDED_BY_OPERATOR: "The people who run this service ended it.",

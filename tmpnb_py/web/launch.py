@@ -21,6 +21,7 @@ from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import access, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.robots import is_robot, refuse_robots
 
 _WAITING = visits.waiting_path("{id:[0-9a-f]{32}}")
 _DEEP_LINKS = ("lab", "tree", "notebooks", "files", "git-pull")
@@ -53,7 +54,7 @@ def add_routes(app: web.Application) -> None:
 
 
 async def launch(request: web.Request) -> web.Response:
-    """The page that posts: crawlers and link previews stop here and cost nothing."""
+    """The page that posts: crawlers and link previews stop here and cost nothing, also those that run scripts."""
     context = request.app[CONTEXT]
     await visits.first_listing(context)
     subject = _subject(context, _wish(request))
@@ -65,7 +66,7 @@ async def launch(request: web.Request) -> web.Response:
     return respond.page(
         request,
         "launch.html",
-        script="visit.js",
+        script="" if is_robot(request) else "visit.js",
         subject=subject,
         running=container is not None,
         open=context.control.is_open,
@@ -129,6 +130,7 @@ async def hub_link(request: web.Request) -> web.StreamResponse:
 async def post_launch(request: web.Request) -> web.StreamResponse:
     """Claim a notebook for the visitor who pressed the button, and lead there (303), or to where one waits."""
     _refuse_other_pages(request)
+    refuse_robots(request)
     context = request.app[CONTEXT]
     fields = await _form(request)
     wish = fields.get("path", "")

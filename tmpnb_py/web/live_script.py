@@ -11,23 +11,32 @@ from collections.abc import Mapping
 
 from tmpnb_py.web.assets import Assets, Content, source
 
-_PARTS = ("base", "text", "frame", "output", "service", "kernel", "highlight", "runner", "cell")
+_PARTS = ("base", "screen", "text", "frame", "output", "service", "kernel", "highlight", "runner", "cell")
 
 # A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
 # can reach nothing: what its scripts need has to be in it.
-_FRAME_HEADERS = {
-    "Content-Security-Policy": (
-        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
-        "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; media-src data: blob:; "
-        "worker-src data: blob:; form-action 'none'; base-uri 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-}
+_OUTPUT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; media-src data: blob:; "
+    "worker-src data: blob:; form-action 'none'; base-uri 'none'"
+)
+# The one round it, which holds nothing of a kernel's and sees to it that the other stays where it is. Its own script
+# says to which address exactly; 'self' means nothing in a document without an origin.
+_KEEPER_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "frame-src http: https:; form-action 'none'; base-uri 'none'"
+)
 
 
 def add_frame(assets: Assets) -> str:
     """Offer the frame for kernels' HTML; returns its path."""
-    return assets.add("output.html", source("live/output.html"), _FRAME_HEADERS)
+    output = assets.add("output.html", source("live/output.html"), _headers(_OUTPUT_POLICY))
+    keeper = source("live/keeper.html").replace("OUTPUT", output.rpartition("/")[2])
+    return assets.add("keeper.html", keeper, _headers(_KEEPER_POLICY))
+
+
+def _headers(policy: str) -> dict[str, str]:
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 
 
 def notes_script(frame: str) -> str:

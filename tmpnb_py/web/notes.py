@@ -114,8 +114,11 @@ async def _book(request: web.Request) -> Book:
     context = request.app[CONTEXT]
     try:
         book = await context.bookshelf.book(request.match_info["slug"])
-    except (NotesError, EngineError) as error:
+    except EngineError as error:
         raise web.HTTPServiceUnavailable(text="These notes cannot be shown now.") from error
+    except NotesError as error:  # waiting does not help
+        words = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
+        raise web.HTTPNotFound(text=words) from error
     if book is None:
         if context.catalogue.image is None:
             raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")

@@ -14,7 +14,7 @@ from tmpnb_py.routes import document_target
 from tmpnb_py.web import respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
-_ROBOTS = "User-agent: *\nDisallow: /spawn\nDisallow: /user/\nDisallow: /api/\n"
+_NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
 _YEAR = 31_536_000
 
 
@@ -121,4 +121,5 @@ async def logo(request: web.Request) -> web.Response:
 
 async def robots(_request: web.Request) -> web.Response:
     """Crawlers have nothing to do where notebooks are started."""
-    return web.Response(text=_ROBOTS)
+    lines = ["User-agent: *", *(f"Disallow: /{path}" for path in _NOT_FOR_ROBOTS)]
+    return web.Response(text="\n".join(lines) + "\n")

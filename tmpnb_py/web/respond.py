@@ -56,6 +56,7 @@ _WORDS = {
     406: ("This address is for programs", "People begin on this service's first page."),
     408: ("The request took too long", "Please try again."),
     413: ("Too large", "The request is larger than what is accepted here."),
+    414: ("This address is too long", "Please use a shorter link."),
     426: ("An old version of WebSocket", "Please use version 13."),
     429: (
         "All notebooks are in use",
@@ -63,6 +64,7 @@ _WORDS = {
     ),
     431: ("The request is too large", "Please delete this site's cookies and try again."),
     500: ("Something went wrong here", "It has been noted. Please try again."),
+    501: ("That is not known here", "Requests of this kind are for notebooks only."),
     502: ("The notebook does not answer", "It may just have ended. Please try again, or start a fresh one."),
     503: ("Not ready yet", "The service is starting or waits for its engine. Please try again in a moment."),
     504: ("The notebook took too long", "It may be busy. Please try again."),

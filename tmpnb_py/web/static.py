@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.static.shared import ROOT, SharedFiles
+from tmpnb_py.static.shared import ROOT, Found, SharedFiles
+from tmpnb_py.static.store import LostFileError
 from tmpnb_py.static.tree import accepted, content_type, etag, matches
 
 _PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
@@ -30,11 +31,52 @@ def add_routes(app: web.Application, files: SharedFiles) -> None:
 
 
 async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse:
-    """A file, 304, or 404."""
+    """A file, 304, 404, or 503. What the disk has lost is waited for: it is taken from the image again."""
+    try:
+        try:
+            response, body = await _loaded(request, files)
+        except LostFileError:
+            if not await files.taken_again(_find(request, files)):
+                raise
+            response, body = await _loaded(request, files)
+    except OSError:
+        raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"}) from None
+    if not body:
+        return response
+    await response.prepare(request)
+    for start in range(0, len(body), _PIECE):
+        await response.write(memoryview(body)[start : start + _PIECE])
+    await response.write_eof()
+    return response
+
+
+def _find(request: web.Request, files: SharedFiles) -> Found:
     found = files.find(request.match_info["digest"], request.match_info["name"])
     if found is None:
         raise web.HTTPNotFound
+    return found
+
+
+async def _loaded(request: web.Request, files: SharedFiles) -> tuple[web.StreamResponse, bytes]:
+    """The answer in the form that suits the visitor, not begun, and what it is to hold. Raises `OSError`."""
+    found = _find(request, files)
     coding = accepted(", ".join(request.headers.getall("Accept-Encoding", ())), found.codings)
+    headers = _headers(found, coding)
+    if matches(request.headers.get("If-None-Match", ""), headers["ETag"]):
+        del headers["Content-Type"]
+        return web.Response(status=304, headers=headers), b""
+    if coding:
+        headers["Content-Encoding"] = coding
+    response = web.StreamResponse(headers=headers)
+    if request.method == "HEAD":
+        response.content_length = await files.size(found, coding)
+        return response, b""
+    body = (await files.content(found, coding)).body
+    response.content_length = len(body)
+    return response, body
+
+
+def _headers(found: Found, coding: str) -> dict[str, str]:
     kind = content_type(found.name) or "application/octet-stream"
     headers = {
         "Cache-Control": _FOR_EVER,
@@ -45,23 +87,4 @@ async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse
     }
     if not kind.startswith(_SCRIPT):
         headers["Content-Security-Policy"] = _INERT
-    if matches(request.headers.get("If-None-Match", ""), headers["ETag"]):
-        del headers["Content-Type"]
-        return web.Response(status=304, headers=headers)
-    if coding:
-        headers["Content-Encoding"] = coding
-    response = web.StreamResponse(headers=headers)
-    try:
-        if request.method == "HEAD":
-            response.content_length = await files.size(found, coding)
-            await response.prepare(request)
-            return response
-        content = await files.content(found, coding)
-    except OSError:
-        raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"}) from None
-    response.content_length = len(content.body)
-    await response.prepare(request)
-    for start in range(0, len(content.body), _PIECE):
-        await response.write(memoryview(content.body)[start : start + _PIECE])
-    await response.write_eof()
-    return response
+    return headers

@@ -24,6 +24,7 @@ from tmpnb_py.web import respond, visits, words
 from tmpnb_py.web.access import is_foreign, refuse_foreign
 from tmpnb_py.web.audit import session_begins, visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context, moment
+from tmpnb_py.web.robots import refuse_robots
 from tmpnb_py.web.schema import Spawned, TicketRequest, TicketState
 
 # A reload comes back within seconds; who has really left should not keep a place for minutes.
@@ -135,6 +136,7 @@ def _seal(context: Context, name: str) -> str:
 async def draw(request: web.Request) -> web.Response:
     """A ticket, or the session that the visitor has."""
     refuse_foreign(request)
+    refuse_robots(request)
     context = request.app[CONTEXT]
     wish = _wish(await request.read())
     target = target_of(context, wish.path, wish.workshop)

@@ -47,9 +47,13 @@ class Cell {
     const editor = make("div", "tn-editor");
     const sheet = make("div", "tn-sheet");
     this._outputs = element.querySelector(".tn-outputs") || make("div", "tn-outputs");
+    // What the author folded stays so, until the reader opens it or there is something new to see.
+    const code = element.querySelector(".tn-fold-code");
+    this._folded = element.querySelector(".tn-fold-output");
     sheet.append(this._shown, this._field);
     editor.append(sheet);
-    element.append(editor, this._bar(), this._outputs);
+    code?.append(editor);
+    element.append(code || editor, this._bar(), this._folded || this._outputs);
     if (!this._first.length) this._colour();
   }
 
@@ -154,8 +158,15 @@ class Cell {
     if (this.element.getRootNode().activeElement === this._run) this._run.disabled = false;
   }
 
+  // It was to be stopped, and runs on: all that helps is to restart.
+  resist() {
+    this._say("Does not stop: Restart ends it, and forgets what ran", "running");
+    this._restart.hidden = false;
+  }
+
   begin(displays) {
     this.failure = "";
+    if (this._folded) this._folded.open = true;
     this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, home: this._run, failed: (words) => (this.failure = words) });
     this._sink.clear();
     this._say("Runs …", "running");

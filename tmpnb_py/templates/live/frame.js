@@ -1,7 +1,7 @@
 // HTML that a kernel sent, in a frame that can do nothing to the page: its origin is opaque (sandbox without
-// allow-same-origin, and the same in its own policy), it may load nothing from anywhere, open nothing and ask nobody. It is
-// a document of its own address, not a srcdoc one, because that would inherit the policy of the page it is in: strict, so
-// that no plot with a script would draw, or lax, so that it could call home.
+// allow-same-origin, and the same in its own policy), it may load nothing from anywhere, open nothing, ask nobody and go
+// nowhere (see keeper.html, which it is in). It is a document of its own address, not a srcdoc one, because that would
+// inherit the policy of the page it is in: strict, so that no plot with a script would draw, or lax, so that it could call home.
 
 const MAX_HEIGHT = 2000; // pixels; what is longer scrolls inside
 const MAX_CHANGES = 200; // of a height, then it stays: a hostile or badly made frame may grow with its own height

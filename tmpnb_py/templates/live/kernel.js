@@ -8,6 +8,12 @@ const DROPPED = { name: "stderr", text: "\n… (more came at once than can be sh
 const UNANSWERED = { name: "stderr", text: "\n(The connection was away for a moment. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
 const RECONNECT = [300, 1000, 2000, 4000, 8000]; // milliseconds
 const HELLO = 500; // milliseconds
+const QUIET = 1000; // milliseconds without a word, after which nothing more is expected of a cell that is through
+const LONGEST_END = 4000; // milliseconds that the end of a cell may take that goes on printing
+const PATIENCE = 4000; // milliseconds for an interrupted kernel
+const MAX_LATE = 50; // cells that are done, of which more may be heard
+const SHOWN = ["stream", "display_data", "execute_result", "error", "clear_output"];
+const NO_REPLY = { name: "stderr", text: "The kernel gave no answer to this. Perhaps something is left open, such as a quotation mark or a bracket.\n" };
 const MAX_HELLOS = 60;
 
 class Kernel {
@@ -22,6 +28,7 @@ class Kernel {
     this._name = name;
     this._client = hex(16);
     this._requests = new Map();
+    this._late = new Map(); // outputs of requests that are done
     this._queue = [];
     this._queued = 0;
     this._scheduled = false;
@@ -184,6 +191,7 @@ class Kernel {
     }
     this._queue.splice(0, at);
     for (const { outputs } of this._requests.values()) outputs.flush();
+    for (const outputs of this._late.values()) outputs.flush();
     if (this._queue.length) this._schedule();
   }
 
@@ -193,9 +201,13 @@ class Kernel {
     if (isIdle || kind === "kernel_info_reply") this._heard(parent?.msg_id, kind);
     if (kind === "update_display_data") Outputs.update(this.displays, content);
     const request = this._requests.get(parent?.msg_id);
-    if (!request) return;
+    if (!request) {
+      if (SHOWN.includes(kind)) this._late.get(parent?.msg_id)?.receive(kind, content);
+      return;
+    }
     request.answered = false;
-    if (["stream", "display_data", "execute_result", "error", "clear_output"].includes(kind)) request.outputs.receive(kind, content);
+    request.heard = performance.now();
+    if (SHOWN.includes(kind)) request.outputs.receive(kind, content);
     else if (kind === "input_request") this._asked(request, content);
     else if (kind === "execute_reply" && channel === "shell") {
       request.reply = content;
@@ -205,12 +217,33 @@ class Kernel {
       }
     }
     else if (isIdle) request.idle = true;
-    if (request.reply && request.idle) {
-      this._requests.delete(parent.msg_id);
-      request.outputs.flush();
-      request.outputs.withdraw();
-      request.resolve(request.reply);
+    if (request.reply && request.idle) this._finish(parent.msg_id, request);
+    else if (request.reply || request.idle) this._awaitEnd(parent.msg_id, request);
+  }
+
+  // Either of "reply" and "idle" may never come: ZeroMQ drops what is published faster than it is taken (the socket's
+  // high-water mark), "idle" too, and a kernel that fails at some code may send no reply.
+  async _awaitEnd(id, request) {
+    if (request.ending) return;
+    request.ending = true;
+    const began = (request.heard = performance.now());
+    while (performance.now() - request.heard < QUIET && performance.now() - began < LONGEST_END) await sleep(QUIET / 10);
+    if (!request.reply && !request.isThrough) {
+      await this._hello({ replyOnly: true });
+      if (!request.reply && this._requests.get(id) === request) request.outputs.receive("stream", NO_REPLY);
     }
+    if (this._requests.get(id) !== request) return;
+    if (request.reply && !request.idle) request.outputs.receive("stream", DROPPED);
+    this._finish(id, request);
+  }
+
+  _finish(id, request) {
+    this._requests.delete(id);
+    this._late.set(id, request.outputs);
+    if (this._late.size > MAX_LATE) this._late.delete(this._late.keys().next().value);
+    request.outputs.flush();
+    request.outputs.withdraw();
+    request.resolve(request.reply || { status: request.isThrough ? "aborted" : "error" });
   }
 
   _status(state) {
@@ -246,14 +279,23 @@ class Kernel {
     await this._renewed;
     if (this._over || this._socket?.readyState !== WebSocket.OPEN) throw new Problem("The connection to your notebook was lost. Please try again.");
     return new Promise((resolve, reject) => {
+      for (const [id, late] of this._late) if (late.element === outputs.element) this._late.delete(id);
       const content = { code, silent: false, store_history: true, user_expressions: {}, allow_stdin: true, stop_on_error: true };
       this._requests.set(this._send("shell", "execute_request", content), { outputs, resolve, reject });
     });
   }
 
+  // Returns whether the kernel stopped what it did, which programs that take the terminal for themselves do not let it.
   async interrupt() {
     const answer = await this._call("POST", `api/kernels/${this.id}/interrupt`);
     if (!answer.ok) throw await this._trouble("It could not be interrupted.");
+    const asked = [...this._requests];
+    if (!(await Promise.race([this._hello({ replyOnly: true }), sleep(PATIENCE)]))) return false;
+    for (const [id, request] of asked) {
+      request.isThrough = true;
+      if (this._requests.get(id) === request) this._awaitEnd(id, request);
+    }
+    return true;
   }
 
   // What is sent over the old connection may go to the kernel that is no more.
@@ -261,6 +303,7 @@ class Kernel {
     const old = this._socket;
     this._socket = null;
     this._hellos.clear();
+    this._late.clear();
     old?.close();
     this._renewed = this._connect()
       .catch(() => this._lost())
@@ -278,14 +321,18 @@ class Kernel {
     }
   }
 
-  // Asks the kernel something that does nothing; true once its reply and its "idle" have come.
-  _hello() {
-    return new Promise((resolve) => this._hellos.set(this._send("shell", "kernel_info_request", {}), { came: new Set(), resolve }));
+  // Asks the kernel something that does nothing; true once its reply and its "idle" have come, or the reply alone where
+  // that is enough to know that it is through with all that was asked before.
+  _hello({ replyOnly = false } = {}) {
+    if (this._socket?.readyState !== WebSocket.OPEN) return new Promise(() => {});
+    const came = new Set(replyOnly ? ["status"] : []);
+    return new Promise((resolve) => this._hellos.set(this._send("shell", "kernel_info_request", {}), { came, resolve }));
   }
 
   _heard(id, kind) {
     const hello = this._hellos.get(id);
-    if (hello?.came.add(kind).size !== 2) return;
+    hello?.came.add(kind);
+    if (!hello || hello.came.size < 2) return;
     this._hellos.delete(id);
     hello.resolve(true);
   }

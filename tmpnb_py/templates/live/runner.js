@@ -127,8 +127,12 @@ class Runner {
   async interrupt() {
     this._drop("Not run, as a cell before it was stopped");
     if (!this.kernel) return this._stopping?.abort();
+    const cell = this._running;
     try {
-      await this.kernel.interrupt();
+      if (!(await this.kernel.interrupt()) && cell && this._running === cell) {
+        cell.resist();
+        this._announce(`${cell.name} does not stop. Restart ends it.`);
+      }
     } catch (error) {
       this._tell(error.message);
     }

@@ -1,0 +1,39 @@
+"""When an image is fit for visitors, and what is advised where it lacks something."""
+
+from __future__ import annotations
+
+from tmpnb_py import image_check
+from tmpnb_py.image_check import KernelTrial, Report, Trial
+from tmpnb_py.models import ImageFacts, Transport
+
+IMAGE = ImageFacts("x", "sha256:x", supports_socket=True, supports_read_only=True, home="/home/jovyan")
+NO_PLOTS = "ModuleNotFoundError: No module named 'matplotlib'"
+
+
+def report(*kernels: KernelTrial) -> Report:
+    trial = Trial(Transport.SOCKET, kernels=kernels)
+    return Report(IMAGE, 1, 0, (trial,), tuple(image_check._lacking(IMAGE, [trial])))
+
+
+def test_without_plots_an_image_serves_visitors_all_the_same() -> None:
+    found = report(KernelTrial("python3", "Python 3", problem=NO_PLOTS, runs=True))
+    assert found.works
+    assert [one.serious for one in found.advice] == [False]
+    assert "matplotlib" in found.advice[0].remedy
+
+
+def test_with_a_kernel_that_does_not_run_it_does_not() -> None:
+    good, bad = KernelTrial("python3", "Python 3", runs=True), KernelTrial("ir", "R", problem="it did not start")
+    assert report(good).works
+    assert not report(good, bad).works
+    assert [one.serious for one in report(good, bad).advice] == [True]
+    assert not report().works
+
+
+def test_workshops_that_no_kernel_runs_are_named() -> None:
+    trial = Trial(Transport.SOCKET, kernels=(KernelTrial("python3", "Python 3", runs=True),))
+    needed = {"first-steps": "python3", "introduction-to-r": "ir"}
+    (advice,) = image_check._without_kernel(needed, [trial])
+    assert advice.text == "it lists the workshop introduction-to-r, and has no kernel ir to run it"
+    assert not advice.serious
+    assert image_check._without_kernel(needed, [Trial(Transport.SOCKET, problem="no answer")]) == []

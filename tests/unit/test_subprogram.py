@@ -1,0 +1,65 @@
+"""Modules of ours in processes of their own run our code, whatever lies in the working directory."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tmpnb_py import bookshelf, subprogram
+
+PACKAGE = Path(subprogram.__file__).parent
+NOTEBOOK = {
+    "cells": [{"cell_type": "markdown", "metadata": {}, "source": "# Some *words*"}],
+    "metadata": {"kernelspec": {"name": "python3"}, "language_info": {"name": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with modules that say that they were run, named as those that ours import."""
+    names = ["nh3", "json", "resource", "markdown_it", "pygments", "brotli", "tmpnb_py", "sitecustomize", "struct"]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'a').write('{name} ')\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "owned"
+
+
+async def test_notes_are_made_by_our_own_code(hostile: Path) -> None:
+    notes = await bookshelf._made(json.dumps(NOTEBOOK).encode(), start="a/b.ipynb", pages={}, language="python")
+    assert notes.title == "Some words"
+    assert not hostile.exists()
+
+
+@pytest.mark.parametrize(
+    "module", sorted(path.relative_to(PACKAGE.parent).parent.as_posix() for path in PACKAGE.rglob("__main__.py"))
+)
+def test_every_program_of_ours_starts_with_our_own_code(hostile: Path, module: str) -> None:
+    command = subprogram.command(module.replace("/", "."), "--help")
+    subprocess.run(command, input=b"", capture_output=True, check=False, timeout=60, env=subprogram.environment())
+    assert not hostile.exists()
+
+
+def test_no_token_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_AUTH_TOKEN", "secret")
+    monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "secret")
+    assert "secret" not in subprogram.environment().values()
+
+
+def test_python_is_started_in_one_place() -> None:
+    """Whatever else runs Python does it in a sandbox, by a path of its own."""
+    found = {
+        path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "sys.executable" in path.read_text()
+    }
+    assert found == {"subprogram.py", "engines/local_machine.py"}  # the latter only asks where it is
+
+
+def test_programs_in_our_image_do_not_look_into_the_working_directory() -> None:
+    for line in (PACKAGE.parent / "Dockerfile").read_text().splitlines():
+        if line.startswith(("HEALTHCHECK", "CMD", "ENTRYPOINT")) and "python" in line:
+            assert re.search(r'"python3", "-I"', line), line

@@ -1,0 +1,61 @@
+"""What a page of notes does not load, as links that say what is there; and sizes as attributes. Pure.
+
+It works on HTML before that is sanitised, so it decides nothing about what is safe: a tag that it misreads is dropped
+later, as it would have been.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import urllib.parse
+
+_TAG = re.compile(
+    r"<(iframe|video|audio|embed|object|img|input|a)\b((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE
+)
+_ATTRIBUTE = re.compile(r"([a-zA-Z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
+_CLOSING = re.compile(r"</(?:iframe|video|audio|object)\s*>|<source\b[^>]*>", re.IGNORECASE)
+_SIZE = re.compile(r"(?:^|;)\s*(width|height)\s*:\s*([0-9]{1,4}(?:px|%)?)\s*(?=;|$)", re.IGNORECASE)
+_WORDS = {"iframe": "Embedded page", "video": "Video", "audio": "Recording"}
+
+
+def instead(source: str) -> str:
+    """The source with links for what would be fetched from elsewhere or played, and boxes ticked in text."""
+    return _CLOSING.sub("", _TAG.sub(_replaced, source)) if "<" in source else source
+
+
+def _replaced(found: re.Match[str]) -> str:
+    tag = found[1].lower()
+    given = {one[1].lower(): html.unescape(one[2] or one[3] or one[4] or "") for one in _ATTRIBUTE.finditer(found[2])}
+    if tag == "input":
+        is_box = given.get("type", "").lower() == "checkbox"
+        return ("\N{BALLOT BOX WITH CHECK}" if "checked" in found[2] else "\N{BALLOT BOX}") if is_box else ""
+    if tag == "a":  # an anchor by the name that it had before HTML 5
+        named = given.get("name") if "id" not in given else None
+        return f'<a id="{html.escape(named)}"{found[2]}>' if named else found[0]
+    if tag == "img":
+        return _image(found, given)
+    address = given.get("src") or given.get("data") or ""
+    return _link(_WORDS.get(tag, "Embedded file"), address, given.get("title", "")) if address else ""
+
+
+def _image(found: re.Match[str], given: dict[str, str]) -> str:
+    if re.match(r"(?:https?:)?//", given.get("src", ""), re.IGNORECASE):
+        return _link("Picture", given["src"], given.get("alt", ""))
+    sizes = {name.lower(): size for name, size in _SIZE.findall(given.get("style", "")) if name.lower() not in given}
+    return f"<img{''.join(f' {name}={chr(34)}{size}{chr(34)}' for name, size in sizes.items())}{found[2]}>"
+
+
+def _link(what: str, address: str, words: str) -> str:
+    if address.startswith("//"):
+        address = f"https:{address}"
+    parts = urllib.parse.urlsplit(_watched(address)) if "[" not in address else None
+    where = (parts.hostname if parts and parts.hostname else address.rpartition("/")[2])[:100]
+    text = f"{what}: {words} ({where})" if words.strip() else f"{what} ({where})"
+    return f'<a href="{html.escape(_watched(address))}">{html.escape(text)}</a>'
+
+
+def _watched(address: str) -> str:
+    """The page of a video that YouTube would embed."""
+    found = re.match(r"https?://(?:www\.)?youtube(?:-nocookie)?\.com/embed/([\w-]{1,40})", address)
+    return f"https://www.youtube.com/watch?v={found[1]}" if found else address

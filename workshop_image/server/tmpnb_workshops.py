@@ -1,0 +1,83 @@
+"""Leave only the workshops that can run here: those whose kernel, and whose Python packages, are installed.
+
+`python tmpnb_workshops.py DIRECTORY` prints the manifest of those; with `--prune` it takes the others out of the
+directory. Run by the image's Dockerfile, and by tmpnb-py's local engine with the Python that its notebooks get.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "workshops.toml"
+KERNELS = Path(sys.prefix, "share", "jupyter", "kernels")
+
+
+def runnable(directory: Path, kernels: Path = KERNELS) -> dict[str, str]:
+    """The workshops' starts that can run here, each with its entry as it is written in the manifest."""
+    return {start: text for start, text in _entries(directory).items() if not lacking(directory / start, kernels)}
+
+
+def lacking(start: Path, kernels: Path = KERNELS) -> str:
+    """What a document needs that is not here; "" where there is nothing of the kind."""
+    if start.suffix != ".ipynb":
+        return ""
+    notebook: Any = json.loads(start.read_bytes())
+    kernel = str(notebook["metadata"]["kernelspec"]["name"])
+    if not (kernels / kernel / "kernel.json").is_file():
+        return f"the kernel {kernel}"
+    if kernel == "python3":
+        return next((f"the package {name}" for name in _imports(notebook) if not importlib.util.find_spec(name)), "")
+    return ""
+
+
+def _entries(directory: Path) -> dict[str, str]:
+    text = (directory / MANIFEST).read_text()
+    parts = re.split(r"(?m)^(?=\[\[workshop\]\])", text)[1:]
+    return {tomllib.loads(part)["workshop"][0]["start"]: part for part in parts}
+
+
+def _imports(notebook: Any) -> Iterator[str]:
+    """The packages that a notebook's cells import. Cells with commands of IPython are not looked into."""
+    for cell in notebook["cells"]:
+        try:
+            tree = ast.parse("".join(cell["source"])) if cell["cell_type"] == "code" else None
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree) if tree else ():
+            if isinstance(node, ast.Import):
+                yield from (name.name.partition(".")[0] for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module.partition(".")[0]
+
+
+def prune(directory: Path, kernels: Path = KERNELS) -> None:
+    """Take the workshops that cannot run out of the manifest, and their documents out of the directory."""
+    kept = runnable(directory, kernels)
+    for start in _entries(directory).keys() - kept.keys():
+        (directory / start).unlink()
+    for folder in [one for one in directory.iterdir() if one.is_dir()]:
+        if not any((directory / start).is_relative_to(folder) for start in kept):
+            shutil.rmtree(folder)
+    (directory / MANIFEST).write_text("".join(kept.values()))
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    directory = Path(sys.argv[1])
+    if sys.argv[2:] == ["--prune"]:
+        prune(directory)
+    else:
+        print("".join(runnable(directory).values()), end="")
+
+
+if __name__ == "__main__":
+    main()
