@@ -107,7 +107,7 @@ class Service:
             options=wiring.reconciler_options(settings),
             configuration=self._blueprint,
             rate=rate,
-            waiting=lambda: len(line),
+            waiting=lambda: len(line) + self.claims.wished,
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(

@@ -37,6 +37,7 @@ from tmpnb_py.tickets import Status, Ticket
 
 _CLOSED = "the operator has closed the service to newcomers"
 _SWEEP_SECONDS = 1.0
+_WISH_SECONDS = 60.0  # beyond the time to come back in
 _REFUSAL_SECONDS = 10.0  # nobody has tried again since
 
 _log = structlog.get_logger(__name__)
@@ -92,6 +93,7 @@ class Claims:
             clock=clock,
         )
         self._handing_over = 0
+        self._wishes: list[float] = []  # until when each of them counts
         self.stopping = False
 
     def configure(self, *, concurrency: int, max_waiting: int, lease: float, per_address: int = 0) -> None:
@@ -115,6 +117,19 @@ class Claims:
         """How many wait in line."""
         return len(self._line)
 
+    @property
+    def wished(self) -> int:
+        """How many are wanted for those who did not wait and may come back, where none are kept ready."""
+        now = self._clock()
+        self._wishes = [until for until in self._wishes if until > now]
+        return len(self._wishes)
+
+    def _wish(self, retry_after: float) -> None:
+        """Somebody was sent away. Where none are kept ready they would find none, however often they come back."""
+        if self._pool.size == 0 and self.wished < self._concurrency:
+            self._wishes.append(self._clock() + retry_after + _WISH_SECONDS)
+            self._wake_reconciler()
+
     # --- drawing tickets
 
     async def claim(self, *, wait: float = 0.0, origin: str = "") -> Container:
@@ -134,12 +149,15 @@ class Claims:
             if ticket.status is Status.WAITING:
                 self._check_engine()
                 self._check_starts()
-                raise FullError("no notebook is ready", retry_after=self._retry_after())
+                retry_after = self._retry_after()
+                self._wish(retry_after)
+                raise FullError("no notebook is ready", retry_after=retry_after)
         except (FullError, ClosedError, EngineError):
             if ticket.status is not Status.CLOSED:  # who was dismissed has been counted
                 self._refused(ticket)
             raise
         assert ticket.container is not None  # noqa: S101  (that is what READY means)
+        del self._wishes[:1]
         return ticket.container
 
     async def draw(self, target: str, *, key: str = "", origin: str = "") -> Ticket:

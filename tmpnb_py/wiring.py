@@ -10,6 +10,8 @@ from tmpnb_py.proxy.server import ProxyLimits
 from tmpnb_py.reconciler import Options
 from tmpnb_py.settings import Settings
 
+_LAST_MOMENT = 60.0  # what is being handed over when the wait ends is waited for
+
 
 def reconciler_options(settings: Settings) -> Options:
     """How the reconciler works."""
@@ -77,4 +79,5 @@ def proxy_limits(settings: Settings) -> ProxyLimits:
         proxy_keepalive_timeout=settings.proxy_keepalive_timeout,
         connect_timeout=settings.connect_timeout,
         response_timeout=settings.response_timeout,
+        application_timeout=settings.max_wait + _LAST_MOMENT,
     )

@@ -33,6 +33,27 @@ async def test_full_and_not_waiting() -> None:
             assert "All notebooks are in use; you can wait in line." in await response.text()
 
 
+async def test_with_none_kept_ready_who_does_not_wait_finds_one_when_they_come_back() -> None:
+    async with running(pool_size=0) as rig:
+        await rig.until(lambda: rig.service.pool.listed)
+        for _ in range(2):
+            async with rig.client.post("/api/spawn") as response:
+                assert response.status == 429
+                assert int(response.headers["Retry-After"]) > 0
+            await rig.ready(1)
+            await rig.spawn()
+        await rig.until(lambda: rig.service.pool.count(State.STARTING) == 0)
+        assert rig.service.pool.count(State.READY) == 0  # nobody else has asked
+
+
+async def test_waiting_may_take_longer_than_an_answer_of_a_notebook() -> None:
+    async with running(max_containers=1, response_timeout=1.0) as rig:
+        await rig.ready(1)
+        await rig.spawn()
+        async with rig.client.post("/api/spawn?wait=3") as response:
+            assert (response.status, (await response.json())["status"]) == (429, "full")
+
+
 async def test_first_come_first_served() -> None:
     async with running(max_containers=1) as rig:
         await rig.ready(1)

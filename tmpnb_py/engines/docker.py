@@ -425,23 +425,32 @@ class DockerEngine(ImageStreams):
                 await container.rename(options.stamped(mine, boot.stamp()))
         except EngineError as error:
             failure = error
-        if failure is None and self._hold.is_held:
-            return True
         if failure is None:
-            # The engine looks a name up first and waits for the container's lock then, so two that came in the very
-            # same moment both succeed; the later one's name stays. Where the pool is held, nobody else is there.
-            await asyncio.sleep(_OVERTAKEN_SECONDS)
+            return self._hold.is_held or await self._still_has(container_id, mine)
         return self._was_claimed(await self._names(container_id), ready, mine, failure)
 
     async def _names(self, container_id: str) -> Sequence[str]:
         entries = await self._entries(f"{options.LABEL_ID}={container_id}")
         return [name.removeprefix("/") for name in entries[container_id]["Names"]] if container_id in entries else ()
 
+    async def _still_has(self, container_id: str, mine: str) -> bool:
+        """Whether nobody has overtaken us; where the pool is held, nobody could.
+
+        The engine looks a name up first and waits for the container's lock then: of two that come in the same moment
+        both succeed, and the later one's name stays. Looking at the container waits for the lock, too, and so behind
+        whoever waits for it already.
+        """
+        await asyncio.sleep(_OVERTAKEN_SECONDS)
+        docker_id = await self._docker_id(container_id)
+        async with self._calling("see who has claimed a container") as docker:
+            inspected = await docker.containers.container(docker_id).show()
+        return options.is_claimed_by([str(inspected["Name"]).removeprefix("/")], mine)
+
     def _was_claimed(self, names: Sequence[str], ready: str, mine: str, failure: EngineError | None) -> bool:
         if not names:
             raise NoSuchContainerError("the engine has no such container")
         if ready not in names:
-            return any(name == mine or name.startswith(f"{mine}-") for name in names)
+            return options.is_claimed_by(names, mine)
         if isinstance(failure, EngineDownError):  # it answers now
             raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
         raise failure or EngineError("the engine claimed the container, and then did not")

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tmpnb_py import boot
@@ -107,6 +107,11 @@ def name_of(pool: str, container_id: str, state: State) -> str:
 def claimed_name(pool: str, container_id: str, unix_time: float, claimant: str) -> str:
     """`tmpnb.<pool>.<hash of the id>.claimed-<unix time>-<who has claimed it>`."""
     return f"{name_of(pool, container_id, State.CLAIMED)}-{max(0, math.floor(unix_time))}-{claimant}"
+
+
+def is_claimed_by(names: Sequence[str], claimed: str) -> bool:
+    """Whether this claim, whatever its stamp, is a container's only name. Of two nobody knows which one stays."""
+    return len(names) == 1 and f"{names[0]}-".startswith(f"{claimed}-")
 
 
 def stamped(name: str, stamp: str) -> str:

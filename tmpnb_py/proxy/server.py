@@ -44,6 +44,7 @@ class ProxyLimits:
     proxy_keepalive_timeout: float = 3600.0
     connect_timeout: float = 10.0
     response_timeout: float = 300.0
+    application_timeout: float = 0.0  # at least so long our own pages may take: one may wait in line for that long
 
 
 class Proxy:
@@ -79,6 +80,13 @@ class Proxy:
     def client_factory(self) -> ClientConnection:
         """The protocol factory for `loop.create_server`."""
         return ClientConnection(self)
+
+    def response_timeout(self, upstream: Upstream) -> float:
+        """How long to wait for the beginning of an answer, in seconds."""
+        limits = self.limits
+        if upstream is not self._application:
+            return limits.response_timeout
+        return max(limits.response_timeout, limits.application_timeout)
 
     def drop(self, container_id: str) -> None:
         """A session has ended: close every connection to its container, and with them its tunnels."""
