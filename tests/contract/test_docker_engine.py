@@ -556,7 +556,11 @@ async def test_a_hold_that_somebody_removes_is_told_and_taken_again(docker_rig: 
     engine = await opened(docker_rig, pool)
     lost = asyncio.Event()
     await engine.hold(docker_rig.image, lost.set)
-    docker("rm", "--force", f"tmpnb.{pool}.manager")
+    while not docker("ps", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}"):
+        await asyncio.sleep(0.05)
+    began = time.monotonic()
+    docker("stop", "--time", "60", f"tmpnb.{pool}.manager")
+    assert time.monotonic() - began < 30  # an engine that ends asks it so, and would wait for it
     async with asyncio.timeout(60):
         await lost.wait()
     await engine.hold(docker_rig.image, lost.set)

@@ -33,6 +33,7 @@ from tmpnb_py.errors import EngineDownError, EngineError, NoSuchContainerError, 
 _LEAVING_SECONDS = 2.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_RETRY_SECONDS = 60.0  # an engine that is ending refuses, too
 _CONFLICT = 409
 
 
@@ -57,7 +58,7 @@ class Hold:
         self._container = ""
         self._stream: Any = None
         self._watching: asyncio.Task[None] | None = None
-        self._unfit: set[str] = set()  # images whose containers cannot hold
+        self._unfit: dict[str, float] = {}  # images whose containers did not hold, and when to try again
 
     @property
     def is_held(self) -> bool:
@@ -70,7 +71,7 @@ class Hold:
         Raises `PoolLockedError` where another manager has it. An engine that cannot run such a container is not
         refused: claims are safe without it.
         """
-        if self.is_held or image_id in self._unfit:
+        if self.is_held or time.monotonic() < self._unfit.get(image_id, 0.0):
             return
         await self.release()
         try:
@@ -83,7 +84,7 @@ class Hold:
         self._watching = asyncio.get_running_loop().create_task(self._watch(image_id, on_lost), name="hold")
 
     def _is_unfit(self, image_id: str, error: EngineError) -> None:
-        self._unfit.add(image_id)
+        self._unfit[image_id] = time.monotonic() + _RETRY_SECONDS
         log.warning("pool_unguarded", pool=self._pool, error=error.message, hint="start no second service for it")
 
     async def _take(self, image_id: str) -> None:

@@ -336,6 +336,7 @@ def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
         "User": USER,
         "Labels": {LABEL_PROJECT: PROJECT, LABEL_MANAGER: pool, LABEL_HOLDER: holder},
         "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGKILL",  # a shell that is process 1 heeds no other: an engine that ends waited 10 s for it
         "OpenStdin": True,
         "StdinOnce": True,
         "AttachStdin": True,
