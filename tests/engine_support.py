@@ -26,14 +26,14 @@ _IMAGES = Path(__file__).parent / "images"
 _PROGRAM = Path(sys.executable).parent / "tmpnb-py"
 
 
-def docker(*arguments: str, check: bool = True) -> str:
+def docker(*arguments: str, check: bool = True, seconds: float = 300) -> str:
     """What the docker command prints."""
     done = subprocess.run(
         ["docker", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=seconds,
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
     )
     if check and done.returncode:
@@ -64,10 +64,20 @@ def base_image() -> str:
     return done.stdout.strip()
 
 
-def build_image(tag: str, context: Path) -> str:
+def build_image(tag: str, context: Path, *, seconds: float = 300) -> str:
     """Build an image for tests upon the product's base (the engine's cache makes it quick) and return its name."""
     need_engine()
-    docker("build", "--network", "host", "--build-arg", f"BASE={base_image()}", "--tag", tag, str(context))
+    docker(
+        "build",
+        "--network",
+        "host",
+        "--build-arg",
+        f"BASE={base_image()}",
+        "--tag",
+        tag,
+        str(context),
+        seconds=seconds,
+    )
     return tag
 
 

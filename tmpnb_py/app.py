@@ -146,6 +146,7 @@ class Service:
             image=settings.image,
             max_wait=settings.max_wait,
             redirect_uri=settings.redirect_uri,
+            interfaces=settings.interfaces,
             api_token=settings.api_auth_token.get_secret_value(),
             cors=wiring.cors(settings),
             binder_rules=binder_spec.rules(settings.binder_spec),
@@ -217,6 +218,7 @@ class Service:
         context.image = settings.image
         context.max_wait = settings.max_wait
         context.redirect_uri = settings.redirect_uri
+        context.interfaces = settings.interfaces
         context.remember_sessions = settings.remember_sessions
         context.cors = self.proxy.cors = wiring.cors(settings)
         context.binder_rules = binder_spec.rules(settings.binder_spec)

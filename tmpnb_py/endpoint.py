@@ -12,6 +12,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from tmpnb_py.errors import is_our_lack
@@ -63,6 +64,17 @@ class Endpoint:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def is_removed(address: Address) -> bool:
+    """Whether a socket's directory is gone from where others of its pool are. Its inode has no name any more."""
+    if isinstance(address, TcpAddress):
+        return False
+    directory = Path(address.directory)
+    try:
+        return directory.parent.is_dir() and not os.path.lexists(directory)
+    except OSError:  # somebody else's: who knows
+        return False
 
 
 def _pin(address: SocketAddress) -> int:

@@ -124,7 +124,15 @@ def _refuse_other_ways(settings: Settings) -> None:
 
 def _refuse_open_network(settings: Settings) -> None:
     """A sandbox with a network shares the machine's, and with it the admin listener on its loopback."""
-    if settings.egress is Egress.INTERNET and not settings.admin_auth_token.get_secret_value():
+    if settings.egress is not Egress.INTERNET:
+        return
+    if not settings.opens_everything:
+        raise SettingsError(
+            "--egress: with the local engine notebooks would share this machine's network: they would reach its own "
+            "services and all that it reaches, not the public internet only",
+            remedy="Say --egress-allow '*' if that is what you want; or use Docker.",
+        )
+    if not settings.admin_auth_token.get_secret_value():
         raise SettingsError(
             "--egress: with the local engine notebooks would share this machine's network, and could use the admin "
             "listener, which demands no token",

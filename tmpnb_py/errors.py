@@ -71,6 +71,10 @@ class ImageMissingError(EngineError):
     failure = FailureClass.IMAGE_MISSING
 
 
+class UnprotectedError(EngineError):
+    """Notebooks would lack what keeps visitors apart, and the operator has not agreed to that."""
+
+
 LACK_REMEDY = "raise the limit of open files (LimitNOFILE= of the unit, ulimit -n), or lower max_connections"
 
 

@@ -1,14 +1,15 @@
 """When a session has ended: what counts as activity, and for how long its absence is tolerated.
 
-The proxy asks `is_activity` of each request and stamps the session; the reaper gathers `Evidence`, asks
-`decide`, and acts on the verdict; the API shows `expires_at`. Pure functions of their arguments: the caller
-brings the time (seconds on the monotonic clock), and any number may call at once.
+The proxy stamps the session with what its visitor does (`doing`); the reaper gathers `Evidence`, asks `decide`,
+and acts on the verdict; the API shows `expires_at`. Pure functions of their arguments: the caller brings the
+time (seconds on the monotonic clock), and any number may call at once.
 
 A limit of 0 never ends a session.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 
@@ -21,13 +22,20 @@ PRESENCE_WINDOW = 90.0
 # How long the reaper waits before it asks a notebook server again that did not answer.
 RETRY_QUESTION = 20.0
 
-# So many failed questions in a row are taken for the answer "nothing is known": a server that hangs must not
-# keep its memory for ever, and one slow answer must not cost a visitor their work.
+# So many questions in a row that told nothing are taken for the answer "nothing is known": a server that hangs
+# must not keep its memory for ever, and one slow answer must not cost a visitor their work.
 QUESTIONS = 3
 
-# What an open tab calls on its own account. A terminal's WebSocket is here because it reconnects after each
-# gap in the network; what is typed into it counts by its frames, and starting one is a POST.
-_POLLED = ("api/", "lab/api/", "terminals/websocket/")
+# What a kernel or terminal says so soon after a page connected to it, or asked it something by itself, may be the
+# answer to just that: a shell draws its prompt anew for every window. Busy machines take their time.
+ECHO = 4.0
+
+# Whoever prints every few seconds is heard between two echoes.
+RETRY_ECHO = ECHO + 1.0
+
+_CLOCKS_APART = 0.5
+_NUDGES_KEPT = 32
+_NUDGES_APART = 1.0
 
 _NEVER = math.inf
 _NOTHING = -math.inf
@@ -50,14 +58,35 @@ class Limits:
     maximum: float
 
 
+class Nudges:
+    """When pages last made kernels (or terminals) do something of the pages' own accord; the newest moments."""
+
+    __slots__ = ("_moments",)
+
+    def __init__(self) -> None:
+        self._moments: collections.deque[float] | None = None
+
+    def add(self, now: float) -> None:
+        """Another one; of many at once the first is kept."""
+        if self._moments is None:
+            self._moments = collections.deque(maxlen=_NUDGES_KEPT)
+        if not self._moments or now - self._moments[-1] >= _NUDGES_APART:
+            self._moments.append(now)
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """The oldest first."""
+        return tuple(self._moments or ())
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:
     """What the orchestrator itself knows of a session.
 
     `visited`: a request for it has been seen; also true of a session that was taken up after a restart, where
-    nobody can know. `last_activity`: the newest meaningful request or data frame of the client, at least
-    `claimed_at` (after a restart: the restart). `last_presence`: the newest request of any kind.
-    `left_at`: when the client's last WebSocket closed, None if there never was one.
+    nobody can know. `last_activity`: the newest thing that a person did, at least `claimed_at` (after a restart:
+    the restart). `last_presence`: the newest request of any kind. `left_at`: when the client's last WebSocket
+    closed, None if there never was one. `kernel_nudges` and `terminal_nudges`: see `Nudges`.
     """
 
     claimed_at: float
@@ -66,17 +95,20 @@ class Evidence:
     last_presence: float
     open_connections: int = 0
     left_at: float | None = None
+    kernel_nudges: tuple[float, ...] = ()
+    terminal_nudges: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What the notebook server answered: is any kernel busy, and when did a kernel or terminal last speak.
+    """What the notebook server answered: is any kernel busy, and when did each kernel and terminal last speak.
 
-    The server belongs to the visitor, so the time may be a lie; one in the future is cut to now by `decide`.
+    The server belongs to the visitor, so the times may be lies; those in the future are cut to now by `decide`.
     """
 
     busy: bool
-    last_output: float | None = None
+    kernels: tuple[float, ...] = ()
+    terminals: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +120,9 @@ class Keep:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
-    """By the orchestrator's own evidence it is due: ask the notebook server, then decide again."""
+    """By what is known it is due: ask the notebook server, then decide again; `pause` seconds later if it failed."""
+
+    pause: float = RETRY_QUESTION
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,41 +135,25 @@ class Reap:
 Verdict = Keep | Ask | Reap
 
 
-def is_activity(method: str, path: str, query: str) -> bool:
-    """Does this request show a person at work, rather than a tab that is merely open?
-
-    `path` is raw and below the base path ("api/contents/x.ipynb"), `query` is raw too. Any value of
-    `no_track_activity` counts, as in Jupyter Server's own `update_api_activity`.
-    """
-    if method == "OPTIONS":
-        return False
-    if "no_track_activity" in query and _has_parameter(query, "no_track_activity"):
-        return False
-    path = path.removeprefix("/")
-    return method not in ("GET", "HEAD") or not (path == "api" or path.startswith(_POLLED))
-
-
-def _has_parameter(query: str, name: str) -> bool:
-    return any(part.partition("=")[0] == name for part in query.split("&"))
-
-
 def decide(evidence: Evidence, limits: Limits, now: float, report: Report | None, failed_questions: int) -> Verdict:
     """What becomes of the session at `now`.
 
-    `report` answers a question asked just now, else None; `failed_questions` counts the unanswered ones in a
-    row. After `Ask` and a failure the caller waits RETRY_QUESTION seconds. After `Keep` it comes back at
-    `until`, or at once when a session is opened for the first time or its last WebSocket closes: only these
-    bring the end nearer, everything else moves it away.
+    `report` answers a question asked just now, else None; `failed_questions` counts those in a row that told
+    nothing: they were not answered, or this answered `Ask`. After `Keep` the caller comes back at `until`, or at
+    once when a session is opened for the first time or its last WebSocket closes: only these bring the end
+    nearer, everything else moves it away.
     """
     if now >= _after(evidence.claimed_at, limits.maximum):
         return Reap(EndReason.TOO_OLD)
     if now >= _unvisited_end(evidence, limits):
         return Reap(EndReason.UNVISITED)
-    end = _end(evidence, limits, _kernel_activity(report, now))
+    end = _end(evidence, limits, _kernel_activity(evidence, report, now))
     if now < end:
         return Keep(end)
     if report is None and failed_questions < QUESTIONS:
         return Ask()
+    if report is not None and failed_questions < QUESTIONS - 1 and _echoes(evidence, report, now):
+        return Ask(RETRY_ECHO)
     return Reap(EndReason.IDLE)
 
 
@@ -157,12 +175,32 @@ def _unvisited_end(evidence: Evidence, limits: Limits) -> float:
     return _NEVER if evidence.visited else _after(evidence.claimed_at, limits.unvisited)
 
 
-def _kernel_activity(report: Report | None, now: float) -> float:
+def _kernel_activity(evidence: Evidence, report: Report | None, now: float) -> float:
+    """When a kernel or terminal was last active on a person's account, as far as that can be told."""
     if report is None:
         return _NOTHING
     if report.busy:
         return now
-    return _NOTHING if report.last_output is None else min(report.last_output, now)
+    caused = [moment for moment, nudges in _spoken(evidence, report, now) if not _is_echo(moment, nudges)]
+    return max(caused, default=_NOTHING)
+
+
+def _echoes(evidence: Evidence, report: Report, now: float) -> bool:
+    """Whether something spoke just now, and it cannot be told whether for a person or for a page."""
+    return any(
+        now - moment <= 2 * ECHO and _is_echo(moment, nudges) for moment, nudges in _spoken(evidence, report, now)
+    )
+
+
+def _spoken(evidence: Evidence, report: Report, now: float) -> list[tuple[float, tuple[float, ...]]]:
+    """When each kernel and terminal last spoke, with what may have been the reason."""
+    kernels = [(min(moment, now), evidence.kernel_nudges) for moment in report.kernels]
+    return kernels + [(min(moment, now), evidence.terminal_nudges) for moment in report.terminals]
+
+
+def _is_echo(moment: float, nudges: tuple[float, ...]) -> bool:
+    # The clock is read twice, a little apart, on the way from theirs to ours.
+    return any(-_CLOCKS_APART <= moment - nudge <= ECHO for nudge in nudges)
 
 
 def _end(evidence: Evidence, limits: Limits, kernel: float) -> float:

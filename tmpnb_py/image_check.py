@@ -107,6 +107,7 @@ class Trial:
     notebooks: tuple[NotebookTrial, ...] = ()
     classic: bool = False
     problem: str = ""
+    remedy: str = ""
     log_lines: tuple[str, ...] = ()
 
     @property
@@ -155,7 +156,7 @@ async def check(
     workshops, advice = await _workshops(engine, image)
     needed = await _kernels_needed(engine, image, workshops)
     trials: list[Trial] = []
-    for transport in transports or await _ways(engine, image):
+    for transport in transports or await _ways(engine, image, settings):
         say(f"starting it as serve does, reached by {transport.value}")
         last = not trials and notebooks
         trials.append(await try_image(engine, settings, transport, notebooks=last, say=say))
@@ -163,14 +164,13 @@ async def check(
     return Report(image, size, len(workshops), tuple(trials), tuple(advice))
 
 
-async def _ways(engine: CheckEngine, image: ImageFacts) -> list[Transport]:
-    """The ways that serve may take to such a container, its first choice first."""
-    chosen = await engine.choose_transport(image)
-    return [chosen] + [way for way in (Transport.SOCKET, Transport.PORT) if way is not chosen and _may(image, way)]
+async def _ways(engine: CheckEngine, image: ImageFacts, settings: Settings) -> list[Transport]:
+    """The ways that serve may take to such a container, its first choice first.
 
-
-def _may(image: ImageFacts, way: Transport) -> bool:
-    return way is Transport.PORT or image.supports_socket
+    Where that is a port, the engine has found out that a socket does not work.
+    """
+    chosen = await Blueprint(engine, settings).transport(image)
+    return [Transport.SOCKET, Transport.PORT] if chosen is Transport.SOCKET else [chosen]
 
 
 async def _workshops(engine: CheckEngine, image: ImageFacts) -> tuple[Sequence[Workshop], list[Advice]]:
@@ -226,7 +226,9 @@ async def try_image(
             return dataclasses.replace(container.trial, classic=classic, kernels=tuple(tried), notebooks=tuple(ran))
     except StartFailedError as error:
         return Trial(transport, problem=error.message, log_lines=error.log_lines)
-    except (EngineError, NotebookError) as error:
+    except EngineError as error:
+        return Trial(transport, problem=error.message, remedy=error.remedy)
+    except NotebookError as error:
         return Trial(transport, problem=str(error))
 
 
@@ -421,8 +423,7 @@ def _lacking(image: ImageFacts, trials: Sequence[Trial]) -> list[Advice]:
     if not image.supports_socket:
         advice.append(
             Advice(
-                "it does not say that it can listen on a socket, so it is reached by a port, and notebooks can call "
-                "services of this machine",
+                "it does not say that it can listen on a socket, so it is reached by a port, which is slower",
                 "where its Jupyter Server is 2 or newer, add the label org.tmpnb.socket=true, and a "
                 f"start-notebook.sh that passes --ServerApp.sock on; {_LABELS}",
             )
@@ -442,7 +443,7 @@ def _lacking(image: ImageFacts, trials: Sequence[Trial]) -> list[Advice]:
 def _failed(trial: Trial) -> list[Advice]:
     if trial.problem:
         text = f"by {trial.transport.value}: {trial.problem}"
-        return [Advice(text, "its last words are above; --command starts another server", serious=True)]
+        return [Advice(text, trial.remedy or _start_remedy(trial), serious=True)]
     found = [
         Advice(f"by {trial.transport.value}: {one.title}: {one.problem}", _kernel_remedy(one), serious=not one.runs)
         for one in trial.kernels
@@ -455,6 +456,12 @@ def _failed(trial: Trial) -> list[Advice]:
             Advice(f"{notebook.path}: {one}", "correct the notebook", serious=True) for one in notebook.problems
         ]
     return found
+
+
+def _start_remedy(trial: Trial) -> str:
+    if trial.log_lines:
+        return "its last words are above; --command starts another server"
+    return "it said nothing: see that --command starts a server, and that it listens where the command tells it to"
 
 
 def _kernel_remedy(kernel: KernelTrial) -> str:

@@ -73,6 +73,30 @@ class Egress(enum.StrEnum):
     INTERNET = "internet"
 
 
+class Protection(enum.StrEnum):
+    """What keeps visitors apart and the host safe, by the name under which an operator may go without it."""
+
+    NETWORK = "network"
+    PRIVILEGES = "privileges"
+    SECCOMP = "seccomp"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    DISK = "disk"
+    VERIFICATION = "verification"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gap:
+    """A protection that the engine does not give: what is so, and what to do about it.
+
+    `protection` is None for what nobody's safety depends on, such as a share of the CPU.
+    """
+
+    protection: Protection | None
+    text: str
+    remedy: str = ""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketAddress:
     """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile."""
@@ -98,7 +122,8 @@ class ImageFacts:
 
     `home` is the directory that the image's entrypoint fills when it finds it empty ("" = it does not seed);
     `workshops` is the place of the workshops' manifest inside the image ("" = none); `static` are the directories of
-    files that are the same for every visitor, each after the path that it has below a notebook's base path.
+    files that are the same for every visitor, each after the path that it has below a notebook's base path;
+    `interfaces` are what links may open beside Jupyter's own, each by the first part of its path.
     """
 
     image: str
@@ -108,6 +133,7 @@ class ImageFacts:
     home: str = ""
     workshops: str = ""
     static: tuple[tuple[str, str], ...] = ()
+    interfaces: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,6 +156,7 @@ class ContainerConfig:
     `home_size` bounds the home directory where the image seeds it, `tmp_size` and `shm_size` bound `/tmp` (where the
     root is read-only) and `/dev/shm`. `command` still has its placeholders.
     `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
+    `egress_allow` are networks that may be reached beside the public internet, where egress lets that be reached.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
     `static_url` is where all notebooks of the image find its static files ("" = each serves its own).
@@ -154,6 +181,12 @@ class ContainerConfig:
     mounts: tuple[Mount, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     static_url: str = ""
+    egress_allow: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether notebooks may reach whatever the engine's machine reaches, itself included."""
+        return self.egress is Egress.INTERNET and {"0.0.0.0/0", "::/0"} <= set(self.egress_allow)
 
     @property
     def digest(self) -> str:

@@ -11,8 +11,9 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
+from tmpnb_py.doing import Familiar
 from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.idle import Evidence
+from tmpnb_py.idle import Evidence, Nudges
 from tmpnb_py.models import Ended, EndReason, Failure, State
 
 _REMEMBERED_ENDS = 10_000
@@ -42,7 +43,11 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
+    kernel_nudges: Nudges = dataclasses.field(default_factory=Nudges)
+    terminal_nudges: Nudges = dataclasses.field(default_factory=Nudges)
+    familiar: Familiar = dataclasses.field(default_factory=Familiar)
     unreachable_since: float | None = None  # of a session that the engine lists and that could not be dialled
+    is_cut_off: bool = False  # because somebody has removed its socket's directory: nobody can ever dial it
     client: str = ""
     has_begun: bool = False  # a visitor was told of it
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
@@ -83,6 +88,8 @@ class Container:
             last_presence=max(self.last_presence, claimed_at),
             open_connections=self.open_connections,
             left_at=self.left_at,
+            kernel_nudges=self.kernel_nudges.moments,
+            terminal_nudges=self.terminal_nudges.moments,
         )
 
 

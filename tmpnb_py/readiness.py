@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import aiohttp
@@ -135,13 +135,17 @@ async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
         terminals = _TERMINALS.validate_json(await _api(endpoint, base_path, "terminals", token))
     except NoAnswerError:
         terminals = []  # a server may have its terminals switched off
-    workers: list[_Terminal] = [*kernels, *terminals]
-    latest = [one.last_activity.timestamp() for one in workers if one.last_activity is not None]
-    age = time.time() - max(latest) if latest else None
     return Report(
         busy=any(kernel.execution_state == "busy" for kernel in kernels),
-        last_output=None if age is None else time.monotonic() - age,
+        kernels=_moments(kernels),
+        terminals=_moments(terminals),
     )
+
+
+def _moments(workers: Sequence[_Terminal]) -> tuple[float, ...]:
+    """When each was last active, on the monotonic clock."""
+    offset = time.monotonic() - time.time()
+    return tuple(one.last_activity.timestamp() + offset for one in workers if one.last_activity is not None)
 
 
 async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> bytes:

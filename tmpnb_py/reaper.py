@@ -16,13 +16,14 @@ import pydantic
 import structlog
 
 from tmpnb_py.errors import LackError
-from tmpnb_py.idle import RETRY_QUESTION, Ask, Keep, Limits, Reap, Report, Verdict, decide
+from tmpnb_py.idle import Ask, Keep, Limits, Reap, Report, Verdict, decide
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container, Pool
 from tmpnb_py.readiness import NoAnswerError, report
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
+_CUT_OFF = 180.0  # seconds until a session ends whose socket was removed: its visitor waits for nothing
 _OUT_OF_REACH = 3600.0  # seconds until a session ends that nobody can reach: what it holds, others need
 
 _log = structlog.get_logger(__name__)
@@ -90,24 +91,28 @@ class Reaper:
         answer = await self._ask(container)
         now = time.monotonic()
         verdict = decide(container.evidence, self._limits, now, answer, container.failed_questions)
+        if answer is not None:
+            container.failed_questions = container.failed_questions + 1 if isinstance(verdict, Ask) else 0
         until = self._follow(container, verdict, now)
         self._kept[container.id] = _Kept(until, left_at)
         return until
 
     def _unreachable(self, container: Container, now: float) -> Verdict:
         """What cannot be asked is not idle; the reconciler tries to find the way to it again."""
+        since = container.changed_at if container.unreachable_since is None else container.unreachable_since
+        if container.is_cut_off and now - since >= _CUT_OFF:
+            return Reap(EndReason.UNREACHABLE)
         verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
         if not isinstance(verdict, Ask):
             return verdict
-        since = container.changed_at if container.unreachable_since is None else container.unreachable_since
-        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else Ask()
+        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
         """Do what was decided; returns when to look at this session again."""
         if isinstance(verdict, Reap):
             self._reap(container, verdict.reason, now)
             return math.inf
-        return verdict.until if isinstance(verdict, Keep) else now + RETRY_QUESTION
+        return verdict.until if isinstance(verdict, Keep) else now + verdict.pause
 
     async def _ask(self, container: Container) -> Report | None:
         endpoint = container.endpoint
@@ -126,7 +131,6 @@ class Reaper:
                 error=type(error).__name__,
             )
             return None
-        container.failed_questions = 0
         return answer
 
     def _reap(self, container: Container, reason: EndReason, now: float) -> None:

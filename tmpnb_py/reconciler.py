@@ -21,7 +21,7 @@ from typing import Protocol
 import structlog
 
 from tmpnb_py import planner
-from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.endpoint import Endpoint, is_removed
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import (
     EngineDownError,
@@ -229,7 +229,7 @@ class Reconciler:
             if isinstance(error, ImageMissingError) and self._on_image_missing is not None:
                 self._on_image_missing()
             if time.monotonic() >= self._backoff.retry_at:  # events and visitors make us look more often than that
-                self._failed(error.failure, error.message)
+                self._failed(error.failure, error.message, remedy=error.remedy)
             self._list_at = min(self._list_at, self._backoff.retry_at)
             return
         if self._pool.failure is not None and self._pool.failure.kind in (
@@ -379,7 +379,14 @@ class Reconciler:
             self._removal_due.pop(container.id, None)
             self.wake()
 
-    def _failed(self, kind: FailureClass, message: str, lines: tuple[str, ...] = (), container_id: str = "") -> None:
+    def _failed(
+        self,
+        kind: FailureClass,
+        message: str,
+        lines: tuple[str, ...] = (),
+        container_id: str = "",
+        remedy: str = "",
+    ) -> None:
         now = time.monotonic()
         self._metrics.start_failed(kind.value)
         self._backoff = self._backoff.failed(now, random.random())  # noqa: S311  (jitter, not a secret)
@@ -390,6 +397,7 @@ class Reconciler:
             pool=self._pool.name,
             cause=kind.value,
             error=message,
+            remedy=remedy,
             log_lines=list(lines),
             retry_in=round(max(0.0, self._backoff.retry_at - now), 1),
         )
@@ -403,7 +411,7 @@ class Reconciler:
             self._discard(observed, EndReason.CRASHED)
             return
         if error:
-            hint = "it is tried again; after an hour out of reach a session ends"
+            hint = "it is tried again; after an hour out of reach a session ends, without its directory after minutes"
             _log.warning("session_unreachable", id=container.id, pool=self._pool.name, error=error, hint=hint)
         self._pool.insert(container)
 
@@ -420,10 +428,11 @@ class Reconciler:
         try:
             endpoint = Endpoint(observed.address)
         except OSError as error:
+            container.is_cut_off = is_removed(observed.address)
             return str(error)
         if container.endpoint is not None:
             container.endpoint.close()
-        container.endpoint, container.unreachable_since = endpoint, None
+        container.endpoint, container.unreachable_since, container.is_cut_off = endpoint, None, False
         return ""
 
     def _discard(self, observed: Observed, reason: EndReason) -> None:

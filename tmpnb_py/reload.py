@@ -13,8 +13,9 @@ from tmpnb_py.settings import Settings
 # What a container is made of: the pool is renewed, those in use stay as they are.
 CONTAINERS = frozenset(
     (
-        "image", "command", "transport", "egress", "mem_limit", "cpu_quota", "cpu_shares", "pids_limit", "home_size",
-        "tmp_size", "shm_size", "use_tokens", "container_user", "host_directories", "extra_hosts",
+        "image", "command", "transport", "egress", "egress_allow", "accept_missing", "mem_limit", "cpu_quota",
+        "cpu_shares", "pids_limit", "home_size", "tmp_size", "shm_size", "use_tokens", "container_user",
+        "host_directories", "extra_hosts",
     )
 )  # fmt: skip
 POOL = frozenset(
@@ -45,7 +46,15 @@ PROXY = frozenset(
     )
 )
 SERVICE = frozenset(
-    ("log_level", "cleanup_on_exit", "shutdown_timeout", "redirect_uri", "admin_auth_token", "audit_client_address")
+    (
+        "log_level",
+        "cleanup_on_exit",
+        "shutdown_timeout",
+        "redirect_uri",
+        "interfaces",
+        "admin_auth_token",
+        "audit_client_address",
+    )
 )
 LOOK = frozenset(
     (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Collection
 from typing import NamedTuple
 
 _USER = re.compile(rb"/user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
@@ -81,16 +82,19 @@ def _with_plain_prefix(target: bytes) -> bytes:
     return b"/".join(parts) + mark + query
 
 
-_DOCUMENT_ROOTS = ("lab", "tree", "notebooks", "files", "edit", "terminals", "doc", "git-pull")
+INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Jupyter's own, by the first part of their path; an image may have others.
+INTERFACES = ("lab", "tree", "notebooks", "files", "edit", "terminals", "consoles", "doc", "nbclassic", "git-pull")
 DEFAULT_DOCUMENT = "lab"
 _LONGEST_WISH = 2000
 
 
-def document_target(wish: str) -> str:
+def document_target(wish: str, interfaces: Collection[str] | None = INTERFACES) -> str:
     """A visitor's wish ("lab/tree/a b.ipynb?x=1") as a relative reference below a base path, percent-encoded.
 
-    Raises `ValueError` for whatever could lead anywhere but below the visitor's own notebook: a redirect is made
-    of this. A wish may come percent-encoded or not; it is never decoded more than once.
+    `interfaces` are those that it may be for; None lets all in. Raises `ValueError` for whatever could lead anywhere
+    but below the visitor's own notebook: a redirect is made of this. A wish may come percent-encoded or not; it is
+    never decoded more than once.
     """
     path, _, query = wish.strip().partition("?")
     path = urllib.parse.unquote(path).lstrip("/")
@@ -101,8 +105,9 @@ def document_target(wish: str) -> str:
     parts = path.split("/")
     if "" in parts[:-1] or "." in parts or ".." in parts:
         raise ValueError('the path must not have empty parts, nor "." or ".." as parts')
-    if path and parts[0] not in _DOCUMENT_ROOTS:
-        raise ValueError("the path must begin with " + ", ".join(_DOCUMENT_ROOTS[:4]))
+    if path and interfaces is not None and parts[0] not in interfaces:
+        *others, last = dict.fromkeys(interfaces)
+        raise ValueError(f"the path must begin with {', '.join(others)} or {last}")
     target = urllib.parse.quote(path or DEFAULT_DOCUMENT, safe="/@:!$&'()*+,;=~")
     query = urllib.parse.quote(query.partition("#")[0], safe="/?@:!$&'()*+,;=~%")
     return f"{target}?{query}" if query else target

@@ -97,9 +97,13 @@ class Settings(BaseSettings):
         "{base_path}, {token}, and either {socket} or {ip} and {port}.",
         unset="what fits the image",
     )
-    redirect_uri: Annotated[str, AfterValidator(values.read_redirect)] = _option(
-        "/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document."
+    interfaces: Annotated[tuple[str, ...], BeforeValidator(values.read_interfaces), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Interfaces of the image, beside Jupyter's own, that links may open (comma list of the first part of their "
+        "paths, such as rstudio,voila,proxy); an image can name its own (label org.tmpnb.interfaces).",
     )
+    redirect_uri: str = _option("/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document.")
     docker_network: Annotated[str, AfterValidator(values.read_network_name)] | None = _option(
         None,
         _NOTEBOOK,
@@ -119,7 +123,22 @@ class Settings(BaseSettings):
         "whichever works (auto).",
     )
     egress: Egress = _option(
-        Egress.NONE, _NOTEBOOK, "What notebooks may reach: nothing (none) or the web (internet)."
+        Egress.NONE,
+        _NOTEBOOK,
+        "What notebooks may reach: nothing (none) or the public internet (internet), which is neither a private or "
+        "link-local address nor the engine's machine.",
+    )
+    egress_allow: Annotated[tuple[Network, ...], BeforeValidator(values.read_reach), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Addresses and networks that notebooks may reach beside the public internet (comma list such as "
+        "10.1.0.0/16); * opens everything, this machine included. Needs egress internet.",
+    )
+    accept_missing: Annotated[tuple[str, ...], BeforeValidator(values.read_protections), NoDecode] = _option(
+        (),
+        _NOTEBOOK,
+        "Protections that notebooks may lack where the engine does not give them (comma list of network, privileges, "
+        "seccomp, memory, processes, disk, verification); none are started without the others.",
     )
     container_ip: Annotated[str, AfterValidator(values.read_address)] = _option(
         "127.0.0.1",
@@ -427,6 +446,13 @@ class Settings(BaseSettings):
                 )
         return transport
 
+    @field_validator("egress_allow")
+    @classmethod
+    def _egress_is_on(cls, allow: tuple[Network, ...], info: ValidationInfo) -> tuple[Network, ...]:
+        if allow and info.data.get("egress") is Egress.NONE:
+            raise ValueError("opens nothing while egress is none: add egress internet")
+        return allow
+
     @field_validator("host_network")
     @classmethod
     def _host_network_is_guarded(cls, host_network: bool, info: ValidationInfo) -> bool:
@@ -437,6 +463,11 @@ class Settings(BaseSettings):
             raise ValueError("would let every notebook use the admin listener: set ADMIN_AUTH_TOKEN first")
         return host_network
 
+    @field_validator("redirect_uri")
+    @classmethod
+    def _can_be_opened(cls, redirect_uri: str, info: ValidationInfo) -> str:
+        return values.read_redirect(redirect_uri, info.data.get("interfaces", ()))
+
     @field_validator("max_containers")
     @classmethod
     def _room_for_pool(cls, max_containers: int | None, info: ValidationInfo) -> int | None:
@@ -444,6 +475,11 @@ class Settings(BaseSettings):
         if max_containers is not None and max_containers < pool_size:
             raise ValueError(f"is below pool_size, which is {pool_size}: raise it, or lower pool_size")
         return max_containers
+
+    @property
+    def opens_everything(self) -> bool:
+        """Whether notebooks may reach whatever the engine's machine reaches."""
+        return {str(network) for network in self.egress_allow} >= set(values.EVERYTHING)
 
     @property
     def runtime_path(self) -> Path:

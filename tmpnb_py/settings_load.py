@@ -38,6 +38,7 @@ _DOCKER_ONLY = (
     "host_directories",
     "extra_hosts",
     "cpu_shares",
+    "accept_missing",
 )
 
 

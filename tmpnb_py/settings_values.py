@@ -17,8 +17,8 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from tmpnb_py import binder_spec
-from tmpnb_py.models import Mount
-from tmpnb_py.routes import document_target
+from tmpnb_py.models import Mount, Protection
+from tmpnb_py.routes import INTERFACE, INTERFACES, document_target
 from tmpnb_py.units import format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -180,11 +180,11 @@ def read_words(value: str) -> str:
     return value.strip()
 
 
-def read_redirect(value: str) -> str:
+def read_redirect(value: str, interfaces: tuple[str, ...]) -> str:
     try:
-        document_target(value)
+        document_target(value, (*INTERFACES, *interfaces))
     except ValueError as error:
-        raise ValueError(f"cannot be opened in a notebook: {error}") from None
+        raise ValueError(f"cannot be opened in a notebook: {error}; interfaces names more") from None
     return value
 
 
@@ -194,6 +194,14 @@ def read_address(value: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         raise ValueError("is not an IP address: 127.0.0.1 lets only this machine in, 0.0.0.0 everybody") from None
+
+
+def read_interfaces(value: object) -> object:
+    names = tuple(str(part).strip("/") for part in _parts(value, "rstudio,voila"))
+    for name in names:
+        if not INTERFACE.fullmatch(name):
+            raise ValueError(f'holds "{name}", which is not the first part of a path: write rstudio,voila')
+    return names
 
 
 def read_network_name(value: str) -> str:
@@ -223,6 +231,7 @@ def read_mounts(value: object) -> object:
     return mounts
 
 
+EVERYTHING = ("0.0.0.0/0", "::/0")
 _MODES = {"": False, "rw": False, "w": False, "ro": True, "r": True}
 _RESERVED = ("/", "/proc", "/sys", "/dev", "/run/tmpnb")
 
@@ -302,6 +311,21 @@ def read_networks(value: object) -> object:
     if not isinstance(parts, list | tuple):
         raise ValueError("is not a list: write 127.0.0.1,10.0.0.0/8")
     return tuple(_network(part) for part in parts if part != "")
+
+
+def read_reach(value: object) -> object:
+    """A list of networks; `*` is every one."""
+    parts = _parts(value, "10.1.0.0/16,10.2.3.4")
+    return tuple(_network(one) for part in parts for one in (EVERYTHING if part == "*" else (part,)))
+
+
+def read_protections(value: object) -> object:
+    known = [one.value for one in Protection]
+    parts = _parts(value, "network")
+    for part in parts:
+        if part not in known:
+            raise ValueError(f'holds "{part}", which is no protection: choose among {", ".join(known)}')
+    return tuple(parts)
 
 
 def _network(part: object) -> Network:

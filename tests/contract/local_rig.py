@@ -25,6 +25,12 @@ from tmpnb_py.image import workshop_directory
 from tmpnb_py.models import ContainerSpec, ImageFacts, State, Transport
 
 
+def _zombies() -> list[str]:
+    """Children of ours that have ended and that nobody has waited for."""
+    children = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    return [pid for pid in children if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"]
+
+
 class LocalRig:
     """Processes of this machine."""
 
@@ -121,7 +127,7 @@ class LocalRig:
             name = handle(pool, spec.id)
             groups = local_cgroup.find().named(name)
             found += [path for path in (*groups, f"{tempfile.gettempdir()}/{name}") if Path(path).exists()]
-        return found
+        return found + [f"zombie {pid}" for pid in _zombies()]
 
     async def close(self) -> None:
         for engine in self.engines:

@@ -51,8 +51,8 @@ def spec_of(image: ImageFacts, command: str, **changes: Any) -> ContainerSpec:
         cpu_quota=50_000,
         pids_limit=64,
         home_size=16 * MIB,
-        tmp_size=16 * MIB,
-        shm_size=16 * MIB,
+        tmp_size=8 * MIB,
+        shm_size=12 * MIB,
     )
     return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes))
 
@@ -319,15 +319,18 @@ class DockerRig:
         for engine in self.engines:
             await engine.close()
         await asyncio.to_thread(self._clean)
+        for pool in self.pools:
+            if await asyncio.to_thread(docker, "network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={pool}"):
+                engine = DockerEngine(pool=pool, runtime_dir=self.directory / "run")
+                await engine.open()
+                await engine.remove_networks()  # their firewall goes with them
+                await engine.close()
+        shutil.rmtree(self.directory)
 
     def _clean(self) -> None:
         left = [one for pool in self.pools for one in _containers(pool)] + self.others
         if left:
             docker("rm", "--force", "--volumes", *left)
-        for pool in self.pools:
-            if networks := docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={pool}").split():
-                docker("network", "rm", *networks)
-        shutil.rmtree(self.directory)
 
 
 def _containers(pool: str) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import io
 import json
@@ -22,15 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id
+from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id, spec_of
 from tests.engine_support import SERVER_IMAGE, base_image, docker, hung
-from tmpnb_py.engines import docker_options
+from tmpnb_py.engines import docker_fence, docker_isolation, docker_options, docker_probe_inside
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.docker_hold import identity
 from tmpnb_py.errors import (
     ContainerHangsError,
     EngineDownError,
+    EngineError,
     EngineForbiddenError,
     ImageBuildError,
     ImageMissingError,
@@ -40,6 +43,7 @@ from tmpnb_py.errors import (
 from tmpnb_py.models import (
     ContainerSpec,
     Egress,
+    Protection,
     SocketAddress,
     State,
     TcpAddress,
@@ -136,7 +140,8 @@ async def test_hardening_is_in_force(docker_rig: DockerRig, pool: str) -> None:
         "/home/jovyan": "yes",
         "/run/tmpnb": "EACCES",
     }
-    assert {"noexec", "nosuid", "nodev"} <= set(seen["mounts"]["/tmp"].split(","))
+    assert {"noexec", "nosuid", "nodev", f"size={8 * 1024}k"} <= set(seen["mounts"]["/tmp"].split(","))
+    assert f"size={12 * 1024}k" in seen["mounts"]["/dev/shm"].split(",")
     home = set(seen["mounts"]["/home/jovyan"].split(","))
     assert {"nosuid", "nodev", "mode=700", "uid=1000", f"size={16 * 1024}k"} <= home
     assert "noexec" not in home
@@ -213,7 +218,7 @@ async def test_removal_takes_anonymous_volumes(docker_rig: DockerRig, pool: str)
 async def test_a_port_is_reachable_on_loopback_only(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     specs = [await docker_rig.spec(engine, transport=Transport.PORT) for _ in range(2)]
-    await asyncio.gather(*(engine.prepare(Egress.NONE, Transport.PORT) for _ in range(4)))
+    await asyncio.gather(*(engine.prepare(specs[0].config) for _ in range(4)))
     addresses = [await engine.start(spec) for spec in specs]
     for spec, address in zip(specs, addresses, strict=True):
         assert isinstance(address, TcpAddress)
@@ -228,7 +233,8 @@ async def test_a_port_is_reachable_on_loopback_only(docker_rig: DockerRig, pool:
     code = f"{CONNECT}\nprint(json.dumps([attempt({neighbour!r}, 8888), attempt('192.0.2.1', 80),"
     code += f" attempt('1.1.1.1', 53), resolves('deb.debian.org'), name_of({neighbour!r})]))"
     to_neighbour, to_gateway, to_web, resolved, name = json.loads(await run(specs[0], addresses[0], code))
-    assert (to_neighbour, to_gateway, to_web) == ("TimeoutError", "TimeoutError", "TimeoutError")
+    assert to_neighbour in ("OSError", "TimeoutError")
+    assert (to_gateway, to_web) == ("OSError", "OSError")  # refused at once, by the fence
     assert resolved == ""
     assert specs[1].id not in name  # Docker's DNS tells neighbours' names; the id is a capability
     for spec in specs:
@@ -246,11 +252,11 @@ def _own_address() -> str:
 
 async def test_networks_are_made_once_and_kept_while_used(docker_rig: DockerRig, pool: str) -> None:
     engines = [await opened(docker_rig, pool) for _ in range(2)]
-    await asyncio.gather(*(engine.prepare(Egress.INTERNET, Transport.SOCKET) for engine in engines * 3))
-    assert docker("network", "ls", "--filter", f"label=org.tmpnb.pool={pool}", "--format", "{{.Name}}") == (
-        f"tmpnb-{pool}-internet"
-    )
     spec = await docker_rig.spec(engines[0], egress=Egress.INTERNET)
+    await asyncio.gather(*(engine.prepare(spec.config) for engine in engines * 3))
+    assert docker("network", "ls", "--filter", f"label=org.tmpnb.pool={pool}", "--format", "{{.Name}}") == (
+        f"tmpnb-{pool}-web"
+    )
     address = await engines[0].start(spec)
     assert "eth0" in await run(spec, address, "import os; print(os.listdir('/sys/class/net'))")
     await engines[0].remove_networks()
@@ -269,8 +275,8 @@ async def test_a_pruned_network_is_made_again(docker_rig: DockerRig, pool: str) 
 
 async def test_a_port_of_a_container_that_ends_at_once(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
-    await engine.prepare(Egress.NONE, Transport.PORT)
     spec = await docker_rig.spec(engine, transport=Transport.PORT, command="echo last words; exit 3")
+    await engine.prepare(spec.config)
     failed = await asyncio.gather(engine.start(spec), return_exceptions=True)
     if isinstance(failed[0], StartFailedError):  # it depends on who is faster
         assert "status 3" in failed[0].message
@@ -399,7 +405,7 @@ async def test_images_are_built_and_described(docker_rig: DockerRig, pool: str) 
         assert (facts.supports_socket, facts.supports_read_only, facts.home) == (False, True, "")
         assert facts.workshops == "/usr/share/workshops/workshops.toml"
         assert facts.image_id.startswith("sha256:")
-        assert await engine.choose_transport(facts) is Transport.PORT
+        assert await engine.choose_transport(spec_of(facts, "serve").config) is Transport.PORT
         assert await engine.image_exists(tag)
     finally:
         docker("rmi", tag)
@@ -435,6 +441,106 @@ async def test_what_cannot_be_pulled(docker_rig: DockerRig, pool: str) -> None:
             pass
 
 
+# What is verified in a container
+
+
+async def test_a_network_of_an_earlier_version_is_closed_too(docker_rig: DockerRig, pool: str) -> None:
+    name = f"tmpnb-{pool}-isolated"
+    labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.pool={pool}"]
+    docker("network", "create", *labels, "-o", "com.docker.network.bridge.enable_icc=false", name)
+    engine = await opened(docker_rig, pool)
+    assert await engine.prepare((await docker_rig.spec(engine, transport=Transport.PORT)).config) == ()
+    with capture_logs() as logs:
+        await engine.remove_networks()
+    assert logs == []
+
+
+async def test_a_kernel_that_refuses_the_firewall(
+    docker_rig: DockerRig, pool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules.py"
+    rules.write_text('print(\'{"error": "EPERM: Operation not permitted", "changed": true, "resolvers": []}\')')
+    monkeypatch.setattr(docker_fence, "_RULES", rules)
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine, transport=Transport.PORT)).config
+    for _ in range(2):  # the second time it is remembered
+        (gap,) = await engine.prepare(config)
+        assert gap.protection is Protection.NETWORK
+        assert "EPERM" in gap.text
+    with capture_logs() as logs:
+        await engine.remove_networks()
+    assert [line["event"] for line in logs] == ["fence_left"]
+
+
+async def test_a_probe_that_fails_for_another_reason_says_nothing_about_sockets(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine)).config
+    with pytest.raises(EngineError, match=r"(?i)memory"):  # which the engine refuses
+        await engine.choose_transport(dataclasses.replace(config, mem_limit=1))
+    monkeypatch.setattr(docker_isolation, "_SOCKET_SECONDS", 1.0)
+    text = Path(docker_probe_inside.__file__).read_text()
+    text = text.replace("while server is not None:", "while server is not None and not time.sleep(9):")
+    (docker_rig.directory / "slow.py").write_text(text)
+    monkeypatch.setattr(docker_isolation, "_INSIDE", docker_rig.directory / "slow.py")
+    with pytest.raises(EngineError, match="did not answer"):
+        await engine.choose_transport(config)
+    monkeypatch.undo()
+    assert await engine.choose_transport(config) is Transport.SOCKET
+    assert await docker_rig.remains(pool) == []
+
+
+async def test_a_directory_that_a_visitor_could_unseal_is_no_way(docker_rig: DockerRig, pool: str) -> None:
+    """Where the container's user has the number of this process."""
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine, user=str(os.geteuid()))).config
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert await engine.choose_transport(config) is Transport.PORT
+    assert [line["event"] for line in logs] == ["socket_unusable"]  # once, though it is asked at each listing
+    by_port = await engine.prepare(dataclasses.replace(config, transport=Transport.PORT))
+    assert [(gap.protection, "ports instead of sockets" in gap.text) for gap in by_port] == [(None, True)]
+    (gap,) = await engine.prepare(config)
+    assert gap.protection is Protection.DISK
+    assert "--container-user" in gap.remedy
+    other = dataclasses.replace(config, user="1001:1000")
+    assert await engine.choose_transport(other) is Transport.SOCKET
+    assert await engine.prepare(other) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({"PidsLimit": 0}, Protection.PROCESSES),
+        ({"Memory": 0, "MemorySwap": 0}, Protection.MEMORY),
+        ({"CapDrop": []}, Protection.PRIVILEGES),
+        ({"SecurityOpt": []}, Protection.PRIVILEGES),
+        ({"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}, Protection.SECCOMP),
+    ],
+)
+async def test_what_an_engine_takes_and_does_not_apply_is_found_out(
+    docker_rig: DockerRig,
+    pool: str,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    missing: Protection,
+) -> None:
+    body = docker_options.create_body
+
+    def changed(*arguments: Any, **options: Any) -> dict[str, Any]:
+        made = body(*arguments, **options)
+        made["HostConfig"] |= change
+        return made
+
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine)).config
+    assert await engine.prepare(config) == ()
+    monkeypatch.setattr(docker_options, "create_body", changed)
+    await engine.open()  # as after a restart: everything is found out anew
+    assert missing in [gap.protection for gap in await engine.prepare(config)]
+
+
 async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     lines = engine.build_image(
@@ -447,7 +553,11 @@ async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: Docke
     )
     assert [line async for line in lines]
     facts = await engine.image(f"tmpnb-py-test/{pool}:nopython")
-    assert await engine.choose_transport(facts) is Transport.PORT
+    config = spec_of(facts, "serve").config
+    assert await engine.choose_transport(config) is Transport.PORT
+    assert [gap.protection for gap in await engine.prepare(config)] == [Protection.VERIFICATION]
+    (gap,) = await engine.prepare(dataclasses.replace(config, transport=Transport.PORT))
+    assert gap.text.endswith("the image has no python3")
     assert await docker_rig.remains(pool) == []
     docker("rmi", f"tmpnb-py-test/{pool}:nopython")
 

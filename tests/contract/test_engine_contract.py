@@ -283,8 +283,8 @@ async def test_four_at_once(rig: Rig, engine: Engine, pool: str) -> None:
 
 
 async def test_the_transport_is_found_by_trying(rig: Rig, engine: Engine, pool: str) -> None:
-    facts = (await rig.spec(engine)).config.image
-    found = await asyncio.gather(*(engine.choose_transport(facts) for _ in range(2)))
+    config = (await rig.spec(engine)).config
+    found = await asyncio.gather(*(engine.choose_transport(config) for _ in range(2)))
     assert found == [Transport.SOCKET, Transport.SOCKET]
     assert await engine.list() == []
     assert await rig.remains(pool) == []
@@ -294,10 +294,10 @@ async def test_a_container_by_port(rig: Rig, engine: Engine, pool: str) -> None:
     spec = await rig.spec(engine, transport=Transport.PORT)
     if engine.name == "local":  # which has none, and says so
         with pytest.raises(EngineError) as caught:
-            await engine.prepare(spec.config.egress, spec.config.transport)
+            await engine.prepare(spec.config)
         assert "{socket}" in caught.value.remedy
         return
-    await engine.prepare(spec.config.egress, spec.config.transport)
+    await engine.prepare(spec.config)
     address = await engine.start(spec)
     assert await fetch(address, f"{spec.base_path}api") == {"version": "fake"}
     await engine.mark_ready(spec.id)

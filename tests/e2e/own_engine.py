@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.engine_support import docker, skip_or_fail
@@ -17,10 +17,19 @@ from tests.engine_support import docker, skip_or_fail
 _SECONDS = 60.0
 
 
-class OwnEngine:
-    """A dockerd without networks, with its data in a directory that goes away with it."""
+_WITHOUT_NETWORKS = ("--bridge=none", "--iptables=false")
 
-    def __init__(self, directory: Path) -> None:
+
+class OwnEngine:
+    """A dockerd with its data in a directory that goes away with it.
+
+    It has a network namespace of its own and makes no networks there; or it is in the given one, and does.
+    """
+
+    def __init__(self, directory: Path, *, namespace: str = "", options: Sequence[str] = ()) -> None:
+        # A namespace: `--bridge=none` removes the docker0 of whatever namespace it is in.
+        self._enter = ("nsenter", f"--net={namespace}") if namespace else ("unshare", "--net")
+        self._options = (*(() if namespace else _WITHOUT_NETWORKS), *options)
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self.host = f"unix://{directory}/docker.sock"
@@ -32,11 +41,10 @@ class OwnEngine:
         with (directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    # In a network namespace: `--bridge=none` removes the docker0 of whatever namespace it is in.
-                    "unshare", "--net", "dockerd",
+                    *self._enter, "dockerd",
                     "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
-                    "--pidfile", str(directory / "pid"), "--host", self.host, "--bridge=none", "--iptables=false",
-                    "--storage-driver=overlay2",
+                    "--pidfile", str(directory / "pid"), "--host", self.host, "--storage-driver=overlay2",
+                    *self._options,
                 ],
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -69,10 +77,10 @@ class OwnEngine:
 
 
 @contextlib.contextmanager
-def own_engine() -> Iterator[OwnEngine]:
+def own_engine(*, namespace: str = "", options: Sequence[str] = ()) -> Iterator[OwnEngine]:
     """A running engine; at the end it is stopped and its directory removed."""
     directory = Path(tempfile.mkdtemp(prefix="tmpnb-dockerd-"))
-    engine = OwnEngine(directory)
+    engine = OwnEngine(directory, namespace=namespace, options=options)
     try:
         engine.start()
         yield engine

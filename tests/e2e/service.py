@@ -259,6 +259,7 @@ class Deployment:
             left += [f"container {one}" for one in found.split()]
         networks = self.docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={self.pool}")
         left += [f"network {one}" for one in networks.split()]
+        left += [f"firewall {one}" for one in _tables(self.pool)]
         return left + [str(path) for path in (self.directory / "run").glob(f"sockets/{self.pool}")]
 
     def _sweep(self) -> None:
@@ -273,6 +274,8 @@ class Deployment:
                 self.docker("rm", "--force", "--volumes", name)
             elif kind == "network":
                 self.docker("network", "rm", name)
+            elif kind == "firewall":
+                subprocess.run(["nft", "delete", "table", "inet", name], check=False)
 
     def check(self) -> None:
         """Stop what runs and see that nothing is left, and that nothing unexpected or secret was logged."""
@@ -292,6 +295,14 @@ class Deployment:
             self.check()
         finally:
             self._sweep()
+
+
+def _tables(pool: str) -> list[str]:
+    """The firewall's tables of a pool on this machine, as far as they can be seen."""
+    if shutil.which("nft") is None or os.geteuid() != 0:
+        return []
+    listed = subprocess.run(["nft", "list", "tables", "inet"], capture_output=True, text=True, check=False).stdout
+    return [line.split()[-1] for line in listed.splitlines() if line.split()[-1].startswith(f"tmpnb-{pool}-")]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import ctypes
 import json
 import secrets
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,14 @@ def host(deployment: Deployment | LocalDeployment, service: Service) -> Iterator
     """What a visitor might reach on the host, made for the test."""
     name, shm_key = f"tmpnb-test-{secrets.token_hex(8)}", secrets.randbelow(1 << 30) + 1
     segment = ctypes.CDLL(None).shmget(shm_key, 4096, 0o1666)
-    run = deployment.directory / "run"
+    run, beside = deployment.directory / "run", Path(sys.prefix, name)
+    beside.write_text("a secret beside the Python environment")
     with socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind(f"\0{name}")
         abstract.listen()
         yield {
             "abstract": [name],
+            "beside": str(beside),
             "addresses": [_own_address(), "172.17.0.1"],
             "pids": [service.pid],
             "pids_limit": PIDS_LIMIT,
@@ -93,6 +96,7 @@ def host(deployment: Deployment | LocalDeployment, service: Service) -> Iterator
             "sockets": [str(path) for path in run.rglob("*.sock")],
         }
     ctypes.CDLL(None).shmctl(segment, 0, None)
+    beside.unlink()
 
 
 def _own_address() -> str:

@@ -235,6 +235,20 @@ def test_no_certificate_of_the_builds_is_in_an_image(project: Project) -> None:
         assert "BEGIN CERTIFICATE" not in docker("history", "--no-trunc", image)
 
 
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_our_minimal_image_serves_visitors_what_runs_in_it(project: Project, tmp_path: Path) -> None:
+    image = f"{project.name}-notebooks"
+    done = subprocess.run(
+        [PROGRAM, "image", "check", image, "--notebooks", f"--pool-name={project.name}", f"--runtime-dir={tmp_path}"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 1 workshop; socket yes" in done.stdout
+    assert "First steps in Python.ipynb: " in done.stdout
+    assert {line.split()[0] for line in done.stdout.splitlines() if line[:4].isupper()} == {"WARN"}  # no matplotlib
+
+
 def test_every_variable_in_compose_is_an_option() -> None:
     text = (ROOT / "compose.yaml").read_text()
     ours = {"TMPNB_BASE", "TMPNB_PUBLISHED_PORT", "TMPNB_WORKSHOPS"}  # compose's own, for the builds and the host

@@ -97,6 +97,8 @@ class Machine:
         assert made.returncode == 0, (owner, made.stderr)
         given = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RUNTIME_DIRECTORY": str(self.runtime)}
         given |= dict(part.split("=", 1) for part in shlex.split(self.unit.get("Environment", "")))
+        secrets_file = self.unit["EnvironmentFile"].removeprefix("-")  # that need not be there
+        given |= dict(line.split("=", 1) for line in self.run(f"cat {secrets_file}").stdout.splitlines())
         become = ["setpriv", "--reuid", user, "--regid", group, "--init-groups"]
         become += ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
         own_tmp = ["unshare", "--mount", "--propagation", "private", "sh", "-c", OWN_TMP, "sh"]
@@ -168,6 +170,7 @@ def test_every_documented_command_finds_the_service(machine: Machine, server_ima
     options += f'image = "{server_image}"\ncommand = "{SERVER_COMMAND_SOCKET}"\nmem_limit = "128m"\n'
     must(machine.run(f"printf %s {shlex.quote(options)} >> /etc/tmpnb-py.toml"))
     assert commands[-2].endswith("systemctl enable --now tmpnb-py")
+    must(machine.run("(umask 077; echo ADMIN_AUTH_TOKEN=sesame > /etc/tmpnb-py.env)"))
     must(machine.run(f"mkdir -p /etc/systemd/system && {commands[-2].partition('&&')[0]}"))
 
     must(machine.run("tmpnb-py doctor"))  # also before there is a runtime directory
@@ -179,13 +182,18 @@ def test_every_documented_command_finds_the_service(machine: Machine, server_ima
         shown = must(machine.run(commands[-1], user=user))
         assert "FAIL" not in shown
         assert f"{machine.runtime} belongs to the user tmpnb" in shown or "the checks go on beside it" in shown
-        assert "1 of 1" in must(machine.run("tmpnb-py status", user=user))
+        assert "files may be open" in shown
         refused = must(machine.run("tmpnb-py purge --yes", user=user), 6)
         assert "is managed by another tmpnb-py" in refused
     assert len(machine.containers()) == 1
     assert machine.runtime.stat().st_mode & 0o777 == 0o700
     owners = {path.lstat().st_uid for path in machine.runtime.rglob("*") if path.name != "server.sock"}
     assert owners == {machine.runtime.stat().st_uid}, "files of root would be refused to the service"
+
+    for user in ("", "tmpnb"):
+        must(machine.run("tmpnb-py status", user=user), 7)
+    (secret,) = re.findall(r"with: (set -a .*)$", UNIT.read_text(), re.MULTILINE)
+    assert "1 of 1" in must(machine.run(f"{secret} && tmpnb-py status"))
 
     denied = must(machine.run("tmpnb-py purge --yes", user="nobody"), 2)
     assert "belongs to the user tmpnb" in denied

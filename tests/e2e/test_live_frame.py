@@ -52,8 +52,8 @@ WAYS = {
     "object": "<object data='http://LISTENER/?object'></object><embed src='http://LISTENER/?embed'>",
     "pictures": "<img src='http://LISTENER/?img'><input type=image src='http://LISTENER/?input'><svg><image "
     "href='http://LISTENER/?svg'/></svg><video poster='http://LISTENER/?poster' src='http://LISTENER/?video'></video>",
-    "styles": "<link rel=stylesheet href='http://LISTENER/?css'><style>@import 'http://LISTENER/?import'; @font-face "
-    "{ font-family: f; src: url('http://LISTENER/?font') } "
+    "styles": "<link rel=stylesheet href='http://LISTENER/?css'><style>@import 'http://LISTENER/?import'; "
+    "@font-face { font-family: f; src: url('http://LISTENER/?font') } "
     "p { background: url('http://LISTENER/?url'); font-family: f }"
     "</style><p>x</p>",
     "scripts": "<script src='http://LISTENER/?script'></script><script>import('http://LISTENER/?module').catch(String);"
@@ -74,8 +74,7 @@ WAYS = {
 OPEN = {
     "connection": "<script>location.href = '//LISTENER/?location'</script>",
     "stun": "<script>const c = new RTCPeerConnection({iceServers: [{urls: 'stun:LISTENER'}]});"
-    "c.createDataChannel('x');"
-    "c.createOffer().then((offer) => c.setLocalDescription(offer))</script>",
+    "c.createDataChannel('x'); c.createOffer().then((offer) => c.setLocalDescription(offer))</script>",
 }
 
 
@@ -133,7 +132,7 @@ def embedding(frame: str, contents: list[str]) -> str:
             if (event.source !== frame.contentWindow) return;
             if (event.data.tmpnb !== "ready") return;
             frame.contentWindow.postMessage({{tmpnb: "content", html, dark: false}}, "*");
-            window.told += event.data.tmpnb === "ready";
+            window.told += 1;
           }});
           document.body.append(frame);
         }}
@@ -184,7 +183,7 @@ async def leaks(ways: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 async def test_nothing_is_asked_for_from_the_frame() -> None:
-    """Chromium opens a connection for a navigation before it asks whether that is allowed, and sends nothing."""
+    """Chromium opens a connection for a navigation before it asks whether it may, and sends nothing there."""
     heard = await leaks(WAYS)
     assert {name: said for name, said in heard.items() if set(said) != {CONNECTION}} == {}
 

@@ -142,7 +142,8 @@ async def test_nothing_but_its_own_memory_can_be_written(
 ) -> None:
     probe = (
         "import os, sys\n"
-        "for path in ('/', '/usr', '/etc', '/dev', '/run', '/home', '/srv/tmpnb/support', '/proc/sys', sys.prefix):\n"
+        "shown = ('/usr', '/srv/tmpnb/support', sys.prefix + '/lib')\n"
+        "for path in ('/', '/etc', '/dev', '/run', '/home', '/proc/sys', *shown):\n"
         "    try: open(path + '/tmpnb-probe', 'w'); print('wrote', path)\n"
         "    except OSError as error: pass\n"
         "for path in ('/home/jovyan', '/tmp', '/dev/shm', '/run/tmpnb'):\n"

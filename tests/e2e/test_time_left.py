@@ -5,6 +5,7 @@ In a real browser, with the extension that the workshop image has. Screenshots g
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import io
 import json
@@ -74,20 +75,22 @@ async def expect_ended(page: Page, words: str) -> None:
     await expect(page.locator("input[name=path]")).to_have_value(re.compile("lab/tree/introduction-to-python/First"))
 
 
-async def an_hour_later(page: Page, notebook: Notebook, *, but: float) -> None:
-    """Let the page believe that it is an hour later, but for some seconds, until it has said "keep it"."""
-    later = datetime.timedelta(seconds=3600 - but)
+async def an_hour_later(page: Page, notebook: Notebook, *, but: float) -> asyncio.Event:
+    """Let the page believe that it is an hour later, but for some seconds, until the event is set.
+
+    It also reports by itself that somebody is there, and must not be believed.
+    """
+    kept = asyncio.Event()
 
     async def answer(route: Route) -> None:
-        nonlocal later
         real = await route.fetch()
-        if route.request.method == "POST":
-            later = datetime.timedelta()
+        later = datetime.timedelta(seconds=0 if kept.is_set() else 3600 - but)
         date = datetime.datetime.now(datetime.UTC) + later
         await route.fulfill(response=real, headers={**real.headers, "date": format_datetime(date, usegmt=True)})
 
     await page.route(re.compile(rf"/api/sessions/{notebook.id}(/keep)?$"), answer)
     await look_again(page)
+    return kept
 
 
 async def look_again(page: Page) -> None:
@@ -153,7 +156,7 @@ async def test_a_session_that_reaches_its_longest_time(
 
 async def test_keeping_one_that_nobody_used_and_ending_it(lab: Service, context: BrowserContext) -> None:
     page, notebook = await open_workshop(lab, context, theme="JupyterLab Dark")
-    await an_hour_later(page, notebook, but=290)
+    kept = await an_hour_later(page, notebook, but=290)
     warning = page.get_by_role("alert").filter(has_text="Nobody has used this notebook")
     time_left = page.get_by_role("button", name="left")
     await expect(warning).to_contain_text("in 5 min")
@@ -171,6 +174,7 @@ async def test_keeping_one_that_nobody_used_and_ending_it(lab: Service, context:
     await check_accessibility(page, ".jp-Dialog-content")
     await choices.get_by_role("button", name="Close").click()
 
+    kept.set()
     async with page.expect_response(lambda answer: answer.url.endswith("/keep")) as keeping:
         await warning.get_by_role("button", name="Keep it").click()
     assert (await keeping.value).status == 200

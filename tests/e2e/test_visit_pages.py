@@ -125,6 +125,24 @@ async def test_the_place_in_line_moves_and_survives_a_reload() -> None:
         await expect(page.get_by_role("link", name="Go on")).to_be_visible()
 
 
+async def test_the_heading_that_a_link_names_arrives() -> None:
+    """No server is told of a fragment; a redirect keeps it, and the page has to."""
+    arrived = re.compile(r"/user/[a-z0-9]{26}/lab/tree/a\.ipynb\?token=[^#]+#part$")
+    async with running() as rig:
+        await rig.ready(1)
+        async with opened(rig, "/lab/tree/a.ipynb#part") as page:
+            await page.wait_for_url(arrived)
+    async with full() as rig, opened(rig, "/spawn/lab/tree/a.ipynb#part") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        await page.reload()
+        await expect(page.locator("#position")).to_have_text("2")
+        assert page.url.endswith("#part")
+        await watched(rig, page)
+        give_up_the_first(rig)
+        end_sessions(rig)
+        await page.wait_for_url(arrived)
+
+
 async def test_where_streams_do_not_get_through_it_asks() -> None:
     async with full() as rig, browser() as context:
         context.set_default_timeout(MILLISECONDS)

@@ -426,10 +426,12 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
-async def tunnel(rig: Rig, server: Server, *, receive_buffer: int = 0) -> tuple[Wire, Wire]:
+async def tunnel(
+    rig: Rig, server: Server, *, receive_buffer: int = 0, path: str = "api/kernels/1/channels"
+) -> tuple[Wire, Wire]:
     """An open WebSocket: the visitor's end and the server's. The server's script must keep it open."""
     client = await rig.client(receive_buffer=receive_buffer)
-    await client.send(request(server, "api/kernels/1/channels", headers=HANDSHAKE))
+    await client.send(request(server, path, headers=HANDSHAKE))
     answer = await client.head()
     assert answer.status == 101
     return client, server.wires[-1]

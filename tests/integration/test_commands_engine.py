@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import local_support
 from tests.e2e.service import Deployment
 from tests.engine_support import docker
 from tests.integration.command_support import Done, run, run_on_terminal
@@ -102,9 +103,12 @@ async def test_an_image_that_does_not_answer_shows_its_last_words(deployment: De
     assert _remains(deployment) == ""
 
 
-async def test_a_command_that_ends_is_not_waited_for(deployment: Deployment) -> None:
+@pytest.mark.parametrize("engine", ["docker", "local"])
+async def test_a_command_that_ends_is_not_waited_for(deployment: Deployment, engine: str) -> None:
+    if engine == "local":
+        local_support.need_sandbox()
     began = time.monotonic()
-    done = await _doctor(deployment, "--command=echo oops; exit 3")
+    done = await _doctor(deployment, f"--engine={engine}", "--command=echo oops; exit 3")
     assert time.monotonic() - began < 30  # start_timeout is a minute
     assert done.code == 8
     assert (

@@ -465,6 +465,91 @@ async def test_activity_and_presence_are_stamped(rig: Rig) -> None:
     assert server.container.last_activity >= before
 
 
+async def test_saving_is_activity_when_the_content_changed(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    chunked = b"PUT /user/%b/api/contents/x HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def saves(body: bytes, *, in_chunks: bool = False) -> bool:
+        server.container.last_activity = 0
+        if in_chunks:
+            client = await rig.client()
+            head = chunked % server.container.id.encode()
+            await client.send_split(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), [len(head) + 4])
+            assert (await client.response()).status == 200
+        else:
+            await rig.ask(server, "api/contents/x", method="PUT", body=body)
+        return server.container.last_activity > 0
+
+    assert await saves(b"one" * 50_000)
+    assert not await saves(b"one" * 50_000)
+    assert not await saves(b"one" * 50_000, in_chunks=True)
+    assert await saves(b"one" * 50_000 + b"1")
+    assert await saves(b"one" * 50_000 + b"2", in_chunks=True)
+    assert not await saves(b"one" * 50_000 + b"2")
+
+
+@pytest.mark.parametrize(
+    ("status", "active"),
+    [
+        ("200 OK", True),
+        ("303 See Other", True),
+        ("403 Forbidden", False),
+        ("404 Not Found", False),
+        ("502 Bad Gateway", False),
+    ],
+)
+async def test_what_is_refused_is_no_activity(rig: Rig, status: str, active: bool) -> None:
+    await rig.start()
+    server = await rig.server(answering(response(status=status)))
+    server.container.last_activity = 0
+    await rig.ask(server, "api/kernels", method="POST")
+    assert (server.container.last_activity > 0) is active
+
+
+@pytest.mark.parametrize(
+    ("headers", "times"),
+    [
+        ("Accept: text/html,*/*\r\n", [True, False]),
+        ("Accept: */*\r\n", [False, False]),
+        ("Accept: text/html\r\nSec-Fetch-Mode: cors\r\n", [False, False]),
+        ("Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n", [True, False]),
+        ("Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\n", [True, True]),
+    ],
+)
+async def test_opening_a_page_is_activity_and_its_reloading_itself_is_not(
+    rig: Rig, headers: str, times: list[bool]
+) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    seen = []
+    for number in range(2):
+        server.container.last_activity = 0
+        await rig.ask(server, f"proxy/8050/?{number}", headers=headers)
+        seen.append(server.container.last_activity > 0)
+    assert seen == times
+
+
+async def test_polls_of_extensions_are_presence_only(rig: Rig) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    polls = [
+        ("GET", "metrics"),
+        ("GET", "dask/clusters"),
+        ("POST", "git/x/status"),
+        ("GET", "files/plot.png"),
+        ("GET", "proxy/8050/_reload-hash"),
+        ("PUT", "lab/api/workspaces/default"),
+    ]
+    for method, path in polls:
+        await rig.ask(server, path, method=method, body=b"" if method == "GET" else b'{"at": 1}')
+    server.container.last_activity = server.container.last_presence = 0
+    for method, path in polls:
+        await rig.ask(server, path, method=method, body=b"" if method == "GET" else b'{"at": 2}')
+        assert server.container.last_presence > 0
+        assert server.container.last_activity == 0, path
+
+
 async def test_doubled_slashes_after_the_base_path_are_collapsed(rig: Rig) -> None:
     await rig.start()
     server = await rig.server(echo)

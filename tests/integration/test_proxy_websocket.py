@@ -394,21 +394,74 @@ async def test_an_end_that_reads_no_more_does_not_hold_the_other(rig: Rig, to_cl
     await until(lambda: not any(one._connections for one in rig.proxy._upstreams.values()))
 
 
+EXECUTE = b'{"header":{"msg_type":"execute_request"},"content":{"silent":false,"code":"1"}}'
+ASK = b'{"header":{"msg_type":"kernel_info_request"},"content":{}}'
+
+
 @pytest.mark.parametrize(
-    ("opcode", "active"), [(TEXT, True), (BINARY, True), (0, True), (PING, False), (PONG, False), (CLOSE, False)]
+    ("path", "opcode", "payload", "active"),
+    [
+        ("api/kernels/1/channels", TEXT, EXECUTE, True),
+        ("api/kernels/1/channels", BINARY, bytes(60) + EXECUTE, True),
+        ("api/kernels/1/channels", TEXT, ASK, False),
+        ("api/kernels/1/channels", PING, EXECUTE, False),
+        ("api/kernels/1/channels", PONG, EXECUTE, False),
+        ("terminals/websocket/1", TEXT, b'["stdin","l"]', True),
+        ("terminals/websocket/1", TEXT, b'["set_size",24,80]', False),
+        ("proxy/8080/ws", TEXT, b"anything that was not said before", True),
+        ("proxy/8080/ws", CLOSE, b"bye", False),
+    ],
 )
-async def test_what_the_visitor_types_is_activity_and_a_ping_is_not(rig: Rig, opcode: int, active: bool) -> None:
+async def test_what_a_person_says_is_activity_and_what_a_page_says_is_not(
+    rig: Rig, path: str, opcode: int, payload: bytes, active: bool
+) -> None:
     await rig.start()
     server = await rig.server(accept_websocket)
-    client, inner = await tunnel(rig, server)
+    client, inner = await tunnel(rig, server, path=path)
     server.container.last_activity = 0
-    data = frame(opcode, b"x" * 10)
+    data = frame(opcode, payload)
     await client.send_split(data, [1] * len(data))
     assert await inner.exactly(len(data)) == data
     assert (server.container.last_activity > 0) is active
     await inner.send(frame(TEXT, b"output is none of the visitor's doing"))
     await client.exactly(10)
     assert (server.container.last_activity > 0) is active
+
+
+async def test_what_a_page_does_to_kernels_and_terminals_is_remembered(rig: Rig) -> None:
+    """So that the answers to it are not taken for what a person caused."""
+    await rig.start()
+    server = await rig.server(accept_websocket)
+    container = server.container
+    await tunnel(rig, server, path="terminals/websocket/1")
+    assert (len(container.terminal_nudges.moments), len(container.kernel_nudges.moments)) == (1, 0)
+    await tunnel(rig, server)
+    assert (len(container.terminal_nudges.moments), len(container.kernel_nudges.moments)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "offered"),
+    [("api/kernels/1/channels", False), ("terminals/websocket/1", False), ("proxy/8080/ws", True)],
+)
+async def test_channels_that_are_read_are_not_compressed(rig: Rig, path: str, offered: bool) -> None:
+    """Else what a person says there could not be told from what a page says."""
+    await rig.start()
+    seen: list[bytes | None] = []
+
+    async def script(wire: Wire) -> None:
+        message = await wire.request()
+        seen.append(message.get(b"Sec-WebSocket-Extensions"))
+        assert message.get(b"X-Kept") == b"1"
+        assert message.get(b"X-Forwarded-For") == b"127.0.0.1"
+        await wire.send(SWITCHING)
+        await asyncio.Event().wait()
+
+    server = await rig.server(script)
+    client = await rig.client()
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nX-Kept: 1\r\n"
+    await client.send(request(server, path, headers=HANDSHAKE + offer))
+    assert (await client.head()).status == 101
+    assert seen == [b"permessage-deflate; client_max_window_bits" if offered else None]
 
 
 async def test_opening_a_socket_is_presence_only(rig: Rig) -> None:

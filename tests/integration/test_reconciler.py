@@ -107,8 +107,10 @@ async def _restarted_without_its_socket(host: FakeHost, runtime_dir: Path) -> tu
         rig.service.pool.size = 1
         rig.service.reconciler.observe_soon()
         await rig.ready(1)
-        rig.service.pool.size = 0
         session = str((await rig.spawn())["id"])
+        rig.service.pool.size = 0
+        rig.service.reconciler.observe_soon()
+        await rig.until(lambda: len(rig.service.pool) == 1)
     directory = host.containers["tmpnb", session].directory
     away = directory.with_name("away")
     directory.rename(away)
@@ -125,11 +127,8 @@ async def test_a_session_out_of_reach_is_tried_again(host: FakeHost, tmp_path: P
         assert await answers(rig, session) == 200
 
 
-async def test_what_cannot_be_asked_is_not_idle(
-    host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_cannot_be_asked_is_not_idle(host: FakeHost, tmp_path: Path) -> None:
     session, directory, away = await _restarted_without_its_socket(host, tmp_path)
-    monkeypatch.setattr(reaper, "RETRY_QUESTION", 0.05)
     limits = {"cull_timeout": 0.1, "cull_disconnected": 0.1}
     async with running(host, runtime_dir=tmp_path, pool_size=0, **limits) as rig:
         await rig.until(lambda: rig.service.pool.listed)
@@ -144,6 +143,26 @@ async def test_what_cannot_be_asked_is_not_idle(
         container.unreachable_since = time.monotonic() - reaper._OUT_OF_REACH
         await rig.service.reaper.reap_once()
         assert container.reason is EndReason.UNREACHABLE
+        away.rename(directory)
+
+
+async def test_a_session_whose_directory_was_removed_ends_soon(host: FakeHost, tmp_path: Path) -> None:
+    """Its visitor would wait for ever for what can't come back, and be told that it is about to start."""
+    session, directory, away = await _restarted_without_its_socket(host, tmp_path)
+    directory.parent.rename(tmp_path / "elsewhere")
+    async with running(host, runtime_dir=tmp_path, pool_size=0) as rig:
+        await rig.until(lambda: rig.service.pool.listed)
+        container = rig.service.pool.get(session)
+        assert container is not None
+        assert not container.is_cut_off  # where the whole directory is not seen, it may be seen again
+        (tmp_path / "elsewhere").rename(directory.parent)
+        await again(rig, lambda: container.is_cut_off)
+        await rig.service.reaper.reap_once()
+        assert container.state is State.CLAIMED
+        container.unreachable_since = time.monotonic() - reaper._CUT_OFF
+        await rig.service.reaper.reap_once()
+        assert container.reason is EndReason.UNREACHABLE
+        assert await answers(rig, session) == 410
         away.rename(directory)
 
 

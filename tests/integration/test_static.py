@@ -271,7 +271,10 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
     assert await settled(rig) == url
 
 
-async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it(rig: Rig) -> None:
+async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tmpnb_py.static.shared._TAKEN_AGAIN_SECONDS", 0.05)
     url = address(rig)
     for path in rig.service._static_directory.rglob("*.*"):
         path.unlink()

@@ -122,8 +122,8 @@ SIX = {"Networks": {"theirs": {"IPAddress": "", "GlobalIPv6Address": "fd00::7"}}
 def test_where_a_container_is_reached(
     labels: dict[str, str], networks: dict[str, Any], address: TcpAddress | None
 ) -> None:
-    assert reach.address_of_entry({"Labels": labels, "Ports": [], "NetworkSettings": networks}) == address
-    assert reach.address_of_inspect({"Config": {"Labels": labels}, "NetworkSettings": networks}) == address
+    assert reach.Where().address_of_entry({"Labels": labels, "Ports": [], "NetworkSettings": networks}) == address
+    assert reach.Where().address_of_inspect({"Config": {"Labels": labels}, "NetworkSettings": networks}) == address
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_a_published_port(ip: str, host: str) -> None:
         {"Type": "udp", "PublicPort": 5, "IP": ip},
         {"Type": "tcp", "PublicPort": 6, "IP": ip},
     ]
-    assert reach.address_of_entry({"Labels": {}, "Ports": ports}) == TcpAddress(host, 6)
+    assert reach.Where().address_of_entry({"Labels": {}, "Ports": ports}) == TcpAddress(host, 6)
     settings = {"Ports": {"1/tcp": None, "2/tcp": [{"HostIp": ip, "HostPort": "6"}]}}
-    assert reach.address_of_inspect({"NetworkSettings": settings}) == TcpAddress(host, 6)
+    assert reach.Where().address_of_inspect({"NetworkSettings": settings}) == TcpAddress(host, 6)
 
 
 def test_ports_of_the_host() -> None:
@@ -165,3 +165,31 @@ def test_ports_of_the_host() -> None:
 )
 def test_a_port_that_a_container_was_given(labels: dict[str, str], port: int | None) -> None:
     assert reach.host_port_of(labels) == port
+
+
+@pytest.mark.parametrize(
+    ("base", "remote"),
+    [
+        ("unix://localhost", ""),
+        ("http://127.0.0.1:2375", ""),
+        ("http://localhost:2375", ""),
+        ("http://[::1]:2375", ""),
+        ("http://192.0.2.7:2375", "192.0.2.7"),
+        ("https://[2001:db8::7]:2376", "2001:db8::7"),
+    ],
+)
+async def test_where_the_engine_is(base: str, remote: str) -> None:
+    assert await reach.find(base) == reach.Where(remote)
+
+
+def test_a_remote_engines_ports() -> None:
+    where = reach.Where("192.0.2.7")
+    for ip, host in [("0.0.0.0", "192.0.2.7"), ("::", "192.0.2.7"), ("10.9.0.2", "10.9.0.2")]:
+        ports = [{"Type": "tcp", "PublicPort": 6, "IP": ip}]
+        assert where.address_of_entry({"Labels": {}, "Ports": ports}) == TcpAddress(host, 6)
+    where.see_that_it_is_reached(dataclasses.replace(CONFIG, container_ip="0.0.0.0"))
+    where.see_that_it_is_reached(dataclasses.replace(CONFIG, transport=Transport.ADDRESS))
+    reach.Where().see_that_it_is_reached(CONFIG)
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1 of the engine's machine 192\.0\.2\.7") as caught:
+        where.see_that_it_is_reached(CONFIG)
+    assert "--container-ip 192.0.2.7" in caught.value.remedy

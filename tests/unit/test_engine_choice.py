@@ -71,10 +71,19 @@ def test_other_ways_to_a_notebook_are_refused(given: dict[str, Any]) -> None:
 
 
 def test_an_open_network_needs_an_admin_token() -> None:
+    everything: dict[str, Any] = {"egress": Egress.INTERNET, "egress_allow": "*"}
     with pytest.raises(SettingsError, match="admin listener"):
-        for_local_engine(Settings(egress=Egress.INTERNET), SANDBOX, "")
-    for_local_engine(Settings(egress=Egress.INTERNET, admin_auth_token=SecretStr("x")), SANDBOX, "")
+        for_local_engine(Settings(**everything), SANDBOX, "")
+    for_local_engine(Settings(**everything, admin_auth_token=SecretStr("x")), SANDBOX, "")
     for_local_engine(Settings(egress=Egress.INTERNET), None, REASON)  # there they have it in any case
+
+
+@pytest.mark.parametrize("allow", ["", "10.0.0.0/8", "0.0.0.0/0"])
+def test_the_public_internet_only_is_more_than_a_sandbox_can(allow: str) -> None:
+    settings = Settings(egress=Egress.INTERNET, egress_allow=allow, admin_auth_token=SecretStr("x"))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="not the public internet only") as caught:
+        for_local_engine(settings, SANDBOX, "")
+    assert "--egress-allow '*'" in caught.value.remedy
 
 
 async def test_docker_wherever_there_is_a_trace_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,18 +11,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tmpnb_py.idle import (
+    ECHO,
     PRESENCE_WINDOW,
     QUESTIONS,
+    RETRY_ECHO,
     Ask,
     Evidence,
     Keep,
     Limits,
+    Nudges,
     Reap,
     Report,
     Verdict,
     decide,
     expires_at,
-    is_activity,
 )
 from tmpnb_py.models import EndReason
 
@@ -78,7 +80,21 @@ def keep(after: float) -> Keep:
 
 
 def said(after: float, *, busy: bool = False) -> Report:
-    return Report(busy=busy, last_output=CLAIM + after)
+    return Report(busy=busy, kernels=(CLAIM + after,))
+
+
+def printed(*after: float) -> Report:
+    """What terminals did."""
+    return Report(busy=False, terminals=tuple(CLAIM + one for one in after))
+
+
+def nudged(evidence: Evidence, *, kernels: tuple[float, ...] = (), terminals: tuple[float, ...] = ()) -> Evidence:
+    """A session whose page made kernels or terminals do something by itself."""
+    return dataclasses.replace(
+        evidence,
+        kernel_nudges=tuple(CLAIM + one for one in kernels),
+        terminal_nudges=tuple(CLAIM + one for one in terminals),
+    )
 
 
 ROWS = [
@@ -157,6 +173,58 @@ ROWS = [
     Row("terminal that prints, nobody", session(left=0), HOUR, keep(75 * MINUTE), said(HOUR)),
     Row("terminal that prints for ever, nobody", session(left=0), 75 * MINUTE, IDLE, said(75 * MINUTE)),
     Row("terminal that was left", session(left=0), 20 * MINUTE, keep(25 * MINUTE), said(10 * MINUTE)),
+    # A page that reconnects makes a shell draw its prompt anew, and an older Jupyter's kernel speak.
+    Row(
+        "prompt drawn anew",
+        nudged(session(connections=1), terminals=(HOUR - 60,)),
+        HOUR,
+        IDLE,
+        printed(HOUR - 60 + ECHO),
+    ),
+    Row(
+        "prompt drawn anew, by an earlier reconnection",
+        nudged(session(connections=1), terminals=(HOUR - 60, HOUR - 20)),
+        HOUR,
+        IDLE,
+        printed(HOUR - 59),
+    ),
+    Row(
+        "terminal that prints without any such reason",
+        nudged(session(connections=1), terminals=(HOUR - 60, HOUR - 20)),
+        HOUR,
+        keep(2 * HOUR - 10),
+        printed(HOUR - 10),
+    ),
+    Row(
+        "one terminal's prompt, and another that prints",
+        nudged(session(connections=1), terminals=(HOUR - 60,)),
+        HOUR,
+        keep(2 * HOUR - 100),
+        printed(HOUR - 59, HOUR - 100),
+    ),
+    Row(
+        "kernel that tells what it is",
+        nudged(session(connections=1), kernels=(HOUR - 60,)),
+        HOUR,
+        IDLE,
+        said(HOUR - 59),
+    ),
+    Row(
+        "terminal that prints, and a page that asks kernels",
+        nudged(session(connections=1), kernels=(HOUR - 11,)),
+        HOUR,
+        keep(2 * HOUR - 10),
+        printed(HOUR - 10),
+    ),
+    Row("just reconnected", nudged(session(connections=1), kernels=(HOUR - 1,)), HOUR, Ask(RETRY_ECHO), said(HOUR)),
+    Row(
+        "just reconnected, whenever it is asked",
+        nudged(session(connections=1), kernels=(HOUR - 1,)),
+        HOUR,
+        IDLE,
+        said(HOUR),
+        failed=QUESTIONS - 1,
+    ),
     # Nobody there: the shorter limit counts from the last client or the last activity, whichever was later.
     Row("nobody, at first", session(left=10), 15 * MINUTE, keep(15 * MINUTE + 10)),
     Row("nobody", session(left=10), 15 * MINUTE + 10, Ask()),
@@ -250,59 +318,13 @@ def test_expires_at(name: str, evidence: Evidence, after: float, allowed: Limits
     assert expires_at(evidence, allowed, CLAIM + after) == CLAIM + expected
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "query"),
-    [
-        ("GET", "lab", ""),
-        ("GET", "lab/tree/intro.ipynb", "token=x"),
-        ("GET", "", ""),
-        ("GET", "files/plot.png", ""),
-        ("GET", "apiary/x", ""),
-        ("PUT", "api/contents/x.ipynb", ""),
-        ("PATCH", "api/contents/x.ipynb", ""),
-        ("DELETE", "api/contents/x.ipynb", ""),
-        ("POST", "api/kernels", ""),
-        ("POST", "/api/sessions", "1700000000"),
-        ("POST", "api/terminals", ""),
-        ("PUT", "lab/api/settings/theme", ""),
-        ("GET", "lab/tree/x", "not_no_track_activity=1"),
-        ("GET", "lab/tree/x", "q=no_track_activity"),
-    ],
-)
-def test_a_person_at_work(method: str, path: str, query: str) -> None:
-    assert is_activity(method, path, query)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "query"),
-    [
-        ("GET", "api", ""),
-        ("GET", "api/contents/x.ipynb", "content=0&hash=0"),
-        ("GET", "/api/kernels", "1700000000"),
-        ("HEAD", "api/status", ""),
-        ("GET", "api/sessions", ""),
-        ("GET", "api/terminals", ""),
-        ("GET", "api/kernels/1/channels", "session_id=2"),
-        ("GET", "api/events/subscribe", ""),
-        ("GET", "terminals/websocket/1", ""),
-        ("GET", "lab/api/workspaces/default", ""),
-        ("OPTIONS", "api/contents", ""),
-        ("OPTIONS", "lab", ""),
-        ("POST", "api/kernels", "no_track_activity=1"),
-        ("GET", "lab", "a=b&no_track_activity=1"),
-        ("PUT", "api/contents/x", "no_track_activity"),
-    ],
-)
-def test_an_open_tab(method: str, path: str, query: str) -> None:
-    assert not is_activity(method, path, query)
-
-
 moments = st.floats(0, 30_000, allow_nan=False)
 some_limits = st.builds(
     Limits,
     *[st.one_of(st.just(0.0), st.floats(1, 20_000, allow_nan=False)) for _ in dataclasses.fields(Limits)],
 )
-reports = st.none() | st.builds(Report, busy=st.booleans(), last_output=st.none() | st.floats(-1e5, 1e5))
+spoken = st.lists(st.floats(-1e5, 1e5), max_size=2).map(tuple)
+reports = st.none() | st.builds(Report, busy=st.booleans(), kernels=spoken, terminals=spoken)
 failures = st.integers(0, QUESTIONS)
 
 
@@ -320,8 +342,19 @@ def situations(draw: st.DrawFn) -> tuple[Evidence, float]:
         last_presence=draw(since_claim),
         open_connections=draw(st.integers(0, 2)),
         left_at=draw(st.none() | since_claim),
+        kernel_nudges=tuple(draw(st.lists(since_claim, max_size=2).map(sorted))),
+        terminal_nudges=tuple(draw(st.lists(since_claim, max_size=2).map(sorted))),
     )
     return evidence, now
+
+
+def test_nudges_are_bounded_and_the_newest_are_kept() -> None:
+    nudges = Nudges()
+    assert nudges.moments == ()
+    for moment in range(1000):
+        nudges.add(float(moment))
+        nudges.add(moment + 0.1)  # one of a burst is enough
+    assert nudges.moments == tuple(float(one) for one in range(968, 1000))
 
 
 def harshness(verdict: Verdict) -> tuple[int, float]:
@@ -357,10 +390,10 @@ def test_nothing_changes_before_a_keep_is_over(
     verdict = decide(evidence, allowed, now, report, failed)
     assume(isinstance(verdict, Keep))
     assert isinstance(verdict, Keep)
-    if report and (report.busy or (report.last_output or 0) > now):
-        report = Report(busy=False, last_output=now)  # what it was worth then; later it would be worth more
     before = now + (min(verdict.until, now + 1e6) - now) / 2
     assume(before < verdict.until)
+    # What comes from the future is worth now, and would be worth more later.
+    assume(not report or not (report.busy or any(one > now for one in (*report.kernels, *report.terminals))))
     assert decide(evidence, allowed, before, report, failed) == verdict
 
 

@@ -113,14 +113,13 @@ def test_processes_are_limited_in_a_user_namespace_only() -> None:
 @pytest.mark.parametrize("given", ["go\n", "", "stop\n"])
 def test_the_first_shell_waits_for_its_record(given: str) -> None:
     command = local_sandbox.launch(
-        ["sh", "-c", "ulimit -n; ulimit -c; ulimit -d; ulimit -f; cat"],
+        ["sh", "-c", "ulimit -n; ulimit -c; ulimit -d; cat"],
         groups=(),
         limits=Limits(64 << 20, 0),
         memory_per_process=True,
-        largest_file=1 << 20,
     )
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
-    expected = (0, ["4096", "0", "65536", "2048"]) if given == "go\n" else (125, [])
+    expected = (0, ["4096", "0", "65536"]) if given == "go\n" else (125, [])
     assert (done.returncode, done.stdout.split()) == expected
 
 
@@ -158,14 +157,36 @@ def test_support_files_can_be_read_by_whoever_is_inside(tmp_path: Path) -> None:
         assert path.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_python_outside_the_system_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.prefix", "/home/anna/.venv")
+def test_python_outside_the_system_is_shown_and_nothing_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An environment that somebody made in their home."""
+    home, python = tmp_path / "anna", tmp_path / "opt" / "python" / "bin" / "python3"
+    for directory in ("bin", "lib", "etc/jupyter", "share", ".ssh", "include"):
+        (home / directory).mkdir(parents=True)
+    for file in ("pyvenv.cfg", "tmpnb.toml", "etc/secrets.env", ".bashrc"):
+        (home / file).touch()
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (home / "bin" / "python3").symlink_to(python)
+    monkeypatch.setattr("sys.prefix", str(home))
     monkeypatch.setattr("sys.base_prefix", "/usr")
-    monkeypatch.setattr("sys.executable", "/home/anna/.venv/bin/no-such-python")
+    monkeypatch.setattr("sys.executable", str(home / "bin" / "python3"))
     found = local_machine.layout()
-    assert found.python == ("/home/anna/.venv",)
+    shown = {str(home / name) for name in ("bin", "lib", "etc/jupyter", "share", "include", "pyvenv.cfg")}
+    assert set(found.python) == {*shown, str(python)}
     assert "/usr" in found.system
     assert {path for _, path in found.links} | set(found.system) >= {"/usr", "/bin", "/lib"}
+
+
+def test_keys_of_the_machines_own_certificates_are_not_shown() -> None:
+    """A group may read them, and notebooks of an ordinary user are in that user's groups."""
+    shown = {path for path in outer(argv(USER)) if path.startswith("/etc/")}
+    assert not {path for path in shown if "private" in path}
+    assert not {"/etc/ssl", "/etc/pki", "/etc/pki/tls"} & {
+        path for flag, path in pairwise(outer(argv(USER))) if flag == "--ro-bind-try"
+    }
+    assert "/etc/ssl/certs" in shown
 
 
 def test_missing_jupyterlab_says_what_to_install(tmp_path: Path) -> None:

@@ -926,7 +926,8 @@ class Worlds(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_call_that_was_given_up_is_carried_out(self, data: st.DataObject) -> None:
-        gone = [name for name, ended in self.world.ended.items() if ended.gone_at and name not in self.world.records]
+        ended = {name for name, ended in self.world.ended.items() if ended.gone_at is not None}
+        gone = sorted(ended - self.world.records.keys() - self.world.claims)
         if gone:
             name = data.draw(st.sampled_from(gone))
             self.world.engine.setdefault(name, Real(STARTING, TODAY))

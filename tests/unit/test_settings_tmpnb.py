@@ -122,7 +122,9 @@ def test_lists_are_read_as_they_are_shown(name: str) -> None:
             '"https://evil.example/" cannot be opened in a notebook: the path must',
         ),
         ("redirect_uri", "/tree/../..", "cannot be opened in a notebook: the path must not have empty parts"),
-        ("redirect_uri", "/admin", "the path must begin with lab, tree, notebooks, files"),
+        ("redirect_uri", "/admin", "nbclassic or git-pull; interfaces names more"),
+        ("interfaces", "voila,a/b", 'holds "a/b", which is not the first part of a path: write rstudio,voila'),
+        ("interfaces", "..", 'holds "..", which is not'),
         ("cpu_shares", "1", '"1" is too small: give at least 2, or 0 for the engine\'s default'),
         ("user_length", "66", '"66" is too large: give at most 64'),
         ("api_auth_token", "my secret", "the value travels in a header: use visible ASCII characters"),
@@ -134,6 +136,11 @@ def test_what_is_refused(name: str, text: str, message: str) -> None:
     assert caught.value.message.startswith(f"{OPTIONS[name].flag}: ")
     assert message in caught.value.message
     assert "secret" not in caught.value.message
+
+
+def test_a_notebook_may_open_in_an_interface_that_is_named() -> None:
+    settings = load_settings({"redirect_uri": "/rstudio/", "interfaces": "/voila/,rstudio/"}, {})
+    assert (settings.redirect_uri, settings.interfaces) == ("/rstudio/", ("voila", "rstudio"))
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,17 @@ def test_a_container_is_told_the_address() -> None:
 
     assert environment("/static/abc") == ["TMPNB_STATIC_URL=/static/abc"]
     assert environment("") == []
+
+
+@pytest.mark.parametrize(
+    ("label", "interfaces"),
+    [
+        ("rstudio", ("rstudio",)),
+        ("rstudio  voila\nproxy", ("rstudio", "voila", "proxy")),
+        ("../x a/b .. x y,z", ("x",)),
+        ("", ()),
+    ],
+)
+def test_an_image_names_its_interfaces(label: str, interfaces: tuple[str, ...]) -> None:
+    labels = {"org.tmpnb.interfaces": label}
+    assert facts_of("x", {"Id": "sha256:x", "Config": {"Labels": labels}}).interfaces == interfaces

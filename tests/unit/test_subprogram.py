@@ -51,12 +51,11 @@ def test_no_token_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in subprogram.environment().values()
 
 
-def test_python_is_started_in_one_place() -> None:
-    """Whatever else runs Python does it in a sandbox, by a path of its own."""
-    found = {
-        path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "sys.executable" in path.read_text()
-    }
-    assert found == {"subprogram.py", "engines/local_machine.py"}  # the latter only asks where it is
+def test_no_python_of_ours_looks_into_the_working_directory() -> None:
+    """`-P` keeps it off the path, and `-I` this and more."""
+    for path in PACKAGE.rglob("*.py"):
+        for rest in re.findall(r"[\[(]sys\.executable, (.*)", path.read_text()):
+            assert rest.startswith(('"-P"', '"-I"')), (path, rest)
 
 
 def test_programs_in_our_image_do_not_look_into_the_working_directory() -> None:

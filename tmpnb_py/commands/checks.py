@@ -28,8 +28,9 @@ from tmpnb_py.errors import (
     SettingsError,
     StartFailedError,
     TmpnbError,
+    UnprotectedError,
 )
-from tmpnb_py.models import EngineInfo, Transport
+from tmpnb_py.models import EngineInfo, Gap, Transport
 from tmpnb_py.runtime import (
     borrowed_runtime_dir,
     connections_that_fit,
@@ -134,15 +135,21 @@ class Examination:
 
     async def _image(self, engine: DockerEngine | LocalEngine) -> AsyncIterator[Finding]:
         settings = self.settings
+        blueprint = Blueprint(engine, settings)
         try:
-            config = await Blueprint(engine, settings).resolve()
+            config = await blueprint.resolve()
         except ImageMissingError as error:
             yield _image_missing(settings, error)
+            return
+        except UnprotectedError as error:
+            yield Finding(Grade.FAIL, "isolation", error.message, error.remedy)
             return
         except EngineError as error:
             yield Finding(Grade.FAIL, "image", error.message, error.remedy)
             return
         yield Finding(Grade.OK, "image", f"{settings.image} is in the engine")
+        for finding in _isolation(engine, blueprint.gaps):
+            yield finding
         try:
             self.trial = trial = await try_one(engine, config, timeout_seconds=settings.start_timeout)
         except StartFailedError as error:
@@ -178,6 +185,13 @@ def _image_missing(settings: Settings, error: ImageMissingError) -> Finding:
         remedy = "serve builds it at its first start, in minutes; tmpnb-py image build does so now."
         return Finding(Grade.WARN, "image", error.message, remedy)
     return Finding(Grade.FAIL, "image", error.message, error.remedy)
+
+
+def _isolation(engine: DockerEngine | LocalEngine, gaps: tuple[Gap, ...]) -> list[Finding]:
+    if not gaps and isinstance(engine, DockerEngine):
+        text = "a container made like a notebook has its limits, no privileges, and reaches nothing that it must not"
+        return [Finding(Grade.OK, "isolation", text)]
+    return [Finding(Grade.WARN, "isolation", gap.text, gap.remedy) for gap in gaps]
 
 
 def _way(transport: Transport) -> str:

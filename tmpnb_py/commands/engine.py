@@ -5,13 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tmpnb_py.engine_choice import choose
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.errors import SettingsError
 from tmpnb_py.settings import Settings
+
+
+def _unreadable_for(user: pwd.struct_passwd, *places: Path) -> Path | None:
+    """The first of the places that a user cannot look into; called by root. What is loaded later lies there."""
+    try:
+        os.setegid(user.pw_gid)
+        os.seteuid(user.pw_uid)
+        return next((one for one in places if not os.access(one, os.R_OK | os.X_OK, effective_ids=True)), None)
+    except PermissionError:
+        return None  # a root without the right to become somebody is told so by the next step
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 @contextlib.asynccontextmanager
@@ -43,6 +58,11 @@ def as_the_service(settings: Settings) -> Settings:
             f"runtime_dir {path} belongs to the user {uid}, whom this machine does not know",
             remedy="Run the command where the service runs, or choose another directory with --runtime-dir.",
         ) from error
+    if unreadable := _unreadable_for(user, Path(__file__).parent, Path(sys.prefix)):
+        raise SettingsError(
+            f"runtime_dir {path} belongs to {user.pw_name}, who cannot read {unreadable}, where this program is",
+            remedy=f"Use the installation that the service uses, or run one of {user.pw_name}'s own.",
+        )
     try:
         os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
         os.setgid(user.pw_gid)

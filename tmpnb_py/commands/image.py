@@ -29,10 +29,13 @@ _BUILDERS = {"auto": None, "classic": False, "buildkit": True}
 PREVIEW_PLACE = "/usr/share/preview"  # where start-notebook.sh looks for a folder to be shown live
 
 _CHECK_OPTIONS = (
-    *ENGINE_OPTIONS, "command", "egress", "mem_limit", "cpu_quota", "pids_limit", "home_size", "tmp_size", "shm_size",
-    "start_timeout", "container_port", "container_user",
+    *ENGINE_OPTIONS, "command", "egress", "egress_allow", "accept_missing", "mem_limit", "cpu_quota", "pids_limit",
+    "home_size", "tmp_size", "shm_size", "start_timeout", "container_ip", "container_port", "container_user",
 )  # fmt: skip
-_PREVIEW_OPTIONS = (*ENGINE_OPTIONS, "image", "ip", "port", "admin_port", "mem_limit", "cpu_quota", "egress")
+_PREVIEW_OPTIONS = (
+    *ENGINE_OPTIONS, "image", "ip", "port", "admin_port", "mem_limit", "cpu_quota", "egress", "egress_allow",
+    "accept_missing",
+)  # fmt: skip
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

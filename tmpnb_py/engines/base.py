@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from tmpnb_py.models import Address, ContainerSpec, Egress, EngineInfo, ImageFacts, Observed, Transport
+from tmpnb_py.models import (
+    Address,
+    ContainerConfig,
+    ContainerSpec,
+    EngineInfo,
+    Gap,
+    ImageFacts,
+    Observed,
+    Transport,
+)
 
 
 class Engine(Protocol):
@@ -45,13 +54,17 @@ class Engine(Protocol):
         What is not there is left out, links too. Raises `TooLargeError` where there is more than `limit` bytes.
         """
 
-    async def choose_transport(self, image: ImageFacts) -> Transport:
-        """SOCKET where the image supports it and a real probe shows that a socket passes; else PORT."""
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
+        """SOCKET where the image supports it and a probe, made like a notebook, shows that one passes; else PORT.
 
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
-        """Make what containers will need before they start (a network). Idempotent.
+        Raises `EngineError` where the probe could not tell: that says nothing about sockets.
+        """
 
-        `network` is the operator's own ("" = none was named): it has to exist.
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        """Make what such containers need before they start, and find out in one whether it keeps them apart.
+
+        Called at each listing, and quick where nothing changed. Returns the protections that such a container lacks.
+        `config.network` is the operator's own ("" = none was named): it has to exist.
         """
 
     async def start(self, spec: ContainerSpec) -> Address:

@@ -36,11 +36,13 @@ from tmpnb_py.engines.docker_host import (
     message_of,
     not_an_engine,
     refusal,
+    refuse_podman,
     resolve,
 )
+from tmpnb_py.engines.docker_isolation import Isolation
 from tmpnb_py.engines.docker_networks import Networks
-from tmpnb_py.engines.docker_probe import PROBE_SCRIPT, PROBE_SECONDS, answers
 from tmpnb_py.engines.docker_streams import ImageStreams, read_log, read_paths, watch
+from tmpnb_py.engines.docker_trials import Trials
 from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.sockets import SocketDirectories
@@ -56,10 +58,11 @@ from tmpnb_py.errors import (
 )
 from tmpnb_py.models import (
     Address,
+    ContainerConfig,
     ContainerSpec,
-    Egress,
     EngineInfo,
     Exit,
+    Gap,
     ImageFacts,
     Observed,
     SocketAddress,
@@ -106,7 +109,9 @@ class DockerEngine(ImageStreams):
         self._call_timeout = call_timeout
         self._start_timeout = start_timeout
         self._sockets = SocketDirectories(runtime_dir, pool)
-        self._networks = Networks(self._calling, pool, self._labels())
+        networks = Networks(self._calling, pool, self._labels())
+        trials = Trials(self._calling, self._stream, self._remove_docker_id, pool, seconds=start_timeout)
+        self._isolation = Isolation(self._calling, trials, networks, self._sockets, pool)
         self._host: DockerHost | None = None
         self._session: aiohttp.ClientSession | None = None
         self._client: aiodocker.Docker | None = None
@@ -118,8 +123,7 @@ class DockerEngine(ImageStreams):
         self._host_ports: dict[str, int] = {}  # of containers in the host's network
         self._has_init = True
         self._own_init: set[str] = set()
-        self._probed: dict[str, bool] = {}
-        self._lock = asyncio.Lock()
+        self._where = reach.Where()
         self._closed = False
 
     # Connection
@@ -143,12 +147,15 @@ class DockerEngine(ImageStreams):
         client.api_version = "auto"  # the engine may be another version since the last time
         try:
             async with self._calling("version"):
-                await client.version()
+                version = await client.version()
+            refuse_podman(host, version)
             await self.info()
+            self._where = await reach.find(host.base)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise not_an_engine(host, "it does not speak Docker's API") from error
         except RefusedError as error:
             raise not_an_engine(host, error) from error
+        self._isolation.forget()
         await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
 
     async def close(self) -> None:
@@ -270,41 +277,20 @@ class DockerEngine(ImageStreams):
             with contextlib.suppress(NoSuchContainerError):
                 await self._remove_docker_id(name)
 
-    async def choose_transport(self, image: ImageFacts) -> Transport:
-        """SOCKET where the image can and a real socket in a bind mount reaches us; tried once per image."""
-        if not image.supports_socket:
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
+        """SOCKET where the image can and a real socket in a bind mount reaches us; else PORT."""
+        if not config.image.supports_socket:
             return Transport.PORT
-        async with self._lock:
-            if image.image_id not in self._probed:
-                self._probed[image.image_id] = await self._probe(image)
-        return Transport.SOCKET if self._probed[image.image_id] else Transport.PORT
+        return Transport.SOCKET if await self._isolation.socket_works(config) else Transport.PORT
 
-    async def _probe(self, image: ImageFacts) -> bool:
-        probe_id = f"probe{secrets.token_hex(8)}"
-        source = self._sockets.create(probe_id)
-        name = f"tmpnb.{self._pool}.{probe_id}"
-        body = options.probe_body(self._pool, image, socket_source=str(source), script=PROBE_SCRIPT)
-        try:
-            async with self._calling("probe a socket", self._start_timeout) as docker:
-                await (await docker.containers.create(body, name=name)).start()
-            return await answers(SocketAddress(str(source)), PROBE_SECONDS)
-        except (EngineDownError, ImageMissingError):
-            raise
-        except EngineError as error:
-            log.warning("socket_probe_refused", image=image.image, reason=str(error))
-            return False
-        finally:
-            with contextlib.suppress(NoSuchContainerError):
-                await self._remove_docker_id(name)
-            await asyncio.to_thread(self._sockets.remove, probe_id)
-
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
-        """Make the network that such containers need, if any, or see that the operator's is there."""
-        await self._networks.prepare(egress, transport, network)
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        """Make the network that such containers need, if any, and find out in one what it lacks of its isolation."""
+        self._where.see_that_it_is_reached(config)
+        return await self._isolation.prepare(config)
 
     async def remove_networks(self) -> None:
         """Remove this pool's networks, but those that containers still use."""
-        await self._networks.remove()
+        await self._isolation.remove_networks()
 
     async def remove_pool(self) -> None:
         """Remove what the pool has beside its containers. Whoever calls this holds the pool: nothing is starting."""
@@ -323,7 +309,7 @@ class DockerEngine(ImageStreams):
         try:
             return await self._start_once(spec)
         except NetworkGoneError:  # `docker network prune` takes a network that is unused for a moment
-            await self.prepare(spec.config.egress, spec.config.transport, spec.config.network)
+            await self._isolation.make_network(spec.config)
             return await self._start_once(spec)
 
     async def _start_once(self, spec: ContainerSpec) -> Address:
@@ -396,7 +382,7 @@ class DockerEngine(ImageStreams):
 
     async def _reached(self, container_id: str, inspected: Mapping[str, Any]) -> TcpAddress:
         if inspected["State"]["Running"]:
-            if address := reach.address_of_inspect(inspected):
+            if address := self._where.address_of_inspect(inspected):
                 return address
             raise EngineError("the engine gave the container no address", remedy="see the engine's log")
         lines = await self.logs(container_id, lines=_DEAD_LOG_LINES)
@@ -513,7 +499,10 @@ class DockerEngine(ImageStreams):
             except NoSuchContainerError:
                 return None
         directory = self._directories.get(container_id) or str(self._sockets.path(container_id))
-        return options.observed_of(self._pool, container_id, entry, socket_directory=directory, ended=ended)
+        by_port = self._where.address_of_entry(entry)
+        return options.observed_of(
+            self._pool, container_id, entry, socket_directory=directory, by_port=by_port, ended=ended
+        )
 
     async def _exit(self, docker_id: str) -> Exit | None:
         """How a container ended; None where the engine does not say so soon: then the next list is asked again."""

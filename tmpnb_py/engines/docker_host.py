@@ -10,6 +10,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tmpnb_py.errors import (
@@ -173,3 +174,14 @@ def not_an_engine(host: DockerHost, why: object) -> EngineDownError:
         f"what answers at {host.url} is not a usable Docker engine: {why}",
         remedy="set DOCKER_HOST to a Docker engine (and DOCKER_TLS_VERIFY=1 if it wants TLS)",
     )
+
+
+def refuse_podman(host: DockerHost, version: Mapping[str, Any]) -> None:
+    """Raise `EngineError` for Podman, by its answer to `GET /version`; it speaks Docker's API, but not all of it."""
+    names = [str(one.get("Name", "")) for one in version.get("Components") or ()]
+    if any("podman" in name.lower() for name in names):
+        raise EngineError(
+            f"what answers at {host.url} is Podman {version.get('Version', '')}, which takes Docker's options for "
+            "keeping containers apart and does not apply them",
+            remedy="set DOCKER_HOST to a Docker engine, or use --engine local",
+        )

@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any
 
+from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines.docker_host import RefusedError
-from tmpnb_py.engines.docker_options import network_body, network_name
+from tmpnb_py.engines.docker_trials import Calling
 from tmpnb_py.errors import EngineError
-from tmpnb_py.models import Egress, Transport
-
-
-class Calling(Protocol):
-    """Yields aiodocker's client for a bounded time; what goes wrong leaves as an `EngineError`."""
-
-    def __call__(self, doing: str, seconds: float | None = None) -> AbstractAsyncContextManager[Any]: ...
+from tmpnb_py.models import ContainerConfig
 
 
 class Networks:
@@ -31,34 +25,45 @@ class Networks:
         self._filters = {"label": list(labels)}
         self._lock = asyncio.Lock()
 
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+    async def prepare(self, config: ContainerConfig) -> dict[str, Any] | None:
         """Make the network that such containers need, if any. Concurrent calls make it once.
 
-        `network` is one that the operator named: it is never made. Raises `EngineError` where it does not exist.
+        Returns the network of ours as the engine lists it. One that the operator named is never made; raises
+        `EngineError` where it does not exist.
         """
-        if network:
-            await self._need(network)
-            return
-        name = network_name(self._pool, egress, transport)
-        if name == "none":
-            return
+        name = options.network_name(self._pool, config)
+        if config.network:
+            await self._need(name)
+        if config.network or name == "none":
+            return None
         async with self._lock:
-            if name in {network["Name"] for network in await self._list()}:
-                return
+            if found := await self._oldest(name):
+                return found
+            refused: RefusedError | None = None
             try:
                 async with self._calling("make a network") as docker:
-                    await docker.networks.create(network_body(self._pool, name, egress))
-            except RefusedError as error:
-                if error.status != 409:  # 409: another process just made it
-                    raise
-            # Docker allows two networks of one name, and then refuses to use either. Whoever raced keeps the
-            # oldest.
-            same = sorted(
-                (one for one in await self._list() if one["Name"] == name),
-                key=lambda one: (one["Created"], one["Id"]),
-            )
-            for surplus in same[1:]:
-                await self._delete(surplus["Id"])
+                    await docker.networks.create(options.network_body(self._pool, name, config))
+            except RefusedError as error:  # another process may just have made it, or the bridge
+                refused = error
+            found = await self._oldest(name)
+        if found is None and refused is not None:
+            raise refused
+        if found is None:
+            raise EngineError(f"the network {name} was made, and is gone", remedy="see what else removes networks")
+        return found
+
+    async def _oldest(self, name: str) -> dict[str, Any] | None:
+        """The network of that name.
+
+        Docker allows two, and then refuses to use either: whoever raced keeps the oldest.
+        """
+        same = sorted(
+            (one for one in await self._list() if one["Name"] == name),
+            key=lambda one: (one["Created"], one["Id"]),
+        )
+        for surplus in same[1:]:
+            await self._delete(surplus["Id"])
+        return same[0] if same else None
 
     async def _need(self, network: str) -> None:
         if network == "host":
@@ -71,18 +76,19 @@ class Networks:
                 remedy=f"make it (docker network create {network}), or name another one with docker_network",
             )
 
-    async def remove(self) -> None:
-        """Remove the networks, but those that containers still use."""
-        for network in await self._list():
-            await self._delete(network["Id"])
+    async def remove(self) -> list[dict[str, Any]]:
+        """Remove the networks, but those that containers still use. Returns those that went."""
+        return [network for network in await self._list() if await self._delete(network["Id"])]
 
-    async def _delete(self, network_id: str) -> None:
+    async def _delete(self, network_id: str) -> bool:
         try:
             async with self._calling("remove a network") as docker:
                 await (await docker.networks.get(network_id)).delete()
         except RefusedError as error:
             if error.status not in (403, 404):  # 403: "has active endpoints"
                 raise
+            return error.status == 404
+        return True
 
     async def _list(self) -> list[dict[str, Any]]:
         async with self._calling("list the networks") as docker:

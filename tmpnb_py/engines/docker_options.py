@@ -19,6 +19,7 @@ from typing import Any
 from tmpnb_py import boot
 from tmpnb_py.engines import docker_reach
 from tmpnb_py.models import (
+    ContainerConfig,
     ContainerSpec,
     Egress,
     Exit,
@@ -29,6 +30,7 @@ from tmpnb_py.models import (
     TcpAddress,
     Transport,
 )
+from tmpnb_py.routes import INTERFACE
 
 PROJECT = "tmpnb-py"
 LABEL_PROJECT = "org.tmpnb.project"
@@ -39,12 +41,14 @@ LABEL_TOKEN = "org.tmpnb.token"  # noqa: S105 - the name of a label
 LABEL_PROBE = "org.tmpnb.probe"
 LABEL_MANAGER = "org.tmpnb.manager"
 LABEL_HOLDER = "org.tmpnb.holder"
+LABEL_IMAGE = "org.tmpnb.image"
 
 IMAGE_SOCKET = "org.tmpnb.socket"
 IMAGE_READ_ONLY = "org.tmpnb.read-only"
 IMAGE_HOME = "org.tmpnb.home"
 IMAGE_WORKSHOPS = "org.tmpnb.workshops"
 IMAGE_STATIC = "org.tmpnb.static"
+IMAGE_INTERFACES = "org.tmpnb.interfaces"
 
 SOCKET_DIRECTORY = "/run/tmpnb"
 SOCKET_NAME = "server.sock"
@@ -54,7 +58,6 @@ SOCKET_PATH = f"{SOCKET_DIRECTORY}/{SOCKET_NAME}"
 USER = "1000"
 HOSTNAME = "notebook"
 CPU_PERIOD = 100_000
-_PROBE_TMP_SIZE = 1024 * 1024
 # A container without a network gets its own empty network namespace from runc. With this, Docker does not make what
 # it makes even for the network "none": a sandbox in its network database, and a hook that runs dockerd once more.
 # (Measured: start 70 instead of 155 ms; rename 1.6 / 2.0 instead of 2.4 / 11 ms, median / p95, and that is a claim.)
@@ -68,6 +71,7 @@ MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 REMOVED = Exit(128 + 9)  # of what somebody removes: it was killed for that
 
 ICC = "com.docker.network.bridge.enable_icc"
+BRIDGE = "com.docker.network.bridge.name"
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
@@ -156,6 +160,7 @@ def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
         home=_absolute(labels.get(IMAGE_HOME, "")),
         workshops=_absolute(labels.get(IMAGE_WORKSHOPS, "")),
         static=_static(labels.get(IMAGE_STATIC, "")),
+        interfaces=tuple(name for name in labels.get(IMAGE_INTERFACES, "").split() if INTERFACE.fullmatch(name)),
     )
 
 
@@ -193,28 +198,48 @@ def render_command(spec: ContainerSpec, port: int | None = None, socket: str = S
     return _PLACEHOLDER.sub(lambda match: values[match[1]] if match[1] else spec.base_path, config.command)
 
 
-def network_name(pool: str, egress: Egress, transport: Transport) -> str:
+def network_name(pool: str, config: ContainerConfig) -> str:
     """The network of such containers; "none" where a container needs no network at all."""
-    if egress is Egress.INTERNET:
+    if config.network:
+        return config.network
+    if config.is_open:
         return f"tmpnb-{pool}-internet"
-    return f"tmpnb-{pool}-isolated" if transport is Transport.PORT else "none"
+    if config.egress is Egress.INTERNET:
+        return f"tmpnb-{pool}-web"
+    return f"tmpnb-{pool}-isolated" if config.transport is Transport.PORT else "none"
 
 
-def network_body(pool: str, name: str, egress: Egress) -> dict[str, Any]:
+def is_fenced(config: ContainerConfig) -> bool:
+    """Whether such containers are on a network of ours whose reach is bounded by `docker_fence`."""
+    return not config.network and not config.is_open and network_name("", config) != "none"
+
+
+def network_body(pool: str, name: str, config: ContainerConfig) -> dict[str, Any]:
     """A bridge on which containers do not reach each other and, without egress, nothing beyond this host.
 
     Without masquerading a container's packets leave with an address that nobody can answer; published ports
-    still work (they do not on an `--internal` network). What this does not stop: the host's own services, on
-    the gateway's and on every other address of the host; a machine that has a route back to this bridge; and
-    packets that want no answer. Unix sockets (`Transport.SOCKET`) have none of these holes.
+    still work (they do not on an `--internal` network). What this does not stop is the fence's business
+    (`docker_fence`): the host's own services, on the gateway's and on every other address of the host; a machine that
+    has a route back to this bridge; and packets that want no answer. Unix sockets (`Transport.SOCKET`) without egress
+    have none of these holes. The label names an image with which the fence can be taken down.
     """
     return {
         "Name": name,
         "Driver": "bridge",
         "CheckDuplicate": True,
-        "Labels": {LABEL_PROJECT: PROJECT, LABEL_POOL: pool},
-        "Options": {ICC: "false", MASQUERADE: "true" if egress is Egress.INTERNET else "false"},
+        "Labels": {LABEL_PROJECT: PROJECT, LABEL_POOL: pool, LABEL_IMAGE: config.image.image_id},
+        "Options": {
+            BRIDGE: f"tmpnb-{hashlib.sha256(name.encode()).hexdigest()[:9]}",  # an interface's name has 15 characters
+            ICC: "false",
+            MASQUERADE: "true" if config.egress is Egress.INTERNET else "false",
+        },
     }
+
+
+def bridge_of(network: Mapping[str, Any]) -> str:
+    """The interface of a bridge that the engine lists; one without a name of ours has the engine's."""
+    name = (network.get("Options") or {}).get(BRIDGE)
+    return str(name or f"br-{network['Id'][:12]}")
 
 
 def labels_of(pool: str, spec: ContainerSpec, port: int | None = None) -> dict[str, str]:
@@ -246,7 +271,7 @@ def create_body(
     config = spec.config
     host = _hardened(config.image, init=init, tmp_size=config.tmp_size)
     host["ShmSize"] = config.shm_size
-    host["NetworkMode"] = network = config.network or network_name(pool, config.egress, config.transport)
+    host["NetworkMode"] = network = network_name(pool, config)
     host["Memory"] = host["MemorySwap"] = config.mem_limit
     host["PidsLimit"] = config.pids_limit
     if config.image.supports_read_only and config.image.home:
@@ -286,23 +311,13 @@ def cpu_limit(quota: int) -> dict[str, int]:
     return {"CpuPeriod": CPU_PERIOD, "CpuQuota": quota}
 
 
-def probe_body(pool: str, image: ImageFacts, *, socket_source: str, script: str) -> dict[str, Any]:
-    """A short-lived container that listens on a socket.
-
-    It has no pool label, so it is never listed as a notebook.
-    """
-    host = _hardened(image, init=False, tmp_size=_PROBE_TMP_SIZE)
-    host |= {"NetworkMode": "none", "AutoRemove": True, "PidsLimit": 64, "Mounts": [bind(socket_source)]}
-    host["Memory"] = host["MemorySwap"] = 256 * 1024 * 1024
-    return {
-        "Image": image.image_id,
-        "Entrypoint": ["python3", "-c", script],
-        "Cmd": [],
-        "User": USER,
-        "Labels": {LABEL_PROJECT: PROJECT, LABEL_PROBE: pool},
-        "HostConfig": host,
-        **_NO_NETWORK,
-    }
+def trial_body(pool: str, config: ContainerConfig, *, socket_source: str | None = None) -> dict[str, Any]:
+    """A notebook's own body for a probe: with its network, privileges and limits, but nobody's files or port."""
+    spec = ContainerSpec("probe", "", dataclasses.replace(config, mounts=(), cpu_quota=0))
+    body = create_body(pool, spec, socket_source=socket_source, hosts_source=None, init=False)
+    body["HostConfig"].pop("PortBindings", None)
+    body.pop("ExposedPorts", None)
+    return body
 
 
 def reading_body(pool: str, image: ImageFacts) -> dict[str, Any]:
@@ -428,15 +443,21 @@ def exit_of(inspected: Mapping[str, Any]) -> Exit:
 
 
 def observed_of(
-    pool: str, container_id: str, entry: Mapping[str, Any], *, socket_directory: str, ended: Exit | None
+    pool: str,
+    container_id: str,
+    entry: Mapping[str, Any],
+    *,
+    socket_directory: str,
+    by_port: TcpAddress | None,
+    ended: Exit | None,
 ) -> Observed:
-    """A container as `GET /containers/json` lists it."""
+    """A container as `GET /containers/json` lists it; `by_port` is where it is reached if it has no socket."""
     created, labels = float(entry["Created"]), entry["Labels"]
     marks = marks_of(pool, container_id, entry["Names"], created)
     address: SocketAddress | TcpAddress | None = None
     if is_running(entry):
         by_socket = labels.get(docker_reach.LABEL_TRANSPORT) == Transport.SOCKET
-        address = SocketAddress(socket_directory, SOCKET_NAME) if by_socket else docker_reach.address_of_entry(entry)
+        address = SocketAddress(socket_directory, SOCKET_NAME) if by_socket else by_port
     return Observed(
         id=container_id,
         state=marks.state,

@@ -1,7 +1,7 @@
-"""Does a Unix socket made in a container reach us? The probe's two ends. Used by the Docker engine only.
+"""Does a Unix socket made in a container reach us, and does its directory stay as we leave it? Our end of the probe.
 
-It does not where the engine runs on another machine, or in a virtual machine that shares files but not
-sockets.
+A socket does not reach us where the engine runs on another machine, or in a virtual machine that shares files but not
+sockets. Used by the Docker engine only; `docker_probe_inside` is the other end.
 """
 
 from __future__ import annotations
@@ -9,24 +9,13 @@ from __future__ import annotations
 import asyncio
 
 from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.engines.docker_options import SOCKET_PATH
+from tmpnb_py.engines.docker_probe_inside import ANSWER
+from tmpnb_py.engines.docker_trials import SLOW
+from tmpnb_py.errors import EngineError
 from tmpnb_py.models import SocketAddress
 
-PROBE_SECONDS = 20.0
 _RETRY_SECONDS = 0.05
-_ANSWER = b"tmpnb"
-
-# Runs in the image. It gives up by itself, so that a crashed orchestrator leaves nothing running.
-PROBE_SCRIPT = f"""
-import os, signal, socket
-signal.alarm(30)
-server = socket.socket(socket.AF_UNIX)
-server.bind({SOCKET_PATH!r})
-os.chmod({SOCKET_PATH!r}, 0o666)
-server.listen()
-while True:
-    server.accept()[0].sendall({_ANSWER!r})
-"""
+_LONGEST = 64
 
 
 class _Answer(asyncio.Protocol):
@@ -41,38 +30,43 @@ class _Answer(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.data += data[: len(_ANSWER)]
+        self.data += data[: _LONGEST - len(self.data)]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if not self.ended.done():
             self.ended.set_result(self.data)
 
 
-async def answers(address: SocketAddress, seconds: float) -> bool:
-    """Whether the probe's answer comes through within `seconds`."""
+async def asked(address: SocketAddress, seconds: float) -> str | None:
+    """What the probe says of its directory ("sealed" or "open"); None where it cannot be connected to.
+
+    Raises `EngineError` where it can, and says nothing within `seconds`: it is only slow.
+    """
+    protocol: _Answer | None = None
     try:
         async with asyncio.timeout(seconds):
-            while not await _asked(address):  # noqa: ASYNC110 - the event is in a container
+            while (protocol := await _connected(address)) is None:  # noqa: ASYNC110 - the event is in a container
                 await asyncio.sleep(_RETRY_SECONDS)
-    except TimeoutError:
-        return False
-    return True
+            text = (await protocol.ended).decode("ascii", "replace")
+    except TimeoutError as error:
+        if protocol is None:
+            return None
+        raise EngineError(f"a probe did not answer within {seconds:g} s", remedy=SLOW) from error
+    finally:
+        if protocol is not None and protocol.transport is not None:
+            protocol.transport.close()
+    return text.removeprefix(ANSWER) if text.startswith(ANSWER) else None
 
 
-async def _asked(address: SocketAddress) -> bool:
-    """One question; False where nothing listens there yet."""
+async def _connected(address: SocketAddress) -> _Answer | None:
+    """A connection; None where nothing listens there yet."""
     try:
         endpoint = Endpoint(address)
     except OSError:
-        return False
+        return None
     try:
-        protocol = await endpoint.connect(_Answer)
+        return await endpoint.connect(_Answer)
     except OSError:
-        return False
+        return None
     finally:
         endpoint.close()
-    try:
-        return await protocol.ended == _ANSWER
-    finally:
-        if protocol.transport is not None:
-            protocol.transport.close()

@@ -32,10 +32,12 @@ from tmpnb_py.errors import (
 )
 from tmpnb_py.models import (
     Address,
+    ContainerConfig,
     ContainerSpec,
     Egress,
     EngineInfo,
     Exit,
+    Gap,
     ImageFacts,
     Observed,
     SocketAddress,
@@ -80,6 +82,7 @@ class FakeHost:
         self.files: dict[str, dict[str, bytes]] = {}  # of images: their files by path
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.networks: set[tuple[str, Egress, Transport]] = set()
+        self.gaps: tuple[Gap, ...] = ()
         self.start_behaviour: Behaviour = "ok"
         self.memory = 8 * 1024**3
         self.cpus = 4
@@ -242,15 +245,16 @@ class FakeEngine:
             raise TooLargeError("there is more in the image than is read at once")
         return wanted
 
-    async def choose_transport(self, image: ImageFacts) -> Transport:
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
         """SOCKET where the image supports it."""
-        await self._called("choose_transport", image.image)
-        return Transport.SOCKET if image.supports_socket else Transport.PORT
+        await self._called("choose_transport", config.image.image)
+        return Transport.SOCKET if config.image.supports_socket else Transport.PORT
 
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:  # noqa: ARG002 - it has none
-        """Remember that it was asked for."""
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        """Remember that it was asked for; what is missing is the host's `gaps`."""
         await self._called("prepare")
-        self.host.networks.add((self.pool, egress, transport))
+        self.host.networks.add((self.pool, config.egress, config.transport))
+        return self.host.gaps
 
     async def start(self, spec: ContainerSpec) -> Address:
         """Start a server as the host's `start_behaviour` says."""

@@ -44,10 +44,12 @@ from tmpnb_py.errors import (
 )
 from tmpnb_py.models import (
     Address,
+    ContainerConfig,
     ContainerSpec,
     Egress,
     EngineInfo,
     Exit,
+    Gap,
     ImageFacts,
     Observed,
     SocketAddress,
@@ -102,6 +104,7 @@ class LocalEngine:
         self._is_open = False
         self._claimant = secrets.token_hex(8)
         self._quotas: dict[str, int] = {}  # of containers that are starting
+        self._prepared = ""  # the digest of what was said already
         # A thread can't be cancelled: whoever comes later waits for the one that is under way.
         self._launching: dict[str, asyncio.Task[Record]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
@@ -174,25 +177,28 @@ class LocalEngine:
         """Bytes that the image takes on disk beside this installation: none."""
         return 0
 
-    async def choose_transport(self, image: ImageFacts) -> Transport:  # noqa: ARG002 - the protocol's signature
+    async def choose_transport(self, config: ContainerConfig) -> Transport:  # noqa: ARG002 - the protocol's signature
         """Always a socket: no notebook here has a port."""
         return Transport.SOCKET
 
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
         """Nothing to make; says what an operator should know. Raises `EngineError` for a transport by port."""
-        del network  # only Docker has some
-        _refuse_ports(transport)
+        _refuse_ports(config.transport)
+        if self._prepared == config.digest:
+            return ()
+        self._prepared = config.digest
         limits = "control groups" if self._launcher.cgroups.parents else "resource limits"
         if self._sandbox is None:
             log.warning("notebooks_unprotected", hint="they are plain processes of this user", limits=limits)
-            return
+            return ()
         log.info("sandbox", bubblewrap=self._sandbox.version, root=self._sandbox.as_root, limits=limits)
-        if egress is Egress.INTERNET:
+        if config.egress is Egress.INTERNET:
             log.warning(
                 "notebooks_reach_the_host",
                 hint="with the network open, notebooks share this machine's: they reach its services on localhost "
                 "too. For strangers use Docker, or leave the network closed",
             )
+        return ()
 
     async def remove_pool(self) -> None:
         """Remove what the pool has beside its containers, unless there are some."""
@@ -231,7 +237,7 @@ class LocalEngine:
             if (address := self._launcher.reachable(record, self._records.status(record.id))) is not None:
                 return address
             if not is_alive:
-                lines = self._records.log_lines(record.id, _LOG_LINES)
+                lines = await self.logs(record.id, lines=_LOG_LINES)
                 raise StartFailedError("the sandbox could not be made", FailureClass.EXITS_AT_ONCE, log_lines=lines)
             if time.monotonic() > deadline:
                 raise EngineError("the sandbox was not made in time")
@@ -307,7 +313,6 @@ class LocalEngine:
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile
                 record = self._records.read(container_id)
                 found.append((self._observed(container_id, record), record))
-                self._records.trim_log(container_id)
         return found
 
     def _write_again(self) -> None:
@@ -343,7 +348,9 @@ class LocalEngine:
         return await self._work(lambda: self._logs(container_id, lines))
 
     def _logs(self, container_id: str, lines: int) -> tuple[str, ...]:
-        self._found(container_id)
+        record = self._found(container_id)
+        if record is not None and not local_process.is_alive(record.process):
+            self._records.await_log(container_id)
         return self._records.log_lines(container_id, lines)
 
     async def usage(self, container_id: str) -> Usage:

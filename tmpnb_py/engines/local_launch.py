@@ -26,7 +26,7 @@ from tmpnb_py.engines.local_record import Record, Records, Status
 from tmpnb_py.engines.local_sandbox import Layout, Places, Sandbox
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import EngineError
-from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, SocketAddress
+from tmpnb_py.models import ContainerSpec, Egress, SocketAddress
 
 _LEFTOVER_SECONDS = 300.0  # longer than any start takes
 _KILL_SECONDS = 10.0
@@ -99,20 +99,25 @@ class Launcher:
     def _hold(
         self, spec: ContainerSpec, argv: list[str], environ: dict[str, str], directory: str, groups: tuple[str, ...]
     ) -> Record:
-        """Start the supervisor, write it down, and let it go; in this order."""
-        output, status = self.records.begin(spec.id)
+        """Start the supervisor, write it down, start who keeps its log, and let it go; in this order."""
+        place, status = self.records.begin(spec.id)
+        output, log = os.pipe()
         try:
-            held = Held(argv, environ, log=output, status=status)
+            held = Held(argv, environ, log=log, status=status)
+        except BaseException:
+            _close(output, place)
+            raise
         finally:
-            os.close(output)
-            os.close(status)
+            _close(status, log)
         digest, sandboxed = spec.config.digest, self._sandbox is not None
         try:
             record = Record(spec.id, spec.token, digest, time.time(), held.process, sandboxed, directory, groups)
             self.records.commit(record)
+            process.start(sandboxing.log_keeper(groups), environ, output=output, place=place)
             held.go()
         finally:
             held.cancel()
+            _close(output, place)
         return record
 
     def _started(
@@ -128,7 +133,6 @@ class Launcher:
             groups=groups,
             limits=limits,
             memory_per_process=not self.cgroups.limit_memory,
-            largest_file=_largest_file(spec.config) if self._sandbox else 0,
         )
         return argv, sandboxing.environment(
             places, base_path=spec.base_path, token=spec.token, static_url=spec.config.static_url
@@ -218,9 +222,9 @@ def handle(pool: str, container_id: str) -> str:
     return f"tmpnb-{hashlib.sha256(f'{pool}/{container_id}'.encode()).hexdigest()[:16]}"
 
 
-def _largest_file(config: ContainerConfig) -> int:
-    """The limit on each file, because the log is on the host's disk; files of the sandbox may fill their memory."""
-    return max(config.home_size, config.tmp_size, config.shm_size)
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _first_process(status: Status) -> Iterator[Process]:

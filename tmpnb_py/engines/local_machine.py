@@ -25,6 +25,11 @@ from tmpnb_py.errors import ImageMissingError
 
 _PROBE_SECONDS = 10.0
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+# Below a prefix: the schemes of sysconfig, what Jupyter and fontconfig read, and conda's own.
+_INSTALLED = (
+    "bin", "include", "lib", "lib32", "lib64", "libexec", "pyvenv.cfg", "share", "ssl/cert.pem", "ssl/openssl.cnf",
+    "etc/fonts", "etc/ipython", "etc/jupyter",
+)  # fmt: skip
 _HIDDEN = ("/proc/key-users", "/proc/keys", "/proc/sched_debug", "/proc/timer_list")
 _PACKAGES = ("jupyterlab", "jupyter-server", "ipykernel")
 _SHELL_VERSION = (5, 14)  # of the kernel, from which it counts processes for each user namespace
@@ -104,24 +109,29 @@ def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | No
 
 
 def layout() -> Layout:
-    """The system's directories, and those of this Python that are not in them."""
+    """The system's directories, and what of this Python is not in them."""
     places = [Path(path) for path in _SYSTEM]
     links = tuple((str(path.readlink()), str(path)) for path in places if path.is_symlink())
     system = tuple(str(path) for path in places if path.is_dir() and not path.is_symlink())
     hidden = tuple(path for path in _HIDDEN if Path(path).exists())
-    return Layout(links, system, tuple(_outside(system, _python_directories())), hidden)
+    return Layout(links, system, tuple(_outside(system, _python_places())), hidden)
 
 
-def _python_directories() -> Iterator[str]:
+def _python_places() -> Iterator[str]:
+    """What an installation of Python, or an environment, is made of.
+
+    Not their directories as a whole: people make environments where other things are, too, such as their home or a
+    directory with a configuration and its secrets.
+    """
     for prefix in (sys.prefix, sys.base_prefix):
-        yield prefix
-        yield os.path.realpath(prefix)
+        for place in (prefix, os.path.realpath(prefix)):
+            yield from (str(path) for path in (Path(place, name) for name in _INSTALLED) if path.exists())
     program = Path(sys.executable)
     for _ in range(8):  # a chain of links; a loop would not have started us
         if not program.is_symlink():
             break
-        program = program.parent / program.readlink()
-        yield os.path.normpath(program.parent)
+        program = Path(os.path.normpath(program.parent / program.readlink()))
+        yield str(program)
 
 
 def _outside(covered: Iterable[str], paths: Iterable[str]) -> list[str]:

@@ -210,6 +210,25 @@ def _take_fresh_keyring() -> None:
         ctypes.CDLL(None).syscall(call, _KEYCTL_JOIN_SESSION_KEYRING, None)  # fails where the kernel has no keyrings
 
 
+def _spawn(argv: list[str], environ: Mapping[str, str], *descriptors: int) -> int:
+    """Start a process in a session of its own, with these as its descriptors from 0 on."""
+    actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
+    return os.posix_spawn(
+        argv[0], argv, environ, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+    )
+
+
+def start(argv: list[str], environ: Mapping[str, str], *, output: int, place: int) -> None:
+    """Run a program that leaves another one behind; the directory `place` is descriptor 3. Raises `OSError`."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        _, status = os.waitpid(_spawn(argv, environ, output, nowhere, nowhere, place), 0)
+    finally:
+        os.close(nowhere)
+    if status:
+        raise ChildProcessError(f"it ended with status {os.waitstatus_to_exitcode(status)}")
+
+
 class Held:
     """A process that has been started and waits for `go()`; `cancel()`, or our death, ends it instead.
 
@@ -220,16 +239,8 @@ class Held:
         """Start in a session of its own, with `log` as output and `status` as descriptor 3. Raises `OSError`."""
         theirs, self._ours = os.pipe()
         try:
-            actions = [
-                (os.POSIX_SPAWN_DUP2, theirs, 0),
-                (os.POSIX_SPAWN_DUP2, log, 1),
-                (os.POSIX_SPAWN_DUP2, log, 2),
-                (os.POSIX_SPAWN_DUP2, status, 3),
-            ]
             _take_fresh_keyring()
-            pid = os.posix_spawn(
-                argv[0], argv, environ, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
-            )
+            pid = _spawn(argv, environ, theirs, log, log, status)
         except BaseException:
             os.close(self._ours)
             raise

@@ -20,20 +20,21 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tmpnb_py import boot
 from tmpnb_py.engines.docker_options import is_id
 from tmpnb_py.engines.local_process import Process
 from tmpnb_py.models import State
 
-_PRIVATE, _LOG_MODE = 0o700, 0o600
+_PRIVATE = 0o700
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW, _OLD = ".new-", ".old-"
 _CLAIM = "claim"
 _STATE = re.compile(rf"(starting|ready)|claimed ([0-9]{{1,12}})(?: [0-9a-f]+)?(?: ({boot.PATTERN}))?")
 _KEPT = ("container.json", "state", _CLAIM, "status")
-_LOG_LIMIT = 1024 * 1024
 _LOG_KEPT = 64 * 1024
+_LAST_WORDS_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,13 +89,14 @@ class Records:
     # --- making one
 
     def begin(self, container_id: str) -> tuple[int, int]:
-        """A nameless directory, with its log and its status opened for the supervisor."""
+        """A nameless directory, opened for whoever keeps the log, and its status, opened for the supervisor."""
         path = self.path(container_id)
         if path.exists():
             raise FileExistsError(f"the record of {container_id} exists")
         new = path.with_name(_NEW + container_id)
         new.mkdir(mode=_PRIVATE)
-        return _open_append(new / "log"), _open_append(new / "status")
+        (new / "log").touch(mode=0o600)
+        return os.open(new, _DIRECTORY), _open_append(new / "status")
 
     def commit(self, record: Record) -> None:
         """Complete the directory and give it its name."""
@@ -193,18 +195,18 @@ class Records:
 
     def log_lines(self, container_id: str, lines: int) -> tuple[str, ...]:
         """The last lines of the log, out of its last 64 KiB."""
-        text = _tail(self.path(container_id) / "log").decode(errors="replace")
-        return tuple(text.splitlines()[-lines:]) if lines > 0 else ()
+        path = self.path(container_id)
+        last = b"".join(_tail(path / name) for name in ("log.old", "log"))[-_LOG_KEPT:]
+        return tuple(last.decode(errors="replace").splitlines()[-lines:]) if lines > 0 else ()
 
-    def trim_log(self, container_id: str) -> None:
-        """Keep the end of a log that has grown; its writer appends, so it goes on behind that."""
-        path = self.path(container_id) / "log"
-        with contextlib.suppress(OSError):
-            if path.stat().st_size > _LOG_LIMIT:
-                kept = _tail(path)
-                with _open_log(path) as file:
-                    file.truncate(0)
-                    file.write(kept)
+    def await_log(self, container_id: str) -> None:
+        """Wait, a second at most, until the last words of a notebook that has ended are written down.
+
+        What it left running may still hold its output open.
+        """
+        end, deadline = self.path(container_id) / "log.end", time.monotonic() + _LAST_WORDS_SECONDS
+        while not end.exists() and time.monotonic() < deadline:
+            time.sleep(_LAST_WORDS_SECONDS / 100)
 
     # --- removing one
 
@@ -263,15 +265,10 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _open_log(path: Path) -> BinaryIO:
-    """Open a log. Its notebook has it open, too, and may have changed its mode where it runs as the same user."""
-    path.chmod(_LOG_MODE)
-    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC  # does not wait for whoever has a lease on it
-    return os.fdopen(os.open(path, flags), "rb+")
-
-
 def _tail(path: Path) -> bytes:
-    with _open_log(path) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _LOG_KEPT))
-        return file.read(_LOG_KEPT)
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_KEPT))
+            return file.read(_LOG_KEPT)
+    except FileNotFoundError:
+        return b""  # between two files

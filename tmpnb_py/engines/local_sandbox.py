@@ -7,6 +7,7 @@ Without a sandbox a shell is the supervisor. Neither is tied to the orchestrator
 What the sandbox shows: the system's programs and this Python environment, read-only; a made-up /etc; memory
 for home, /tmp, /dev/shm and the directory of the socket, each of bounded size. Nothing that the visitor can
 write is on the host's disk, not even the socket: the orchestrator reaches that through the sandbox's root.
+What a notebook prints goes through a pipe to a process outside, which keeps the last of it.
 """
 
 from __future__ import annotations
@@ -28,17 +29,32 @@ _USER = "1000"
 _NICENESS = 5
 _OPEN_FILES = 4096
 _SOCKET_DIRECTORY_SIZE = 64 * 1024
-# Programs and libraries look for these; none of them tells anything of the machine's users.
+# Programs and libraries look for these; none of them tells anything of the machine's users, or is for some of them.
 _ETC = (
     "alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "fonts", "gnuplot", "inputrc",
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "octave.conf",
-    "papersize", "pki", "protocols", "R", "services", "ssl", "terminfo", "timezone",
+    "papersize", "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "R",
+    "services", "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
 _ETC_NETWORK = ("gai.conf", "host.conf", "resolv.conf")
 _ETC_OURS = ("group", "hosts", "passwd", "profile")
 _FILTERED = ("--seccomp", "4")  # bubblewrap closes it when it has read it
 # What is needed to become the notebook's user, and nothing else; that user has none of them.
 _SETUP_CAPABILITIES = ("CAP_CHOWN", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID")
+# Two files, each of at most a MiB: when one is full, the other begins anew. A read is a line or more. Where the disk
+# is full, too, whoever writes must not be ended for it.
+_KEEP_LOG = """\
+exec 4<&0
+(
+    cd /proc/self/fd/3 && exec 3>&- && while
+        mv -f log log.old
+        dd bs=4096 count=256 >log 2>/dev/null
+        [ -s log ]
+    do :; done
+    : >log.end
+    exec cat >/dev/null
+) <&4 4<&- &
+"""
 _SUPERVISE = '/bin/sh -c "$1" 3>&-; printf \'{ "exit-code": %d }\\n\' "$?" >&3'
 
 
@@ -61,7 +77,7 @@ class Sandbox:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """What of the machine is shown: links (target, path), directories of the system and of Python.
+    """What of the machine is shown: links (target, path), directories of the system, and places of Python.
 
     `hidden` are files in /proc that tell of the machine rather than of the notebook.
     """
@@ -115,7 +131,7 @@ def environment(places: Places, *, base_path: str, token: str, static_url: str =
 
 
 def launch(
-    supervisor: Sequence[str], *, groups: Iterable[str], limits: Limits, memory_per_process: bool, largest_file: int
+    supervisor: Sequence[str], *, groups: Iterable[str], limits: Limits, memory_per_process: bool
 ) -> list[str]:
     """The first shell: held until it reads "go" (see `local_process.Held`), then limited, then `supervisor`.
 
@@ -124,15 +140,28 @@ def launch(
     than it uses.
     """
     lines = ['IFS= read -r go && [ "$go" = go ] || exit 125', "exec </dev/null"]
-    lines += [f"echo 0 >{shlex.quote(group)}/cgroup.procs || exit 126" for group in groups]
-    lines += [f"echo {OOM_SCORE_ADJ} >/proc/self/oom_score_adj || :", "ulimit -c 0 || :"]
+    lines += [*_joining(groups), f"echo {OOM_SCORE_ADJ} >/proc/self/oom_score_adj || :", "ulimit -c 0 || :"]
     lines += [f"ulimit -n {_OPEN_FILES} || :"]
     if memory_per_process:
         lines.append(f"ulimit -d {limits.memory // 1024} || :")
-    if largest_file:
-        lines.append(f"ulimit -f {largest_file // 512} || :")
     lines.append(f'exec nice -n {_NICENESS} "$@"')
     return ["/bin/sh", "-c", "\n".join(lines), "tmpnb-notebook", *supervisor]
+
+
+def _joining(groups: Iterable[str]) -> list[str]:
+    return [f"echo 0 >{shlex.quote(group)}/cgroup.procs || exit 126" for group in groups]
+
+
+def log_keeper(groups: Iterable[str]) -> list[str]:
+    """What leaves a process behind that reads a notebook's output to its end, and keeps the last of it.
+
+    It keeps that in the directory that descriptor 3 is, and is nobody's child, as nobody waits for its end.
+
+    A notebook gets a pipe and no file: who may write to a file may also reserve space in it, lock it or change its
+    mode, and the host's disk has more room than a log should take. It is in the notebook's control groups, because
+    what it does is the notebook's doing. The directory is not named on the command line: the id is in its name.
+    """
+    return ["/bin/sh", "-c", "\n".join([*_joining(groups), _KEEP_LOG]), "tmpnb-log"]
 
 
 def unprotected(command: str) -> list[str]:
@@ -223,7 +252,7 @@ def _etc(support: str, *, network: bool) -> list[str]:
     arguments = [part for name in names for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
     for name in _ETC_OURS:
         arguments += ["--ro-bind", f"{support}/etc/{name}", f"/etc/{name}"]
-    return [*_directories(["/etc"]), *arguments]
+    return [*_directories(["/etc", "/etc/pki", "/etc/pki/tls", "/etc/ssl"]), *arguments]
 
 
 def _python(layout: Layout, shown: Sequence[tuple[str, str]]) -> list[str]:

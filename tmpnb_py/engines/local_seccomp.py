@@ -5,10 +5,8 @@ container without capabilities; its list and this one differ in form only. Docke
 Here the calls of the kernels up to 6.11 are allowed except those that `_REFUSED` names, and later ones do not
 exist (`ENOSYS`). So a call that a future kernel adds is closed until somebody has looked at it, in both.
 
-Beyond Docker's profile a notebook gets only the families of sockets that it needs, and no call that makes something
-of the file that its output goes to, the one thing of the host's disk that it has open for writing: reserve space in
-it beyond its length (which no limit on a file's size bounds), hang attributes on it, or hold up with a lease whoever
-opens it.
+Beyond Docker's profile a notebook gets only the families of sockets that it needs, and types nothing into terminals
+in the name of somebody else.
 
 The program is written by hand because a notebook must start where there is no compiler and no libseccomp, as any
 user. It is straight: no loops, jumps over one rule at most. Of calls that it lets through whatever their arguments,
@@ -35,8 +33,6 @@ _NAMESPACES = 0x7E020000  # CLONE_NEW*, of clone(2)
 _FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
 _NETLINK, _NETLINK_ROUTE = 16, 0  # a machine's own addresses: getifaddrs(3)
 _PERSONALITIES = (0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, on 32 bits, with the name of 2.6, and the question
-_ALLOCATIONS = (0, 3)  # up to the file's length, and FALLOC_FL_PUNCH_HOLE, which gives space back
-_LEASES = (1024, 1026)  # F_SETLEASE, F_NOTIFY
 _TYPED = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: input in the name of whoever sits at a terminal
 
 
@@ -68,12 +64,9 @@ _CALLS = {
     "delete_module": (176, 106),
     "epoll_ctl_old": (214, -1),
     "epoll_wait_old": (215, -1),
-    "fallocate": (285, 47),
     "fanotify_init": (300, 262),
-    "fcntl": (72, 25),
     "finit_module": (313, 273),
     "fsconfig": (431, 431),
-    "fsetxattr": (190, 7),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
     "fspick": (433, 433),
@@ -93,7 +86,6 @@ _CALLS = {
     "keyctl": (250, 219),
     "listmount": (458, 458),
     "lookup_dcookie": (212, 18),
-    "lsetxattr": (189, 6),
     "mbind": (237, 235),
     "migrate_pages": (256, 238),
     "mount": (165, 40),
@@ -121,7 +113,6 @@ _CALLS = {
     "sethostname": (170, 161),
     "setns": (308, 268),
     "settimeofday": (164, 170),
-    "setxattr": (188, 5),
     "socket": (41, 198),
     "socketpair": (53, 199),
     "statmount": (457, 457),
@@ -139,14 +130,9 @@ _CALLS = {
     "vhangup": (153, 58),
     "vserver": (236, -1),
 }
-_ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr")
-_BY_ARGUMENT = ("clone", "fallocate", "fcntl", "ioctl", "personality", "socket", "socketpair")
+_BY_ARGUMENT = ("clone", "ioctl", "personality", "socket", "socketpair")
 # clone3 takes its flags where a filter cannot read them; where it does not exist the C library takes clone.
-_REFUSED = {
-    **dict.fromkeys(_CALLS, errno.EPERM),
-    **dict.fromkeys(_ATTRIBUTES, errno.EOPNOTSUPP),
-    "clone3": errno.ENOSYS,
-}
+_REFUSED = {**dict.fromkeys(_CALLS, errno.EPERM), "clone3": errno.ENOSYS}
 
 
 def machine() -> Machine | None:
@@ -188,10 +174,7 @@ def _by_argument(name: str) -> list[bytes]:
         return [_load(0), *_each(_FAMILIES, _end(_ALLOW)), *netlink, *_only((_NETLINK_ROUTE,), errno.EAFNOSUPPORT)]
     if name == "personality":
         return [_load(0), *_only(_PERSONALITIES, errno.EPERM)]
-    if name == "fallocate":
-        return [_load(1), *_only(_ALLOCATIONS, errno.EOPNOTSUPP)]
-    refused = {"fcntl": _LEASES, "ioctl": _TYPED}[name]
-    return [_load(1), *_each(refused, _refuse(errno.EPERM)), _end(_ALLOW)]
+    return [_load(1), *_each(_TYPED, _refuse(errno.EPERM)), _end(_ALLOW)]  # ioctl
 
 
 def _only(values: Sequence[int], error: int) -> list[bytes]:

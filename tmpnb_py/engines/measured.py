@@ -10,7 +10,16 @@ from typing import Protocol
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.errors import EngineError
-from tmpnb_py.models import Address, ContainerSpec, Egress, EngineInfo, ImageFacts, Observed, Transport
+from tmpnb_py.models import (
+    Address,
+    ContainerConfig,
+    ContainerSpec,
+    EngineInfo,
+    Gap,
+    ImageFacts,
+    Observed,
+    Transport,
+)
 
 
 class Record(Protocol):
@@ -65,13 +74,13 @@ class MeasuredEngine:
         with self._timed("read_image"):
             return await self._engine.read_image(image, paths, limit=limit)
 
-    async def choose_transport(self, image: ImageFacts) -> Transport:
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
         with self._timed("choose_transport"):
-            return await self._engine.choose_transport(image)
+            return await self._engine.choose_transport(config)
 
-    async def prepare(self, egress: Egress, transport: Transport, network: str = "") -> None:
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
         with self._timed("prepare"):
-            await self._engine.prepare(egress, transport, network)
+            return await self._engine.prepare(config)
 
     async def start(self, spec: ContainerSpec) -> Address:
         with self._timed("start"):

@@ -8,9 +8,9 @@ Who may what, and why:
   without root can make it, and it works with userns-remap, where the container's 1000 is another number
   outside. While the server starts it has mode 0777 so that uid 1000 *in the container* can make its socket.
 * Once the server is ready the directory is sealed (0555): the visitor, who never owns it, can neither fill
-  the host's disk through it nor swap the socket for something else. (Exception: an orchestrator that itself
-  runs as the host's uid 1000 shares that number with the visitor, who may then undo the seal. Run it as
-  another user.)
+  the host's disk through it nor swap the socket for something else. (Where the
+  container's user has the orchestrator's own number, the visitor owns it after all and may undo the seal: a
+  probe tries that, and then there is no way by socket, see `docker_isolation`.)
 
 The paths are the orchestrator's own and safe; what is *in* a container's directory is hostile. So the
 directory is only ever touched through a descriptor opened without following links, and removal never follows

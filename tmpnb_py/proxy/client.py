@@ -204,6 +204,8 @@ class ClientConnection(TimedConnection):
         if request.complete:
             self._phase = Phase.ANSWER
             self._chunks = None
+        if self._exchange is not None and self._exchange.attempt is not None:
+            self._exchange.attempt.feed(data)
         connection.send_body(data, last=request.complete)
         self._rearm()
 
@@ -263,6 +265,8 @@ class ClientConnection(TimedConnection):
     def response_started(self, exchange: Exchange, status: int, *, whole: bool) -> None:
         """The answer's head is about to be written, `whole` with its body; how long that takes is its own affair."""
         exchange.response_started = True
+        if exchange.attempt is not None:
+            exchange.answered(status, time.monotonic())
         self._counters.responses[status // 100] += 1
         if not whole:
             self._rearm()
@@ -333,7 +337,7 @@ class ClientConnection(TimedConnection):
         self._upstream_paused = False
         self._proxy.counted(101)
         self._counters.open_tunnels += 1
-        self._tunnel = tunnel = Tunnel(self, transport, upstream, upstream_transport, exchange.container)
+        self._tunnel = tunnel = Tunnel(self, transport, upstream, upstream_transport, exchange.watch)
         upstream.enter(tunnel)
         self._rearm()
         if self._writing_paused:

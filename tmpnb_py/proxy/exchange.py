@@ -13,8 +13,10 @@ from tmpnb_py.headers import ClientFacts, Headers
 from tmpnb_py.proxy.heads import RequestFields
 
 if TYPE_CHECKING:
+    from tmpnb_py.doing import Attempt
     from tmpnb_py.pool import Container
     from tmpnb_py.proxy.client import ClientConnection
+    from tmpnb_py.proxy.presence import Watch
     from tmpnb_py.proxy.upstream import Upstream, UpstreamConnection
 
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))
@@ -99,15 +101,26 @@ class Request:
 
 @dataclasses.dataclass(slots=True)
 class Exchange:
-    """A request on its way. `container` is None for the orchestrator's own pages."""
+    """A request on its way. `container` is None for the orchestrator's own pages.
+
+    `attempt` is set where a person may have caused it, `watch` where it asks for a WebSocket.
+    """
 
     client: ClientConnection
     request: Request
     upstream: Upstream
     head: bytes
     container: Container | None
+    attempt: Attempt | None = None
+    watch: Watch | None = None
     connection: UpstreamConnection | None = None
     response_started: bool = False
+
+    def answered(self, status: int, now: float) -> None:
+        """The final answer has come: what a person did, and was not refused, is activity."""
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None and self.container is not None and status < 400 and attempt.is_persons():
+            self.container.stamp_activity(now)
 
     @property
     def base_path(self) -> bytes | None:

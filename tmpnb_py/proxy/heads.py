@@ -38,11 +38,13 @@ class RequestFields:
         "_block",
         "_forwarded",
         "_has_host",
+        "by_hand",
         "chunked",
         "foreign_origin",
         "has_body",
         "keep_alive",
         "length",
+        "navigates",
         "websocket",
     )
 
@@ -63,6 +65,11 @@ class RequestFields:
         self.websocket = fields.upgrades and wants_websocket(method, version, headers)
         if self.websocket:
             check_handshake(headers, has_body=self.has_body)
+        # Fetch Metadata, §2.2 and §2.4; browsers send it over HTTPS and to loopback only.
+        modes = fields.all(b"sec-fetch-mode")
+        accepts_html = any(b"text/html" in value for value in fields.all(b"accept"))
+        self.navigates = method == b"GET" and (modes == [b"navigate"] if modes else accepts_html)
+        self.by_hand = self.navigates and fields.all(b"sec-fetch-user") == [b"?1"]
         origins = fields.all(b"origin")
         foreign = len(origins) == 1 and is_foreign(origins[0], b"".join(fields.all(b"host")))
         self.foreign_origin = origins[0].decode("latin-1") if foreign else ""

@@ -11,8 +11,8 @@ from functools import partial
 
 from tmpnb_py.addresses import plain_address
 from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
+from tmpnb_py.doing import Channel
 from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
-from tmpnb_py.idle import is_activity
 from tmpnb_py.metrics import Counters
 from tmpnb_py.models import Refusal
 from tmpnb_py.pool import Container, Pool
@@ -21,6 +21,7 @@ from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.checks import METHODS, BadRequestError
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
+from tmpnb_py.proxy.presence import Watch, readable, request_came
 from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
 from tmpnb_py.routes import match
 
@@ -188,12 +189,15 @@ class Proxy:
             container = self._pool.session(route.session_id) if route.path is not None else None
             if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
+        attempt = watch = None
         if container is None and request.method not in METHODS:
             raise BadRequestError(501, "a method that is not known here")
         if container is not None and route is not None and route.path is not None:
-            self._stamp(container, request, route.path, route.query)
+            attempt = request_came(container, request, route.path, route.query)
+            watch = _watch(container, request, route.path) if request.websocket else None
         upstream = self._application if container is None else self._upstream(container)
-        return Exchange(client, request, upstream, request.head(target, facts, own=container is None), container)
+        head = request.head(target, facts, own=container is None)
+        return Exchange(client, request, upstream, head, container, attempt, watch)
 
     def _lets_in(self, request: Request, container: Container, query: bytes) -> bool:
         """Whether a request goes to the notebook, made fit for it where an allowed page of another site sends it.
@@ -218,19 +222,19 @@ class Proxy:
             return False
         return True
 
-    def _stamp(self, container: Container, request: Request, path: bytes, query: bytes) -> None:
-        now = time.monotonic()
-        container.stamp_presence(now)
-        if not request.websocket and is_activity(
-            request.method.decode(), path.decode("latin-1"), query.decode("latin-1")
-        ):
-            container.stamp_activity(now)
-
     def _upstream(self, container: Container) -> Upstream:
         upstream = self._upstreams.get(container.id)
         if upstream is None:
             upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
         return upstream
+
+
+def _watch(container: Container, request: Request, path: bytes) -> Watch:
+    """Who looks on at a WebSocket, if the server agrees to it. What is read must not be compressed."""
+    watch = Watch(container, path)
+    if watch.channel is not Channel.OTHER:
+        request.headers = readable(request.headers)
+    return watch
 
 
 async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:

@@ -75,6 +75,7 @@ class SharedFiles:
         self._attempts = Attempts()
         self._today: ImageFacts | None = None
         self._work = asyncio.Event()
+        self._missing = asyncio.Event()
         self._gave_up = False
 
     async def load(self) -> None:
@@ -101,7 +102,7 @@ class SharedFiles:
         if tree is None and not self._attempts.has_failed(image.image_id):
             tree = await self._learn(image)
         elif self._is_wanted(image):
-            self._work.set()  # nobody waits for it, and the address stays
+            self._missing.set()  # nobody waits for it, and the address stays
         return f"{ROOT}{tree.digest}" if tree is not None and tree.files else ""
 
     def _is_wanted(self, image: ImageFacts) -> bool:
@@ -214,19 +215,29 @@ class SharedFiles:
 
     async def run(self) -> None:
         """Take what is missing, compress what was not yet, whenever there is something, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_missing(), name="static-files-missing")
+            group.create_task(self._compress_new(), name="static-files-compression")
+
+    async def _take_missing(self) -> None:
+        while True:
+            await self._missing.wait()
+            self._missing.clear()
+            today = self._today
+            if today is not None and self._is_wanted(today):
+                await self._learn(today)
+
+    async def _compress_new(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
             try:
-                await self._take_and_compress()
+                await self._compress_all()
             except OSError as error:  # no process or no memory for it, now; the quick compression serves meanwhile
                 _log.warning("static_files_not_compressed", error=str(error), retry_in=_RETRY_SECONDS)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
 
-    async def _take_and_compress(self) -> None:
-        today = self._today
-        if today is not None and self._is_wanted(today):
-            await self._learn(today)
+    async def _compress_all(self) -> None:
         for tree in tuple(reversed(self._by_digest.values())):
             wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
             if wanted and not self._gave_up:

@@ -11,6 +11,8 @@
   // It was loaded again for the notebook that its visitor got in another tab: it goes on, and asks for that no more.
   const again = Boolean(history.state && history.state.again);
   const title = document.title;
+  // The heading in the document, which no server is told of. A file that is saved has none.
+  const fragment = path.startsWith("files/") ? "" : location.hash;
   const SHOWN = 5000; // milliseconds
   const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
   let ticket = visit.dataset.ticket || "", source = null, timer = 0, furthest = 0, told = "", toldAt = 0;
@@ -25,7 +27,10 @@
   };
   const doing = (text) => { byId("doing").textContent = text; show(busy); say(text, true); };
   const later = (what, seconds) => { clearTimeout(timer); timer = setTimeout(what, seconds * 1000); };
+  // To an address with a fragment that one is at already, a browser goes without asking for it anew.
+  const load = (url) => { history.replaceState(null, "", url + fragment); location.reload(); };
   const go = (url) => {
+    if (fragment) return load(url);
     location.replace(url);
     // What a browser saves rather than shows leaves this page where it is.
     if (path.startsWith("files/")) later(() => saved(url), 4);
@@ -57,7 +62,7 @@
     stop();
     if (state.status !== "ready") {
       doing(state.message);
-      return location.replace(waiting()); // the page says it better
+      return load(waiting()); // the page says it better
     }
     doing("Your notebook is ready. Opening it…");
     // No cookie comes with a stream; without it the other tabs would find nothing.
@@ -107,7 +112,7 @@
     try {
       const answer = await fetch("/api/tickets/" + ticket);
       if (answer.status === 404) { // given up while the computer slept, or the service was restarted
-        if (document.visibilityState !== "visible") return location.replace(waiting());
+        if (document.visibilityState !== "visible") return load(waiting());
         ticket = "";
         return start(another);
       }
@@ -135,7 +140,7 @@
     }
     if (answer.status === 503 && state.status === "closed") return location.reload(); // the page says it better
     if (answer.status === 409) { // the visitor has had a notebook since this page was made
-      history.replaceState({ once, again: true }, "", launch());
+      history.replaceState({ once, again: true }, "", launch() + fragment);
       return location.reload();
     }
     const seconds = Number(answer.headers.get("Retry-After"));
@@ -154,7 +159,7 @@
     }
     ticket = state.id;
     if (state.status === "waiting") {
-      history.replaceState(null, "", waiting());
+      history.replaceState(null, "", waiting() + fragment);
       watch();
     }
     follow(state);

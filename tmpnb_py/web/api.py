@@ -11,7 +11,6 @@ from aiohttp import web
 from tmpnb_py.metrics import CONTENT_TYPE
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_target
 from tmpnb_py.web import openapi, respond
 from tmpnb_py.web.access import (
     is_allowed_origin,
@@ -90,7 +89,7 @@ async def _target(request: web.Request) -> str:
     except pydantic.ValidationError:
         wish = SpawnRequest()
     try:
-        return document_target(wish.path or request.app[CONTEXT].redirect_uri)
+        return request.app[CONTEXT].target(wish.path)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"path: {error}.") from error
 
@@ -202,10 +201,10 @@ def _gone(request: web.Request, context: Context, container_id: str, *, html: bo
     reason = found.reason if found is not None else None
     if not html:
         return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
-    # Raw, as the visitor's browser sent it: `document_target` decodes, and only once.
+    # Raw, as the visitor's browser sent it: `target` decodes, and only once.
     wish = request.rel_url.raw_path.removeprefix(f"/user/{container_id}").lstrip("/")
     try:
-        document_target(wish)
+        context.target(wish)
     except ValueError:
         wish = ""
     return respond.page(

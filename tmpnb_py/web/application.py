@@ -24,6 +24,7 @@ def public_application(context: Context, files: SharedFiles) -> web.Application:
     if not context.api_token:
         api.add_shortcuts(app)
         launch.add_routes(app)
+        app.middlewares.append(launch.deep_links)
         pages.add_routes(app)
         notes.add_routes(app)
         binder.add_pages(app)

@@ -24,6 +24,7 @@ from tmpnb_py.look import Look
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import Failure, State
 from tmpnb_py.pool import Container, Pool
+from tmpnb_py.routes import INTERFACES, document_target
 from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
 
@@ -42,6 +43,7 @@ class Context:
     image: str
     max_wait: float
     redirect_uri: str = ""
+    interfaces: tuple[str, ...] = ()
     api_token: str = ""
     cors: Cors = NO_OTHER_SITES
     binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -55,6 +57,21 @@ class Context:
     secret: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
     now: Callable[[], float] = time.monotonic
     started_at: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def known_interfaces(self) -> tuple[str, ...]:
+        """What links may open, by the first part of the path: Jupyter's, the operator's and the image's."""
+        image = self.catalogue.image
+        return (*INTERFACES, *self.interfaces, *(() if image is None else image.interfaces))
+
+    def target(self, wish: str) -> str:
+        """A visitor's wish below a notebook's base path, "" being where the operator lets notebooks open.
+
+        Before an image has said what it has, nothing is known to be missing. Raises `ValueError`.
+        """
+        if not wish:
+            return document_target(self.redirect_uri, None)
+        return document_target(wish, None if self.catalogue.image is None else self.known_interfaces)
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -12,11 +12,11 @@ import urllib.parse
 from pathlib import PurePosixPath
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import AddressFullError, FullError
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_target
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import access, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
@@ -24,8 +24,7 @@ from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.robots import is_robot, refuse_robots
 
 _WAITING = visits.waiting_path("{id:[0-9a-f]{32}}")
-_DEEP_LINKS = ("lab", "tree", "notebooks", "files", "git-pull")
-_VIEWS = ("lab/tree/", "tree/", "notebooks/", "files/")
+_VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
 
@@ -45,8 +44,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post(_WAITING, give_up)
     app.router.add_get("/spawn{path:(/.*)?}", launch)
     app.router.add_post("/spawn{path:(/.*)?}", post_launch)
-    for root in _DEEP_LINKS:
-        app.router.add_get(f"/{root}{{path:(/.*)?}}", deep_link)
     app.router.add_get("/hub/user-redirect{path:(/.*)?}", hub_link)
 
 
@@ -89,7 +86,7 @@ def _wish(request: web.Request) -> str:
     else:
         wish = f"{path}?{raw_query}" if raw_query else path
     try:
-        document_target(wish)
+        request.app[CONTEXT].target(wish)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
     return wish
@@ -114,8 +111,12 @@ def _subject(context: Context, wish: str) -> Subject:
     return Subject(wish, document, found[0] if found else None)
 
 
-async def deep_link(request: web.Request) -> web.StreamResponse:
-    """`/lab/tree/…` and its kin lead to the launch page of the same document."""
+@web.middleware
+async def deep_links(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """`/lab/tree/…`, `/rstudio/` and their kin lead to their launch page; our own pages go first."""
+    nowhere = isinstance(request.match_info.http_exception, web.HTTPNotFound) and request.method in ("GET", "HEAD")
+    if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].known_interfaces:
+        return await handler(request)
     raise web.HTTPFound("/spawn" + request.rel_url.raw_path_qs)
 
 
@@ -210,7 +211,7 @@ async def wait(request: web.Request) -> web.Response:
     """
     context, wish = request.app[CONTEXT], request.query.get("path", "")
     try:
-        document_target(wish)
+        context.target(wish)
     except ValueError:
         wish = ""
     if not visits.holds(request, request.match_info["id"]):

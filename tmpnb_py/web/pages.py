@@ -10,7 +10,6 @@ from aiohttp import web
 
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_target
 from tmpnb_py.web import respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
@@ -79,7 +78,7 @@ def _running(request: web.Request, context: Context) -> list[Running]:
     """The visitor's notebooks."""
     if not visits.may_be_told(request):
         return []
-    target, usable = document_target(context.redirect_uri), visits.usable(request)
+    target, usable = context.target(""), visits.usable(request)
     return [
         Running(tickets.open_url(one, target), _since(one), is_usable=one is usable)
         for one in visits.sessions(request)

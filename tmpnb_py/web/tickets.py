@@ -18,7 +18,6 @@ from aiohttp import web
 
 from tmpnb_py.idle import expires_at
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_target
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import respond, visits, words
 from tmpnb_py.web.access import is_foreign, refuse_foreign
@@ -75,7 +74,7 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
             raise web.HTTPBadRequest(text="There is no workshop of this name.")
         path = "lab/tree/" + urllib.parse.quote(found.start)
     try:
-        return document_target(path or context.redirect_uri)
+        return context.target(path)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
 

@@ -3,10 +3,11 @@
 class Cell {
   // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one; `draft` (see Drafts)
   // keeps what the visitor makes of it. Where other pages may have written it (`isOffered`), it is shown in full first.
-  constructor(element, runner, { code, name, language, theme, draft, isOffered = false, mayFail = false, alone = false }) {
+  constructor(element, runner, { code, name, language, theme, draft, isOffered = false, mayFail = false, isSetup = false, alone = false }) {
     this.element = element;
     this.name = name;
     this.mayFail = mayFail;
+    this.isSetup = isSetup; // runs before all others
     this.failure = "";
     this._runner = runner;
     this.original = code;
@@ -21,10 +22,15 @@ class Cell {
       else this._take(draft.code);
     }
     runner.cells.push(this);
+    runner.cells[0].refresh();
   }
 
   get code() {
     return this._field.value;
+  }
+
+  get isDone() {
+    return this.element.dataset.state === "done";
   }
 
   get isEdited() {
@@ -77,6 +83,8 @@ class Cell {
     this._run = button("Run", "tn-button tn-run", () => (this.isBusy ? this._runner.interrupt() : this._runner.run([this])));
     this._run.setAttribute("aria-label", `Run ${this.name}`);
     this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
+    this._all = button("Run all", "tn-button tn-quiet", () => this._runner.run(this._runner.cells));
+    this._all.setAttribute("aria-label", `Run all examples in ${this._language || "this language"}`);
     this._reset = button("Undo my changes", "tn-button tn-quiet", () => {
       this._take(this.original);
       this._field.focus();
@@ -89,7 +97,7 @@ class Cell {
     this._lab.target = "_blank";
     this._lab.rel = "noopener";
     this._status = make("span", "tn-status");
-    bar.append(this._run, this._above, this._reset, this._restart, this._lab, this._status);
+    bar.append(this._run, this._above, this._all, this._reset, this._restart, this._lab, this._status);
     this.refresh();
     return bar;
   }
@@ -127,6 +135,7 @@ class Cell {
   // --- how it goes; called by the runner
 
   refresh() {
+    this._all.hidden = !this._alone || this._runner.cells[0] !== this || this._runner.cells.length < 2;
     const kernel = this._alone && this.element.dataset.state ? this._runner.kernel : null;
     this._restart.hidden = this._lab.hidden = !kernel;
     if (kernel) this._lab.href = kernel.session.open_url;

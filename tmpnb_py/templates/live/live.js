@@ -55,24 +55,28 @@
 
   const runners = new Map();
   function runnerOf(language) {
-    const known = runners.get(language.toLowerCase());
+    const known = runners.get(canonical(language));
     if (known) return known;
     const changed = (words) => words && made.latest?.remark(words); // there is no bar for all cells here
-    const made = new Runner({ service, language, claim, place: (session) => place(language, session), announce: announcer.say, changed });
-    runners.set(language.toLowerCase(), made);
+    const made = new Runner({ service, language: canonical(language), isNamed: Boolean(language || kernel), claim, place: (session) => place(language, session), announce: announcer.say, changed });
+    runners.set(canonical(language), made);
     return made;
   }
 
   function enliven(block, number) {
-    const language = block.dataset.language || /\blang(?:uage)?-(\w+)/.exec(`${block.className} ${block.firstElementChild?.className || ""}`)?.[1] || usual;
+    const language = languageOf(block) || usual;
     const host = make("div");
+    host.hidden = block.hidden;
     const root = host.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [sheet];
     const element = make("div", `tn-cell tn-${["light", "dark"].includes(theme) ? theme : "auto"}`);
     root.append(element);
-    const code = block.textContent.replace(/^\n/, "").replace(/\s+$/, "");
+    const code = codeOf(block, language);
     const draft = drafts.of(number, code);
-    new Cell(element, runnerOf(language), { code, draft, name: `example ${number}`, language, theme, mayFail: "mayFail" in block.dataset, alone: true });
+    new Cell(element, runnerOf(language), {
+      code, draft, name: `example ${number}`, language: canonical(language), theme, alone: true,
+      mayFail: "mayFail" in block.dataset, isSetup: "setup" in block.dataset,
+    });
     block.replaceWith(host);
     return root;
   }
@@ -93,13 +97,34 @@
     });
   }
 
+  // Of several tags in a page each takes the blocks that name its workshop, or else are in its language.
+  const isAlone = document.querySelectorAll('script[src$="/live.js"]').length < 2;
+  function isMine(block) {
+    if (block.dataset.executable === "false" || !block.isConnected) return false;
+    if (block.dataset.workshop) return block.dataset.workshop === workshop;
+    const language = languageOf(block);
+    return isAlone || !usual || !language || canonical(language) === canonical(usual);
+  }
+
+  let count = 0;
   function begin() {
-    const blocks = [...document.querySelectorAll(selector)].filter((block) => block.dataset.executable !== "false");
-    const roots = blocks.map((block, index) => enliven(block, index + 1));
-    if (!roots.length) return;
+    const blocks = new Set([...document.querySelectorAll(selector)].map((block) => block.closest("pre") || block));
+    const roots = [...blocks].filter(isMine).map((block) => enliven(block, ++count));
+    if (!roots.length || announcer.element.isConnected) return;
     roots[0].append(announcer.element);
     waitOn(roots[0].firstElementChild);
   }
+
+  // Pages may add blocks when they are there already, or show another article without being loaded again.
+  let isDue = false;
+  new MutationObserver((changes) => {
+    if (isDue || !changes.some(({ addedNodes }) => [...addedNodes].some((node) => node.nodeType === Node.ELEMENT_NODE))) return;
+    isDue = true;
+    nextFrame(() => {
+      isDue = false;
+      begin();
+    });
+  }).observe(document.documentElement, { childList: true, subtree: true });
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
   else begin();
 })();

@@ -3,8 +3,9 @@
 class Runner {
   // `claim` gives a session; `place(session)` what the kernel needs; `announce` says a sentence to who cannot see, and
   // `changed`, which may get one, shows how things are to who can.
-  constructor({ service, language, claim, place, announce, changed, onstale = () => {} }) {
+  constructor({ service, language, isNamed = true, claim, place, announce, changed, onstale = () => {} }) {
     this.language = language;
+    this._isNamed = isNamed; // else nobody knows which kernel the code is for
     this.cells = [];
     this.kernel = null;
     this.latest = null; // the cell that ran last, or runs
@@ -32,7 +33,8 @@ class Runner {
   }
 
   run(cells) {
-    for (const cell of cells) {
+    const setup = this.cells.filter((cell) => cell.isSetup && !cell.isDone && !cells.includes(cell));
+    for (const cell of [...setup, ...cells]) {
       if (cell === this._running || this._queue.includes(cell)) continue;
       cell.wait(this._running ? "Waits for the cells before it" : "Begins");
       this._queue.push(cell);
@@ -84,6 +86,7 @@ class Runner {
   }
 
   async _start(tell, signal) {
+    if (!this._isNamed) throw new Problem("The page does not say in which language this is (data-language).");
     tell("Gets a notebook for you");
     const said = (words) => {
       tell(words);

@@ -7,7 +7,9 @@
  * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
  *
  * It asks the orchestrator (GET /api/sessions/<id>, which is no activity) rarely: when the end could be near, when
- * something failed, when the tab is shown again; never in a hidden tab. Where no orchestrator answers it is silent.
+ * something failed, when the tab is shown again; never in a hidden tab. And it reports (POST …/keep) at most once a
+ * minute that somebody is there: who reads, or writes without saving, sends no request. Where no orchestrator answers
+ * it is silent.
  */
 (() => {
   "use strict";
@@ -16,6 +18,9 @@
   const LONGEST_PAUSE = 600; // seconds between two questions
   const PHONE = 600; // pixels
   const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
+  const REPORT = 60; // seconds between two reports that somebody is there, at most a quarter of the limit
+  // What only a person does. Pages scroll by themselves, but they turn no wheel.
+  const SIGNS = ["keydown", "pointerdown", "pointermove", "wheel", "touchmove", "drop"];
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
   const STYLE = `
     .tmpnb-TimeLeft { display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
@@ -167,6 +172,9 @@
       this.warned = 0;
       this.notification = null;
       this.over = false;
+      this.reported = 0;
+      this.reporting = null;
+      this.pointer = "";
       this.worked = new Set(JSON.parse(sessionStorage.getItem(`${NAME}:${orchestrator.id}`) ?? "[]"));
     }
 
@@ -191,6 +199,7 @@
       const again = () => this.lookSoon();
       document.addEventListener("visibilitychange", again);
       addEventListener("online", again);
+      SIGNS.forEach((sign) => addEventListener(sign, (event) => this.sign(event), { capture: true, passive: true }));
       this.app.serviceManager.connectionFailure.connect(again);
       this.app.serviceManager.contents.fileChanged.connect((_, change) => this.note(change));
       // JupyterLab itself asks its server every few seconds: an answer that says "gone", or a proxy's that there is
@@ -200,6 +209,30 @@
         const base = new URL(this.orchestrator.base, location.href).href;
         const gone = (one) => [410, 502, 503, 504].includes(one.responseStatus) && one.name.startsWith(base);
         new PerformanceObserver((list) => list.getEntries().some(gone) && again()).observe({ type: "resource" });
+      }
+    }
+
+    /** Somebody is there: it is reported at once, and what follows within a minute together at its end. */
+    sign(event) {
+      const still = event.type === "pointermove" && this.pointer === (this.pointer = `${event.screenX},${event.screenY}`);
+      // Browsers say that the pointer moved when it was the page beneath it.
+      if (!event.isTrusted || still || this.reporting || this.over) {
+        return;
+      }
+      const wait = Math.min(REPORT, (this.session?.idle ?? REPORT) / 4) * 1000 - (Date.now() - this.reported);
+      this.reporting = setTimeout(() => {
+        this.reporting = null;
+        this.reported = Date.now();
+        void this.orchestrator.keep().then((answer) => answer?.ok && this.keptAt(answer));
+      }, Math.max(wait, 0));
+    }
+
+    /** The end is further away. A warning that is being read goes with the next question: it has buttons. */
+    keptAt(answer) {
+      if (this.session && !this.over && !this.warned) {
+        this.session = this.orchestrator.read(answer);
+        this.rest();
+        this.schedule();
       }
     }
 
@@ -242,13 +275,17 @@
         this.session = found;
       }
       if (this.session && !this.over) {
-        this.tell();
-        const { left, window } = this.left();
-        const longest = this.sees === false ? 60 : LONGEST_PAUSE;
-        const pause = left > window ? Math.min(left - window, longest) : Math.min(left / 6, 30);
-        this.timers.push(setTimeout(() => void this.look(), Math.max(pause, 2) * 1000));
+        this.schedule();
       }
       return found;
+    }
+
+    schedule() {
+      this.tell();
+      const { left, window } = this.left();
+      const longest = this.sees === false ? 60 : LONGEST_PAUSE;
+      const pause = left > window ? Math.min(left - window, longest) : Math.min(left / 6, 30);
+      this.timers.push(setTimeout(() => void this.look(), Math.max(pause, 2) * 1000));
     }
 
     rest() {
@@ -267,11 +304,13 @@
       return { left: Math.min(idleEnd - now, ends - now, idle), final, window };
     }
 
-    /** When kernels and terminals were last active; a busy kernel is active now (as the orchestrator sees it). */
+    /**
+     * When kernels were last active; a busy one is active now (as the orchestrator sees it). A terminal's moment is
+     * that of each reconnection, too: better a warning too many than one too few.
+     */
     kernelsActive(now) {
-      const { kernels, terminals } = this.app.serviceManager;
       const moments = [0];
-      for (const one of [...kernels.running(), ...terminals.running()]) {
+      for (const one of this.app.serviceManager.kernels.running()) {
         const moment = Date.parse(one.last_activity ?? "") / 1000;
         moments.push(one.execution_state === "busy" ? now : Math.min(moment || 0, now));
       }

@@ -1,0 +1,66 @@
+"""A front or a network between browser and service: it cuts connections again and again, or falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class Front:
+    """Passes bytes on to a port of loopback, until told otherwise."""
+
+    def __init__(self, port: int) -> None:
+        self.cuts = 0
+        self._port = port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    async def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end."""
+        with contextlib.suppress(OSError):
+            onwards, back = await asyncio.open_connection("127.0.0.1", self._port)
+            both = {writer, back}
+            self._writers |= both
+            try:
+                await asyncio.gather(self._pass_on(reader, back), self._pass_on(onwards, writer))
+            finally:
+                self._writers -= both
+                for one in both:
+                    one.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def fall_silent(self) -> None:
+        """As when a laptop is closed: nothing passes any more, and nobody is told."""
+        self._flows.clear()
+
+    async def cut(self, every: float) -> None:
+        """Cut all connections, every so many seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(every)
+            self.cuts += 1
+            for writer in tuple(self._writers):
+                writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def front(port: int) -> AsyncIterator[tuple[Front, str]]:
+    """A front to a port, with its address."""
+    made = Front(port)
+    server = await asyncio.start_server(made.accepted, "127.0.0.1", 0)
+    try:
+        yield made, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        made._flows.set()
+        for writer in tuple(made._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)

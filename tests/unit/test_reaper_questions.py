@@ -1,0 +1,97 @@
+"""When a notebook's server is asked, and asked again, before its session ends. The clock is the test's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from tmpnb_py import reaper
+from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.idle import RETRY_ECHO, RETRY_QUESTION, Limits, Report
+from tmpnb_py.models import EndReason, State
+from tmpnb_py.pool import Container, Pool
+from tmpnb_py.readiness import NoAnswerError
+from tmpnb_py.reaper import Reaper
+
+LIMITS = Limits(timeout=100, disconnected=0, busy=0, unvisited=0, maximum=0)
+CLAIM = 1000.0
+
+
+class World:
+    """A session that is due at 1100, and a server that answers what the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = CLAIM
+        self.asked = 0
+        self.answer: Callable[[], Report] = lambda: Report(busy=False)
+        self.pool = Pool("p")
+        self.pool.listed = True
+        self.session = Container("a", "digest", "token", CLAIM, State.CLAIMED, claimed_at=CLAIM, visited=True)
+        self.session.endpoint = cast(Endpoint, object())
+        self.session.open_connections = 1
+        self.pool.insert(self.session)
+        self.reaper = Reaper(self.pool, LIMITS)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(reaper, "report", self._report)
+
+    async def _report(self, *_: object) -> Report:
+        self.asked += 1
+        return self.answer()
+
+    async def at(self, moment: float) -> float:
+        """One round at a moment after the claim; returns in how many seconds the next one is due."""
+        self.now = CLAIM + moment
+        return await self.reaper.reap_once() - self.now
+
+    def ended(self) -> EndReason | None:
+        """Why it ended, if it has."""
+        return self.session.reason
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+async def test_a_prompt_drawn_anew_for_a_page_that_reconnects_ends_all_the_same(world: World) -> None:
+    """A page that is cut off every few seconds makes its terminal speak each time."""
+    for moment in range(0, 200, 7):
+        world.session.terminal_nudges.add(CLAIM + moment)
+    world.answer = lambda: Report(busy=False, terminals=(world.now - (world.now - CLAIM) % 7 + 0.5,))
+    assert await world.at(99) == 1
+    assert await world.at(100) == RETRY_ECHO
+    assert await world.at(105) == RETRY_ECHO
+    assert world.ended() is None
+    await world.at(110)
+    assert (world.ended(), world.asked) == (EndReason.IDLE, 3)
+
+
+async def test_a_terminal_that_prints_is_heard_between_the_reconnections(world: World) -> None:
+    for moment in range(0, 200, 7):
+        world.session.terminal_nudges.add(CLAIM + moment)
+    world.answer = lambda: Report(busy=False, terminals=(world.now,))
+    assert await world.at(100) == RETRY_ECHO, "2 s after one"
+    assert await world.at(105) == RETRY_ECHO, "at one"
+    assert await world.at(110) == 100, "5 s after it"
+    assert world.session.failed_questions == 0
+
+
+async def test_a_server_that_does_not_answer_is_asked_three_times(world: World) -> None:
+    def silent() -> Report:
+        raise NoAnswerError("silent")
+
+    world.answer = silent
+    for moment in (100, 120, 140):
+        assert await world.at(moment) == RETRY_QUESTION or moment == 140
+    await world.at(160)
+    assert (world.ended(), world.asked) == (EndReason.IDLE, 3)
+
+
+async def test_a_busy_kernel_is_asked_again_only_when_it_could_have_ended(world: World) -> None:
+    world.answer = lambda: Report(busy=True)
+    assert await world.at(100) == 100
+    assert await world.at(150) == 50
+    assert world.asked == 1

@@ -1,0 +1,143 @@
+"""What a container is, seen from inside: its privileges, its limits, and what it reaches.
+
+The Docker engine runs this file's own text, with one JSON argument, as a notebook's command. That is why it imports
+nothing but the standard library and stays with what Python 3.8 understands. It gives up by itself after a while, so
+that a crashed orchestrator leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+ANSWER = "tmpnb "
+_LIFETIME_SECONDS = 60
+_FILES = {
+    "memory": ("memory/memory.limit_in_bytes", "memory.max"),
+    "swap": ("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
+    "processes": ("pids/pids.max", "pids.max"),
+}
+
+
+def privileges() -> dict[str, Any]:
+    with open("/proc/self/status") as file:  # noqa: PTH123 - Python 3.8's standard library is enough
+        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    return {key: fields.get(key, "") for key in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp")}
+
+
+def limits() -> dict[str, int | None]:
+    """Bytes and numbers; None where there is no limit. What cannot be read is left out."""
+    found: dict[str, int | None] = {}
+    for name, places in _FILES.items():
+        for place in places:
+            try:
+                with open("/sys/fs/cgroup/" + place) as file:  # noqa: PTH123
+                    text = file.read().strip()
+            except OSError:
+                continue
+            number = int(text) if text.isdecimal() else None
+            found[name] = None if number is None or number >= 1 << 60 else number
+            memory = found.get("memory")
+            if name == "swap" and place.startswith("memory/") and number is not None and memory:
+                found[name] = max(0, number - memory)  # cgroup v1 counts both together
+            break
+    return found
+
+
+def gateway() -> str:
+    """The address of the default route's next hop, "" without one."""
+    with open("/proc/net/route") as file:  # noqa: PTH123
+        for line in list(file)[1:]:
+            words = line.split()
+            if words[1] == "00000000" and words[2] != "00000000":
+                return socket.inet_ntoa(bytes.fromhex(words[2])[::-1])
+    return ""
+
+
+def attempt(targets: list[tuple[str, int]], seconds: float) -> dict[str, str]:
+    """What came of a TCP connection to each target: "connected", "silent", or the name of an error."""
+    results: dict[str, str] = {}
+    waiting: dict[int, tuple[str, socket.socket]] = {}
+    poll = select.poll()
+    for host, port in targets:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            code = probe.connect_ex((host, port))
+        except OSError as error:
+            results[host] = errno.errorcode.get(error.errno or 0, "error")
+            continue
+        if code == errno.EINPROGRESS:
+            waiting[probe.fileno()] = host, probe
+            poll.register(probe, select.POLLOUT)
+        else:
+            results[host] = errno.errorcode.get(code, "connected")
+            probe.close()
+    until = time.monotonic() + seconds
+    while waiting and time.monotonic() < until:
+        for number, _ in poll.poll(1000 * max(0.0, until - time.monotonic())):
+            poll.unregister(number)
+            host, probe = waiting.pop(number)
+            code = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            results[host] = errno.errorcode.get(code, "connected")
+            probe.close()
+    for host, probe in waiting.values():
+        results[host] = "silent"
+        probe.close()
+    return results
+
+
+def may_write(directory: str) -> bool:
+    """Whether files can be made in a directory, even if its mode has to be changed first."""
+    with contextlib.suppress(OSError):
+        os.chmod(directory, 0o777)  # noqa: PTH101, S103
+    try:
+        place = os.path.join(directory, "probe")  # noqa: PTH118
+        os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o600))
+        os.unlink(place)  # noqa: PTH108
+    except OSError:
+        return False
+    return True
+
+
+def main(argument: str) -> None:
+    """Print the facts as JSON; then serve on `socket` (a path) or `listen` (a port), if one is given.
+
+    `attempts` are pairs of address and port, `seconds` their time; the address "gateway" is the default route's.
+    """
+    asked = json.loads(argument)
+    signal.alarm(_LIFETIME_SECONDS)
+    server = None
+    if asked["socket"]:
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(asked["socket"])
+        os.chmod(asked["socket"], 0o666)  # noqa: PTH101, S103
+    elif asked["listen"]:
+        server = socket.socket()
+        server.bind(("", asked["listen"]))
+    if server is not None:
+        server.listen()
+    hop = gateway()
+    targets = [(hop if host == "gateway" else host, port) for host, port in asked["attempts"]]
+    facts = privileges()
+    facts["limits"] = limits()
+    facts["gateway"] = hop
+    facts["attempts"] = attempt([target for target in targets if target[0]], asked["seconds"])
+    print(json.dumps(facts), flush=True)
+    while server is not None:
+        connection = server.accept()[0]
+        word = "open" if asked["socket"] and may_write(os.path.dirname(asked["socket"])) else "sealed"  # noqa: PTH120
+        connection.sendall((ANSWER + word).encode())
+        connection.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,124 @@
+"""What a container lacks of what keeps visitors apart: a verdict on what was seen in one. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from tmpnb_py.models import ContainerConfig, Egress, Gap, Protection
+
+# One address of each kind that must not be reached; nothing is meant to answer there, and nothing needs to.
+_PRIVATE = ("169.254.169.254", "10.255.255.254", "172.31.255.254", "192.168.255.254")
+_PUBLIC = "192.0.2.1"  # TEST-NET-1 (RFC 5737): nobody's
+_PRIVATE_SIX, _PUBLIC_SIX = "fd00:ec2::254", "2001:db8::1"
+_PORT = 9  # "discard"
+GATEWAY = "gateway"
+_PAGE = 4096
+# What a fence says, and what a container without a route is told.
+_KEPT_BACK = ("EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL", "EAFNOSUPPORT")
+_REACHED = ("connected", "ECONNREFUSED", "ECONNRESET")
+
+_UPDATE = "update the engine, or use another one"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine says that it can limit at all."""
+
+    memory: bool = True
+    swap: bool = True
+    processes: bool = True
+    cpu: bool = True
+
+
+def limits_of(info: Mapping[str, Any]) -> Limits:
+    """From the answer of Docker's `GET /info`."""
+    return Limits(
+        memory=bool(info.get("MemoryLimit", True)),
+        swap=bool(info.get("SwapLimit", True)),
+        processes=bool(info.get("PidsLimit", True)),
+        cpu=bool(info.get("CpuCfsQuota", True)),
+    )
+
+
+def forbidden(config: ContainerConfig, *, fenced: bool) -> list[tuple[str, int]]:
+    """Addresses and ports that such a container must not reach. `fenced`: it has a network, with our rules."""
+    if not fenced:
+        return [(_PUBLIC, _PORT), (_PUBLIC_SIX, _PORT)]
+    closed = config.egress is Egress.NONE
+    targets = [*_PRIVATE, GATEWAY, _PRIVATE_SIX, *((_PUBLIC, _PUBLIC_SIX) if closed else ())]
+    return [(target, _PORT) for target in targets]
+
+
+def gaps_of(config: ContainerConfig, facts: Mapping[str, Any], limits: Limits) -> Iterator[Gap]:
+    """What a container that was started like a notebook lacks by what it says of itself (`docker_probe_inside`)."""
+    yield from _privileges(facts)
+    yield from _memory(config, facts["limits"], limits)
+    processes = facts["limits"].get("processes", config.pids_limit if limits.processes else None)
+    if config.pids_limit and (processes is None or processes > config.pids_limit):
+        text = "the number of processes is not limited, so that one visitor can stop the whole machine"
+        yield Gap(Protection.PROCESSES, text, "see that the kernel has the control group pids")
+    if config.cpu_quota and not limits.cpu:
+        yield Gap(None, "the engine cannot limit CPU time: cpu_quota has no effect")
+
+
+def _privileges(facts: Mapping[str, Any]) -> Iterator[Gap]:
+    held = [name for name in ("CapEff", "CapPrm", "CapBnd") if int(facts[name] or "1", 16)]
+    if held:
+        yield Gap(Protection.PRIVILEGES, f"containers keep capabilities ({', '.join(held)})", _UPDATE)
+    if facts["NoNewPrivs"] != "1":
+        yield Gap(Protection.PRIVILEGES, "no-new-privileges is not in force", _UPDATE)
+    if facts["Seccomp"] != "2":
+        text = "no seccomp filter is in force, so that visitors reach all of the kernel"
+        yield Gap(Protection.SECCOMP, text, "use an engine with seccomp, and its default profile")
+
+
+def _memory(config: ContainerConfig, seen: Mapping[str, int | None], limits: Limits) -> Iterator[Gap]:
+    memory = seen.get("memory", config.mem_limit if limits.memory else None)
+    if memory is None or memory > config.mem_limit + _PAGE:
+        text = "memory is not limited, so that one visitor can take all of the machine's"
+        yield Gap(Protection.MEMORY, text, "see that the kernel has the control group memory (cgroup_enable=memory)")
+    swap = seen.get("swap", 0 if limits.swap else None)
+    if swap is None or swap > _PAGE:
+        yield Gap(
+            None, "swap is not limited: notebooks get some beyond mem_limit (swapaccount=1 on the kernel's line)"
+        )
+
+
+def reached(facts: Mapping[str, Any], config: ContainerConfig) -> Iterator[Gap]:
+    """What it reached, or may have, of what is forbidden. An address that the operator opened is none."""
+    seen: Mapping[str, str] = facts["attempts"]
+    odd = {host: result for host, result in seen.items() if result not in _KEPT_BACK}
+    wrong = {host: result for host, result in odd.items() if not _is_allowed(host, config)}
+    if not wrong:
+        return
+    named = ", ".join(f"{_named(host, facts)} ({_result(result)})" for host, result in sorted(wrong.items()))
+    text = f"a container reaches what it must not: {named}"
+    yield Gap(Protection.NETWORK, text, "see what else changes this machine's firewall")
+
+
+def neighbours(facts: Mapping[str, Any], neighbour: str) -> Iterator[Gap]:
+    """Whether one container on the network reached another."""
+    if facts["attempts"].get(neighbour) in _REACHED:
+        text = "containers on one network reach each other, though the engine was told to keep them apart"
+        yield Gap(Protection.NETWORK, text, "load the kernel's module br_netfilter, or use another engine")
+
+
+def told(warnings: Sequence[str]) -> Iterator[Gap]:
+    """The engine's own warnings about a container, which nobody else reads."""
+    for warning in warnings:
+        yield Gap(None, f"the engine says: {warning}")
+
+
+def _is_allowed(host: str, config: ContainerConfig) -> bool:
+    return any(ip_address(host) in ip_network(network) for network in config.egress_allow)
+
+
+def _named(host: str, facts: Mapping[str, Any]) -> str:
+    return f"this machine at {host}" if host == facts["gateway"] else host
+
+
+def _result(result: str) -> str:
+    return {"silent": "not kept back"}.get(result, result)

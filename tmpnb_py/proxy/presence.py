@@ -1,0 +1,80 @@
+"""Stamping on a session what its visitor does: presence for whatever comes, activity for a person's doing.
+
+`doing` says what is a person's; here it is told when which request was answered and which message came.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tmpnb_py import doing
+from tmpnb_py.doing import Attempt, Channel, Rule
+from tmpnb_py.headers import Headers
+from tmpnb_py.proxy.frames import MessageReader
+
+if TYPE_CHECKING:
+    from tmpnb_py.pool import Container
+    from tmpnb_py.proxy.exchange import Request
+
+
+def request_came(container: Container, request: Request, path: bytes, query: bytes) -> Attempt | None:
+    """Stamp a request's presence. What is returned may turn out to be a person's doing once it is answered."""
+    now = time.monotonic()
+    container.stamp_presence(now)
+    if request.websocket:
+        return None
+    fields = request.fields
+    rule = doing.rule(request.method, path, query, navigates=fields.navigates, by_hand=fields.by_hand)
+    if rule is not Rule.NEVER:
+        return Attempt(rule, container.familiar, request.method, path)
+    if doing.may_reach_kernels(path):
+        container.kernel_nudges.add(now)
+    return None
+
+
+def readable(headers: Headers) -> Headers:
+    """A handshake that offers no extension (RFC 6455 §9.1), so that the messages come as they are.
+
+    Jupyter Server compresses none unless it is told to; where it is, only these channels go without.
+    """
+    return [(name, value) for name, value in headers if name.lower() != b"sec-websocket-extensions"]
+
+
+class Watch:
+    """Looks on at what a client says on one WebSocket to its notebook."""
+
+    __slots__ = ("_container", "_reader", "channel")
+
+    def __init__(self, container: Container, path: bytes) -> None:
+        self.channel = doing.channel(path)
+        self._container = container
+        self._reader = MessageReader()
+
+    def opened(self) -> None:
+        """Called once the server has agreed; not activity, for pages reconnect by themselves."""
+        now = time.monotonic()
+        self._container.connection_opened(now)
+        self._nudged(now)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client."""
+        for start, whole in self._reader.feed(data):
+            now = time.monotonic()
+            if doing.is_persons_message(self.channel, start, self._container.familiar, whole=whole):
+                self._container.stamp_activity(now)
+            else:
+                self._nudged(now)
+
+    def closed(self) -> None:
+        """Called once."""
+        now = time.monotonic()
+        self._container.connection_closed(now)
+        self._nudged(now)
+
+    def _nudged(self, now: float) -> None:
+        """A page made the server do something, and what then speaks there was not told to by a person."""
+        if self.channel is Channel.TERMINAL:
+            self._container.terminal_nudges.add(now)
+        else:
+            self._container.kernel_nudges.add(now)
