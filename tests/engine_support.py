@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,42 @@ def build_workshop_image() -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return tag
+
+
+@contextlib.contextmanager
+def hung(docker_id: str) -> Iterator[None]:
+    """Whatever is asked for this container waits, while the engine answers everything else.
+
+    Its shim is stopped, so that a signal for the container is not delivered; and who delivers it has the lock.
+    """
+    shim = _shim_of(docker_id)
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        with subprocess.Popen(["docker", "kill", "--signal", "CONT", docker_id], stdout=subprocess.DEVNULL):
+            try:
+                while _answers(docker_id):
+                    time.sleep(0.05)
+                yield
+            finally:
+                os.kill(shim, signal.SIGCONT)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(shim, signal.SIGCONT)
+
+
+def _shim_of(docker_id: str) -> int:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_bytes().split(b"\0")
+            if b"containerd-shim" in command[0] and docker_id.encode() in command:
+                return int(path.parent.name)
+    skip_or_fail("the container's shim is not to be seen from here")
+    raise AssertionError
+
+
+def _answers(docker_id: str) -> bool:
+    try:
+        subprocess.run(["docker", "inspect", docker_id], capture_output=True, timeout=1, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

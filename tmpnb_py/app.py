@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -27,7 +25,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.engines.local import LocalEngine
 from tmpnb_py.engines.measured import MeasuredEngine
-from tmpnb_py.errors import EngineError, ManifestError, SettingsError
+from tmpnb_py.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.image_provider import ImageProvider
 from tmpnb_py.journal import Journal
 from tmpnb_py.line import Line, StartRate
@@ -50,6 +48,7 @@ from tmpnb_py.web.respond import proxy_error_page
 
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
+_LOCK_SECONDS = 1.0
 # What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
 # with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
 _HEAD_START = 0.02
@@ -62,7 +61,15 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 class Service:
     """One pool with everything around it. Use `async with service.running()`; then `stop()` for a clean end."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, image_provider: ImageProvider | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        *,
+        image_provider: ImageProvider | None = None,
+        keep_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`keep_lock` is called now and then, and raises `PoolLockedError` where another process has the pool."""
         self.settings = settings
         self.engine = engine
         self.pool = Pool(settings.pool_name)
@@ -84,6 +91,7 @@ class Service:
         measured = MeasuredEngine(engine, self.metrics.engine_called)
         self._bookshelf = Bookshelf(measured, catalogue)
         self._provider = image_provider
+        self._keep_lock = keep_lock
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
         self._links = Links(settings.base_url)
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
@@ -101,7 +109,7 @@ class Service:
             options=wiring.reconciler_options(settings),
             configuration=self._blueprint,
             rate=rate,
-            waiting=lambda: len(line),
+            waiting=lambda: len(line) + self.claims.wished,
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(
@@ -112,6 +120,7 @@ class Service:
             rate=rate,
             concurrency=settings.starts_at_once,
             wake_reconciler=self.reconciler.observe_soon,
+            engine_failed=self._engine_failed,
             is_open=lambda: gate.is_open,
             lease=settings.place_lease,
             per_address=settings.max_notebooks_per_address,
@@ -174,6 +183,8 @@ class Service:
         )
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._broke = asyncio.Event()
+        self._fault: BaseException | None = None
         self._stopped = False
         self._own_names: tuple[str, ...] = ()
         self.pool.subscribe(journal)
@@ -234,6 +245,11 @@ class Service:
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
 
+    def _engine_failed(self, error: EngineError) -> None:
+        """A claim met an engine that does not answer."""
+        self.reconciler.engine_failed(error)
+        self.reconciler.wake()
+
     def _look_again(self) -> None:
         """Something that new notebooks need is to be found out anew."""
         self.reconciler.observe_soon()
@@ -265,17 +281,45 @@ class Service:
             self._own("reaper", self.reaper.run())
             self._own("claims", self.claims.run())
             self._own("proxy", self.proxy.run())
-            self._own("static-files", self._static.run())
+            self._own("lock", self._keep_locked())
+            self._own("static-files", self._static.run(), optional=True)
             if self._provider is not None:
-                self._own("image-provider", self._provider.run(self.reconciler.observe_soon))
+                self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
             yield self
         finally:
             await self._end_everything()
 
-    def _own(self, name: str, work: Coroutine[object, object, None]) -> None:
+    def _own(self, name: str, work: Coroutine[object, object, None], *, optional: bool = False) -> None:
+        """Begin a task that ends with the service. The service ends with it, too, unless it is `optional`."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(_die_loudly)
+        task.add_done_callback(self._optional_ended if optional else self._vital_ended)
         self._tasks.append(task)
+
+    def _vital_ended(self, task: asyncio.Task[None]) -> None:
+        if task not in self._tasks:
+            return  # it was to end
+        error = None if task.cancelled() else task.exception()
+        self._fault = self._fault or error or RuntimeError(f"the task {task.get_name()} has ended")
+        if find_known(error) is None:  # which says all that there is to say
+            _log.critical("task_died", task=task.get_name(), exc_info=error, hint="the service ends; notebooks stay")
+        self._broke.set()
+
+    def _optional_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("task_died", task=task.get_name(), exc_info=error, hint="the service goes on without it")
+
+    async def _keep_locked(self) -> None:
+        while True:
+            await asyncio.sleep(_LOCK_SECONDS)
+            self._keep_lock()
+
+    async def until(self, asked_to_stop: asyncio.Event) -> None:
+        """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
+        waits = [asyncio.get_running_loop().create_task(one.wait()) for one in (asked_to_stop, self._broke)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     @property
     def port(self) -> int:
@@ -288,7 +332,10 @@ class Service:
         return int(self._admin_runner.addresses[0][1])
 
     async def stop(self, forced: asyncio.Event | None = None) -> None:
-        """In uvicorn's order: stop accepting, ask connections to finish, bounded wait, cancel, containers last."""
+        """In uvicorn's order: stop accepting, ask connections to finish, bounded wait, cancel, containers last.
+
+        A service that could not go on keeps its containers, and then what broke it is raised.
+        """
         work = asyncio.get_running_loop().create_task(self._stop(), name="stop")
         force = asyncio.get_running_loop().create_task((forced or asyncio.Event()).wait(), name="force")
         await asyncio.wait((work, force), return_when=asyncio.FIRST_COMPLETED)
@@ -299,6 +346,8 @@ class Service:
         await asyncio.gather(work, force, return_exceptions=True)
         if not work.cancelled() and (error := work.exception()) is not None:
             raise error
+        if self._fault is not None:
+            raise self._fault
 
     async def _stop(self) -> None:
         began = time.monotonic()
@@ -308,7 +357,7 @@ class Service:
         await self.proxy.shut_down(self.settings.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.settings.cleanup_on_exit
+        remove = self.settings.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
         await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove and isinstance(self.engine, DockerEngine | LocalEngine):
             try:
@@ -337,10 +386,10 @@ class Service:
         await self.engine.close()
 
     async def _cancel_tasks(self) -> None:
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._bookshelf.close()
 
     # --- listening
@@ -380,10 +429,3 @@ class Service:
         except BaseException:
             ours.close()  # which ends the other side too
             raise
-
-
-def _die_loudly(task: asyncio.Task[None]) -> None:
-    """One of the service's own tasks may end only by being cancelled; anything else is a mistake of ours."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("task_died", task=task.get_name(), exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)

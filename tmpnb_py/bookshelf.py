@@ -148,13 +148,16 @@ class Bookshelf:
 async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
     """Let a process make the page. Raises `NotesError`."""
     arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
-    process = await asyncio.create_subprocess_exec(
-        *subprogram.command("tmpnb_py.notes"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=subprogram.environment(),
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *subprogram.command("tmpnb_py.notes"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=subprogram.environment(),
+        )
+    except OSError as error:  # no room for one more process, say
+        raise NotesError(f"no page can be made of the notebook now: {error.strerror}") from error
     try:
         async with asyncio.timeout(_PROCESS_SECONDS):
             answer, _ = await process.communicate(arguments + b"\n" + data)

@@ -14,35 +14,42 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import structlog
 
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import (
-    LACK_REMEDY,
     AddressFullError,
     ClosedError,
     EngineDownError,
     EngineError,
     FullError,
-    LackError,
+    UnavailableError,
 )
+from tmpnb_py.handover import Handover
 from tmpnb_py.line import RETRY_AFTER, Line, StartRate
 from tmpnb_py.line_book import Entry, LineBook
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container, Pool
-from tmpnb_py.readiness import accepts
 from tmpnb_py.tickets import Status, Ticket
 
 _CLOSED = "the operator has closed the service to newcomers"
 _SWEEP_SECONDS = 1.0
+_WISH_SECONDS = 60.0  # beyond the time to come back in
+_REFUSAL_SECONDS = 10.0  # nobody has tried again since
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 
 class Claims:
-    """The visitors' side of a pool. `lease`: seconds that a ticket is kept for a visitor who is away."""
+    """The visitors' side of a pool. `lease`: seconds that a ticket is kept for a visitor who is away.
+
+    `engine_failed` is told of an engine that does not answer a claim.
+    """
 
     def __init__(
         self,
@@ -54,6 +61,7 @@ class Claims:
         rate: StartRate,
         concurrency: int,
         wake_reconciler: Callable[[], None],
+        engine_failed: Callable[[EngineError], None],
         is_open: Callable[[], bool] = lambda: True,
         lease: float = 120.0,
         per_address: int = 0,
@@ -75,8 +83,17 @@ class Claims:
         self._tickets: dict[str, Ticket] = {}
         self._by_key: dict[str, Ticket] = {}
         self._given: dict[Ticket, str] = {}  # before a restart, and not found again yet
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._handover = Handover(
+            engine,
+            pool,
+            spawn=self._spawn,
+            engine_failed=engine_failed,
+            look_again=wake_reconciler,
+            clock=clock,
+        )
         self._handing_over = 0
+        self._wishes: list[float] = []  # until when each of them counts
         self.stopping = False
 
     def configure(self, *, concurrency: int, max_waiting: int, lease: float, per_address: int = 0) -> None:
@@ -100,14 +117,27 @@ class Claims:
         """How many wait in line."""
         return len(self._line)
 
+    @property
+    def wished(self) -> int:
+        """How many are wanted for those who did not wait and may come back, where none are kept ready."""
+        now = self._clock()
+        self._wishes = [until for until in self._wishes if until > now]
+        return len(self._wishes)
+
+    def _wish(self, retry_after: float) -> None:
+        """Somebody was sent away. Where none are kept ready they would find none, however often they come back."""
+        if self._pool.size == 0 and self.wished < self._concurrency:
+            self._wishes.append(self._clock() + retry_after + _WISH_SECONDS)
+            self._wake_reconciler()
+
     # --- drawing tickets
 
     async def claim(self, *, wait: float = 0.0, origin: str = "") -> Container:
         """A container of the visitor's own, waiting up to `wait` seconds in line for it.
 
         `origin` is whom it counts for, where that is limited. Raises `FullError` (`LineFullError`,
-        `AddressFullError`) with a time to come back, `ClosedError` while the operator lets nobody in,
-        `EngineDownError` where the claim cannot be made durable.
+        `AddressFullError`) with a time to come back, `ClosedError` while the operator lets nobody in, `EngineError`
+        where no claim can be made durable or no container becomes ready.
         """
         ticket, number = Ticket("", self._clock(), origin=origin), self._line.take_number()
         try:
@@ -118,12 +148,16 @@ class Claims:
                 await self._wait(ticket, number, ticket.joined_at + wait)
             if ticket.status is Status.WAITING:
                 self._check_engine()
-                raise FullError("no notebook is ready", retry_after=self._retry_after())
+                self._check_starts()
+                retry_after = self._retry_after()
+                self._wish(retry_after)
+                raise FullError("no notebook is ready", retry_after=retry_after)
         except (FullError, ClosedError, EngineError):
             if ticket.status is not Status.CLOSED:  # who was dismissed has been counted
                 self._refused(ticket)
             raise
         assert ticket.container is not None  # noqa: S101  (that is what READY means)
+        del self._wishes[:1]
         return ticket.container
 
     async def draw(self, target: str, *, key: str = "", origin: str = "") -> Ticket:
@@ -151,7 +185,7 @@ class Claims:
         number = self._line.take_number()  # what is ready may prove dead, and others may come meanwhile
         try:
             self._check_address(ticket.origin)
-            with contextlib.suppress(EngineDownError, LackError):
+            with contextlib.suppress(EngineError):
                 self._check_engine()
                 await self._try_at_once(ticket)
             if ticket.status is Status.WAITING:
@@ -180,15 +214,16 @@ class Claims:
         """Settle the ticket if something is ready and nobody waits. Raises `ClosedError`, `EngineDownError`."""
         if not self._is_open():
             raise ClosedError(_CLOSED)
-        while not len(self._line) and self._spare > 0:
-            container = self._pool.claim(self._clock())
-            if container is None:
-                return
-            container.origin = ticket.origin
-            if await self._made_durable(container):
-                ticket.container = container
-                self._answered(ticket, "hit")
-                return
+        if not self._may_take_at_once() or (first := self._pool.claim(self._clock())) is None:
+            return
+        first.origin = ticket.origin
+        container = await self._handover.take(first, self._may_take_at_once, ticket.origin)
+        if container is not None:
+            ticket.container = container
+            self._answered(ticket, "hit")
+
+    def _may_take_at_once(self) -> bool:
+        return not len(self._line) and self._spare > 0
 
     def _join(self, ticket: Ticket, number: int) -> None:
         if not self._is_open():
@@ -368,27 +403,33 @@ class Claims:
 
     async def _hand_over(self, ticket: Ticket, container: Container) -> None:
         """Make the claim durable, then tell. Where that fails the visitor is in line again, at the same place."""
-        durable = lacking = False
+        taken, at_once = None, True
         try:
-            with contextlib.suppress(EngineDownError):
-                durable = await self._made_durable(container)
-        except LackError:
-            lacking = True
+            taken = await self._handover.take(container, self._may_take_another, ticket.origin)
+        except EngineDownError:
+            pass
+        except EngineError:
+            at_once = False  # it would be refused again: in a second, by `sweep`
         finally:
             self._handing_over -= 1
         if ticket.status is not Status.WAITING:
-            if not lacking:  # given back, it may be somebody else's by now
-                self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
-        elif durable:
-            self._book.change(ticket.id, container=container.id)
+            if taken is not None:
+                self._pool.mark_removing(taken, EndReason.UNVISITED, self._clock())
+        elif taken is not None:
+            ticket.container = taken
+            self._book.change(ticket.id, container=taken.id)
             self._answered(ticket, "waited")
         else:
             ticket.container = None
             if ticket.place is not None:
                 self._line.take_back(ticket.place)
             ticket.tell()
-        if not lacking:  # else in a second, by `sweep`
+        if at_once:
             self.serve_line()
+
+    def _may_take_another(self) -> bool:
+        """Whether whoever is being served may have one more: one of the ready ones is theirs, should they need it."""
+        return self._pool.count(State.READY) >= self._handing_over
 
     def dismiss_line(self) -> int:
         """Tell everybody who waits that the service is closed. Returns how many there were."""
@@ -431,6 +472,8 @@ class Claims:
             if not ticket.watchers and ticket.held_until <= now and ticket not in self._given:
                 self._give_up(ticket)
         self._book.keep()
+        if self._pool.refusal is not None and now - self._pool.refusal.at > _REFUSAL_SECONDS:
+            self._pool.refusal = None
 
     def _give_up(self, ticket: Ticket) -> None:
         """Nobody came back in time. What its visitor was told of is left to the reaper, and to be found again."""
@@ -452,47 +495,27 @@ class Claims:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name="claim")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         # A refusal is told to whoever drew; where they have gone meanwhile, it is nobody's. All else is a mistake.
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, FullError | ClosedError):
+        if error is not None and not isinstance(error, FullError | ClosedError | EngineError):
             _log.error("claim_broke", exc_info=error)
+
+    def _check_starts(self) -> None:
+        """Raise why nothing can be handed out, where that is not that all are in use; what pages say, too."""
+        if (failure := self._pool.refusal or self._pool.failure) is not None:
+            raise UnavailableError("no notebook can be started now", failure.kind)
 
     def _check_engine(self) -> None:
         if self._pool.engine_down:
             raise EngineDownError("the engine does not answer, so no notebook can be handed out")
-
-    async def _made_durable(self, container: Container) -> bool:
-        """Whether the container lives and the engine has recorded the claim; if not, it ends here."""
-        now = self._clock()
-        try:
-            alive = container.endpoint is not None and await accepts(container.endpoint)  # raises LackError
-            if alive and container.state is State.CLAIMED:
-                await self._engine.mark_claimed(container.id, time.time())
-                if container.state is State.CLAIMED:
-                    return True
-        except LackError:
-            _log.warning("claim_given_back", id=container.id, pool=self._pool.name, hint=LACK_REMEDY)
-            self._pool.give_back(container, now)
-            raise
-        except EngineDownError:
-            self._pool.mark_removing(container, EndReason.CLAIM_FAILED, now)
-            self._pool.engine_down = True
-            raise
-        except EngineError as error:
-            _log.warning("claim_failed", id=container.id, error=str(error))
-        except asyncio.CancelledError:
-            self._pool.mark_removing(container, EndReason.UNVISITED, now)
-            raise
-        self._pool.mark_removing(container, EndReason.CLAIM_FAILED, now)
-        return False
 
     def _retry_after(self) -> float:
         estimate = self.estimate(len(self._line) + 1)

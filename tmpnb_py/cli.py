@@ -19,7 +19,7 @@ import tmpnb_py
 from tmpnb_py.cli_options import SettingsCommand, read, with_settings
 from tmpnb_py.commands import config as config_command
 from tmpnb_py.commands import doctor, image, purge, service
-from tmpnb_py.errors import TmpnbError
+from tmpnb_py.errors import find_known
 from tmpnb_py.settings import Settings
 from tmpnb_py.settings_load import LoadedSettings
 
@@ -57,7 +57,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _report(error: Exception) -> int:
-    known = _find_known(error)
+    known = find_known(error)
     if known is None:
         return _report_fault(error)
     click.echo(f"error: {known.message}", err=True)
@@ -73,14 +73,6 @@ def _report_fault(error: Exception) -> int:
     click.echo(f"error: unexpected {type(error).__name__}: {redact_text(str(error))}", err=True)
     click.echo("  → This is a fault of tmpnb-py. Please report it with the lines above.", err=True)
     return _UNEXPECTED
-
-
-def _find_known(error: BaseException) -> TmpnbError | None:
-    """The error that was raised on purpose, also out of a task group, which wraps what its tasks raise."""
-    if isinstance(error, TmpnbError):
-        return error
-    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return next(filter(None, map(_find_known, inner)), None)
 
 
 def _run_async(work: Coroutine[Any, Any, None]) -> None:
@@ -120,6 +112,9 @@ def serve(ctx: click.Context, config: str | None) -> None:
     Each option may also be set as an environment variable (--pool-size is TMPNB_POOL_SIZE) or in a TOML file
     (pool_size). The command line comes first, then the environment, then the file.
     """
+    from tmpnb_py.hangup import Hangup  # noqa: PLC0415 - see the module's docstring
+
+    hangup = Hangup()
     loaded = read(ctx, config)
     _configure_logs(loaded)
     from tmpnb_py.serve import serve as serve_app  # noqa: PLC0415 - see the module's docstring
@@ -129,7 +124,7 @@ def serve(ctx: click.Context, config: str | None) -> None:
         _log_warnings(again)
         return again.settings
 
-    _run_async(serve_app(loaded.settings, reread))
+    _run_async(serve_app(loaded.settings, reread, hangup))
 
 
 def _configure_logs(loaded: LoadedSettings) -> None:

@@ -33,6 +33,14 @@ class TmpnbError(Exception):
         self.remedy = remedy
 
 
+def find_known(error: BaseException | None) -> TmpnbError | None:
+    """The error that was raised on purpose, also out of a task group, which wraps what its tasks raise."""
+    if isinstance(error, TmpnbError):
+        return error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next(filter(None, map(find_known, inner)), None)
+
+
 class SettingsError(TmpnbError):
     """An option, environment variable or configuration file is wrong."""
 
@@ -85,6 +93,18 @@ class TooLargeError(EngineError):
 
 class NoSuchContainerError(EngineError):
     """The container is not (or no longer) in the engine."""
+
+
+class ContainerHangsError(EngineError):
+    """The engine answers, but not for this container: what was asked for it may still be done."""
+
+
+class UnavailableError(EngineError):
+    """No container can be handed out, for a reason that is known."""
+
+    def __init__(self, message: str, failure: FailureClass) -> None:
+        super().__init__(message)
+        self.failure = failure
 
 
 class StartFailedError(EngineError):

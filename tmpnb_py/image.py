@@ -130,30 +130,43 @@ async def build(
     TLS). Raises `ImageBuildError`, and the engine's own errors.
     """
     reporter = _Reporter(report)
-    directory = workshop_directory()
-    certificates = _certificates(ca_bundle, environ, reporter)
-    chosen = await ensure_base(engine, base or DEFAULT_BASE, reporter.say)
-    with tempfile.TemporaryFile(prefix="tmpnb-py-build-") as context:
-        await asyncio.to_thread(write_context, context, directory, certificates)
-        for builder in await _builders(engine, buildkit):
-            context.seek(0)
-            lines = engine.build_image(
-                context,
-                tag=tag,
-                build_args={"BASE": chosen, **forwarded_build_args(environ)},
-                target=target,
-                network=network or DEFAULT_NETWORK,
-                labels={"org.opencontainers.image.version": __version__},
-                buildkit=builder,
-            )
-            try:
-                await _follow(lines, reporter)
-                break
-            except ImageBuildError as error:
-                if reporter.has_begun or not builder or buildkit:
-                    raise
-                reporter.say(f"BuildKit does not work here ({error}): the classic builder goes on")
+    with _disk_explained():
+        directory = workshop_directory()
+        certificates = _certificates(ca_bundle, environ, reporter)
+        chosen = await ensure_base(engine, base or DEFAULT_BASE, reporter.say)
+        with tempfile.TemporaryFile(prefix="tmpnb-py-build-") as context:
+            await asyncio.to_thread(write_context, context, directory, certificates)
+            for builder in await _builders(engine, buildkit):
+                context.seek(0)
+                lines = engine.build_image(
+                    context,
+                    tag=tag,
+                    build_args={"BASE": chosen, **forwarded_build_args(environ)},
+                    target=target,
+                    network=network or DEFAULT_NETWORK,
+                    labels={"org.opencontainers.image.version": __version__},
+                    buildkit=builder,
+                )
+                try:
+                    await _follow(lines, reporter)
+                    break
+                except ImageBuildError as error:
+                    if reporter.has_begun or not builder or buildkit:
+                        raise
+                    reporter.say(f"BuildKit does not work here ({error}): the classic builder goes on")
     return BuildResult(tag, chosen, reporter.seconds)
+
+
+@contextmanager
+def _disk_explained() -> Iterator[None]:
+    """Say what to do where a file cannot be written or a process cannot be started. Raises `ImageBuildError`."""
+    try:
+        yield
+    except OSError as error:
+        raise ImageBuildError(
+            f"the image could not be built: {error}",
+            remedy=f"see that {tempfile.gettempdir()} has room, or name another directory with TMPDIR",
+        ) from error
 
 
 async def _builders(engine: ImageEngine, buildkit: bool | None) -> tuple[bool, ...]:

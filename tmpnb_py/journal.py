@@ -46,11 +46,12 @@ class Journal:
         self._metrics.ended(reason)
         began = container.claimed_at if container.claimed_at is not None else container.created_at
         self._write("removing", container, now - began, reason=reason.value)
-        if container.claimed_at is not None:
+        if container.has_begun:
             self._session_ended(container, reason, now)
 
     def session_started(self, container: Container, *, workshop: str) -> None:
         """A visitor was given a container and told where it is."""
+        container.has_begun = True
         _log.info("session_started", id=container.id, pool=self._pool.name, workshop=workshop, **_client(container))
 
     def _session_ended(self, container: Container, reason: EndReason, now: float) -> None:

@@ -33,7 +33,7 @@ _ENGINE_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SESSION_BUCKETS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800)
 
 # Those of which an error is to be seen at its first occurrence: a rate needs a value before it.
-_ENGINE_CALLS = ("list", "start", "mark_ready", "mark_claimed", "remove")
+_ENGINE_CALLS = ("list", "start", "mark_ready", "claim", "remove")
 
 # What a visitor asked for must not become a label: anybody could make as many as they like.
 NO_WORKSHOP, OTHER_WORKSHOP = "none", "other"

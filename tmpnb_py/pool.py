@@ -50,6 +50,7 @@ class Container:
     unreachable_since: float | None = None  # of a session that the engine lists and that could not be dialled
     is_cut_off: bool = False  # because somebody has removed its socket's directory: nobody can ever dial it
     client: str = ""
+    has_begun: bool = False  # a visitor was told of it
     origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
     tokenless_origin: str = ""  # of the page that claimed it and need not show its token
     base_url: str = links.ROOT  # of the service when the container was started
@@ -105,6 +106,7 @@ class Pool:
     """All records of one pool.
 
     `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
+    `failure` says why none becomes ready now, `refusal` why none can be given away.
     `size` is how many are to be ready and `capacity` how many there may be in all: the operator changes them.
     """
 
@@ -114,6 +116,7 @@ class Pool:
         self.engine_down = False
         self.was_ready = False
         self.failure: Failure | None = None
+        self.refusal: Failure | None = None
         self.current_digest: str | None = None
         self.size = 0
         self.capacity = 0
@@ -221,6 +224,11 @@ class Pool:
             self._ended.setdefault(container.id, Ended(reason, now))
         self._move(container, State.REMOVING, now)
         return True
+
+    def disown(self, container: Container) -> None:
+        """Forget a claimed container that is somebody else's: it goes on, and the engine's next list tells of it."""
+        if self._records[container.state].pop(container.id, None) is not None and container.endpoint is not None:
+            container.endpoint.close()
 
     def forget(self, container: Container, now: float) -> None:
         """The engine has confirmed that the container is gone."""

@@ -29,6 +29,7 @@ from tmpnb_py.errors import (
     FailureClass,
     ImageMissingError,
     LackError,
+    PoolLockedError,
     StartFailedError,
 )
 from tmpnb_py.line import StartRate
@@ -58,6 +59,7 @@ class Options:
     concurrency: int
     ready_max_age: float
     start_timeout: float
+    image: str = ""
     id_length: int = ID_LENGTH
 
 
@@ -154,11 +156,20 @@ class Reconciler:
         except TimeoutError:
             _log.warning("containers_left", count=self._pool.count(State.REMOVING))
 
+    async def is_manager(self) -> bool:
+        """Whether the pool is this process's own, so that it may remove all of it."""
+        try:
+            await self._hold()
+        except PoolLockedError as error:
+            _log.error("pool_taken", pool=self._pool.name, error=error.message, hint="nothing of it is removed")
+            return False
+        except EngineError:  # which cannot tell: what was listed was listed by its manager
+            return self._pool.listed
+        return True
+
     async def _take_up_everything(self) -> None:
         """What no listing has shown yet: after a stop soon after the start, or from a crash's last call."""
         try:
-            if not self._opened:
-                await self._engine.open()
             for observed in await self._engine.list():
                 if self._pool.get(observed.id) is None:
                     self._discard(observed, EndReason.SHUTDOWN)
@@ -184,19 +195,24 @@ class Reconciler:
         self._list_at = time.monotonic() + _LIST_SECONDS
         asked_at = time.monotonic()
         try:
-            if not self._opened:
-                await self._engine.open()
-                self._opened = True
+            await self._hold()
             containers = await self._engine.list()
             await self._learn_capacity()
         except LackError as error:
             self._lacking(error)
             return None
         except EngineError as error:
-            self._engine_failed(error)
+            self.engine_failed(error)
             return None
         await self._resolve()
         return planner.Listing(asked_at, containers, after_outage=self._pool.engine_down or not self._pool.listed)
+
+    async def _hold(self) -> None:
+        """Be connected, and the pool's only manager. Raises `PoolLockedError`, with which `run` ends."""
+        if not self._opened:
+            await self._engine.open()
+            self._opened = True
+        await self._engine.hold(self._options.image, self.observe_soon)
 
     async def _learn_capacity(self) -> None:
         """Ask for the capacity where size or settings have changed, also while it was last asked for."""
@@ -232,7 +248,8 @@ class Reconciler:
         self._pool.fail(Failure(error.failure, error.message, time.monotonic()))
         self._list_at = time.monotonic() + _RETRY_ENGINE
 
-    def _engine_failed(self, error: EngineError) -> None:
+    def engine_failed(self, error: EngineError) -> None:
+        """The engine does not answer. Said once, until it has been listed again."""
         if not self._pool.engine_down:
             _log.error("engine_down", error=error.message, remedy=error.remedy)
             self._pool.blame_engine(time.monotonic() - _ENGINE_DYING)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 
@@ -14,6 +14,7 @@ from tmpnb_py.app import Service
 from tmpnb_py.engine_choice import choose
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.errors import SettingsError
+from tmpnb_py.hangup import Hangup
 from tmpnb_py.image_provider import ImageProvider
 from tmpnb_py.runtime import (
     connections_that_fit,
@@ -28,28 +29,37 @@ from tmpnb_py.settings_load import without_effect
 _log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+async def serve(
+    settings: Settings, reread: Callable[[], Settings] | None = None, hangup: Hangup | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes.
 
-    `reread` reads the settings anew, for SIGHUP.
+    `reread` reads the settings anew, for SIGHUP. Whatever ends the service by itself is raised here.
     """
+    hangup = hangup or Hangup()
     chosen = await choose(settings, os.environ)
     engine, settings = chosen.engine, chosen.adapt(settings)
     if unused := without_effect(settings, engine.name):
         _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
     runtime_dir = settings.runtime_path
     prepare_runtime_dir(runtime_dir)
-    with lock_pool(runtime_dir, settings.pool_name):
+    with lock_pool(runtime_dir, settings.pool_name) as lock:
         _make_room_for_files(settings)
         provider = None
         if isinstance(engine, DockerEngine) and settings.image == DEFAULT_IMAGE:
             provider = ImageProvider(engine, settings.image)
-        service = Service(settings, engine, image_provider=provider)
-        async with _signals() as (asked_to_stop, forced), service.running():
-            with _on_hangup(lambda: _reload(service, reread, chosen.adapt)):
-                await asked_to_stop.wait()
-            _log.info("stopping", hint="a second signal forces")
-            await service.stop(forced)
+        service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep)
+        async with _signals() as (asked_to_stop, forced):
+
+            def reload() -> None:
+                if not asked_to_stop.is_set():
+                    _reload(service, reread, chosen.adapt)
+
+            with hangup.handled(stop=asked_to_stop.set, reload=reload):
+                async with service.running():
+                    await service.until(asked_to_stop)
+                    _log.info("stopping", hint="a second signal forces")
+                    await service.stop(forced)
 
 
 def _make_room_for_files(settings: Settings) -> None:
@@ -79,17 +89,6 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _on_hangup(reload: Callable[[], None]) -> Iterator[None]:
-    """Call `reload` at each SIGHUP."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _reload(service: Service, reread: Callable[[], Settings] | None, adapt: Callable[[Settings], Settings]) -> None:

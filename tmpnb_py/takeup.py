@@ -27,6 +27,7 @@ def taken_up(observed: Observed, state: State, *, now: float, unix: float) -> Co
         ready_at=created_at,
         claimed_at=now - session_age(observed, unix=unix) if observed.state is State.CLAIMED else None,
         visited=observed.state is State.CLAIMED,
+        has_begun=observed.state is State.CLAIMED,
         last_activity=now,
         last_presence=now,
         unreachable_since=now if is_session else None,

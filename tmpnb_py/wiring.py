@@ -13,6 +13,8 @@ from tmpnb_py.proxy.server import ProxyLimits
 from tmpnb_py.reconciler import Options
 from tmpnb_py.settings import Settings
 
+_LAST_MOMENT = 60.0  # what is being handed over when the wait ends is waited for
+
 
 def reconciler_options(settings: Settings) -> Options:
     """How the reconciler works."""
@@ -21,6 +23,7 @@ def reconciler_options(settings: Settings) -> Options:
         concurrency=settings.starts_at_once,
         ready_max_age=settings.ready_max_age,
         start_timeout=settings.start_timeout,
+        image=settings.image,
         id_length=settings.user_length,
     )
 
@@ -84,4 +87,5 @@ def proxy_limits(settings: Settings) -> ProxyLimits:
         proxy_keepalive_timeout=settings.proxy_keepalive_timeout,
         connect_timeout=settings.connect_timeout,
         response_timeout=settings.response_timeout,
+        application_timeout=settings.max_wait + _LAST_MOMENT,
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from tests import local_support
-from tests.contract.rigs import spec_of
+from tests.contract.rigs import new_id, spec_of
 from tmpnb_py.engines import local_cgroup, local_process
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.local import LocalEngine
@@ -19,7 +22,7 @@ from tmpnb_py.engines.local_launch import handle
 from tmpnb_py.engines.local_record import Record, Records
 from tmpnb_py.engines.local_sandbox import Sandbox
 from tmpnb_py.image import workshop_directory
-from tmpnb_py.models import ContainerSpec, ImageFacts, Transport
+from tmpnb_py.models import ContainerSpec, ImageFacts, State, Transport
 
 
 def _zombies() -> list[str]:
@@ -84,6 +87,19 @@ class LocalRig:
 
     async def foreign(self) -> None:
         (self.directory / "run" / "local" / "other").mkdir(parents=True, exist_ok=True)
+
+    async def ready_ones(self, engine: Engine) -> list[str]:
+        (pool,) = self.pools
+        records = self.records(pool)
+        ids = [new_id() for _ in range(1000)]
+        process = local_process.Process(1 << 22, 1, "of no boot")  # none that could be killed
+        for one in ids:  # as `Records` writes them, without waiting for the disk 3,000 times
+            path = records.path(one)
+            path.mkdir()
+            record = Record(one, "", "", time.time(), process, sandboxed=False)
+            (path / "container.json").write_text(json.dumps(dataclasses.asdict(record)))
+            (path / "state").write_text(State.READY)
+        return ids
 
     async def scramble(self, pool: str, container_id: str) -> bool:
         (self.records(pool).path(container_id) / "state").write_text("\0")

@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiodocker
 import aiohttp
 
 from tests import engine_support
 from tests.engine_support import docker
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.engines.fake import FakeEngine, FakeHost
+from tmpnb_py.engines.docker_options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, name_of
+from tmpnb_py.engines.fake import FakeContainer, FakeEngine, FakeHost
 from tmpnb_py.models import (
     Address,
     ContainerConfig,
@@ -26,6 +28,7 @@ from tmpnb_py.models import (
     Egress,
     ImageFacts,
     SocketAddress,
+    State,
     Transport,
 )
 
@@ -107,6 +110,9 @@ class Rig(Protocol):
     async def foreign(self) -> None:
         """Make a container that has nothing to do with this program."""
 
+    async def ready_ones(self, engine: Engine) -> list[str]:
+        """Many containers that are marked READY, of which nobody asks more than to be claimed."""
+
     async def scramble(self, pool: str, container_id: str) -> bool:
         """Make a container's durable state undecidable; False where that cannot happen."""
 
@@ -158,6 +164,18 @@ class FakeRig:
 
     async def scramble(self, pool: str, container_id: str) -> bool:
         return False
+
+    async def ready_ones(self, engine: Engine) -> list[str]:
+        specs = [await self.spec(engine) for _ in range(1000)]
+        for spec in specs:
+            self.host.containers[engine.pool, spec.id] = FakeContainer(  # type: ignore[attr-defined]
+                engine.pool,  # type: ignore[attr-defined]
+                spec,
+                time.time(),
+                self.host.directory,
+                State.READY,
+            )
+        return [spec.id for spec in specs]
 
     async def break_events(self) -> None:
         self.host.break_events()
@@ -236,9 +254,10 @@ class DockerRig:
         self.pools: set[str] = set()
         self.others: list[str] = []
 
-    def engine(self, pool: str) -> DockerEngine:
+    def engine(self, pool: str, *, call_timeout: float = 10.0) -> DockerEngine:
         host = f"unix://{self.forwarder.path}"
-        engine = DockerEngine(pool=pool, runtime_dir=self.directory / "run", docker_host=host)
+        run = self.directory / "run"
+        engine = DockerEngine(pool=pool, runtime_dir=run, docker_host=host, call_timeout=call_timeout)
         self.engines.append(engine)
         self.pools.add(pool)
         return engine
@@ -268,6 +287,20 @@ class DockerRig:
     async def scramble(self, pool: str, container_id: str) -> bool:
         await asyncio.to_thread(docker, "rename", docker_id(pool, container_id), f"scrambled-{container_id[:8]}")
         return True
+
+    async def ready_ones(self, engine: Engine) -> list[str]:
+        (pool,) = self.pools
+        ids = [new_id() for _ in range(100)]
+        async with aiodocker.Docker() as client:
+            for one in ids:
+                body: dict[str, Any] = {
+                    "Image": self.image,
+                    "Cmd": ["true"],
+                    "Labels": {LABEL_PROJECT: PROJECT, LABEL_POOL: pool, LABEL_ID: one},
+                    "HostConfig": {"NetworkMode": "none"},
+                }
+                await client.containers.create(body, name=name_of(pool, one, State.READY))
+        return ids
 
     async def break_events(self) -> None:
         self.forwarder.cut()
@@ -302,7 +335,7 @@ class DockerRig:
 
 def _containers(pool: str) -> list[str]:
     """Docker's ids of everything that belongs to a pool, probes included."""
-    labels = ("org.tmpnb.pool", "org.tmpnb.probe")
+    labels = ("org.tmpnb.pool", "org.tmpnb.probe", "org.tmpnb.manager")
     return [
         one
         for label in labels

@@ -17,6 +17,8 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id, spec_of
-from tests.engine_support import SERVER_IMAGE, base_image, docker
+from tests.engine_support import SERVER_IMAGE, base_image, docker, hung
 from tmpnb_py.engines import docker_fence, docker_isolation, docker_options, docker_probe_inside
 from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.engines.docker_hold import identity
 from tmpnb_py.engines.docker_options import observed_of
 from tmpnb_py.errors import (
+    ContainerHangsError,
     EngineDownError,
     EngineError,
     EngineForbiddenError,
@@ -628,6 +632,7 @@ async def test_tls_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 FORBIDDEN = """
 import asyncio, os, pathlib, sys
+from tmpnb_py.engines import docker_options
 from tmpnb_py.engines.docker import DockerEngine
 from tmpnb_py.errors import EngineForbiddenError
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -667,3 +672,102 @@ def test_pools_with_impossible_names(tmp_path: Path) -> None:
         with pytest.raises(SettingsError):
             DockerEngine(pool=wrong, runtime_dir=tmp_path)
     assert issubclass(EngineForbiddenError, EngineDownError)
+
+
+# One manager per pool
+
+
+async def test_a_hold_that_somebody_removes_is_told_and_taken_again(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    lost = asyncio.Event()
+    await engine.hold(docker_rig.image, lost.set)
+    while not docker("ps", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}"):
+        await asyncio.sleep(0.05)
+    began = time.monotonic()
+    docker("stop", "--time", "60", f"tmpnb.{pool}.manager")
+    assert time.monotonic() - began < 30  # an engine that ends asks it so, and would wait for it
+    async with asyncio.timeout(60):
+        await lost.wait()
+    await engine.hold(docker_rig.image, lost.set)
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
+    await engine.close()
+    assert not docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
+
+
+async def test_a_hold_outlives_nobody(docker_rig: DockerRig, pool: str) -> None:
+    """Neither a connection that breaks, nor a crash between making it and starting it, nor an engine's restart."""
+    engine = await opened(docker_rig, pool)
+    lost = asyncio.Event()
+    await engine.hold(docker_rig.image, lost.set)
+    docker_rig.forwarder.cut()
+    async with asyncio.timeout(60):
+        await lost.wait()
+        while docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}"):
+            await asyncio.sleep(0.05)
+    left = ("--name", f"tmpnb.{pool}.manager", "--label", f"org.tmpnb.manager={pool}")
+    docker("create", *left, docker_rig.image, "true")
+    await engine.hold(docker_rig.image, lost.set)
+    await engine.close()
+    nobody = json.dumps({**identity(), "pid": 1 << 22})  # which is no process's number here
+    docker("run", "--detach", *left, "--label", f"org.tmpnb.holder={nobody}", docker_rig.image, "sleep", "60")
+    began = time.monotonic()
+    await engine.open()
+    await engine.hold(docker_rig.image, lost.set)
+    assert time.monotonic() - began < 20
+    await engine.close()
+
+
+async def test_where_no_image_is_there_yet_nothing_is_held(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    await engine.hold(docker_rig.missing_image, lambda: None)
+    assert not docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
+
+
+async def test_a_claim_of_a_container_that_hangs_says_so_while_the_engine_answers(
+    docker_rig: DockerRig, pool: str
+) -> None:
+    """Its shim is stopped, and a signal for it waits, with the container's lock."""
+    engine = docker_rig.engine(pool, call_timeout=2.0)
+    await engine.open()
+    hanging, other = await docker_rig.spec(engine), await docker_rig.spec(engine)
+    for spec in (hanging, other):
+        await fetch(await engine.start(spec), f"{spec.base_path}api")
+        await engine.mark_ready(spec.id)
+    with hung(docker_id(pool, hanging.id)):
+        with pytest.raises(ContainerHangsError):
+            await engine.claim(hanging.id, 1)
+        assert await engine.claim(other.id, 1)
+    await asyncio.gather(*(engine.remove(spec.id) for spec in (hanging, other)))
+
+
+async def test_a_claim_whose_answer_is_lost_is_read_again(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    (one,) = (await docker_rig.ready_ones(engine))[:1]
+    calling = engine._calling
+
+    @contextlib.asynccontextmanager
+    async def losing(doing: str, seconds: float | None = None) -> AsyncIterator[Any]:
+        async with calling(doing, seconds) as docker:
+            yield docker
+        if doing == "claim a container":
+            raise EngineDownError("the answer was lost")
+
+    engine._calling = losing  # type: ignore[method-assign]
+    assert await engine.claim(one, 1)
+    assert not await engine.claim(one, 2)
+
+
+async def test_an_image_that_cannot_hold_leaves_the_pool_unguarded_and_served(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without a shell, say: that is no reason to refuse service."""
+    body = docker_options.holder_body
+    monkeypatch.setattr(docker_options, "holder_body", lambda *told: {**body(*told), "Entrypoint": ["/nothing/here"]})
+    engine = await opened(docker_rig, pool)
+    for _ in range(2):
+        await engine.hold(docker_rig.image, lambda: None)
+        async with asyncio.timeout(60):
+            while engine._hold.is_held:
+                await asyncio.sleep(0.05)
+    assert not docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}")
+    await engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ import pytest
 from tests.contract.rigs import Rig, fetch, new_id
 from tmpnb_py import boot
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError, PoolLockedError
 from tmpnb_py.models import Observed, State, Transport
 
 
@@ -52,7 +53,7 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
 
     await engine.mark_ready(spec.id)
     assert (await only(engine)).state is State.READY
-    await engine.mark_claimed(spec.id, 1_700_000_000.7)
+    assert await engine.claim(spec.id, 1_700_000_000.7)
     claimed = await only(engine)
     assert (claimed.state, claimed.claimed_unix) == (State.CLAIMED, 1_700_000_000)
     assert (boot.seconds_since(claimed.claimed_stamp) or 0) < 60, "told by a clock that nobody sets, too"
@@ -88,14 +89,74 @@ async def test_marks_outlive_the_orchestrator(rig: Rig, engine: Engine, pool: st
     second = rig.engine(pool)
     await second.open()
     assert (await only(second)).state is State.READY
-    await second.mark_claimed(spec.id, 1_700_000_000)
+    assert await second.claim(spec.id, 1_700_000_000)
+    assert await second.claim(spec.id, 1_700_000_000)  # repeated, as after an answer that was lost
 
     third = rig.engine(pool)
     await third.open()
-    await third.mark_claimed(spec.id, 1_700_000_000)  # repeated after a crash in between
+    assert not await third.claim(spec.id, 1_700_000_000)
+    assert not await third.claim(spec.id, 1_800_000_000)
     assert (await only(third)).claimed_unix == 1_700_000_000
     await third.remove(spec.id)  # by an engine that has never listed it would be found just the same
     assert await rig.remains(pool) == []
+
+
+async def test_only_what_is_ready_can_be_claimed(rig: Rig, engine: Engine) -> None:
+    spec = await rig.spec(engine)
+    await fetch(await engine.start(spec), f"{spec.base_path}api")
+    assert not await engine.claim(spec.id, 1)
+    assert (await only(engine)).state is State.STARTING
+    await engine.remove(spec.id)
+
+
+async def test_a_pool_has_one_manager(rig: Rig, engine: Engine, pool: str) -> None:
+    image = (await rig.spec(engine)).config.image.image
+    await engine.hold(image, _not_lost)
+    await engine.hold(image, _not_lost)  # repeated before each listing
+    if engine.name == "local":  # what managers could share is in the runtime directory, which has a lock
+        return
+    second = rig.engine(pool)
+    await second.open()
+    began = time.monotonic()
+    with pytest.raises(PoolLockedError, match=pool) as caught:
+        await second.hold(image, _not_lost)
+    assert time.monotonic() - began < 20
+    assert caught.value.remedy
+    other = rig.engine(f"{pool}x")
+    await other.open()
+    await other.hold(image, _not_lost)
+    assert await engine.list() == []  # whatever holds is no notebook
+    await engine.close()
+    await second.hold(image, _not_lost)
+    await second.close()
+    await other.close()
+    assert await rig.remains(pool) == []
+
+
+def _not_lost() -> None:
+    raise AssertionError("the hold was lost")
+
+
+async def test_of_two_managers_that_race_for_every_claim_none_gets_one_twice(
+    rig: Rig, engine: Engine, pool: str
+) -> None:
+    """Whatever keeps a second manager away, a claim is safe without it."""
+    other = rig.engine(pool)
+    await other.open()
+    ids = await rig.ready_ones(engine)
+    claims = []
+    for start in range(0, len(ids), 8):  # close together, and never all at once
+        some = [(manager, one) for one in ids[start : start + 8] for manager in (engine, other)]
+        random.shuffle(some)
+        claims += await asyncio.gather(*(_claim(manager, one) for manager, one in some))
+    winners = [one for one, manager in claims if manager is not None]
+    assert sorted(winners) == sorted(ids)  # each of them once
+    assert len({manager for _, manager in claims}) == 3  # both won some, and lost some
+    assert {one.state for one in await engine.list()} == {State.CLAIMED}
+
+
+async def _claim(manager: Engine, container_id: str) -> tuple[str, Engine | None]:
+    return container_id, manager if await manager.claim(container_id, time.time()) else None
 
 
 async def test_a_pool_sees_only_its_own(rig: Rig, engine: Engine, pool: str) -> None:
@@ -107,7 +168,7 @@ async def test_a_pool_sees_only_its_own(rig: Rig, engine: Engine, pool: str) -> 
     assert (await only(engine)).id == ours.id
     assert (await only(other)).id == theirs.id
     with pytest.raises(NoSuchContainerError):
-        await engine.mark_claimed(theirs.id, 1)
+        await engine.claim(theirs.id, 1)
     await engine.remove(theirs.id)
     assert (await only(other)).id == theirs.id
     await other.remove(theirs.id)
@@ -125,7 +186,7 @@ async def test_removing_what_is_gone_succeeds(rig: Rig, engine: Engine, pool: st
 async def test_calls_for_a_container_that_is_not_there(engine: Engine) -> None:
     for call in (
         engine.mark_ready,
-        lambda one: engine.mark_claimed(one, 1),
+        lambda one: engine.claim(one, 1),
         lambda one: engine.logs(one, lines=1),
     ):
         with pytest.raises(NoSuchContainerError):

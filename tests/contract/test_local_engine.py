@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -332,3 +333,30 @@ def test_processes_are_told_apart_by_their_start() -> None:
     assert not local_process.is_alive(found)
     assert not local_process.is_alive(Process(4_194_305, 1, "x"))
     assert Path("/proc/self").exists()
+
+
+@pytest.mark.parametrize("what", ["run", "run/local", "run/local/{pool}/containers/{id}"])
+async def test_files_that_are_removed_while_it_runs_cost_no_session(
+    rig: LocalRig, engine: LocalEngine, pool: str, what: str
+) -> None:
+    """Neither now nor after a restart; a container that had ended meanwhile is not made up again."""
+    spec, gone = await rig.spec(engine), await rig.spec(engine)
+    address = await engine.start(spec)
+    await fetch(address, f"{spec.base_path}api")
+    await engine.start(gone)
+    await engine.remove(gone.id)
+    await engine.mark_ready(spec.id)
+    assert await engine.claim(spec.id, 1_700_000_000)
+    shutil.rmtree(rig.directory / what.format(pool=pool, id=spec.id))
+    for one in (engine, rig.engine(pool)):
+        await one.open()
+        listed = await only(one)
+        assert (listed.id, listed.state, listed.claimed_unix) == (spec.id, State.CLAIMED, 1_700_000_000)
+        assert (listed.address, listed.token, listed.exit) == (address, spec.token, None)
+    if rig.sandbox is not None:  # else its socket was there, too
+        assert await fetch(address, f"{spec.base_path}api") == {"version": "fake"}
+    another = await rig.spec(engine)
+    await fetch(await engine.start(another), f"{another.base_path}api")
+    await asyncio.gather(engine.remove(spec.id), engine.remove(another.id))
+    assert await engine.list() == []
+    assert await rig.remains(pool) == []

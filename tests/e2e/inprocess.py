@@ -76,6 +76,7 @@ async def running(host: FakeHost | None = None, **options: Any) -> AsyncIterator
         async with service.running():
             async with _client(service.port) as client, _client(service.admin_port) as admin:
                 yield Rig(service, host, engine, client, admin)
-            await service.stop()
-        if settings.cleanup_on_exit and not host.down:
+            if not service._stopped:
+                await service.stop()
+        if settings.cleanup_on_exit and not host.down and service._fault is None:
             assert host.containers == {}

@@ -33,6 +33,7 @@ class OwnEngine:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self.host = f"unix://{directory}/docker.sock"
+        self.disk: Path | None = None  # of the containers' files, where a test gives it one
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -254,7 +254,7 @@ class Deployment:
     def remains(self) -> list[str]:
         """What is left of the pool: processes, containers, probes, networks, socket directories."""
         left = [f"process {one.pid}" for one in self._services if Path(f"/proc/{one.pid}").exists()]
-        for label in ("org.tmpnb.pool", "org.tmpnb.probe"):
+        for label in ("org.tmpnb.pool", "org.tmpnb.probe", "org.tmpnb.manager"):
             found = self.docker("ps", "-aq", "--filter", f"label={label}={self.pool}")
             left += [f"container {one}" for one in found.split()]
         networks = self.docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={self.pool}")

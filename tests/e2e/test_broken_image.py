@@ -56,7 +56,8 @@ async def test_a_broken_image_backs_off_and_is_explained(
         async with client.get("/healthz") as response:
             assert response.status == 200
         async with client.post("/api/spawn") as response:
-            assert response.status == 429
+            answer = await response.json()
+            assert (response.status, answer["status"], answer["cause"]) == (503, "unavailable", way.cause)
         public = ""
         for path in ("/", "/spawn", "/readyz", "/api/stats", "/metrics"):
             async with client.get(path) as response:

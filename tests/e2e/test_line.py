@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.errors import EngineError
+from tmpnb_py.errors import NoSuchContainerError
 from tmpnb_py.models import State
 from tmpnb_py.tickets import Status
 
@@ -31,6 +31,27 @@ async def test_full_and_not_waiting() -> None:
             assert (response.status, (await response.json())["status"]) == (429, "full")
         async with rig.client.get("/") as response:
             assert "All notebooks are in use; you can wait in line." in await response.text()
+
+
+async def test_with_none_kept_ready_who_does_not_wait_finds_one_when_they_come_back() -> None:
+    async with running(pool_size=0) as rig:
+        await rig.until(lambda: rig.service.pool.listed)
+        for _ in range(2):
+            async with rig.client.post("/api/spawn") as response:
+                assert response.status == 429
+                assert int(response.headers["Retry-After"]) > 0
+            await rig.ready(1)
+            await rig.spawn()
+        await rig.until(lambda: rig.service.pool.count(State.STARTING) == 0)
+        assert rig.service.pool.count(State.READY) == 0  # nobody else has asked
+
+
+async def test_waiting_may_take_longer_than_an_answer_of_a_notebook() -> None:
+    async with running(max_containers=1, response_timeout=1.0) as rig:
+        await rig.ready(1)
+        await rig.spawn()
+        async with rig.client.post("/api/spawn?wait=3") as response:
+            assert (response.status, (await response.json())["status"]) == (429, "full")
 
 
 async def test_first_come_first_served() -> None:
@@ -128,7 +149,7 @@ async def test_a_claim_that_cannot_be_made_durable_is_not_handed_out() -> None:
     async with running(pool_size=2) as rig:
         await rig.ready(2)
         doomed = rig.service.pool.in_state(State.READY)[0].id
-        rig.engine.fail_next("mark_claimed", EngineError("refused"))
+        rig.engine.fail_next("claim", NoSuchContainerError("gone"))
         assert (await rig.spawn("?wait=20"))["id"] != doomed
         await rig.until(lambda: rig.service.pool.get(doomed) is None)
 

@@ -6,7 +6,9 @@ import asyncio
 import datetime
 import json
 import re
+import shutil
 import signal
+import time
 
 import aiohttp
 import pytest
@@ -180,6 +182,91 @@ async def test_a_second_manager_is_refused(deployment: Deployment, small: list[s
         "  → Stop that one first, or give this one a pool of its own with --pool-name.",
     ]
     assert (await service.stats())["available"] == 1
+
+
+async def test_a_second_manager_is_refused_wherever_it_comes_from(deployment: Deployment, small: list[str]) -> None:
+    """With another runtime directory, as another user's service or one in a container has it; `purge` likewise."""
+    service = deployment.start(*small, "--pool-size=1")
+    async with service.http() as client:
+        session = await service.spawn(client)
+    await service.ready(1)
+    elsewhere = (f"--pool-name={deployment.pool}", f"--runtime-dir={deployment.directory / 'elsewhere'}")
+    second = await asyncio.to_thread(
+        run_to_the_end,
+        "serve",
+        "--ip=127.0.0.1",
+        "--port=0",
+        "--admin-port=0",
+        "--cleanup-on-exit",
+        *elsewhere,
+        *small,
+    )
+    assert (second.returncode, "Traceback" in second.stderr) == (6, False)
+    error = f'error: the pool "{deployment.pool}" is managed by another tmpnb-py, process {service.pid} on '
+    assert error in second.stderr
+    purge = await asyncio.to_thread(run_to_the_end, "purge", "--yes", *elsewhere)
+    assert (purge.returncode, error in purge.stderr) == (6, True)
+    assert (await service.stats())["available"] == 1
+    async with service.http() as client, client.get(f"{session['url']}api") as response:
+        assert response.status == 200
+
+
+async def test_a_hold_that_was_lost_to_somebody_else_ends_the_service_and_nothing_more(
+    deployment: Deployment, small: list[str]
+) -> None:
+    first = deployment.start(*small, "--pool-size=1")
+    await first.ready(1)
+    first.signal(signal.SIGSTOP)
+    deployment.docker("rm", "--force", f"tmpnb.{deployment.pool}.manager")
+    second = deployment.start(*small, "--pool-size=1", f"--runtime-dir={deployment.directory / 'run'}2")
+    await second.ready(1)
+    first.signal(signal.SIGCONT)
+    assert await asyncio.to_thread(first.wait) == 6
+    assert first.found("hold_lost")
+    assert not first.found("removing")
+    assert (await second.stats())["available"] == 1
+    first.other_lines.clear()
+    shutil.rmtree(deployment.directory / "run")  # whose sockets are the second's business no more
+
+
+async def test_a_runtime_directory_that_is_removed_costs_no_session_and_lets_nobody_in(
+    deployment: Deployment, small: list[str]
+) -> None:
+    run = deployment.directory / "run"
+    service = deployment.start(*small, "--pool-size=1")
+    async with service.http() as client:
+        session = await service.spawn(client)
+        await service.ready(1)
+        shutil.rmtree(run)
+        second = await asyncio.to_thread(
+            run_to_the_end, "serve", "--ip=127.0.0.1", "--port=0", "--admin-port=0", f"--pool-name={deployment.pool}",
+            f"--runtime-dir={run}", *small,
+        )  # fmt: skip
+        assert second.returncode == 6
+        assert str(service.pid) in second.stderr
+        await service.event("runtime_dir_cleaned")
+        assert (run / f"{deployment.pool}.lock").read_text() == f"{service.pid}\n"
+        async with client.get(f"{session['url']}api") as response:
+            assert response.status == 200
+        again = await service.spawn(client)
+        async with client.get(f"{again['url']}api") as response:
+            assert response.status == 200
+        await service.ready(1)
+        fresh = await service.spawn(client)
+        async with client.get(f"{fresh['url']}api") as response:
+            assert response.status == 200
+
+
+async def test_after_kill_9_the_next_start_has_the_pool_at_once(deployment: Deployment, small: list[str]) -> None:
+    """No lease delays it. (On an idle machine it serves within 3 s; here others may be at work.)"""
+    first = deployment.start(*small, "--pool-size=1")
+    await first.ready(1)
+    first.kill()
+    began = time.monotonic()
+    second = deployment.start(*small, "--pool-size=1")
+    await second.ready(1)
+    assert time.monotonic() - began < 15
+    assert not second.found("starting")  # it has taken over what was ready
 
 
 async def test_sigterm_keeps_containers_and_the_next_start_takes_them_up(

@@ -261,7 +261,7 @@ async def test_a_reload_in_the_middle_of_a_claim_burns_nothing() -> None:
         await rig.ready(2)
         _, page = await one.get("/spawn")
         once = ONCE.findall(page)[0]
-        rig.engine.delays["mark_claimed"] = 0.3
+        rig.engine.delays["claim"] = 0.3
         first = asyncio.create_task(one.post(once=once))
         await rig.until(lambda: len(claimed(rig)) == 1)
         held = claimed(rig)[0]

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,7 +16,18 @@ import pytest
 from tmpnb_py.claims import Claims
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.errors import AddressFullError, ClosedError, EngineDownError, EngineError, FullError, LineFullError
+from tmpnb_py.errors import (
+    AddressFullError,
+    ClosedError,
+    ContainerHangsError,
+    EngineDownError,
+    EngineError,
+    FullError,
+    LackError,
+    LineFullError,
+    NoSuchContainerError,
+    UnavailableError,
+)
 from tmpnb_py.line import Line, StartRate
 from tmpnb_py.line_book import LineBook
 from tmpnb_py.metrics import Counters, Metrics
@@ -27,10 +39,24 @@ LEASE = 120.0
 
 
 class Engine(FakeEngine):
-    """Takes every claim as durable unless it is told to fail."""
+    """Takes every claim as durable unless it is told to fail, or the container is `taken` by somebody else."""
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        await self._called("mark_claimed", container_id)
+    taken: frozenset[str] = frozenset()
+
+    def __init__(self, host: FakeHost) -> None:
+        super().__init__(host)
+        self._hanging: set[str] = set()
+        self.released = asyncio.Event()
+
+    def hang(self, container_id: str) -> None:
+        self._hanging.add(container_id)
+
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        await self._called("claim", container_id)
+        if container_id in self._hanging:
+            await self.released.wait()
+            raise ContainerHangsError("no answer")
+        return container_id not in self.taken
 
 
 @dataclasses.dataclass
@@ -98,6 +124,7 @@ async def _world(book: LineBook | None = None) -> AsyncIterator[World]:
             rate=StartRate(),
             concurrency=2,
             wake_reconciler=lambda: None,
+            engine_failed=lambda _: setattr(pool, "engine_down", True),
             is_open=lambda: made.open,
             lease=LEASE,
             book=book,
@@ -144,7 +171,7 @@ async def test_a_key_used_twice_is_one_wish_even_at_the_same_moment(world: World
 
 
 async def test_a_visitor_who_reloads_in_the_very_moment_gets_what_was_being_claimed(world: World) -> None:
-    world.engine.delays["mark_claimed"] = 0.01
+    world.engine.delays["claim"] = 0.01
     one, two = world.ready(), world.ready()
     first = asyncio.create_task(world.claims.draw("lab", key="k"))
     await world.until(lambda: one.state is State.CLAIMED)
@@ -236,7 +263,7 @@ async def test_giving_up_gives_back_what_was_never_opened(world: World) -> None:
 
 async def test_who_leaves_while_being_served_loses_nothing_for_the_others(world: World) -> None:
     leaver, stayer = [await world.claims.draw("lab") for _ in range(2)]
-    world.engine.delays["mark_claimed"] = 0.02
+    world.engine.delays["claim"] = 0.02
     one = world.ready()
     world.claims.leave(leaver)
     two = world.ready()
@@ -248,7 +275,7 @@ async def test_who_leaves_while_being_served_loses_nothing_for_the_others(world:
 
 async def test_a_claim_that_fails_costs_nobody_the_place(world: World) -> None:
     first, second = [await world.claims.draw("lab") for _ in range(2)]
-    world.engine.fail_next("mark_claimed", EngineError("refused"))
+    world.engine.fail_next("claim", NoSuchContainerError("gone"))
     world.ready()
     await world.until(lambda: first.container is None and world.claims.waiting == 2)
     assert [world.claims.position(ticket) for ticket in (first, second)] == [1, 2]
@@ -257,10 +284,88 @@ async def test_a_claim_that_fails_costs_nobody_the_place(world: World) -> None:
     assert [first.container, second.container] == [two, three]
 
 
+async def test_a_container_that_hangs_costs_its_visitor_half_a_second_and_nobody_else(world: World) -> None:
+    hanging, two, three = [world.ready() for _ in range(3)]
+    world.engine.hang(hanging.id)
+    began = time.monotonic()
+    assert await world.claims.claim() is two
+    assert time.monotonic() - began < 5
+    assert not world.pool.engine_down
+    assert await world.claims.claim() is three
+    assert hanging.state is State.CLAIMED  # nobody can tell yet
+    world.engine.released.set()
+    await world.until(lambda: hanging.state is State.REMOVING)
+
+
+async def test_who_stands_in_line_gets_the_next_one_too_where_one_hangs(world: World) -> None:
+    first, second = [await world.claims.draw("lab") for _ in range(2)]
+    world.engine.hang("c1")
+    hanging, two, three = [world.ready() for _ in range(3)]
+    await world.settled(first, second)
+    assert {first.container, second.container} == {two, three}
+    world.engine.released.set()
+    await world.until(lambda: hanging.state is State.REMOVING)
+
+
+async def test_a_claim_that_is_only_slow_serves_its_visitor(world: World) -> None:
+    world.engine.delays["claim"] = 0.7
+    slow = world.ready()
+    assert await world.claims.claim() is slow
+
+
+async def test_a_refusal_that_is_not_the_containers_own_burns_none(world: World) -> None:
+    made = [world.ready() for _ in range(4)]
+    world.engine.fail_next("claim", EngineError("no space left on device"), times=100)
+    for _ in range(3):
+        with pytest.raises(EngineError, match="no space"):
+            await world.claims.claim()
+    waiting = await world.claims.draw("lab")
+    assert (waiting.status, world.claims.waiting) == (Status.WAITING, 1)
+    assert [one.state for one in made] == [State.READY] * 4
+    assert world.pool.refusal is not None
+    calls = len(world.engine.calls)
+    world.passed(3)
+    await world.until(lambda: world.claims._handing_over == 0)
+    assert len(world.engine.calls) - calls <= 8  # it tries again now and then, and does not spin
+    with pytest.raises(UnavailableError):
+        await world.claims.claim()  # behind whoever waits; and what is said is not "full"
+    world.engine._failures.clear()
+    world.passed(1)
+    await world.settled(waiting)
+    assert waiting.container in made
+    assert world.pool.refusal is None
+
+
+async def test_what_we_lack_ourselves_costs_no_container_and_blames_none(world: World) -> None:
+    one, two = world.ready(), world.ready()
+    world.engine.fail_next("claim", LackError("no file descriptor is left"))
+    with pytest.raises(LackError):
+        await world.claims.claim()
+    assert (one.state, two.state) == (State.READY, State.READY)
+    assert await world.claims.claim() is two
+    assert await world.claims.claim() is one
+
+
+async def test_what_alone_is_refused_is_blamed_itself(world: World) -> None:
+    broken, two = world.ready(), world.ready()
+    world.engine.fail_next("claim", EngineError("its file is gone"))
+    assert await world.claims.claim() is two
+    assert (broken.state, broken.reason) == (State.REMOVING, EndReason.CLAIM_FAILED)
+    assert world.pool.refusal is None
+
+
+async def test_what_somebody_else_was_given_is_theirs(world: World) -> None:
+    theirs, ours = world.ready(), world.ready()
+    world.engine.taken = frozenset({theirs.id})
+    assert await world.claims.claim() is ours
+    assert world.pool.get(theirs.id) is None  # neither removed nor remembered as ended: it is listed as claimed
+    assert world.pool.ended(theirs.id) is None
+
+
 async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> None:
     """Neither a newcomer nor who joined behind them; and all are served once that is decided."""
-    world.engine.delays["mark_claimed"] = 0.02
-    world.engine.fail_next("mark_claimed", EngineError("refused"))
+    world.engine.delays["claim"] = 0.02
+    world.engine.fail_next("claim", NoSuchContainerError("gone"))
     first = await world.claims.draw("lab")
     dead, two = world.ready(), world.ready()
     assert (dead.state, world.claims.waiting) == (State.CLAIMED, 0)
@@ -277,8 +382,8 @@ async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> Non
 
 
 async def test_nobody_overtakes_who_came_first_and_got_a_dead_one_at_once(world: World) -> None:
-    world.engine.delays["mark_claimed"] = 0.02
-    world.engine.fail_next("mark_claimed", EngineError("refused"))
+    world.engine.delays["claim"] = 0.02
+    world.engine.fail_next("claim", NoSuchContainerError("gone"))
     dead = world.ready()
     first = asyncio.create_task(world.claims.draw("lab"))
     await world.until(lambda: dead.state is State.CLAIMED)
@@ -292,7 +397,7 @@ async def test_nobody_overtakes_who_came_first_and_got_a_dead_one_at_once(world:
 
 
 async def test_who_is_being_served_keeps_no_more_than_one_from_newcomers(world: World) -> None:
-    world.engine.delays["mark_claimed"] = 0.02
+    world.engine.delays["claim"] = 0.02
     first = await world.claims.draw("lab")
     one, two, _ = [world.ready() for _ in range(3)]
     newcomer = await world.claims.draw("lab")
@@ -385,7 +490,7 @@ async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, s
             world.claims.leave(chosen)
             left.add(chosen.id)
         elif event < 0.97:
-            world.engine.fail_next("mark_claimed", EngineError("refused"))
+            world.engine.fail_next("claim", NoSuchContainerError("gone"))
         await asyncio.sleep(0)
     stayed = [ticket for ticket in drawn if ticket.id not in left]
     world.engine._failures.clear()

@@ -56,7 +56,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 
 def _install_app(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Settings], Any]) -> None:
-    def serve_app(settings: Settings, reread: Callable[[], Settings]) -> Any:
+    def serve_app(settings: Settings, reread: Callable[[], Settings], hangup: object) -> Any:
         assert reread() == settings  # what SIGHUP does
         return serve(settings)
 

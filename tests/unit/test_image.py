@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import io
 import os
 import ssl
@@ -133,6 +134,16 @@ def install_mmdebstrap(directory: Path, monkeypatch: pytest.MonkeyPatch, script:
 def as_image_engine(engine: DockerEngine) -> ImageEngine:
     """For the type checker: the real engine is what is asked for here."""
     return engine
+
+
+async def test_a_full_disk_is_no_surprise(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(image, "write_context", full)
+    with pytest.raises(ImageBuildError, match="No space left") as caught:
+        await build(FakeImageEngine(images={image.DEFAULT_BASE}))
+    assert str(scratch) in caught.value.remedy
 
 
 class TestContext:

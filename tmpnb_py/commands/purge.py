@@ -40,6 +40,7 @@ def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
         path = settings.runtime_path
         with borrowed_runtime_dir(path), lock_pool(path, settings.pool_name):
             async with opened_engine(settings) as engine:
+                await engine.hold(settings.image, lambda: None)
                 found = await engine.list()
                 _confirm(settings.pool_name, found, yes=yes)
                 await _remove(engine, found)

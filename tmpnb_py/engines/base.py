@@ -8,7 +8,7 @@ touches another's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from tmpnb_py.models import (
@@ -32,7 +32,15 @@ class Engine(Protocol):
         """Connect and see that the engine answers; may be called again after a failure."""
 
     async def close(self) -> None:
-        """Give back every connection and temporary thing. Containers stay."""
+        """Give back every connection and temporary thing, and the hold. Containers stay."""
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Be the pool's only manager, wherever others may be, until `close` or this process's end, however it comes.
+
+        To be repeated before each listing: nothing happens while it is held. `image` is one that the engine may use
+        for it; `on_lost` is called where the hold is lost. Raises `PoolLockedError` where another manager has it.
+        Where an engine cannot tell, it does not refuse.
+        """
 
     async def info(self) -> EngineInfo:
         """Memory, CPUs and version of the engine's machine."""
@@ -65,8 +73,13 @@ class Engine(Protocol):
     async def mark_ready(self, container_id: str) -> None:
         """Make READY durable, and take the container's write permission from its socket directory."""
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        """Make CLAIMED durable, with its time; after this returns, no crash can forget it."""
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make a READY container CLAIMED, with its time: of all who ask, True for one and False for the others.
+
+        After True no crash can forget it; repeated by the same engine object with the same time it stays True. A
+        refusal (`EngineError`) says that the container is READY still. Raises `NoSuchContainerError`,
+        `EngineDownError`, and `ContainerHangsError` where nobody can tell whether the claim will be made.
+        """
 
     async def list(self) -> list[Observed]:
         """Every container of this pool, running or not."""

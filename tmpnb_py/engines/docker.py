@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from aiodocker.containers import DockerContainer
 from tmpnb_py import boot
 from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines import docker_reach as reach
+from tmpnb_py.engines.docker_hold import Hold
 from tmpnb_py.engines.docker_host import (
     DockerHost,
     NetworkGoneError,
@@ -46,6 +47,7 @@ from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.errors import (
+    ContainerHangsError,
     EngineDownError,
     EngineError,
     FailureClass,
@@ -78,6 +80,7 @@ _INSPECT_SECONDS = 3.0  # one takes a millisecond; what takes longer waits for a
 _LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
 _GONE_POLL_SECONDS = 0.1
 _DEAD_LOG_LINES = 20
+_OVERTAKEN_SECONDS = 0.05
 
 
 class DockerEngine(ImageStreams):
@@ -113,6 +116,8 @@ class DockerEngine(ImageStreams):
         self._session: aiohttp.ClientSession | None = None
         self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
+        self._claimant = secrets.token_hex(4)
+        self._hold = Hold(self._calling, pool, self._remove_docker_id)
         self._directories: dict[str, str] = {}  # of their sockets, as they were mounted
         self._quotas: dict[str, int] = {}  # of containers that are starting
         self._host_ports: dict[str, int] = {}  # of containers in the host's network
@@ -122,6 +127,18 @@ class DockerEngine(ImageStreams):
         self._closed = False
 
     # Connection
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Be the pool's only manager. Raises `PoolLockedError` where there is another one."""
+        if self._hold.is_held:
+            return
+        try:
+            image_id = (await self.image(image)).image_id
+        except ImageMissingError:
+            listed = await self._listed(self._labels())
+            image_id = next((str(one["ImageID"]) for one in listed), "")
+        if image_id:  # else there is nothing yet that two could quarrel about
+            await self._hold.take(image_id, on_lost)
 
     async def open(self) -> None:
         """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
@@ -143,6 +160,7 @@ class DockerEngine(ImageStreams):
 
     async def close(self) -> None:
         """Give back every connection. Containers stay."""
+        await self._hold.release()
         self._closed = True
         client, self._client = self._client, None
         session, self._session = self._session, None
@@ -378,10 +396,50 @@ class DockerEngine(ImageStreams):
             await self._update(container_id, options.cpu_limit(quota))
         await self._rename(container_id, options.name_of(self._pool, container_id, State.READY))
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        """Make CLAIMED and its time durable; repeating it succeeds."""
-        name = options.name_of(self._pool, container_id, State.CLAIMED, unix_time)
-        await self._rename(container_id, options.stamped(name, boot.stamp()))
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED and its time durable; True for one of all who ask.
+
+        The rename is addressed by the ready name, which one alone can take away. Whatever goes wrong, the engine's
+        list tells what became of it: that needs no container's lock, for which a hanging one makes wait.
+        """
+        ready = options.name_of(self._pool, container_id, State.READY)
+        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)  # and a stamp behind it
+        failure: EngineError | None = None
+        try:
+            async with self._calling("claim a container") as docker:
+                container: Any = docker.containers.container(ready)
+                await container.rename(options.stamped(mine, boot.stamp()))
+        except EngineError as error:
+            failure = error
+        if failure is None:
+            return self._hold.is_held or await self._still_has(container_id, mine)
+        return self._was_claimed(await self._names(container_id), ready, mine, failure)
+
+    async def _names(self, container_id: str) -> Sequence[str]:
+        entries = await self._entries(f"{options.LABEL_ID}={container_id}")
+        return [name.removeprefix("/") for name in entries[container_id]["Names"]] if container_id in entries else ()
+
+    async def _still_has(self, container_id: str, mine: str) -> bool:
+        """Whether nobody has overtaken us; where the pool is held, nobody could.
+
+        The engine looks a name up first and waits for the container's lock then: of two that come in the same moment
+        both succeed, and the later one's name stays. Looking at the container waits for the lock, too, and so behind
+        whoever waits for it already.
+        """
+        await asyncio.sleep(_OVERTAKEN_SECONDS)
+        docker_id = await self._docker_id(container_id)
+        async with self._calling("see who has claimed a container") as docker:
+            inspected = await docker.containers.container(docker_id).show()
+        return options.is_claimed_by([str(inspected["Name"]).removeprefix("/")], mine)
+
+    def _was_claimed(self, names: Sequence[str], ready: str, mine: str, failure: EngineError | None) -> bool:
+        if not names:
+            raise NoSuchContainerError("the engine has no such container")
+        if ready not in names:
+            return options.is_claimed_by(names, mine)
+        if isinstance(failure, EngineDownError):  # it answers now
+            raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
+        raise failure or EngineError("the engine claimed the container, and then did not")
 
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits; aiodocker has no call for it."""
@@ -510,7 +568,7 @@ class DockerEngine(ImageStreams):
             containers: Sequence[Any] = await docker.containers.list(
                 all=True, filters=json.dumps({"label": list(labels)})
             )
-        keys = ("Id", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings", "Mounts")
+        keys = ("Id", "ImageID", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings", "Mounts")
         return [{key: container[key] for key in keys} for container in containers]
 
     async def _docker_id(self, container_id: str) -> str:

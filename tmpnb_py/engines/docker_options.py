@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tmpnb_py import boot, links
@@ -40,6 +40,8 @@ LABEL_CONFIG = "org.tmpnb.config"
 LABEL_TOKEN = "org.tmpnb.token"  # noqa: S105 - the name of a label
 LABEL_BASE_URL = "org.tmpnb.base-url"
 LABEL_PROBE = "org.tmpnb.probe"
+LABEL_MANAGER = "org.tmpnb.manager"
+LABEL_HOLDER = "org.tmpnb.holder"
 LABEL_IMAGE = "org.tmpnb.image"
 
 IMAGE_SOCKET = "org.tmpnb.socket"
@@ -102,10 +104,19 @@ def handle(container_id: str) -> str:
     return hashlib.sha256(container_id.encode()).hexdigest()[:24]
 
 
-def name_of(pool: str, container_id: str, state: State, unix_time: float | None = None) -> str:
-    """`tmpnb.<pool>.<hash of the id>.<starting | ready | claimed-unix time>`."""
-    suffix = state.value if unix_time is None else f"{state.value}-{max(0, math.floor(unix_time))}"
-    return f"tmpnb.{pool}.{handle(container_id)}.{suffix}"
+def name_of(pool: str, container_id: str, state: State) -> str:
+    """`tmpnb.<pool>.<hash of the id>.<state>`."""
+    return f"tmpnb.{pool}.{handle(container_id)}.{state.value}"
+
+
+def claimed_name(pool: str, container_id: str, unix_time: float, claimant: str) -> str:
+    """`tmpnb.<pool>.<hash of the id>.claimed-<unix time>-<who has claimed it>`."""
+    return f"{name_of(pool, container_id, State.CLAIMED)}-{max(0, math.floor(unix_time))}-{claimant}"
+
+
+def is_claimed_by(names: Sequence[str], claimed: str) -> bool:
+    """Whether this claim, whatever its stamp, is a container's only name. Of two nobody knows which one stays."""
+    return len(names) == 1 and f"{names[0]}-".startswith(f"{claimed}-")
 
 
 def stamped(name: str, stamp: str) -> str:
@@ -318,6 +329,35 @@ def reading_body(pool: str, image: ImageFacts) -> dict[str, Any]:
         "Cmd": ["true"],
         "Labels": {LABEL_PROJECT: PROJECT, LABEL_PROBE: pool},
         "HostConfig": {"NetworkMode": "none"},
+        **_NO_NETWORK,
+    }
+
+
+def holder_name(pool: str) -> str:
+    """The name that one manager of a pool can have at a time. No handle of a container looks like it."""
+    return f"tmpnb.{pool}.manager"
+
+
+def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
+    """A container that ends with its input, which is one connection's. `holder` says whose.
+
+    It has no pool label, so it is never listed as a notebook.
+    """
+    host = _hardened(ImageFacts("", image_id, supports_read_only=True), init=False, tmp_size=1 << 20)
+    host |= {"NetworkMode": "none", "AutoRemove": True, "PidsLimit": 16, "LogConfig": {"Type": "none"}}
+    host["Memory"] = host["MemorySwap"] = 32 * 1024 * 1024
+    return {
+        "Image": image_id,
+        "Entrypoint": ["/bin/sh", "-c", "read -r _"],
+        "Cmd": [],
+        "User": USER,
+        "Labels": {LABEL_PROJECT: PROJECT, LABEL_MANAGER: pool, LABEL_HOLDER: holder},
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGKILL",  # a shell that is process 1 heeds no other: an engine that ends waited 10 s for it
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "HostConfig": host,
         **_NO_NETWORK,
     }
 

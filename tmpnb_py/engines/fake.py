@@ -27,6 +27,7 @@ from tmpnb_py.errors import (
     EngineError,
     ImageMissingError,
     NoSuchContainerError,
+    PoolLockedError,
     TooLargeError,
 )
 from tmpnb_py.models import (
@@ -61,6 +62,7 @@ class FakeContainer:
     directory: Path
     state: State = State.STARTING
     claimed_unix: float | None = None
+    claimed_by: FakeEngine | None = None
     claimed_stamp: str = ""
     exit: Exit | None = None
     address: Address | None = None
@@ -85,6 +87,7 @@ class FakeHost:
         self.memory = 8 * 1024**3
         self.cpus = 4
         self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-fake-"))
+        self.holders: dict[str, tuple[FakeEngine, Callable[[], None]]] = {}
         self._listeners: set[tuple[str, asyncio.Queue[str]]] = set()
         self._down = False
 
@@ -204,9 +207,17 @@ class FakeEngine:
         """See that the engine answers."""
         await self._called("open")
 
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Be the pool's only manager on this host. Raises `PoolLockedError`."""
+        await self._called("hold", image)
+        if self.host.holders.setdefault(self.pool, (self, on_lost))[0] is not self:
+            raise PoolLockedError(f'the pool "{self.pool}" is managed by another engine object', remedy="close that")
+
     async def close(self) -> None:
-        """Nothing to give back; containers stay."""
+        """Give back the hold; containers stay."""
         self.calls.append(("close", ""))
+        if self.host.holders.get(self.pool, (None,))[0] is self:
+            del self.host.holders[self.pool]
 
     async def info(self) -> EngineInfo:
         """The host's made-up memory and CPUs."""
@@ -277,12 +288,14 @@ class FakeEngine:
         await self._called("mark_ready", container_id)
         self._find(container_id).state = State.READY
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        """Make CLAIMED durable, with whole seconds."""
-        await self._called("mark_claimed", container_id)
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED durable, with whole seconds; True for the first who asks."""
+        await self._called("claim", container_id)
         container = self._find(container_id)
-        container.state, container.claimed_unix = State.CLAIMED, float(int(unix_time))
-        container.claimed_stamp = boot.stamp()
+        if container.state is State.READY:
+            container.state, container.claimed_unix, container.claimed_by = State.CLAIMED, float(int(unix_time)), self
+            container.claimed_stamp = boot.stamp()
+        return container.claimed_by is self and container.claimed_unix == float(int(unix_time))
 
     async def list(self) -> list[Observed]:
         """Every container of this pool."""

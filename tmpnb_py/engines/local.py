@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -99,6 +100,9 @@ class LocalEngine:
         self._launcher = Launcher(pool, directory, workshop_directory, sandbox, self._sockets)
         self._records = self._launcher.records
         self._watches = Watches()
+        self._copies: dict[str, dict[str, bytes]] = {}  # of the records, should somebody remove them
+        self._is_open = False
+        self._claimant = secrets.token_hex(8)
         self._quotas: dict[str, int] = {}  # of containers that are starting
         self._prepared = ""  # the digest of what was said already
         # A thread can't be cancelled: whoever comes later waits for the one that is under way.
@@ -111,6 +115,7 @@ class LocalEngine:
         """See that the files can be used, remove what a crash left, take up what runs. May be repeated."""
         await asyncio.to_thread(self._make)
         await self._work(self._launcher.open)
+        self._is_open = True
         await self.list()
         self._watches.open()
 
@@ -119,6 +124,9 @@ class LocalEngine:
             self._records.make()
         except OSError as error:
             raise _unusable(error) from error
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Nothing beyond the pool's lock (`runtime`): all that managers could share lies in the runtime directory."""
 
     async def close(self) -> None:
         """Stop watching. Containers stay."""
@@ -250,6 +258,7 @@ class LocalEngine:
             self._watches.tell(container_id)
 
     def _clear(self, container_id: str) -> bool:
+        self._copies.pop(container_id, None)
         try:
             record = self._records.read(container_id)
         except FileNotFoundError:
@@ -270,14 +279,17 @@ class LocalEngine:
             local_cgroup.limit_cpu(record.cgroups, quota)
         self._sockets.seal(container_id)  # a sandbox's is in its own bounded memory, and has none here
         self._records.mark(container_id, State.READY)
+        self._copies[container_id] = self._records.copy(container_id)
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        """Make CLAIMED and its time durable; repeating it succeeds."""
-        await self._work(lambda: self._mark_claimed(container_id, unix_time))
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED and its time durable; True for one of all who ask."""
+        return await self._work(lambda: self._claim(container_id, unix_time))
 
-    def _mark_claimed(self, container_id: str, unix_time: float) -> None:
+    def _claim(self, container_id: str, unix_time: float) -> bool:
         self._found(container_id)
-        self._records.mark(container_id, State.CLAIMED, unix_time)
+        is_ours = self._records.claim(container_id, unix_time, self._claimant)
+        self._copies[container_id] = self._records.copy(container_id)
+        return is_ours
 
     def _found(self, container_id: str) -> Record | None:
         try:
@@ -295,11 +307,22 @@ class LocalEngine:
 
     def _observe(self) -> Sequence[tuple[Observed, Record | None]]:
         found = []
+        self._write_again()
         for container_id in self._records.ids():
+            self._copies[container_id] = self._records.copy(container_id)
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile
                 record = self._records.read(container_id)
                 found.append((self._observed(container_id, record), record))
         return found
+
+    def _write_again(self) -> None:
+        """Make records that somebody has removed under running notebooks as they were; else sessions were lost."""
+        for container_id in self._copies.keys() - set(self._records.ids()):
+            copy = self._copies.pop(container_id)
+            record = self._records.of_copy(container_id, copy)
+            if record is not None and local_process.is_alive(record.process):
+                self._records.write_again(container_id, copy)
+                log.warning("record_written_again", id=container_id, hint="something tidies up the runtime directory")
 
     def _observed(self, container_id: str, record: Record | None) -> Observed:
         if record is None:  # not to be understood, so it counts as a visitor's
@@ -355,13 +378,22 @@ class LocalEngine:
 
     def _translated(self, function: Callable[[], R]) -> R:
         try:
-            self._records.check()
+            self._check()
         except OSError as error:
             raise _lack(error) or _unusable(error) from error
         try:
             return function()
         except OSError as error:
             raise _lack(error) or EngineError(f"the local engine failed: {error}") from error
+
+    def _check(self) -> None:
+        try:
+            self._records.check()
+        except FileNotFoundError:
+            if not self._is_open:
+                raise
+            self._records.make()
+            self._launcher.open()
 
 
 def _kept(tasks: dict[str, asyncio.Task[R]], container_id: str, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:

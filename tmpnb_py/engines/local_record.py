@@ -1,9 +1,9 @@
 """What the local engine remembers of its containers, in files, so that a restarted orchestrator finds them.
 
 Each container has a directory of its own in the pool's: who it is (`container.json`, written once), how far it
-is (`state`, replaced atomically), what its supervisor reports (`status`: how it ended) and its log. The
-directory gets its name only when all of it is there; it loses it before any of it is removed. So a crash
-leaves either a whole record or something that `leftovers` finds.
+is (`state`, replaced atomically; `claim`, which only one can make), what its supervisor reports (`status`: how it
+ended) and its log. The directory gets its name only when all of it is there; it loses it before any of it is
+removed. So a crash leaves either a whole record or something that `leftovers` finds.
 
 Used by the local engine only; synchronous, from any thread. Raises `OSError`; the engine translates.
 """
@@ -15,9 +15,10 @@ import dataclasses
 import json
 import os
 import re
+import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from tmpnb_py.models import State
 _PRIVATE = 0o700
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW, _OLD = ".new-", ".old-"
+_CLAIM = "claim"
 _STATE = re.compile(rf"(starting|ready)|claimed ([0-9]{{1,12}})(?: [0-9a-f]+)?(?: ({boot.PATTERN}))?")
+_KEPT = ("container.json", "state", _CLAIM, "status")
 _LOG_KEPT = 64 * 1024
 _LAST_WORDS_SECONDS = 1.0
 
@@ -71,7 +74,7 @@ class Records:
         return self.directory / container_id
 
     def make(self) -> None:
-        """Make the directory where it is missing. Only at first: later that means that records were lost."""
+        """Make the directory where it is missing."""
         self.directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def check(self) -> None:
@@ -113,19 +116,24 @@ class Records:
         """The record; None where it can't be understood. Raises `FileNotFoundError` where there is none."""
         path = self.path(container_id)
         try:
-            values = json.loads((path / "container.json").read_text())
-            return _record(container_id, values)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
+            return self.of_copy(container_id, {"container.json": (path / "container.json").read_bytes()})
         except FileNotFoundError:
             if path.is_dir():
                 return None
             raise
 
+    def of_copy(self, container_id: str, copy: Mapping[str, bytes]) -> Record | None:
+        """The record that a copy is of; None where it can't be understood."""
+        try:
+            return _record(container_id, json.loads(copy["container.json"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
     def state(self, container_id: str, created_unix: float) -> tuple[State, float | None, str]:
         """How far it is, when it was claimed, and the claim's stamp. Whatever can't be decided is claimed."""
+        path = self.path(container_id)
         try:
-            text = (self.path(container_id) / "state").read_text()
+            text = (path / (_CLAIM if (path / _CLAIM).exists() else "state")).read_text()
         except (OSError, ValueError):
             text = ""
         match = _STATE.fullmatch(text)
@@ -133,10 +141,26 @@ class Records:
             return State.CLAIMED, created_unix, ""
         return (State(match[1]), None, "") if match[1] else (State.CLAIMED, float(match[2]), match[3] or "")
 
-    def mark(self, container_id: str, state: State, unix_time: float | None = None) -> None:
+    def mark(self, container_id: str, state: State) -> None:
         """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
-        text = state.value if unix_time is None else f"{state.value} {max(0, int(unix_time))} {boot.stamp()}".rstrip()
-        _write(self.path(container_id) / "state", text)
+        _write(self.path(container_id) / "state", state.value)
+
+    def claim(self, container_id: str, unix_time: float, claimant: str) -> bool:
+        """Make a READY record CLAIMED; on disk when this returns. True for one of all who ask.
+
+        A claim is a file that only one can make, whole from its first moment. Raises `FileNotFoundError` where there
+        is no record.
+        """
+        path = self.path(container_id)
+        mine = f"{State.CLAIMED.value} {max(0, int(unix_time))} {claimant}"
+        if not (path / _CLAIM).exists() and (path / "state").read_text() == State.READY.value:
+            new = path / f"{_CLAIM}-{claimant}-{secrets.token_hex(4)}"
+            _write(new, f"{mine} {boot.stamp()}".rstrip())
+            with contextlib.suppress(FileExistsError):
+                (path / _CLAIM).hardlink_to(new)
+            new.unlink()
+            _sync_directory(path)
+        return (path / _CLAIM).exists() and f"{(path / _CLAIM).read_text()} ".startswith(f"{mine} ")
 
     def status(self, container_id: str) -> Status:
         """What the supervisor wrote so far."""
@@ -149,6 +173,27 @@ class Records:
             with contextlib.suppress(ValueError, TypeError):
                 values |= json.loads(line)
         return Status(*(_int(values.get(name)) for name in ("child-pid", "pid-namespace", "exit-code")))
+
+    # --- what was removed by whoever tidies up
+
+    def copy(self, container_id: str) -> dict[str, bytes]:
+        """What a record is made of, but its log. {} where it cannot be read."""
+        found = {}
+        for name in _KEPT:
+            with contextlib.suppress(OSError):
+                found[name] = (self.path(container_id) / name).read_bytes()
+        return found
+
+    def write_again(self, container_id: str, copy: Mapping[str, bytes]) -> None:
+        """Make a record that was removed as it was; its log and how it will end are lost."""
+        path = self.path(container_id)
+        new = path.with_name(_NEW + container_id)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        new.mkdir(mode=_PRIVATE)
+        for name, content in {"log": b"", **copy}.items():
+            _write(new / name, content.decode(errors="replace"))
+        new.rename(path)
 
     # --- the log
 
@@ -214,6 +259,14 @@ def _write(path: Path, text: str) -> None:
     finally:
         os.close(descriptor)
     temporary.rename(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _tail(path: Path) -> bytes:

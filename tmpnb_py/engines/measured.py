@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol
 
 from tmpnb_py.engines.base import Engine
@@ -52,6 +52,10 @@ class MeasuredEngine:
         with self._timed("open"):
             await self._engine.open()
 
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        with self._timed("hold"):
+            await self._engine.hold(image, on_lost)
+
     async def close(self) -> None:
         with self._timed("close"):
             await self._engine.close()
@@ -86,9 +90,9 @@ class MeasuredEngine:
         with self._timed("mark_ready"):
             await self._engine.mark_ready(container_id)
 
-    async def mark_claimed(self, container_id: str, unix_time: float) -> None:
-        with self._timed("mark_claimed"):
-            await self._engine.mark_claimed(container_id, unix_time)
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        with self._timed("claim"):
+            return await self._engine.claim(container_id, unix_time)
 
     async def list(self) -> list[Observed]:
         with self._timed("list"):

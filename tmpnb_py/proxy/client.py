@@ -394,7 +394,7 @@ class ClientConnection(TimedConnection):
         elif self._phase is Phase.TUNNEL:
             seconds = limits.response_timeout if self._upstream_paused else math.inf
         elif exchange is not None and not exchange.response_started:
-            seconds = limits.response_timeout
+            seconds = self._proxy.response_timeout(exchange.upstream)
         else:
             seconds = limits.write_timeout if self._reading_paused else math.inf
         # One that has half-closed, or is not read from, may be gone for good: only writing to it can tell.

@@ -47,6 +47,7 @@ class ProxyLimits:
     proxy_keepalive_timeout: float = 3600.0
     connect_timeout: float = 10.0
     response_timeout: float = 300.0
+    application_timeout: float = 0.0  # at least so long our own pages may take: one may wait in line for that long
 
 
 class Proxy:
@@ -92,6 +93,13 @@ class Proxy:
         """A container may have been started below another base: its visitors' open pages go on asking there."""
         if container.base_url.encode() not in self._bases:
             self._bases += (container.base_url.encode(),)
+
+    def response_timeout(self, upstream: Upstream) -> float:
+        """How long to wait for the beginning of an answer, in seconds."""
+        limits = self.limits
+        if upstream is not self._application:
+            return limits.response_timeout
+        return max(limits.response_timeout, limits.application_timeout)
 
     def drop(self, container_id: str) -> None:
         """A session has ended: close every connection to its container, and with them its tunnels."""

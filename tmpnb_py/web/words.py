@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tmpnb_py.models import State
+from tmpnb_py.pool import Pool
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.endings import how_it_ended
@@ -14,7 +15,12 @@ _SOON = 3.0  # seconds below which a number would say too much
 def at_once(context: Context) -> bool:
     """Whether somebody who came now would not wait."""
     pool = context.pool  # what an engine that is down had ready is nobody's
-    return bool(pool.count(State.READY)) and not pool.engine_down and not context.claims.waiting
+    return bool(pool.count(State.READY)) and not _in_trouble(pool) and not context.claims.waiting
+
+
+def _in_trouble(pool: Pool) -> bool:
+    """Whether what is ready cannot be given away."""
+    return pool.engine_down or pool.refusal is not None
 
 
 def busyness(context: Context) -> str:
@@ -22,7 +28,7 @@ def busyness(context: Context) -> str:
     pool = context.pool
     if at_once(context):
         return "A notebook is ready for you at once."
-    if pool.engine_down or pool.failure is not None:
+    if _in_trouble(pool) or pool.failure is not None:
         return f"{_TROUBLE} You can wait in line, or try again in a few minutes."
     if not pool.was_ready:
         return "The first notebooks are being started. You can wait in line."
@@ -53,7 +59,7 @@ def _place(position: int) -> str:
 
 def _outlook(context: Context, position: int, estimate: float | None) -> str:
     pool = context.pool
-    if pool.engine_down or pool.failure is not None:
+    if _in_trouble(pool) or pool.failure is not None:
         return f"{_TROUBLE} The service keeps trying, and you keep your place."
     if estimate is not None:
         return f"Your notebook will be ready in {about(estimate)}."
