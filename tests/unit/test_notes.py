@@ -744,6 +744,14 @@ def test_the_time_for_an_attribute_grows_with_its_length() -> None:
     assert _seconds(f"<img {'a ' * 30_000}>") < 1.0
 
 
+def test_the_time_for_headings_that_are_alike_grows_with_their_number() -> None:
+    began = time.process_time()
+    notes = make(markdown("text"), *(markdown("# a\n" * 100) for _ in range(100)))
+    assert time.process_time() - began < 5.0
+    assert [heading.anchor for heading in notes.headings[:3]] == ["a", "a-2", "a-3"]
+    assert len({heading.anchor for heading in notes.headings}) == 10_000
+
+
 def _seconds(source: str) -> float:
     """Seconds of the processor."""
     began = time.process_time()
