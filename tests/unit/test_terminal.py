@@ -59,7 +59,7 @@ def test_live_wherever_the_text_is_broken() -> None:
 _PIECES = (
     "ab", "c\n", "\r", "\b", "\x1b[A", "\x1b[2B", "\x1b[3G", "\x1b[2;2H", "\x1b[K", "\x1b[1K", "\x1b[J",
     "\x1b[1J", "\x1b[2J", "\x1b[3J", "\x1b7", "\x1b8", "\x1b[31m", "\x1b[7m", "\x1b[m", "\x1b[48;5;30m",
-    "\x1b(B", "\x1b]0;t\x07", "\x1bc", "\x1b[", "é🙂",
+    "\x1b(B", "\x1b]0;t\x07", "\x1bc", "\x1b[", "é🙂", "\u200d", "e\u0301", "\v", "\x1b[999C", "\x1b[s", "\x1b[u",
 )  # fmt: skip
 
 
