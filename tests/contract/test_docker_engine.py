@@ -38,6 +38,7 @@ from tmpnb_py.errors import (
     EngineForbiddenError,
     ImageBuildError,
     ImageMissingError,
+    PoolLockedError,
     SettingsError,
     StartFailedError,
 )
@@ -715,6 +716,43 @@ async def test_a_hold_outlives_nobody(docker_rig: DockerRig, pool: str) -> None:
     await engine.hold(docker_rig.image, lost.set)
     assert time.monotonic() - began < 20
     await engine.close()
+
+
+async def test_a_hold_of_a_manager_that_lives_is_nobody_elses_though_its_start_is_slow(
+    docker_rig: DockerRig, pool: str
+) -> None:
+    living = json.dumps({**identity(), "hold": "another"})
+    left = ("--name", f"tmpnb.{pool}.manager", "--label", f"org.tmpnb.manager={pool}")
+    docker("create", *left, "--label", f"org.tmpnb.holder={living}", docker_rig.image, "true")
+    engine = await opened(docker_rig, pool)
+    with pytest.raises(PoolLockedError):
+        await engine.hold(docker_rig.image, lambda: None)
+    docker("rm", f"tmpnb.{pool}.manager")
+
+
+async def test_a_left_hold_that_hangs_keeps_nobody_from_serving(docker_rig: DockerRig, pool: str) -> None:
+    """No call that concerns that one container is answered, but the engine is."""
+    nobody = json.dumps({**identity(), "pid": 1 << 22})  # which is no process's number here
+    left = ("--name", f"tmpnb.{pool}.manager", "--label", f"org.tmpnb.manager={pool}")
+    left += ("--label", f"org.tmpnb.holder={nobody}")
+    hanging = docker("run", "--detach", *left, docker_rig.image, "sleep", "99")
+    engine = docker_rig.engine(pool, call_timeout=2.0)
+    await engine.open()
+    with hung(hanging):
+        await engine.hold(docker_rig.image, lambda: None)
+        assert not engine._hold.is_held
+    await engine.close()
+    docker("rm", "--force", f"tmpnb.{pool}.manager", check=False)  # its removal may be under way
+
+
+async def test_a_name_that_nobody_gives_back_is_not_waited_for(docker_rig: DockerRig, pool: str) -> None:
+    """Engines keep one for nothing after a removal that went wrong; here it is a container that is none of ours."""
+    docker("create", "--name", f"tmpnb.{pool}.manager", docker_rig.image, "true")
+    engine = await opened(docker_rig, pool)
+    async with asyncio.timeout(20):
+        await engine.hold(docker_rig.image, lambda: None)
+    assert not engine._hold.is_held
+    docker("rm", f"tmpnb.{pool}.manager")  # it is left alone
 
 
 async def test_where_no_image_is_there_yet_nothing_is_held(docker_rig: DockerRig, pool: str) -> None:
