@@ -267,6 +267,16 @@ async def test_networks_are_made_once_and_kept_while_used(docker_rig: DockerRig,
     await engines[0].remove_networks()
 
 
+async def test_a_probe_that_a_crash_left_keeps_no_network(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    await engine.prepare((await docker_rig.spec(engine, transport=Transport.PORT)).config)
+    labels = ("--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.probe={pool}")
+    docker("run", "--detach", "--network", f"tmpnb-{pool}-isolated", *labels, docker_rig.image, "sleep", "60")
+    await engine.remove_pool()
+    assert not docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.probe={pool}")
+    assert not docker("network", "ls", "--quiet", "--filter", f"label=org.tmpnb.pool={pool}")
+
+
 async def test_a_pruned_network_is_made_again(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     spec = await docker_rig.spec(engine, transport=Transport.PORT)

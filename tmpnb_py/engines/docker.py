@@ -294,8 +294,8 @@ class DockerEngine(ImageStreams):
 
     async def remove_pool(self) -> None:
         """Remove what the pool has beside its containers. Whoever calls this holds the pool: nothing is starting."""
+        await self._remove_leftovers(older_than=0.0)  # a probe may be on a network
         await self.remove_networks()
-        await self._remove_leftovers(older_than=0.0)
         await asyncio.to_thread(self._sockets.remove_pool)
 
     # Containers
