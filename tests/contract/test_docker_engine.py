@@ -567,6 +567,46 @@ async def test_what_an_engine_takes_and_does_not_apply_is_found_out(
     assert missing in [gap.protection for gap in await engine.prepare(config)]
 
 
+def without_limit_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the engine applies none to what is made like a notebook."""
+    body = docker_options.create_body
+
+    def changed(*arguments: Any, **options: Any) -> dict[str, Any]:
+        made = body(*arguments, **options)
+        made["HostConfig"] |= {"PidsLimit": 0}
+        return made
+
+    monkeypatch.setattr(docker_options, "create_body", changed)
+
+
+@pytest.mark.parametrize("transport", [Transport.SOCKET, Transport.PORT])
+async def test_what_was_missing_is_looked_at_again(docker_rig: DockerRig, pool: str, transport: Transport) -> None:
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine, transport=transport)).config
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(docker_isolation, "_AGAIN_SECONDS", 0.0)
+        without_limit_of_processes(patched)
+        assert Protection.PROCESSES in [gap.protection for gap in await engine.prepare(config)]
+    assert await engine.prepare(config) == ()  # the operator has put it right
+    await engine.remove_networks()
+
+
+async def test_after_the_engines_end_all_is_looked_at_again(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be set otherwise now. Its end is known by that of the hold."""
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine)).config
+    lost = asyncio.Event()
+    await engine.hold(docker_rig.image, lost.set)
+    assert await engine.prepare(config) == ()
+    without_limit_of_processes(monkeypatch)
+    docker_rig.forwarder.cut()
+    async with asyncio.timeout(60):
+        await lost.wait()
+    assert Protection.PROCESSES in [gap.protection for gap in await engine.prepare(config)]
+
+
 async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     lines = engine.build_image(
@@ -752,7 +792,10 @@ async def test_a_left_hold_that_hangs_keeps_nobody_from_serving(docker_rig: Dock
         await engine.hold(docker_rig.image, lambda: None)
         assert not engine._hold.is_held
     await engine.close()
-    docker("rm", "--force", f"tmpnb.{pool}.manager", check=False)  # its removal may be under way
+    async with asyncio.timeout(60):  # now its removal goes on
+        while docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}"):
+            docker("rm", "--force", f"tmpnb.{pool}.manager", check=False)
+            await asyncio.sleep(0.1)
 
 
 async def test_a_name_that_nobody_gives_back_is_not_waited_for(docker_rig: DockerRig, pool: str) -> None:

@@ -132,13 +132,18 @@ class DockerEngine(ImageStreams):
         """Be the pool's only manager. Raises `PoolLockedError` where there is another one."""
         if self._hold.is_held:
             return
+
+        def lost() -> None:
+            self._isolation.forget()  # an engine that was restarted may be another one, or set otherwise
+            on_lost()
+
         try:
             image_id = (await self.image(image)).image_id
         except ImageMissingError:
             listed = await self._listed(self._labels())
             image_id = next((str(one["ImageID"]) for one in listed), "")
         if image_id:  # else there is nothing yet that two could quarrel about
-            await self._hold.take(image_id, on_lost)
+            await self._hold.take(image_id, lost)
 
     async def open(self) -> None:
         """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
