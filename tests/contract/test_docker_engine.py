@@ -784,8 +784,8 @@ async def test_a_left_hold_that_hangs_keeps_nobody_from_serving(docker_rig: Dock
     """No call that concerns that one container is answered, but the engine is."""
     nobody = json.dumps({**identity(), "pid": 1 << 22})  # which is no process's number here
     left = ("--name", f"tmpnb.{pool}.manager", "--label", f"org.tmpnb.manager={pool}")
-    left += ("--label", f"org.tmpnb.holder={nobody}")
-    hanging = docker("run", "--detach", *left, docker_rig.image, "sleep", "99")
+    of = ("--label", f"org.tmpnb.holder={nobody}")
+    hanging = docker("run", "--detach", *left, *of, docker_rig.image, "sleep", "99")
     engine = docker_rig.engine(pool, call_timeout=2.0)
     await engine.open()
     with hung(hanging):
