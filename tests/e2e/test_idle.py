@@ -26,7 +26,7 @@ from tests.e2e.idle_support import (
 from tests.e2e.service import Deployment
 from tests.integration.browser_support import browser
 
-pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(TOO_OLD + 480)]
+pytestmark = [pytest.mark.waits, pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(TOO_OLD + 480)]
 
 DOCUMENT = "lab/tree/introduction-to-python/First steps in Python.ipynb"
 

@@ -109,7 +109,7 @@ async def test_it_scrapes_evaluates_and_answers(rig: Rig, tmp_path: Path) -> Non
         rig.engine.down = True
         rig.service.reconciler.observe_soon()
         await _becomes(client, 'ALERTS{alertname="TmpnbEngineDown",job="tmpnb",alertstate="pending"}', 1)
-        await _becomes(client, 'tmpnb_engine_errors_total{job="tmpnb",call="list",cause="engine down"} > bool 0', 1)
+        await _becomes(client, 'tmpnb_engine_errors_total{job="tmpnb",call="hold",cause="engine down"} > bool 0', 1)
         rig.engine.down = False
         rig.service.reconciler.observe_soon()
         await rig.until(lambda: not rig.service.pool.engine_down)
