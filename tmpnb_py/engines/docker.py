@@ -41,7 +41,7 @@ from tmpnb_py.engines.docker_host import (
 )
 from tmpnb_py.engines.docker_isolation import Isolation
 from tmpnb_py.engines.docker_networks import Networks
-from tmpnb_py.engines.docker_streams import ImageStreams, read_log, read_paths, watch
+from tmpnb_py.engines.docker_streams import ImageStreams, post, read_log, read_paths, watch
 from tmpnb_py.engines.docker_trials import Trials
 from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
@@ -449,15 +449,7 @@ class DockerEngine(ImageStreams):
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits; aiodocker has no call for it."""
         path = f"containers/{await self._docker_id(container_id)}/update"
-        body = json.dumps(limits).encode()
-
-        async def parts() -> AsyncIterator[bytes]:
-            yield body
-
-        timeout = aiohttp.ClientTimeout(total=self._call_timeout)
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        async with self._stream("POST", path, params={}, timeout=timeout, data=parts(), headers=headers) as response:
-            await response.read()
+        await post(self._stream, path, limits, seconds=self._call_timeout)
 
     async def _rename(self, container_id: str, name: str) -> None:
         docker_id = await self._docker_id(container_id)

@@ -18,15 +18,15 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines import local_process
 from tmpnb_py.engines.docker_host import RefusedError
+from tmpnb_py.engines.docker_trials import Calling
 from tmpnb_py.errors import EngineDownError, EngineError, PoolLockedError
 
 # A manager that has just ended is gone after a tenth of this; on a machine that is very busy, after half of it.
@@ -36,13 +36,6 @@ _POLL_SECONDS = 0.05
 _REMOVAL_SECONDS = 10.0  # a tenth of it is usual; what takes longer hangs
 _RETRY_SECONDS = 60.0  # an engine that is ending refuses, too
 _CONFLICT = 409
-
-
-class Calling(Protocol):
-    """Aiodocker's client for so many seconds (None: the usual); what it raises leaves as an `EngineError`."""
-
-    def __call__(self, doing: str, seconds: float | None = None) -> AbstractAsyncContextManager[Any]: ...
-
 
 log = structlog.get_logger(__name__)
 
