@@ -20,20 +20,23 @@ def plain_address(text: str) -> str:
     client of a listener for both is an IPv4 one.
     """
     found = _WITH_PORT.fullmatch(text)
-    try:
-        parsed = ipaddress.ip_address(text if found is None else found[1] or found[2])
-    except ValueError:
-        return text
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+    address = read(text if found is None else found[1] or found[2])
+    return text if address is None else str(address)
 
 
-def is_loopback(address: str) -> bool:
-    """Whether this is an address that only this machine itself has, an IPv4 one written as IPv6 included."""
+def is_loopback(text: str) -> bool:
+    """Whether this is an address that only this machine itself has."""
+    address = read(text)
+    return address is not None and address.is_loopback
+
+
+def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, one of IPv4 that is written as IPv6 as what it is; None for what is none."""
     try:
-        parsed = ipaddress.ip_address(address)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def origin_of(address: str) -> str:

@@ -10,6 +10,8 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from tmpnb_py import addresses
+
 Headers = list[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -113,12 +115,8 @@ class ClientFacts:
 
 def is_trusted(address: str, networks: Iterable[Network]) -> bool:
     """Whether the address belongs to a proxy whose `X-Forwarded-…` headers count."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in networks)
+    found = addresses.read(address)
+    return found is not None and any(found in network for network in networks)
 
 
 def get_all(headers: Headers, name: bytes) -> list[bytes]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,10 +116,28 @@ async def own_names() -> tuple[str, ...]:
         return ()
     try:
         async with asyncio.timeout(_RESOLVER_SECONDS):
-            full = await asyncio.to_thread(socket.getfqdn, name)
+            full = await _full_name(name)
     except TimeoutError:
         full = name
     return (name, f"{name.partition('.')[0]}.local", full)
+
+
+async def _full_name(name: str) -> str:
+    """A name with its domain. The thread that asks is none of the loop's: the process's end waits for those."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def told(full: str) -> None:
+        if not answer.done():
+            answer.set_result(full)
+
+    def ask() -> None:
+        full = socket.getfqdn(name)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(told, full)
+
+    threading.Thread(target=ask, name="own-name", daemon=True).start()
+    return await answer
 
 
 def url(host: str, port: int) -> str:

@@ -130,6 +130,26 @@ def test_thousands_of_messages_in_one_read_are_not_all_looked_at() -> None:
     assert reader.feed(bytes(Frame(TEXT, b"y"))) == [(b"y", True)]
 
 
+@pytest.mark.parametrize(
+    "frame", [Frame(PING, b""), Frame(TEXT, b"", final=False), Frame(CONTINUATION, b"x", final=False)]
+)
+def test_thousands_of_frames_in_one_read_are_not_all_looked_at_though_they_are_no_messages(
+    frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read holds up to 100,000 of them, which would keep everybody else waiting."""
+    looked_at, look = [], MessageReader._frame
+
+    def counted(reader: MessageReader, data: bytes, start: int) -> int:
+        looked_at.append(start)
+        return look(reader, data, start)
+
+    monkeypatch.setattr(MessageReader, "_frame", counted)
+    reader = MessageReader()
+    assert reader.feed(bytes(frame) * 5000) == []
+    assert len(looked_at) < 100
+    assert reader.feed(bytes(Frame(TEXT, b"y"))) == [(b"y", True)]
+
+
 def test_a_continuation_of_nothing_and_a_message_that_begins_within_another() -> None:
     assert read([bytes(Frame(CONTINUATION, b"x"))]) == []
     sequence = [Frame(TEXT, b"a", final=False), Frame(TEXT, b"b"), Frame(CONTINUATION, b"c")]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -106,3 +109,18 @@ def test_a_port_that_is_free_at_one_address_only_is_not_the_kernels_choice(monke
     with bound("twice") as sockets:
         assert len({one.getsockname()[1] for one in sockets}) == 1
     assert len(refused) == 3
+
+
+def test_a_resolver_that_does_not_answer_holds_up_neither_the_start_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(listen, "_RESOLVER_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getfqdn", lambda name: f"{name}.example" if answers.wait(20) else name)
+    began = time.monotonic()
+    names = asyncio.run(listen.own_names())
+    assert time.monotonic() - began < 10
+    assert socket.gethostname() in names
+    assert f"{socket.gethostname()}.example" not in names
+    answers.set()
+    assert f"{socket.gethostname()}.example" in asyncio.run(listen.own_names())

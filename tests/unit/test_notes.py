@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tmpnb_py.errors import NotesError
-from tmpnb_py.notes import page
+from tmpnb_py.notes import embeds, page
 from tmpnb_py.notes.model import Notes, dump, load
 from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
 from tmpnb_py.notes.page import MAX_RENDERED
@@ -725,6 +725,38 @@ def test_a_link_into_another_page_is_quoted_once() -> None:
 )  # fmt: skip
 def test_what_notebooks_hold_beside_plain_markdown(source: str, made: str) -> None:
     assert made in make(markdown(source)).body
+
+
+@pytest.mark.parametrize("host", ["a]b", "[::1", "a\u2100b"])
+def test_a_picture_of_no_possible_host_does_not_take_the_page_along(host: str) -> None:
+    body = make(markdown(f'<img src="https://{host}/p.png">\n\nMore text.')).body
+    assert "Picture (p.png)</a>" in body
+    assert "More text." in body
+
+
+@pytest.mark.parametrize("piece", ["<a ", '<a "', "<iframe '", "<img x='<a ", '<video src=x "', "<source "])
+def test_the_time_for_tags_that_never_end_grows_with_their_number(piece: str) -> None:
+    assert _seconds(piece * (60_000 // len(piece))) < 1.0
+
+
+def test_the_time_for_an_attribute_grows_with_its_length() -> None:
+    assert _seconds(f"<img {'a' * 60_000}>") < 1.0
+    assert _seconds(f"<img {'a ' * 30_000}>") < 1.0
+
+
+def test_the_time_for_headings_that_are_alike_grows_with_their_number() -> None:
+    began = time.process_time()
+    notes = make(markdown("text"), *(markdown("# a\n" * 100) for _ in range(100)))
+    assert time.process_time() - began < 5.0
+    assert [heading.anchor for heading in notes.headings[:3]] == ["a", "a-2", "a-3"]
+    assert len({heading.anchor for heading in notes.headings}) == 10_000
+
+
+def _seconds(source: str) -> float:
+    """Seconds of the processor."""
+    began = time.process_time()
+    embeds.instead(source)
+    return time.process_time() - began
 
 
 def test_a_front_matter_is_no_text_and_may_name_the_title() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import time
 from collections.abc import Callable
 from typing import cast
 
 import pytest
 
-from tmpnb_py import reaper
+from tmpnb_py import readiness, reaper
 from tmpnb_py.endpoint import Endpoint
 from tmpnb_py.idle import RETRY_ECHO, RETRY_QUESTION, Limits, Report
 from tmpnb_py.models import EndReason, State
@@ -88,6 +90,21 @@ async def test_a_server_that_does_not_answer_is_asked_three_times(world: World) 
         assert await world.at(moment) == RETRY_QUESTION or moment == 140
     await world.at(160)
     assert (world.ended(), world.asked) == (EndReason.IDLE, 3)
+
+
+async def test_of_very_many_terminals_those_count_that_spoke_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose server it is may let it list as many as its answer can hold, at the cost of everybody's time."""
+    at = [datetime.datetime.fromtimestamp(second, datetime.UTC).isoformat() for second in range(20_000)]
+
+    async def answer(_endpoint: object, _path: str, name: str, _token: str) -> bytes:
+        return json.dumps([{"last_activity": one} for one in at]).encode()
+
+    monkeypatch.setattr(readiness, "_api", answer)
+    found = await readiness.report(cast(Endpoint, object()), "/user/a/", "token")
+    offset = time.monotonic() - time.time()
+    for moments in (found.kernels, found.terminals):
+        assert len(moments) == 100
+        assert moments[0] == pytest.approx(19_999 + offset, abs=5)
 
 
 async def test_a_busy_kernel_is_asked_again_only_when_it_could_have_ended(world: World) -> None:

@@ -59,7 +59,7 @@ def test_live_wherever_the_text_is_broken() -> None:
 _PIECES = (
     "ab", "c\n", "\r", "\b", "\x1b[A", "\x1b[2B", "\x1b[3G", "\x1b[2;2H", "\x1b[K", "\x1b[1K", "\x1b[J",
     "\x1b[1J", "\x1b[2J", "\x1b[3J", "\x1b7", "\x1b8", "\x1b[31m", "\x1b[7m", "\x1b[m", "\x1b[48;5;30m",
-    "\x1b(B", "\x1b]0;t\x07", "\x1bc", "\x1b[", "é🙂",
+    "\x1b(B", "\x1b]0;t\x07", "\x1bc", "\x1b[", "é🙂", "\u200d", "e\u0301", "\v", "\x1b[999C", "\x1b[s", "\x1b[u",
 )  # fmt: skip
 
 
@@ -77,6 +77,32 @@ def test_lines_beyond_the_screen_cannot_be_changed() -> None:
     assert left[51] == "X1"  # the first of the last hundred lines, the empty one at the end included
     assert (left[0], left[50], left[52], len(left)) == ("0", "50", "52", 151)
     assert in_script([text])[0][-1] == [list(run) for run in terminal.runs(text)]
+
+
+@pytest.mark.parametrize(
+    "piece", ["\x1b[20000Gx\n", "\x1b[20000C\vx", "\x1b[1;20000Hx", "\x1b7\x1b[9999CX\n\x1b8"], ids=repr
+)
+def test_what_the_cursor_skips_is_no_page_of_blanks(piece: str) -> None:
+    text = piece * 300
+    assert len(terminal.shown(text)) <= 300 * (terminal.MAX_SKIP + 2)
+    assert in_script([text[:400]])[0][-1] == [list(run) for run in terminal.runs(text[:400])]
+
+
+def test_a_line_that_was_erased_is_not_filled_again_up_to_the_cursor() -> None:
+    text = "a" * 19_990 + "\x1b[2Kx"
+    assert len(terminal.shown(text)) == terminal.MAX_SKIP + 1
+    assert terminal.shown("a" * 1000 + "\x1b[900Gx") == "a" * 899 + "x" + "a" * 100
+
+
+@pytest.mark.parametrize("piece", ["\u0301", "\u200da", "\u200d\U0001f642"], ids=ascii)
+def test_what_stands_in_one_place_is_bounded_and_nothing_of_it_is_lost(piece: str) -> None:
+    text = "x" + piece * 100
+    assert terminal.shown(f"\x1b[m{text}") == text
+    assert len(terminal.shown(f"{text}\r\x1b[K")) == 0
+    assert len(terminal.shown(f"{text}\r \x1b[K")) == 1
+    assert len(terminal.shown(f"{text}\b\x1b[K")) >= len(text) - 2 * terminal.MAX_PLACE
+    for one in (f"{text}\b\x1b[K", f"{text}\ry"):
+        assert in_script([one])[0][-1] == [list(run) for run in terminal.runs(one)]
 
 
 def test_pieces_are_cut_by_their_characters() -> None:

@@ -1,7 +1,7 @@
 """What a page of notes does not load, as links that say what is there; and sizes as attributes. Pure.
 
 It works on HTML before that is sanitised, so it decides nothing about what is safe: a tag that it misreads is dropped
-later, as it would have been.
+later, as it would have been. No pattern looks twice at what is in none, so that time grows with the source's length.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 import urllib.parse
 
 _TAG = re.compile(
-    r"<(iframe|video|audio|embed|object|img|input|a)\b((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE
+    r"<(iframe|video|audio|embed|object|img|input|a)\b((?:[^<>\"']|\"[^\"]*\"|'[^']*')*+)>", re.IGNORECASE
 )
-_ATTRIBUTE = re.compile(r"([a-zA-Z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
-_CLOSING = re.compile(r"</(?:iframe|video|audio|object)\s*>|<source\b[^>]*>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"(?<![a-zA-Z-])([a-zA-Z-]++)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
+_CLOSING = re.compile(r"</(?:iframe|video|audio|object)\s*>|<source\b[^<>]*>", re.IGNORECASE)
 _SIZE = re.compile(r"(?:^|;)\s*(width|height)\s*:\s*([0-9]{1,4}(?:px|%)?)\s*(?=;|$)", re.IGNORECASE)
 _WORDS = {"iframe": "Embedded page", "video": "Video", "audio": "Recording"}
 
@@ -49,10 +49,16 @@ def _image(found: re.Match[str], given: dict[str, str]) -> str:
 def _link(what: str, address: str, words: str) -> str:
     if address.startswith("//"):
         address = f"https:{address}"
-    parts = urllib.parse.urlsplit(_watched(address)) if "[" not in address else None
-    where = (parts.hostname if parts and parts.hostname else address.rpartition("/")[2])[:100]
+    where = (_host(_watched(address)) or address.rpartition("/")[2])[:100]
     text = f"{what}: {words} ({where})" if words.strip() else f"{what} ({where})"
     return f'<a href="{html.escape(_watched(address))}">{html.escape(text)}</a>'
+
+
+def _host(address: str) -> str:
+    try:
+        return urllib.parse.urlsplit(address).hostname or ""
+    except ValueError:  # a host that is none
+        return ""
 
 
 def _watched(address: str) -> str:

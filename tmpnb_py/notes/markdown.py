@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import nh3
 from markdown_it import MarkdownIt
@@ -75,6 +75,7 @@ class Markdown:
     anchors: dict[str, None] = dataclasses.field(default_factory=dict)
     _held: list[str] = dataclasses.field(default_factory=list)
     _given: set[str] = dataclasses.field(default_factory=set)
+    _numbers: dict[str, Iterator[int]] = dataclasses.field(default_factory=dict)  # for headings that are alike
     _parser: MarkdownIt | None = None
 
     def render(self, source: str, attachments: Mapping[str, Picture], *, is_output: bool = False) -> str:
@@ -171,7 +172,6 @@ class Markdown:
     def _mark_headings(self, tokens: Sequence[Token]) -> list[Heading]:
         """Give each heading an address as Jupyter does (blanks become dashes). None is of the page's own level."""
         found: list[Heading] = []
-        self.anchors.update(dict.fromkeys(heading.anchor for heading in self.headings))
         for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
             if opening.type != "heading_open" or opening.level:
                 continue
@@ -202,7 +202,8 @@ class Markdown:
             base = f"section-{base}"
         if base not in self.anchors:
             return base
-        return next(name for number in itertools.count(2) if (name := f"{base}-{number}") not in self.anchors)
+        numbers = self._numbers.setdefault(base, itertools.count(2))
+        return next(name for number in numbers if (name := f"{base}-{number}") not in self.anchors)
 
 
 def _is_reserved(anchor: str) -> bool:

@@ -1,9 +1,9 @@
 """Text as a terminal leaves it: control functions of ECMA-48 applied, as progress bars and colours use them. Pure.
 
 `templates/live/screen.js` does the same for what runs in the page, and `tests/unit/terminal_vectors.json` holds
-both to one reading. The last `HEIGHT` lines can still be changed, and a line is bounded, so that time and memory
-grow with the text's length only. What is not understood is left out, whatever its parameters (ECMA-48, 5.4 and 5.6;
-ECMA-35, 13.2.1).
+both to one reading. The last `HEIGHT` lines can still be changed, and a line is bounded, as is what the cursor skips
+and what stands in one place, so that time and memory grow with the text's length only. What is not understood is
+left out, whatever its parameters (ECMA-48, 5.4 and 5.6; ECMA-35, 13.2.1).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 HEIGHT = 100  # lines that can still be overwritten
 MAX_LINE = 20_000  # characters of one of them
+MAX_SKIP = 300  # columns up to which the cursor gets beyond what is written: wider than terminals are
+MAX_PLACE = 32  # characters that stand in one place; the longest emoji have 15
 
 Run = tuple[str, str]  # a text, and the names of the classes that it is shown with
 
@@ -188,6 +190,7 @@ class _Screen:
 
     def put(self, text: str) -> None:
         """Write over what is there."""
+        self._column = min(self._column, max(MAX_SKIP, len(self._lines[self._row].characters)))
         classes = self._style.classes
         places: Sequence[str] = text if text.isascii() else self._places(text)
         while places:
@@ -300,6 +303,8 @@ class _Screen:
 
 def _joins(before: str, character: str) -> bool:
     """Whether a character takes no place of its own."""
+    if character.isascii() or len(before) >= MAX_PLACE:
+        return False
     return unicodedata.category(character) in _WITHOUT_WIDTH or before.endswith(_JOINER)
 
 

@@ -11,8 +11,8 @@ PEEK = 4 * 1024  # bytes of a message that are looked at; all that a connection 
 # RFC 6455 §11.8: continuation, text and binary; close, ping and pong are not data, the others undefined.
 _CONTINUATION, _TEXT, _BINARY = 0, 1, 2
 
-# Messages that are looked at in one read. A client that sends thousands at once is no person, and must not
-# cost more than its share.
+# Frames that are looked at in one read, whatever is in them. A client that sends thousands at once is no person, and
+# must not cost more than its share.
 _MOST = 64
 
 _LONGEST_HEAD = 14
@@ -39,12 +39,13 @@ class MessageReader:
         found: list[Beginning] = []
         data = self._head + chunk if self._head else chunk
         self._head = b""
-        position, end = 0, len(data)
+        position, end, frames = 0, len(data), 0
         while position < end:
             if self._left:
                 position += self._payload(data, position, found)
                 continue
-            if len(found) >= _MOST:
+            frames += 1
+            if frames > _MOST:
                 position = self._pass_over(data, position)
             start = self._frame(data, position)
             if start == 0:

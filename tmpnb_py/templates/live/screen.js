@@ -3,6 +3,8 @@
 
 const SCREEN_HEIGHT = 100; // lines that can still be overwritten
 const MAX_LINE = 20_000; // characters of one of them
+const MAX_SKIP = 300; // columns up to which the cursor gets beyond what is written: wider than terminals are
+const MAX_PLACE = 32; // characters that stand in one place; the longest emoji have 15
 const LONGEST_SEQUENCE = 4096; // characters of a control string that is waited for
 const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const PLAIN = { bold: false, dim: false, italic: false, underline: false, strike: false, inverse: false, colour: "", ground: "" };
@@ -80,10 +82,11 @@ class Screen {
   }
 
   _put(text) {
+    this._column = Math.min(this._column, Math.max(MAX_SKIP, this._lines[this._row].cells.length));
     for (const character of text) {
       const cells = this._lines[this._row].cells;
       const before = cells[this._column - 1];
-      if (before && character > "\x7f" && (WITHOUT_WIDTH.test(character) || before[0].endsWith(JOINER))) {
+      if (before && joins(before[0], character)) {
         cells[this._column - 1] = [before[0] + character, before[1]]; // it takes no place of its own
         continue;
       }
@@ -160,6 +163,12 @@ class Screen {
     if (what === 0 || what === 2 || what === 3) this._lines.length = this._row + 1;
     if (what === 3) this._cleared();
   }
+}
+
+// Whether a character takes no place of its own.
+function joins(before, character) {
+  if (character <= "\x7f" || !(WITHOUT_WIDTH.test(character) || before.endsWith(JOINER))) return false;
+  return [...before].length < MAX_PLACE;
 }
 
 function runs(cells) {
