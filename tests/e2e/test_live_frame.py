@@ -144,7 +144,7 @@ async def frame_address(rig: Rig) -> str:
     async with rig.client.get("/live.js") as response:
         found = re.search(r'const FRAME = "([^"]+)"', await response.text())
     assert found is not None
-    return f"http://127.0.0.1:{rig.service.port}{found[1]}"
+    return f"http://127.0.0.1:{rig.service.port}/{found[1]}"
 
 
 @contextlib.asynccontextmanager
