@@ -40,7 +40,6 @@ from tmpnb_py.reconciler import Reconciler
 from tmpnb_py.reload import Change, compare
 from tmpnb_py.settings import OPTIONS, Settings
 from tmpnb_py.settings_values import format_value
-from tmpnb_py.static import store
 from tmpnb_py.static.shared import SharedFiles
 from tmpnb_py.web.application import admin_application, public_application
 from tmpnb_py.web.context import Context
@@ -365,7 +364,7 @@ class Service:
             except EngineError as error:  # whoever stops a service while its engine is away still stops it
                 _log.warning("cleanup_incomplete", error=error.message, remedy=error.remedy)
         if remove:
-            await asyncio.to_thread(store.remove, self._static_directory)
+            await self._static.remove()
             self._book.forget()
         self._stopped = True
         _log.info("stopped", pool=self.pool.name, kept=len(self.pool), duration=round(time.monotonic() - began, 2))

@@ -38,6 +38,7 @@ from tmpnb_py.errors import (
     EngineForbiddenError,
     ImageBuildError,
     ImageMissingError,
+    PoolLockedError,
     SettingsError,
     StartFailedError,
 )
@@ -264,6 +265,16 @@ async def test_networks_are_made_once_and_kept_while_used(docker_rig: DockerRig,
     assert docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={pool}") != ""
     await engines[0].remove(spec.id)
     await engines[0].remove_networks()
+
+
+async def test_a_probe_that_a_crash_left_keeps_no_network(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    await engine.prepare((await docker_rig.spec(engine, transport=Transport.PORT)).config)
+    labels = ("--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.probe={pool}")
+    docker("run", "--detach", "--network", f"tmpnb-{pool}-isolated", *labels, docker_rig.image, "sleep", "60")
+    await engine.remove_pool()
+    assert not docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.probe={pool}")
+    assert not docker("network", "ls", "--quiet", "--filter", f"label=org.tmpnb.pool={pool}")
 
 
 async def test_a_pruned_network_is_made_again(docker_rig: DockerRig, pool: str) -> None:
@@ -556,6 +567,46 @@ async def test_what_an_engine_takes_and_does_not_apply_is_found_out(
     assert missing in [gap.protection for gap in await engine.prepare(config)]
 
 
+def without_limit_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the engine applies none to what is made like a notebook."""
+    body = docker_options.create_body
+
+    def changed(*arguments: Any, **options: Any) -> dict[str, Any]:
+        made = body(*arguments, **options)
+        made["HostConfig"] |= {"PidsLimit": 0}
+        return made
+
+    monkeypatch.setattr(docker_options, "create_body", changed)
+
+
+@pytest.mark.parametrize("transport", [Transport.SOCKET, Transport.PORT])
+async def test_what_was_missing_is_looked_at_again(docker_rig: DockerRig, pool: str, transport: Transport) -> None:
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine, transport=transport)).config
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(docker_isolation, "_AGAIN_SECONDS", 0.0)
+        without_limit_of_processes(patched)
+        assert Protection.PROCESSES in [gap.protection for gap in await engine.prepare(config)]
+    assert await engine.prepare(config) == ()  # the operator has put it right
+    await engine.remove_networks()
+
+
+async def test_after_the_engines_end_all_is_looked_at_again(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be set otherwise now. Its end is known by that of the hold."""
+    engine = await opened(docker_rig, pool)
+    config = (await docker_rig.spec(engine)).config
+    lost = asyncio.Event()
+    await engine.hold(docker_rig.image, lost.set)
+    assert await engine.prepare(config) == ()
+    without_limit_of_processes(monkeypatch)
+    docker_rig.forwarder.cut()
+    async with asyncio.timeout(60):
+        await lost.wait()
+    assert Protection.PROCESSES in [gap.protection for gap in await engine.prepare(config)]
+
+
 async def test_an_image_that_cannot_pass_a_socket_goes_by_port(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     lines = engine.build_image(
@@ -715,6 +766,46 @@ async def test_a_hold_outlives_nobody(docker_rig: DockerRig, pool: str) -> None:
     await engine.hold(docker_rig.image, lost.set)
     assert time.monotonic() - began < 20
     await engine.close()
+
+
+async def test_a_hold_of_a_manager_that_lives_is_nobody_elses_though_its_start_is_slow(
+    docker_rig: DockerRig, pool: str
+) -> None:
+    living = json.dumps({**identity(), "hold": "another"})
+    left = ("--name", f"tmpnb.{pool}.manager", "--label", f"org.tmpnb.manager={pool}")
+    docker("create", *left, "--label", f"org.tmpnb.holder={living}", docker_rig.image, "true")
+    engine = await opened(docker_rig, pool)
+    with pytest.raises(PoolLockedError):
+        await engine.hold(docker_rig.image, lambda: None)
+    docker("rm", f"tmpnb.{pool}.manager")
+
+
+async def test_a_left_hold_that_hangs_keeps_nobody_from_serving(docker_rig: DockerRig, pool: str) -> None:
+    """No call that concerns that one container is answered, but the engine is."""
+    nobody = json.dumps({**identity(), "pid": 1 << 22})  # which is no process's number here
+    left = ("--name", f"tmpnb.{pool}.manager", "--label", f"org.tmpnb.manager={pool}")
+    of = ("--label", f"org.tmpnb.holder={nobody}")
+    hanging = docker("run", "--detach", *left, *of, docker_rig.image, "sleep", "99")
+    engine = docker_rig.engine(pool, call_timeout=2.0)
+    await engine.open()
+    with hung(hanging):
+        await engine.hold(docker_rig.image, lambda: None)
+        assert not engine._hold.is_held
+    await engine.close()
+    async with asyncio.timeout(60):  # now its removal goes on
+        while docker("ps", "--all", "--quiet", "--filter", f"label=org.tmpnb.manager={pool}"):
+            docker("rm", "--force", f"tmpnb.{pool}.manager", check=False)
+            await asyncio.sleep(0.1)
+
+
+async def test_a_name_that_nobody_gives_back_is_not_waited_for(docker_rig: DockerRig, pool: str) -> None:
+    """Engines keep one for nothing after a removal that went wrong; here it is a container that is none of ours."""
+    docker("create", "--name", f"tmpnb.{pool}.manager", docker_rig.image, "true")
+    engine = await opened(docker_rig, pool)
+    async with asyncio.timeout(20):
+        await engine.hold(docker_rig.image, lambda: None)
+    assert not engine._hold.is_held
+    docker("rm", f"tmpnb.{pool}.manager")  # it is left alone
 
 
 async def test_where_no_image_is_there_yet_nothing_is_held(docker_rig: DockerRig, pool: str) -> None:

@@ -6,6 +6,8 @@ import gzip
 import io
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brotli
@@ -42,6 +44,19 @@ def test_equal_contents_are_kept_once(tmp_path: Path) -> None:
     shared.add({"a.js": SCRIPT, "b.js": SCRIPT})
     shared.add({"c.js": SCRIPT})
     assert len(list((tmp_path / "files").iterdir())) == 1
+
+
+def test_what_a_thread_is_adding_goes_too(tmp_path: Path) -> None:
+    """A service that is stopped cannot cancel it."""
+    shared = Store(tmp_path / "static" / "pool")
+    files = {f"{number}.js": SCRIPT + str(number).encode() for number in range(2000)}
+    with ThreadPoolExecutor() as pool:
+        adding = pool.submit(shared.add, files)
+        while not list(tmp_path.glob("static/pool/files/*.gz")):
+            time.sleep(0.001)
+        shared.remove()
+        assert isinstance(adding.exception(60), OSError)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_no_kept_tree_has_is_forgotten(tmp_path: Path) -> None:

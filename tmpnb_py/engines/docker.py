@@ -41,7 +41,7 @@ from tmpnb_py.engines.docker_host import (
 )
 from tmpnb_py.engines.docker_isolation import Isolation
 from tmpnb_py.engines.docker_networks import Networks
-from tmpnb_py.engines.docker_streams import ImageStreams, read_log, read_paths, watch
+from tmpnb_py.engines.docker_streams import ImageStreams, post, read_log, read_paths, watch
 from tmpnb_py.engines.docker_trials import Trials
 from tmpnb_py.engines.docker_usage import Usage, read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
@@ -132,13 +132,18 @@ class DockerEngine(ImageStreams):
         """Be the pool's only manager. Raises `PoolLockedError` where there is another one."""
         if self._hold.is_held:
             return
+
+        def lost() -> None:
+            self._isolation.forget()  # an engine that was restarted may be another one, or set otherwise
+            on_lost()
+
         try:
             image_id = (await self.image(image)).image_id
         except ImageMissingError:
             listed = await self._listed(self._labels())
             image_id = next((str(one["ImageID"]) for one in listed), "")
         if image_id:  # else there is nothing yet that two could quarrel about
-            await self._hold.take(image_id, on_lost)
+            await self._hold.take(image_id, lost)
 
     async def open(self) -> None:
         """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
@@ -294,8 +299,8 @@ class DockerEngine(ImageStreams):
 
     async def remove_pool(self) -> None:
         """Remove what the pool has beside its containers. Whoever calls this holds the pool: nothing is starting."""
+        await self._remove_leftovers(older_than=0.0)  # a probe may be on a network
         await self.remove_networks()
-        await self._remove_leftovers(older_than=0.0)
         await asyncio.to_thread(self._sockets.remove_pool)
 
     # Containers
@@ -444,15 +449,7 @@ class DockerEngine(ImageStreams):
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits; aiodocker has no call for it."""
         path = f"containers/{await self._docker_id(container_id)}/update"
-        body = json.dumps(limits).encode()
-
-        async def parts() -> AsyncIterator[bytes]:
-            yield body
-
-        timeout = aiohttp.ClientTimeout(total=self._call_timeout)
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        async with self._stream("POST", path, params={}, timeout=timeout, data=parts(), headers=headers) as response:
-            await response.read()
+        await post(self._stream, path, limits, seconds=self._call_timeout)
 
     async def _rename(self, container_id: str, name: str) -> None:
         docker_id = await self._docker_id(container_id)

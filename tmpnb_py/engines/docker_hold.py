@@ -18,30 +18,24 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from tmpnb_py.engines import docker_options as options
 from tmpnb_py.engines import local_process
 from tmpnb_py.engines.docker_host import RefusedError
-from tmpnb_py.errors import EngineDownError, EngineError, NoSuchContainerError, PoolLockedError
+from tmpnb_py.engines.docker_trials import Calling
+from tmpnb_py.errors import EngineDownError, EngineError, PoolLockedError
 
 # A manager that has just ended is gone after a tenth of this; on a machine that is very busy, after half of it.
 _LEAVING_SECONDS = 2.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_REMOVAL_SECONDS = 10.0  # a tenth of it is usual; what takes longer hangs
 _RETRY_SECONDS = 60.0  # an engine that is ending refuses, too
 _CONFLICT = 409
-
-
-class Calling(Protocol):
-    """Aiodocker's client for so many seconds (None: the usual); what it raises leaves as an `EngineError`."""
-
-    def __call__(self, doing: str, seconds: float | None = None) -> AbstractAsyncContextManager[Any]: ...
-
 
 log = structlog.get_logger(__name__)
 
@@ -90,16 +84,18 @@ class Hold:
     async def _take(self, image_id: str) -> None:
         deadline = time.monotonic() + _LEAVING_SECONDS
         while not await self._made(image_id):
-            holder = await self._holder()
-            if holder is not None and self._has_ended(holder, patient=time.monotonic() < deadline):
-                await self._remove(str(holder["Id"]))
-            elif holder is not None and time.monotonic() > deadline:
+            holder, patient = await self._holder(), time.monotonic() < deadline
+            if holder is not None and self._has_ended(holder, patient=patient):
+                await self._clear_away(holder)
+            elif patient:
+                await asyncio.sleep(_POLL_SECONDS)
+            elif holder is None:
+                raise EngineError(f"the engine keeps the name {self._name} for a container that it does not list")
+            else:
                 raise PoolLockedError(
                     f'the pool "{self._pool}" is managed by another tmpnb-py, {_who(holder)}',
                     remedy="Stop that one first, or give this one a pool of its own with --pool-name.",
                 )
-            else:
-                await asyncio.sleep(_POLL_SECONDS)
         try:
             await self._connect()
         except BaseException:
@@ -126,34 +122,33 @@ class Hold:
             await self._stream.__aenter__()
 
     async def _holder(self) -> Mapping[str, Any] | None:
+        """The container of our name as the engine lists it: that waits for no container's lock."""
+        filters = json.dumps({"label": [f"{options.LABEL_MANAGER}={self._pool}"]})
+        async with self._calling("see who holds the pool") as docker:
+            listed = await docker.containers.list(all=True, filters=filters)
+        found = [{key: one[key] for key in ("Id", "Names", "Labels", "State")} for one in listed]
+        return next((one for one in found if f"/{self._name}" in one["Names"]), None)
+
+    async def _clear_away(self, holder: Mapping[str, Any]) -> None:
+        """Remove what a manager left that has ended. One container that hangs says nothing of the engine."""
         try:
-            async with self._calling("see who holds the pool") as docker:
-                found: Mapping[str, Any] = await docker.containers.container(self._name).show()
-        except NoSuchContainerError:
-            return None
-        return found
+            async with asyncio.timeout(_REMOVAL_SECONDS):
+                await self._remove(str(holder["Id"]))
+        except (EngineDownError, TimeoutError) as error:
+            raise EngineError(f"what held the pool before, {self._name}, does not let itself be removed") from error
 
     def _has_ended(self, holder: Mapping[str, Any], *, patient: bool) -> bool:
         """Whether the manager that made it has certainly ended, though the container is there.
 
-        So it is with an engine that was restarted under its containers. One that was never started, after a while, is
-        what a crash left between two calls.
+        So it is with an engine that was restarted under its containers. One that is not started after a while, by a
+        process that cannot be seen from here, is what a crash left between two calls.
         """
-        status = holder["State"]["Status"]
-        if status in ("exited", "dead") or (status == "created" and not patient):
-            return True
         told = _claimant(holder)
-        if told == self._me:
-            return True  # our own, from before
-        try:
-            process = local_process.Process(int(told["pid"]), int(told["started"]), str(told["boot_id"]))
-        except (LookupError, ValueError, TypeError):
-            return False
-        return bool(
-            process.boot_id == local_process.boot_id()
-            and told.get("pid_namespace") == _pid_namespace() != ""
-            and _is_gone(process)
-        )
+        if holder["State"] in ("exited", "dead") or told == self._me:  # our own, from before
+            return True
+        if (process := _visible(told)) is not None:
+            return _is_gone(process)
+        return holder["State"] == "created" and not patient
 
     async def _watch(self, image_id: str, on_lost: Callable[[], None]) -> None:
         """Start it, for which nobody waits: the name is held already. Then read what never says anything.
@@ -215,10 +210,20 @@ def _pid_namespace() -> str:
 
 def _claimant(holder: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        told = json.loads(holder["Config"]["Labels"][options.LABEL_HOLDER])
+        told = json.loads(holder["Labels"][options.LABEL_HOLDER])
     except (ValueError, LookupError, TypeError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def _visible(told: Mapping[str, Any]) -> local_process.Process | None:
+    """The manager's process, where it would be seen from here if it ran; None where nobody knows."""
+    try:
+        process = local_process.Process(int(told["pid"]), int(told["started"]), str(told["boot_id"]))
+    except (LookupError, ValueError, TypeError):
+        return None
+    here = process.boot_id == local_process.boot_id() and told.get("pid_namespace") == _pid_namespace() != ""
+    return process if here else None
 
 
 def _who(holder: Mapping[str, Any]) -> str:

@@ -35,7 +35,9 @@ log = structlog.get_logger(__name__)
 _INSIDE = Path(docker_probe_inside.__file__)
 _FENCE_SECONDS = 60.0  # so long somebody who flushes the firewall opens it
 _AGAIN_SECONDS = 60.0  # between two looks at what is missing: the operator may have put it right, or agreed to it
-_CONNECT_SECONDS = 5.0  # the kernel sends few refusals a second, and repeats a SYN after 1 and 3
+# The kernel sends six refusals to one address at once and then one a second, and repeats a SYN after 1, 3 and 7: so
+# long it may take until all have come where another container with the same address was refused just before.
+_CONNECT_SECONDS = 9.0
 _SOCKET_SECONDS = 10.0  # from the moment on when the container listens
 _SPARE_IMAGES = 3
 _NEIGHBOUR_PORT = 8888  # above 1024: the probe is nobody special
@@ -172,6 +174,8 @@ class Isolation:
                 return (Gap(Protection.NETWORK, f"notebooks' network is not closed: {error.message}", error.remedy),)
             seen = self._verified
             if seen is None or seen.digest != config.digest or time.monotonic() > seen.until:
+                if seen is not None and seen.digest == config.digest:
+                    self._sockets_tried.clear()  # what was seen then is what was missing
                 gaps = await self._verify(config, has_network=network is not None)
                 serious = any(gap.protection for gap in gaps)
                 until = time.monotonic() + _AGAIN_SECONDS if serious else math.inf

@@ -16,10 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-import aiohttp
-
 from tmpnb_py.engines.docker_options import LABEL_PROBE, LABEL_PROJECT, PROJECT
-from tmpnb_py.engines.docker_streams import OpenStream, read_log
+from tmpnb_py.engines.docker_streams import OpenStream, post, read_log
 from tmpnb_py.errors import EngineError, NoSuchContainerError
 
 _LINES = 20
@@ -111,18 +109,7 @@ class Trials:
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Aiodocker's own call forgets the engine's warnings."""
-        data = json.dumps(body).encode()
-
-        async def parts() -> AsyncIterator[bytes]:
-            yield data
-
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(data))}
-        timeout = aiohttp.ClientTimeout(total=self._seconds)
-        async with self._stream(
-            "POST", "containers/create", params={"name": name}, timeout=timeout, data=parts(), headers=headers
-        ) as response:
-            answer: dict[str, Any] = await response.json()
-            return answer
+        return await post(self._stream, "containers/create", body, seconds=self._seconds, params={"name": name})
 
     async def run(self, body: Mapping[str, Any]) -> Ended:
         """Run a container to its end. Raises `NoPythonError` where that is what the image lacks."""

@@ -219,6 +219,10 @@ class SharedFiles:
             self._lost |= lost
             self._on_lost()
 
+    async def remove(self) -> None:
+        """Remove all of them from the disk, for good."""
+        await asyncio.to_thread(self._store.remove)
+
     # --- what nobody waits for
 
     async def run(self) -> None:

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +42,21 @@ class Store:
         self._directory = directory
         self._files = directory / "files"
         self._trees = directory / "trees"
+        self._writing = threading.Lock()
+        self._is_removed = False
+
+    def remove(self) -> None:
+        """Remove everything for good. What a thread is adding meanwhile, which nobody can cancel, goes too."""
+        with self._writing:
+            self._is_removed = True
+        remove(self._directory)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with self._writing:
+            if self._is_removed:
+                raise LostFileError(errno.ENOENT, "the shared files were removed")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write(path, content)
 
     def load(self) -> dict[str, Tree]:
         """The trees by the ids of the images that have them; the image used last comes last."""
@@ -59,7 +75,6 @@ class Store:
 
     def add(self, files: Mapping[str, bytes]) -> dict[str, Entry]:
         """Keep the files' contents; they are forgotten by the next `load` unless a tree with them is kept."""
-        self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
         return {name: self._add(name, content) for name, content in files.items()}
 
     def _add(self, name: str, content: bytes) -> Entry:
@@ -68,19 +83,18 @@ class Store:
         if not self.has(entry.sha256):
             packed = gzip.compress(content, _QUICK, mtime=0) if is_compressible(name) else content
             gained = len(packed) < len(content)
-            write(self._path(entry.sha256, "gzip" if gained else ""), packed if gained else content)
+            self._write(self._path(entry.sha256, "gzip" if gained else ""), packed if gained else content)
         return entry
 
     def keep(self, tree: Tree, image_id: str) -> dict[str, Tree]:
         """Write a tree down, and forget the oldest of too many. Returns what `load` does."""
-        self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._trees / f"{tree.digest}.json"
         images: list[str] = []
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             images = [image for image in _read(path)[1] if image != image_id]
         images = [*images, image_id][-KEPT_IMAGES:]
         listed = {name: (entry.sha256, entry.size) for name, entry in tree.files.items()}
-        write(path, json.dumps({"images": images, "files": listed}).encode())
+        self._write(path, json.dumps({"images": images, "files": listed}).encode())
         for old in self._by_age()[:-KEPT_TREES]:
             old.unlink(missing_ok=True)
         return self.load()
