@@ -208,7 +208,7 @@ class Markdown:
 
 def _is_reserved(anchor: str) -> bool:
     """Whether it is one of the names that the page's own parts have."""
-    return anchor.lower().startswith(("tn-", "main"))
+    return anchor.lower() == "main" or anchor.lower().startswith("tn-")
 
 
 def _plain(inline: Token) -> str:
