@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import signal
@@ -56,10 +57,22 @@ def need_engine() -> None:
         skip_or_fail(f"no Docker engine answers: {error}")
 
 
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """What another run of this checkout builds just now is waited for, and found in the engine's cache then."""
+    descriptor = os.open(_IMAGES, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @functools.cache
 def base_image() -> str:
     """The name of the image to build upon, from where the product has it; the engine has it from then on."""
-    done = subprocess.run([_PROGRAM, "image", "base"], capture_output=True, text=True, check=False, timeout=600)
+    with _one_at_a_time():
+        done = subprocess.run([_PROGRAM, "image", "base"], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 
@@ -67,17 +80,9 @@ def base_image() -> str:
 def build_image(tag: str, context: Path, *, seconds: float = 300) -> str:
     """Build an image for tests upon the product's base (the engine's cache makes it quick) and return its name."""
     need_engine()
-    docker(
-        "build",
-        "--network",
-        "host",
-        "--build-arg",
-        f"BASE={base_image()}",
-        "--tag",
-        tag,
-        str(context),
-        seconds=seconds,
-    )
+    arguments = ["--network", "host", "--build-arg", f"BASE={base_image()}", "--tag", tag]
+    with _one_at_a_time():
+        docker("build", *arguments, str(context), seconds=seconds)
     return tag
 
 
@@ -93,9 +98,10 @@ def build_workshop_image() -> str:
     """
     need_engine()
     tag = os.environ.get("WORKSHOP_IMAGE", DEFAULT_IMAGE)
-    done = subprocess.run(
-        [_PROGRAM, "image", "build", "--tag", tag], capture_output=True, text=True, check=False, timeout=900
-    )
+    with _one_at_a_time():
+        done = subprocess.run(
+            [_PROGRAM, "image", "build", "--tag", tag], capture_output=True, text=True, check=False, timeout=900
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     return tag
 
