@@ -19,16 +19,20 @@ class Front:
 
     async def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
-        with contextlib.suppress(OSError):
-            onwards, back = await asyncio.open_connection("127.0.0.1", self._port)
-            both = {writer, back}
-            self._writers |= both
-            try:
+        both = {writer}
+        self._writers |= both
+        try:
+            with contextlib.suppress(OSError):
+                onwards, back = await asyncio.open_connection("127.0.0.1", self._port)
+                both.add(back)
+                self._writers.add(back)
                 await asyncio.gather(self._pass_on(reader, back), self._pass_on(onwards, writer))
-            finally:
-                self._writers -= both
-                for one in both:
-                    one.close()
+        finally:
+            for one in both:
+                one.close()
+                with contextlib.suppress(OSError):
+                    await one.wait_closed()
+            self._writers -= both
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -61,6 +65,7 @@ async def front(port: int) -> AsyncIterator[tuple[Front, str]]:
     finally:
         server.close()
         made._flows.set()
-        for writer in tuple(made._writers):
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        while made._writers:
+            for writer in tuple(made._writers):
+                writer.transport.abort()
+            await asyncio.sleep(0.01)
