@@ -25,9 +25,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.engine]
 EMPTY = "<!doctype html><title>A page</title><p>Nothing here."
 
 
+# Each says where it works: in the folder of its workshop, whatever path a client sends.
 CELLS = {
-    "python3": ("python", "import sys\nprint('Python says', 6 * 7, sys.version_info.major)", "Python says 42 3"),
-    "ir": ("r", 'cat("R says", sum(1:4), R.version$major)', "R says 10 4"),
+    "python3": (
+        "python",
+        "import pathlib\nprint('Python says', 6 * 7, 'in', pathlib.Path.cwd().name)",
+        "Python says 42 in introduction-to-python",
+    ),
+    "ir": ("r", 'cat("R says", sum(1:4), "in", basename(getwd()))', "R says 10 in introduction-to-r"),
 }
 
 
@@ -50,7 +55,8 @@ def world(workshop_image: str) -> Iterator[World]:
     with site("localhost") as allowed, site("localhost") as old, site() as near, site() as evil:
         for one in (allowed, near, old, evil):
             one.content["/"] = EMPTY
-        options = ["--pool-size=2", "--cpu-quota=0", f"--allow-origin={allowed.origin},{near.origin}"]
+        options = [f"--image={workshop_image}", "--pool-size=2", "--cpu-quota=0"]
+        options.append(f"--allow-origin={allowed.origin},{near.origin}")
         options.append(f"--tokenless-origin={old.origin}")
         with run_service(f"clients{secrets.token_hex(4)}", *options) as service:
             yield World(service, allowed, near, old, evil)
@@ -244,6 +250,44 @@ async def test_thebelab(world: World, context: playwright.BrowserContext) -> Non
     await page.get_by_role("button", name="run", exact=True).click()
     await playwright.expect(page.locator("body")).to_contain_text(expected)
     await picture(page, "thebelab")
+
+
+# MyST's launch button as it is on npm, without what draws it: what it asks of a service, and the link that it makes.
+MYST_STUB = """export default {};
+export const [jsx, jsxs, useRef, useCallback, useState] = [];
+export const [RocketIcon, Cross2Icon, ClipboardCopyIcon, ExternalLinkIcon, QuestionMarkCircledIcon] = [];
+export const [UpdateIcon, Link2Icon, ChevronRightIcon, BinderIcon, JupyterIcon] = [];"""
+MYST_IMPORTS = (
+    "react/jsx-runtime", "react", "classnames", "@radix-ui/react-popover", "@radix-ui/react-icons",
+    "@heroicons/react/24/solid", "@scienceicons/react/24/solid", "@radix-ui/react-form",
+)  # fmt: skip
+MYST_LAUNCH = """async ([url, location]) => {
+    const button = await import("/launch.mjs");
+    const kind = await button.interrogateProviderType(url);
+    const options = {provider: "github", repo: "org/introduction-to-python", url};
+    return {kind, link: button.makeBinderURL(options, location)};
+}"""
+
+
+async def test_the_launch_button_of_myst(world: World, context: playwright.BrowserContext) -> None:
+    """Jupyter Book 2 has it: its reader names a service, and the button asks that for its kind, from any site."""
+    source = (package("@myst-theme/frontmatter@1.4.1") / "dist" / "LaunchButton.js").read_text()
+    imports = json.dumps({"imports": dict.fromkeys(MYST_IMPORTS, "/stub.mjs")})
+    world.evil.content |= {
+        "/launch.mjs": f"{source}\nexport {{ interrogateProviderType, makeBinderURL }};",
+        "/stub.mjs": MYST_STUB,
+        "/book.html": f'<!doctype html><title>A book</title><script type="importmap">{imports}</script>',
+    }
+    page = await context.new_page()
+    await page.goto(f"{world.evil.origin}/book.html")
+    made = await page.evaluate(MYST_LAUNCH, [world.service.url, "/Introduction to Python.ipynb"])
+    assert made["kind"] == "binderhub"
+    assert "urlpath=%2Flab%2Ftree%2F%2FIntroduction" in made["link"]
+    await page.goto(made["link"])
+    await page.wait_for_url("**/user/**")
+    document = "/lab/tree/introduction-to-python/Introduction%20to%20Python.ipynb"
+    assert document in page.url
+    await playwright.expect(page.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible()
 
 
 async def test_what_is_not_offered_is_said_by_the_client(world: World, context: playwright.BrowserContext) -> None:

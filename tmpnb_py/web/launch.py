@@ -18,6 +18,7 @@ from tmpnb_py.errors import AddressFullError, FullError
 from tmpnb_py.links import Links, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
+from tmpnb_py.routes import document_of, plain_path
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import access, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
@@ -25,7 +26,6 @@ from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.robots import is_robot, refuse_robots
 
 _WAITING = Links().waiting("{id:[0-9a-f]{32}}")
-_VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
 
@@ -104,10 +104,9 @@ def _workshop_path(context: Context, slug: str) -> str:
 
 def _subject(context: Context, wish: str) -> Subject:
     path, _, query = wish.partition("?")
-    path = urllib.parse.unquote(path)
-    if path == "git-pull":
+    if plain_path(path) == "git-pull":
         return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
-    document = next((path.removeprefix(view) for view in _VIEWS if path.startswith(view)), "")
+    document = document_of(path)
     found = [one for one in context.catalogue.manifest.workshops if str(PurePosixPath(document)) == one.start]
     return Subject(wish, document, found[0] if found else None)
 
