@@ -177,6 +177,20 @@ async def begin_in(endpoint: Endpoint, base_path: str, token: str, folder: str) 
     return status == 204
 
 
+async def lacks(endpoint: Endpoint, base_path: str, token: str, document: str) -> bool:
+    """Whether a notebook server says that it has no such file or folder; one that says nothing may have it."""
+    expected = {urllib.parse.quote(document): 404, "": 200}  # a server of another kind has no such addresses at all
+    try:
+        for name, answer in expected.items():
+            path = f"{base_path}api/contents/{name}?content=0&no_track_activity=1"
+            status, _ = await _ask(endpoint, path, token, _PROBE_SECONDS)
+            if status != answer:
+                return False
+    except NoAnswerError:
+        return False
+    return True
+
+
 async def _ask(
     endpoint: Endpoint, path: str, token: str, seconds: float, *, method: str = "GET"
 ) -> tuple[int, bytes]:

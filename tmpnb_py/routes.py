@@ -158,3 +158,15 @@ def placed(wish: str, folder: str) -> str:
     if not f"{document}/".startswith(f"{folder}/"):
         document = f"{folder}/{document}".rstrip("/")
     return urllib.parse.quote(f"{'lab/tree/' if view == 'lab/' else view}{document}") + mark + query
+
+
+_WORKSPACE = re.compile(r"(lab|doc)/workspaces/[^/]+(?=/|$)")
+
+
+def wish_of_address(path: str) -> str:
+    """What somebody's notebook shows at a path below its base, as a wish for a notebook of one's own.
+
+    `path` is raw, without its query, which may hold a token. A workspace (JupyterLab makes one for each further
+    window) is its own visitor's.
+    """
+    return _WORKSPACE.sub(r"\1", path.lstrip("/"), count=1)

@@ -7,20 +7,16 @@ ticket and follows it, and the address becomes the waiting page's, so that a rel
 
 from __future__ import annotations
 
-import dataclasses
 import urllib.parse
-from pathlib import PurePosixPath
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import AddressFullError, FullError
 from tmpnb_py.links import Links, opened
-from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.routes import document_of, plain_path
 from tmpnb_py.tickets import Status, Ticket
-from tmpnb_py.web import access, respond, tickets, visits, words
+from tmpnb_py.web import access, documents, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.robots import is_robot, refuse_robots
@@ -28,15 +24,6 @@ from tmpnb_py.web.robots import is_robot, refuse_robots
 _WAITING = Links().waiting("{id:[0-9a-f]{32}}")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Subject:
-    """What a link asks for. `path` is as the link has it; `document` is its name for people, "" for none."""
-
-    path: str
-    document: str = ""
-    workshop: Workshop | None = None
 
 
 def add_routes(app: web.Application) -> None:
@@ -55,16 +42,18 @@ async def launch(request: web.Request) -> web.Response:
     """The page that posts: crawlers and link previews stop here and cost nothing, also those that run scripts."""
     context = request.app[CONTEXT]
     await visits.first_listing(context)
-    subject = _subject(context, _wish(request))
+    wish = _wish(request)
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.offered(request)
     if container is None and not context.control.is_open:
         return respond.closed(request)
+    robot = is_robot(request)
+    subject = documents.subject(context, wish) if robot else await documents.found_subject(context, wish, container)
     return respond.page(
         request,
         "launch.html",
-        script="" if is_robot(request) else "visit.js",
+        script="" if robot else "visit.js",
         subject=subject,
         running=container is not None,
         open=context.control.is_open,
@@ -100,15 +89,6 @@ def _workshop_path(context: Context, slug: str) -> str:
     if found is None:
         raise web.HTTPNotFound(text="There is no workshop of this name here.")
     return f"lab/tree/{urllib.parse.quote(found.start)}"
-
-
-def _subject(context: Context, wish: str) -> Subject:
-    path, _, query = wish.partition("?")
-    if plain_path(path) == "git-pull":
-        return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
-    document = document_of(path)
-    found = [one for one in context.catalogue.manifest.workshops if str(PurePosixPath(document)) == one.start]
-    return Subject(wish, document, found[0] if found else None)
 
 
 @web.middleware
@@ -227,7 +207,7 @@ async def wait(request: web.Request) -> web.Response:
             "ended.html",
             status=410,
             reason=reason,
-            path=wish,
+            subject=documents.subject(context, wish),
             has_pages=True,
             mint=lambda: tickets.mint(context),
         )
@@ -238,7 +218,7 @@ async def wait(request: web.Request) -> web.Response:
     state = tickets.state_of(request, ticket)
     if ticket.status is Status.READY and ticket.container is not None:
         return _lead(request, ticket.container, ticket.target)
-    subject = _subject(context, wish)
+    subject = documents.subject(context, wish)
     # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
     another = tickets.mint(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
