@@ -108,7 +108,7 @@ class Service:
             options=wiring.reconciler_options(settings),
             configuration=self._blueprint,
             rate=rate,
-            waiting=lambda: len(line) + self.claims.wished,
+            waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(
@@ -129,7 +129,7 @@ class Service:
             self.pool,
             gate,
             max_containers=settings.max_containers,
-            dismiss_line=self.claims.dismiss_line,
+            gate_moved=self.claims.gate_moved,
             observe_soon=self.reconciler.observe_soon,
         )
         limits = wiring.idle_limits(settings)

@@ -199,9 +199,10 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
             assert "you keep your place" in state["message"]
             assert b"secret" not in stream.raw
             rig.service.control.close()
-            while (state := await stream.next())["status"] == "waiting":
+            while "let nobody in just now" not in (state := await stream.next())["message"]:
                 pass
-            assert state["status"] == "closed"
+            assert (state["status"], state["position"], state["estimate"]) == ("waiting", 1, None)
+            assert "You keep your place" in state["message"]
         async with rig.client.post("/api/tickets") as response:
             assert (response.status, (await response.json())["status"]) == (503, "closed")
 

@@ -193,13 +193,10 @@ async def wait(request: web.Request) -> web.Response:
     if not visits.holds(request, request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
     ticket = context.claims.find(request.match_info["id"])
-    was_closed = ticket is not None and ticket.status is Status.CLOSED
-    if was_closed and not context.control.is_open:
-        return respond.closed(request)
-    if ticket is None or was_closed or ticket.status is Status.LEFT:
-        return respond.page(
-            request, "lost.html", status=404, path=wish, was_closed=was_closed, mint=lambda: tickets.mint(context)
-        )
+    if ticket is None or ticket.status is Status.LEFT:
+        if not context.control.is_open:
+            return respond.closed(request)
+        return respond.page(request, "lost.html", status=404, path=wish, mint=lambda: tickets.mint(context))
     if ticket.has_ended and ticket.container is not None:
         reason = ticket.container.reason
         return respond.page(
