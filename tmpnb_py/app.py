@@ -150,6 +150,7 @@ class Service:
             interfaces=settings.interfaces,
             api_token=settings.api_auth_token.get_secret_value(),
             cors=wiring.cors(settings),
+            frame_ancestors=settings.frame_ancestors,
             binder_rules=binder_spec.rules(settings.binder_spec),
             admin_token=settings.admin_auth_token.get_secret_value(),
             hosts=wiring.hosts(settings, ()),
@@ -227,6 +228,7 @@ class Service:
         context.remember_sessions = settings.remember_sessions
         context.cors = self.proxy.cors = wiring.cors(settings)
         self._answer_to_names()
+        context.frame_ancestors = settings.frame_ancestors
         context.binder_rules = binder_spec.rules(settings.binder_spec)
         context.admin_token = settings.admin_auth_token.get_secret_value()
         context.audit_client_address = settings.audit_client_address

@@ -57,7 +57,7 @@ def world(workshop_image: str) -> Iterator[World]:
             one.content["/"] = EMPTY
         options = [f"--image={workshop_image}", "--pool-size=2", "--cpu-quota=0"]
         options.append(f"--allow-origin={allowed.origin},{near.origin}")
-        options.append(f"--tokenless-origin={old.origin}")
+        options += [f"--tokenless-origin={old.origin}", f"--frame-ancestors={allowed.origin}"]
         with run_service(f"clients{secrets.token_hex(4)}", *options) as service:
             yield World(service, allowed, near, old, evil)
 
@@ -307,6 +307,62 @@ async def test_a_browsers_reconnecting_gets_the_same_notebook(
     assert [one["phase"] for one in said] == ["launching", "ready", "launching", "ready"]
     assert said[1] == said[3]
     assert (await world.service.stats())["claimed"] == 1
+
+
+# --- the notes in a frame of a page of another site, whose frames get none of our cookies
+
+
+def framed_page(world: World) -> str:
+    notes = f"{world.service.url}workshops/introduction-to-python/"
+    return f"""<!doctype html><title>A course</title><h1>A course</h1>
+        <iframe src="{notes}" title="Introduction to Python" style="width: 100%; height: 300px; border: 0"></iframe>
+        <script src="{world.service.url}frame.js" defer></script>"""
+
+
+async def test_notes_in_a_frame(world: World, context: playwright.BrowserContext) -> None:
+    world.allowed.content["/course.html"] = framed_page(world)
+    page = await context.new_page()
+    await page.goto(f"{world.allowed.origin}/course.html")
+    notes = page.frame_locator("iframe")
+    cell = notes.locator(".tn-cell").first
+    await playwright.expect(cell).to_be_visible()
+    await page.wait_for_function("document.querySelector('iframe').offsetHeight > 3000")
+    await playwright.expect(notes.locator("header.site")).to_be_hidden()
+    before = await page.evaluate("document.querySelector('iframe').offsetHeight")
+
+    await cell.get_by_role("button", name="Run example 1").click()
+    await playwright.expect(cell.locator(".tn-outputs")).not_to_be_empty()
+    await page.wait_for_function("before => document.querySelector('iframe').offsetHeight !== before", arg=before)
+    await picture(page, "framed-notes")
+    assert [one for one in await context.cookies() if one["name"].startswith("tmpnb")] == []
+
+    # A reload finds the session, though no cookie tells of it.
+    await page.reload()
+    cell = page.frame_locator("iframe").locator(".tn-cell").first
+    await cell.get_by_role("button", name="Run example 1").click()
+    await playwright.expect(cell.locator(".tn-outputs")).not_to_be_empty()
+    assert (await world.service.stats())["claimed"] == 1
+
+    # JupyterLab is in no frame: it opens in a tab, in the same notebook.
+    async with context.expect_page() as opened:
+        await page.frame_locator("iframe").locator("#tn-open").click()
+    lab = await opened.value
+    await playwright.expect(lab.locator(".jp-NotebookPanel")).to_be_visible()
+    assert (await world.service.stats())["claimed"] == 1
+
+
+async def test_no_other_site_and_no_other_page_is_framed(world: World, context: playwright.BrowserContext) -> None:
+    world.evil.content["/course.html"] = framed_page(world)
+    page = await context.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text) if "frame-ancestors" in message.text else None)
+    await page.goto(f"{world.evil.origin}/course.html")
+    await playwright.expect(page.frame_locator("iframe").locator(".tn-cell")).to_have_count(0)
+    assert refused
+    async with world.service.http() as client:
+        for path in ("", "spawn", "info", "nowhere", "workshops/nowhere/"):
+            async with client.get(world.service.url + path, headers={"Accept": "text/html"}) as response:
+                assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"], path
 
 
 # --- the old thebe (O'Reilly's), which is on no registry: the requests that it makes, in its order and its form

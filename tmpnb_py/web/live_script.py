@@ -41,16 +41,21 @@ def _headers(policy: str) -> dict[str, str]:
 
 def notes_script(frame: str) -> str:
     """The script of our own notes page."""
-    return _script("notes", {"FRAME": frame, "UP": "../"})
+    return _script(("framed", "notes"), {"FRAME": frame, "UP": "../"})
 
 
 def live_script(frame: str) -> Content:
     """The script for other sites."""
     values = {"FRAME": frame, "UP": "./", "STYLE": source("live/cell.css")}
-    return Content.of(_script("live", values).encode(), "text/javascript")
+    return Content.of(_script(("live",), values).encode(), "text/javascript")
 
 
-def _script(entry: str, values: Mapping[str, str]) -> str:
+def parent_script() -> Content:
+    """The script for pages of other sites that show our notes in a frame."""
+    return Content.of(source("live/parent.js").encode(), "text/javascript")
+
+
+def _script(own: tuple[str, ...], values: Mapping[str, str]) -> str:
     constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
-    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
+    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *own))
     return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'

@@ -22,7 +22,7 @@ from tmpnb_py.web.context import CONTEXT
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; connect-src 'self'; "
-    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}; "
     "require-trusted-types-for 'script'; trusted-types tmpnb-parse"
 )
 # A picture that is opened by itself is a document, and SVG can hold scripts.
@@ -45,6 +45,7 @@ _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") 
 _frame = live_script.add_frame(_assets)
 _script = _assets.add("notes.js", live_script.notes_script(_frame))
 _live = live_script.live_script(_frame)
+_parent = live_script.parent_script()
 
 
 def add_routes(app: web.Application) -> None:
@@ -57,6 +58,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)
     app.router.add_get("/assets/{name}", _assets.get)
     app.router.add_get("/live.js", live)
+    app.router.add_get("/frame.js", parent)
 
 
 async def overview(request: web.Request) -> web.Response:
@@ -76,9 +78,10 @@ async def page(request: web.Request) -> web.Response:
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     look, key = respond.look_of(request), visits.key(request)
     style = f" {respond.csp_hash(look.style)}" if look.style else ""
+    ancestors = " ".join(request.app[CONTEXT].frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
-        "Content-Security-Policy": _POLICY.format(style=style),
+        "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),
         "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
     }
     if key:
@@ -91,6 +94,11 @@ async def page(request: web.Request) -> web.Response:
 async def live(request: web.Request) -> web.Response:
     """The script for other sites; its address never changes, so it is looked at again after a while."""
     return answer(request, _live, _LIVE_HEADERS)
+
+
+async def parent(request: web.Request) -> web.Response:
+    """The script for pages that show notes in a frame, likewise."""
+    return answer(request, _parent, _LIVE_HEADERS)
 
 
 async def picture(request: web.Request) -> web.Response:

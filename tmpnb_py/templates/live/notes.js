@@ -23,7 +23,7 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   // Launch pages that wait in line need no other notebook (visit.js): they hear that there is one, and nothing else.
   const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
   // The page itself says, by its key, whether its visitor has a session.
-  const session = { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
+  const session = FRAMED ? framedSession : { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
   const wish = { workshop, key: key || "", reload: true };
   const claim = new Claim(service, { wish, session, ticket: kept("ticket"), once: kept("once") });
 
@@ -82,7 +82,7 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   async function openLab(event) {
     if (event.button > 1 || !runner.cells.some((cell) => cell.isEdited)) return;
     event.preventDefault();
-    const isAside = event.button === 1 || event.ctrlKey || event.metaKey || event.shiftKey;
+    const isAside = FRAMED || event.button === 1 || event.ctrlKey || event.metaKey || event.shiftKey;
     const tab = isAside ? window.open("", "_blank") : null; // now, as browsers allow it only in answer to a click
     if (tab) tab.opener = null;
     let session = null;
