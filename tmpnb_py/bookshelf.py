@@ -24,7 +24,7 @@ from tmpnb_py.manifest import Workshop
 from tmpnb_py.models import ImageFacts
 from tmpnb_py.notes.links import file_name, media_type
 from tmpnb_py.notes.model import Notes, load
-from tmpnb_py.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture
+from tmpnb_py.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture, is_readable
 
 RETRY_AFTER = 30.0  # seconds that a failure is remembered
 MAX_BOOKS = 100
@@ -60,7 +60,7 @@ class Bookshelf:
         to that server only, so they can be opened, but not be read.
         """
         image = self._catalogue.image
-        return image is not None and bool(image.workshops) and workshop.start.endswith(".ipynb")
+        return image is not None and bool(image.workshops) and is_readable(workshop.start)
 
     async def book(self, slug: str) -> Book | None:
         """A workshop's notes; None where there are none. Raises `NotesError` and `EngineError`."""

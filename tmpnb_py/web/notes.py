@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tmpnb_py.bookshelf import Book
 from tmpnb_py.errors import EngineError, NotesError
-from tmpnb_py.links import Links
+from tmpnb_py.links import Links, document
 from tmpnb_py.look import Look
 from tmpnb_py.web import live_script, respond, visits
 from tmpnb_py.web.assets import Assets, Content, answer, source
@@ -145,7 +145,7 @@ def _render(book: Book, look: Look, links: Links, key: str) -> str:
         body=notes.body,
         kernel=notes.kernel,
         language=notes.language,
-        launch=links.launch(f"lab/tree/{urllib.parse.quote(workshop.start)}"),
+        launch=links.launch(document(workshop.start)),
         stylesheet=links.to(_style),
         notes_script=links.to(_script),
         key=key,

@@ -60,6 +60,7 @@
   (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
 
   function activate(lab, app, palette, menu) {
+    openTextAsNotebooks(lab, app);
     const base = lab.PageConfig.getBaseUrl();
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
@@ -70,6 +71,22 @@
       });
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
     }
+  }
+
+  /**
+   * R Markdown and Quarto open as notebooks (tmpnb_texts.py reads and saves them). Other text that can be one does where
+   * the link says so ("?factory=Notebook"), and by "Open With".
+   */
+  function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }) {
+    const { icon } = docRegistry.getFileType("notebook") ?? {};
+    const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
+    const add = (name, more) => docRegistry.addFileType({ name, ...common, ...more }, ["Notebook"]);
+    const document = PageConfig.getOption("treePath").split("/").pop();
+    if (document && new URLSearchParams(location.search).get("factory") === "Notebook") {
+      add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
+    }
+    add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
+    restored.then(() => add("tmpnb-text", { extensions: [".md", ".py", ".R", ".jl", ".sh"] })); // after the editors' own
   }
 
   /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
