@@ -121,7 +121,7 @@ class Bookshelf:
             if place not in found:
                 raise NotesError(f"the image has no {workshop.start}")
             pages = {one.start: one.slug for one in self._catalogue.manifest.workshops if self.can_show(one)}
-            notes = await _made(found[place], start=workshop.start, pages=pages, language=workshop.language)
+            notes = await make_notes(found[place], start=workshop.start, pages=pages, language=workshop.language)
             pictures = {**notes.pictures, **await self._pictures(image, root, notes)}
         seconds = round(time.monotonic() - began, 3)
         _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
@@ -145,8 +145,8 @@ class Bookshelf:
         return pictures
 
 
-async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
-    """Let a process make the page. Raises `NotesError`."""
+async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
+    """Let a process make a page of a file; the arguments are those of `notes.page.make`. Raises `NotesError`."""
     arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
     try:
         process = await asyncio.create_subprocess_exec(

@@ -157,14 +157,14 @@ async def test_only_pictures_that_the_page_shows_are_served_and_they_can_do_noth
 
 async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
-    original = bookshelf._made
+    original = bookshelf.make_notes
 
     async def counted(*arguments: Any, **more: Any) -> Any:
         nonlocal made
         made += 1
         return await original(*arguments, **more)
 
-    monkeypatch.setattr(bookshelf, "_made", counted)
+    monkeypatch.setattr(bookshelf, "make_notes", counted)
     async with host() as machine, running(machine) as rig:
         await rig.ready(1)
         before = sum(1 for call, _ in rig.engine.calls if call == "read_image")

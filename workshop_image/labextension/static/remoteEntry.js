@@ -80,13 +80,15 @@
   function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }) {
     const { icon } = docRegistry.getFileType("notebook") ?? {};
     const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
-    const add = (name, more) => docRegistry.addFileType({ name, ...common, ...more }, ["Notebook"]);
+    const add = (name, more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
     const document = PageConfig.getOption("treePath").split("/").pop();
     if (document && new URLSearchParams(location.search).get("factory") === "Notebook") {
       add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
     }
     add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
-    restored.then(() => add("tmpnb-text", { extensions: [".md", ".py", ".R", ".jl", ".sh"] })); // after the editors' own
+    // After the editors' own types, so that icons and the first choice stay theirs.
+    const text = { extensions: [".md", ".py", ".R", ".jl", ".sh"], contentType: "file", fileFormat: "text" };
+    restored.then(() => add("tmpnb-text", text, ["Editor", "Notebook"]));
   }
 
   /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
