@@ -181,6 +181,14 @@ def _tells_answer(cell: Any) -> bool:
     return "exercise" in cell.get("metadata", {}).get("tags", ()) and bool(cell.get("outputs"))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Added:
+    """What an image has now, and the slugs of what was replaced by workshops of the same name."""
+
+    manifest: Manifest
+    replaced: tuple[str, ...]
+
+
 # ---- into an image -----------------------------------------------------------------------------------------
 
 
@@ -224,8 +232,8 @@ async def add(
     tag: str,
     only: bool = False,
     report: Callable[[str], None] = lambda _: None,
-) -> Manifest:
-    """Build `tag`: the image `base` with the collection's workshops before those that it has; returns all of them.
+) -> Added:
+    """Build `tag`: the image `base` with the collection's workshops before those that it has.
 
     `only`: instead of those that it has.
 
@@ -234,7 +242,8 @@ async def add(
     refuse_unfit(collection)
     facts = await engine.image(base)
     place = _place(collection, facts, only=only)
-    merged = collection.manifest if only else (await of_image(engine, facts)).merged(collection.manifest)
+    had = Manifest() if only else await of_image(engine, facts)
+    merged = had.merged(collection.manifest)
     with io.BytesIO() as context:
         write_context(context, collection, facts.image, place, merged)
         building = engine.build_image(
@@ -252,7 +261,7 @@ async def add(
         except ImageBuildError as error:
             error.remedy = error.remedy or f"the base {base} must be an image that the engine has"
             raise
-    return merged
+    return Added(merged, tuple(one.slug for one in had.workshops if collection.manifest.find(one.slug)))
 
 
 def refuse_unfit(collection: Collection) -> None:

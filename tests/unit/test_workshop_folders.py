@@ -75,7 +75,10 @@ def test_a_start_that_is_not_there(folder: Path) -> None:
         ("[]", "is not a notebook of format 4"),
         (notebook(metadata={}), "is not a notebook of format 4"),
         (notebook(metadata={"kernelspec": {"name": ""}}), "names no kernel"),
-        (notebook(cells=[{"cell_type": "code", "outputs": [{}]}]), "holds outputs"),
+        (
+            notebook(cells=[{"metadata": {"tags": ["exercise"]}, "cell_type": "code", "outputs": [{}]}]),
+            "has outputs in exercises (cell 1)",
+        ),
     ],
 )
 def test_notebooks_are_examined(folder: Path, text: str, told: str) -> None:
@@ -148,10 +151,11 @@ async def test_adding_builds_upon_an_image(folder: Path) -> None:
     engine = Engine(ImageFacts("base:1", "sha256:1", workshops=place), {place: old.encode()})
     lines: list[str] = []
     collection = workshop_folders.read_collection(folder)
-    merged = await workshop_folders.add(engine, collection, base="base:1", tag="new:1", report=lines.append)
-    assert [one.slug for one in merged.workshops] == ["old", "introduction-to-r"]
+    added = await workshop_folders.add(engine, collection, base="base:1", tag="new:1", report=lines.append)
+    assert [one.slug for one in added.manifest.workshops] == ["introduction-to-r", "old"]
+    assert added.replaced == ()
     assert engine.context["Dockerfile"] == b'FROM base:1\nCOPY ["workshops/", "/srv/work shops/"]\n'
-    assert manifest.parse(engine.context["workshops/w.toml"]) == merged
+    assert manifest.parse(engine.context["workshops/w.toml"]) == added.manifest
     assert f"workshops/{START}" in engine.context
     assert engine.options == {"tag": "new:1", "labels": {"org.tmpnb.workshops": place}, "network": "none"}
     assert lines == ["Step 1/2 : FROM x"]

@@ -66,7 +66,11 @@ def document(data: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]
         elif cell["cell_type"] == "code":
             _apply_options(cell)
             if (other := _other_language(cell["source"], language)) or cell["metadata"].get("eval") is False:
-                remarks |= {f"its code in {other} is shown, and cannot run": None} if other else {}
+                remarks |= (
+                    {f"code in {other} is shown, and cannot run: the kernel is one for {language}": None}
+                    if other
+                    else {}
+                )
                 _make_static(cell, other or language)
     if any(cell["cell_type"] == "code" for cell in cells):
         metadata["language_info"] = {"name": language}
