@@ -66,11 +66,8 @@ def document(data: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]
         elif cell["cell_type"] == "code":
             _apply_options(cell)
             if (other := _other_language(cell["source"], language)) or cell["metadata"].get("eval") is False:
-                remarks |= (
-                    {f"code in {other} is shown, and cannot run: the kernel is one for {language}": None}
-                    if other
-                    else {}
-                )
+                if other:
+                    remarks[f"code in {other} is shown, and cannot run: the kernel is one for {language}"] = None
                 _make_static(cell, other or language)
     if any(cell["cell_type"] == "code" for cell in cells):
         metadata["language_info"] = {"name": language}
@@ -80,10 +77,12 @@ def document(data: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]
 
 
 def _read(text: str, extension: str) -> dict[str, Any]:
-    import jupytext  # noqa: PLC0415 - a third of a second, which notebooks need not wait for
+    # A third of a second, which notebooks need not wait for.
+    import jupytext  # noqa: PLC0415
+    from jupytext.formats import read_format_from_metadata  # noqa: PLC0415
 
     try:
-        name, _ = jupytext.guess_format(text, extension)
+        name = read_format_from_metadata(text, extension) or jupytext.guess_format(text, extension)[0]
         if name not in _PROGRAMS:
             # What is made of numbers and of times in a header may be no JSON.
             made = jupytext.reads(text, {"extension": extension, "format_name": name})

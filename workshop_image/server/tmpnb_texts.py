@@ -34,8 +34,9 @@ def extension(path: str) -> str:
 def read(text: str, kind: str) -> Any:
     """The notebook that a text is. Raises `ValueError` for what cannot be one here."""
     import jupytext  # noqa: PLC0415 - see above
+    from jupytext.formats import read_format_from_metadata  # noqa: PLC0415
 
-    name, _ = jupytext.guess_format(text, kind)
+    name = read_format_from_metadata(text, kind) or jupytext.guess_format(text, kind)[0]
     if name in PROGRAMS:
         raise ValueError(f"its format needs the program {name}")
     return jupytext.reads(text, {"extension": kind, "format_name": name})
