@@ -74,6 +74,7 @@
           return;
         }
         const item = new Widget();
+        item.addClass("jp-StatusBar-TextItem");
         item.node.textContent = "No network";
         item.node.title = "This notebook reaches nothing outside of it: no packages can be installed, and no data fetched";
         bar.registerStatusItem(`${NAME}:network`, { item, align: "right", rank: 900 });
