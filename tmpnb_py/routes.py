@@ -103,6 +103,7 @@ VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/", "vo
 # Jupyter's own, by the first part of their path; an image may have others.
 INTERFACES = ("lab", "tree", "notebooks", "files", "edit", "terminals", "consoles", "doc", "nbclassic", "git-pull")
 DEFAULT_DOCUMENT = "lab"
+_FETCHING = "git-pull"  # nbgitpuller's: it copies files from another place before it opens one
 _LONGEST_WISH = 2000
 
 
@@ -129,6 +130,11 @@ def document_target(wish: str, interfaces: Collection[str] | None = INTERFACES) 
     target = urllib.parse.quote(path or DEFAULT_DOCUMENT, safe="/@:!$&'()*+,;=~")
     query = urllib.parse.quote(query.partition("#")[0], safe="/?@:!$&'()*+,;=~%")
     return f"{target}?{query}" if query else target
+
+
+def needs_network(target: str) -> bool:
+    """Whether a target of `document_target` fetches something before it opens."""
+    return target.partition("?")[0].partition("/")[0] == _FETCHING
 
 
 def plain_path(path: str) -> str:

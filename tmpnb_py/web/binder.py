@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tmpnb_py import __version__, binder_spec
 from tmpnb_py.errors import AddressFullError, ClosedError, EngineError, FullError
+from tmpnb_py.links import document
 from tmpnb_py.readiness import begin_in
 from tmpnb_py.routes import document_of, placed
 from tmpnb_py.tickets import Ticket
@@ -94,7 +95,7 @@ def _start(request: web.Request, context: Context) -> str:
 
 
 def _opened(start: str) -> str:
-    return f"lab/tree/{urllib.parse.quote(start)}" if start else ""
+    return document(start) if start else ""
 
 
 async def launch_link(request: web.Request) -> web.StreamResponse:

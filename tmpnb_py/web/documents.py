@@ -11,6 +11,7 @@ import posixpath
 import urllib.parse
 import weakref
 
+from tmpnb_py import links
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.models import State
 from tmpnb_py.pool import Container, Pool
@@ -56,7 +57,7 @@ async def found_subject(context: Context, wish: str, container: Container | None
     if not await _is_missing(context, asked.document, container):
         return asked
     workshop = _nearest(context, asked.document)
-    path = "" if workshop is None else f"lab/tree/{urllib.parse.quote(workshop.start)}"
+    path = "" if workshop is None else links.document(workshop.start)
     return Subject(path, workshop=workshop, missing=asked.document)
 
 
