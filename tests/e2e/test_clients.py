@@ -329,6 +329,8 @@ async def test_notes_in_a_frame(world: World, context: playwright.BrowserContext
     await page.wait_for_function("document.querySelector('iframe').offsetHeight > 3000")
     await playwright.expect(notes.locator("header.site")).to_be_hidden()
     before = await page.evaluate("document.querySelector('iframe').offsetHeight")
+    await notes.locator(".contents a").nth(2).click()  # the page around it is what scrolls
+    await page.wait_for_function("scrollY > 500")
 
     await cell.get_by_role("button", name="Run example 1").click()
     await playwright.expect(cell.locator(".tn-status")).to_contain_text("Done", timeout=60_000)

@@ -31,14 +31,22 @@ if (FRAMED) {
   addEventListener("click", ({ target }) => {
     const link = target.closest?.("a[href]");
     if (link && !opensHere(new URL(link.href))) link.setAttribute("target", "_blank");
+    else if (link?.hash) setTimeout(() => show(link.hash)); // once the page has gone there itself
   }, true);
+
+  const say = (message) => window.parent.postMessage(message, location.ancestorOrigins?.[0] ?? "*");
+  // In a frame that is as high as the notes it is the page around it that scrolls.
+  const show = (hash) => {
+    const element = document.getElementById(decodeURIComponent(hash.slice(1)));
+    if (element) say({ tmpnb: "place", top: element.getBoundingClientRect().top + scrollY });
+  };
 
   let told = 0;
   const tell = () => {
     const height = Math.ceil(document.body.getBoundingClientRect().height);
     if (height === told) return;
     told = height;
-    window.parent.postMessage({ tmpnb: "height", height }, location.ancestorOrigins?.[0] ?? "*");
+    say({ tmpnb: "height", height });
   };
   new ResizeObserver(tell).observe(document.body);
 }
