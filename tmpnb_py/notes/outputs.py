@@ -12,7 +12,7 @@ import html
 import re
 
 from tmpnb_py.notes.markdown import Markdown
-from tmpnb_py.notes.math import formulas
+from tmpnb_py.notes.math import paragraph
 from tmpnb_py.notes.notebook import Output, Picture
 
 # All that Python says of an object that has no text of its own: <IPython.core.display.HTML object>
@@ -61,8 +61,8 @@ def _rich(output: Output, markdown: Markdown) -> str:
         return made
     if output.markdown:
         return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
-    if output.latex and (made := formulas(output.latex)):
-        return f'<div class="tn-text"><p>{made}</p></div>'
+    if output.latex and (made := paragraph(output.latex)):
+        return f'<div class="tn-text">{made}</div>'
     has_text = output.text and not _NAME_ONLY.fullmatch(output.text.strip())
     return "" if has_text else _instead(output, markdown.html(source))
 
