@@ -19,6 +19,7 @@ from tests.e2e.test_notes import PAGE, host, notebook
 from tests.integration.browser_support import browser, picture
 from tests.unit.test_math import VECTORS
 from tests.unit.test_notes import FORMULAS, HOSTILE, SAFE_TAGS
+from tmpnb_py.web import live_script, notes
 from tmpnb_py.web.assets import source
 
 pytestmark = pytest.mark.browser
@@ -291,6 +292,57 @@ async def test_live_outputs_look_as_saved_ones() -> None:
             assert set(attributes) <= known, attributes
             assert re.match(r"data:image/|$", attributes.get("src", "")), attributes
             assert re.match(r"https?:|mailto:|#|$", attributes.get("href", "")), attributes
+
+
+HANGING = """onmessage = ({ data }) => {
+    for (const { number, tex } of data) {
+        postMessage({ at: number });
+        if (tex === "die") throw new Error("x");
+        while (tex === "hang");
+        postMessage({ number, made: [tex] });
+    }
+    postMessage({ done: true });
+};"""
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+async def test_what_takes_for_ever_is_given_up_and_the_rest_is_drawn(is_ordered: bool) -> None:
+    sandbox = live_script.sandbox(HANGING, is_ordered=is_ordered).replace("MAX_SECONDS = 10", "MAX_SECONDS = 0.5")
+    async with browser() as context:
+        page = await context.new_page()
+        await page.set_content("<iframe sandbox='allow-scripts'></iframe>")
+        made = await page.evaluate(
+            """([html, sources]) => new Promise((resolve) => {
+                const frame = document.querySelector("iframe");
+                const made = {};
+                let sent = 0;
+                const numbered = (some) => some.map((tex) => ({ tex, number: sent++ }));
+                const send = (some) => frame.contentWindow.postMessage(numbered(some), "*");
+                addEventListener("message", ({ data: { ready, number, error, made: trees } }) => {
+                    if (ready) sources.forEach(send);
+                    else made[number] = error ? "failed" : trees[0];
+                    if (Object.keys(made).length === sources.flat().length) resolve(Object.values(made));
+                });
+                frame.srcdoc = html;
+            })""",
+            [sandbox, [["a", "hang", "b"], ["die", "c"], ["hang", "d"]]],
+        )
+        assert made == ["a", "failed", "b", "failed", "c", "failed", "d"]
+
+
+async def test_libraries_are_kept_by_browsers_and_can_reach_nothing() -> None:
+    async with host() as machine, running(machine, pool_size=0) as rig:
+        for name, large in (("math", True), ("markdown", False)):
+            path = next(one for one in notes._assets._files if one.startswith(f"{name}-"))
+            for coding, most in (("gzip", 800_000), ("identity", 2_200_000)):
+                async with rig.client.get(f"/assets/{path}", headers={"Accept-Encoding": coding}) as response:
+                    assert response.status == 200
+                    assert 10_000 < int(response.headers["Content-Length"]) < (most if large else most / 10)
+                    assert response.headers["Cache-Control"].endswith("immutable")
+                    policy = response.headers["Content-Security-Policy"]
+            for rule in ("sandbox allow-scripts;", "default-src 'none'", "script-src 'sha256-", "worker-src blob:"):
+                assert rule in policy
+            assert "connect-src" not in policy
 
 
 async def test_browsers_find_the_same_formulas() -> None:

@@ -277,6 +277,14 @@ def displayed(**forms: Any) -> str:
     return body.partition('<div class="tn-outputs">')[2].removesuffix("</div></div>")
 
 
+def test_a_formula_says_more_than_its_picture() -> None:
+    data = {"image/png": PNG, "text/latex": "$x$", "text/plain": "x"}
+    for latex, is_drawn in (("$x$", True), ("\\begin{tabular}{l}x\\end{tabular}", False)):
+        output = {"output_type": "display_data", "data": {**data, "text/latex": latex}}
+        body = make(code("x", [output])).body
+        assert ("tn-latex" in body, "<img" in body) == (is_drawn, not is_drawn)
+
+
 def test_saved_markdown_is_the_pages_own_markdown() -> None:
     body = displayed(
         markdown="# Result\n\n**bold** $x^2$ <script>x</script> ![p](p.png) [a](javascript:x)",

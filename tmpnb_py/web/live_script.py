@@ -92,12 +92,16 @@ def add_renderer(assets: Assets) -> str:
 
 
 def _add_sandbox(assets: Assets, name: str, *, files: Sequence[str], is_ordered: bool) -> str:
-    """A page without an origin with a library in it, whose policy admits its own script and a worker made of it."""
-    code = "\n".join([*map(_vendored, files), source(f"live/{name}_worker.js")])
-    page = source("live/sandbox.html").replace("ORDERED", json.dumps(is_ordered))
-    page = page.replace("SOURCE", json.dumps(code).replace("<", "\\u003c"))
+    """Offer a page without an origin with a library in it: its policy admits its own script and its worker."""
+    page = sandbox("\n".join([*map(_vendored, files), source(f"live/{name}_worker.js")]), is_ordered=is_ordered)
     script = page.partition("<script>")[2].rpartition("</script>")[0]
     return assets.add(f"{name}.html", page, _headers(_SANDBOX_POLICY.format(csp_hash(script))))
+
+
+def sandbox(code: str, *, is_ordered: bool) -> str:
+    """The page for a worker's code. `is_ordered`: what its texts mean depends on those before."""
+    page = source("live/sandbox.html").replace("ORDERED", json.dumps(is_ordered))
+    return page.replace("SOURCE", json.dumps(code).replace("<", "\\u003c"))
 
 
 def _vendored(name: str) -> str:

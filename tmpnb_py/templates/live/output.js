@@ -5,6 +5,7 @@
 const MAX_OUTPUTS = 300; // of one cell
 const MAX_FRAMES = 12; // of one cell
 const MAX_RICH = 100_000; // characters of Markdown or LaTeX
+const NAME_ONLY = /^\s*<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>\s*$/; // all that Python says of some objects, as in notes/outputs.py
 const MAX_BUNDLE = 16_000_000; // characters of one output
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const SIMPLE = new Set(
@@ -108,10 +109,11 @@ class Outputs {
     };
     const plain = text("text/plain");
     if (text("text/html")) return this._html(text("text/html"), plain);
-    for (const kind of ["markdown", "latex"]) {
+    const { "text/markdown": markdown, "text/latex": latex, ...others } = data; // as JupyterLab ranks them
+    const kind = [markdown && "markdown", latex && "latex"].find((one) => one && text(`text/${one}`).length <= MAX_RICH);
+    if (kind) {
       const source = text(`text/${kind}`);
-      const isName = !plain || /^<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>$/.test(plain.trim()); // as in notes/outputs.py
-      if (source && source.length <= MAX_RICH) return richText(kind, source, terminal(isName ? source : plain, "tn-stdout"));
+      return richText(kind, source, this._bundle(!plain || NAME_ONLY.test(plain) ? { ...others, "text/plain": source } : others, metadata));
     }
     const svg = text("image/svg+xml").replace(/\p{Surrogate}/gu, "\ufffd"); // half a character cannot be encoded
     if (svg) return this._picture(`data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, {});
