@@ -63,6 +63,7 @@ async def drawn(page: Page) -> None:
     await page.locator("code.tn-latex:not([title])").first.wait_for(state="hidden")
     while await page.locator("code.tn-latex:not([title])").count():
         await page.wait_for_timeout(50)
+    await page.wait_for_timeout(200)  # what is too wide is found a moment later
 
 
 LOOK = """() => [...document.querySelectorAll(".tn-math")].map((one) => {

@@ -7,11 +7,11 @@ const PACKAGES = [
   "mhchem", "tagformat", "textcomp", "units", "upgreek", "verb",
 ]; // JupyterLab's, but those that put attributes on elements or load something: action, html, require, unicode
 const MAX_ELEMENTS = 20_000; // of one formula
+const MAX_REMEMBERED = 5000; // equations
 const MAX_SIZE = 2000; // of its width and height, in heights of an x
 
 const { MathJaxTexFont } = MathJax._.output.fonts["mathjax-tex"].svg_ts;
 const adaptor = MathJax._.adaptors.liteAdaptor.liteAdaptor();
-const { STATE } = MathJax._.core.MathItem;
 const output = new MathJax._.output.svg_ts.SVG({ fontData: MathJaxTexFont, fontCache: "none", linebreaks: { inline: false } });
 const input = new MathJax._.input.tex_ts.TeX({
   packages: PACKAGES,
@@ -55,8 +55,16 @@ function attempt(item, action) {
   }
 }
 
+const firsts = new Map(); // the number before the first one that an equation has, by its source
+
+// A cell that runs again has the numbers that it had.
 function read(item) {
+  const { tags } = input.parseOptions;
+  const last = tags.allCounter;
+  if (item.again && firsts.has(item.tex)) tags.allCounter = firsts.get(item.tex);
+  else if (firsts.size < MAX_REMEMBERED) firsts.set(item.tex, last);
   attempt(item, (math) => math.compile(page));
+  tags.allCounter = Math.max(last, tags.allCounter);
 }
 
 function draw(item) {
@@ -71,10 +79,10 @@ function draw(item) {
 }
 
 onmessage = ({ data }) => {
-  const items = data.map(({ number, tex, display }) => {
+  const items = data.map(({ number, tex, display, again }) => {
     const math = new page.options.MathItem(numbered(tex, display), input, display);
     math.setMetrics(16, 8, 80 * 16, 1);
-    return { number, math };
+    return { number, math, tex, again };
   });
   items.forEach(read);
   for (const item of items) { // those that refer to what comes later
@@ -83,7 +91,7 @@ onmessage = ({ data }) => {
     const { recompile } = math.inputData;
     math.state(recompile.state);
     math.inputData.recompile = recompile;
-    read(item);
+    attempt(item, () => math.compile(page));
   }
   items.forEach(draw);
   postMessage({ done: true });

@@ -18,6 +18,8 @@ const DROPPED = words("script style template noscript svg math title textarea");
 const PLAYED = { iframe: "Embedded page", video: "Video", audio: "Recording", embed: "Embedded file", object: "Embedded file" };
 const PICTURE = /^data:image\/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+$/;
 
+const placed = []; // formulas that are drawn and not looked at yet
+
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(STYLE);
 
@@ -81,14 +83,14 @@ export class Renderer {
     this._markdown = new Sandbox(FRAMES.markdown);
   }
 
-  // Draw the formulas whose sources are in an element, in their order.
-  draw(element) {
+  // Draw the formulas whose sources are in an element, in their order. `again`: equations that were there keep their numbers.
+  draw(element, again = false) {
     const root = element.getRootNode();
     if (root.adoptedStyleSheets && !root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
     for (const source of element.querySelectorAll(".tn-latex:not(.tn-drawn)")) {
       source.classList.add("tn-drawn"); // or soon
       const display = source.classList.contains("tn-display");
-      this._math.ask({ tex: source.textContent, display }, (made, error) => {
+      this._math.ask({ tex: source.textContent, display, again }, (made, error) => {
         if (error || !Array.isArray(made)) source.title = `This formula cannot be drawn: ${error}`;
         else place(source, made, display);
       });
@@ -112,7 +114,7 @@ export class Renderer {
       code.replaceChildren(this._highlighted(code.textContent, code.dataset.language.toLowerCase()));
       delete code.dataset.language;
     }
-    this.draw(element);
+    this.draw(element, true);
   }
 }
 
@@ -125,12 +127,23 @@ function place(source, [picture, mathml], display) {
   drawn.append(read);
   made.append(drawn);
   source.replaceWith(made);
-  const box = made.parentElement?.closest("p, li, td, th, div") || made.parentElement;
-  if (!display && box && made.getBoundingClientRect().width > box.clientWidth) made.classList.add("tn-long");
-  if (made.scrollWidth <= made.clientWidth) return;
-  made.tabIndex = 0; // so that it can be scrolled with the keyboard
-  made.setAttribute("role", "group");
-  made.setAttribute("aria-label", "Formula");
+  placed.push(made);
+  if (placed.length === 1) setTimeout(fit, 50);
+}
+
+// What is wider than its place scrolls in a box of its own. Looked at together, as each look lays out the page.
+function fit() {
+  const drawn = placed.splice(0).filter((one) => one.isConnected);
+  const long = drawn.filter((one) => {
+    const box = one.parentElement?.closest("p, li, td, th, div");
+    return !one.classList.contains("tn-display") && box && one.getBoundingClientRect().width > box.clientWidth;
+  });
+  for (const one of long) one.classList.add("tn-long");
+  for (const one of drawn.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth && clientWidth)) {
+    one.tabIndex = 0; // so that it can be scrolled with the keyboard
+    one.setAttribute("role", "group");
+    one.setAttribute("aria-label", "Formula");
+  }
 }
 
 function container([, attributes, children]) {
