@@ -109,11 +109,11 @@ class Outputs {
     };
     const plain = text("text/plain");
     if (text("text/html")) return this._html(text("text/html"), plain);
-    const { "text/markdown": markdown, "text/latex": latex, ...others } = data; // as JupyterLab ranks them
-    const kind = [markdown && "markdown", latex && "latex"].find((one) => one && text(`text/${one}`).length <= MAX_RICH);
-    if (kind) {
-      const source = text(`text/${kind}`);
-      return richText(kind, source, this._bundle(!plain || NAME_ONLY.test(plain) ? { ...others, "text/plain": source } : others, metadata));
+    const kind = ["markdown", "latex"].find((one) => text(`text/${one}`)); // as JupyterLab ranks them
+    const source = kind ? text(`text/${kind}`) : "";
+    const said = NAME_ONLY.test(plain) ? source || plain : plain || source;
+    if (kind && source.length <= MAX_RICH) {
+      return richText(kind, source, this._bundle({ ...data, "text/markdown": "", "text/latex": "", "text/plain": said }, metadata));
     }
     const svg = text("image/svg+xml").replace(/\p{Surrogate}/gu, "\ufffd"); // half a character cannot be encoded
     if (svg) return this._picture(`data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, {});
@@ -127,8 +127,7 @@ class Outputs {
       return make("p", "tn-note", `${plain.slice(0, 200)} – this control works in JupyterLab: open the notebook there.`);
     }
     if (data["application/json"] !== undefined) return terminal(JSON.stringify(data["application/json"], null, 2).slice(0, MAX_TEXT), "tn-stdout");
-    const other = plain || text("text/markdown") || text("text/latex");
-    return other ? terminal(other, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
+    return said ? terminal(said, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
   }
 
   _picture(source, { width, height }) {
