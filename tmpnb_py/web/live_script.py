@@ -16,18 +16,8 @@ from tmpnb_py.web.assets import Assets, Content, source
 from tmpnb_py.web.respond import csp_hash
 
 _PARTS = (
-    "base",
-    "screen",
-    "text",
-    "frame",
-    "rich",
-    "output",
-    "service",
-    "kernel",
-    "highlight",
-    "block",
-    "runner",
-    "cell",
+    *("base", "screen", "text", "formulas", "frame", "output"),
+    *("service", "kernel", "highlight", "block", "runner", "cell"),
 )
 
 # A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
@@ -53,7 +43,7 @@ _EXTENSIONS = (
     "enclose empheq amscd bbox boldsymbol braket bussproofs cancel cases centernot color colortbl extpfeil gensymb "
     "mathtools mhchem tagformat textcomp units upgreek verb"
 )
-_LIBRARIES: Mapping[str, dict[str, Any]] = {
+_SANDBOXES: Mapping[str, dict[str, Any]] = {
     "math": {
         "files": [
             *(f"mathjax/{name}.js" for name in ("startup", "core", "adaptors/liteDOM", "input/tex", "output/svg")),
@@ -78,10 +68,10 @@ def add_renderer(assets: Assets) -> str:
 
     The libraries are in frames of their own, each of which is fetched when there is something for it to do.
     """
-    frames = {name: _add_sandbox(assets, name, **parts).rpartition("/")[2] for name, parts in _LIBRARIES.items()}
+    frames = {name: _add_sandbox(assets, name, **parts).rpartition("/")[2] for name, parts in _SANDBOXES.items()}
     values = {
         "FRAMES": frames,
-        "STYLE": source("live/rich.css"),
+        "STYLE": source("live/formulas.css"),
         "TAGS": allowed.TAGS,
         "EVERYWHERE": allowed.EVERYWHERE,
         "ATTRIBUTES": allowed.ATTRIBUTES,
