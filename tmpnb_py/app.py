@@ -156,6 +156,7 @@ class Service:
             max_wait=settings.max_wait,
             redirect_uri=settings.redirect_uri,
             interfaces=settings.interfaces,
+            has_network=wiring.has_network(settings, shared=engine.shares_network),
             api_token=settings.api_auth_token.get_secret_value(),
             cors=wiring.cors(settings),
             binder_rules=binder_spec.rules(settings.binder_spec),
@@ -232,6 +233,7 @@ class Service:
         context.max_wait = settings.max_wait
         context.redirect_uri = settings.redirect_uri
         context.interfaces = settings.interfaces
+        context.has_network = wiring.has_network(settings, shared=self.engine.shares_network)
         context.remember_sessions = settings.remember_sessions
         context.cors = self.proxy.cors = wiring.cors(settings)
         self._answer_to_names()

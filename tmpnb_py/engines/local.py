@@ -96,6 +96,7 @@ class LocalEngine:
         self._workshops = workshop_directory
         self._manifest = str(workshop_directory / "workshops" / "workshops.toml")
         self._sandbox = sandbox
+        self.shares_network = sandbox is None
         self._start_timeout = start_timeout
         directory = Path(os.path.abspath(runtime_dir)) / "local" / pool  # noqa: PTH100 - links stay
         self._sockets = SocketDirectories(runtime_dir, pool)

@@ -155,7 +155,11 @@ class Launcher:
             memory_per_process=not self.cgroups.limit_memory,
         )
         return argv, sandboxing.environment(
-            places, base_path=spec.base_path, token=spec.token, static_url=spec.config.static_url
+            places,
+            base_path=spec.base_path,
+            token=spec.token,
+            static_url=spec.config.static_url,
+            egress="" if self._sandbox is None else spec.config.told_egress,
         )
 
     def _in_a_sandbox(self, spec: ContainerSpec, sandbox: Sandbox) -> tuple[Places, list[str]]:

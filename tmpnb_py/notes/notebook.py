@@ -288,7 +288,7 @@ def _output(entry: dict[str, Any]) -> Output | None:
     if kind == "error":
         traceback = entry.get("traceback")
         lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
-        text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
+        text = "\n".join(lines) or _failure(entry)
         return Output("error", _terminal(_text(text, MAX_STREAM)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
@@ -302,6 +302,14 @@ def _output(entry: dict[str, Any]) -> Output | None:
         )
         return output if output != Output("display") else None
     return None
+
+
+def _failure(entry: dict[str, Any]) -> str:
+    """An error without a traceback. Kernels for shells give an exit status alone (see `live/output.js`, too)."""
+    name, value = (_text(entry.get(key), MAX_STREAM).strip() for key in ("ename", "evalue"))
+    if not name and value.isdecimal():
+        return f"exit status {value}"
+    return ": ".join(part for part in (name, value) if part) or "error"
 
 
 def _terminal(text: str) -> tuple[Run, ...]:

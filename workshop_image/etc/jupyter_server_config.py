@@ -75,9 +75,11 @@ def share_static_files(handler, page_config):
     return page_config
 
 
+tornado_settings = {"page_config_data": {"tmpnbEgress": os.environ.get("TMPNB_EGRESS", "")}}
 if shared_files:
     extensions_at_start = lab_extensions()
-    c.ServerApp.tornado_settings = {"page_config_hook": share_static_files}
+    tornado_settings["page_config_hook"] = share_static_files
+c.ServerApp.tornado_settings = tornado_settings
 
 # Tornado warns at each WebSocket that Jupyter waits 90 s for an answer to its pings, which go out every 30 s.
 # It has to: Jupyter looks when it sends the next ping, so with a limit of 30 s a busy machine loses the connection.

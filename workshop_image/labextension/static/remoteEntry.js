@@ -54,10 +54,33 @@
       optional: [lab.ICommandPalette, lab.IMainMenu],
       activate: (app, palette, menu) => activate(lab, app, palette, menu),
     };
-    return () => ({ __esModule: true, default: plugin });
+    const plugins = [plugin, await network()];
+    return () => ({ __esModule: true, default: plugins });
   }
 
   (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
+
+  /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
+  async function network() {
+    const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
+    const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map(shared));
+    return {
+      id: `${NAME}:network`,
+      description: "Says where a notebook has no network.",
+      autoStart: true,
+      optional: [IStatusBar],
+      activate: (_app, bar) => {
+        if (PageConfig.getOption("tmpnbEgress") !== "none" || !bar) {
+          return;
+        }
+        const item = new Widget();
+        item.addClass("jp-StatusBar-TextItem");
+        item.node.textContent = "No network";
+        item.node.title = "This notebook reaches nothing outside of it: no packages can be installed, and no data fetched";
+        bar.registerStatusItem(`${NAME}:network`, { item, align: "right", rank: 900 });
+      },
+    };
+  }
 
   function activate(lab, app, palette, menu) {
     openTextAsNotebooks(lab, app);
