@@ -11,7 +11,7 @@ from aiohttp import web
 from tmpnb_py.links import ROOT, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.web import respond, tickets, visits, words
+from tmpnb_py.web import keeping, respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
 _NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
@@ -61,12 +61,13 @@ async def landing(request: web.Request) -> web.Response:
     return respond.page(
         request,
         "landing.html",
-        script="copy.js",
+        script="landing.js",
         open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
         cards=_cards(request, context),
         running=_running(request, context),
+        keeping=keeping.offered(request),
         mint=lambda: tickets.mint(context),
     )
 

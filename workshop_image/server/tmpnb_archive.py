@@ -157,10 +157,10 @@ class RestoreHandler(APIHandler):
             return
         finally:
             self._works = False
-        # A page that is loaded next opens them, once (labextension/static/keeping.js).
-        wish = {"id": uuid.uuid4().hex, "paths": outcome.open}
-        self.settings.setdefault("page_config_data", {})["tmpnbOpen"] = json.dumps(wish)
-        self.finish(json.dumps({**outcome.told(), "id": wish["id"]}))
+        # A page that is loaded next opens what was open, and says how it went (labextension/static/keeping.js).
+        told = json.dumps({"id": uuid.uuid4().hex, "name": name, **outcome.told()})
+        self.settings.setdefault("page_config_data", {})["tmpnbRestored"] = told
+        self.finish(told)
 
     def _refuse(self, status: int, message: str) -> None:
         self.set_status(status)

@@ -20,6 +20,7 @@ _LARGEST_NOTEBOOK = 16 * 1024 * 1024  # bytes of one that is compared by what it
 _MOST_NAMED = 200  # files of which it is said that they are left out
 CACHES = frozenset(("__pycache__",))
 HIDDEN_CACHES = frozenset((".cache", ".ipynb_checkpoints", ".jupyter", ".local", ".virtual_documents"))
+_NO_NOTEBOOK = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 RESTORING = ".tmpnb-restore-"  # what directories begin with in which an upload is unpacked
 
 
@@ -126,8 +127,19 @@ def alike(path: str, other: str) -> bool:
         if one.st_size == two.st_size and _same_bytes(path, other):
             return True
         is_notebook = path.endswith(".ipynb") and max(one.st_size, two.st_size) <= _LARGEST_NOTEBOOK
-        return is_notebook and _essence(path) == _essence(other)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return is_notebook and _essence(Path(path).read_bytes()) == _essence(Path(other).read_bytes())
+    except (OSError, *_NO_NOTEBOOK):
+        return False
+
+
+def is_alike(text: str, other: str) -> bool:
+    """`alike` for what is not in a file."""
+    try:
+        if len(text) > _LARGEST_NOTEBOOK or os.path.getsize(other) > _LARGEST_NOTEBOOK:  # noqa: PTH202
+            return False
+        there = Path(other).read_bytes()
+        return text.encode() == there or (other.endswith(".ipynb") and _essence(text) == _essence(there))
+    except (OSError, *_NO_NOTEBOOK):
         return False
 
 
@@ -139,9 +151,9 @@ def _same_bytes(path: str, other: str) -> bool:
     return False
 
 
-def _essence(path: str) -> Any:
-    """What a person put into a notebook. Raises what JSON that is no notebook makes it raise."""
-    book = json.loads(Path(path).read_bytes())
+def _essence(text: bytes | str) -> Any:
+    """What a person put into a notebook. Raises one of `_NO_NOTEBOOK` for what is none."""
+    book = json.loads(text)
     kept = {name: value for name, value in book["metadata"].items() if name not in ("kernelspec", "language_info")}
     kernel = book["metadata"].get("kernelspec", {}).get("name")
     return kernel, kept, [_cell(cell) for cell in book["cells"]]

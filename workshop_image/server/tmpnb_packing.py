@@ -14,10 +14,10 @@ import os
 import stat
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tmpnb_changes import LeftOut, changed, readable
+from tmpnb_changes import LeftOut, changed, is_alike, readable
 
 Send = Callable[[bytes], object]
 
@@ -65,7 +65,8 @@ def is_inner(path: object) -> bool:
 
 def surveyed(root: str, original: str, wish: Wish) -> dict[str, object]:
     """What an archive would hold: the number of its files, their size in bytes, and what is left out."""
-    left_out, files, size = LeftOut(), set(wish.unsaved), sum(len(text.encode()) for text in wish.unsaved.values())
+    left_out, unsaved = LeftOut(), _unsaved(wish, original)
+    files, size = set(unsaved), sum(len(text.encode()) for text in unsaved.values())
     for path, inner in changed(root, original, left_out):
         if inner in wish.unsaved or inner.endswith("/"):
             continue
@@ -75,6 +76,11 @@ def surveyed(root: str, original: str, wish: Wish) -> dict[str, object]:
         except OSError:
             continue
     return {"files": len(files), "bytes": size, "left_out": left_out.named, "left_out_count": left_out.count}
+
+
+def _unsaved(wish: Wish, original: str) -> dict[str, str]:
+    """The texts that differ from the image's: a notebook counts as unsaved as soon as it has been looked at."""
+    return {inner: text for inner, text in wish.unsaved.items() if not is_alike(text, f"{original}/{inner}")}
 
 
 class Outlet:
@@ -106,7 +112,9 @@ def write_archive(root: str, name: str, send: Send, *, original: str = "", wish:
 
     What cannot be read, and whatever is no ordinary file, is left out and named in the manifest. `send` may raise.
     """
-    wish, outlet, left_out, count = wish or Wish(), Outlet(send), LeftOut(), len(wish.unsaved if wish else ())
+    wish, outlet, left_out = wish or Wish(), Outlet(send), LeftOut()
+    unsaved = _unsaved(wish, original)
+    count = len(unsaved)
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_DEFLATED, compresslevel=1, allowZip64=True) as archive:  # type: ignore[call-overload]
         for path, inner in changed(root, original, left_out):
             if inner in wish.unsaved:
@@ -115,9 +123,9 @@ def write_archive(root: str, name: str, send: Send, *, original: str = "", wish:
                 archive.writestr(readable(f"{name}/{inner}"), b"")
             else:
                 count += _add(archive, path, readable(f"{name}/{inner}"), inner, left_out)
-        for inner, text in wish.unsaved.items():
+        for inner, text in unsaved.items():
             archive.writestr(_entry(readable(f"{name}/{inner}"), time.time(), archive), text)
-        manifest = _manifest(name, wish, left_out, count)
+        manifest = _manifest(name, wish, unsaved, left_out, count)
         archive.writestr(_entry(ABOUT, time.time(), archive), _about(manifest))
         archive.writestr(_entry(MANIFEST, time.time(), archive), json.dumps(manifest, indent=1, ensure_ascii=False))
     outlet.flush_out()
@@ -168,7 +176,7 @@ def _moment(unix: float) -> tuple[int, int, int, int, int, int]:
     return min(max((year, month, day, hour, minute, second), (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58))
 
 
-def _manifest(name: str, wish: Wish, left_out: LeftOut, files: int) -> dict[str, Any]:
+def _manifest(name: str, wish: Wish, unsaved: Iterable[str], left_out: LeftOut, files: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": _VERSION,
@@ -179,7 +187,7 @@ def _manifest(name: str, wish: Wish, left_out: LeftOut, files: int) -> dict[str,
         "files": files,
         "open": list(wish.open),
         "active": wish.active,
-        "unsaved": sorted(wish.unsaved),
+        "unsaved": sorted(unsaved),
         "left_out": left_out.named,
         "left_out_count": left_out.count,
     }
