@@ -58,16 +58,17 @@ async def landing(request: web.Request) -> web.Response:
     """The first page: what there is, how busy it is, and the way in."""
     context = request.app[CONTEXT]
     await visits.first_listing(context)
+    kept = keeping.offered(request)
     return respond.page(
         request,
         "landing.html",
-        script="landing.js",
+        script="copy.js" if kept is None else "landing.js",
         open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
         cards=_cards(request, context),
         running=_running(request, context),
-        keeping=keeping.offered(request),
+        keeping=kept,
         mint=lambda: tickets.mint(context),
     )
 
