@@ -201,6 +201,7 @@ async def test_the_way_back_is_the_owners_and_bounded(lab: Service) -> None:
         for headers in ({}, {"Authorization": "token wrong"}):
             async with client.post(place, data=good, headers=headers) as answer:
                 assert answer.status == 403
+        assert 100_000_000 < (await notebook.call("GET", "tmpnb/restore"))["room"] < BIG
         for _ in range(2):  # nothing is left that would keep the next one out
             async with client.post(place, data=good, headers=notebook.headers) as answer:
                 assert answer.status == 200

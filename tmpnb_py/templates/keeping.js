@@ -55,6 +55,17 @@
     return state;
   };
 
+  // What is too large is not sent at all: that may take minutes.
+  const checkRoom = async (file) => {
+    const headers = { Authorization: "token " + session.token };
+    const answer = await fetch(session.url + "tmpnb/restore", { headers }).catch(() => null);
+    const { room } = answer && answer.ok ? await answer.json() : {};
+    const words = (bytes) => (bytes / 1e6).toFixed(1) + " MB";
+    if (file.size > room) {
+      throw new Error("This archive has " + words(file.size) + ", and a notebook has room for " + words(room) + ". Nothing was restored.");
+    }
+  };
+
   const sent = (file) => new Promise((resolve, reject) => {
     const bar = part("progress");
     upload = new XMLHttpRequest();
@@ -91,6 +102,7 @@
       }
       if (cancelled) return shown("");
       doing("Sending your archive…");
+      await checkRoom(file);
       const told = await sent(file);
       if (!told) return shown("");
       doing("Opening your notebook…");

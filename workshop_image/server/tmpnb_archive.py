@@ -2,7 +2,8 @@
 
 A small extension of the notebook server. `GET archive` sends what the visitor changed or made. A page first says
 with `POST archive` what only it knows (open documents, texts that could not be saved), and hears what the archive
-will hold and what it will not. `POST restore` takes an archive as its body. Imported at each server's start: what is
+will hold and what it will not. `POST restore` takes an archive as its body, `GET restore` says
+how large it may be. Imported at each server's start: what is
 heavy, and what is only needed then, comes late.
 """
 
@@ -108,6 +109,8 @@ class RestoreHandler(APIHandler):
         await super().prepare()
         if self.current_user is None:
             raise web.HTTPError(403)
+        if self.request.method != "POST":
+            return
         if self.settings.get(_RESTORING):
             self._refuse(409, "Another archive is being restored here. Please wait until that is done.")
             return
@@ -136,6 +139,13 @@ class RestoreHandler(APIHandler):
             self._full = not self._has_room(len(chunk)) or self._upload.write(chunk) != len(chunk)
         except OSError:
             self._full = True
+
+    @web.authenticated
+    async def get(self) -> None:
+        """How many bytes an archive may have: a page asks before it sends one that takes minutes."""
+        from tmpnb_room import room  # noqa: PLC0415
+
+        self.finish(json.dumps({"room": max(0, room(_root(self)))}))
 
     @web.authenticated
     async def post(self) -> None:

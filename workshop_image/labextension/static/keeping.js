@@ -100,6 +100,11 @@ export class Keeping {
     if (status.isDirty && commands.hasCommand("docmanager:save-all")) {
       await commands.execute("docmanager:save-all").catch(() => null); // else what is open could be taken for untouched
     }
+    const { room } = await this.call(this.places.restore);
+    if (archive.size > room) {
+      await this.say("Nothing was restored", `${archive.name} has ${size(archive.size)}, and there is room for ${size(room)} in this notebook.`);
+      return;
+    }
     const notice = Notification.emit(`Restoring ${archive.name}…`, "in-progress", { autoClose: false });
     const told = await this.call(`${this.places.restore}?name=${encodeURIComponent(archive.name)}`, archive, "application/zip");
     Notification.dismiss(notice);
@@ -160,11 +165,11 @@ export class Keeping {
   }
 
   /** The server's answer, with `ok`; one that is none, or none of ours, with a `message`. */
-  async call(url, body, type) {
+  async call(url, body = null, type = "") {
     const { ServerConnection } = this.lab;
     const settings = this.app.serviceManager.serverSettings;
     try {
-      const init = { method: "POST", body, headers: { "Content-Type": type } };
+      const init = body === null ? {} : { method: "POST", body, headers: { "Content-Type": type } };
       const response = await ServerConnection.makeRequest(new URL(url, location.href).href, init, settings);
       const told = await response.json().catch(() => ({}));
       return { message: `The notebook's server answered with an error (${response.status}).`, ...told, ok: response.ok };
