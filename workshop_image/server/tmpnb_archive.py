@@ -101,18 +101,28 @@ class RestoreHandler(APIHandler):
 
     _staging: Path | None = None
     _upload: IO[bytes] | None = None
+    _refused: web.HTTPError | None = None
+    _busy = False
     _full = False
     _works = False
 
     async def prepare(self) -> None:
-        """Before the body comes: only the owner writes here, one archive at a time, if there is room."""
-        await super().prepare()
-        if self.current_user is None:
-            raise web.HTTPError(403)
+        """Before the body comes: only the owner writes here, one archive at a time, if there is room.
+
+        Whoever is refused is told so when the body has come: Tornado closes the connection of a request that is
+        answered in its middle, and the answer may never arrive.
+        """
+        try:
+            await super().prepare()
+        except web.HTTPError as error:
+            if self.request.method != "POST":
+                raise
+            self._refused = error
+            return
         if self.request.method != "POST":
             return
-        if self.settings.get(_RESTORING):
-            self._refuse(409, "Another archive is being restored here. Please wait until that is done.")
+        self._busy = bool(self.settings.get(_RESTORING))
+        if self._busy:
             return
         self.request.connection.set_max_body_size(_UNLIMITED)  # the disk is the limit
         self._full = not self._has_room(int(self.request.headers.get("Content-Length", "0")))
@@ -147,12 +157,16 @@ class RestoreHandler(APIHandler):
 
         self.finish(json.dumps({"room": max(0, room(_root(self)))}))
 
-    @web.authenticated
     async def post(self) -> None:
         """The archive is here."""
         from tmpnb_changes import originals  # noqa: PLC0415
         from tmpnb_restore import RefusedError, restore  # noqa: PLC0415
 
+        if self._refused is not None or self.current_user is None:
+            raise self._refused or web.HTTPError(403)
+        if self._busy:
+            self._refuse(409, "Another archive is being restored here. Please wait until that is done.")
+            return
         if self._full or self._staging is None or self._upload is None:
             self._refuse(507, "There is not enough room in this notebook for this archive. Nothing was restored.")
             return
