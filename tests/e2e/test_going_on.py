@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
 FIRST = "introduction-to-python/First steps in Python.ipynb"
 OTHER = "introduction-to-octave/Introduction to Octave.ipynb"
-BIG = 400_000_000  # more than a home has room for
+BIG = 280_000_000  # more than a home has room for
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +190,7 @@ async def test_what_is_open_shows_what_came(lab: Service, tmp_path: Path) -> Non
         await page.goto(f"{lab.url}spawn/lab/tree/{FIRST}")
         await in_lab(page)
         await restore_in_lab(page, archive)
-        await expect(page.locator(".jp-Notebook").get_by_text("Mine")).to_be_visible()
+        await expect(page.locator(".jp-Notebook .jp-RenderedMarkdown").get_by_text("Mine")).to_be_visible()
 
 
 async def test_the_way_back_is_the_owners_and_bounded(lab: Service) -> None:
