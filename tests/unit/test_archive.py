@@ -169,7 +169,15 @@ def test_it_says_where_it_is_from_and_holds_what_could_not_be_saved(homes: tuple
             "origin": "https://notebooks.example.org/",
             "open": ["New.ipynb", "course/Course.ipynb", "../../etc/passwd", 1],
             "active": "New.ipynb",
-            "unsaved": {"New.ipynb": '{"cells": []}', "not yet": "text", "../out": "evil", "/out": "evil", "b": 1},
+            "unsaved": {
+                "New.ipynb": '{"cells": []}',
+                "not yet": "text",
+                "course/Course.ipynb": json.dumps(saved_unchanged()),  # only looked at
+                "course/data/a.csv": "1,2\n",
+                "../out": "evil",
+                "/out": "evil",
+                "b": 1,
+            },
         }
     )
     archive = archived(home, original=str(original), wish=wish)

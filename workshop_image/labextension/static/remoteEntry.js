@@ -15,7 +15,6 @@
   "use strict";
 
   const NAME = "tmpnb-session";
-  const HERE = document.currentScript?.src; // what is needed rarely lies beside this file
   const LONGEST_PAUSE = 600; // seconds between two questions
   const PHONE = 600; // pixels
   const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
@@ -37,6 +36,7 @@
   // --- What JupyterLab shares
 
   let scope = {};
+  const BESIDE = document.currentScript?.src; // what is loaded later lies beside this file
 
   async function shared(name) {
     const versions = scope[name] ?? {};
@@ -479,7 +479,7 @@
     /** What downloads and restores, loaded when it is needed. */
     keeping() {
       const places = { archive: this.archive, restore: this.restore };
-      this.loading ??= import(new URL("keeping.js", HERE).href)
+      this.loading ??= import(new URL("keeping.js", BESIDE).href)
         .then(({ Keeping }) => new Keeping(this.lab, this.app, places))
         .catch((error) => {
           this.loading = null;
