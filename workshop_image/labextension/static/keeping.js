@@ -45,7 +45,7 @@ export class Keeping {
 
   /** Nothing is saved for it, which may fail: what only this page has goes along as it is. */
   async keep() {
-    const { unsaved, tooLarge } = this.unsaved();
+    const { unsaved, lacking } = await this.unsaved();
     const told = await this.call(this.places.archive, JSON.stringify({ ...this.layout(), unsaved }), "application/json");
     if (!told.ok) {
       await this.say("There is no download", told.message);
@@ -55,9 +55,9 @@ export class Keeping {
     const holds = told.files
       ? `Your download holds the ${files(told.files)} that you changed or made (${size(told.bytes)}).`
       : "You have not changed or made a file yet: your download only remembers what is open.";
-    const lacking = [...tooLarge.map((path) => `${path}: it has unsaved changes and is very large`), ...lines(told.left_out)];
-    if (lacking.length) {
-      await this.say("Your download does not hold everything", `${holds} What is not in it:`, lacking, tooLarge.length + told.left_out_count);
+    if (lacking.length || told.left_out_count) {
+      const all = [...lacking, ...lines(told.left_out)];
+      await this.say("Your download does not hold everything", `${holds} What is not in it:`, all, lacking.length + told.left_out_count);
     } else {
       this.lab.Notification.success(`${holds} “Restore from a Download…” brings it back.`, { autoClose: 10000 });
     }
@@ -74,18 +74,25 @@ export class Keeping {
     return { origin: origin + pathname.replace(/user\/.*/, ""), open: [...new Set(paths)], active: active ? path(active) : "" };
   }
 
-  /** Texts by path. A notebook that is only looked at is "dirty", too: what is like the image's is left out there. */
-  unsaved() {
-    const unsaved = {}, tooLarge = [];
+  /**
+   * Texts by path, and what could not be had. A notebook that is only looked at is "dirty", too: what is like the image's
+   * the server leaves out. What is text on the disk and a notebook here is saved: the server turns one into the other.
+   */
+  async unsaved() {
+    const unsaved = {}, lacking = [];
     let left = MOST_UNSAVED;
-    for (const { context } of this.documents()) {
-      if (!context.model.dirty || context.model.readOnly) continue;
+    for (const { context } of this.documents().filter(({ context: { model } }) => model.dirty && !model.readOnly)) {
+      const name = path(context);
+      if (context.model.cells && !name.endsWith(".ipynb")) {
+        await context.save().catch(() => lacking.push(`${name}: its last changes, which could not be saved`));
+        continue;
+      }
       const text = context.model.toString();
       left -= text.length;
-      if (left >= 0) unsaved[path(context)] = text;
-      else tooLarge.push(path(context));
+      if (left >= 0) unsaved[name] = text;
+      else lacking.push(`${name}: its unsaved changes, as it is very large`);
     }
-    return { unsaved, tooLarge };
+    return { unsaved, lacking };
   }
 
   // --- Bring back
