@@ -34,6 +34,7 @@ _PER_FILE = 4096  # bytes that a file takes beside its own
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take more memory than there is
 _MOST_OPENED = 20
 _MOST_OPENED_UNASKED = 3  # where an archive does not say what was open
+_NOTEBOOKS = (".ipynb", ".Rmd", ".qmd")
 _MOST_NAMED = 100
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG)
 _RUBBISH = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db"))  # what other systems put into archives
@@ -352,7 +353,7 @@ def _to_open(manifest: dict[str, Any] | None, root: str, outcome: Outcome) -> li
     else:
         wished = []
     if not wished:
-        wished = [one for one in outcome.restored if one.endswith(".ipynb")][:_MOST_OPENED_UNASKED]
+        wished = [one for one in outcome.restored if one.endswith(_NOTEBOOKS)][:_MOST_OPENED_UNASKED]
     real_root = os.path.realpath(root)
     return [
         one
