@@ -38,8 +38,17 @@ class Launcher:
     """Launches and clears the notebooks of one pool. `directory` is the pool's own, in the runtime directory."""
 
     def __init__(
-        self, pool: str, directory: Path, workshops: Path, sandbox: Sandbox | None, sockets: SocketDirectories
+        self,
+        pool: str,
+        directory: Path,
+        workshops: Path,
+        *,
+        sandbox: Sandbox | None,
+        sockets: SocketDirectories,
+        copied: Path,
     ) -> None:
+        """`copied` is the folder that each fresh home gets a copy of."""
+        self._copied = copied
         self.records = Records(directory / "containers")
         self.cgroups = cgroup.Cgroups({})
         self._pool = pool
@@ -157,7 +166,7 @@ class Launcher:
         shown = [
             (str(self._support), sandboxing.SUPPORT),
             (str(self._workshops / "etc"), sandboxing.CONFIG),
-            (str(self._workshops / "workshops"), sandboxing.WORKSHOPS),
+            (str(self._copied), sandboxing.WORKSHOPS),
             (str(self._workshops / "server"), sandboxing.SERVER),
         ]
         supervisor = sandboxing.sandboxed(
@@ -195,7 +204,7 @@ class Launcher:
             socket=socket,
             support=str(self._support),
             config=str(self._workshops / "etc"),
-            workshops=str(self._workshops / "workshops"),
+            workshops=str(self._copied),
             runtime=str(runtime),
             temporary=str(temporary),
         )

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import AddressFullError, FullError
-from tmpnb_py.links import Links, opened
+from tmpnb_py.links import Links, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import DEFAULT_DOCUMENT
@@ -107,7 +107,7 @@ def _workshop_path(context: Context, slug: str) -> str:
         raise web.HTTPServiceUnavailable(text="The service has just started. Please try again in a moment.")
     if found is None:
         raise web.HTTPNotFound(text="There is no workshop of this name here.")
-    return f"lab/tree/{urllib.parse.quote(found.start)}"
+    return document(found.start)
 
 
 def _subject(context: Context, wish: str) -> Subject:
