@@ -34,8 +34,9 @@ c.ServerApp.jpserver_extensions = {
     "tmpnb_exporters": True,
     "tmpnb_tree": True,
 }
-# Where the image has them, and where they lie beside this file's directory, as for the local engine.
-sys.path += ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
+# Where the image has them, and where they lie beside this file's directory, as for the local engine. They come first:
+# nbconvert takes the first exporter that it finds by a name (tmpnb_pdf_exporter).
+sys.path[:0] = ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
 
 # The files that are the same for every visitor come from where all notebooks share them, so that a browser that has
 # seen one notebook has them (docs/image.md). Their paths there are those below the base URL here.
