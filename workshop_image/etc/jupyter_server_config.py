@@ -32,6 +32,7 @@ c.ServerApp.jpserver_extensions = {
     "notebook_shim": False,
     "tmpnb_archive": True,
     "tmpnb_exporters": True,
+    "tmpnb_limits": True,
     "tmpnb_tree": True,
 }
 # Where the image has them, and where they lie beside this file's directory, as for the local engine. They come first:
@@ -78,5 +79,6 @@ if shared_files:
 # It has to: Jupyter looks when it sends the next ping, so with a limit of 30 s a busy machine loses the connection.
 logging.getLogger("tornado.general").setLevel(logging.ERROR)
 
+c.ServerApp.contents_manager_class = "tmpnb_limits.Contents"
 c.FileContentsManager.delete_to_trash = False  # the home's size is bounded; deleting has to free it
 c.NotebookNotary.db_file = ":memory:"

@@ -34,6 +34,7 @@
   // --- What JupyterLab shares
 
   let scope = {};
+  const BESIDE = document.currentScript?.src; // what is loaded later lies beside this file
 
   async function shared(name) {
     const versions = scope[name] ?? {};
@@ -68,7 +69,17 @@
         new Watch(lab, app, orchestrator).begin(palette, menu);
         if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
       });
+      beginLimits(lab, app);
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
+    }
+  }
+
+  /** Memory and disk in the status bar, and why a kernel ended: where the notebook's server tells. */
+  function beginLimits(lab, app) {
+    const url = lab.PageConfig.getOption("tmpnbLimits");
+    if (url && BESIDE) {
+      const context = { lab, app, shared, url, token: lab.PageConfig.getToken() };
+      Promise.all([import(new URL("limits.js", BESIDE).href), app.restored]).then(([{ begin }]) => begin(context), () => {});
     }
   }
 
