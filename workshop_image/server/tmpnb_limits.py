@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.base.handlers import APIHandler
-from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server.utils import url_path_join
 from tornado import web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from jupyter_server.serverapp import ServerApp
+    from jupyter_server.services.contents.manager import ContentsManager
 
 GROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 50  # bytes; "no limit" is a number near 2**63 in version 1 of control groups
@@ -147,27 +147,24 @@ def name_limits(handler: type[APIHandler]) -> None:
     handler.write_error = write_error  # type: ignore[method-assign]
 
 
-class Contents(AsyncLargeFileManager):
-    """Jupyter's own, which leaves nothing of a new file that the disk had no room for."""
-
-    async def _save_notebook(self, os_path: str, nb: Any, *arguments: Any, **options: Any) -> Any:
-        with _all_or_nothing(os_path):
-            return await super()._save_notebook(os_path, nb, *arguments, **options)
-
-    async def _save_file(self, os_path: str, *arguments: Any, **options: Any) -> Any:
-        with _all_or_nothing(os_path):
-            return await super()._save_file(os_path, *arguments, **options)
+def keep_whole(contents: ContentsManager) -> None:
+    """Let `contents` leave nothing of a new file that the disk had no room for."""
+    for name in ("_save_notebook", "_save_file"):  # of managers that keep files
+        if save := getattr(contents, name, None):
+            setattr(contents, name, _whole(save))
 
 
-@contextlib.contextmanager
-def _all_or_nothing(path: str) -> Iterator[None]:
-    new = not Path(path).exists()
-    try:
-        yield
-    except Exception:
-        if new:
-            Path(path).unlink(missing_ok=True)
-        raise
+def _whole(save: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def whole(os_path: str, *arguments: Any, **options: Any) -> Any:
+        new = not Path(os_path).exists()
+        try:
+            return await save(os_path, *arguments, **options)
+        except Exception:
+            if new:
+                Path(os_path).unlink(missing_ok=True)
+            raise
+
+    return whole
 
 
 # --- The extension
@@ -189,6 +186,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server_app: ServerApp) -> None:
     name_limits(APIHandler)
+    keep_whole(server_app.contents_manager)
     base = server_app.web_app.settings["base_url"]
     server_app.web_app.add_handlers(".*$", [(url_path_join(base, "tmpnb", "limits"), LimitsHandler)])
     server_app.web_app.settings.setdefault("page_config_data", {})["tmpnbLimits"] = url_path_join(

@@ -55,12 +55,36 @@
       optional: [lab.ICommandPalette, lab.IMainMenu],
       activate: (app, palette, menu) => activate(lab, app, palette, menu),
     };
-    return () => ({ __esModule: true, default: plugin });
+    const plugins = [plugin, await network()];
+    return () => ({ __esModule: true, default: plugins });
   }
 
   (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
 
+  /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
+  async function network() {
+    const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
+    const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map(shared));
+    return {
+      id: `${NAME}:network`,
+      description: "Says where a notebook has no network.",
+      autoStart: true,
+      optional: [IStatusBar],
+      activate: (_app, bar) => {
+        if (PageConfig.getOption("tmpnbEgress") !== "none" || !bar) {
+          return;
+        }
+        const item = new Widget();
+        item.addClass("jp-StatusBar-TextItem");
+        item.node.textContent = "No network";
+        item.node.title = "This notebook reaches nothing outside of it: no packages can be installed, and no data fetched";
+        bar.registerStatusItem(`${NAME}:network`, { item, align: "right", rank: 900 });
+      },
+    };
+  }
+
   function activate(lab, app, palette, menu) {
+    openTextAsNotebooks(lab, app);
     const base = lab.PageConfig.getBaseUrl();
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
@@ -70,7 +94,19 @@
         if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
       });
       beginLimits(lab, app);
+      lab.Dialog.tracker.widgetAdded.connect((_, dialog) => preferKernel(dialog.node, app.serviceManager.kernelspecs.specs));
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
+    }
+  }
+
+  /** Where nothing says which kernel a new notebook wants, JupyterLab offers the first of the alphabet: not its default. */
+  function preferKernel(dialog, specs) {
+    const select = dialog.querySelector(".jp-KernelSelector select, .jp-Dialog-body select");
+    const group = select?.selectedOptions[0]?.closest("optgroup");
+    const offered = [...(group?.querySelectorAll("option") ?? [])].map((option) => JSON.parse(option.value)?.name);
+    const languages = new Set(offered.map((name) => specs?.kernelspecs[name]?.language));
+    if (languages.size > 1 && offered.includes(specs.default)) {
+      select.value = JSON.stringify({ name: specs.default });
     }
   }
 
@@ -81,6 +117,24 @@
       const context = { lab, app, shared, url, token: lab.PageConfig.getToken() };
       Promise.all([import(new URL("limits.js", BESIDE).href), app.restored]).then(([{ begin }]) => begin(context), () => {});
     }
+  }
+
+  /**
+   * R Markdown and Quarto open as notebooks (tmpnb_texts.py reads and saves them). Other text that can be one does where
+   * the link says so ("?factory=Notebook"), and by "Open With".
+   */
+  function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }) {
+    const { icon } = docRegistry.getFileType("notebook") ?? {};
+    const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
+    const add = (name, more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
+    const document = PageConfig.getOption("treePath").split("/").pop();
+    if (document && new URLSearchParams(location.search).get("factory") === "Notebook") {
+      add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
+    }
+    add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
+    // After the editors' own types, so that icons and the first choice stay theirs.
+    const text = { extensions: [".md", ".py", ".R", ".jl", ".sh"], contentType: "file", fileFormat: "text" };
+    restored.then(() => add("tmpnb-text", text, ["Editor", "Notebook"]));
   }
 
   /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
