@@ -156,12 +156,13 @@ def keep_whole(contents: ContentsManager) -> None:
 
 def _whole(save: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def whole(os_path: str, *arguments: Any, **options: Any) -> Any:
-        new = not Path(os_path).exists()
+        new = not os.path.exists(os_path)  # noqa: ASYNC240, PTH110 - as quick as what Jupyter does here
         try:
             return await save(os_path, *arguments, **options)
         except Exception:
             if new:
-                Path(os_path).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    os.unlink(os_path)  # noqa: PTH108
             raise
 
     return whole

@@ -103,7 +103,7 @@
   function preferKernel(dialog, specs) {
     const select = dialog.querySelector(".jp-KernelSelector select, .jp-Dialog-body select");
     const group = select?.selectedOptions[0]?.closest("optgroup");
-    const offered = [...(group?.querySelectorAll("option") ?? [])].map((option) => JSON.parse(option.value)?.name);
+    const offered = [...(group?.querySelectorAll("option") ?? [])].map(({ value }) => /^\{"name":"(.+)"\}$/.exec(value)?.[1]);
     const languages = new Set(offered.map((name) => specs?.kernelspecs[name]?.language));
     if (languages.size > 1 && offered.includes(specs.default)) {
       select.value = JSON.stringify({ name: specs.default });
