@@ -156,6 +156,8 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
     link.addEventListener("auxclick", openLab);
   }
 
+  drawFormulas(main);
+
   const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
   const cells = [...main.querySelectorAll(".tn-cell")];
   cells.forEach((element, index) => {
