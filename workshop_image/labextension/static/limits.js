@@ -11,7 +11,7 @@ const NOT_BEFORE = 3000; // after the last answer, when a cell has ended
 const SETTLE = 300; // milliseconds that the system takes to count what it killed
 const NEARLY = 0.9;
 const STYLE = `
-  .tmpnb-Limits { padding: 0 6px; line-height: 24px; white-space: nowrap; }
+  .tmpnb-Limits { padding: 0 6px; white-space: nowrap; }
   .tmpnb-Limits.tmpnb-mod-nearly { font-weight: bold; background: var(--jp-warn-color1); color: #000; }
   @media (max-width: 600px) { .tmpnb-Limits:not(.tmpnb-mod-nearly) { display: none; } }
 `;
@@ -36,6 +36,7 @@ class Limits {
 
   begin(bar) {
     this.item = new this.lab.Widget();
+    this.item.addClass("jp-StatusBar-TextItem");
     this.item.addClass("tmpnb-Limits");
     const style = document.createElement("style");
     style.textContent = STYLE;
