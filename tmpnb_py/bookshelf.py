@@ -121,7 +121,8 @@ class Bookshelf:
             if place not in found:
                 raise NotesError(f"the image has no {workshop.start}")
             pages = {one.start: one.slug for one in self._catalogue.manifest.workshops if self.can_show(one)}
-            notes = await _made(found[place], start=workshop.start, pages=pages, language=workshop.language)
+            asked = {"start": workshop.start, "language": workshop.language, "lang": workshop.lang}
+            notes = await _made(found[place], pages=pages, **asked)
             pictures = {**notes.pictures, **await self._pictures(image, root, notes)}
         seconds = round(time.monotonic() - began, 3)
         _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
@@ -145,9 +146,9 @@ class Bookshelf:
         return pictures
 
 
-async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
+async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str, lang: str) -> Notes:
     """Let a process make the page. Raises `NotesError`."""
-    arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
+    arguments = json.dumps({"start": start, "pages": pages, "language": language, "lang": lang}).encode()
     try:
         process = await asyncio.create_subprocess_exec(
             *subprogram.command("tmpnb_py.notes"),

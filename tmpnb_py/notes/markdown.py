@@ -54,6 +54,8 @@ _FORMS = {  # of attributes' values
     **dict.fromkeys(("colspan", "rowspan", "start"), _NUMBER),
     **dict.fromkeys(("width", "height"), re.compile(r"[0-9]{1,4}(?:px)?|[0-9]{1,3}%")),
     "color": re.compile(r"[a-zA-Z]{3,20}|#[0-9a-fA-F]{3,6}"),
+    "lang": re.compile(r"[a-zA-Z]{2,3}(?:-[a-zA-Z0-9]{1,8}){0,4}"),
+    "dir": re.compile("ltr|rtl|auto"),
 }
 _ANCHOR = re.compile(r"[^\s\"'<>]{1,100}")
 _BOXES = ("alert", "alert-info", "alert-success", "alert-warning", "alert-danger")  # Bootstrap's, as in Jupyter
@@ -154,7 +156,7 @@ class Markdown:
             made,
             tags=set(_TAGS.split()),
             clean_content_tags={"script", "style", "template", "noscript", "svg", "math"},
-            attributes={tag: {"id", *_ATTRIBUTES.get(tag, ())} for tag in _TAGS.split()},
+            attributes={tag: {"id", "lang", "dir", *_ATTRIBUTES.get(tag, ())} for tag in _TAGS.split()},
             attribute_filter=checked,
             # Looked at by `Links`, which makes other addresses of all but the first three.
             url_schemes={"http", "https", "mailto", "data", "attachment"},

@@ -24,7 +24,8 @@ class Notes:
     """What a page is made of.
 
     `files` are places among the workshops of pictures that the page shows; `pictures` those out of the notebook
-    itself, by their addresses relative to the page.
+    itself, by their addresses relative to the page. `lang` tags the language that the text is written in ("" = not
+    said), as distinct from `language`, which is the kernel's.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Notes:
     body: str
     files: tuple[str, ...] = ()
     pictures: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
+    lang: str = ""
 
 
 def dump(notes: Notes) -> bytes:

@@ -16,6 +16,7 @@ from tmpnb_py.bookshelf import Book
 from tmpnb_py.errors import EngineError, NotesError
 from tmpnb_py.links import Links
 from tmpnb_py.look import Look
+from tmpnb_py.tongues import direction
 from tmpnb_py.web import live_script, respond, visits
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
@@ -145,6 +146,8 @@ def _render(book: Book, look: Look, links: Links, key: str) -> str:
         body=notes.body,
         kernel=notes.kernel,
         language=notes.language,
+        lang=notes.lang,
+        direction=direction(notes.lang),
         launch=links.launch(f"lab/tree/{urllib.parse.quote(workshop.start)}"),
         stylesheet=links.to(_style),
         notes_script=links.to(_script),

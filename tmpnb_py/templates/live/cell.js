@@ -40,6 +40,9 @@ class Cell {
   _build(element) {
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", this.name);
+    // What is said here is English, in a page of whichever language; what a program prints is in that of the page.
+    const tongue = element.parentElement?.closest("[lang]")?.lang || document.documentElement.lang;
+    Object.assign(element, { lang: "en", dir: "ltr" });
     this._shown = element.querySelector(".tn-source") || make("pre", "tn-source");
     this._shown.setAttribute("aria-hidden", "true");
     if (!this._shown.firstElementChild) this._shown.append(make("code"));
@@ -53,6 +56,7 @@ class Cell {
     const editor = make("div", "tn-editor");
     const sheet = make("div", "tn-sheet");
     this._outputs = element.querySelector(".tn-outputs") || make("div", "tn-outputs");
+    if (tongue) this._outputs.lang = this._field.lang = this._shown.lang = tongue;
     // What the author folded stays so, until the reader opens it or there is something new to see.
     const code = element.querySelector(".tn-fold-code");
     this._folded = element.querySelector(".tn-fold-output");
