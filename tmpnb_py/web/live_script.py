@@ -11,7 +11,20 @@ from collections.abc import Mapping
 
 from tmpnb_py.web.assets import Assets, Content, source
 
-_PARTS = ("base", "screen", "text", "frame", "output", "service", "kernel", "highlight", "block", "runner", "cell")
+_PARTS = (
+    "base",
+    "screen",
+    "text",
+    "frame",
+    "output",
+    "service",
+    "kernel",
+    "highlight",
+    "block",
+    "runner",
+    "lifetime",
+    "cell",
+)
 
 # A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
 # can reach nothing: what its scripts need has to be in it.

@@ -92,11 +92,12 @@ class Session(_Model):
 
     `expires_at`: when it ends if nothing happens any more. `ends_at`: when it ends whatever happens.
     `idle_timeout`: after so many seconds without activity, while a client is connected; a busy kernel is activity.
-    `message`: how it ended, for people.
+    `message`: how it ended, for people. `now`: when this was said, by the same clock.
     """
 
     id: str
     state: State
+    now: datetime.datetime | None = None
     started: datetime.datetime | None = None
     last_activity: datetime.datetime | None = None
     expires_at: datetime.datetime | None = None

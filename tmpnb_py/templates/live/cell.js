@@ -160,6 +160,10 @@ class Cell {
     this._run.focus();
   }
 
+  focus() {
+    this._run.focus();
+  }
+
   // Says something without a change of how it goes.
   remark(words) {
     this._status.textContent = words;

@@ -40,13 +40,31 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   open.append(make("span", "tn-long", "Open in "), "JupyterLab");
   const controls = make("span", "tn-controls");
   controls.append(stop, restart, open);
-  bar.append(words, controls);
+  const lifetime = new Lifetime(service, {
+    shown(hadFocus) {
+      showBar();
+      if (hadFocus) open.focus();
+    },
+    say: (said, isAnswer) => (isAnswer ? tell(said, "done") : announcer.say(said)),
+    works: () => runner.isBusy,
+    ended(said) {
+      if (runner.kernel) return; // which finds out for itself
+      claim.forget(claim.session);
+      tell(`${said} Run again for a fresh one.`, "failed");
+    },
+  });
+  claim.onsession = (session) => lifetime.follow(session);
+  bar.append(lifetime.element, words, controls);
   bar.hidden = true;
   bar.setAttribute("role", "region");
   bar.setAttribute("aria-label", "Kernel");
 
+  let told = "";
+  const showBar = () => (bar.hidden = !runner.kernel && !told && !lifetime.isShown);
+
   function changed(message, state) {
-    bar.hidden = !runner.kernel && !message;
+    told = message;
+    showBar();
     controls.hidden = !runner.kernel && !opening && !isInLine;
     stop.hidden = !runner.isBusy && !opening && !isInLine;
     restart.hidden = !runner.kernel;

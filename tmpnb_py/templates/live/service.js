@@ -218,6 +218,7 @@ class Claim {
     this._coming = null;
     this._tells = new Set();
     this._resumed = null;
+    this.onsession = () => {}; // gets the session, and null when it is no more
   }
 
   // Who aborts `signal` waits no more; when nobody does, the place in line is given up.
@@ -285,7 +286,9 @@ class Claim {
       return null;
     }
     this._kept.session.write(session);
-    return (this.session = session);
+    this.session = session;
+    this.onsession(session);
+    return session;
   }
 
   _end(coming) {
@@ -310,5 +313,6 @@ class Claim {
     if (this.session !== session) return;
     this.session = this._coming = null;
     this._kept.session.write(null);
+    this.onsession(null);
   }
 }
