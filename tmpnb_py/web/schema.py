@@ -42,12 +42,13 @@ class TicketRequest(_Model):
     `once`, 128 random bits in hex, names the wish: one that is sent twice is one, as long as its ticket is good for
     something. `key` is what our own pages carry that may speak of the session that their visitor has. `reload`:
     where there is such a session and the page has not its key, the page is rather told (409) to be loaded again than
-    given another session.
+    given another session. `end`, with `fresh` and `key`: the session that the visitor has is ended for it.
     """
 
     path: str = ""
     workshop: str = ""
     fresh: bool = False
+    end: bool = False
     once: str = ""
     key: str = ""
     reload: bool = False

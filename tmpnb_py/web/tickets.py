@@ -16,8 +16,10 @@ import urllib.parse
 import pydantic
 from aiohttp import web
 
+from tmpnb_py.errors import AddressFullError
 from tmpnb_py.idle import expires_at
 from tmpnb_py.links import opened
+from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import respond, visits, words
@@ -101,6 +103,29 @@ def pause(position: int | None) -> float:
 # --- a wish that is sent twice
 
 
+async def drawn(request: web.Request, target: str, once: str, *, instead_of: Container | None = None) -> Ticket:
+    """Draw a ticket for a wish. The session that it is to come in the place of ends then; raises as `Claims.draw`.
+
+    Who may have no more than that one has to let go of it first.
+    """
+    context, key, origin = request.app[CONTEXT], minted(request.app[CONTEXT], once), visitor_origin(request)
+    try:
+        ticket = await context.claims.draw(target, key=key, origin=origin)
+    except AddressFullError:
+        if instead_of is None:
+            raise
+        _end(context, instead_of)
+        return await context.claims.draw(target, key=key, origin=origin)
+    if instead_of is not None:
+        _end(context, instead_of)
+    return ticket
+
+
+def _end(context: Context, container: Container) -> None:
+    if container.state is State.CLAIMED:
+        context.pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+
+
 def mint(context: Context) -> str:
     """A name for a wish that a form is going to send. It is as good as the ticket: nobody can guess another's."""
     name = secrets.token_hex(16)
@@ -141,7 +166,8 @@ async def draw(request: web.Request) -> web.Response:
     if may_be_reused and wish.reload and visits.usable(request) is not None:
         message = "You have a notebook already. Please load this page again, and it is used."
         return respond.problem(request, 409, "stale", message)
-    ticket = await context.claims.draw(target, key=minted(context, wish.once), origin=visitor_origin(request))
+    ended = visits.usable_with(request, wish.key) if wish.end and wish.fresh and not is_foreign(request) else None
+    ticket = await drawn(request, target, wish.once, instead_of=ended)
     response = _answer(request, state_of(request, ticket), ticket.container, status=201)
     if not is_foreign(request):
         visits.hold(request, response, ticket)

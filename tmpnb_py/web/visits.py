@@ -18,17 +18,19 @@ import re
 from aiohttp import web
 
 from tmpnb_py.pool import Container
-from tmpnb_py.tickets import Ticket
+from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
 
 COOKIE = "tmpnb-sessions"
 
 _PLACE = "tmpnb-place"
+_LINE = "tmpnb-line"
 _MOST = 4
 _MOMENT = 2.0
 _LOOK_AGAIN = 0.05
 _DAY = 86400
+_TICKET = re.compile(r"[0-9a-f]{32}")
 _ENTRY = re.compile(r"([a-z0-9]{1,64})-([0-9a-f]{32})")
 
 
@@ -132,6 +134,28 @@ def hold(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> 
         samesite="Lax",
         secure=respond.is_secure(request),
     )
+    kept = [ticket.id, *(one for one in _tickets(request) if one != ticket.id)][:_MOST]
+    response.set_cookie(
+        _LINE,
+        ".".join(kept),
+        max_age=_DAY,
+        path=request.app[CONTEXT].links.base,
+        httponly=True,
+        samesite="Lax",
+        secure=respond.is_secure(request),
+    )
+
+
+def places(request: web.Request) -> list[Ticket]:
+    """This browser's places in line, the newest first, for a page that may speak of them. Looking keeps them."""
+    if not may_be_told(request):
+        return []
+    found = [request.app[CONTEXT].claims.find(ticket_id) for ticket_id in _tickets(request)]
+    return [ticket for ticket in found if ticket is not None and ticket.status is Status.WAITING]
+
+
+def _tickets(request: web.Request) -> list[str]:
+    return [one for one in request.cookies.get(_LINE, "").split(".")[:_MOST] if _TICKET.fullmatch(one)]
 
 
 def holds(request: web.Request, ticket_id: str) -> bool:

@@ -454,9 +454,17 @@
       const result = await showDialog({
         title: "End this notebook now?",
         body: "Everything in it is deleted at once: your files, your results, and whatever still runs.",
-        buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "End now" })],
+        buttons: [
+          Dialog.cancelButton(),
+          ...(this.archive ? [Dialog.okButton({ label: "Download everything" })] : []),
+          Dialog.warnButton({ label: "End now" }),
+        ],
         defaultButton: 0,
       });
+      if (result.button.label === "Download everything") {
+        await this.download();
+        return this.end(); // what was asked for is asked again, once the browser has been given the file
+      }
       if (!result.button.accept) {
         return;
       }
