@@ -184,11 +184,17 @@ async def test_keeping_one_that_nobody_used_and_ending_it(lab: Service, context:
 
     # To end it takes a second click; what is unsaved is no matter then.
     await run_a_cell(page)
-    for button in ("Cancel", "End now"):
+    sure = page.get_by_role("dialog").filter(has_text="End this notebook now?")
+    for button in ("Cancel", "Download everything"):
         await choose_in_file_menu(page, "End This Notebook Now")
-        sure = page.get_by_role("dialog").filter(has_text="End this notebook now?")
         await expect(sure.get_by_role("button", name="Cancel")).to_be_focused()
-        await sure.get_by_role("button", name=button).click()
+        if button == "Cancel":
+            await sure.get_by_role("button", name=button).click()
+    async with page.expect_download() as downloading:
+        await sure.get_by_role("button", name="Download everything").click()
+    assert (await downloading.value).suggested_filename.endswith(".zip")
+    await picture(page, "time-left-end-dark")
+    await sure.get_by_role("button", name="End now").click()
     await expect_ended(page, "You ended it.")
 
 

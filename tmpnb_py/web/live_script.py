@@ -7,7 +7,7 @@ policies for modules, and nothing of it is seen by the page that it is in. The p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tmpnb_py.web.assets import Assets, Content, source
 
@@ -54,16 +54,16 @@ def _headers(policy: str) -> dict[str, str]:
 
 def notes_script(frame: str) -> str:
     """The script of our own notes page."""
-    return _script("notes", {"FRAME": frame, "UP": "../"})
+    return _script(("work", "notes"), {"FRAME": frame, "UP": "../"})
 
 
 def live_script(frame: str) -> Content:
     """The script for other sites."""
     values = {"FRAME": frame, "UP": "./", "STYLE": source("live/cell.css")}
-    return Content.of(_script("live", values).encode(), "text/javascript")
+    return Content.of(_script(("live",), values).encode(), "text/javascript")
 
 
-def _script(entry: str, values: Mapping[str, str]) -> str:
+def _script(entry: Sequence[str], values: Mapping[str, str]) -> str:
     constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
-    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
+    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
     return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'

@@ -16,6 +16,7 @@ from tmpnb_py.bookshelf import Book
 from tmpnb_py.errors import EngineError, NotesError
 from tmpnb_py.links import Links
 from tmpnb_py.look import Look
+from tmpnb_py.pool import Container
 from tmpnb_py.tongues import direction
 from tmpnb_py.web import live_script, respond, visits, words
 from tmpnb_py.web.assets import Assets, Content, answer, source
@@ -75,15 +76,15 @@ async def page(request: web.Request) -> web.Response:
     await visits.first_listing(request.app[CONTEXT])
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
-    look, key = respond.look_of(request), visits.key(request)
+    look, session = respond.look_of(request), visits.offered(request)
     style = f" {respond.csp_hash(look.style)}" if look.style else ""
     headers = {
         **respond.page_headers(request),
         "Content-Security-Policy": _POLICY.format(style=style),
         "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
     }
-    if key:
-        text = _render(await _book(request), look, respond.links_of(request), _lifetime(request), key)
+    if session is not None:
+        text = _render(await _book(request), look, respond.links_of(request), _lifetime(request), session)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
     contents = await _contents(request)
     return answer(request, contents[""], {**headers, "Cache-Control": "no-cache"})
@@ -135,11 +136,11 @@ async def _book(request: web.Request) -> Book:
 
 def _make(book: Book, look: Look, links: Links, lifetime: str) -> Mapping[str, Content]:
     pictures = {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
-    return {"": Content.of(_render(book, look, links, lifetime, "").encode(), "text/html"), **pictures}
+    return {"": Content.of(_render(book, look, links, lifetime).encode(), "text/html"), **pictures}
 
 
-def _render(book: Book, look: Look, links: Links, lifetime: str, key: str) -> str:
-    """The page; with a key it is for one visitor, who has a session that it may use."""
+def _render(book: Book, look: Look, links: Links, lifetime: str, session: Container | None = None) -> str:
+    """The page; with a session it is for one visitor, whose that is, and has the key to use it."""
     workshop, notes = book.workshop, book.notes
     return respond.render(
         "notes.html",
@@ -157,5 +158,6 @@ def _render(book: Book, look: Look, links: Links, lifetime: str, key: str) -> st
         stylesheet=links.to(_style),
         notes_script=links.to(_script),
         lifetime=lifetime,
-        key=key,
+        key="" if session is None else visits.key_of(session),
+        session="" if session is None else session.id,
     )

@@ -58,7 +58,7 @@ class TicketState(_Model):
     """A place in line, or what came of it. `estimate` is in seconds; `message` is in words for the visitor.
 
     `waiting` goes on; the others are for good. `closed`: the operator lets nobody in; `left`: it was given up;
-    `ended`: there was a notebook, and is no more.
+    `ended`: there was a notebook, and is no more. `key` is what our own pages bring along to use the session again.
     """
 
     id: str
@@ -66,6 +66,7 @@ class TicketState(_Model):
     position: int | None = None
     estimate: int | None = None
     session: Spawned | None = None
+    key: str | None = None
     message: str
 
 

@@ -90,9 +90,16 @@ def state_of(request: web.Request, ticket: Ticket) -> TicketState:
             "position": position,
             "estimate": None if estimate is None else math.ceil(estimate),
             "session": None if container is None else spawned(context, container, ticket.target),
+            "key": _key(request, container),
             "message": words.told(context, ticket, position, estimate),
         }
     )
+
+
+def _key(request: web.Request, container: Container | None) -> str | None:
+    """For pages of ours, which can be loaded again and are to know then that it is the same session."""
+    is_told = container is not None and request.app[CONTEXT].remember_sessions and not is_foreign(request)
+    return visits.key_of(container) if is_told and container is not None else None
 
 
 def pause(position: int | None) -> float:
@@ -186,6 +193,7 @@ def _reused(context: Context, container: Container, target: str) -> TicketState:
         id=secrets.token_hex(16),  # there is nothing to wait for, so nobody will ask for this one
         status="ready",
         session=spawned(context, container, target),
+        key=visits.key_of(container),
         message="Your notebook is still running.",
     )
 

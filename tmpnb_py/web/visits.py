@@ -93,7 +93,12 @@ def may_be_told(request: web.Request) -> bool:
 def key(request: web.Request) -> str:
     """What a page carries that may use the visitor's session; "" where it may not, or there is none."""
     container = offered(request)
-    return "" if container is None else _proof(container, "page")
+    return "" if container is None else key_of(container)
+
+
+def key_of(container: Container) -> str:
+    """The key to a session that is the visitor's."""
+    return _proof(container, "page")
 
 
 def usable_with(request: web.Request, key: str) -> Container | None:

@@ -12,11 +12,13 @@ class Lifetime {
   // `element` shows the time that is left, when it gets near; `shown` is told when that changes, and whether a button had
   // the focus that went. `say` gets a sentence for who listens (for everybody where it answers a click), `works` says
   // whether a kernel of this page is at work, and `ended` gets words once there is no notebook.
-  constructor(service, { shown, say, works, ended }) {
+  // Of a session whose token is not known it can tell, and `own` gets it whole, at a click.
+  constructor(service, { shown, say, works, ended, own = null }) {
     this._service = service;
     this._shown = shown;
     this._say = say;
     this._works = works;
+    this._own = own;
     this._ended = ended;
     this._session = null;
     this._facts = null;
@@ -55,8 +57,9 @@ class Lifetime {
 
   // Of this session from now on; of none where it is null.
   follow(session) {
-    if (session?.id === this._session?.id) return;
+    const isSame = session?.id === this._session?.id;
     this._session = session;
+    if (isSame) return;
     this._facts = null;
     this._warned = 0;
     clearTimeout(this._timer);
@@ -82,7 +85,7 @@ class Lifetime {
     this._asked = Date.now();
     const path = `api/sessions/${session.id}`;
     const answer = await this._service.ask("GET", path, { token: session.token, quick: true }).catch(() => null);
-    if (session === this._session) this._take(answer);
+    if (session.id === this._session?.id) this._take(answer);
   }
 
   _take(answer) {
@@ -145,11 +148,12 @@ class Lifetime {
   // --- keeping
 
   async keep() {
+    if (this._session && !this._session.token) await this._own().catch(() => null);
     const session = this._session;
     if (!session) return;
     const path = `api/sessions/${session.id}/keep`;
     const answer = await this._service.ask("POST", path, { token: session.token, quick: true }).catch(() => null);
-    if (session !== this._session) return;
+    if (session.id !== this._session?.id) return;
     if (answer?.ok && answer.value?.state === "claimed") {
       this._take(answer);
       this._say(`Kept: your notebook ends in ${minutes(this._left().left)} at the earliest`, true);
@@ -165,7 +169,7 @@ class Lifetime {
   _sign(event) {
     const still = event.type === "pointermove" && this._pointer === (this._pointer = `${event.screenX},${event.screenY}`);
     // Browsers say that the pointer moved when it was the page beneath it.
-    if (!event.isTrusted || still || this._reporting || !this._facts) return;
+    if (!event.isTrusted || still || this._reporting || !this._facts || !this._session.token) return;
     const wait = Math.min(REPORT, this._facts.idle / 4) * 1000 - (Date.now() - this._reported);
     this._reporting = setTimeout(() => this._report(), Math.max(wait, 0));
   }
@@ -176,7 +180,7 @@ class Lifetime {
     this._reported = Date.now();
     const path = `api/sessions/${session.id}/keep`;
     const answer = await this._service.ask("POST", path, { token: session.token, quick: true }).catch(() => null);
-    if (answer?.ok && session === this._session) this._take(answer);
+    if (answer?.ok && session.id === this._session?.id) this._take(answer);
   }
 }
 

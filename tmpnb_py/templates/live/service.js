@@ -66,7 +66,7 @@ class Service {
     if (ticket.status === "waiting") ticket = await this._wait(ticket, tell, place, signal);
     place.write("");
     if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || "No notebook can be had now.");
-    return { ...ticket.session, url: this.address(ticket.session.url), open_url: this.address(ticket.session.open_url) };
+    return { ...ticket.session, key: ticket.key, url: this.address(ticket.session.url), open_url: this.address(ticket.session.open_url) };
   }
 
   // The ticket that this page drew before it was reloaded, if it is still good for something.
