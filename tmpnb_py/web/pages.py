@@ -110,11 +110,7 @@ def _running(request: web.Request, context: Context) -> list[Running]:
 def _places(request: web.Request, context: Context) -> list[Place]:
     """The visitor's places in line."""
     return [
-        Place(
-            context.links.waiting(one.id, one.target),
-            tickets.state_of(request, one).message,
-            _document(context, one.target),
-        )
+        Place(context.links.waiting(one.id, one.target), words.standing(context, one), _document(context, one.target))
         for one in visits.places(request)
     ]
 

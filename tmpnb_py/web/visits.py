@@ -152,11 +152,19 @@ def hold(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> 
 
 
 def places(request: web.Request) -> list[Ticket]:
-    """This browser's places in line, the newest first, for a page that may speak of them. Looking keeps them."""
+    """This browser's places in line, the newest first, for a page that may speak of them. Looking keeps them.
+
+    So does that of a notebook that came meanwhile and that nobody has seen yet.
+    """
     if not may_be_told(request):
         return []
     found = [request.app[CONTEXT].claims.find(ticket_id) for ticket_id in _tickets(request)]
-    return [ticket for ticket in found if ticket is not None and ticket.status is Status.WAITING]
+    return [ticket for ticket in found if ticket is not None and _is_open(ticket)]
+
+
+def _is_open(ticket: Ticket) -> bool:
+    came = ticket.status is Status.READY and not ticket.told and not ticket.has_ended
+    return came or ticket.status is Status.WAITING
 
 
 def _tickets(request: web.Request) -> list[str]:

@@ -56,6 +56,13 @@ def told(context: Context, ticket: Ticket, position: int | None, estimate: float
     return f"{_place(position)} {_outlook(context, position, estimate)}"
 
 
+def standing(context: Context, ticket: Ticket) -> str:
+    """How a ticket's visitor stands now."""
+    position = context.claims.position(ticket)
+    estimate = None if position is None else context.claims.estimate(position)
+    return told(context, ticket, position, estimate)
+
+
 def _place(position: int) -> str:
     if position == 1:
         return "You are next in line."
