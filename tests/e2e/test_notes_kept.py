@@ -316,7 +316,7 @@ async def test_a_page_from_before_the_notebook_uses_it_none_the_less() -> None:
         assert kernel.heard[-1]["content"]["code"] == "x <- 2"
         assert claimed(rig) == 1
         await other.reload()
-        await expect(other.locator(".tn-status")).to_be_empty()
+        await expect(other.locator(".tn-status")).to_have_text("Done, before this page was loaded again")
 
 
 async def test_back_leads_to_a_page_that_knows_the_notebook() -> None:

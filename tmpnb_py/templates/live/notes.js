@@ -222,6 +222,7 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
       const kept = outputs.get(cell.element.dataset.cell);
       if (kept) cell.restore(kept);
     }
+    work.begin();
     if (sessionId) lifetime.follow({ id: sessionId });
     if (outputs.size) changed(GOES_ON, "done");
     else if (isLost) tell(LOST, "failed");

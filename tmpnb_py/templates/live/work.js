@@ -7,7 +7,9 @@
 
 const MAX_KEPT_CELL = 300_000; // characters of one cell's outputs
 const MAX_KEPT = 1_500_000; // and of all; browsers keep several millions with an entry
-const KEEP_PAUSE = 500; // milliseconds between two writes, of which browsers allow a hundred in half a minute
+const KEEP_PAUSE = 400; // milliseconds between two writes, of which browsers allow a hundred in half a minute
+const KEEP_AT_ONCE = 10; // in so many seconds as many without a pause
+const KEEP_LATER = 5000; // milliseconds after which to try again where one allows no more
 const TOO_LONG = "Ran before this page was loaded again; its output was too long to be kept";
 const BEFORE = ", before this page was loaded again";
 const BROKEN_OFF = "Ran while this page was loaded again: run it again to see all of its output";
@@ -85,7 +87,16 @@ class Work {
     this._cells = new Map(); // by number; the one that changed last is the last
     this._drafts = {};
     this._timer = 0;
+    this._wrote = []; // the moments of the last writes
+    this._isNew = false;
+    this._isOpen = false;
     addEventListener("pagehide", () => this._write());
+  }
+
+  // All that was kept is on the page again: from now on it is kept anew.
+  begin() {
+    this._isOpen = true;
+    if (this._isNew) this._soon();
   }
 
   // Whether it was this page that kept what is kept. Where no session is at stake it does not matter.
@@ -142,14 +153,20 @@ class Work {
     this._soon();
   }
 
+  // At once, as a page that is left may write no more; what follows then together.
   _soon() {
-    this._timer ||= setTimeout(() => this._write(), KEEP_PAUSE);
+    this._isNew = true;
+    const few = this._wrote.length < KEEP_AT_ONCE || this._wrote[0] < performance.now() - 1000 * KEEP_AT_ONCE;
+    if (few) this._write();
+    else this._timer ||= setTimeout(() => this._write(), KEEP_PAUSE);
   }
 
   _write() {
-    if (!this._timer) return; // nothing is new
+    if (!this._isOpen || !this._isNew) return;
     clearTimeout(this._timer);
     this._timer = 0;
+    this._isNew = false;
+    this._wrote = [...this._wrote, performance.now()].slice(-KEEP_AT_ONCE);
     const cells = {};
     let left = MAX_KEPT;
     for (const [number, { words, state, record }] of [...this._cells].reverse()) {
@@ -160,7 +177,8 @@ class Work {
     try {
       this._place.write({ key: this._key, session: this._session, drafts: this._drafts, cells });
     } catch {
-      // the browser keeps no more, or not so often: it lasts until the page is left
+      this._isNew = true; // the browser keeps no more, or not so often
+      this._timer = setTimeout(() => this._write(), KEEP_LATER);
     }
   }
 }
