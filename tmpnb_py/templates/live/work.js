@@ -30,8 +30,11 @@ class Record {
       return;
     }
     if (this._clearFirst) this._clear();
+    if (!this.isTooLong) this._add(kind, content);
     this._changed();
-    if (this.isTooLong) return;
+  }
+
+  _add(kind, content) {
     const last = this.items.at(-1);
     if (kind === "stream" && last?.kind === "stream" && last.content.name === content.name) {
       last.content.text += String(content.text);
