@@ -192,6 +192,11 @@ class ContainerConfig:
         return self.egress is Egress.INTERNET and {"0.0.0.0/0", "::/0"} <= set(self.egress_allow)
 
     @property
+    def told_egress(self) -> str:
+        """What notebooks are told that they reach, "" where a network of the operator's own decides."""
+        return "" if self.network else self.egress.value
+
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits that change with anything in the configuration, the image's id included."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.engine_support import skip_or_fail
 from tmpnb_py.errors import NotesError
 from tmpnb_py.notes import embeds, page
 from tmpnb_py.notes.model import Notes, dump, load
 from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
 from tmpnb_py.notes.page import MAX_RENDERED
 from tmpnb_py.notes.terminal import shown
+from tmpnb_py.web.assets import source as script_source
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
 START = "knots/First knot.ipynb"
@@ -238,6 +241,28 @@ def test_outputs_that_were_left_in() -> None:
         '<pre class="tn-error"><span class="tn-ansi-red">E</span>: &lt;v&gt;</pre><pre class="tn-stdout">t</pre>'
         in notes.body
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ({"ename": "", "evalue": "127"}, "exit status 127"),  # bash_kernel's
+        ({"ename": "", "evalue": "it broke"}, "it broke"),
+        ({"ename": "E", "evalue": ""}, "E"),
+        ({"ename": "E", "evalue": "v"}, "E: v"),
+        ({"ename": "E", "evalue": "1"}, "E: 1"),
+        ({"ename": 5}, "error"),
+    ],
+)
+def test_an_error_without_a_traceback_is_told_alike_saved_and_live(error: dict[str, Any], words: str) -> None:
+    notes = make(code("1", [{"output_type": "error", "traceback": [], **error}]))
+    assert f'<pre class="tn-error">{words}</pre>' in notes.body
+    node = shutil.which("node")
+    if node is None:
+        skip_or_fail("node is not installed (apt-get install npm)")
+    script = f"{script_source('live/output.js')}\nconsole.log(failureWords({json.dumps(error)}))"
+    done = subprocess.run([str(node), "-e", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == words
 
 
 @pytest.mark.parametrize(

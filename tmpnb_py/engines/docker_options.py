@@ -398,7 +398,11 @@ def _environment(spec: ContainerSpec) -> list[str]:
     # One thread per process: OpenBLAS starts one per CPU of the host, and threads count against the pids
     # limit.
     environment = ["OPENBLAS_NUM_THREADS=1", f"TMPNB_BASE_PATH={spec.base_path}"]
-    optional = {"JUPYTER_TOKEN": spec.token, "TMPNB_STATIC_URL": spec.config.static_url}
+    optional = {
+        "JUPYTER_TOKEN": spec.token,
+        "TMPNB_STATIC_URL": spec.config.static_url,
+        "TMPNB_EGRESS": spec.config.told_egress,
+    }
     return environment + [f"{name}={value}" for name, value in optional.items() if value]
 
 

@@ -24,8 +24,9 @@ class Notes:
     """What a page is made of.
 
     `files` are places among the workshops of pictures that the page shows; `pictures` those out of the notebook
-    itself, by their addresses relative to the page. `lang` tags the language that the text is written in ("" = not
-    said), as distinct from `language`, which is the kernel's.
+    itself, by their addresses relative to the page. `remarks` tell the author what is not
+    shown as it is meant. `lang` tags the language that the text is written in ("" = not said), as distinct from
+    `language`, which is the kernel's.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Notes:
     body: str
     files: tuple[str, ...] = ()
     pictures: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     lang: str = ""
 
 
@@ -53,4 +55,5 @@ def load(data: bytes) -> Notes:
     fields = json.loads(data)
     headings = tuple(Heading(*heading) for heading in fields.pop("headings"))
     pictures = {name: Picture(kind, base64.b64decode(text)) for name, (kind, text) in fields.pop("pictures").items()}
-    return Notes(**{**fields, "files": tuple(fields["files"])}, headings=headings, pictures=pictures)
+    fields |= {name: tuple(fields[name]) for name in ("files", "remarks")}
+    return Notes(**fields, headings=headings, pictures=pictures)

@@ -7,11 +7,12 @@ import html
 import itertools
 from collections.abc import Mapping
 
+from tmpnb_py.links import is_text_notebook
 from tmpnb_py.notes.code import highlight, is_known
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
-from tmpnb_py.notes.notebook import Cell, Notebook, Part, parse
+from tmpnb_py.notes.notebook import Cell, Notebook, Part, read
 from tmpnb_py.notes.outputs import render
 from tmpnb_py.tongues import direction, has_rtl
 
@@ -25,12 +26,15 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
     a kernel that is called like one, and only if it is the name of one language ("Python and R" is none). `lang` is
     the manifest's, too: the tag of the language that the text is written in, where the file names none.
     """
-    notebook = parse(data)
+    notebook = read(data, start)
     language = notebook.language or next((one for one in (notebook.kernel, language) if is_known(one)), "")
     links = Links(start, pages)
     markdown = Markdown(links, language)
-    title, cells = _titled(notebook, markdown)
     lang = notebook.lang or lang
+    if is_text_notebook(start) and notebook.title:  # whose headings are its sections
+        title, cells = notebook.title, notebook.cells
+    else:
+        title, cells = _titled(notebook, markdown)
     body = "\n".join(_cell(cell, markdown, language, lang) for cell in cells if Part.CELL not in cell.removed)
     body = links.resolved(body, markdown.anchors)
     return Notes(
@@ -41,6 +45,7 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
         body=body,
         files=tuple(sorted(links.files)),
         pictures=links.pictures,
+        remarks=notebook.remarks,
         lang=lang,
     )
 

@@ -14,8 +14,9 @@ from aiohttp import web
 
 from tmpnb_py.bookshelf import Book
 from tmpnb_py.errors import EngineError, NotesError
-from tmpnb_py.links import Links
+from tmpnb_py.links import Links, document
 from tmpnb_py.look import Look
+from tmpnb_py.notes.links import file_name
 from tmpnb_py.pool import Container
 from tmpnb_py.tongues import direction
 from tmpnb_py.web import live_script, respond, visits, words
@@ -128,7 +129,7 @@ async def _book(request: web.Request) -> Book:
         told = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
         raise web.HTTPNotFound(text=told) from error
     if book is None:
-        if context.catalogue.image is None:
+        if not context.bookshelf.is_known:
             raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")
         raise web.HTTPNotFound(text="There are no such notes.")
     return book
@@ -150,14 +151,21 @@ def _render(book: Book, look: Look, links: Links, lifetime: str, session: Contai
         title=notes.title or workshop.title,
         headings=[heading for heading in notes.headings if heading.level == 2],
         body=notes.body,
+        remarks=_remarks(book) if look.is_preview else (),
         kernel=notes.kernel,
         language=notes.language,
         lang=notes.lang,
         direction=direction(notes.lang),
-        launch=links.launch(f"lab/tree/{urllib.parse.quote(workshop.start)}"),
+        launch=links.launch(document(workshop.start)),
         stylesheet=links.to(_style),
         notes_script=links.to(_script),
         lifetime=lifetime,
         key="" if session is None else visits.key_of(session),
         session="" if session is None else session.id,
     )
+
+
+def _remarks(book: Book) -> list[str]:
+    """What the author of the notes should know."""
+    missing = (place for place in book.notes.files if file_name(place) not in book.pictures)
+    return [*book.notes.remarks, *(f"the picture {place} is not there, or is none" for place in missing)]

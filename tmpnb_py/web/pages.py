@@ -8,7 +8,7 @@ import urllib.parse
 
 from aiohttp import web
 
-from tmpnb_py.links import ROOT, opened
+from tmpnb_py.links import ROOT, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
 from tmpnb_py.web import respond, tickets, visits, words
@@ -89,7 +89,7 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
     return [
         Card(
             workshop=one,
-            path=f"lab/tree/{urllib.parse.quote(one.start)}",
+            path=document(one.start),
             notes=context.links.notes(one.slug) if has_notes and context.bookshelf.can_show(one) else "",
         )
         for one in context.catalogue.manifest.workshops

@@ -135,7 +135,7 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
 
   async function carryOver({ id, url, token }) {
     const path = `${url}api/contents/${start.split("/").map(encodeURIComponent).join("/")}`;
-    const found = await service.ask("GET", path, { token });
+    const found = await service.ask("GET", `${path}?type=notebook`, { token }); // also where it is text
     const content = found.value?.content;
     if (!found.ok || !Array.isArray(content?.cells)) throw new Problem(NOT_TAKEN);
     // From the last to the first: what becomes a new cell moves those below it.

@@ -85,7 +85,7 @@ class Outputs {
 
   _error(content) {
     const traceback = Array.isArray(content.traceback) ? content.traceback.join("\n") : "";
-    const words = `${content.ename}: ${content.evalue}`;
+    const words = failureWords(content);
     this._add(terminal(traceback.trim() ? traceback : words, "tn-error"));
     this._failed(words.slice(0, 200));
   }
@@ -245,4 +245,11 @@ function pairUp(list) {
     pair.append(term);
     while (pair.nextElementSibling?.nodeName === "DD") pair.append(pair.nextElementSibling);
   }
+}
+
+// An error in few words. Kernels for shells give an exit status alone, or no name (as `notes/notebook.py` knows).
+function failureWords({ ename, evalue }) {
+  const [name, value] = [ename, evalue].map((one) => (typeof one === "string" ? one.trim() : ""));
+  if (!name && /^[0-9]+$/.test(value)) return `exit status ${value}`;
+  return [name, value].filter(Boolean).join(": ") || "error";
 }

@@ -54,12 +54,36 @@
       optional: [lab.ICommandPalette, lab.IMainMenu],
       activate: (app, palette, menu) => activate(lab, app, palette, menu),
     };
-    return () => ({ __esModule: true, default: plugin });
+    const plugins = [plugin, await network()];
+    return () => ({ __esModule: true, default: plugins });
   }
 
   (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
 
+  /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
+  async function network() {
+    const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
+    const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map(shared));
+    return {
+      id: `${NAME}:network`,
+      description: "Says where a notebook has no network.",
+      autoStart: true,
+      optional: [IStatusBar],
+      activate: (_app, bar) => {
+        if (PageConfig.getOption("tmpnbEgress") !== "none" || !bar) {
+          return;
+        }
+        const item = new Widget();
+        item.addClass("jp-StatusBar-TextItem");
+        item.node.textContent = "No network";
+        item.node.title = "This notebook reaches nothing outside of it: no packages can be installed, and no data fetched";
+        bar.registerStatusItem(`${NAME}:network`, { item, align: "right", rank: 900 });
+      },
+    };
+  }
+
   function activate(lab, app, palette, menu) {
+    openTextAsNotebooks(lab, app);
     const base = lab.PageConfig.getBaseUrl();
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
@@ -70,6 +94,24 @@
       });
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
     }
+  }
+
+  /**
+   * R Markdown and Quarto open as notebooks (tmpnb_texts.py reads and saves them). Other text that can be one does where
+   * the link says so ("?factory=Notebook"), and by "Open With".
+   */
+  function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }) {
+    const { icon } = docRegistry.getFileType("notebook") ?? {};
+    const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
+    const add = (name, more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
+    const document = PageConfig.getOption("treePath").split("/").pop();
+    if (document && new URLSearchParams(location.search).get("factory") === "Notebook") {
+      add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
+    }
+    add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
+    // After the editors' own types, so that icons and the first choice stay theirs.
+    const text = { extensions: [".md", ".py", ".R", ".jl", ".sh"], contentType: "file", fileFormat: "text" };
+    restored.then(() => add("tmpnb-text", text, ["Editor", "Notebook"]));
   }
 
   /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
