@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shlex
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import structlog
 
@@ -47,7 +48,7 @@ class Preview:
         try:
             collection = read_collection(self.directory)
             self.manifest = collection.manifest
-            self.problems = tuple(str(one) for one in collection.problems)
+            self.problems = (*map(str, collection.problems), *_unreadable(self.directory, collection.files))
         except ManifestError as error:
             self.problems = (*error.message.splitlines(), "The workshops are shown as the manifest had them before.")
         except OSError as error:  # a file went while it was looked at
@@ -90,6 +91,19 @@ class Preview:
             if limit < 0:
                 raise TooLargeError(f"{place} is too large to be shown")
         return found
+
+
+def _unreadable(directory: Path, files: Sequence[PurePosixPath]) -> Iterator[str]:
+    """Notebooks in Docker containers run as another user than the folder's owner."""
+    folders = {directory, *(directory / parent for file in files for parent in file.parents)}
+    closed = [path for path in sorted(folders) if path.stat().st_mode & 0o005 != 0o005]
+    closed += [path for path in (directory / file for file in files) if not path.stat().st_mode & 0o004]
+    if closed:
+        more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
+        yield (
+            f"{closed[0]}{more}: only you may read this, so notebooks in Docker containers cannot: run "
+            f"chmod -R a+rX {shlex.quote(str(directory))}"
+        )
 
 
 def _stamp(directory: Path) -> str:

@@ -213,7 +213,8 @@ async def test_text_opens_as_a_notebook_and_is_saved_as_text(lab: Service) -> No
         await page.keyboard.press("Control+s")
         await playwright.expect(page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0)
         async with client.get(f"{spawned['url']}api/contents/y.py?type=file", headers=headers) as response:
-            assert (await response.json())["content"] == "# %%\nprint(6 * 7)\n"
+            content = (await response.json())["content"]
+        assert content == "# %%\nprint(6 * 7)\n\n# %%\n"  # with the cell that the last one's run began
         async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
             assert response.status == 200
 

@@ -97,6 +97,18 @@ async def test_the_pages_follow_the_folder(folder: Path) -> None:
                 await anext(told)
 
 
+def test_what_only_its_author_may_read_is_told(folder: Path) -> None:
+    (folder / "mine" / "link.png").unlink()
+    preview = Preview(folder)
+    assert not preview.problems
+    (folder / "mine" / "k.png").chmod(0o600)
+    (folder / "mine").chmod(0o700)
+    (folder / "workshops.toml").write_text(MANIFEST + "\n")
+    assert preview.look()
+    (problem,) = tuple(preview.problems)
+    assert problem.startswith(f"{folder / 'mine'} and 1 more: only you may read this")
+
+
 async def test_a_service_has_nothing_of_it() -> None:
     async with running() as rig:
         for path in ("/preview.js", "/preview/changes"):

@@ -168,6 +168,7 @@ class LocalEngine:
             supports_socket=True,
             workshops=self._manifest,
             static=local_machine.static_directories(),
+            restores=True,
         )
 
     async def read_image(

@@ -7,7 +7,7 @@ import re
 
 _FENCE = re.compile(r" {0,3}(:{3,}|`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")
 _DIRECTIVE = re.compile(r"\{([a-z-]+)\}[ \t]*(.*)$")
-_VIDEO = re.compile(r"\{\{<\s*video\s+[\"']?([^\s\"'>]+)[^>]*>\}\}")
+_VIDEO = re.compile(r"\{\{<\s*video\s+[\"']?([^\s\"'>]{1,1000})[^>\n]{0,500}>\}\}")
 _TITLE = re.compile(r"""title=["']([^"']*)["']""")
 _HEADING = re.compile(r"#{1,6}[ \t]+(.*?)[ \t]*#*$")
 # As Jupyter's own boxes are called (`alert alert-info`).

@@ -12,7 +12,7 @@ import html
 import re
 
 from tmpnb_py.notes.markdown import Markdown
-from tmpnb_py.notes.math import formulas
+from tmpnb_py.notes.math import paragraph
 from tmpnb_py.notes.notebook import Output, Picture
 
 # All that Python says of an object that has no text of its own: <IPython.core.display.HTML object>
@@ -40,8 +40,8 @@ _STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
 
 def render(output: Output, markdown: Markdown) -> str:
     """The output's HTML, which is safe to stand in a page."""
-    if output.picture is not None:
-        return _image(output.picture, markdown)
+    if output.picture is not None:  # JupyterLab ranks Markdown and LaTeX above pictures
+        return _text(output, markdown) or _image(output.picture, markdown)
     made = _rich(output, markdown) if output.kind == "display" else ""
     return made or _pre(output)
 
@@ -59,12 +59,19 @@ def _rich(output: Output, markdown: Markdown) -> str:
     source = _usual(output.html)
     if output.html and _is_simple(source) and (made := _visible(markdown.html(source))):
         return made
-    if output.markdown:
-        return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
-    if output.latex and (made := formulas(output.latex)):
-        return f'<div class="tn-text"><p>{made}</p></div>'
+    if made := _text(output, markdown):
+        return made
     has_text = output.text and not _NAME_ONLY.fullmatch(output.text.strip())
     return "" if has_text else _instead(output, markdown.html(source))
+
+
+def _text(output: Output, markdown: Markdown) -> str:
+    """What is Markdown or mathematics of it, as the page's text; "" where nothing is."""
+    if output.markdown:
+        return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
+    if output.latex and (made := paragraph(output.latex)):
+        return f'<div class="tn-text">{made}</div>'
+    return ""
 
 
 def _instead(output: Output, sanitised: str) -> str:

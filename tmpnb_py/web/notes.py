@@ -46,8 +46,9 @@ _LIVE_HEADERS = {
 _assets = Assets()
 _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
 _frame = live_script.add_frame(_assets)
-_script = _assets.add("notes.js", live_script.notes_script(_frame))
-_live = live_script.live_script(_frame)
+_renderer = live_script.add_renderer(_assets)
+_script = _assets.add("notes.js", live_script.notes_script(_frame, _renderer))
+_live = live_script.live_script(_frame, _renderer)
 
 
 def add_routes(app: web.Application) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from tmpnb_py.links import ROOT, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.web import respond, tickets, visits, words
+from tmpnb_py.web import keeping, respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
 _NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
@@ -67,10 +67,11 @@ async def landing(request: web.Request) -> web.Response:
     """The first page: what there is, how busy it is, and the way in."""
     context = request.app[CONTEXT]
     await visits.first_listing(context)
+    kept = keeping.offered(request)
     return respond.page(
         request,
         "landing.html",
-        script="copy.js",
+        script="copy.js" if kept is None else "landing.js",
         open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
@@ -80,6 +81,7 @@ async def landing(request: web.Request) -> web.Response:
         place_kept=words.exactly(context.claims.lease),
         lifetime=words.lifetime(context.limits),
         key=visits.key(request),
+        keeping=kept,
         mint=lambda: tickets.mint(context),
     )
 

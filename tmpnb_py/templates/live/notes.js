@@ -181,6 +181,8 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
     link.addEventListener("auxclick", openLab);
   }
 
+  drawFormulas(main);
+
   // Changes are kept twice: with this entry of the history, and in the tab for who comes to this page anew.
   const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
   const before = { ours: [], others: [] };

@@ -4,6 +4,8 @@
 
 const MAX_OUTPUTS = 300; // of one cell
 const MAX_FRAMES = 12; // of one cell
+const MAX_RICH = 100_000; // characters of Markdown or LaTeX
+const NAME_ONLY = /^\s*<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>\s*$/; // all that Python says of some objects, as in notes/outputs.py
 const MAX_BUNDLE = 16_000_000; // characters of one output
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const SIMPLE = new Set(
@@ -110,6 +112,12 @@ class Outputs {
     };
     const plain = text("text/plain");
     if (text("text/html")) return this._html(text("text/html"), plain);
+    const kind = ["markdown", "latex"].find((one) => text(`text/${one}`)); // as JupyterLab ranks them
+    const source = kind ? text(`text/${kind}`) : "";
+    const said = NAME_ONLY.test(plain) ? source || plain : plain || source;
+    if (kind && source.length <= MAX_RICH) {
+      return richText(kind, source, this._bundle({ ...data, "text/markdown": "", "text/latex": "", "text/plain": said }, metadata));
+    }
     const svg = text("image/svg+xml").replace(/\p{Surrogate}/gu, "\ufffd"); // half a character cannot be encoded
     if (svg) return this._picture(`data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, {});
     for (const kind of PICTURES) {
@@ -122,8 +130,7 @@ class Outputs {
       return make("p", "tn-note", `${plain.slice(0, 200)} – this control works in JupyterLab: open the notebook there.`);
     }
     if (data["application/json"] !== undefined) return terminal(JSON.stringify(data["application/json"], null, 2).slice(0, MAX_TEXT), "tn-stdout");
-    const other = text("text/markdown") || text("text/latex") || plain; // the last is often no more than a name
-    return other ? terminal(other, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
+    return said ? terminal(said, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
   }
 
   _picture(source, { width, height }) {
