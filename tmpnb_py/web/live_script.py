@@ -17,7 +17,7 @@ from tmpnb_py.web.respond import csp_hash
 
 _PARTS = (
     *("base", "screen", "text", "formulas", "frame", "output"),
-    *("service", "kernel", "highlight", "block", "runner", "cell"),
+    *("service", "kernel", "highlight", "block", "runner", "lifetime", "cell"),
 )
 
 # A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
@@ -106,7 +106,7 @@ def _headers(policy: str) -> dict[str, str]:
 
 def notes_script(frame: str, renderer: str) -> str:
     """The script of our own notes page."""
-    return _script(("framed", "notes"), {"FRAME": frame, "RENDERER": renderer, "UP": "../"})
+    return _script(("framed", "work", "notes"), {"FRAME": frame, "RENDERER": renderer, "UP": "../"})
 
 
 def live_script(frame: str, renderer: str) -> Content:
@@ -120,8 +120,8 @@ def parent_script() -> Content:
     return Content.of(source("live/parent.js").encode(), "text/javascript")
 
 
-def _script(own: tuple[str, ...], values: Mapping[str, str]) -> str:
-    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *own))
+def _script(entry: Sequence[str], values: Mapping[str, str]) -> str:
+    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
     return f'"use strict";\n(() => {{\n{_constants(values)}{parts}}})();\n'
 
 

@@ -21,6 +21,7 @@ class Outputs {
     this._name = name;
     this._theme = theme;
     this._displays = displays;
+    this.record = null; // is told what comes, and keeps it
     this._home = home;
     this._failed = failed; // called with the words of an error
     this._clear_first = false;
@@ -33,6 +34,7 @@ class Outputs {
   static update(displays, { data, metadata, transient }) {
     for (const { place, outputs } of displays.get(transient?.display_id) || []) {
       if (!place.isConnected) continue;
+      outputs.record?.update({ data, metadata, transient });
       place.replaceChildren(); // first, as what goes does not count
       place.append(outputs._bundle(data, metadata));
     }
@@ -53,6 +55,7 @@ class Outputs {
 
   // A message on the kernel's channel of outputs (Messaging in Jupyter, "Messages on the IOPub channel").
   receive(kind, content) {
+    this.record?.take(kind, content);
     if (kind === "clear_output") {
       if (content.wait) this._clear_first = true;
       else this.clear();
