@@ -6,10 +6,12 @@ be loaded by other sites' pages (`live.js` and its frame are made for that) and 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import functools
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 
 from aiohttp import web
@@ -58,14 +60,22 @@ class Assets:
     """Files by their hashed names."""
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[Content, Mapping[str, str]]] = {}
+        self._files: dict[str, tuple[Callable[[], Content], Mapping[str, str]]] = {}
 
     def add(self, name: str, text: str, headers: Mapping[str, str] | None = None) -> str:
         """Offer a file; returns its path below the base of all addresses."""
+        return self._offer(name, text.encode(), text.encode, headers or {})
+
+    def add_vendored(self, path: str) -> str:
+        """Offer a file of `vendor/` (see packaging/vendored.toml), which few pages need: it is read then."""
+        file = resources.files("tmpnb_py") / "vendor" / path
+        return self._offer(path.rpartition("/")[2], file.read_bytes(), file.read_bytes, {})
+
+    def _offer(self, name: str, body: bytes, read: Callable[[], bytes], headers: Mapping[str, str]) -> str:
         stem, _, extension = name.rpartition(".")
-        content = Content.of(text.encode(), _TYPES[extension])
-        hashed = f"{stem}-{content.etag[:12]}.{extension}"
-        self._files[hashed] = content, headers or {}
+        hashed = f"{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{extension}"
+        make = functools.cache(lambda: Content.of(read(), _TYPES[extension]))
+        self._files[hashed] = make, headers
         return f"assets/{hashed}"
 
     async def get(self, request: web.Request) -> web.Response:
@@ -73,6 +83,7 @@ class Assets:
         found = self._files.get(request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
-        content, headers = found
+        make, headers = found
+        content = await asyncio.to_thread(make)  # the first time it is compressed
         shared = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
         return answer(request, content, {"Cache-Control": FOR_EVER, **shared, **headers})

@@ -43,8 +43,9 @@ _LIVE_HEADERS = {
 _assets = Assets()
 _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
 _frame = live_script.add_frame(_assets)
-_script = _assets.add("notes.js", live_script.notes_script(_frame))
-_live = live_script.live_script(_frame)
+_libraries = live_script.add_libraries(_assets)
+_script = _assets.add("notes.js", live_script.notes_script(_frame, _libraries))
+_live = live_script.live_script(_frame, _libraries)
 
 
 def add_routes(app: web.Application) -> None:

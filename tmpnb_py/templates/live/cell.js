@@ -173,10 +173,10 @@ class Cell {
     this._restart.hidden = false;
   }
 
-  begin(displays) {
+  begin(kernel) {
     this.failure = "";
     if (this._folded) this._folded.open = true;
-    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, home: this._run, failed: (words) => (this.failure = words) });
+    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, kernel, home: this._run, failed: (words) => (this.failure = words) });
     this._sink.clear();
     this._say("Runs …", "running");
     return this._sink;
