@@ -46,7 +46,7 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
         return web.Response(status=304, headers=all_headers)
     if compressed:
         all_headers["Content-Encoding"] = "gzip"
-    charset = None if content.type.startswith("image/") else "utf-8"
+    charset = None if content.type.startswith(("image/", "audio/", "video/")) else "utf-8"
     body = content.compressed if compressed else content.body
     return web.Response(body=body, content_type=content.type, charset=charset, headers=all_headers)
 

@@ -156,11 +156,16 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
     link.addEventListener("auxclick", openLab);
   }
 
+  // What was saved without its scripts needs what the cells above it made.
+  function runToHere(cell) {
+    runner.run([...runner.above(cell).filter((one) => !one.isDone), cell]);
+  }
+
   const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
   const cells = [...main.querySelectorAll(".tn-cell")];
   cells.forEach((element, index) => {
     const code = element.querySelector(".tn-source").textContent;
-    new Cell(element, runner, {
+    const cell = new Cell(element, runner, {
       code,
       draft: drafts.of(element.dataset.cell, code),
       isOffered: true, // notebooks share this storage
@@ -169,6 +174,7 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
       theme: "auto",
       mayFail: "mayFail" in element.dataset,
     });
+    for (const note of element.querySelectorAll(".tn-interactive")) note.append(" ", button("Run up to here", "tn-button", () => runToHere(cell)));
   });
   if (cells.length) {
     document.getElementById("tn-hint").hidden = false;
