@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -17,7 +18,7 @@ from aiohttp import web
 
 from tmpnb_py import __version__, binder_spec, listen, logs, runtime, wiring
 from tmpnb_py.blueprint import Blueprint
-from tmpnb_py.bookshelf import Bookshelf
+from tmpnb_py.bookshelf import Bookshelf, ImageFiles
 from tmpnb_py.catalogue import Catalogue
 from tmpnb_py.claims import Claims
 from tmpnb_py.control import Control, Gate
@@ -31,9 +32,11 @@ from tmpnb_py.journal import Journal
 from tmpnb_py.line import Line, StartRate
 from tmpnb_py.line_book import LineBook
 from tmpnb_py.links import Links
+from tmpnb_py.manifest import Manifest
 from tmpnb_py.metrics import Counters, Metrics
 from tmpnb_py.models import State
 from tmpnb_py.pool import Container, Pool
+from tmpnb_py.preview import Preview
 from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.reaper import Reaper
 from tmpnb_py.reconciler import Reconciler
@@ -67,8 +70,12 @@ class Service:
         *,
         image_provider: ImageProvider | None = None,
         keep_lock: Callable[[], None] = lambda: None,
+        preview: Preview | None = None,
     ) -> None:
-        """`keep_lock` is called now and then, and raises `PoolLockedError` where another process has the pool."""
+        """`keep_lock` is called now and then, and raises `PoolLockedError` where another process has the pool.
+
+        `preview` is a folder whose workshops are shown in place of the image's.
+        """
         self.settings = settings
         self.engine = engine
         self.pool = Pool(settings.pool_name)
@@ -77,7 +84,8 @@ class Service:
         self._book = LineBook(runtime.line_path(settings.runtime_path, settings.pool_name))
         gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
         self._catalogue = catalogue = Catalogue(engine)
-        catalogue.own = wiring.workshops(settings)
+        catalogue.own = wiring.workshops(settings) if preview is None else preview.manifest
+        self._preview = preview
         self.metrics = Metrics(
             self.pool,
             self.counters,
@@ -88,7 +96,7 @@ class Service:
         )
         journal = Journal(self.pool, self.metrics)
         measured = MeasuredEngine(engine, self.metrics.engine_called)
-        self._bookshelf = Bookshelf(measured, catalogue)
+        self._bookshelf = Bookshelf(preview or ImageFiles(measured, catalogue), catalogue)
         self._provider = image_provider
         self._keep_lock = keep_lock
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
@@ -141,13 +149,14 @@ class Service:
             metrics=self.metrics,
             catalogue=catalogue,
             bookshelf=self._bookshelf,
-            look=wiring.look(settings),
+            look=dataclasses.replace(wiring.look(settings), is_preview=preview is not None),
             remember_sessions=settings.remember_sessions,
             limits=limits,
             image=settings.image,
             max_wait=settings.max_wait,
             redirect_uri=settings.redirect_uri,
             interfaces=settings.interfaces,
+            has_network=wiring.has_network(settings, shared=engine.shares_network),
             api_token=settings.api_auth_token.get_secret_value(),
             cors=wiring.cors(settings),
             binder_rules=binder_spec.rules(settings.binder_spec),
@@ -159,7 +168,7 @@ class Service:
             trusted_proxies=settings.trusted_proxies,
         )
         self._runner = web.AppRunner(
-            public_application(self._context, self._static),
+            public_application(self._context, self._static, preview),
             handler_cancellation=True,  # a visitor who leaves gives up the place in line
             auto_decompress=False,  # nobody sends us so much, and a body that is not what it says breaks aiohttp
             access_log=None,
@@ -224,6 +233,7 @@ class Service:
         context.max_wait = settings.max_wait
         context.redirect_uri = settings.redirect_uri
         context.interfaces = settings.interfaces
+        context.has_network = wiring.has_network(settings, shared=self.engine.shares_network)
         context.remember_sessions = settings.remember_sessions
         context.cors = self.proxy.cors = wiring.cors(settings)
         self._answer_to_names()
@@ -243,6 +253,10 @@ class Service:
             self._catalogue.own = wiring.workshops(settings)
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
+
+    def _show(self, manifest: Manifest) -> None:
+        """The folder of a preview has changed."""
+        self._catalogue.own = manifest
 
     def _engine_failed(self, error: EngineError) -> None:
         """A claim met an engine that does not answer."""
@@ -282,6 +296,8 @@ class Service:
             self._own("proxy", self.proxy.run())
             self._own("lock", self._keep_locked())
             self._own("static-files", self._static.run(), optional=True)
+            if self._preview is not None:
+                self._own("preview", self._preview.run(self._show))
             if self._provider is not None:
                 self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
             yield self

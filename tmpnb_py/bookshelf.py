@@ -12,7 +12,8 @@ import dataclasses
 import json
 import posixpath
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -21,10 +22,9 @@ from tmpnb_py.catalogue import Catalogue
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.errors import EngineError, NotesError
 from tmpnb_py.manifest import Workshop
-from tmpnb_py.models import ImageFacts
 from tmpnb_py.notes.links import file_name, media_type
 from tmpnb_py.notes.model import Notes, load
-from tmpnb_py.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture
+from tmpnb_py.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture, is_readable
 
 RETRY_AFTER = 30.0  # seconds that a failure is remembered
 MAX_BOOKS = 100
@@ -43,40 +43,87 @@ class Book:
     pictures: Mapping[str, Picture]
 
 
-class Bookshelf:
-    """The notes of today's workshops."""
+class Source(Protocol):
+    """Where the workshops' files are."""
+
+    @property
+    def version(self) -> str:
+        """Changes with the files; "" where there are none that can be read, or nobody knows yet."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known yet what there is."""
+
+    async def read(self, places: Sequence[str], *, limit: int) -> Mapping[str, bytes]:
+        """Files by their places among the workshops; what is not there is left out. Raises `EngineError`."""
+
+
+class ImageFiles:
+    """Those of today's image, which says where its workshops are.
+
+    Of an image that does not, an operator may list workshops all the same. Where its server keeps them is known to
+    that server only: they can be opened, but not be read.
+    """
 
     def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
         self._engine = engine
+        self._catalogue = catalogue
+
+    @property
+    def version(self) -> str:
+        """The image's id."""
+        image = self._catalogue.image
+        return image.image_id if image is not None and image.workshops else ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is an image."""
+        return self._catalogue.image is not None
+
+    async def read(self, places: Sequence[str], *, limit: int) -> Mapping[str, bytes]:
+        """Files beside the manifest. Raises `EngineError`."""
+        image = self._catalogue.image
+        if image is None:
+            return {}
+        root = posixpath.dirname(image.workshops)
+        found = await self._engine.read_image(image, [f"{root}/{place}" for place in places], limit=limit)
+        return {path.removeprefix(f"{root}/"): data for path, data in found.items()}
+
+
+class Bookshelf:
+    """The notes of today's workshops."""
+
+    def __init__(self, files: Source, catalogue: Catalogue) -> None:
+        self._files = files
         self._catalogue = catalogue
         self._one_at_a_time = asyncio.Semaphore(1)
         self._books: dict[tuple[str, Workshop], asyncio.Task[Book]] = {}
         self._failed_at: dict[tuple[str, Workshop], float] = {}
 
     def can_show(self, workshop: Workshop) -> bool:
-        """Whether a workshop has notes: it is a notebook, and the image is known and says where its workshops are.
+        """Whether a workshop has notes: it is a notebook, and its file can be read."""
+        return bool(self._files.version) and is_readable(workshop.start)
 
-        Of an image that does not, an operator may list workshops all the same. Where its server keeps them is known
-        to that server only, so they can be opened, but not be read.
-        """
-        image = self._catalogue.image
-        return image is not None and bool(image.workshops) and workshop.start.endswith(".ipynb")
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known yet what there is to read."""
+        return self._files.is_known
 
     async def book(self, slug: str) -> Book | None:
         """A workshop's notes; None where there are none. Raises `NotesError` and `EngineError`."""
-        workshop, image = self._catalogue.manifest.find(slug), self._catalogue.image
-        if workshop is None or image is None or not self.can_show(workshop):
+        workshop = self._catalogue.manifest.find(slug)
+        if workshop is None or not self.can_show(workshop):
             return None
         # Whoever leaves must not take the page away from the others who wait for it.
-        return await asyncio.shield(self._task(image, workshop))
+        return await asyncio.shield(self._task(self._files.version, workshop))
 
-    def _task(self, image: ImageFacts, workshop: Workshop) -> asyncio.Task[Book]:
-        key = (image.image_id, workshop)
+    def _task(self, version: str, workshop: Workshop) -> asyncio.Task[Book]:
+        key = (version, workshop)
         task = self._books.get(key)
         if task is not None and not self._is_due_again(key, task):
             return task
-        self._forget_old(image)
-        task = asyncio.get_running_loop().create_task(self._read(image, workshop), name=f"notes-{workshop.slug}")
+        self._forget_old(version)
+        task = asyncio.get_running_loop().create_task(self._read(workshop), name=f"notes-{workshop.slug}")
         task.add_done_callback(lambda done: self._note_failure(key, done))
         self._books[key] = task
         return task
@@ -94,9 +141,9 @@ class Bookshelf:
         if not task.cancelled():
             _log.warning("notes_unreadable", workshop=key[1].slug, error=str(task.exception()))
 
-    def _forget_old(self, image: ImageFacts) -> None:
-        """Pages of former images, and too many of them."""
-        old = [key for key, task in self._books.items() if key[0] != image.image_id and task.done()]
+    def _forget_old(self, version: str) -> None:
+        """Pages of former files, and too many of them."""
+        old = [key for key, task in self._books.items() if key[0] != version and task.done()]
         old += [key for key, task in self._books.items() if task.done()][: max(0, len(self._books) - MAX_BOOKS)]
         for key in old:
             self._books.pop(key, None)
@@ -112,41 +159,40 @@ class Bookshelf:
 
     # --- making one
 
-    async def _read(self, image: ImageFacts, workshop: Workshop) -> Book:
+    async def _read(self, workshop: Workshop) -> Book:
         async with self._one_at_a_time:
             began = time.monotonic()
-            root = posixpath.dirname(image.workshops)
-            place = f"{root}/{workshop.start}"
-            found = await self._engine.read_image(image, [place], limit=MAX_SIZE)
-            if place not in found:
-                raise NotesError(f"the image has no {workshop.start}")
+            found = await self._files.read([workshop.start], limit=MAX_SIZE)
+            if workshop.start not in found:
+                raise NotesError(f"there is no {workshop.start}")
             pages = {one.start: one.slug for one in self._catalogue.manifest.workshops if self.can_show(one)}
-            notes = await _made(found[place], start=workshop.start, pages=pages, language=workshop.language)
-            pictures = {**notes.pictures, **await self._pictures(image, root, notes)}
+            notes = await make_notes(
+                found[workshop.start], start=workshop.start, pages=pages, language=workshop.language
+            )
+            pictures = {**notes.pictures, **await self._pictures(notes)}
         seconds = round(time.monotonic() - began, 3)
         _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
         return Book(workshop, notes, pictures)
 
-    async def _pictures(self, image: ImageFacts, root: str, notes: Notes) -> dict[str, Picture]:
+    async def _pictures(self, notes: Notes) -> dict[str, Picture]:
         """The pictures beside the notebook. A page without one that is missing or none is still worth reading."""
         if not notes.files:
             return {}
-        wanted = {f"{root}/{place}": place for place in notes.files}
         try:
-            found = await self._engine.read_image(image, list(wanted), limit=_PICTURES_LIMIT)
+            found = await self._files.read(notes.files, limit=_PICTURES_LIMIT)
         except EngineError as error:
             _log.warning("pictures_unread", error=error.message)
             return {}
         pictures = {}
-        for path, place in wanted.items():
-            kind, data = media_type(place), found.get(path, b"")
+        for place in notes.files:
+            kind, data = media_type(place), found.get(place, b"")
             if kind is not None and len(data) <= MAX_PICTURE and is_picture(kind, data):
                 pictures[file_name(place)] = Picture(kind, data)
         return pictures
 
 
-async def _made(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
-    """Let a process make the page. Raises `NotesError`."""
+async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
+    """Let a process make a page of a file; the arguments are those of `notes.page.make`. Raises `NotesError`."""
     arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
     try:
         process = await asyncio.create_subprocess_exec(

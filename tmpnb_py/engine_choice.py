@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 
@@ -41,8 +42,10 @@ class Chosen:
     adapt: Callable[[Settings], Settings]
 
 
-async def choose(settings: Settings, environ: Mapping[str, str], *, pool: str | None = None) -> Chosen:
-    """The engine for the settings' pool, or another one."""
+async def choose(
+    settings: Settings, environ: Mapping[str, str], *, pool: str | None = None, workshops: Path | None = None
+) -> Chosen:
+    """The engine for the settings' pool, or another one. The local engine's notebooks get `workshops`, if given."""
     name = pool or settings.pool_name
     if choose_engine(settings, environ) == "docker":
         resolve(None, environ)  # an engine may still come, but not at an address that is none
@@ -51,7 +54,13 @@ async def choose(settings: Settings, environ: Mapping[str, str], *, pool: str | 
         _log.info("engine", engine="local", hint="DOCKER_HOST is not set and /var/run/docker.sock does not exist")
     directory = workshop_directory()
     sandbox, reason = await asyncio.to_thread(find_sandbox, directory / "start-notebook.sh")
-    engine = LocalEngine(pool=name, runtime_dir=settings.runtime_path, workshop_directory=directory, sandbox=sandbox)
+    engine = LocalEngine(
+        pool=name,
+        runtime_dir=settings.runtime_path,
+        workshop_directory=directory,
+        workshops=workshops,
+        sandbox=sandbox,
+    )
 
     def adapt(settings: Settings) -> Settings:
         _need_jupyterlab(settings)

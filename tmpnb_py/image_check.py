@@ -403,14 +403,17 @@ def source_of(cell: Mapping[str, Any]) -> str:
     return source if isinstance(source, str) else "".join(source)
 
 
-_OCTAVE_ERROR = re.compile(r"^error: .*", re.MULTILINE)
+# What other images' kernels for Octave print and reply "ok" to; and our bash's note of a command that is not there.
+_UNTOLD = (
+    re.compile(r"^error: .*", re.MULTILINE),
+    re.compile(r"^(?:.*: command not found|exit status 12[67])$", re.MULTILINE),
+)
 
 
 def _problem(cell: Mapping[str, Any], outcome: Outcome) -> str:
     tags = (cell.get("metadata") or {}).get("tags") or []
-    # Octave's and gnuplot's kernels print an error and reply "ok".
-    error = outcome.error or (found[0] if (found := _OCTAVE_ERROR.search(outcome.text)) else "")
-    return "" if RAISES in tags else error
+    printed = next((found[0] for sign in _UNTOLD if (found := sign.search(outcome.text))), "")
+    return "" if RAISES in tags else outcome.error or printed
 
 
 # ---- what is missing ---------------------------------------------------------------------------------------

@@ -12,10 +12,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import urllib.parse
+from pathlib import PurePosixPath
 
 ROOT = "/"
 USER = "user"
 STATIC = "static"
+# Text that is a notebook in one of jupytext's formats. The image opens the same (its server's tmpnb_texts.py).
+TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", ".py", ".r", ".jl", ".sh")
 
 _SEGMENT = r"(?!\.\.?/)[A-Za-z0-9._-]+"
 _BASE = re.compile(rf"/(?:{_SEGMENT}/){{0,8}}")
@@ -38,6 +41,16 @@ def opened(session_path: str, target: str, token: str) -> str:
     """A document in a notebook, with the token that lets its visitor's browser in."""
     url = session_path + target
     return f"{url}{'&' if '?' in target else '?'}token={token}" if token else url
+
+
+def is_text_notebook(place: str) -> bool:
+    """Whether a file is, by its name, text that can be a notebook."""
+    return PurePosixPath(place).suffix.lower() in TEXT_NOTEBOOKS
+
+
+def document(place: str) -> str:
+    """A workshop's document below a notebook's base path, by its place in `~/work`. Text opens as a notebook."""
+    return f"lab/tree/{urllib.parse.quote(place)}" + ("?factory=Notebook" if is_text_notebook(place) else "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -43,7 +43,10 @@ class Logo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Look:
-    """What the operator chose. Texts are plain; "" where there is none."""
+    """What the operator chose. Texts are plain; "" where there is none.
+
+    `is_preview`: the pages show a folder that is being written, and follow it (`web/preview.py`).
+    """
 
     title: str = TITLE
     logo: Logo | None = None
@@ -51,6 +54,7 @@ class Look:
     announcement: str = ""
     footer: str = ""
     privacy: str = ""
+    is_preview: bool = False
 
     @property
     def style(self) -> str:

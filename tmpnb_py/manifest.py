@@ -87,10 +87,9 @@ class Manifest(BaseModel):
         return next((one for one in self.workshops if one.slug == slug), None)
 
     def merged(self, other: Manifest) -> Manifest:
-        """This one with the other's workshops: in the place of those with the same slug, the rest at the end."""
-        kept = tuple(other.find(one.slug) or one for one in self.workshops)
-        added = tuple(one for one in other.workshops if self.find(one.slug) is None)
-        return Manifest(workshops=kept + added)
+        """The other's workshops, and behind them those of this one that have another slug."""
+        kept = tuple(one for one in self.workshops if other.find(one.slug) is None)
+        return Manifest(workshops=other.workshops + kept)
 
 
 def parse(data: bytes | str, *, source: str = MANIFEST_NAME) -> Manifest:

@@ -124,7 +124,8 @@ class ImageFacts:
     `home` is the directory that the image's entrypoint fills when it finds it empty ("" = it does not seed);
     `workshops` is the place of the workshops' manifest inside the image ("" = none); `static` are the directories of
     files that are the same for every visitor, each after the path that it has below a notebook's base path;
-    `interfaces` are what links may open beside Jupyter's own, each by the first part of its path.
+    `interfaces` are what links may open beside Jupyter's own, each by the first part of its path; `restores` says
+    that notebooks take archives of a visitor's files (`POST tmpnb/restore` below their base path).
     """
 
     image: str
@@ -135,6 +136,7 @@ class ImageFacts:
     workshops: str = ""
     static: tuple[tuple[str, str], ...] = ()
     interfaces: tuple[str, ...] = ()
+    restores: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,6 +192,11 @@ class ContainerConfig:
     def is_open(self) -> bool:
         """Whether notebooks may reach whatever the engine's machine reaches, itself included."""
         return self.egress is Egress.INTERNET and {"0.0.0.0/0", "::/0"} <= set(self.egress_allow)
+
+    @property
+    def told_egress(self) -> str:
+        """What notebooks are told that they reach, "" where a network of the operator's own decides."""
+        return "" if self.network else self.egress.value
 
     @property
     def digest(self) -> str:

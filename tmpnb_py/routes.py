@@ -101,6 +101,7 @@ INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Jupyter's own, by the first part of their path; an image may have others.
 INTERFACES = ("lab", "tree", "notebooks", "files", "edit", "terminals", "consoles", "doc", "nbclassic", "git-pull")
 DEFAULT_DOCUMENT = "lab"
+_FETCHING = "git-pull"  # nbgitpuller's: it copies files from another place before it opens one
 _LONGEST_WISH = 2000
 
 
@@ -126,3 +127,8 @@ def document_target(wish: str, interfaces: Collection[str] | None = INTERFACES) 
     target = urllib.parse.quote(path or DEFAULT_DOCUMENT, safe="/@:!$&'()*+,;=~")
     query = urllib.parse.quote(query.partition("#")[0], safe="/?@:!$&'()*+,;=~%")
     return f"{target}?{query}" if query else target
+
+
+def needs_network(target: str) -> bool:
+    """Whether a target of `document_target` fetches something before it opens."""
+    return target.partition("?")[0].partition("/")[0] == _FETCHING

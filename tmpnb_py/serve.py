@@ -13,9 +13,11 @@ import structlog
 from tmpnb_py.app import Service
 from tmpnb_py.engine_choice import choose
 from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.errors import SettingsError
+from tmpnb_py.engines.local import LocalEngine
+from tmpnb_py.errors import ImageMissingError, SettingsError
 from tmpnb_py.hangup import Hangup
 from tmpnb_py.image_provider import ImageProvider
+from tmpnb_py.preview import Preview
 from tmpnb_py.runtime import (
     connections_that_fit,
     files_needed,
@@ -30,15 +32,29 @@ _log = structlog.get_logger(__name__)
 
 
 async def serve(
-    settings: Settings, reread: Callable[[], Settings] | None = None, hangup: Hangup | None = None
+    settings: Settings,
+    reread: Callable[[], Settings] | None = None,
+    hangup: Hangup | None = None,
+    *,
+    preview: Preview | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes.
 
-    `reread` reads the settings anew, for SIGHUP. Whatever ends the service by itself is raised here.
+    `reread` reads the settings anew, for SIGHUP. Whatever ends the service by itself is raised here. `preview` is a
+    folder that is shown in place of the image's workshops; its notes need no engine.
     """
     hangup = hangup or Hangup()
-    chosen = await choose(settings, os.environ)
-    engine, settings = chosen.engine, chosen.adapt(settings)
+    chosen = await choose(settings, os.environ, workshops=None if preview is None else preview.directory)
+    try:
+        engine, settings = chosen.engine, chosen.adapt(settings)
+    except ImageMissingError as error:
+        if preview is None:
+            raise
+        hint = f"the notes can be read, but nothing runs; {error.remedy}"
+        _log.warning("preview_without_engine", error=error.message, hint=hint)
+        engine = DockerEngine(pool=settings.pool_name, runtime_dir=settings.runtime_path)
+    if preview is not None and isinstance(engine, LocalEngine):
+        settings = settings.model_copy(update={"pool_size": 0})  # each notebook is a copy of the folder as it is then
     if unused := without_effect(settings, engine.name):
         _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
     runtime_dir = settings.runtime_path
@@ -48,7 +64,7 @@ async def serve(
         provider = None
         if isinstance(engine, DockerEngine) and settings.image == DEFAULT_IMAGE:
             provider = ImageProvider(engine, settings.image)
-        service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep)
+        service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep, preview=preview)
         async with _signals() as (asked_to_stop, forced):
 
             def reload() -> None:

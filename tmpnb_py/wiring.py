@@ -9,6 +9,7 @@ from tmpnb_py.hosts import Hosts
 from tmpnb_py.idle import Limits
 from tmpnb_py.look import Look, read_logo
 from tmpnb_py.manifest import Manifest, read_file
+from tmpnb_py.models import Egress
 from tmpnb_py.proxy.server import ProxyLimits
 from tmpnb_py.reconciler import Options
 from tmpnb_py.settings import Settings
@@ -67,6 +68,12 @@ def cors(settings: Settings) -> Cors:
         credentials=settings.allow_credentials,
         max_age=None if settings.max_age is None else int(settings.max_age),
     )
+
+
+def has_network(settings: Settings, *, shared: bool) -> bool:
+    """Whether notebooks may reach anything. `shared`: they have the machine's network in any case."""
+    named = settings.docker_network is not None or settings.host_network
+    return shared or named or settings.egress is not Egress.NONE
 
 
 def hosts(settings: Settings, own: Iterable[str]) -> Hosts:

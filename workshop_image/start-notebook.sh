@@ -22,6 +22,11 @@ if [ -d /opt/jupyter/share/home ] && ! [ -e "$HOME/.cache" ]; then
     cp -R /opt/jupyter/share/home/. "$HOME/"
 fi
 
+# Where there is no network, the programs that reach for it say so.
+if [ "${TMPNB_EGRESS:-}" = none ] && [ -d /opt/jupyter/share/no-network ]; then
+    PATH="/opt/jupyter/share/no-network:$PATH"
+fi
+
 cd "$work"  # where terminals and kernels without a document begin
 
 # Start lines written for tmpnb hold all options in one quoted argument, with the names that they had before Jupyter

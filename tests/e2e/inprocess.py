@@ -16,6 +16,7 @@ import aiohttp
 from tmpnb_py.app import Service
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.models import State
+from tmpnb_py.preview import Preview
 from tmpnb_py.settings import Settings
 
 
@@ -56,6 +57,7 @@ def _client(port: int) -> aiohttp.ClientSession:
 @contextlib.asynccontextmanager
 async def running(host: FakeHost | None = None, **options: Any) -> AsyncIterator[Rig]:
     """A service with a pool of one, unless told otherwise. At its end no container is left."""
+    preview: Preview | None = options.pop("preview", None)
     chosen: dict[str, Any] = {
         "image": "fake",
         "pool_size": 1,
@@ -72,7 +74,7 @@ async def running(host: FakeHost | None = None, **options: Any) -> AsyncIterator
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="tmpnb-e2e-"))
         settings = Settings(**{"runtime_dir": Path(directory), **chosen})
         engine = FakeEngine(host)
-        service = Service(settings, engine)
+        service = Service(settings, engine, preview=preview)
         async with service.running():
             async with _client(service.port) as client, _client(service.admin_port) as admin:
                 yield Rig(service, host, engine, client, admin)

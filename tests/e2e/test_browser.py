@@ -184,6 +184,42 @@ async def test_a_cell_that_is_run_at_once_waits_for_its_kernel(lab: Service) -> 
 
 
 @pytest.mark.engine
+async def test_text_opens_as_a_notebook_and_is_saved_as_text(lab: Service) -> None:
+    """R Markdown by itself; a script where the link says so, and else in the editor."""
+    await lab.ready(2)
+    async with one_page() as page, lab.http() as client:
+        spawned = await lab.spawn(client)
+        headers = {"Authorization": f"token {spawned['token']}"}
+        for name, content in (("x.Rmd", "# Text\n\n```{r}\n6 * 7\n```\n"), ("y.py", "# %%\nprint(6 * 7)\n")):
+            body = {"type": "file", "format": "text", "content": content}
+            async with client.put(f"{spawned['url']}api/contents/{name}", json=body, headers=headers) as response:
+                assert response.status == 201
+
+        async def opened(path: str) -> None:
+            mark = "&" if "?" in path else "?"
+            await page.goto(
+                f"{lab.url.rstrip('/')}{spawned['url']}lab/tree/{path}{mark}token={spawned['token']}&reset"
+            )
+
+        await opened("y.py")
+        await playwright.expect(page.locator(".jp-FileEditor")).to_be_visible()
+        for path, kernel in (("x.Rmd", "R | Idle"), ("y.py?factory=Notebook", "Python 3 | Idle")):
+            await opened(path)
+            await playwright.expect(page.get_by_role("button", name=kernel)).to_be_visible()
+            cells = page.locator(".jp-Notebook .jp-CodeCell")
+            await cells.first.locator(".cm-content").click()
+            await page.keyboard.press("Shift+Enter")
+            await playwright.expect(cells.first.locator(".jp-OutputArea-output").first).to_have_text("42")
+        await page.keyboard.press("Control+s")
+        await playwright.expect(page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0)
+        async with client.get(f"{spawned['url']}api/contents/y.py?type=file", headers=headers) as response:
+            content = (await response.json())["content"]
+        assert content == "# %%\nprint(6 * 7)\n\n# %%\n"  # with the cell that the last one's run began
+        async with lab.http(admin=True) as admin, admin.delete(f"/api/sessions/{spawned['id']}") as response:
+            assert response.status == 200
+
+
+@pytest.mark.engine
 async def test_on_a_phone_the_notebook_has_the_screen_and_is_as_dark_as_the_rest(lab: Service) -> None:
     await lab.ready(2)
     async with one_page(390, 844, color_scheme="dark") as page:

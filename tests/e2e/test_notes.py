@@ -157,14 +157,14 @@ async def test_only_pictures_that_the_page_shows_are_served_and_they_can_do_noth
 
 async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
-    original = bookshelf._made
+    original = bookshelf.make_notes
 
     async def counted(*arguments: Any, **more: Any) -> Any:
         nonlocal made
         made += 1
         return await original(*arguments, **more)
 
-    monkeypatch.setattr(bookshelf, "_made", counted)
+    monkeypatch.setattr(bookshelf, "make_notes", counted)
     async with host() as machine, running(machine) as rig:
         await rig.ready(1)
         before = sum(1 for call, _ in rig.engine.calls if call == "read_image")
@@ -185,7 +185,7 @@ async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("slug", "text", "status", "words"),
     [
-        ("knots", None, 404, "These notes cannot be shown: the image has no knots/First knot.ipynb."),
+        ("knots", None, 404, "These notes cannot be shown: there is no knots/First knot.ipynb."),
         ("knots", b"{", 404, "These notes cannot be shown: the notebook is not JSON"),
         (
             "knots",
@@ -289,7 +289,7 @@ title = "Only text"
 language = "R"
 description = "No notebook."
 duration = 5
-start = "knots/text.md"
+start = "knots/text.pdf"
 """
 )
 
@@ -297,7 +297,7 @@ start = "knots/text.md"
 async def test_read_is_offered_only_where_there_is_something_to_read(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text(TWO)
-    linking = notebook({"cell_type": "markdown", "source": "[t](text.md)"})
+    linking = notebook({"cell_type": "markdown", "source": "[t](text.pdf)"})
     # An operator lists workshops of an image that does not say where it keeps them.
     async with FakeHost() as machine, running(machine, workshops_file=mine) as rig:
         await rig.ready(1)
@@ -316,7 +316,7 @@ async def test_read_is_offered_only_where_there_is_something_to_read(tmp_path: P
         assert "What has a “Read” button can be read without it." in landing
         async with rig.client.get(PAGE) as response:
             assert response.status == 200
-            assert 'href="../../spawn/lab/tree/knots/text.md"' in await response.text()
+            assert 'href="../../spawn/lab/tree/knots/text.pdf"' in await response.text()
 
 
 async def test_with_an_api_token_there_are_no_pages() -> None:

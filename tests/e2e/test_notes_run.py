@@ -376,6 +376,53 @@ async def test_another_sites_page(service: Service, site: Site) -> None:
     await end(service, fresh)
 
 
+FORMULAS = r"""
+from IPython.display import Latex, Markdown, Math, display
+display(Math(r"\frac{a}{b}"), Latex(r"\begin{align} x &= 1 \label{one} \end{align}"), Latex(r"\textbf{none}"))
+display(Markdown("**bold** $y_2$, \\eqref{one}\n\n| a |\n|---|\n| $|b|$ |\n\n```python\nif x: pass\n```"))
+class Symbol:
+    def _repr_latex_(self):
+        return r"$\displaystyle \sqrt{x}$"
+    def __repr__(self):
+        return "sqrt(x)"
+Symbol()
+"""
+
+
+async def test_mathematics_and_markdown_of_kernels_are_drawn(service: Service, site: Site) -> None:
+    before = set(await sessions(service))
+    for number, address in enumerate((service.url + PYTHON, site.origin)):
+        async with opened(address) as page:
+            cell = page.locator(".tn-cell").nth(number)
+            for _again in range(2):  # which names the label once more
+                outputs = await run(cell, FORMULAS)
+                await expect(outputs.locator(".tn-math")).to_have_count(6)
+                said = [await one.text_content() for one in await outputs.locator("math").all()]
+                assert [re.sub(r"\s", "", one or "") for one in said] == [
+                    "ab",
+                    "(1)x=1",
+                    "y2",
+                    "(1)",
+                    "|b|",
+                    "x",
+                ] or _again
+                assert await outputs.locator(".tn-latex").count() == 0
+            await expect(outputs.locator("strong")).to_have_text("bold")
+            await expect(outputs.locator("pre code .tn-k").first).to_have_text("if")
+            await expect(outputs).to_contain_text("\\textbf{none}")
+            for box in await outputs.locator("svg").all():
+                place = await box.bounding_box()
+                assert place is not None
+                assert place["width"] > 5
+                assert place["height"] > 5
+            displays = outputs.locator(".tn-display").first
+            assert await displays.evaluate("one => getComputedStyle(one).textAlign") == "center"
+            assert await serious(page) == []
+            await picture(page, f"mathematics-live-{number}", full_page=bool(number))
+    for session in set(await sessions(service)) - before:
+        await end(service, session)
+
+
 async def test_a_site_that_is_not_allowed_is_told_so(service: Service, site: Site) -> None:
     async with opened(site.origin.replace("127.0.0.1", "localhost"), expected="CORS|ERR_FAILED") as page:
         before = await sessions(service)

@@ -115,7 +115,7 @@ async def test_a_session_that_reaches_its_longest_time(
     time_left = page.get_by_role("button", name="left")
     await expect(time_left).to_be_hidden()
 
-    # All that the visitor has, as one archive; what is unsaved is saved for it.
+    # All that the visitor has changed or made, as one archive, what is unsaved included.
     await run_a_cell(page)
     async with page.expect_download() as downloading:
         await choose_in_file_menu(page, "Download Everything")
@@ -124,7 +124,7 @@ async def test_a_session_that_reaches_its_longest_time(
     await download.save_as(tmp_path / "all.zip")
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert archive.testzip() is None
-        assert "work/introduction-to-r/Introduction to R.ipynb" in archive.namelist()
+        assert archive.namelist() == [f"work/{DOCUMENT}", "About this archive.txt", "tmpnb-archive.json"]
         assert json.loads(archive.read(f"work/{DOCUMENT}"))["cells"][1]["outputs"]
 
     # The end is near: it is shown, and told; nothing can keep this one.
@@ -184,12 +184,40 @@ async def test_keeping_one_that_nobody_used_and_ending_it(lab: Service, context:
 
     # To end it takes a second click; what is unsaved is no matter then.
     await run_a_cell(page)
+    sure = page.get_by_role("dialog").filter(has_text="End this notebook now?")
     for button in ("Cancel", "End now"):
         await choose_in_file_menu(page, "End This Notebook Now")
-        sure = page.get_by_role("dialog").filter(has_text="End this notebook now?")
         await expect(sure.get_by_role("button", name="Cancel")).to_be_focused()
+        async with page.expect_download():
+            await sure.get_by_role("button", name="Download everything").click()
+        await expect(sure.get_by_role("button", name="Cancel")).to_be_focused()  # it is asked again
         await sure.get_by_role("button", name=button).click()
     await expect_ended(page, "You ended it.")
+
+
+async def test_on_a_phone_the_time_is_to_be_seen(lab: Service, context: BrowserContext) -> None:
+    page, notebook = await open_workshop(lab, context)
+    await page.set_viewport_size({"width": 390, "height": 780})
+    await an_hour_later(page, notebook, but=290)
+    time_left = page.get_by_role("button", name="left")
+    await expect(time_left).to_be_in_viewport(ratio=1)
+    await picture(page, "time-left-phone")
+    # The menus that give way are to be reached all the same.
+    await page.get_by_role("menuitem", name="Help", exact=True).click()
+    await expect(page.get_by_role("menuitem", name="About JupyterLab")).to_be_visible()
+
+
+async def test_what_says_that_the_connection_is_lost_goes_when_it_is_back(
+    lab: Service, context: BrowserContext
+) -> None:
+    page, notebook = await open_workshop(lab, context)
+    own = re.compile(rf"/user/{notebook.id}/api")
+    await page.route(own, lambda route: route.abort())
+    lost = page.get_by_role("dialog").filter(has_text="Server Connection Error")
+    await expect(lost).to_be_visible(timeout=IN_TIME)
+    await page.unroute(own)
+    await expect(lost).to_be_hidden()
+    await run_a_cell(page)
 
 
 async def test_a_server_that_dies(lab: Service, context: BrowserContext) -> None:

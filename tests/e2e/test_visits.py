@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import html
 import re
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_workshops import MANIFEST, host_with
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.errors import ManifestError
-from tmpnb_py.models import EndReason, Observed, State
+from tmpnb_py.models import Egress, EndReason, Observed, State
 from tmpnb_py.pool import Container
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
@@ -349,7 +350,7 @@ async def test_a_forged_cookie_is_worth_nothing(forged: str) -> None:
     ],
 )
 async def test_links_of_all_kinds_open_their_document(link: str, path: str) -> None:
-    async with host_with(MANIFEST) as host, running(host) as rig, visitor(rig) as one:
+    async with host_with(MANIFEST) as host, running(host, egress="internet") as rig, visitor(rig) as one:
         await rig.ready(1)
         async with one.client.get(URL(link, encoded=True), headers=NAVIGATION) as response:
             page = await response.text()
@@ -363,6 +364,41 @@ async def test_links_of_all_kinds_open_their_document(link: str, path: str) -> N
         target, _, token = location.rpartition("token=")
         assert target.rstrip("?&").partition("/user/")[2].partition("/")[2] == path
         assert token == claimed(rig)[0].token
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "/git-pull?repo=https%3A%2F%2Fgit.example%2Fo%2F%3Cr%3E&urlpath=lab%2Ftree%2Fr%2Fx.ipynb",
+        "/hub/user-redirect/git-pull?repo=https%3A%2F%2Fgit.example%2Fo%2F%3Cr%3E",
+        "/spawn?urlpath=git-pull%3Frepo%3Dhttps%253A%252F%252Fgit.example%252Fo%252F%253Cr%253E",
+    ],
+)
+async def test_a_link_that_needs_the_network_takes_no_notebook_without_one(link: str) -> None:
+    async with running() as rig, visitor(rig) as one:
+        await rig.ready(1)
+        async with one.client.get(URL(link, encoded=True), headers=NAVIGATION) as response:
+            page = await response.text()
+        assert response.status == 409
+        assert "https://git.example/o/&lt;r&gt;" in page
+        assert "Notebooks here have no network" in page
+        assert "<script" not in page  # nothing that would take one by itself
+        assert re.findall(r'name="path" value="([^"]*)"', page) == ["lab"]  # what can be had instead
+        wish = "git-pull?repo=https://git.example/o/r"
+        for path in ("/api/spawn", "/api/tickets", ""):
+            refused = await (rig.client.post(path, json={"path": wish}) if path else one.post(wish))
+            assert refused.status == 400
+            assert "network, which notebooks here do not have" in html.unescape(await refused.text())
+        assert claimed(rig) == []
+        assert "/user/" in (await one.post("lab")).headers["Location"]
+
+
+async def test_a_reload_gives_links_the_network() -> None:
+    async with running() as rig:
+        await rig.ready(1)
+        rig.service.reload(rig.service.settings.model_copy(update={"egress": Egress.INTERNET}))
+        async with rig.client.get("/spawn/git-pull?repo=https://git.example/o/r", headers=NAVIGATION) as response:
+            assert response.status == 200
 
 
 async def test_a_workshop_that_nobody_knows() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,17 +23,38 @@ pytest.importorskip("jupyter_server")
 SERVER = workshop_directory() / "server"
 
 
+CHANGES = load("tmpnb_changes")
+PACKING = load("tmpnb_packing")
 ARCHIVE = load("tmpnb_archive")
-write_archive: Callable[[str, str, Callable[[bytes], object]], None] = ARCHIVE.write_archive
+write_archive: Callable[..., None] = PACKING.write_archive
+OURS = ["About this archive.txt", "tmpnb-archive.json"]  # the last in each
 
 
-def archived(root: Path) -> zipfile.ZipFile:
+def archived(root: Path, **more: object) -> zipfile.ZipFile:
     """The archive of a directory, sound from its first byte to its last."""
     out = io.BytesIO()
-    write_archive(str(root), "work", out.write)
+    write_archive(str(root), "work", out.write, **more)
     archive = zipfile.ZipFile(out)
     assert archive.testzip() is None
+    assert archive.namelist()[-2:] == OURS
     return archive
+
+
+def names(archive: zipfile.ZipFile) -> list[str]:
+    """What it holds of the visitor's."""
+    return archive.namelist()[:-2]
+
+
+def manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+    return dict(json.loads(archive.read("tmpnb-archive.json")))
+
+
+def left_out(archive: zipfile.ZipFile) -> dict[str, str]:
+    """What it says that it does not hold, which people are told, too."""
+    found = {one["path"]: one["why"] for one in manifest(archive)["left_out"]}
+    about = archive.read("About this archive.txt").decode()
+    assert all(f"  {path}: {why}" in about for path, why in found.items())
+    return found
 
 
 def test_everything_is_in_it_as_it_was(tmp_path: Path) -> None:
@@ -42,7 +66,7 @@ def test_everything_is_in_it_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("from before the format")
     os.utime(tmp_path / "old", (0, 0))
     archive = archived(tmp_path)
-    assert archive.namelist() == [
+    assert names(archive) == [
         "work/.gitignore",
         "work/large",
         "work/old",
@@ -56,7 +80,7 @@ def test_everything_is_in_it_as_it_was(tmp_path: Path) -> None:
 def test_nothing_of_another_place_is_in_it(tmp_path: Path) -> None:
     """Links, pipes, caches, hidden directories; and no name leads out of the directory that it is unpacked in."""
     home = tmp_path / "home"
-    for name in (".cache", "__pycache__", ".ipynb_checkpoints", "kept"):
+    for name in (".cache", ".git", "__pycache__", ".ipynb_checkpoints", "kept"):
         (home / name).mkdir(parents=True)
         (home / name / "file").write_text(name)
     (home / "link").symlink_to("/etc/passwd")
@@ -65,7 +89,118 @@ def test_nothing_of_another_place_is_in_it(tmp_path: Path) -> None:
     os.mkfifo(home / "pipe")
     (home / "..\\..\\evil").write_text("on another system this would be a path")
     Path(os.fsdecode(bytes(home) + b"/\xff")).write_text("no UTF-8")
-    assert archived(home).namelist() == ["work/.._.._evil", "work/\ufffd", "work/kept/file"]
+    assert names(archive := archived(home)) == ["work/.._.._evil", "work/\ufffd", "work/kept/file"]
+    assert left_out(archive) == {
+        ".git/": "it is a hidden folder",
+        "kept/directory": "it is a link that leads out of your files",
+        "link": "it is a link that leads out of your files",
+        "pipe": "it is no ordinary file, but a socket, a pipe or a device",
+    }
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> tuple[Path, Path]:
+    """A home as the image fills it, and what it is filled from."""
+    original, home = tmp_path / "image", tmp_path / "home"
+    (original / "course" / "data" / "none").mkdir(parents=True)
+    (original / "course" / "data" / "a.csv").write_text("1,2\n")
+    (original / "course" / "Course.ipynb").write_text(json.dumps(BOOK))
+    shutil.copytree(original, home)
+    return home, original
+
+
+BOOK: dict[str, Any] = {
+    "nbformat": 4,
+    "nbformat_minor": 4,
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    "cells": [
+        {"cell_type": "code", "source": ["1 +\n", "1"], "metadata": {}, "outputs": [], "execution_count": None}
+    ],
+}
+
+
+def saved_unchanged() -> dict[str, Any]:
+    """As JupyterLab saves a notebook that was only looked at."""
+    book = json.loads(json.dumps(BOOK))
+    book["nbformat_minor"] = 5
+    book["metadata"]["language_info"] = {"name": "python", "version": "3.11.2"}
+    book["cells"][0] |= {"id": "0123", "source": "1 +\n1", "metadata": {"trusted": True}}
+    return dict(book)
+
+
+def test_what_the_image_brought_is_not_in_it(homes: tuple[Path, Path]) -> None:
+    """Nor what was only looked at; but whatever differs, and whatever is new."""
+    home, original = homes
+    assert names(archived(home, original=str(original))) == []
+    (home / "course" / "Course.ipynb").write_text(json.dumps(saved_unchanged(), indent=1))
+    assert names(archived(home, original=str(original))) == []
+    ran = saved_unchanged()
+    ran["cells"][0]["execution_count"] = 1
+    (home / "course" / "Course.ipynb").write_text(json.dumps(ran))
+    (home / "course" / "data" / "a.csv").write_text("1,3\n")  # as long as it was
+    (home / "course" / "data" / "b.csv").write_text("mine")
+    (home / "mine").mkdir()
+    assert names(archived(home, original=str(original))) == [
+        "work/course/Course.ipynb",
+        "work/course/data/a.csv",
+        "work/course/data/b.csv",
+        "work/mine/",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"metadata": 1}', "[" * 100_000, '{"metadata": {}, "cells": [1]}']
+)
+def test_what_is_no_notebook_is_compared_by_its_bytes(homes: tuple[Path, Path], text: str) -> None:
+    home, original = homes
+    for one in (home, original):
+        (one / "course" / "Course.ipynb").write_text(text)
+    assert names(archived(home, original=str(original))) == []
+    (home / "course" / "Course.ipynb").write_text(f"{text} ")
+    assert names(archived(home, original=str(original))) == ["work/course/Course.ipynb"]
+
+
+def test_it_says_where_it_is_from_and_holds_what_could_not_be_saved(homes: tuple[Path, Path]) -> None:
+    """With a full disk the page has what the disk has not; a new notebook is an empty file there, or none."""
+    home, original = homes
+    (home / "New.ipynb").touch()
+    wish = PACKING.Wish.of(
+        {
+            "origin": "https://notebooks.example.org/",
+            "open": ["New.ipynb", "course/Course.ipynb", "../../etc/passwd", 1],
+            "active": "New.ipynb",
+            "unsaved": {
+                "New.ipynb": '{"cells": []}',
+                "not yet": "text",
+                "course/Course.ipynb": json.dumps(saved_unchanged()),  # only looked at
+                "course/data/a.csv": "1,2\n",
+                "../out": "evil",
+                "/out": "evil",
+                "b": 1,
+            },
+        }
+    )
+    archive = archived(home, original=str(original), wish=wish)
+    assert names(archive) == ["work/New.ipynb", "work/not yet"]
+    assert archive.read("work/New.ipynb") == b'{"cells": []}'
+    told = manifest(archive)
+    assert told["origin"] == "https://notebooks.example.org/"
+    assert told["open"] == ["New.ipynb", "course/Course.ipynb"]
+    assert (told["active"], told["files"], told["directory"]) == ("New.ipynb", 2, "work")
+    assert told["versions"]["jupyter_server"]
+    assert PACKING.surveyed(str(home), str(original), wish) == {
+        "files": 2, "bytes": 17, "left_out": [], "left_out_count": 0
+    }  # fmt: skip
+    for nonsense in ("null", "[]", '{"open": 1, "unsaved": []}'):
+        assert PACKING.Wish.of(json.loads(nonsense)) == PACKING.Wish()
+
+
+def test_of_a_great_many_that_are_left_out_the_first_are_named(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / str(number)).symlink_to("/etc/passwd")
+    told = manifest(archive := archived(tmp_path))
+    assert (len(told["left_out"]), told["left_out_count"]) == (200, 300)
+    assert "  and 100 more" in archive.read("About this archive.txt").decode()
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,12 +214,13 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.Mon
         return really_open(path, flags)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert archived(tmp_path).namelist() == ["work/kept"]
+    assert names(archive := archived(tmp_path)) == ["work/kept"]
+    assert left_out(archive) == {"secret": "it cannot be read"}
 
 
 def test_a_directory_that_is_empty_or_gone_gives_an_empty_archive(tmp_path: Path) -> None:
-    assert archived(tmp_path).namelist() == []
-    assert archived(tmp_path / "gone").namelist() == []
+    assert names(archived(tmp_path)) == []
+    assert names(archived(tmp_path / "gone")) == []
 
 
 def test_it_comes_in_blocks(tmp_path: Path) -> None:
@@ -93,7 +229,7 @@ def test_it_comes_in_blocks(tmp_path: Path) -> None:
     sizes: list[int] = []
     write_archive(str(tmp_path), "work", lambda block: sizes.append(len(block)))
     assert sum(sizes) > 8 * 300_000
-    assert max(sizes) < 3 * ARCHIVE._BLOCK
+    assert max(sizes) < 3 * PACKING._BLOCK
 
 
 def test_it_stops_when_nobody_reads_on(tmp_path: Path) -> None:
@@ -129,7 +265,7 @@ def test_a_file_that_grows_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             file.write(b"y" * 1_000_000)
         out.write(block)
 
-    monkeypatch.setattr(ARCHIVE, "_BLOCK", 100)
+    monkeypatch.setattr(PACKING, "_BLOCK", 100)
     write_archive(str(tmp_path), "work", send)
     assert zipfile.ZipFile(out).read("work/log") == b"x" * 1_000_000
 

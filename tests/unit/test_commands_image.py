@@ -20,6 +20,7 @@ from tmpnb_py.image_check import Advice, KernelTrial, NotebookTrial, Report, Tri
 from tmpnb_py.image_store import Progress
 from tmpnb_py.manifest import EXAMPLE
 from tmpnb_py.models import ImageFacts, Mount, Transport
+from tmpnb_py.preview import Preview
 from tmpnb_py.settings import DEFAULT_IMAGE, Settings
 
 PLACE = "/usr/share/workshops/workshops.toml"
@@ -130,12 +131,19 @@ def test_workshops_are_added(engine: Engine, tmp_path: Path, capsys: pytest.Capt
     assert "does not exist" in capsys.readouterr().err
     assert engine.built == []
     (tmp_path / START).parent.mkdir()
-    (tmp_path / START).write_text(notebook(cells=[{"cell_type": "code", "outputs": [1]}]))
+    solved = {"cell_type": "code", "metadata": {"tags": ["exercise"]}, "outputs": [1]}
+    (tmp_path / START).write_text(notebook(cells=[solved]))
     assert run("workshops", "--add", tmp_path, "--tag", "mine:1") == 0
     shown = capsys.readouterr()
     assert engine.built == ["mine:1"]
     assert shown.out.startswith("built mine:1: tmpnb-py-workshops:latest with the workshops of ")
-    assert shown.err.startswith("warning: introduction-to-r/Introduction to R.ipynb: holds outputs")
+    assert shown.err.startswith(
+        "warning: introduction-to-r/Introduction to R.ipynb: has outputs in exercises (cell 1)"
+    )
+    assert "in place of those that it had: introduction-to-r\n" in shown.out
+    assert "tmpnb-py serve --image mine:1\n" in shown.out
+    assert "  Introduction to R: http://localhost:8000/workshops/introduction-to-r/\n" in shown.out
+    assert run("workshops", "--only") == 2
     assert run("workshops", "--add", tmp_path, "--preview", tmp_path) == 2
 
 
@@ -144,8 +152,9 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
 ) -> None:
     served: list[Settings] = []
 
-    async def serve(settings: Settings) -> None:
+    async def serve(settings: Settings, *, preview: Preview) -> None:
         served.append(settings)
+        assert [one.slug for one in preview.manifest.workshops] == ["introduction-to-r"]
 
     monkeypatch.setattr("tmpnb_py.serve.serve", serve)
     (tmp_path / "workshops.toml").write_text(EXAMPLE)
@@ -155,9 +164,11 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
     (settings,) = served
     assert (settings.pool_size, settings.pool_name, settings.cleanup_on_exit) == (1, "tmpnb-preview", True)
     assert settings.host_directories == (Mount(str(tmp_path), image.PREVIEW_PLACE, read_only=True),)
-    first = capsys.readouterr().out.splitlines()[0]
-    address = "http://localhost:8123/spawn/lab/tree/introduction-to-r/Introduction%20to%20R.ipynb"
-    assert first == f"Introduction to R: {address}"
+    assert settings.ip == "127.0.0.1"
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "All workshops: http://localhost:8123/"
+    assert second == "  Introduction to R: http://localhost:8123/workshops/introduction-to-r/"
+    assert (tmp_path / "workshops.toml").read_text() == EXAMPLE
 
 
 KERNEL = KernelTrial(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tmpnb_py import image_check
 from tmpnb_py.image_check import KernelTrial, Report, Trial
 from tmpnb_py.models import ImageFacts, Transport
+from tmpnb_py.notebook_client import Outcome
 
 IMAGE = ImageFacts("x", "sha256:x", supports_socket=True, supports_read_only=True, home="/home/jovyan")
 NO_PLOTS = "ModuleNotFoundError: No module named 'matplotlib'"
@@ -37,3 +40,19 @@ def test_workshops_that_no_kernel_runs_are_named() -> None:
     assert advice.text == "it lists the workshop introduction-to-r, and has no kernel ir to run it"
     assert not advice.serious
     assert image_check._without_kernel(needed, [Trial(Transport.SOCKET, problem="no answer")]) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "problem"),
+    [
+        (Outcome(text="exit status 1"), ""),  # grep has found nothing
+        (Outcome(text="bash: lss: command not found\nexit status 127"), "bash: lss: command not found"),
+        (Outcome(text="it is there\nexit status 126"), "exit status 126"),
+        (Outcome(text="error: 'x' undefined\n"), "error: 'x' undefined"),
+        (Outcome(text="the error: 5\n"), ""),
+        (Outcome(text="error: 1\n", error="error: x"), "error: x"),
+    ],
+)
+def test_what_a_kernel_prints_and_calls_well(outcome: Outcome, problem: str) -> None:
+    assert image_check._problem({}, outcome) == problem
+    assert image_check._problem({"metadata": {"tags": ["raises-exception"]}}, outcome) == ""

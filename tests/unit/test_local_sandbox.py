@@ -142,6 +142,8 @@ def test_the_environment_is_all_there_is() -> None:
     assert "TMPDIR" not in environ
     assert environ["PATH"].startswith("/s/bin:/venv/bin:")
     assert local_sandbox.environment(places, base_path="/user/x/", token="t")["JUPYTER_TOKEN"] == "t"
+    assert "TMPNB_EGRESS" not in environ
+    assert local_sandbox.environment(places, base_path="/", token="", egress="none")["TMPNB_EGRESS"] == "none"
 
 
 def test_support_files_can_be_read_by_whoever_is_inside(tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ def test_long_and_hostile_values_are_told_shortly() -> None:
     assert max(map(len, caught.value.message.splitlines())) < 300
 
 
-def test_merging_replaces_and_appends() -> None:
+def test_what_is_merged_in_comes_first_and_in_its_own_order() -> None:
     old = Manifest(workshops=(workshop("a"), workshop("b")))
     new = Manifest(workshops=(workshop("c"), workshop("b", title="New")))
     merged = old.merged(new)
-    assert [one.slug for one in merged.workshops] == ["a", "b", "c"]
+    assert [one.slug for one in merged.workshops] == ["c", "b", "a"]
     assert (found := merged.find("b")) is not None
     assert found.title == "New"
 

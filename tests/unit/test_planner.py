@@ -562,6 +562,7 @@ class World:
         self.backoff = Backoff()
         self.waiting = 0
         self.engine: dict[str, Real] = {}
+        self.unseen: set[str] = set()  # what the engine carried out late, until a listing shows it
         self.listed = False
         self.claims: set[str] = set()
         self.ids = (f"c{number}" for number in itertools.count())
@@ -655,8 +656,10 @@ class World:
         self.check(now_situation, result)
         for action in result.actions:
             self.apply(action)
+        if found is not None:
+            self.unseen -= {one.id for one in found.containers}
         if Start() in result.actions:
-            assert len(self.records.keys() | self.engine.keys()) <= self.targets.max_containers
+            assert len((self.records.keys() | self.engine.keys()) - self.unseen) <= self.targets.max_containers
         self.listed = known
         return result
 
@@ -930,7 +933,9 @@ class Worlds(RuleBasedStateMachine):
         gone = sorted(ended - self.world.records.keys() - self.world.claims)
         if gone:
             name = data.draw(st.sampled_from(gone))
-            self.world.engine.setdefault(name, Real(STARTING, TODAY))
+            if name not in self.world.engine:
+                self.world.engine[name] = Real(STARTING, TODAY)
+                self.world.unseen.add(name)
 
     @rule(data=st.data())
     def something_vanishes(self, data: st.DataObject) -> None:

@@ -112,6 +112,12 @@ def test_a_container_is_told_the_address() -> None:
     assert environment("") == []
 
 
+def test_an_image_says_that_its_notebooks_take_archives() -> None:
+    for label, restores in (("true", True), ("", False), ("yes", False)):
+        labels = {"org.tmpnb.restore": label}
+        assert facts_of("x", {"Id": "sha256:x", "Config": {"Labels": labels}}).restores is restores
+
+
 @pytest.mark.parametrize(
     ("label", "interfaces"),
     [

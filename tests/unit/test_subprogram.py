@@ -31,7 +31,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def test_notes_are_made_by_our_own_code(hostile: Path) -> None:
-    notes = await bookshelf._made(json.dumps(NOTEBOOK).encode(), start="a/b.ipynb", pages={}, language="python")
+    notes = await bookshelf.make_notes(json.dumps(NOTEBOOK).encode(), start="a/b.ipynb", pages={}, language="python")
     assert notes.title == "Some words"
     assert not hostile.exists()
 

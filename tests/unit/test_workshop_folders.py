@@ -75,7 +75,10 @@ def test_a_start_that_is_not_there(folder: Path) -> None:
         ("[]", "is not a notebook of format 4"),
         (notebook(metadata={}), "is not a notebook of format 4"),
         (notebook(metadata={"kernelspec": {"name": ""}}), "names no kernel"),
-        (notebook(cells=[{"cell_type": "code", "outputs": [{}]}]), "holds outputs"),
+        (
+            notebook(cells=[{"metadata": {"tags": ["exercise"]}, "cell_type": "code", "outputs": [{}]}]),
+            "has outputs in exercises (cell 1)",
+        ),
     ],
 )
 def test_notebooks_are_examined(folder: Path, text: str, told: str) -> None:
@@ -148,10 +151,11 @@ async def test_adding_builds_upon_an_image(folder: Path) -> None:
     engine = Engine(ImageFacts("base:1", "sha256:1", workshops=place), {place: old.encode()})
     lines: list[str] = []
     collection = workshop_folders.read_collection(folder)
-    merged = await workshop_folders.add(engine, collection, base="base:1", tag="new:1", report=lines.append)
-    assert [one.slug for one in merged.workshops] == ["old", "introduction-to-r"]
+    added = await workshop_folders.add(engine, collection, base="base:1", tag="new:1", report=lines.append)
+    assert [one.slug for one in added.manifest.workshops] == ["introduction-to-r", "old"]
+    assert added.replaced == ()
     assert engine.context["Dockerfile"] == b'FROM base:1\nCOPY ["workshops/", "/srv/work shops/"]\n'
-    assert manifest.parse(engine.context["workshops/w.toml"]) == merged
+    assert manifest.parse(engine.context["workshops/w.toml"]) == added.manifest
     assert f"workshops/{START}" in engine.context
     assert engine.options == {"tag": "new:1", "labels": {"org.tmpnb.workshops": place}, "network": "none"}
     assert lines == ["Step 1/2 : FROM x"]
@@ -175,3 +179,54 @@ async def test_a_failed_build_has_a_remedy(folder: Path) -> None:
     with pytest.raises(ImageBuildError) as caught:
         await workshop_folders.add(engine, workshop_folders.read_collection(folder), base="x", tag="t")
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("x.docx", "PK", "its start x.docx is an office document"),
+        ("x.Rnw", "", "is a Sweave document"),
+        ("x.mlx", "", "of a program that is not there"),
+        ("x.Rmd", "---\nruntime: shiny\n---\n", "x.Rmd: it is a Shiny document"),
+        ("x.qmd", "{{< include y.qmd >}}\n", "x.qmd: it takes in another file"),
+        ("x.Rmd", "It is `r 1 + 1`.\n", "is shown as code"),
+        ("x.ipynb", "{", "cannot be read as JSON"),
+        ("x.pdf", "", ""),
+    ],
+)
+async def test_what_cannot_be_a_start_is_told_with_words(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / "workshops.toml").write_text(EXAMPLE.replace(START, name))
+    found = [str(one) for one in (await workshop_folders.examined(tmp_path)).problems]
+    assert len(found) == bool(told)
+    assert told in "".join(found)
+
+
+def test_saved_outputs_are_no_mistake(folder: Path) -> None:
+    cells = [{"cell_type": "code", "metadata": {"tags": ["solution"]}, "outputs": [{}]}]
+    (folder / START).write_text(notebook(cells=cells))
+    assert problems(folder) == []
+
+
+async def test_only_ones_own(folder: Path) -> None:
+    place = workshop_folders.DEFAULT_PLACE
+    engine = Engine(ImageFacts("ours", "sha256:1", workshops=place), {place: EXAMPLE.replace("-r", "-x").encode()})
+    collection = workshop_folders.read_collection(folder)
+    added = await workshop_folders.add(engine, collection, base="ours", tag="t", only=True)
+    assert added.manifest == collection.manifest
+    own = engine.options["labels"]["org.tmpnb.workshops"]
+    assert own.startswith("/usr/share/workshops-")
+    assert own != place
+    assert f"ENV TMPNB_WORKSHOPS={own.removesuffix('/workshops.toml')}\n" in engine.context["Dockerfile"].decode()
+    # An image that is not ours looks for its workshops where it always does.
+    foreign = Engine(ImageFacts("x", "sha256:1", workshops="/srv/w.toml"), {"/srv/w.toml": b""})
+    await workshop_folders.add(foreign, collection, base="x", tag="t", only=True)
+    assert foreign.options["labels"] == {"org.tmpnb.workshops": "/srv/w.toml"}
+
+
+async def test_what_is_replaced_is_told(folder: Path) -> None:
+    place = workshop_folders.DEFAULT_PLACE
+    engine = Engine(ImageFacts("ours", "sha256:1", workshops=place), {place: EXAMPLE.encode()})
+    added = await workshop_folders.add(engine, workshop_folders.read_collection(folder), base="ours", tag="t")
+    assert added.replaced == ("introduction-to-r",)
+    assert engine.context["Dockerfile"].endswith(b"ENV TMPNB_WORKSHOPS=/usr/share/workshops\n")

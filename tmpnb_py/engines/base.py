@@ -27,6 +27,8 @@ class Engine(Protocol):
     """Starts, marks, lists and removes the containers of one pool."""
 
     name: str
+    shares_network: bool
+    """Whether notebooks have this machine's network, whatever their configuration says."""
 
     async def open(self) -> None:
         """Connect and see that the engine answers; may be called again after a failure."""

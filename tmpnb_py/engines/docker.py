@@ -91,6 +91,7 @@ class DockerEngine(ImageStreams):
     """
 
     name = "docker"
+    shares_network = False
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ IMAGE_HOME = "org.tmpnb.home"
 IMAGE_WORKSHOPS = "org.tmpnb.workshops"
 IMAGE_STATIC = "org.tmpnb.static"
 IMAGE_INTERFACES = "org.tmpnb.interfaces"
+IMAGE_RESTORE = "org.tmpnb.restore"
 
 SOCKET_DIRECTORY = "/run/tmpnb"
 SOCKET_NAME = "server.sock"
@@ -162,6 +163,7 @@ def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
         workshops=_absolute(labels.get(IMAGE_WORKSHOPS, "")),
         static=_static(labels.get(IMAGE_STATIC, "")),
         interfaces=tuple(name for name in labels.get(IMAGE_INTERFACES, "").split() if INTERFACE.fullmatch(name)),
+        restores=labels.get(IMAGE_RESTORE) == "true",
     )
 
 
@@ -398,7 +400,11 @@ def _environment(spec: ContainerSpec) -> list[str]:
     # One thread per process: OpenBLAS starts one per CPU of the host, and threads count against the pids
     # limit.
     environment = ["OPENBLAS_NUM_THREADS=1", f"TMPNB_BASE_PATH={spec.base_path}"]
-    optional = {"JUPYTER_TOKEN": spec.token, "TMPNB_STATIC_URL": spec.config.static_url}
+    optional = {
+        "JUPYTER_TOKEN": spec.token,
+        "TMPNB_STATIC_URL": spec.config.static_url,
+        "TMPNB_EGRESS": spec.config.told_egress,
+    }
     return environment + [f"{name}={value}" for name, value in optional.items() if value]
 
 

@@ -151,6 +151,7 @@ class FakeEngine:
     """The containers of one pool on a `FakeHost`. `calls` lists (method, id or image or "") in order."""
 
     name = "fake"
+    shares_network = False
 
     def __init__(self, host: FakeHost, *, pool: str = "tmpnb") -> None:
         self.host = host

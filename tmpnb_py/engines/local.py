@@ -74,7 +74,8 @@ R = TypeVar("R")
 class LocalEngine:
     """Starts, marks, lists and removes the notebooks of one pool as processes of this machine.
 
-    `workshop_directory` is where the image's start script, configuration and workshops are.
+    `workshop_directory` is where the image's start script, configuration and workshops are; `workshops` is another
+    folder that notebooks get a copy of.
     `start_timeout` (seconds) bounds the making of a sandbox.
     """
 
@@ -87,6 +88,7 @@ class LocalEngine:
         runtime_dir: Path,
         workshop_directory: Path,
         sandbox: Sandbox | None,
+        workshops: Path | None = None,
         start_timeout: float = 30.0,
     ) -> None:
         if not pool or pool != Path(pool).name or pool.startswith("."):
@@ -94,10 +96,18 @@ class LocalEngine:
         self._workshops = workshop_directory
         self._manifest = str(workshop_directory / "workshops" / "workshops.toml")
         self._sandbox = sandbox
+        self.shares_network = sandbox is None
         self._start_timeout = start_timeout
         directory = Path(os.path.abspath(runtime_dir)) / "local" / pool  # noqa: PTH100 - links stay
         self._sockets = SocketDirectories(runtime_dir, pool)
-        self._launcher = Launcher(pool, directory, workshop_directory, sandbox, self._sockets)
+        self._launcher = Launcher(
+            pool,
+            directory,
+            workshop_directory,
+            sandbox=sandbox,
+            sockets=self._sockets,
+            copied=workshops or workshop_directory / "workshops",
+        )
         self._records = self._launcher.records
         self._watches = Watches()
         self._copies: dict[str, dict[str, bytes]] = {}  # of the records, should somebody remove them
@@ -158,6 +168,7 @@ class LocalEngine:
             supports_socket=True,
             workshops=self._manifest,
             static=local_machine.static_directories(),
+            restores=True,
         )
 
     async def read_image(

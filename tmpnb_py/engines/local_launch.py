@@ -38,8 +38,17 @@ class Launcher:
     """Launches and clears the notebooks of one pool. `directory` is the pool's own, in the runtime directory."""
 
     def __init__(
-        self, pool: str, directory: Path, workshops: Path, sandbox: Sandbox | None, sockets: SocketDirectories
+        self,
+        pool: str,
+        directory: Path,
+        workshops: Path,
+        *,
+        sandbox: Sandbox | None,
+        sockets: SocketDirectories,
+        copied: Path,
     ) -> None:
+        """`copied` is the folder that each fresh home gets a copy of."""
+        self._copied = copied
         self.records = Records(directory / "containers")
         self.cgroups = cgroup.Cgroups({})
         self._pool = pool
@@ -146,14 +155,18 @@ class Launcher:
             memory_per_process=not self.cgroups.limit_memory,
         )
         return argv, sandboxing.environment(
-            places, base_path=spec.base_path, token=spec.token, static_url=spec.config.static_url
+            places,
+            base_path=spec.base_path,
+            token=spec.token,
+            static_url=spec.config.static_url,
+            egress="" if self._sandbox is None else spec.config.told_egress,
         )
 
     def _in_a_sandbox(self, spec: ContainerSpec, sandbox: Sandbox) -> tuple[Places, list[str]]:
         shown = [
             (str(self._support), sandboxing.SUPPORT),
             (str(self._workshops / "etc"), sandboxing.CONFIG),
-            (str(self._workshops / "workshops"), sandboxing.WORKSHOPS),
+            (str(self._copied), sandboxing.WORKSHOPS),
             (str(self._workshops / "server"), sandboxing.SERVER),
         ]
         supervisor = sandboxing.sandboxed(
@@ -191,7 +204,7 @@ class Launcher:
             socket=socket,
             support=str(self._support),
             config=str(self._workshops / "etc"),
-            workshops=str(self._workshops / "workshops"),
+            workshops=str(self._copied),
             runtime=str(runtime),
             temporary=str(temporary),
         )

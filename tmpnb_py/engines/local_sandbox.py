@@ -102,7 +102,9 @@ class Places:
     temporary: str = ""
 
 
-def environment(places: Places, *, base_path: str, token: str, static_url: str = "") -> dict[str, str]:
+def environment(
+    places: Places, *, base_path: str, token: str, static_url: str = "", egress: str = ""
+) -> dict[str, str]:
     """All that a notebook server has in its environment: nothing of the orchestrator's.
 
     Path and token are here and not on a command line, which every user of the machine can read.
@@ -113,6 +115,7 @@ def environment(places: Places, *, base_path: str, token: str, static_url: str =
         "JUPYTER_RUNTIME_DIR": places.runtime,
         "TMPDIR": places.temporary,
         "TMPNB_STATIC_URL": static_url,
+        "TMPNB_EGRESS": egress,
     }
     return {
         "HOME": places.home,

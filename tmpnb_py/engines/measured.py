@@ -33,6 +33,7 @@ class MeasuredEngine:
 
     def __init__(self, engine: Engine, record: Record) -> None:
         self.name = engine.name
+        self.shares_network = engine.shares_network
         self._engine = engine
         self._record = record
 

@@ -83,7 +83,7 @@ def player(html: str) -> tuple[str, bytes] | None:
 
 
 def _is_preparation(html: str) -> bool:
-    """Whether HTML is no more than scripts and the like, as in templates/live/rich.js."""
+    """Whether HTML is no more than scripts and the like, as in templates/live/parts.js."""
     lower, at = html.lower(), 0
     while (found := _PREPARES.match(lower, at)) and found[1]:
         name = found[1]

@@ -16,47 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
-from tmpnb_py.notes import dollars, embeds
+from tmpnb_py.notes import allowed, embeds, math
 from tmpnb_py.notes.code import highlight
 from tmpnb_py.notes.links import Links
-from tmpnb_py.notes.math import formula
+from tmpnb_py.notes.math import Masked
 from tmpnb_py.notes.model import Heading
 from tmpnb_py.notes.notebook import Picture
 
 MAX_MARKDOWN = 100_000  # characters of one cell
-_TAGS = (
-    "a abbr b blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption figure "
-    "font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody "
-    "td tfoot th thead tr u ul var wbr"
-)
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-_ATTRIBUTES = {
-    "a": {"href", "title"},
-    "abbr": {"title"},
-    "details": {"open"},
-    "img": {"src", "alt", "title", "width", "height"},
-    "ol": {"start"},
-    "div": {"align"},
-    "font": {"color"},
-    "p": {"align"},
-    "td": {"align", "colspan", "rowspan"},
-    "th": {"align", "colspan", "rowspan", "scope"},
-}
-_OUTPUT_CLASSES = {  # see `outputs`
-    **{tag: {"tn-right"} for tag in ("tr", "th", "td")},
-    **{tag: {"tn-inline", "tn-pairs"} for tag in ("ol", "ul", "dl")},
-}
-_NUMBER = re.compile(r"[0-9]{1,4}")
-_FORMS = {  # of attributes' values
-    **dict.fromkeys(("colspan", "rowspan", "start"), _NUMBER),
-    **dict.fromkeys(("width", "height"), re.compile(r"[0-9]{1,4}(?:px)?|[0-9]{1,3}%")),
-    "color": re.compile(r"[a-zA-Z]{3,20}|#[0-9a-fA-F]{3,6}"),
-}
 _ANCHOR = re.compile(r"[^\s\"'<>]{1,100}")
-_BOXES = ("alert", "alert-info", "alert-success", "alert-warning", "alert-danger")  # Bootstrap's, as in Jupyter
 _HELD = re.compile(r'<span class="tn-held-([0-9]+)"></span>')
 _WIDE = '<div class="tn-wide">'
 _WIDE_AND_REACHABLE = '<div class="tn-wide" tabindex="0" role="region" aria-label="Table">'
@@ -82,13 +53,14 @@ class Markdown:
         """A cell's HTML, which is safe to stand in a page. Headings of an output are none of the page's."""
         parser = self._parser = self._parser or self._make_parser()
         self._held.clear()
-        tokens = parser.parse(source[:MAX_MARKDOWN])
+        env = {"masked": Masked.of(source[:MAX_MARKDOWN])}
+        tokens = parser.parse(env["masked"].text, env)
         if is_output:
             _lower_headings(tokens)
         else:
             self._mark_headings(tokens)
         _align_by_attribute(tokens)
-        made = embeds.instead(parser.renderer.render(tokens, parser.options, {}))
+        made = embeds.instead(parser.renderer.render(tokens, parser.options, env))
         return self._released(self._sanitised(made, attachments, with_anchors=not is_output))
 
     def html(self, source: str) -> str:
@@ -99,21 +71,19 @@ class Markdown:
     def title(self, source: str) -> tuple[str, str]:
         """A heading of the first level with which the source begins, as text ("" = none), and what is after it."""
         parser = self._parser = self._parser or self._make_parser()
-        tokens = parser.parse(source[:MAX_MARKDOWN])
+        masked = Masked.of(source[:MAX_MARKDOWN])
+        tokens = parser.parse(masked.text, {"masked": masked})
         if len(tokens) < 3 or tokens[0].tag != "h1" or tokens[0].map is None:
             return "", source
-        lines = source.splitlines(keepends=True)
-        return _plain(tokens[1]), "".join(lines[tokens[0].map[1] :])
+        lines = masked.text.splitlines(keepends=True)
+        return _plain(tokens[1]), masked.restored("".join(lines[tokens[0].map[1] :]))
 
     def _make_parser(self) -> MarkdownIt:
         parser = MarkdownIt("gfm-like", {"html": True})  # bare addresses become links, too
-        parser.use(dollarmath_plugin, double_inline=True).use(tasklists_plugin)
-        parser.inline.ruler.at("math_inline", dollars.rule())
+        parser.use(tasklists_plugin).use(math.plugin)
         for name, rule in (
-            ("math_inline", self._math),
-            ("math_inline_double", self._math),
-            ("math_block", self._math),
-            ("math_block_label", self._math),
+            ("formula", self._formula),
+            ("html_block", self._html),
             ("fence", self._fence),
             ("table_open", lambda *_: f"{_WIDE}<table>"),
             ("table_close", lambda *_: "</table></div>"),
@@ -123,8 +93,11 @@ class Markdown:
 
     # --- what stands aside while the rest is sanitised
 
-    def _math(self, tokens: Sequence[Token], at: int, *_: object) -> str:
-        return self._hold(formula(tokens[at].content, display=tokens[at].type != "math_inline"))
+    def _formula(self, tokens: Sequence[Token], at: int, *_: object) -> str:
+        return self._hold(math.element(tokens[at].meta["formula"]))
+
+    def _html(self, tokens: Sequence[Token], at: int, _options: object, env: Mapping[str, Masked]) -> str:
+        return math.in_html(tokens[at].content, env["masked"], lambda formula: self._hold(math.element(formula)))
 
     def _fence(self, tokens: Sequence[Token], at: int, *_: object) -> str:
         language = tokens[at].info.strip().partition(" ")[0]
@@ -148,21 +121,19 @@ class Markdown:
                 return self.links.href(value)
             if name == "src":
                 return self.links.picture(value, attachments)
-            return value if name not in _FORMS or _FORMS[name].fullmatch(value) else None
+            return value if name not in allowed.FORMS or re.fullmatch(allowed.FORMS[name], value) else None
 
         return nh3.clean(
             made,
-            tags=set(_TAGS.split()),
+            tags=set(allowed.TAGS),
             clean_content_tags={"script", "style", "template", "noscript", "svg", "math"},
-            attributes={tag: {"id", *_ATTRIBUTES.get(tag, ())} for tag in _TAGS.split()},
+            attributes={tag: {"id", *allowed.ATTRIBUTES.get(tag, ())} for tag in allowed.TAGS},
             attribute_filter=checked,
             # Looked at by `Links`, which makes other addresses of all but the first three.
             url_schemes={"http", "https", "mailto", "data", "attachment"},
             allowed_classes={
                 "span": {f"tn-held-{number}" for number in range(len(self._held))},
-                "div": {"tn-wide", *_BOXES},
-                "p": set(_BOXES),
-                **_OUTPUT_CLASSES,
+                **{tag: set(classes) for tag, classes in allowed.CLASSES.items()},
             },
             link_rel="noopener noreferrer",
         )
@@ -216,7 +187,7 @@ def _plain(inline: Token) -> str:
     parts = [
         child.content
         for child in inline.children or ()
-        if child.type in ("text", "code_inline", "math_inline", "text_special")
+        if child.type in ("text", "code_inline", "formula", "text_special")
     ]
     return "".join(parts).strip()
 

@@ -1,88 +1,139 @@
-r"""LaTeX as MathML, which browsers draw by themselves: no script, no fonts from elsewhere. Pure.
+"""Formulas on their way through Markdown, and as what a page holds of them: their source. Pure.
 
-The library's own text output is not escaped (`\text{<script>}`), and commands such as `\href` and `\style` put any
-attribute on any element; so its tree is written out here, with the elements and attributes that formulas need.
+Browsers draw them by MathJax (templates/live/renderer.js); without scripts the source is there to read. A formula is
+taken out of Markdown before that is read, and a word holds its place, which no rule of Markdown takes for anything
+else. Where that word is in a text it becomes a token of its own; wherever else, in code or an address, it becomes
+again what was written. `templates/live/markdown_worker.js` does the same for live outputs.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
-from xml.etree.ElementTree import Element
+from collections.abc import Callable, Iterator
 
-from latex2mathml.converter import convert_to_element
+from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
 
-MAX_LENGTH = 5000  # characters of one formula
+from tmpnb_py.notes.delimiters import Formula, in_latex, in_markdown
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_ELEMENTS = _words(
-    "math mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle msub "
-    "msubsup msup mtable mtd mtext mtr munder munderover none"
-)
-_ATTRIBUTES = _words(
-    "accent accentunder columnalign columnlines columnspacing display displaystyle fence form height largeop "
-    "linethickness lspace mathcolor mathsize mathvariant maxsize minsize movablelimits rowspacing rspace scriptlevel "
-    "separator stretchy symmetric width"
-)
-_VALUE = re.compile(r"[A-Za-z0-9.#%+ -]{1,40}")
-_DEEPEST = 60
-# Environments of amsmath that the library reads as if they were one line, and those that look like them.
-_ENVIRONMENT = re.compile(r"\\(begin|end)\{(aligned|eqnarray|gathered|gather|multline)\*?\}")
-_INSTEAD = {"aligned": "align*", "eqnarray": "align*"}
-_LONGEST_TEXT = 20_000  # characters of several formulas with text between them
-_DELIMITED = re.compile(
-    r"\$\$(?P<dollars>.{1,5000}?)\$\$|\$(?P<inline>[^$]{1,5000})\$"
-    r"|\\\[(?P<brackets>.{1,5000}?)\\\]|\\\((?P<parentheses>.{1,5000}?)\\\)"
-    r"|(?P<environment>\\begin\{(?:equation|align|gather|multline|eqnarray)\*?\}.{1,5000}?\\end\{[a-z]{1,9}\*?\})",
-    re.DOTALL,
-)
+_TAG = r"<[A-Za-z/!?](?:[^<>\"']|\"[^\"]*\"|'[^']*')*+>"
+_VERBATIM = re.compile(r"<(/?)(?:code|kbd|pre|samp|script|style|textarea)\b", re.IGNORECASE)
 
 
-def formula(latex: str, *, display: bool) -> str:
-    """A formula as HTML; what cannot be understood is shown as it was written."""
-    source = latex.strip()
-    if len(source) <= MAX_LENGTH:
-        known = _ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{_INSTEAD.get(found[2], 'matrix')}}}", source)
-        try:
-            tree = convert_to_element(known, display="block" if display else "inline")
-            return _write(tree, 0)
-        except Exception:  # noqa: BLE001, S110 - the library raises all kinds of errors for broken formulas
-            pass
-    return f'<code class="tn-latex">{html.escape(source)}</code>'
+@dataclasses.dataclass(frozen=True, slots=True)
+class Masked:
+    """A source whose formulas are words. `word` finds them; its first group is the formula's number."""
+
+    text: str
+    formulas: tuple[Formula, ...]
+    originals: tuple[str, ...]
+    word: re.Pattern[str]
+
+    @classmethod
+    def of(cls, source: str) -> Masked:
+        """Take the formulas out."""
+        formulas = tuple(in_markdown(source))
+        if not formulas:
+            return cls(source, (), (), re.compile(r"(?!)()"))
+        taken = set(re.findall(r"tnmath([0-9]+)x", source))
+        mark = next(number for number in range(len(taken) + 1) if str(number) not in taken)
+        parts, at = [], 0
+        for number, formula in enumerate(formulas):
+            parts += [source[at : formula.start], f"tnmath{mark}x{number}x"]
+            at = formula.end
+        originals = tuple(source[formula.start : formula.end] for formula in formulas)
+        return cls("".join((*parts, source[at:])), formulas, originals, re.compile(rf"tnmath{mark}x([0-9]+)x"))
+
+    def restored(self, text: str) -> str:
+        """The text as it was written."""
+        return self.word.sub(lambda found: self.originals[int(found[1])], text)
+
+    def pieces(self, text: str) -> Iterator[str | Formula]:
+        """The text in pieces, formulas among them."""
+        for at, piece in enumerate(self.word.split(text)):
+            if at % 2:
+                yield self.formulas[int(piece)]
+            elif piece:
+                yield piece
 
 
-def formulas(text: str) -> str:
+def element(formula: Formula) -> str:
+    """A formula as HTML that holds its source."""
+    name = "tn-latex tn-display" if formula.display else "tn-latex"
+    return f'<code class="{name}">{html.escape(formula.tex.strip())}</code>'
+
+
+def paragraph(text: str) -> str:
     """What a kernel sent as LaTeX (SymPy, IPython's Math and Latex) as HTML.
 
-    Formulas stand in MathJax's delimiters. "" where there are none, or where there are commands around them.
+    "" where there is no formula in it, or where there are commands around them, which are no mathematics.
     """
-    if len(text) > _LONGEST_TEXT:
+    words, made, at = [], [""], 0
+    for formula in in_latex(text):
+        words.append(text[at : formula.start])
+        made.append(element(formula))
+        at = formula.end
+    words.append(text[at:])
+    if len(words) == 1 or any("\\" in one for one in words):
         return ""
-    parts: list[str] = []
-    at = 0
-    for found in _DELIMITED.finditer(text):
-        before, at = text[at : found.start()], found.end()
-        kind = found.lastgroup or ""
-        parts += [before, formula(found[kind], display=kind not in ("inline", "parentheses"))]
-    rest = [*parts[::2], text[at:]]
-    if not parts or any("\\" in part for part in rest):
-        return ""
-    return "".join(html.escape(words) + made for words, made in zip(rest, [*parts[1::2], ""], strict=True))
+    return f"<p>{''.join(before + html.escape(one) for before, one in zip(made, words, strict=True))}</p>"
 
 
-def _write(element: Element, depth: int) -> str:
-    if depth > _DEEPEST:
-        raise ValueError("nested too deeply")
-    inside = html.escape(html.unescape(element.text or ""))
-    inside += "".join(_write(child, depth + 1) + html.escape(html.unescape(child.tail or "")) for child in element)
-    if element.tag not in _ELEMENTS:
-        return inside
-    kept = [
-        (name, value) for name, value in element.attrib.items() if name in _ATTRIBUTES and _VALUE.fullmatch(value)
-    ]
-    attributes = "".join(f' {name}="{value}"' for name, value in kept)
-    return f"<{element.tag}{attributes}>{inside}</{element.tag}>"
+def plugin(parser: MarkdownIt) -> None:
+    """Let a parser whose `env` has the source as "masked" make tokens of its formulas."""
+    parser.core.ruler.push("formulas", _rule)
+
+
+def in_html(source: str, masked: Masked, hold: Callable[[Formula], str]) -> str:
+    """HTML with its formulas, except in tags and where text stands as it is."""
+    parts, verbatim = [], 0
+    for at, piece in enumerate(re.split(f"({_TAG})", source, flags=re.DOTALL)):
+        if at % 2 or verbatim > 0:
+            parts.append(masked.restored(piece))
+        else:
+            parts += [one if isinstance(one, str) else hold(one) for one in masked.pieces(piece)]
+        if at % 2 and (found := _VERBATIM.match(piece)) is not None:
+            verbatim += -1 if found[1] else 1
+    return "".join(parts)
+
+
+def _rule(state: StateCore) -> None:
+    masked: Masked = state.env["masked"]
+    if not masked.formulas:
+        return
+    for token in state.tokens:
+        if token.type == "inline":
+            token.children = list(_inline(token.children or [], masked))
+        elif token.type != "html_block":
+            _restore(token, masked)
+
+
+def _inline(children: list[Token], masked: Masked) -> Iterator[Token]:
+    verbatim = 0
+    for token in children:
+        if token.type == "text" and verbatim <= 0:
+            yield from map(_token, masked.pieces(token.content))
+            continue
+        if token.type == "html_inline" and (found := _VERBATIM.match(token.content)) is not None:
+            verbatim += -1 if found[1] else 1
+        _restore(token, masked)
+        yield token
+
+
+def _token(piece: str | Formula) -> Token:
+    if isinstance(piece, str):
+        return Token("text", "", 0, content=piece)
+    return Token("formula", "code", 0, content=piece.tex, meta={"formula": piece})
+
+
+def _restore(token: Token, masked: Masked) -> None:
+    token.content = masked.restored(token.content)
+    token.info = masked.restored(token.info)
+    for name, value in token.attrs.items():
+        if isinstance(value, str):
+            token.attrs[name] = masked.restored(value)
+    for child in token.children or ():  # of a picture: its words
+        _restore(child, masked)

@@ -24,7 +24,8 @@ class Notes:
     """What a page is made of.
 
     `files` are places among the workshops of pictures that the page shows; `pictures` those out of the notebook
-    itself, by their addresses relative to the page.
+    itself, by their addresses relative to the page. `remarks` tell the author what is not
+    shown as it is meant.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Notes:
     body: str
     files: tuple[str, ...] = ()
     pictures: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def dump(notes: Notes) -> bytes:
@@ -51,4 +53,5 @@ def load(data: bytes) -> Notes:
     fields = json.loads(data)
     headings = tuple(Heading(*heading) for heading in fields.pop("headings"))
     pictures = {name: Picture(kind, base64.b64decode(text)) for name, (kind, text) in fields.pop("pictures").items()}
-    return Notes(**{**fields, "files": tuple(fields["files"])}, headings=headings, pictures=pictures)
+    fields |= {name: tuple(fields[name]) for name in ("files", "remarks")}
+    return Notes(**fields, headings=headings, pictures=pictures)

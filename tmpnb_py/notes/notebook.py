@@ -14,9 +14,12 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from tmpnb_py.errors import NotesError
+from tmpnb_py.links import is_text_notebook
+from tmpnb_py.notes import texts
 from tmpnb_py.notes.interactive import Scripts, player, scripts_of
 from tmpnb_py.notes.nbformat3 import upgraded
 from tmpnb_py.notes.terminal import Run, cut, runs
@@ -34,6 +37,7 @@ PICTURES = {
     "image/webp": b"RIFF",
 }
 SVG = "image/svg+xml"
+NOTEBOOK = ".ipynb"
 
 _NAME = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n((?:[^\n]*\n){0,200}?)(?:---|\.\.\.)[ \t]*(?:\r?\n|$)")
@@ -106,13 +110,28 @@ class Cell:
 class Notebook:
     """A notebook. `kernel` is the kernelspec's name ("" = the file does not say), `language` its language.
 
-    `title` is what a front matter says, with which files of Quarto and jupytext begin.
+    `title` is what a front matter says, with which files of Quarto and jupytext begin. `remarks` tell the author what
+    of the file cannot be shown as it is meant.
     """
 
     cells: tuple[Cell, ...]
     kernel: str = ""
     language: str = ""
     title: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def is_readable(path: str) -> bool:
+    """Whether a file is a notebook by its name: one of Jupyter's, or text that jupytext reads as one."""
+    return path.endswith(NOTEBOOK) or is_text_notebook(path)
+
+
+def read(data: bytes, path: str) -> Notebook:
+    """Read a file as what its name says it is. Raises `NotesError`."""
+    if not is_text_notebook(path):
+        return parse(data)
+    found, remarks = texts.document(data, PurePosixPath(path).suffix)
+    return dataclasses.replace(_notebook(found), remarks=remarks)
 
 
 def parse(data: bytes) -> Notebook:
@@ -127,6 +146,10 @@ def parse(data: bytes) -> Notebook:
         document = upgraded(document)
     if not isinstance(document, dict) or document.get("nbformat") != 4 or not isinstance(document.get("cells"), list):
         raise NotesError("the file is no notebook of format 3 or 4")
+    return _notebook(document)
+
+
+def _notebook(document: dict[str, Any]) -> Notebook:
     metadata = _table(document.get("metadata"))
     kernelspec, language_info = _table(metadata.get("kernelspec")), _table(metadata.get("language_info"))
     entries = document["cells"][:MAX_CELLS]
@@ -272,7 +295,7 @@ def _output(entry: dict[str, Any]) -> Output | None:
     if kind == "error":
         traceback = entry.get("traceback")
         lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
-        text = "\n".join(lines) or f"{entry.get('ename')}: {entry.get('evalue')}"
+        text = "\n".join(lines) or _failure(entry)
         return Output("error", _terminal(_text(text, MAX_STREAM)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
@@ -288,6 +311,14 @@ def _output(entry: dict[str, Any]) -> Output | None:
         )
         return output if output != Output("display") else None
     return None
+
+
+def _failure(entry: dict[str, Any]) -> str:
+    """An error without a traceback. Kernels for shells give an exit status alone (see `live/output.js`, too)."""
+    name, value = (_text(entry.get(key), MAX_STREAM).strip() for key in ("ename", "evalue"))
+    if not name and value.isdecimal():
+        return f"exit status {value}"
+    return ": ".join(part for part in (name, value) if part) or "error"
 
 
 def _terminal(text: str) -> tuple[Run, ...]:

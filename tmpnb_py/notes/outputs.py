@@ -14,7 +14,7 @@ import re
 from tmpnb_py.notes import embeds
 from tmpnb_py.notes.interactive import MEDIA, Scripts, is_name_only
 from tmpnb_py.notes.markdown import Markdown
-from tmpnb_py.notes.math import formulas
+from tmpnb_py.notes.math import paragraph
 from tmpnb_py.notes.notebook import Output, Picture
 
 _ELEMENT = re.compile(r"<[^>]*>")
@@ -42,8 +42,9 @@ _STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
 
 def render(output: Output, markdown: Markdown) -> str:
     """The output's HTML, which is safe to stand in a page."""
-    if output.picture is not None:
-        return (_player if output.picture.type in MEDIA else _image)(output.picture, markdown)
+    if output.picture is not None:  # JupyterLab ranks Markdown and LaTeX above pictures
+        shown = _player if output.picture.type in MEDIA else _image
+        return _text(output, markdown) or shown(output.picture, markdown)
     if output.scripts is not Scripts.NONE:
         return _scripted(output, markdown)
     made = _rich(output, markdown) if output.kind == "display" else ""
@@ -67,8 +68,8 @@ def _player(media: Picture, markdown: Markdown) -> str:
 def _scripted(output: Output, markdown: Markdown) -> str:
     """What is drawn by scripts, said in one sentence; before it what can be read of it without them."""
     said = INTERACTIVE if output.scripts is Scripts.DRAW else ""
-    if output.markdown or output.latex:
-        return _rich(dataclasses.replace(output, html=""), markdown) + said
+    if made := _text(output, markdown):
+        return made + said
     if said and "<script" not in output.html.lower():  # a page of another site in a frame
         made = _visible(markdown.html(embeds.instead(output.html)))
         if "<a " in made:
@@ -82,12 +83,19 @@ def _rich(output: Output, markdown: Markdown) -> str:
     source = _usual(output.html)
     if output.html and _is_simple(source) and (made := _visible(markdown.html(source))):
         return made
-    if output.markdown:
-        return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
-    if output.latex and (made := formulas(output.latex)):
-        return f'<div class="tn-text"><p>{made}</p></div>'
+    if made := _text(output, markdown):
+        return made
     has_text = output.text and not is_name_only(output.text)
     return "" if has_text else _instead(output, markdown.html(source))
+
+
+def _text(output: Output, markdown: Markdown) -> str:
+    """What is Markdown or mathematics of it, as the page's text; "" where nothing is."""
+    if output.markdown:
+        return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
+    if output.latex and (made := paragraph(output.latex)):
+        return f'<div class="tn-text">{made}</div>'
+    return ""
 
 
 def _instead(output: Output, sanitised: str) -> str:

@@ -7,11 +7,12 @@ import html
 import itertools
 from collections.abc import Mapping
 
+from tmpnb_py.links import is_text_notebook
 from tmpnb_py.notes.code import highlight, is_known
 from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
-from tmpnb_py.notes.notebook import Cell, Notebook, Part, parse
+from tmpnb_py.notes.notebook import Cell, Notebook, Part, read
 from tmpnb_py.notes.outputs import INTERACTIVE, ONLY_THERE, render
 
 MAX_RENDERED = 300_000  # characters of the HTML of one cell's outputs, with which nothing further is shown
@@ -23,11 +24,14 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
     `language` is the workshop's, in the words of its manifest: it counts where the file names neither a language nor
     a kernel that is called like one, and only if it is the name of one language ("Python and R" is none).
     """
-    notebook = parse(data)
+    notebook = read(data, start)
     language = notebook.language or next((one for one in (notebook.kernel, language) if is_known(one)), "")
     links = Links(start, pages)
     markdown = Markdown(links, language)
-    title, cells = _titled(notebook, markdown)
+    if is_text_notebook(start) and notebook.title:  # whose headings are its sections
+        title, cells = notebook.title, notebook.cells
+    else:
+        title, cells = _titled(notebook, markdown)
     body = "\n".join(_cell(cell, markdown, language) for cell in cells if Part.CELL not in cell.removed)
     body = links.resolved(body, markdown.anchors)
     return Notes(
@@ -38,6 +42,7 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
         body=body,
         files=tuple(sorted(links.files)),
         pictures=links.pictures,
+        remarks=notebook.remarks,
     )
 
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from tmpnb_py.preview import Preview
 from tmpnb_py.static.shared import SharedFiles
-from tmpnb_py.web import access, admin, admin_pool, api, binder, launch, notes, pages, respond, static, tickets
+from tmpnb_py.web import (
+    access,
+    admin,
+    admin_pool,
+    api,
+    binder,
+    launch,
+    notes,
+    pages,
+    preview,
+    respond,
+    static,
+    tickets,
+)
 from tmpnb_py.web.context import CONTEXT, Context
 
 _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
 
 
-def public_application(context: Context, files: SharedFiles) -> web.Application:
-    """Pages and API for visitors and programs, and the static files of their notebooks."""
+def public_application(context: Context, files: SharedFiles, folder: Preview | None = None) -> web.Application:
+    """Pages and API for visitors and programs, and the static files of their notebooks; `folder` is a preview's."""
     middlewares = [access.known_host, access.options, respond.errors_middleware, access.api_token]
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
@@ -28,6 +42,8 @@ def public_application(context: Context, files: SharedFiles) -> web.Application:
         pages.add_routes(app)
         notes.add_routes(app)
         binder.add_pages(app)
+    if folder is not None:
+        preview.add_routes(app, folder)
     return app
 
 

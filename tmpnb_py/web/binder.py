@@ -17,6 +17,7 @@ from aiohttp import web
 
 from tmpnb_py import binder_spec
 from tmpnb_py.errors import AddressFullError, ClosedError, EngineError, FullError
+from tmpnb_py.links import document
 from tmpnb_py.tickets import Ticket
 from tmpnb_py.web import respond, tickets
 from tmpnb_py.web.access import refuse_foreign, refuse_silent_browser
@@ -69,7 +70,7 @@ def _path(request: web.Request, context: Context) -> str:
         raise _UnknownError(
             f"{spec} is not offered here: nothing is built, and no workshop of this service has that name."
         )
-    return "lab/tree/" + urllib.parse.quote(workshop.start)
+    return document(workshop.start)
 
 
 async def launch_link(request: web.Request) -> web.StreamResponse:

@@ -26,7 +26,7 @@ from tmpnb_py.look import Look
 from tmpnb_py.metrics import Metrics
 from tmpnb_py.models import Failure, State
 from tmpnb_py.pool import Container, Pool
-from tmpnb_py.routes import INTERFACES, document_target
+from tmpnb_py.routes import INTERFACES, document_target, needs_network
 from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
 
@@ -46,6 +46,7 @@ class Context:
     max_wait: float
     redirect_uri: str = ""
     interfaces: tuple[str, ...] = ()
+    has_network: bool = True
     api_token: str = ""
     cors: Cors = NO_OTHER_SITES
     binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -71,11 +72,19 @@ class Context:
     def target(self, wish: str) -> str:
         """A visitor's wish below a notebook's base path, "" being where the operator lets notebooks open.
 
-        Before an image has said what it has, nothing is known to be missing. Raises `ValueError`.
+        Before an image has said what it has, nothing is known to be missing. Raises `ValueError`, and
+        `NoNetworkError` for what could only fail in a notebook that reaches nothing.
         """
         if not wish:
             return document_target(self.redirect_uri, None)
-        return document_target(wish, None if self.catalogue.image is None else self.known_interfaces)
+        target = document_target(wish, None if self.catalogue.image is None else self.known_interfaces)
+        if not self.has_network and needs_network(target):
+            raise NoNetworkError("it fetches files over the network, which notebooks here do not have")
+        return target
+
+
+class NoNetworkError(ValueError):
+    """A link that cannot work where notebooks have no network."""
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -15,19 +15,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import AddressFullError, FullError
-from tmpnb_py.links import Links, opened
+from tmpnb_py.links import Links, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
+from tmpnb_py.routes import DEFAULT_DOCUMENT
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import access, respond, tickets, visits, words
 from tmpnb_py.web.audit import visitor_origin
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.context import CONTEXT, Context, NoNetworkError
 from tmpnb_py.web.robots import is_robot, refuse_robots
 
 _WAITING = Links().waiting("{id:[0-9a-f]{32}}")
 _VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
+_LONGEST_SOURCE = 200  # characters of an address that is shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +57,11 @@ async def launch(request: web.Request) -> web.Response:
     """The page that posts: crawlers and link previews stop here and cost nothing, also those that run scripts."""
     context = request.app[CONTEXT]
     await visits.first_listing(context)
-    subject = _subject(context, _wish(request))
+    try:
+        wish = _wish(request)
+    except NoNetworkError:
+        return _without_network(request)
+    subject = _subject(context, wish)
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.offered(request)
@@ -88,6 +94,8 @@ def _wish(request: web.Request) -> str:
         wish = f"{path}?{raw_query}" if raw_query else path
     try:
         request.app[CONTEXT].target(wish)
+    except NoNetworkError:
+        raise
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
     return wish
@@ -99,7 +107,7 @@ def _workshop_path(context: Context, slug: str) -> str:
         raise web.HTTPServiceUnavailable(text="The service has just started. Please try again in a moment.")
     if found is None:
         raise web.HTTPNotFound(text="There is no workshop of this name here.")
-    return f"lab/tree/{urllib.parse.quote(found.start)}"
+    return document(found.start)
 
 
 def _subject(context: Context, wish: str) -> Subject:
@@ -110,6 +118,28 @@ def _subject(context: Context, wish: str) -> Subject:
     document = next((path.removeprefix(view) for view in _VIEWS if path.startswith(view)), "")
     found = [one for one in context.catalogue.manifest.workshops if str(PurePosixPath(document)) == one.start]
     return Subject(wish, document, found[0] if found else None)
+
+
+def _without_network(request: web.Request) -> web.Response:
+    """What is told before a notebook is taken for a link that could only fail in it."""
+    context = request.app[CONTEXT]
+    source = _source(request)
+    return respond.page(
+        request,
+        "no_network.html",
+        status=409,
+        source=source,
+        path=DEFAULT_DOCUMENT,
+        mint=lambda: tickets.mint(context),
+    )
+
+
+def _source(request: web.Request) -> str:
+    """Where such a link fetches from, for people to read; it may be anything. "" where it does not say."""
+    query = urllib.parse.parse_qs(request.rel_url.raw_query_string)
+    wish = next(iter(query.get("urlpath", [])), "") if "repo" not in query else ""
+    repos = query.get("repo") or urllib.parse.parse_qs(wish.partition("?")[2]).get("repo") or [""]
+    return repos[0][:_LONGEST_SOURCE]
 
 
 @web.middleware

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from tmpnb_py.notes import allowed
 from tmpnb_py.web.assets import Assets, Content, source
+from tmpnb_py.web.respond import csp_hash
 
 _PARTS = (
-    *("base", "screen", "text", "rich", "frame", "comms", "output"),
+    *("base", "screen", "text", "parts", "frame", "comms", "rich", "output"),
     *("service", "kernel", "highlight", "block", "runner", "cell"),
 )
 
@@ -32,9 +34,30 @@ _KEEPER_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "frame-src http: https:; form-action 'none'; base-uri 'none'"
 )
+# The pages that libraries work in, for texts of kernels and authors (see sandbox.html).
+_SANDBOX_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src {}; worker-src blob:; style-src 'unsafe-inline'; "
+    "form-action 'none'; base-uri 'none'"
+)
+# MathJax's extensions for TeX that JupyterLab has, those first that others build on.
+_EXTENSIONS = (
+    "enclose empheq amscd bbox boldsymbol braket bussproofs cancel cases centernot color colortbl extpfeil gensymb "
+    "mathtools mhchem tagformat textcomp units upgreek verb"
+)
+_LIBRARIES: Mapping[str, dict[str, Any]] = {
+    "math": {
+        "files": [
+            *(f"mathjax/{name}.js" for name in ("startup", "core", "adaptors/liteDOM", "input/tex", "output/svg")),
+            "mathjax-tex-font/svg.js",
+            *(f"mathjax/input/tex/extensions/{name}.js" for name in _EXTENSIONS.split()),
+        ],
+        "is_ordered": True,
+    },
+    "markdown": {"files": ["markdown-it/dist/markdown-it.min.js", "../delimiters.js"], "is_ordered": False},
+}
 
 # Scripts that outputs need in their frame, in their order. They are loaded by pages that show such an output only.
-_LIBRARIES = {
+_OUTPUT_LIBRARIES = {
     "vega": ("vega/build/vega.min.js", "vega-lite/build/vega-lite.min.js", "vega-embed/build/vega-embed.min.js"),
     "widgets": ("live/modules.js", "html-manager/dist/libembed-amd.js", "icons.js", "live/widgets.js"),
 }
@@ -44,15 +67,13 @@ _ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
 
 def add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
     """Offer what outputs may need; returns the paths of each library's scripts below the base of all addresses."""
-    return {name: [_add(assets, path) for path in paths] for name, paths in _LIBRARIES.items()}
+    return {name: [_add(assets, path) for path in paths] for name, paths in _OUTPUT_LIBRARIES.items()}
 
 
 def _add(assets: Assets, path: str) -> str:
     if path == "icons.js":
         return assets.add(path, _icons())
-    if path.startswith("live/"):
-        return assets.add(path.removeprefix("live/"), source(path))
-    return assets.add_vendored(path)
+    return assets.add(path.rpartition("/")[2], source(path) if path.startswith("live/") else _vendored(path))
 
 
 def _icons() -> str:
@@ -71,22 +92,62 @@ def add_frame(assets: Assets) -> str:
     return assets.add("keeper.html", keeper, _headers(_KEEPER_POLICY))
 
 
+def add_renderer(assets: Assets) -> str:
+    """Offer what draws mathematics and Markdown; returns the script's path below the base of all addresses.
+
+    The libraries are in frames of their own, each of which is fetched when there is something for it to do.
+    """
+    frames = {name: _add_sandbox(assets, name, **parts).rpartition("/")[2] for name, parts in _LIBRARIES.items()}
+    values = {
+        "FRAMES": frames,
+        "STYLE": source("live/rich.css"),
+        "TAGS": allowed.TAGS,
+        "EVERYWHERE": allowed.EVERYWHERE,
+        "ATTRIBUTES": allowed.ATTRIBUTES,
+        "FORMS": allowed.FORMS,
+        "CLASSES": allowed.DRAWN_CLASSES,
+    }
+    return assets.add("renderer.js", _constants(values) + source("live/delimiters.js") + source("live/renderer.js"))
+
+
+def _add_sandbox(assets: Assets, name: str, *, files: Sequence[str], is_ordered: bool) -> str:
+    """Offer a page without an origin with a library in it: its policy admits its own script and its worker."""
+    page = sandbox("\n".join([*map(_vendored, files), source(f"live/{name}_worker.js")]), is_ordered=is_ordered)
+    script = page.partition("<script>")[2].rpartition("</script>")[0]
+    return assets.add(f"{name}.html", page, _headers(_SANDBOX_POLICY.format(csp_hash(script))))
+
+
+def sandbox(code: str, *, is_ordered: bool) -> str:
+    """The page for a worker's code. `is_ordered`: what its texts mean depends on those before."""
+    page = source("live/sandbox.html").replace("ORDERED", json.dumps(is_ordered))
+    return page.replace("SOURCE", json.dumps(code).replace("<", "\\u003c"))
+
+
+def _vendored(name: str) -> str:
+    if name.startswith("../"):
+        return source(f"live/{name[3:]}")
+    return (resources.files("tmpnb_py") / "vendor" / name).read_text(encoding="utf-8")
+
+
 def _headers(policy: str) -> dict[str, str]:
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 
 
-def notes_script(frame: str, libraries: Mapping[str, Sequence[str]]) -> str:
-    """The script of our own notes page."""
-    return _script("notes", {"FRAME": frame, "LIBRARIES": libraries, "UP": "../"})
+def notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
+    """The script of our own notes page. `scripts` is where those are that it loads when it needs them."""
+    return _script("notes", {"FRAME": frame, **scripts, "UP": "../"})
 
 
-def live_script(frame: str, libraries: Mapping[str, Sequence[str]]) -> Content:
+def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
     """The script for other sites."""
-    values = {"FRAME": frame, "LIBRARIES": libraries, "UP": "./", "STYLE": source("live/cell.css")}
+    values = {"FRAME": frame, **scripts, "UP": "./", "STYLE": source("live/cell.css")}
     return Content.of(_script("live", values).encode(), "text/javascript")
 
 
 def _script(entry: str, values: Mapping[str, Any]) -> str:
-    constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
     parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
-    return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'
+    return f'"use strict";\n(() => {{\n{_constants(values)}{parts}}})();\n'
+
+
+def _constants(values: Mapping[str, Any]) -> str:
+    return "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())

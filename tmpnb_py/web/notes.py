@@ -14,8 +14,9 @@ from aiohttp import web
 
 from tmpnb_py.bookshelf import Book
 from tmpnb_py.errors import EngineError, NotesError
-from tmpnb_py.links import Links
+from tmpnb_py.links import Links, document
 from tmpnb_py.look import Look
+from tmpnb_py.notes.links import file_name
 from tmpnb_py.web import live_script, respond, visits
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
@@ -43,9 +44,9 @@ _LIVE_HEADERS = {
 _assets = Assets()
 _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
 _frame = live_script.add_frame(_assets)
-_libraries = live_script.add_libraries(_assets)
-_script = _assets.add("notes.js", live_script.notes_script(_frame, _libraries))
-_live = live_script.live_script(_frame, _libraries)
+_scripts = {"RENDERER": live_script.add_renderer(_assets), "LIBRARIES": live_script.add_libraries(_assets)}
+_script = _assets.add("notes.js", live_script.notes_script(_frame, _scripts))
+_live = live_script.live_script(_frame, _scripts)
 
 
 def add_routes(app: web.Application) -> None:
@@ -122,7 +123,7 @@ async def _book(request: web.Request) -> Book:
         words = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
         raise web.HTTPNotFound(text=words) from error
     if book is None:
-        if context.catalogue.image is None:
+        if not context.bookshelf.is_known:
             raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")
         raise web.HTTPNotFound(text="There are no such notes.")
     return book
@@ -144,10 +145,17 @@ def _render(book: Book, look: Look, links: Links, key: str) -> str:
         title=notes.title or workshop.title,
         headings=[heading for heading in notes.headings if heading.level == 2],
         body=notes.body,
+        remarks=_remarks(book) if look.is_preview else (),
         kernel=notes.kernel,
         language=notes.language,
-        launch=links.launch(f"lab/tree/{urllib.parse.quote(workshop.start)}"),
+        launch=links.launch(document(workshop.start)),
         stylesheet=links.to(_style),
         notes_script=links.to(_script),
         key=key,
     )
+
+
+def _remarks(book: Book) -> list[str]:
+    """What the author of the notes should know."""
+    missing = (place for place in book.notes.files if file_name(place) not in book.pictures)
+    return [*book.notes.remarks, *(f"the picture {place} is not there, or is none" for place in missing)]

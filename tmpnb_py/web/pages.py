@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import urllib.parse
 
 from aiohttp import web
 
-from tmpnb_py.links import ROOT, opened
+from tmpnb_py.links import ROOT, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.web import respond, tickets, visits, words
+from tmpnb_py.web import keeping, respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
 _NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
@@ -58,15 +57,17 @@ async def landing(request: web.Request) -> web.Response:
     """The first page: what there is, how busy it is, and the way in."""
     context = request.app[CONTEXT]
     await visits.first_listing(context)
+    kept = keeping.offered(request)
     return respond.page(
         request,
         "landing.html",
-        script="copy.js",
+        script="copy.js" if kept is None else "landing.js",
         open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
         cards=_cards(request, context),
         running=_running(request, context),
+        keeping=kept,
         mint=lambda: tickets.mint(context),
     )
 
@@ -76,7 +77,7 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
     return [
         Card(
             workshop=one,
-            path=f"lab/tree/{urllib.parse.quote(one.start)}",
+            path=document(one.start),
             notes=context.links.notes(one.slug) if has_notes and context.bookshelf.can_show(one) else "",
         )
         for one in context.catalogue.manifest.workshops

@@ -96,8 +96,9 @@ def csp_hash(text: str) -> str:
 
 
 @functools.lru_cache(64)
-def _policy(style: str, script: str) -> str:
-    scripts = f"script-src {csp_hash(script)}; connect-src 'self'; " if script else ""
+def _policy(style: str, script: str, is_preview: bool) -> str:
+    allowed = [*([csp_hash(script)] if script else []), *(["'self'"] if is_preview else [])]
+    scripts = f"script-src {' '.join(allowed)}; connect-src 'self'; " if allowed else ""
     return (
         f"default-src 'none'; style-src {csp_hash(style)}; {scripts}img-src 'self' data:; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
@@ -116,7 +117,7 @@ def page(
     """A page of ours, with the headers that all of them have. `script` names the template that is its script."""
     look = look_of(request)
     code = template_text(script) if script else ""
-    policy = {"Content-Security-Policy": _policy(_style + look.style, code)}
+    policy = {"Content-Security-Policy": _policy(_style + look.style, code, look.is_preview)}
     return web.Response(
         text=render(template, look, links_of(request), script=code, **values),
         status=status,

@@ -11,13 +11,12 @@ import math
 import re
 import secrets
 import time
-import urllib.parse
 
 import pydantic
 from aiohttp import web
 
 from tmpnb_py.idle import expires_at
-from tmpnb_py.links import opened
+from tmpnb_py.links import document, opened
 from tmpnb_py.pool import Container
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import respond, visits, words
@@ -65,7 +64,7 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
         found = context.catalogue.manifest.find(workshop)
         if found is None:
             raise web.HTTPBadRequest(text="There is no workshop of this name.")
-        path = "lab/tree/" + urllib.parse.quote(found.start)
+        path = document(found.start)
     try:
         return context.target(path)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The notebook server of one visitor. The command line that tmpnb-py gives adds address, base URL and token."""
 
+import importlib.util
 import logging
 import os
 import sys
@@ -29,6 +30,7 @@ c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whate
 # that of kernels.
 c.ServerApp.jpserver_extensions = {
     "jupyter_lsp": False,
+    "jupytext": False,
     "notebook_shim": False,
     "tmpnb_archive": True,
     "tmpnb_exporters": True,
@@ -36,6 +38,10 @@ c.ServerApp.jpserver_extensions = {
 }
 # Where the image has them, and where they lie beside this file's directory, as for the local engine.
 sys.path += ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
+
+# R Markdown, Quarto and jupytext's other formats open as notebooks.
+if importlib.util.find_spec("jupytext"):
+    c.ServerApp.contents_manager_class = "tmpnb_texts.TextNotebooks"
 
 # The files that are the same for every visitor come from where all notebooks share them, so that a browser that has
 # seen one notebook has them (docs/image.md). Their paths there are those below the base URL here.
@@ -69,9 +75,11 @@ def share_static_files(handler, page_config):
     return page_config
 
 
+tornado_settings = {"page_config_data": {"tmpnbEgress": os.environ.get("TMPNB_EGRESS", "")}}
 if shared_files:
     extensions_at_start = lab_extensions()
-    c.ServerApp.tornado_settings = {"page_config_hook": share_static_files}
+    tornado_settings["page_config_hook"] = share_static_files
+c.ServerApp.tornado_settings = tornado_settings
 
 # Tornado warns at each WebSocket that Jupyter waits 90 s for an answer to its pings, which go out every 30 s.
 # It has to: Jupyter looks when it sends the next ping, so with a limit of 30 s a busy machine loses the connection.

@@ -1,42 +1,50 @@
-"""Everything that a visitor has made, as one archive: `GET <base>/tmpnb/archive`.
+"""A visitor's work as one archive, and the way back: `<base>/tmpnb/archive` and `<base>/tmpnb/restore`.
 
-A small extension of the notebook server. The archive is written while it is sent and is nowhere as a whole, as home
-and /tmp of a notebook are bounded and count as memory. Imported at each server's start: what is heavy comes late.
+A small extension of the notebook server. `GET archive` sends what the visitor changed or made. A page first says
+with `POST archive` what only it knows (open documents, texts that could not be saved), and hears what the archive
+will hold and what it will not. `POST restore` takes an archive as its body, `GET restore` says
+how large it may be. Imported at each server's start: what is
+heavy, and what is only needed then, comes late.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import stat
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+import uuid
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.iostream import StreamClosedError
 
 if TYPE_CHECKING:
-    import zipfile
-
     from jupyter_server.serverapp import ServerApp
 
-Send = Callable[[bytes], object]
-
-_BLOCK = 256 * 1024  # bytes that go to the visitor at once; together with one such block read it is all that is held
 _PATIENCE = 300.0  # seconds that a block may take on its way to the visitor
-_CACHES = frozenset(("__pycache__",))
+_PREPARED = "tmpnb_prepared"  # in the server's settings: what a page said last, by a random id
+_RESTORING = "tmpnb_restoring"  # and whether something is being restored
+_UNLIMITED = 1 << 50
+_LONGEST_NAME = 200
 
 
 class GoneError(Exception):
     """Nobody reads the archive any more."""
 
 
+def _root(handler: JupyterHandler) -> str:
+    return os.fspath(handler.contents_manager.root_dir)
+
+
 class ArchiveHandler(JupyterHandler):
-    """Sends the directory that the file browser shows."""
+    """Sends what was changed or made in the directory that the file browser shows."""
 
     _gone = False
 
@@ -46,10 +54,26 @@ class ArchiveHandler(JupyterHandler):
         super().on_connection_close()
 
     @web.authenticated
+    async def post(self) -> None:
+        """Remember what the page says for the download that follows, and say what that will hold."""
+        from tmpnb_changes import originals  # noqa: PLC0415  (not at each server's start)
+        from tmpnb_packing import Wish, surveyed  # noqa: PLC0415
+
+        wish, name = Wish.of(self.get_json_body()), uuid.uuid4().hex
+        self.settings[_PREPARED] = {name: wish}  # texts take memory: those of the last download only
+        found = await asyncio.to_thread(surveyed, _root(self), originals(), wish)
+        self.finish({"url": f"{self.request.path}?prepared={name}", **found})
+
+    @web.authenticated
     async def get(self) -> None:
         """The archive, made in a thread, which waits whenever the visitor reads more slowly."""
-        root = os.fspath(self.contents_manager.root_dir)
+        from tmpnb_changes import originals  # noqa: PLC0415
+        from tmpnb_packing import Wish, write_archive  # noqa: PLC0415
+
+        root = _root(self)
         name = root.rpartition("/")[2] or "files"
+        origin = Wish(origin=f"{self.request.protocol}://{self.request.host}")
+        wish = self.settings.get(_PREPARED, {}).get(self.get_query_argument("prepared", ""), origin)
         self.set_header("Content-Type", "application/zip")
         self.set_header("Content-Disposition", f'attachment; filename="{name}-{time.strftime("%Y-%m-%d")}.zip"')
         self.set_header("Cache-Control", "no-store")
@@ -62,7 +86,7 @@ class ArchiveHandler(JupyterHandler):
             asyncio.run_coroutine_threadsafe(self._send(block), loop).result(_PATIENCE)
 
         try:
-            await asyncio.to_thread(write_archive, root, name, send)
+            await asyncio.to_thread(write_archive, root, name, send, original=originals(), wish=wish)
         except (GoneError, StreamClosedError, CancelledError, TimeoutError):
             self.log.info("a download was broken off")
 
@@ -71,89 +95,119 @@ class ArchiveHandler(JupyterHandler):
         await self.flush()
 
 
-class Outlet:
-    """A file to write to for `zipfile`, which cannot go back in it. `send` gets blocks of about `_BLOCK` bytes."""
+@web.stream_request_body
+class RestoreHandler(APIHandler):
+    """Takes an archive, and puts the files in it to where they were."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._waiting = bytearray()
+    _staging: Path | None = None
+    _upload: IO[bytes] | None = None
+    _refused: web.HTTPError | None = None
+    _busy = False
+    _full = False
+    _works = False
 
-    def write(self, data: bytes) -> int:
-        """Keep or send on."""
-        self._waiting += data
-        if len(self._waiting) >= _BLOCK:
-            self.flush_out()
-        return len(data)
+    async def prepare(self) -> None:
+        """Before the body comes: only the owner writes here, one archive at a time, if there is room.
 
-    def flush(self) -> None:
-        """Nothing: what `zipfile` flushes is small."""
-
-    def flush_out(self) -> None:
-        """Send what waits."""
-        if self._waiting:
-            self._send(bytes(self._waiting))
-            self._waiting.clear()
-
-
-def write_archive(root: str, name: str, send: Send) -> None:
-    """Send a ZIP archive of the directory `root`, with everything in it below `name`.
-
-    Left out: directories whose names begin with a dot, caches, links (what they lead to inside is there anyway, and
-    what is outside was never the visitor's), whatever is no ordinary file, and what cannot be read. `send` may raise.
-    """
-    import zipfile  # noqa: PLC0415  (not at each server's start)
-
-    outlet = Outlet(send)
-    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_DEFLATED, compresslevel=1, allowZip64=True) as archive:
-        for path, inner in _entries(root):
-            if path.endswith("/"):
-                archive.writestr(readable(f"{name}/{inner}/"), b"")
-            else:
-                _add(archive, path, zipfile.ZipInfo(readable(f"{name}/{inner}")))
-    outlet.flush_out()
-
-
-def _entries(root: str) -> Iterator[tuple[str, str]]:
-    """Paths with their names in the archive; an empty directory's path has a slash at its end."""
-    for directory, directories, files in os.walk(root):
-        directories[:] = sorted(one for one in directories if not one.startswith(".") and one not in _CACHES)
-        inner = directory[len(root) :].lstrip("/")
-        for one in sorted(files):
-            yield f"{directory}/{one}", f"{inner}/{one}".lstrip("/")
-        if inner and not directories and not files:
-            yield f"{directory}/", inner
-
-
-def _add(archive: zipfile.ZipFile, path: str, info: zipfile.ZipInfo) -> None:
-    try:
-        # A pipe would block, a link could lead anywhere: each may take a file's place at any moment.
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    with os.fdopen(number, "rb") as file:
-        status = os.fstat(number)
-        if not stat.S_ISREG(status.st_mode):
+        Whoever is refused is told so when the body has come: Tornado closes the connection of a request that is
+        answered in its middle, and the answer may never arrive.
+        """
+        try:
+            await super().prepare()
+        except web.HTTPError as error:
+            if self.request.method != "POST":
+                raise
+            self._refused = error
             return
-        info.date_time = _moment(status.st_mtime)
-        info.compress_type = archive.compression
-        info.external_attr = (status.st_mode & 0xFFFF) << 16
-        info.file_size = left = status.st_size
-        with archive.open(info, "w") as entry:
-            # Not longer than it was: a file that grows all the time would never end.
-            while left > 0 and (block := file.read(min(_BLOCK, left))):
-                entry.write(block)
-                left -= len(block)
+        if self.request.method != "POST":
+            return
+        self._busy = bool(self.settings.get(_RESTORING))
+        if self._busy:
+            return
+        self.request.connection.set_max_body_size(_UNLIMITED)  # the disk is the limit
+        self._full = not self._has_room(int(self.request.headers.get("Content-Length", "0")))
+        if not self._full:
+            from tmpnb_changes import RESTORING  # noqa: PLC0415
 
+            self.settings[_RESTORING] = True
+            try:
+                self._staging = Path(tempfile.mkdtemp(prefix=RESTORING, dir=_root(self)))
+                self._upload = (self._staging / "upload").open("wb", buffering=0)
+            except OSError:
+                self._full = True
 
-def readable(name: str) -> str:
-    """A name that every system can write, and takes for no other directory's."""
-    return os.fsencode(name).decode("utf-8", "replace").replace("\\", "_")
+    def _has_room(self, size: int) -> bool:
+        from tmpnb_room import room  # noqa: PLC0415
 
+        return size <= room(_root(self))
 
-def _moment(unix: float) -> tuple[int, int, int, int, int, int]:
-    """Local time, within what the format knows."""
-    year, month, day, hour, minute, second = time.localtime(unix)[:6]
-    return min(max((year, month, day, hour, minute, second), (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58))
+    def data_received(self, chunk: bytes) -> None:
+        """A part of the archive. Without room the rest is read and forgotten, so that the answer arrives."""
+        if self._upload is None or self._full:
+            return
+        try:
+            self._full = not self._has_room(len(chunk)) or self._upload.write(chunk) != len(chunk)
+        except OSError:
+            self._full = True
+
+    @web.authenticated
+    async def get(self) -> None:
+        """How many bytes an archive may have: a page asks before it sends one that takes minutes."""
+        from tmpnb_room import room  # noqa: PLC0415
+
+        self.finish(json.dumps({"room": max(0, room(_root(self)))}))
+
+    async def post(self) -> None:
+        """The archive is here."""
+        from tmpnb_changes import originals  # noqa: PLC0415
+        from tmpnb_restore import RefusedError, restore  # noqa: PLC0415
+
+        if self._refused is not None or self.current_user is None:
+            raise self._refused or web.HTTPError(403)
+        if self._busy:
+            self._refuse(409, "Another archive is being restored here. Please wait until that is done.")
+            return
+        if self._full or self._staging is None or self._upload is None:
+            self._refuse(507, "There is not enough room in this notebook for this archive. Nothing was restored.")
+            return
+        self._upload.close()
+        name = self.get_query_argument("name", "archive.zip")[:_LONGEST_NAME]
+        self._works = True
+        try:
+            place = self._staging / "upload", _root(self), name, self._staging, originals()
+            outcome = await asyncio.to_thread(restore, *place)
+        except RefusedError as refused:
+            self._refuse(refused.status, refused.message)
+            return
+        finally:
+            self._works = False
+        # A page that is loaded next opens what was open, and says how it went (labextension/static/keeping.js).
+        told = json.dumps({"id": uuid.uuid4().hex, "name": name, **outcome.told()})
+        self.settings.setdefault("page_config_data", {})["tmpnbRestored"] = told
+        self.finish(told)
+
+    def _refuse(self, status: int, message: str) -> None:
+        self.set_status(status)
+        self.finish(json.dumps({"message": message}))
+
+    def on_finish(self) -> None:
+        """Leave nothing behind, however it ended."""
+        super().on_finish()
+        self._clear()
+
+    def on_connection_close(self) -> None:
+        """The upload was broken off, or nobody waits for the answer: what is being moved is moved to its end."""
+        super().on_connection_close()
+        if not self._works:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._upload is not None:
+            self._upload.close()
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+            self.settings[_RESTORING] = False
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -162,6 +216,8 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server_app: ServerApp) -> None:
     settings = server_app.web_app.settings
-    place = url_path_join(settings["base_url"], "tmpnb", "archive")
-    server_app.web_app.add_handlers(".*$", [(place, ArchiveHandler)])
-    settings.setdefault("page_config_data", {})["tmpnbArchive"] = place  # tells the user interface that it is there
+    places = {name: url_path_join(settings["base_url"], "tmpnb", name) for name in ("archive", "restore")}
+    server_app.web_app.add_handlers(".*$", [(places["archive"], ArchiveHandler), (places["restore"], RestoreHandler)])
+    # Tell the user interface that they are there.
+    shown = settings.setdefault("page_config_data", {})
+    shown["tmpnbArchive"], shown["tmpnbRestore"] = places["archive"], places["restore"]

@@ -16,7 +16,7 @@ const MAX_HOSTS = 3; // that are named where something was not loaded
 const frames = new Set();
 
 class Frame {
-  // `part` is the first of what it shows, see rich.js. `kernel` is asked for libraries, knows what earlier outputs
+  // `part` is the first of what it shows, see parts.js. `kernel` is asked for libraries, knows what earlier outputs
   // prepared and hears what is done with widgets.
   constructor(part, title, theme, kernel) {
     this.element = make("div", "tn-framed");

@@ -110,7 +110,7 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
 
   async function carryOver({ id, url, token }) {
     const path = `${url}api/contents/${start.split("/").map(encodeURIComponent).join("/")}`;
-    const found = await service.ask("GET", path, { token });
+    const found = await service.ask("GET", `${path}?type=notebook`, { token }); // also where it is text
     const content = found.value?.content;
     if (!found.ok || !Array.isArray(content?.cells)) throw new Problem(NOT_TAKEN);
     // From the last to the first: what becomes a new cell moves those below it.
@@ -160,6 +160,8 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   function runToHere(cell) {
     runner.run([...runner.above(cell).filter((one) => !one.isDone), cell]);
   }
+
+  drawFormulas(main);
 
   const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
   const cells = [...main.querySelectorAll(".tn-cell")];

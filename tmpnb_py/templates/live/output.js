@@ -4,6 +4,8 @@
 
 const MAX_OUTPUTS = 300; // of one cell
 const MAX_FRAMES = 12; // of one cell
+const MAX_RICH = 100_000; // characters of Markdown or LaTeX
+const NAME_ONLY = /^\s*<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>\s*$/; // all that Python says of some objects, as in notes/outputs.py
 const MAX_BUNDLE = 16_000_000; // characters of one output
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const SIMPLE = new Set(
@@ -84,7 +86,7 @@ class Outputs {
 
   _error(content) {
     const traceback = Array.isArray(content.traceback) ? content.traceback.join("\n") : "";
-    const words = `${content.ename}: ${content.evalue}`;
+    const words = failureWords(content);
     this._add(terminal(traceback.trim() ? traceback : words, "tn-error"));
     this._failed(words.slice(0, 200));
   }
@@ -117,6 +119,12 @@ class Outputs {
     const part = partOf(data, metadata, text);
     if (part) return this._part(part, plain, isAlone);
     if (text("text/html")) return this._html(text("text/html"), metadata, plain, isAlone);
+    const kind = ["markdown", "latex"].find((one) => text(`text/${one}`)); // as JupyterLab ranks them
+    const source = kind ? text(`text/${kind}`) : "";
+    const said = NAME_ONLY.test(plain) ? source || plain : plain || source;
+    if (kind && source.length <= MAX_RICH) {
+      return richText(kind, source, this._bundle({ ...data, "text/markdown": "", "text/latex": "", "text/plain": said }, metadata, { isAlone: true }));
+    }
     const svg = text("image/svg+xml").replace(/\p{Surrogate}/gu, "\ufffd"); // half a character cannot be encoded
     if (svg) return this._picture(`data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, {});
     for (const kind of PICTURES) {
@@ -126,8 +134,7 @@ class Outputs {
       }
     }
     if (data["application/json"] !== undefined) return terminal(JSON.stringify(data["application/json"], null, 2).slice(0, MAX_TEXT), "tn-stdout");
-    const other = text("text/markdown") || text("text/latex") || plain; // the last is often no more than a name
-    return other ? terminal(other, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
+    return said ? terminal(said, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
   }
 
   _picture(source, { width, height }) {
@@ -260,4 +267,11 @@ function pairUp(list) {
     pair.append(term);
     while (pair.nextElementSibling?.nodeName === "DD") pair.append(pair.nextElementSibling);
   }
+}
+
+// An error in few words. Kernels for shells give an exit status alone, or no name (as `notes/notebook.py` knows).
+function failureWords({ ename, evalue }) {
+  const [name, value] = [ename, evalue].map((one) => (typeof one === "string" ? one.trim() : ""));
+  if (!name && /^[0-9]+$/.test(value)) return `exit status ${value}`;
+  return [name, value].filter(Boolean).join(": ") || "error";
 }

@@ -1,6 +1,6 @@
 /*
  * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
- * end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for
+ * restore a download, end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for
  * their kernel, and a phone begins with the notebook alone.
  *
  * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
@@ -23,7 +23,9 @@
   const SIGNS = ["keydown", "pointerdown", "pointermove", "wheel", "touchmove", "drop"];
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
   const STYLE = `
-    .tmpnb-TimeLeft { display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
+    /* On a narrow screen the menus give way to the time that is left: they can be scrolled. */
+    #jp-menu-panel { flex: 0 1 auto; min-width: 0; overflow: auto hidden; scrollbar-width: none; }
+    .tmpnb-TimeLeft { flex: none; display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
     .tmpnb-TimeLeft[hidden], .tmpnb-TimeLeft.lm-mod-hidden { display: none; }
     .tmpnb-TimeLeft button { font: inherit; font-size: var(--jp-ui-font-size1); color: var(--jp-ui-font-color0);
       background: var(--jp-layout-color2); border: 1px solid var(--jp-warn-color1); border-radius: 4px;
@@ -34,6 +36,7 @@
   // --- What JupyterLab shares
 
   let scope = {};
+  const BESIDE = document.currentScript?.src; // what is loaded later lies beside this file
 
   async function shared(name) {
     const versions = scope[name] ?? {};
@@ -44,22 +47,51 @@
   }
 
   async function load() {
-    const names = ["@jupyterlab/apputils", "@jupyterlab/coreutils", "@jupyterlab/mainmenu", "@lumino/widgets"];
-    const [apputils, coreutils, mainmenu, widgets] = await Promise.all(names.map(shared));
-    const lab = { ...apputils, ...coreutils, ...mainmenu, Widget: widgets.Widget };
+    const names = ["apputils", "coreutils", "mainmenu", "services", "translation"].map((name) => `@jupyterlab/${name}`);
+    const [apputils, coreutils, mainmenu, services, translation, widgets] = await Promise.all(
+      [...names, "@lumino/widgets"].map(shared),
+    );
+    const lab = { ...apputils, ...coreutils, ...mainmenu, ServerConnection: services.ServerConnection, Widget: widgets.Widget };
     const plugin = {
       id: `${NAME}:plugin`,
       description: "Shows the time that is left to a temporary notebook.",
       autoStart: true,
-      optional: [lab.ICommandPalette, lab.IMainMenu],
-      activate: (app, palette, menu) => activate(lab, app, palette, menu),
+      optional: [lab.ICommandPalette, lab.IMainMenu, translation.ITranslator],
+      activate: (app, palette, menu, translator) => {
+        lab.unreachable = (translator ?? translation.nullTranslator).load("jupyterlab").__("Server Connection Error");
+        activate(lab, app, palette, menu);
+      },
     };
-    return () => ({ __esModule: true, default: plugin });
+    const plugins = [plugin, await network()];
+    return () => ({ __esModule: true, default: plugins });
   }
 
   (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
 
+  /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
+  async function network() {
+    const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
+    const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map(shared));
+    return {
+      id: `${NAME}:network`,
+      description: "Says where a notebook has no network.",
+      autoStart: true,
+      optional: [IStatusBar],
+      activate: (_app, bar) => {
+        if (PageConfig.getOption("tmpnbEgress") !== "none" || !bar) {
+          return;
+        }
+        const item = new Widget();
+        item.addClass("jp-StatusBar-TextItem");
+        item.node.textContent = "No network";
+        item.node.title = "This notebook reaches nothing outside of it: no packages can be installed, and no data fetched";
+        bar.registerStatusItem(`${NAME}:network`, { item, align: "right", rank: 900 });
+      },
+    };
+  }
+
   function activate(lab, app, palette, menu) {
+    openTextAsNotebooks(lab, app);
     const base = lab.PageConfig.getBaseUrl();
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
@@ -70,6 +102,24 @@
       });
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
     }
+  }
+
+  /**
+   * R Markdown and Quarto open as notebooks (tmpnb_texts.py reads and saves them). Other text that can be one does where
+   * the link says so ("?factory=Notebook"), and by "Open With".
+   */
+  function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }) {
+    const { icon } = docRegistry.getFileType("notebook") ?? {};
+    const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
+    const add = (name, more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
+    const document = PageConfig.getOption("treePath").split("/").pop();
+    if (document && new URLSearchParams(location.search).get("factory") === "Notebook") {
+      add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
+    }
+    add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
+    // After the editors' own types, so that icons and the first choice stay theirs.
+    const text = { extensions: [".md", ".py", ".R", ".jl", ".sh"], contentType: "file", fileFormat: "text" };
+    restored.then(() => add("tmpnb-text", text, ["Editor", "Notebook"]));
   }
 
   /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
@@ -165,6 +215,7 @@
       this.app = app;
       this.orchestrator = orchestrator;
       this.archive = lab.PageConfig.getOption("tmpnbArchive");
+      this.restore = lab.PageConfig.getOption("tmpnbRestore");
       this.session = null;
       this.asking = null;
       this.asked = 0;
@@ -193,6 +244,7 @@
       this.show();
       this.offer(palette, menu);
       this.listen();
+      this.openRestored();
     }
 
     listen() {
@@ -201,6 +253,7 @@
       addEventListener("online", again);
       SIGNS.forEach((sign) => addEventListener(sign, (event) => this.sign(event), { capture: true, passive: true }));
       this.app.serviceManager.connectionFailure.connect(again);
+      this.app.serviceManager.connectionFailure.connect(() => this.untilReached());
       this.app.serviceManager.contents.fileChanged.connect((_, change) => this.note(change));
       // JupyterLab itself asks its server every few seconds: an answer that says "gone", or a proxy's that there is
       // none, is worth a look. Where the browser does not tell statuses, questions are asked more often instead.
@@ -210,6 +263,24 @@
         const gone = (one) => [410, 502, 503, 504].includes(one.responseStatus) && one.name.startsWith(base);
         new PerformanceObserver((list) => list.getEntries().some(gone) && again()).observe({ type: "resource" });
       }
+    }
+
+    /** JupyterLab's dialog that its server cannot be reached stays until somebody closes it, however well all is again. */
+    async untilReached() {
+      if (this.unreached) {
+        return;
+      }
+      this.unreached = true;
+      for (let pause = 2; ; pause = Math.min(2 * pause, 10)) {
+        await new Promise((resolve) => setTimeout(resolve, pause * 1000));
+        const answer = this.over || (await this.orchestrator.call("GET", `${this.orchestrator.base}api?no_track_activity=1`));
+        if (this.over || answer?.ok) {
+          break;
+        }
+      }
+      this.unreached = false;
+      const title = (dialog) => dialog.node.querySelector(".jp-Dialog-header")?.textContent.trim();
+      this.lab.Dialog.tracker.forEach((dialog) => title(dialog) === this.lab.unreachable && dialog.reject());
     }
 
     /** Somebody is there: it is reported at once, and what follows within a minute together at its end. */
@@ -417,11 +488,17 @@
       commands.addCommand("tmpnb:end", { label: "End This Notebook Now…", execute: () => this.end() });
       commands.addCommand("tmpnb:download", {
         label: "Download Everything",
-        caption: "All your files as one ZIP archive",
+        caption: "All files that you changed or made, as one ZIP archive",
         isVisible: () => Boolean(this.archive),
-        execute: () => this.download(),
+        execute: () => this.keeping().then((keeping) => keeping.keep()),
       });
-      const names = ["tmpnb:keep", "tmpnb:download", "tmpnb:end"];
+      commands.addCommand("tmpnb:restore", {
+        label: "Restore from a Download…",
+        caption: "Put the files of a ZIP archive to where they were",
+        isVisible: () => Boolean(this.restore),
+        execute: () => this.keeping().then((keeping) => keeping.restore()),
+      });
+      const names = ["tmpnb:keep", "tmpnb:download", "tmpnb:restore", "tmpnb:end"];
       names.forEach((command) => palette?.addItem({ command, category: "Temporary Notebook" }));
       menu?.fileMenu.addGroup(
         names.map((command) => ({ command })),
@@ -441,22 +518,42 @@
       }
     }
 
-    async download() {
-      const { commands } = this.app;
-      if (this.app.status.isDirty && commands.hasCommand("docmanager:save-all")) {
-        await commands.execute("docmanager:save-all").catch(() => null); // what was saved before is there anyway
+    /** What downloads and restores, loaded when it is needed. */
+    keeping() {
+      const places = { archive: this.archive, restore: this.restore };
+      this.loading ??= import(new URL("keeping.js", BESIDE).href)
+        .then(({ Keeping }) => new Keeping(this.lab, this.app, places))
+        .catch((error) => {
+          this.loading = null;
+          this.lab.Notification.error("The connection was lost. Please try again.", { autoClose: false });
+          throw error;
+        });
+      return this.loading;
+    }
+
+    /** What somebody restored on the way here is opened, once in a tab. */
+    openRestored() {
+      const told = JSON.parse(this.lab.PageConfig.getOption("tmpnbRestored") || "{}");
+      if (told.id && sessionStorage.getItem(`${NAME}:opened`) !== told.id) {
+        void this.keeping().then((keeping) => keeping.open(told));
       }
-      save(this.archive, "");
     }
 
     async end() {
       const { Dialog, Notification, showDialog } = this.lab;
-      const result = await showDialog({
-        title: "End this notebook now?",
-        body: "Everything in it is deleted at once: your files, your results, and whatever still runs.",
-        buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "End now" })],
-        defaultButton: 0,
-      });
+      const download = this.archive ? [Dialog.okButton({ label: "Download everything" })] : [];
+      let result = null;
+      do {
+        result = await showDialog({
+          title: "End this notebook now?",
+          body: "Everything in it is deleted at once: your files, your results, and whatever still runs. A download can be restored in another one.",
+          buttons: [Dialog.cancelButton(), ...download, Dialog.warnButton({ label: "End now" })],
+          defaultButton: 0,
+        });
+        if (result.button.label === "Download everything") {
+          await this.app.commands.execute("tmpnb:download").catch(() => null);
+        }
+      } while (result.button.label === "Download everything");
       if (!result.button.accept) {
         return;
       }

@@ -1,0 +1,2 @@
+{% include "copy.js" %}
+{% include "keeping.js" %}

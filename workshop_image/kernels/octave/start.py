@@ -1,0 +1,124 @@
+"""octave_kernel, as a notebook's cells want it: a cell that fails is an error, at its first error.
+
+octave_kernel sends a cell line by line, goes on after an error, prints it like any output and replies "ok". Here
+Octave evaluates each cell as a whole, up to an error; a mark in its environment says whether it came to the end.
+"""
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import pexpect
+from ipykernel.kernelbase import StdinNotImplementedError
+from octave_kernel.kernel import OctaveKernel
+
+_MARK = "TMPNB_CELL"
+_ERROR = re.compile(r"^(?:parse error|error: (?!called from)).*", re.MULTILINE)
+_PATIENCE = 1.0  # seconds for Octave to stop after each attempt
+_ENDED = "Octave has ended, perhaps for lack of memory. There is a new one, which knows nothing of the cells before."
+_NO_KEYBOARD = "This cell asks for input, and nobody can be asked here."
+_NO_NETWORK = "This notebook has no network: nothing outside of it can be reached."
+_ABOUT_NETWORK = re.compile(r"resolve host|resolve proxy|Couldn't connect to server|Network is unreachable")
+
+
+class CellKernel(OctaveKernel):
+    """Runs cells in one Octave; see the module."""
+
+    def __init__(self, *arguments, **options):
+        directory = tempfile.mkdtemp(prefix="octave-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        self._cell = Path(directory, "cell.m")
+        self._held = ""
+        self._was_stopped = self._has_ended = False
+        super().__init__(*arguments, **options)
+
+    def makeWrapper(self):  # noqa: N802 - metakernel's name
+        """Start an Octave, whose way of being interrupted is ours."""
+        wrapper = super().makeWrapper()
+        wrapper.interrupt = self._interrupt
+        return wrapper
+
+    def do_execute_direct(self, code, silent=False):
+        """Run a cell; the reply to it is in `kernel_resp`."""
+        if silent or not code.strip() or code.strip() in ("quit", "quit()", "exit", "exit()"):
+            return super().do_execute_direct(code, silent=silent)
+        self._held = ""
+        self._was_stopped = self._has_ended = False
+        self._cell.write_text(f"{code}\n")
+        run = f'setenv("{_MARK}", "begun"); eval(fileread("{self._cell}")); setenv("{_MARK}", "done");'
+        value = super().do_execute_direct(run)
+        last, self._held = self._held, ""
+        if self._has_ended:
+            self._fail(f"error: {_ENDED}")
+        elif self._was_stopped:
+            self._show(last)
+            self.kernel_resp = {"status": "abort", "execution_count": self.execution_count}
+        elif self.kernel_resp.get("status") == "ok" and not self._is_done():
+            self._fail(last.replace("\r", "").strip())
+        else:
+            self._show(last)
+        return value
+
+    def _is_done(self):
+        return "done" in self.octave_engine.eval(f'disp(getenv("{_MARK}"))', silent=True)
+
+    def _fail(self, text):
+        text = text or "error: the cell did not come to its end"
+        if os.environ.get("TMPNB_EGRESS") == "none" and _ABOUT_NETWORK.search(text):
+            text = f"{text}\n{_NO_NETWORK}"
+        name, _, message = text.partition("\n")[0].partition(":")
+        content = {"ename": name, "evalue": message.strip(" :"), "traceback": [text]}
+        self.send_response(self.iopub_socket, "error", content)
+        self.kernel_resp = {"status": "error", "execution_count": self.execution_count, **content}
+
+    def _interrupt(self, continuation=False):
+        """Stop what runs. What waits for a line does not heed Ctrl-C, and gets an empty one; at last begin anew."""
+        self._was_stopped = True
+        wrapper = self.octave_engine.repl
+        for line in (wrapper.prompt_change_cmd if continuation else None, "", ""):
+            wrapper.child.sendintr()
+            if line is not None:
+                wrapper.sendline(line)
+            try:
+                wrapper.child.expect(wrapper.prompt_regex, timeout=_PATIENCE)
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                break
+            return wrapper.child.before
+        wrapper.child.close(force=True)
+        self.restart_kernel()
+        return ""
+
+    def restart_kernel(self):
+        """Begin with a new Octave, where the old one is no more."""
+        self._has_ended = True
+        self._octave_engine = None
+        super().restart_kernel()
+
+    def Write(self, message):  # noqa: N802 - metakernel's name
+        """Show what came, but for the last error: whether the cell ends with it is not known yet."""
+        self._held += message
+        starts = [found.start() for found in _ERROR.finditer(self._held)]
+        shown = self._held[: starts[-1]] if starts else self._held
+        self._held = self._held[len(shown) :]
+        self._show(shown)
+
+    def _show(self, text):
+        if text:
+            super().Write(text)
+
+    def raw_input(self, text):
+        """Ask the visitor. Where nobody can be asked Octave gives up: it would take the next cell for the answer."""
+        try:
+            return super().raw_input(text)
+        except StdinNotImplementedError:
+            self._interrupt()
+            self._was_stopped = False
+            raise RuntimeError(_NO_KEYBOARD) from None
+
+
+CellKernel.run_as_main()

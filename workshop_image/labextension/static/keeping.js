@@ -1,0 +1,205 @@
+/*
+ * Keeping a visitor's work beyond its notebook, and bringing it back. Loaded by remoteEntry.js on the first use.
+ *
+ * What is kept is an archive that the notebook's own server makes and takes (workshop_image/server). Where archives
+ * are kept is a place: an object with `keep(url)`, to which goes what is behind an address, and `take()`, which gives
+ * back a File, or null where nobody wants one. Today there is one place, the visitor's downloads. Another must be out
+ * of reach of every notebook's scripts: this page's origin is shared by all notebooks, so its storage is none.
+ */
+
+const downloads = {
+  keep(url) {
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = "";
+    document.body.append(link);
+    link.click();
+    link.remove();
+  },
+
+  take() {
+    return new Promise((resolve) => {
+      const input = document.createElement("input");
+      input.type = "file";
+      input.accept = ".zip,application/zip";
+      input.addEventListener("change", () => resolve(input.files[0] ?? null));
+      input.addEventListener("cancel", () => resolve(null));
+      input.click();
+    });
+  },
+};
+
+const MOST_UNSAVED = 32e6; // characters that are sent to the server for a download
+const NAMED = 8; // files that a dialog names
+
+export class Keeping {
+  /** `lab` are JupyterLab's modules; `places` the server's addresses. */
+  constructor(lab, app, places) {
+    this.lab = lab;
+    this.app = app;
+    this.places = places;
+    this.place = downloads;
+  }
+
+  // --- Keep
+
+  /** Nothing is saved for it, which may fail: what only this page has goes along as it is. */
+  async keep() {
+    const { unsaved, lacking } = await this.unsaved();
+    const told = await this.call(this.places.archive, JSON.stringify({ ...this.layout(), unsaved }), "application/json");
+    if (!told.ok) {
+      await this.say("There is no download", told.message);
+      return;
+    }
+    this.place.keep(told.url);
+    const holds = told.files
+      ? `Your download holds the ${files(told.files)} that you changed or made (${size(told.bytes)}).`
+      : "You have not changed or made a file yet: your download only remembers what is open.";
+    if (lacking.length || told.left_out_count) {
+      const all = [...lacking, ...lines(told.left_out)];
+      await this.say("Your download does not hold everything", `${holds} What is not in it:`, all, lacking.length + told.left_out_count);
+    } else {
+      this.lab.Notification.success(`${holds} “Restore from a Download…” brings it back.`, { autoClose: 10000 });
+    }
+  }
+
+  documents() {
+    return [...this.app.shell.widgets("main")].filter(({ context }) => context?.isReady);
+  }
+
+  layout() {
+    const paths = this.documents().map(({ context }) => path(context));
+    const active = this.app.shell.currentWidget?.context;
+    const { origin, pathname } = location;
+    return { origin: origin + pathname.replace(/user\/.*/, ""), open: [...new Set(paths)], active: active ? path(active) : "" };
+  }
+
+  /**
+   * Texts by path, and what could not be had. A notebook that is only looked at is "dirty", too: what is like the image's
+   * the server leaves out. What is text on the disk and a notebook here is saved: the server turns one into the other.
+   */
+  async unsaved() {
+    const unsaved = {}, lacking = [];
+    let left = MOST_UNSAVED;
+    for (const { context } of this.documents().filter(({ context: { model } }) => model.dirty && !model.readOnly)) {
+      const name = path(context);
+      if (context.model.cells && !name.endsWith(".ipynb")) {
+        await context.save().catch(() => lacking.push(`${name}: its last changes, which could not be saved`));
+        continue;
+      }
+      const text = context.model.toString();
+      left -= text.length;
+      if (left >= 0) unsaved[name] = text;
+      else lacking.push(`${name}: its unsaved changes, as it is very large`);
+    }
+    return { unsaved, lacking };
+  }
+
+  // --- Bring back
+
+  async restore() {
+    const { Notification } = this.lab;
+    const { commands, status } = this.app;
+    const archive = await this.place.take();
+    if (!archive) {
+      return;
+    }
+    if (status.isDirty && commands.hasCommand("docmanager:save-all")) {
+      await commands.execute("docmanager:save-all").catch(() => null); // else what is open could be taken for untouched
+    }
+    const { room } = await this.call(this.places.restore);
+    if (archive.size > room) {
+      await this.say("Nothing was restored", `${archive.name} has ${size(archive.size)}, and there is room for ${size(room)} in this notebook.`);
+      return;
+    }
+    const notice = Notification.emit(`Restoring ${archive.name}…`, "in-progress", { autoClose: false });
+    const told = await this.call(`${this.places.restore}?name=${encodeURIComponent(archive.name)}`, archive, "application/zip");
+    Notification.dismiss(notice);
+    if (!told.ok) {
+      await this.say("Nothing was restored", told.message);
+      return;
+    }
+    await this.reload(told.replaced);
+    await this.open(told);
+  }
+
+  /** What is open shows what is on the disk now. */
+  async reload(paths) {
+    const stale = this.documents().filter(({ context }) => paths.includes(path(context)) && !context.model.dirty);
+    await Promise.all(stale.map(({ context }) => context.revert()));
+    if (this.app.commands.hasCommand("filebrowser:refresh")) {
+      await this.app.commands.execute("filebrowser:refresh").catch(() => null);
+    }
+  }
+
+  /** Open what was open, the last in front, and say how it went; once in this tab, wherever it was restored from. */
+  async open(told) {
+    sessionStorage.setItem("tmpnb-session:opened", told.id);
+    for (const one of told.open) {
+      await this.app.commands.execute("docmanager:open", { path: one }).catch(() => null);
+    }
+    const { restored, kept_both: both, kept_both_count: count, skipped, skipped_count: left, folder, name } = told;
+    const done = restored
+      ? `Restored ${files(restored)} from ${name}${folder ? ` in the folder ${folder}` : ""}.`
+      : `All that ${name} holds is here already.`;
+    const beside = Object.entries(both).map(([old, now]) => `${now}, beside your ${old}`);
+    if (count) {
+      await this.say("Restored beside your own", `${done} What you had changed here is as it was; the restored files have other names:`, beside, count);
+    }
+    if (left) {
+      await this.say("Not everything was restored", `${count ? "" : done} What was not:`, lines(skipped), left);
+    }
+    if (!count && !left) {
+      this.lab.Notification.success(done, { autoClose: 10000 });
+    }
+  }
+
+  /** A dialog, as JupyterLab cuts what is longer than two lines out of its notifications. */
+  say(title, text, entries = [], count = entries.length) {
+    const { Dialog, Widget, showDialog } = this.lab;
+    const body = new Widget();
+    const paragraph = document.createElement("p");
+    paragraph.textContent = text;
+    body.node.append(paragraph);
+    if (entries.length) {
+      const list = document.createElement("ul");
+      const more = count > NAMED ? [`and ${count - NAMED} more`] : [];
+      list.append(...[...entries.slice(0, NAMED), ...more].map((entry) => Object.assign(document.createElement("li"), { textContent: entry })));
+      list.style.cssText = "margin: 0.5em 0 0; padding-left: 1.5em; overflow-wrap: anywhere;";
+      body.node.append(list);
+    }
+    return showDialog({ title, body, buttons: [Dialog.okButton({ label: "OK" })] });
+  }
+
+  /** The server's answer, with `ok`; one that is none, or none of ours, with a `message`. */
+  async call(url, body = null, type = "") {
+    const { ServerConnection } = this.lab;
+    const settings = this.app.serviceManager.serverSettings;
+    try {
+      const init = body === null ? {} : { method: "POST", body, headers: { "Content-Type": type } };
+      const response = await ServerConnection.makeRequest(new URL(url, location.href).href, init, settings);
+      const told = await response.json().catch(() => ({}));
+      return { message: `The notebook's server answered with an error (${response.status}).`, ...told, ok: response.ok };
+    } catch {
+      return { ok: false, message: "The connection was lost. Please try again." };
+    }
+  }
+}
+
+// --- Words
+
+function path(context) {
+  return context.localPath ?? context.path;
+}
+
+function lines(entries) {
+  return entries.map((one) => `${one.path}: ${one.why}`);
+}
+
+function files(count) {
+  return count === 1 ? "one file" : `${count} files`;
+}
+
+function size(bytes) {
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}

@@ -1,0 +1,8 @@
+# For terminals, whose login shell sets PATH anew. Where there is no network, they begin by saying so.
+PATH=/opt/jupyter/bin:$PATH
+if [ "${TMPNB_EGRESS:-}" = none ]; then
+    PATH=/opt/jupyter/share/no-network:$PATH
+    case $- in
+        *i*) echo "This notebook has no network: pip, git clone, curl and the like reach nothing outside of it." ;;
+    esac
+fi
