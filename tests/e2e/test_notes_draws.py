@@ -24,6 +24,9 @@ PLOTS = {
     "introduction-to-python": {
         "matplotlib": "import matplotlib.pyplot as plt; plt.plot([1, 3, 2]);",
         "pandas": "import pandas as pd; pd.DataFrame({'a': [1, 3, 2]}).plot();",
+        "seaborn": "import seaborn; seaborn.lineplot(x=[1, 2, 3], y=[1, 3, 2]);",
+        "sympy": "import sympy; sympy.plot(sympy.Symbol('x') ** 2);",
+        "plotly": "import plotly.express as px; px.line(x=[1, 2, 3], y=[1, 3, 2])",
         "scikit-learn": "from sklearn.metrics import ConfusionMatrixDisplay as Display\n"
         "Display.from_predictions([1, 0, 1], [1, 0, 0]);",
     },
@@ -41,7 +44,7 @@ PLOTS = {
     },
     "introduction-to-octave": {"Octave": "plot (1:10, 'r', 'linewidth', 3)"},
 }
-WITHOUT_PICTURES = {"numpy", "rvest", "ipywidgets"}  # the last has a test of its own
+WITHOUT_PICTURES = {"numpy", "scipy", "tqdm", "rvest", "ipywidgets"}  # the last has a test of its own
 COLOURED = """async (source) => {
     const image = new Image();
     image.src = source;

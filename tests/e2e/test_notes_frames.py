@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import FrameLocator, Page, expect
 
+from tests.e2e.test_notes import host, notebook
 from tests.e2e.test_notes_hostile import Kernel, Said, done, message, opened, run
 
 pytestmark = pytest.mark.browser
@@ -182,3 +183,22 @@ async def test_a_control_that_nobody_knows_is_said() -> None:
         kernel.says(("display_data", {"data": {WIDGET: {"model_id": "nobody"}, "text/plain": "Text()"}}))
         await run(page)
         await expect(inner(page).locator("body")).to_have_text(re.compile("This control cannot be shown here"))
+
+
+async def test_what_was_saved_without_its_scripts_is_run_with_what_it_needs() -> None:
+    figure = {"output_type": "display_data", "data": FIGURE, "metadata": {}}
+    code = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    cells = [
+        {**code, "source": "first"},
+        {**code, "source": "second", "outputs": [figure]},
+        {**code, "source": "third"},
+    ]
+    async with host(notebook(*cells)) as machine, opened(machine=machine) as (_, page, kernel):
+        saved = page.locator(".tn-cell").nth(1).locator(".tn-outputs")
+        await expect(saved).to_have_text(re.compile("This output is interactive.*Run up to here"))
+        brings(kernel, FAKE_PLOTLY, ("display_data", {"data": FIGURE}))
+        await saved.get_by_role("button", name="Run up to here").click()
+        drawn = saved.frame_locator("iframe").frame_locator("iframe").locator("body")
+        await expect(drawn).to_have_text("drawn 2 x</script>")
+        asked = [one["content"]["code"] for one in kernel.heard if not one["content"].get("silent", True)]
+        assert asked == ["first", "second"]

@@ -18,6 +18,7 @@ from playwright.async_api import Page, Route, WebSocketRoute, expect
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_notes import PAGE, host
 from tests.integration.browser_support import browser
+from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.models import State
 
 pytestmark = pytest.mark.browser
@@ -70,8 +71,11 @@ class Kernel:
 
 
 @contextlib.asynccontextmanager
-async def opened(**options: Any) -> AsyncIterator[tuple[Rig, Page, Kernel]]:
-    async with host() as machine, running(machine, **options) as rig, browser() as context:
+async def opened(machine: FakeHost | None = None, **options: Any) -> AsyncIterator[tuple[Rig, Page, Kernel]]:
+    async with contextlib.AsyncExitStack() as stack:
+        machine = machine or await stack.enter_async_context(host())
+        rig = await stack.enter_async_context(running(machine, **options))
+        context = await stack.enter_async_context(browser())
         await rig.ready(1)
         page, kernel = await context.new_page(), Kernel()
         faults: list[str] = []

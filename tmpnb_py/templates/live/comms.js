@@ -12,12 +12,14 @@ class Comms {
   constructor(kernel) {
     this._kernel = kernel;
     this._open = new Map(); // by the comm's id: how it was opened, and what became of it
+    this._collecting = new Set(); // of those that show outputs
     this._frames = new Set();
     this._sent = new Map(); // by the message's id: the frame whose it is, until the kernel is done with it
   }
 
   clear() {
     this._open.clear();
+    this._collecting.clear();
     this._sent.clear();
   }
 
@@ -40,11 +42,13 @@ class Comms {
       if (content.target_name !== "jupyter.widget" || this._open.size >= MAX_COMMS || !state) return;
       const opened = { data: { ...data, state, buffer_paths: [] }, metadata };
       this._open.set(id, { opened, later: {} });
+      if (state._model_name === OUTPUT_MODEL) this._collecting.add(id);
       this._tell("comm_open", id, opened, parent);
     } else if (!this._open.has(id)) {
       return;
     } else if (kind === "comm_close") {
       this._open.delete(id);
+      this._collecting.delete(id);
       this._tell(kind, id, { data }, parent);
     } else {
       if (state) Object.assign(this._open.get(id).later, state);
@@ -69,10 +73,12 @@ class Comms {
 
   // An output that a control shows rather than the cell: true if there is one that does.
   capture(parent, kind, content) {
-    const model = (one, name) => one.later[name] ?? one.opened.data.state[name];
-    for (const [id, one] of this._open) {
-      if (model(one, "_model_name") !== OUTPUT_MODEL || !parent || model(one, "msg_id") !== parent) continue;
-      const shown = model(one, "outputs");
+    if (!parent) return false;
+    for (const id of this._collecting) {
+      const one = this._open.get(id);
+      const state = { ...one.opened.data.state, ...one.later };
+      if (state.msg_id !== parent) continue;
+      const shown = state.outputs;
       one.later.outputs = collected(Array.isArray(shown) && !one.isToClear ? shown : [], kind, content);
       one.isToClear = kind === "clear_output" && content.wait === true;
       if (one.isToClear) one.later.outputs = shown;
