@@ -403,7 +403,7 @@ def source_of(cell: Mapping[str, Any]) -> str:
     return source if isinstance(source, str) else "".join(source)
 
 
-# What other images' kernels for Octave print and reply "ok" to; and our bash's note of a command that is not there.
+# What kernels of other images print and reply "ok" to; and the note of our bash that a command is not there.
 _UNTOLD = (
     re.compile(r"^error: .*", re.MULTILINE),
     re.compile(r"^(?:.*: command not found|exit status 12[67])$", re.MULTILINE),

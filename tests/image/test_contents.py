@@ -87,8 +87,18 @@ def test_the_launcher_shows_good_names_and_logos(in_image: Run) -> None:
 def test_the_packages_of_the_historic_image(in_image: Run) -> None:
     for name in ("tidyverse", "ggplot2", "plotly", "forecast", "effects", "rvest", "svglite"):
         assert in_image(f"R --slave -e 'cat(requireNamespace(\"{name}\", quietly = TRUE))'").endswith("TRUE")
-    modules = "numpy, pandas, matplotlib, sklearn, ipywidgets, nbgitpuller, notebook"
+    modules = (
+        "numpy, scipy, pandas, matplotlib, seaborn, plotly, sympy, sklearn, tqdm, ipywidgets, nbgitpuller, notebook"
+    )
     assert in_image(f"python -c 'import {modules}; print(1)'") == "1"
+
+
+def test_what_a_course_on_the_shell_uses(in_image: Run) -> None:
+    """The programs, and their manual pages, though packages come without documents."""
+    programs = "awk bash cat curl diff find git grep gzip less ls man nano ps sed sort tar top uniq wc wget"
+    assert in_image(f"for name in {programs}; do command -v $name >/dev/null || echo $name; done") == ""
+    pages = f"{programs} git-commit"
+    assert in_image(f"for name in {pages}; do man -w $name >/dev/null 2>&1 || echo $name; done") == ""
 
 
 def test_a_fresh_home_is_filled(in_image: Run) -> None:

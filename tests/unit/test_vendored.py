@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,13 @@ def test_vendored_files_are_the_packages_own(name: str) -> None:
     assert entry["licence"] in LICENCES
     assert (here / entry["licence_text"]).resolve().is_relative_to(VENDOR)
     assert (here / entry["licence_text"]).is_file()
+
+
+def test_vendored_files_are_committed() -> None:
+    """Directories called `dist` or `build` are what ignore files name."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", str(VENDOR)]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a checkout of git")
+    expected = {f"tmpnb_py/vendor/{name}/{path}" for name, entry in TABLE.items() for path in entry["files"]}
+    assert set(done.stdout.splitlines()) == expected

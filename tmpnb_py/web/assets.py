@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 
 from aiohttp import web
 
 FOR_EVER = "public, max-age=31536000, immutable"
-_LARGE = 200_000  # bytes
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
@@ -32,23 +32,12 @@ class Content:
     @classmethod
     def of(cls, body: bytes, kind: str) -> Content:
         """Compress it once, for everybody."""
-        return cls.plain(body, kind).packed()
-
-    @classmethod
-    def plain(cls, body: bytes, kind: str) -> Content:
-        """What is compressed later, or never."""
-        return cls(body, kind, b"", hashlib.sha256(body).hexdigest()[:20])
-
-    def packed(self) -> Content:
-        """The same with its compressed form."""
-        return dataclasses.replace(self, compressed=gzip.compress(self.body, 9, mtime=0))
+        return cls(body, kind, gzip.compress(body, 9, mtime=0), hashlib.sha256(body).hexdigest()[:20])
 
 
 def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -> web.Response:
     """The content, or 304 where the client has it (RFC 9110, 13.1.2)."""
-    compressed = "gzip" in request.headers.get("Accept-Encoding", "") and 0 < len(content.compressed) < len(
-        content.body
-    )
+    compressed = "gzip" in request.headers.get("Accept-Encoding", "") and len(content.compressed) < len(content.body)
     etag = f"{content.etag}-gz" if compressed else content.etag
     vary = ", ".join(("Accept-Encoding", *filter(None, (headers.get("Vary"),))))
     all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": vary, "ETag": f'"{etag}"'}
@@ -71,16 +60,22 @@ class Assets:
     """Files by their hashed names."""
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[Content, Mapping[str, str]]] = {}
-        self._packing = asyncio.Lock()
+        self._files: dict[str, tuple[Callable[[], Content], Mapping[str, str]]] = {}
 
     def add(self, name: str, text: str, headers: Mapping[str, str] | None = None) -> str:
         """Offer a file; returns its path below the base of all addresses."""
+        return self._offer(name, text.encode(), text.encode, headers or {})
+
+    def add_vendored(self, path: str) -> str:
+        """Offer a file of `vendor/` (see packaging/vendored.toml), which few pages need: it is read then."""
+        file = resources.files("tmpnb_py") / "vendor" / path
+        return self._offer(path.rpartition("/")[2], file.read_bytes(), file.read_bytes, {})
+
+    def _offer(self, name: str, body: bytes, read: Callable[[], bytes], headers: Mapping[str, str]) -> str:
         stem, _, extension = name.rpartition(".")
-        body = text.encode()
-        content = (Content.of if len(body) < _LARGE else Content.plain)(body, _TYPES[extension])
-        hashed = f"{stem}-{content.etag[:12]}.{extension}"
-        self._files[hashed] = content, headers or {}
+        hashed = f"{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{extension}"
+        make = functools.cache(lambda: Content.of(read(), _TYPES[extension]))
+        self._files[hashed] = make, headers
         return f"assets/{hashed}"
 
     async def get(self, request: web.Request) -> web.Response:
@@ -88,17 +83,7 @@ class Assets:
         found = self._files.get(request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
-        content, headers = found
-        if not content.compressed:
-            content = await self._packed(request.match_info["name"])
+        make, headers = found
+        content = await asyncio.to_thread(make)  # the first time it is compressed
         shared = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
         return answer(request, content, {"Cache-Control": FOR_EVER, **shared, **headers})
-
-    async def _packed(self, name: str) -> Content:
-        """A large file, compressed when it is first asked for: few services need it, and none at its start."""
-        async with self._packing:
-            content, headers = self._files[name]
-            if not content.compressed:
-                content = await asyncio.to_thread(content.packed)
-                self._files[name] = content, headers
-        return content

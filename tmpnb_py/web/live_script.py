@@ -17,7 +17,7 @@ from tmpnb_py.web.assets import Assets, Content, source
 from tmpnb_py.web.respond import csp_hash
 
 _PARTS = (
-    *("base", "screen", "text", "parts", "frame", "comms", "rich", "output"),
+    *("base", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
     *("service", "kernel", "highlight", "block", "runner", "cell"),
 )
 
@@ -44,7 +44,7 @@ _EXTENSIONS = (
     "enclose empheq amscd bbox boldsymbol braket bussproofs cancel cases centernot color colortbl extpfeil gensymb "
     "mathtools mhchem tagformat textcomp units upgreek verb"
 )
-_LIBRARIES: Mapping[str, dict[str, Any]] = {
+_SANDBOXES: Mapping[str, dict[str, Any]] = {
     "math": {
         "files": [
             *(f"mathjax/{name}.js" for name in ("startup", "core", "adaptors/liteDOM", "input/tex", "output/svg")),
@@ -97,10 +97,10 @@ def add_renderer(assets: Assets) -> str:
 
     The libraries are in frames of their own, each of which is fetched when there is something for it to do.
     """
-    frames = {name: _add_sandbox(assets, name, **parts).rpartition("/")[2] for name, parts in _LIBRARIES.items()}
+    frames = {name: _add_sandbox(assets, name, **parts).rpartition("/")[2] for name, parts in _SANDBOXES.items()}
     values = {
         "FRAMES": frames,
-        "STYLE": source("live/rich.css"),
+        "STYLE": source("live/formulas.css"),
         "TAGS": allowed.TAGS,
         "EVERYWHERE": allowed.EVERYWHERE,
         "ATTRIBUTES": allowed.ATTRIBUTES,

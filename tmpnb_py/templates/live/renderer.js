@@ -1,4 +1,4 @@
-// Draws mathematics (MathJax) and Markdown (markdown-it), saved and live, for notes pages and for other sites' (rich.js).
+// Draws mathematics (MathJax) and Markdown (markdown-it), saved and live, for notes pages and for other sites' (formulas.js).
 // Both libraries work in sandboxed frames (sandbox.html); what these send is built anew here, out of known elements with
 // known attributes: neither a kernel nor a flaw of a library can put anything else into the page.
 
