@@ -148,6 +148,8 @@ async def test_controls_speak_with_their_kernel_and_other_frames_do_not() -> Non
                 yield comm("comm_open", opens, parent)
                 yield comm("comm_msg", {"data": {"method": "update", "state": {"value": "changed"}}}, parent)
                 yield message("display_data", {"data": {WIDGET: {"model_id": "c1"}, "text/plain": "Text()"}}, parent)
+            if "reader" in str(request["content"]):
+                yield message("stream", {"name": "stdout", "text": "observed"}, parent)
             yield from done(parent)
 
         kernel.script = shows
@@ -162,6 +164,7 @@ async def test_controls_speak_with_their_kernel_and_other_frames_do_not() -> Non
             said = [one for one in kernel.heard if "reader" in str(one["content"])]
         assert said[-1]["content"]["data"]["state"]["value"] == "of the reader"
         assert said[-1]["content"]["comm_id"] == "c1"
+        await expect(page.locator(".tn-outputs pre")).to_have_text("observed")
 
         # A frame without controls says the same, and one with them says what is no message about controls.
         attack = """<script>

@@ -100,6 +100,7 @@ class Comms {
     if (kind === "comm_open") Object.assign(asked, { target_name: "jupyter.widget" });
     if (!this._kernel.send(kind, asked, { id, buffers, metadata: kind === "comm_open" ? { version: "2.1.0" } : {} })) return;
     this._sent.set(id, { frame });
+    this._kernel.hearLater(id, frame.outputs);
     if (kind === "comm_msg" && content.data?.method === "update") Object.assign(this._open.get(comm).later, content.data.state);
   }
 }

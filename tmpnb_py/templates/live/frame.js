@@ -17,8 +17,8 @@ const frames = new Set();
 
 class Frame {
   // `part` is the first of what it shows, see parts.js. `kernel` is asked for libraries, knows what earlier outputs
-  // prepared and hears what is done with widgets.
-  constructor(part, title, theme, kernel) {
+  // prepared and hears what is done with widgets; what it says then goes to `outputs`.
+  constructor(part, title, theme, kernel, outputs) {
     this.element = make("div", "tn-framed");
     this._frame = make("iframe", "tn-frame");
     this._frame.setAttribute("sandbox", "allow-scripts");
@@ -26,6 +26,7 @@ class Frame {
     this._frame.height = FIRST_HEIGHT;
     this._frame.src = new URL(FRAME, BASE).href;
     this.element.append(this._frame);
+    this.outputs = outputs;
     this._isAlone = part.isAlone;
     this._kernel = kernel;
     this._before = kernel.shared.parts;

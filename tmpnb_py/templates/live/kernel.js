@@ -248,11 +248,16 @@ class Kernel {
 
   _finish(id, request) {
     this._requests.delete(id);
-    this._late.set(id, request.outputs);
-    if (this._late.size > MAX_LATE) this._late.delete(this._late.keys().next().value);
+    this.hearLater(id, request.outputs);
     request.outputs.flush();
     request.outputs.withdraw();
     request.resolve(request.reply || { status: request.isThrough ? "aborted" : "error" });
+  }
+
+  // What is still said about a request, or in answer to a control that was moved, goes to these outputs.
+  hearLater(id, outputs) {
+    this._late.set(id, outputs);
+    if (this._late.size > MAX_LATE) this._late.delete(this._late.keys().next().value);
   }
 
   _status(state) {

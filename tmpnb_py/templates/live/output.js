@@ -158,7 +158,7 @@ class Outputs {
     if (!isMore && this.element.querySelectorAll("iframe").length >= MAX_FRAMES) {
       return plain ? terminal(plain, "tn-stdout") : make("p", "tn-note", "There is more output than is shown here.");
     }
-    const made = isMore ? null : new Frame(part, `Output of ${this._name}`, this._theme, this._kernel);
+    const made = isMore ? null : new Frame(part, `Output of ${this._name}`, this._theme, this._kernel, this);
     if (isMore) this._frame.add(part);
     if (part.isPreparation && !part.library) this._kernel.shared.keep(part); // else together with that
     return made;
