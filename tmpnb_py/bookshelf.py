@@ -166,9 +166,8 @@ class Bookshelf:
             if workshop.start not in found:
                 raise NotesError(f"there is no {workshop.start}")
             pages = {one.start: one.slug for one in self._catalogue.manifest.workshops if self.can_show(one)}
-            notes = await make_notes(
-                found[workshop.start], start=workshop.start, pages=pages, language=workshop.language
-            )
+            asked = {"start": workshop.start, "language": workshop.language, "lang": workshop.lang}
+            notes = await make_notes(found[workshop.start], pages=pages, **asked)
             pictures = {**notes.pictures, **await self._pictures(notes)}
         seconds = round(time.monotonic() - began, 3)
         _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
@@ -191,9 +190,9 @@ class Bookshelf:
         return pictures
 
 
-async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], language: str) -> Notes:
+async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], language: str, lang: str = "") -> Notes:
     """Let a process make a page of a file; the arguments are those of `notes.page.make`. Raises `NotesError`."""
-    arguments = json.dumps({"start": start, "pages": pages, "language": language}).encode()
+    arguments = json.dumps({"start": start, "pages": pages, "language": language, "lang": lang}).encode()
     try:
         process = await asyncio.create_subprocess_exec(
             *subprogram.command("tmpnb_py.notes"),

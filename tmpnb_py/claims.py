@@ -113,6 +113,11 @@ class Claims:
         return self._rate.measured
 
     @property
+    def lease(self) -> float:
+        """Seconds that a place is kept for a visitor who is away."""
+        return self._lease
+
+    @property
     def waiting(self) -> int:
         """How many wait in line."""
         return len(self._line)

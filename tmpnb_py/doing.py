@@ -40,7 +40,7 @@ _LAYOUT = (b"lab/api/workspaces",)
 # (jupyter-resource-usage asks each for its memory), so what a kernel says right after one proves nothing.
 _HARMLESS = re.compile(
     rb"(?:api)?/?|(?:api/(?:contents|events|kernels|kernelspecs|me|sessions|status|terminals)"
-    rb"|edit|files|kernelspecs|lab|notebooks|static|terminals|tree)(?:/.*)?",
+    rb"|edit|files|kernelspecs|lab|notebooks|static|terminals|tmpnb|tree)(?:/.*)?",
     re.DOTALL,
 )
 

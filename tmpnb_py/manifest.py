@@ -18,6 +18,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from tmpnb_py.errors import ManifestError
+from tmpnb_py.tongues import direction, is_tag
 
 MANIFEST_NAME = "workshops.toml"
 MAX_SIZE = 256 * 1024  # bytes; a manifest of a thousand workshops is smaller
@@ -38,6 +39,7 @@ _WRITE = {
     "language": 'one line of at most 40 characters, such as language = "R"',
     "description": "one line of at most 300 characters",
     "duration": "the minutes as a whole number from 1 to 1440, such as duration = 60",
+    "lang": 'the tag of the language that it is written in, such as lang = "de" or "pt-BR" (BCP 47), or leave it out',
     "start": 'the document that opens, relative to the manifest, such as start = "introduction-to-r/Start.ipynb"',
 }
 
@@ -58,12 +60,21 @@ def _relative(text: str) -> str:
     return str(path)
 
 
+def _tongue(text: str) -> str:
+    if not is_tag(text):
+        raise ValueError("is no language tag")
+    return text
+
+
 _Line = AfterValidator(_one_line)
 _Slug = StringConstraints(max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
 
 
 class Workshop(BaseModel):
-    """One workshop. `duration` is in minutes; `start` is a path relative to the manifest and to `~/work`."""
+    """One workshop. `duration` is in minutes; `start` is a path relative to the manifest and to `~/work`.
+
+    `language` is what one programs in; `lang` tags the language that the text is written in, "" = not said.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -73,6 +84,12 @@ class Workshop(BaseModel):
     description: Annotated[str, Field(max_length=300), _Line]
     duration: Annotated[int, Field(ge=1, le=1440)]
     start: Annotated[str, Field(max_length=400), AfterValidator(_relative)]
+    lang: Annotated[str, AfterValidator(_tongue)] = ""
+
+    @property
+    def direction(self) -> str:
+        """In which direction its text runs: "ltr", "rtl", "" = not said."""
+        return direction(self.lang)
 
 
 class Manifest(BaseModel):
@@ -173,9 +190,10 @@ def _twice(values: Iterable[str]) -> list[str]:
 
 
 def dump(manifest: Manifest) -> str:
-    """The manifest as TOML; a JSON string is a TOML string too."""
+    """The manifest as TOML; a JSON string is a TOML string too. What is not said is left out."""
     parts = []
     for workshop in manifest.workshops:
-        lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in workshop.model_dump().items())
+        values = workshop.model_dump(exclude_defaults=True)
+        lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
         parts.append("\n".join(["[[workshop]]", *lines, ""]))
     return "\n".join(parts)

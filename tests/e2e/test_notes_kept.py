@@ -263,12 +263,14 @@ async def test_changes_outlive_a_reload_until_they_are_undone() -> None:
         code, undo = page.get_by_role("textbox"), page.get_by_role("button", name="Undo my changes")
         await code.fill("x <- 2")
         await page.reload()
-        # Other pages of this origin could have written it: it is shown in full, and only comes when it is wanted.
+        await expect(code).to_have_value("x <- 2")
+        # In the tab other pages of this origin could write it: it is shown in full, and comes when it is wanted.
+        await page.goto(page.url + "?anew")
         await expect(code).to_have_value("x <- 1")
-        back = page.get_by_role("button", name="Bring back what you changed in example 1")
-        await expect(page.locator(".tn-draft pre")).to_have_text("x <- 2")
+        back = page.get_by_role("button", name="Bring my changes back: example 1")
+        await expect(page.locator(".tn-changes pre")).to_have_text("x <- 2")
         await back.click()
-        await expect(code).to_be_focused()
+        await expect(page.get_by_role("button", name="Discard my changes")).to_be_focused()
         await expect(code).to_have_value("x <- 2")
         await expect(page.locator(".tn-source")).to_have_text("x <- 2")
         await expect(back).to_be_hidden()
@@ -309,12 +311,12 @@ async def test_a_page_from_before_the_notebook_uses_it_none_the_less() -> None:
         await expect(other.locator(".tn-status")).to_contain_text("Your notebook was found: run this again")
         await expect(button).to_be_focused()
         assert len(kernel.heard) == 1, "nothing runs by itself"
-        await other.get_by_role("button", name="Bring back what you changed in example 1").click()
+        await other.get_by_role("button", name="Bring my changes back: example 1").click()
         await run(other)
         assert kernel.heard[-1]["content"]["code"] == "x <- 2"
         assert claimed(rig) == 1
         await other.reload()
-        await expect(other.locator(".tn-status")).to_be_empty()
+        await expect(other.locator(".tn-status")).to_have_text("Done, before this page was loaded again")
 
 
 async def test_back_leads_to_a_page_that_knows_the_notebook() -> None:

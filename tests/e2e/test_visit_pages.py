@@ -98,8 +98,10 @@ async def test_a_link_opens_its_document_by_itself_and_only_once() -> None:
             assert rig.service.pool.count(State.CLAIMED) == 1
             await rig.ready(1)
             await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/other.ipynb")
-            await page.get_by_role("button", name="Start afresh").click()
+            await page.get_by_text("Start afresh", exact=True).click()
+            await page.get_by_role("button", name="Keep it, and start another").click()
             await page.wait_for_url(lambda url: "/user/" in url and first[1] not in url)
+            assert rig.service.pool.count(State.CLAIMED) == 2
 
 
 async def test_the_place_in_line_moves_and_survives_a_reload() -> None:
@@ -241,7 +243,8 @@ async def test_who_waits_for_another_notebook_and_loses_the_place_waits_for_anot
             await page.wait_for_url(NOTEBOOK)
             await page.route("**/events", lambda route: route.abort())
             await page.goto(f"http://127.0.0.1:{rig.service.port}/")
-            await page.get_by_role("button", name="Start afresh").click()
+            await page.get_by_text("Start afresh", exact=True).click()
+            await page.get_by_role("button", name="Keep it, and start another").click()
             await expect(page.locator("#position")).to_have_text("1")
             lost = PLACE.search(page.url)
             assert lost is not None

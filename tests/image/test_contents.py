@@ -15,7 +15,7 @@ from tmpnb_py.image import workshop_directory
 
 pytestmark = pytest.mark.engine
 
-LARGEST = 1_450_000_000
+LARGEST = 1_500_000_000
 
 
 def test_it_is_small(workshop_image: str) -> None:
@@ -42,7 +42,7 @@ def test_nothing_is_left_that_only_building_needs(in_image: Run) -> None:
     found = in_image(
         "ls -d /build /opt/jupyter/lib/python3*/site-packages/setuptools 2>/dev/null;"
         "ls /var/lib/apt/lists /var/cache/apt/archives/*.deb 2>/dev/null;"
-        "which gcc make pandoc 2>/dev/null; true"
+        "which gcc make 2>/dev/null; true"
     )
     assert found.split() == ["/var/lib/apt/lists:"] or found == ""
 
@@ -130,11 +130,11 @@ def test_the_time_left_is_shown_by_an_extension_of_ours(in_image: Run) -> None:
     listed = in_image("jupyter labextension list 2>&1")
     assert re.search(r"tmpnb-session v[0-9.]+ .*enabled.*OK", listed), listed
     size = in_image("du -sb /opt/jupyter/share/jupyter/labextensions/tmpnb-session | cut -f1")
-    assert int(size) < 40_000
+    assert int(size) < 60_000
 
 
 def test_what_a_notebook_can_be_saved_as_is_known_without_looking(in_image: Run) -> None:
-    """The image's list is what Jupyter Server finds, and is what it answers with; nothing is imported for it."""
+    """The image's list is of what Jupyter Server finds, less what cannot work; nothing is imported to answer."""
     code = (
         "import asyncio, json, sys; "
         "from jupyterlab.labapp import LabApp; from tornado.httpclient import AsyncHTTPClient; "
@@ -147,9 +147,9 @@ def test_what_a_notebook_can_be_saved_as_is_known_without_looking(in_image: Run)
     )
     command = f"mkdir -p ~/work; python -c {shlex.quote(code)}"
     own, jupyters = (json.loads(in_image(f"{command} {off} 2>/dev/null").splitlines()[-1]) for off in ("", "off"))
-    assert own == [False, jupyters[1]]
     assert jupyters[0] is True
-    assert {"html", "notebook", "script"} <= jupyters[1].keys()
+    assert jupyters[1].keys() - own[1].keys() == {"custom", "qtpdf", "qtpng", "webpdf"}
+    assert own == [False, {name: one for name, one in jupyters[1].items() if name in own[1]}]
 
 
 def test_kernels_do_not_see_what_is_the_servers(in_image: Run) -> None:

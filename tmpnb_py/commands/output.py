@@ -67,6 +67,13 @@ def until(moment: datetime.datetime | None, now: datetime.datetime) -> str:
     return "never" if moment is None else span((moment - now).total_seconds())
 
 
+def ends_in(expires: datetime.datetime | None, latest: datetime.datetime | None, now: datetime.datetime) -> str:
+    """How long a session still lives if nothing happens. One that only its kernel keeps alive is busy."""
+    if expires is None or expires > now:
+        return until(expires, now)
+    return "busy" if latest is None else f"busy, {until(latest, now)} at most"
+
+
 def size(value: float) -> str:
     """Bytes in the largest unit that leaves a number of at least 1: "1.5 GiB"."""
     amount, unit = float(value), "B"

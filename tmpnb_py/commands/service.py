@@ -144,7 +144,7 @@ def _failure_lines(failure: LastFailure) -> list[str]:
 
 
 def _session_table(target: Console, sessions: tuple[AdminSession, ...]) -> RenderableType:
-    from tmpnb_py.commands.output import ago, table, until  # noqa: PLC0415
+    from tmpnb_py.commands.output import ago, ends_in, table  # noqa: PLC0415
 
     now = _now()
     rows = [
@@ -152,7 +152,7 @@ def _session_table(target: Console, sessions: tuple[AdminSession, ...]) -> Rende
             one.id,
             ago(one.started, now),
             ago(one.last_activity, now) if one.visited else "not opened",
-            until(one.expires_at, now),
+            ends_in(one.expires_at, one.ends_at, now),
             str(one.open_connections),
         )
         for one in sessions

@@ -8,7 +8,7 @@ _TAGS = (
     "td tfoot th thead tr u ul var wbr"
 )
 TAGS = _TAGS.split()
-EVERYWHERE = ["lang", "title"]  # attributes of any element (nh3's own choice)
+EVERYWHERE = ["dir", "lang", "title"]  # attributes of any element
 ATTRIBUTES = {
     "a": ["href", "title"],
     "abbr": ["title"],
@@ -25,6 +25,8 @@ _NUMBER = "[0-9]{1,4}"
 _SIZE = "[0-9]{1,4}(?:px)?|[0-9]{1,3}%"
 FORMS = {  # of attributes' values, as patterns that mean the same to Python and to browsers
     **dict.fromkeys(("colspan", "rowspan", "start"), _NUMBER),
+    "lang": "[a-zA-Z]{2,3}(?:-[a-zA-Z0-9]{1,8}){0,4}",
+    "dir": "ltr|rtl|auto",
     **dict.fromkeys(("width", "height"), _SIZE),
     "color": "[a-zA-Z]{3,20}|#[0-9a-fA-F]{3,6}",
 }

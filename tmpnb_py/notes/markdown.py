@@ -127,7 +127,7 @@ class Markdown:
             made,
             tags=set(allowed.TAGS),
             clean_content_tags={"script", "style", "template", "noscript", "svg", "math"},
-            attributes={tag: {"id", *allowed.ATTRIBUTES.get(tag, ())} for tag in allowed.TAGS},
+            attributes={tag: {"id", *allowed.EVERYWHERE, *allowed.ATTRIBUTES.get(tag, ())} for tag in allowed.TAGS},
             attribute_filter=checked,
             # Looked at by `Links`, which makes other addresses of all but the first three.
             url_schemes={"http", "https", "mailto", "data", "attachment"},

@@ -25,7 +25,8 @@ class Notes:
 
     `files` are places among the workshops of pictures that the page shows; `pictures` those out of the notebook
     itself, by their addresses relative to the page. `remarks` tell the author what is not
-    shown as it is meant.
+    shown as it is meant. `lang` tags the language that the text is written in ("" = not said), as distinct from
+    `language`, which is the kernel's.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Notes:
     files: tuple[str, ...] = ()
     pictures: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    lang: str = ""
 
 
 def dump(notes: Notes) -> bytes:

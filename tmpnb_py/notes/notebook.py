@@ -23,6 +23,7 @@ from tmpnb_py.notes import texts
 from tmpnb_py.notes.interactive import Scripts, player, scripts_of
 from tmpnb_py.notes.nbformat3 import upgraded
 from tmpnb_py.notes.terminal import Run, cut, runs
+from tmpnb_py.tongues import is_tag
 
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
 MAX_CELLS = 2000
@@ -41,7 +42,7 @@ NOTEBOOK = ".ipynb"
 
 _NAME = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n((?:[^\n]*\n){0,200}?)(?:---|\.\.\.)[ \t]*(?:\r?\n|$)")
-_TITLE = re.compile(r"^title:[ \t]*([^\r\n]+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(title|lang):[ \t]*([^\r\n]+)", re.MULTILINE)
 _CUT = "\n… (cut: the rest is in the notebook)"
 
 
@@ -93,7 +94,8 @@ class Part(enum.Enum):
 class Cell:
     """One cell. `number` is its place in the file, from 0, also where cells before it were left out.
 
-    What is `folded` can be opened by the reader; what is `removed` is not published.
+    What is `folded` can be opened by the reader; what is `removed` is not published. `lang` tags the language of a
+    cell's text ("" = that of the notebook).
     """
 
     number: int
@@ -104,6 +106,7 @@ class Cell:
     removed: frozenset[Part] = frozenset()
     attachments: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
     outputs: tuple[Output, ...] = ()
+    lang: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ class Notebook:
     """A notebook. `kernel` is the kernelspec's name ("" = the file does not say), `language` its language.
 
     `title` is what a front matter says, with which files of Quarto and jupytext begin. `remarks` tell the author what
-    of the file cannot be shown as it is meant.
+    of the file cannot be shown as it is meant. `lang` tags the language that the text is written in ("" = the file
+    does not say).
     """
 
     cells: tuple[Cell, ...]
@@ -119,6 +123,7 @@ class Notebook:
     language: str = ""
     title: str = ""
     remarks: tuple[str, ...] = ()
+    lang: str = ""
 
 
 def is_readable(path: str) -> bool:
@@ -154,23 +159,28 @@ def _notebook(document: dict[str, Any]) -> Notebook:
     kernelspec, language_info = _table(metadata.get("kernelspec")), _table(metadata.get("language_info"))
     entries = document["cells"][:MAX_CELLS]
     cells = tuple(_cell(number, entry) for number, entry in enumerate(entries) if isinstance(entry, dict))
-    title, cells = _without_front_matter(cells)
+    front, cells = _without_front_matter(cells)
     return Notebook(
         cells=cells,
-        title=title,
+        title=front.get("title", "")[:200],
+        lang=_tongue(front.get("lang")) or _tongue(metadata.get("lang")),
         kernel=_name(kernelspec.get("name")),
         language=_name(language_info.get("name")) or _name(kernelspec.get("language")),
     )
 
 
-def _without_front_matter(cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...]]:
-    """The title that a block of YAML at the very beginning names, and the cells without it."""
+def _without_front_matter(cells: tuple[Cell, ...]) -> tuple[dict[str, str], tuple[Cell, ...]]:
+    """What a block of YAML at the very beginning says of what is known here, and the cells without it."""
     if not cells or cells[0].kind == "code" or not (found := _FRONT_MATTER.match(cells[0].source)):
-        return "", cells
-    named = _TITLE.search(found[1])
-    title = re.sub(r"""^(["'])(.*)\1$""", r"\2", named[1].strip()) if named else ""
+        return {}, cells
+    said = {key: re.sub(r"""^(["'])(.*)\1$""", r"\2", value.strip()) for key, value in _ENTRY.findall(found[1])}
     rest = dataclasses.replace(cells[0], source=cells[0].source[found.end() :])
-    return title[:200], (rest, *cells[1:])
+    return said, (rest, *cells[1:])
+
+
+def _tongue(value: Any) -> str:
+    """A language tag: `lang` of Quarto, R Markdown and pandoc, and in metadata of nbTranslate. nbformat has none."""
+    return value if isinstance(value, str) and is_tag(value) else ""
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -208,6 +218,7 @@ def _cell(number: int, entry: dict[str, Any]) -> Cell:
         removed=frozenset(part for part in Part if {f"remove-{part.value}", f"remove_{part.value}"} & known),
         attachments=dict(_attachments(_table(entry.get("attachments")))),
         outputs=tuple(_outputs(entry.get("outputs"))) if kind == "code" else (),
+        lang=_tongue(metadata.get("lang")),
     )
 
 

@@ -139,6 +139,9 @@
   function showSessions(sessions, now) {
     const ago = (moment) => (moment ? span((now - Date.parse(moment)) / 1000) : "–");
     const left = (moment) => (moment ? span((Date.parse(moment) - now) / 1000) : "never");
+    // One that only its kernel keeps alive "ends now", for as long as that is at work.
+    const ends = (one) => one.expires_at && Date.parse(one.expires_at) <= now
+      ? "busy" + (one.ends_at ? ", " + left(one.ends_at) + " at most" : "") : left(one.expires_at);
     at("no-sessions").hidden = sessions.length > 0;
     at("sessions").hidden = !sessions.length;
     const shown = sessions.slice(0, MOST_SESSIONS);
@@ -149,7 +152,7 @@
     shown.forEach((one, index) => {
       const row = rows.get(one.id) || newRow(one.id);
       rows.delete(one.id);
-      const texts = [ago(one.started), one.visited ? ago(one.last_activity) : "not opened", left(one.expires_at),
+      const texts = [ago(one.started), one.visited ? ago(one.last_activity) : "not opened", ends(one),
         String(one.open_connections)];
       texts.forEach((text, cell) => {
         if (row.cells[cell + 1].textContent !== text) row.cells[cell + 1].textContent = text;

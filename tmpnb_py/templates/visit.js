@@ -122,22 +122,22 @@
     if (!going) later(ask, 4);
   };
 
-  const start = async (fresh) => { // fresh: as "another", which it is from now on
+  const start = async (fresh, end = false) => { // fresh: as "another", which it is from now on; end: what ran before
     another = fresh;
     doing("Getting your notebook…");
     history.replaceState({ once }, "");
     let answer, state;
     try {
-      const body = JSON.stringify({ path, key, fresh: Boolean(fresh), once: fresh || once, reload: !again });
+      const body = JSON.stringify({ path, key, fresh: Boolean(fresh), end, once: fresh || once, reload: !again });
       answer = await fetch(base + "api/tickets", { method: "POST", headers: { "Content-Type": "application/json" }, body });
       state = await answer.json();
     } catch {
       doing("The service cannot be reached. Trying again…");
-      return later(() => start(fresh), 3);
+      return later(() => start(fresh, end), 3);
     }
     if (answer.status === 429) {
       doing(state.message[0].toUpperCase() + state.message.slice(1) + ". Trying again in a moment…");
-      return later(() => start(fresh), state.retry_after ? Math.min(state.retry_after, 20) : 10);
+      return later(() => start(fresh, end), state.retry_after ? Math.min(state.retry_after, 20) : 10);
     }
     if (answer.status === 503 && state.status === "closed") return location.reload(); // the page says it better
     if (answer.status === 409) { // the visitor has had a notebook since this page was made
@@ -147,12 +147,12 @@
     const seconds = Number(answer.headers.get("Retry-After"));
     if (answer.status === 503 && seconds) {
       doing("The service is not ready yet. Trying again in a moment…");
-      return later(() => start(fresh), Math.min(seconds, 20));
+      return later(() => start(fresh, end), Math.min(seconds, 20));
     }
     if (answer.status !== 201) {
       if (!choice) { // the waiting page has none to go back to
         doing((state.message || "That did not work.") + " Trying again…");
-        return later(() => start(fresh), 5);
+        return later(() => start(fresh, end), 5);
       }
       byId("problem").textContent = state.message;
       byId("problem").hidden = false;
@@ -171,7 +171,7 @@
     choice.addEventListener("submit", (event) => {
       event.preventDefault();
       const fields = new FormData(event.target);
-      start(fields.get("fresh") ? fields.get("once") : "");
+      start(fields.get("fresh") ? fields.get("once") : "", fields.has("end"));
     });
   }
   addEventListener("beforeunload", () => { leaving = true; });

@@ -126,6 +126,7 @@ def _facts(context: Context, container: Container) -> dict[str, object]:
     return {
         "id": container.id,
         "state": container.state,
+        "now": moment(time.monotonic()),
         "started": moment(container.claimed_at),
         "last_activity": moment(evidence.last_activity),
         "expires_at": moment(end),

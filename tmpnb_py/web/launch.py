@@ -21,7 +21,6 @@ from tmpnb_py.pool import Container
 from tmpnb_py.routes import DEFAULT_DOCUMENT
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import access, respond, tickets, visits, words
-from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context, NoNetworkError
 from tmpnb_py.web.robots import is_robot, refuse_robots
 
@@ -76,6 +75,7 @@ async def launch(request: web.Request) -> web.Response:
         open=context.control.is_open,
         at_once=words.at_once(context),
         busyness=words.busyness(context),
+        lifetime=words.lifetime(context.limits),
         once=tickets.mint(context),
         mint=lambda: tickets.mint(context),
         key=visits.key(request),
@@ -175,8 +175,8 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
     if container is not None:
         return _lead(request, container, target)
     try:
-        key = tickets.minted(context, fields.get("once", ""))
-        ticket = await context.claims.draw(target, key=key, origin=visitor_origin(request))
+        ended = visits.usable_with(request, fields["end"]) if {"end", "fresh"} <= fields.keys() else None
+        ticket = await tickets.drawn(request, target, fields.get("once", ""), instead_of=ended)
     except FullError as full:
         headers = {"Retry-After": str(max(1, round(full.retry_after)))}
         return respond.page(

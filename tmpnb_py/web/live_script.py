@@ -18,7 +18,7 @@ from tmpnb_py.web.respond import csp_hash
 
 _PARTS = (
     *("base", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
-    *("service", "kernel", "highlight", "block", "runner", "cell"),
+    *("service", "kernel", "highlight", "block", "runner", "lifetime", "cell"),
 )
 
 # A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
@@ -135,17 +135,17 @@ def _headers(policy: str) -> dict[str, str]:
 
 def notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
     """The script of our own notes page. `scripts` is where those are that it loads when it needs them."""
-    return _script("notes", {"FRAME": frame, **scripts, "UP": "../"})
+    return _script(("work", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
 
 
 def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
     """The script for other sites."""
     values = {"FRAME": frame, **scripts, "UP": "./", "STYLE": source("live/cell.css")}
-    return Content.of(_script("live", values).encode(), "text/javascript")
+    return Content.of(_script(("live",), values).encode(), "text/javascript")
 
 
-def _script(entry: str, values: Mapping[str, Any]) -> str:
-    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, entry))
+def _script(entry: Sequence[str], values: Mapping[str, Any]) -> str:
+    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
     return f'"use strict";\n(() => {{\n{_constants(values)}{parts}}})();\n'
 
 

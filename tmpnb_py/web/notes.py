@@ -17,7 +17,9 @@ from tmpnb_py.errors import EngineError, NotesError
 from tmpnb_py.links import Links, document
 from tmpnb_py.look import Look
 from tmpnb_py.notes.links import file_name
-from tmpnb_py.web import live_script, respond, visits
+from tmpnb_py.pool import Container
+from tmpnb_py.tongues import direction
+from tmpnb_py.web import live_script, respond, visits, words
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
 
@@ -33,7 +35,7 @@ _PICTURE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-_made: weakref.WeakKeyDictionary[Book, tuple[Look, Mapping[str, Content]]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[Book, tuple[Look, str, Mapping[str, Content]]] = weakref.WeakKeyDictionary()
 
 _LIVE_HEADERS = {
     "Cache-Control": "public, max-age=300",
@@ -76,15 +78,15 @@ async def page(request: web.Request) -> web.Response:
     await visits.first_listing(request.app[CONTEXT])
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
-    look, key = respond.look_of(request), visits.key(request)
+    look, session = respond.look_of(request), visits.offered(request)
     style = f" {respond.csp_hash(look.style)}" if look.style else ""
     headers = {
         **respond.page_headers(request),
         "Content-Security-Policy": _POLICY.format(style=style),
         "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
     }
-    if key:
-        text = _render(await _book(request), look, respond.links_of(request), key)
+    if session is not None:
+        text = _render(await _book(request), look, respond.links_of(request), _lifetime(request), session)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
     contents = await _contents(request)
     return answer(request, contents[""], {**headers, "Cache-Control": "no-cache"})
@@ -106,11 +108,16 @@ async def picture(request: web.Request) -> web.Response:
 
 async def _contents(request: web.Request) -> Mapping[str, Content]:
     """What there is below a workshop's address, made once, and anew when pages are to look otherwise."""
-    book, look = await _book(request), respond.look_of(request)
+    book, look, lifetime = await _book(request), respond.look_of(request), _lifetime(request)
     known = _made.get(book)
-    if known is None or known[0] is not look:
-        known = _made[book] = look, await asyncio.to_thread(_make, book, look, respond.links_of(request))
-    return known[1]
+    if known is None or known[0] is not look or known[1] != lifetime:
+        made = await asyncio.to_thread(_make, book, look, respond.links_of(request), lifetime)
+        known = _made[book] = look, lifetime, made
+    return known[2]
+
+
+def _lifetime(request: web.Request) -> str:
+    return words.lifetime(request.app[CONTEXT].limits)
 
 
 async def _book(request: web.Request) -> Book:
@@ -120,8 +127,8 @@ async def _book(request: web.Request) -> Book:
     except EngineError as error:
         raise web.HTTPServiceUnavailable(text="These notes cannot be shown now.") from error
     except NotesError as error:  # waiting does not help
-        words = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
-        raise web.HTTPNotFound(text=words) from error
+        told = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
+        raise web.HTTPNotFound(text=told) from error
     if book is None:
         if not context.bookshelf.is_known:
             raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")
@@ -129,13 +136,13 @@ async def _book(request: web.Request) -> Book:
     return book
 
 
-def _make(book: Book, look: Look, links: Links) -> Mapping[str, Content]:
+def _make(book: Book, look: Look, links: Links, lifetime: str) -> Mapping[str, Content]:
     pictures = {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
-    return {"": Content.of(_render(book, look, links, "").encode(), "text/html"), **pictures}
+    return {"": Content.of(_render(book, look, links, lifetime).encode(), "text/html"), **pictures}
 
 
-def _render(book: Book, look: Look, links: Links, key: str) -> str:
-    """The page; with a key it is for one visitor, who has a session that it may use."""
+def _render(book: Book, look: Look, links: Links, lifetime: str, session: Container | None = None) -> str:
+    """The page; with a session it is for one visitor, whose that is, and has the key to use it."""
     workshop, notes = book.workshop, book.notes
     return respond.render(
         "notes.html",
@@ -148,10 +155,14 @@ def _render(book: Book, look: Look, links: Links, key: str) -> str:
         remarks=_remarks(book) if look.is_preview else (),
         kernel=notes.kernel,
         language=notes.language,
+        lang=notes.lang,
+        direction=direction(notes.lang),
         launch=links.launch(document(workshop.start)),
         stylesheet=links.to(_style),
         notes_script=links.to(_script),
-        key=key,
+        lifetime=lifetime,
+        key="" if session is None else visits.key_of(session),
+        session="" if session is None else session.id,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import urllib.parse
 
 from aiohttp import web
 
@@ -33,6 +34,15 @@ class Running:
     url: str
     since: str
     is_usable: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """A place in line of the visitor's: where one waits, how it goes, and what it is for, "" for nothing special."""
+
+    url: str
+    message: str
+    document: str
 
 
 def add_routes(app: web.Application) -> None:
@@ -67,6 +77,10 @@ async def landing(request: web.Request) -> web.Response:
         busyness=words.busyness(context),
         cards=_cards(request, context),
         running=_running(request, context),
+        places=_places(request, context),
+        place_kept=words.exactly(context.claims.lease),
+        lifetime=words.lifetime(context.limits),
+        key=visits.key(request),
         keeping=kept,
         mint=lambda: tickets.mint(context),
     )
@@ -93,6 +107,21 @@ def _running(request: web.Request, context: Context) -> list[Running]:
         Running(opened(one.path, target, one.token), _since(one), is_usable=one is usable)
         for one in visits.sessions(request)
     ]
+
+
+def _places(request: web.Request, context: Context) -> list[Place]:
+    """The visitor's places in line."""
+    return [
+        Place(context.links.waiting(one.id, one.target), words.standing(context, one), _document(context, one.target))
+        for one in visits.places(request)
+    ]
+
+
+def _document(context: Context, target: str) -> str:
+    """What a link opens, as people call it."""
+    path = urllib.parse.unquote(target.partition("?")[0])
+    workshop = next((one for one in context.catalogue.manifest.workshops if path.endswith(f"tree/{one.start}")), None)
+    return workshop.title if workshop else path.rpartition("/")[2] if "." in path else ""
 
 
 def _since(container: Container) -> str:

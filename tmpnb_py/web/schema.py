@@ -42,12 +42,13 @@ class TicketRequest(_Model):
     `once`, 128 random bits in hex, names the wish: one that is sent twice is one, as long as its ticket is good for
     something. `key` is what our own pages carry that may speak of the session that their visitor has. `reload`:
     where there is such a session and the page has not its key, the page is rather told (409) to be loaded again than
-    given another session.
+    given another session. `end`, with `fresh` and `key`: the session that the visitor has is ended for it.
     """
 
     path: str = ""
     workshop: str = ""
     fresh: bool = False
+    end: bool = False
     once: str = ""
     key: str = ""
     reload: bool = False
@@ -57,7 +58,7 @@ class TicketState(_Model):
     """A place in line, or what came of it. `estimate` is in seconds; `message` is in words for the visitor.
 
     `waiting` goes on; the others are for good. `closed`: the operator lets nobody in; `left`: it was given up;
-    `ended`: there was a notebook, and is no more.
+    `ended`: there was a notebook, and is no more. `key` is what our own pages bring along to use the session again.
     """
 
     id: str
@@ -65,6 +66,7 @@ class TicketState(_Model):
     position: int | None = None
     estimate: int | None = None
     session: Spawned | None = None
+    key: str | None = None
     message: str
 
 
@@ -92,11 +94,12 @@ class Session(_Model):
 
     `expires_at`: when it ends if nothing happens any more. `ends_at`: when it ends whatever happens.
     `idle_timeout`: after so many seconds without activity, while a client is connected; a busy kernel is activity.
-    `message`: how it ended, for people.
+    `message`: how it ended, for people. `now`: when this was said, by the same clock.
     """
 
     id: str
     state: State
+    now: datetime.datetime | None = None
     started: datetime.datetime | None = None
     last_activity: datetime.datetime | None = None
     expires_at: datetime.datetime | None = None

@@ -15,8 +15,10 @@ import time
 import pydantic
 from aiohttp import web
 
+from tmpnb_py.errors import AddressFullError
 from tmpnb_py.idle import expires_at
 from tmpnb_py.links import document, opened
+from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
 from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import respond, visits, words
@@ -87,9 +89,16 @@ def state_of(request: web.Request, ticket: Ticket) -> TicketState:
             "position": position,
             "estimate": None if estimate is None else math.ceil(estimate),
             "session": None if container is None else spawned(context, container, ticket.target),
+            "key": _key(request, container),
             "message": words.told(context, ticket, position, estimate),
         }
     )
+
+
+def _key(request: web.Request, container: Container | None) -> str | None:
+    """For pages of ours, which can be loaded again and are to know then that it is the same session."""
+    is_told = container is not None and request.app[CONTEXT].remember_sessions and not is_foreign(request)
+    return visits.key_of(container) if is_told and container is not None else None
 
 
 def pause(position: int | None) -> float:
@@ -98,6 +107,29 @@ def pause(position: int | None) -> float:
 
 
 # --- a wish that is sent twice
+
+
+async def drawn(request: web.Request, target: str, once: str, *, instead_of: Container | None = None) -> Ticket:
+    """Draw a ticket for a wish. The session that it is to come in the place of ends then; raises as `Claims.draw`.
+
+    Who may have no more than that one has to let go of it first.
+    """
+    context, key, origin = request.app[CONTEXT], minted(request.app[CONTEXT], once), visitor_origin(request)
+    try:
+        ticket = await context.claims.draw(target, key=key, origin=origin)
+    except AddressFullError:
+        if instead_of is None:
+            raise
+        _end(context, instead_of)
+        return await context.claims.draw(target, key=key, origin=origin)
+    if instead_of is not None:
+        _end(context, instead_of)
+    return ticket
+
+
+def _end(context: Context, container: Container) -> None:
+    if container.state is State.CLAIMED:
+        context.pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
 
 
 def mint(context: Context) -> str:
@@ -140,7 +172,8 @@ async def draw(request: web.Request) -> web.Response:
     if may_be_reused and wish.reload and visits.usable(request) is not None:
         message = "You have a notebook already. Please load this page again, and it is used."
         return respond.problem(request, 409, "stale", message)
-    ticket = await context.claims.draw(target, key=minted(context, wish.once), origin=visitor_origin(request))
+    ended = visits.usable_with(request, wish.key) if wish.end and wish.fresh and not is_foreign(request) else None
+    ticket = await drawn(request, target, wish.once, instead_of=ended)
     response = _answer(request, state_of(request, ticket), ticket.container, status=201)
     if not is_foreign(request):
         visits.hold(request, response, ticket)
@@ -159,6 +192,7 @@ def _reused(context: Context, container: Container, target: str) -> TicketState:
         id=secrets.token_hex(16),  # there is nothing to wait for, so nobody will ask for this one
         status="ready",
         session=spawned(context, container, target),
+        key=visits.key_of(container),
         message="Your notebook is still running.",
     )
 

@@ -18,17 +18,19 @@ import re
 from aiohttp import web
 
 from tmpnb_py.pool import Container
-from tmpnb_py.tickets import Ticket
+from tmpnb_py.tickets import Status, Ticket
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
 
 COOKIE = "tmpnb-sessions"
 
 _PLACE = "tmpnb-place"
+_LINE = "tmpnb-line"
 _MOST = 4
 _MOMENT = 2.0
 _LOOK_AGAIN = 0.05
 _DAY = 86400
+_TICKET = re.compile(r"[0-9a-f]{32}")
 _ENTRY = re.compile(r"([a-z0-9]{1,64})-([0-9a-f]{32})")
 
 
@@ -91,7 +93,12 @@ def may_be_told(request: web.Request) -> bool:
 def key(request: web.Request) -> str:
     """What a page carries that may use the visitor's session; "" where it may not, or there is none."""
     container = offered(request)
-    return "" if container is None else _proof(container, "page")
+    return "" if container is None else key_of(container)
+
+
+def key_of(container: Container) -> str:
+    """The key to a session that is the visitor's."""
+    return _proof(container, "page")
 
 
 def usable_with(request: web.Request, key: str) -> Container | None:
@@ -132,6 +139,36 @@ def hold(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> 
         samesite="Lax",
         secure=respond.is_secure(request),
     )
+    kept = [ticket.id, *(one for one in _tickets(request) if one != ticket.id)][:_MOST]
+    response.set_cookie(
+        _LINE,
+        ".".join(kept),
+        max_age=_DAY,
+        path=request.app[CONTEXT].links.base,
+        httponly=True,
+        samesite="Lax",
+        secure=respond.is_secure(request),
+    )
+
+
+def places(request: web.Request) -> list[Ticket]:
+    """This browser's places in line, the newest first, for a page that may speak of them. Looking keeps them.
+
+    So does that of a notebook that came meanwhile and that nobody has seen yet.
+    """
+    if not may_be_told(request):
+        return []
+    found = [request.app[CONTEXT].claims.find(ticket_id) for ticket_id in _tickets(request)]
+    return [ticket for ticket in found if ticket is not None and _is_open(ticket)]
+
+
+def _is_open(ticket: Ticket) -> bool:
+    came = ticket.status is Status.READY and not ticket.told and not ticket.has_ended
+    return came or ticket.status is Status.WAITING
+
+
+def _tickets(request: web.Request) -> list[str]:
+    return [one for one in request.cookies.get(_LINE, "").split(".")[:_MOST] if _TICKET.fullmatch(one)]
 
 
 def holds(request: web.Request, ticket_id: str) -> bool:

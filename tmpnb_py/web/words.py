@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
+from tmpnb_py.idle import Limits
 from tmpnb_py.models import State
 from tmpnb_py.pool import Pool
 from tmpnb_py.tickets import Status, Ticket
+from tmpnb_py.units import DAY, HOUR, MINUTE
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.endings import how_it_ended
 
 _TROUBLE = "No notebook can be started at the moment."
+_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _SOON = 3.0  # seconds below which a number would say too much
 
 
@@ -51,6 +56,13 @@ def told(context: Context, ticket: Ticket, position: int | None, estimate: float
     return f"{_place(position)} {_outlook(context, position, estimate)}"
 
 
+def standing(context: Context, ticket: Ticket) -> str:
+    """How a ticket's visitor stands now."""
+    position = context.claims.position(ticket)
+    estimate = None if position is None else context.claims.estimate(position)
+    return told(context, ticket, position, estimate)
+
+
 def _place(position: int) -> str:
     if position == 1:
         return "You are next in line."
@@ -78,6 +90,28 @@ def latest_turn(context: Context, position: int) -> float | None:
         one.claimed_at + maximum - now for one in context.pool.in_state(State.CLAIMED) if one.claimed_at is not None
     )
     return max(0.0, ends[position - 1]) if maximum and position <= len(ends) else None
+
+
+def lifetime(limits: Limits) -> str:
+    """How long a notebook lives, for whoever is about to get one."""
+    leaves = 0 < limits.disconnected < (limits.timeout or math.inf)
+    idle = [f"{exactly(limits.timeout)} after you stop using it"] if limits.timeout else []
+    idle += [f"{exactly(limits.disconnected)} after you close it"] if leaves else []
+    if idle and limits.maximum:
+        return f"It ends {', or '.join(idle)}; at the latest {exactly(limits.maximum)} after its start."
+    if idle:
+        return f"It ends {', or '.join(idle)}."
+    return f"It ends {exactly(limits.maximum)} after its start." if limits.maximum else "It stays until you end it."
+
+
+def exactly(seconds: float) -> str:
+    """A length of time that somebody chose, in words: "one hour", "90 minutes"."""
+    for name, unit in (("day", DAY), ("hour", HOUR), ("minute", MINUTE), ("second", 1)):
+        count = seconds / unit
+        if count >= 1 and count == int(count) and not (name == "day" and count < 2):
+            number = _NUMBERS[int(count)] if count < len(_NUMBERS) else f"{count:.0f}"
+            return f"{number} {name}{'' if count == 1 else 's'}"
+    return f"{seconds:g} seconds"
 
 
 def about(seconds: float) -> str:

@@ -34,10 +34,12 @@ c.ServerApp.jpserver_extensions = {
     "notebook_shim": False,
     "tmpnb_archive": True,
     "tmpnb_exporters": True,
+    "tmpnb_limits": True,
     "tmpnb_tree": True,
 }
-# Where the image has them, and where they lie beside this file's directory, as for the local engine.
-sys.path += ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
+# Where the image has them, and where they lie beside this file's directory, as for the local engine. They come first:
+# nbconvert takes the first exporter that it finds by a name (tmpnb_pdf_exporter).
+sys.path[:0] = ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
 
 # R Markdown, Quarto and jupytext's other formats open as notebooks.
 if importlib.util.find_spec("jupytext"):

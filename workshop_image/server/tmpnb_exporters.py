@@ -1,12 +1,19 @@
 """What notebooks can be saved as, without looking for it: `GET <base>/api/nbconvert`.
 
-JupyterLab asks for the list when a notebook opens. Jupyter Server imports every exporter for it: a quarter of a
-second of CPU (half of it at each further request) and 4 to 8 MiB, in the very moment in which a visitor waits for the
-kernel. In an image the list is always the same: it is made with the image (`tmpnb_exporters.py FILE`) and read here.
+JupyterLab asks for the list when a notebook opens, and its menu offers what is on it. Jupyter Server lists whatever
+it can import, which is a quarter of a second of CPU (half of it at each further request) and 4 to 8 MiB, in the very
+moment in which a visitor waits for the kernel; and most of that then fails for want of pandoc, TeX or a browser.
+The list here is of those exporters that save a small notebook. In an image it is always the same, so it is made with
+the image (`tmpnb_exporters.py FILE`). Where it was not, as with the local engine, the server has it made when it is
+first asked, by a process that leaves the processor to all others.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,31 +27,67 @@ if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
 LIST = Path(__file__).parent / "exporters.json"
+_LOWEST = 19  # nice(2)
+# The smallest picture there is.
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 class ExportersHandler(NbconvertRootHandler):
-    """Answers as Jupyter Server's own handler would."""
-
-    def initialize(self, listed: bytes, **kwargs: Any) -> None:
-        """`listed` is the answer's body."""
-        super().initialize(**kwargs)
-        self._listed = listed
+    """Answers as Jupyter Server's own handler would, with those exporters only that work."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """The list as it was when the image was made."""
-        self.finish(self._listed)
+        """The list. Jupyter Server's own only where ours cannot be made."""
+        listed = await _listing()
+        if listed:
+            self.finish(listed)
+        else:
+            await super().get()
 
 
-def exporters() -> str:
-    """The body of Jupyter Server's answer to `GET /api/nbconvert`."""
-    import json  # noqa: PLC0415  (what follows is for the image's build, not for each server's start)
+@functools.cache
+def _listing() -> asyncio.Future[bytes]:
+    """One look for all who ask; its result stays."""
+    return asyncio.ensure_future(_listed())
 
-    from nbconvert.exporters import base  # noqa: PLC0415
 
-    found = {name: base.get_exporter(name) for name in sorted(base.get_export_names())}
-    return json.dumps({name: {"output_mimetype": one.output_mimetype} for name, one in found.items()})
+async def _listed() -> bytes:
+    with contextlib.suppress(OSError):
+        return LIST.read_bytes()
+    quiet, output = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    with contextlib.suppress(OSError):  # as where no more processes may be started
+        command = (sys.executable, __file__)
+        process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=output, stderr=quiet)
+        return (await process.communicate())[0]
+    return b""
+
+
+def exporters() -> dict[str, dict[str, str]]:
+    """The answer to `GET /api/nbconvert`: whatever saves a notebook with each kind of thing that notebooks hold."""
+    from nbconvert.exporters import base  # noqa: PLC0415  (for the image's build, not for each server's start)
+
+    found = {}
+    for name in sorted(base.get_export_names()):
+        exporter = base.get_exporter(name)
+        if _saves(exporter):
+            found[name] = {"output_mimetype": exporter.output_mimetype}
+    return found
+
+
+def _saves(exporter: Any) -> bool:
+    from nbformat import v4  # noqa: PLC0415
+
+    text = "# Title\n\n| a | b |\n|---|---|\n| 1 | $x^2$ |\n"
+    outputs = [v4.new_output("display_data", {"image/png": _PICTURE}), v4.new_output("stream", text="1\n")]
+    cells = [v4.new_markdown_cell(text), v4.new_code_cell("print(1)", execution_count=1, outputs=outputs)]
+    language = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+    notebook = v4.new_notebook(cells=cells, metadata={"language_info": language})
+    try:
+        exporter().from_notebook_node(notebook, {"metadata": {"name": "Notebook"}})
+    except Exception:  # noqa: BLE001  (each fails in its own way: that it fails is the answer)
+        return False
+    return True
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -52,13 +95,22 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server_app: ServerApp) -> None:
-    try:
-        listed = LIST.read_bytes()
-    except FileNotFoundError:
-        return  # an image made otherwise: Jupyter Server answers
     place = url_path_join(server_app.web_app.settings["base_url"], "api", "nbconvert")
-    server_app.web_app.add_handlers(".*$", [(place, ExportersHandler, {"listed": listed})])
+    server_app.web_app.add_handlers(".*$", [(place, ExportersHandler)])
+
+
+def main() -> None:
+    """Write the list into the file that is named, or else to standard output."""
+    import json  # noqa: PLC0415
+
+    os.nice(_LOWEST)
+    sys.path.insert(0, str(Path(__file__).parent))  # where our own exporter's entry point is
+    listed = json.dumps(exporters())
+    if sys.argv[1:]:
+        Path(sys.argv[1]).write_text(listed)
+    else:
+        print(listed)
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(exporters())
+    main()

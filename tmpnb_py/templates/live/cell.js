@@ -2,8 +2,8 @@
 
 class Cell {
   // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one; `draft` (see Drafts)
-  // keeps what the visitor makes of it. Where other pages may have written it (`isOffered`), it is shown in full first.
-  constructor(element, runner, { code, name, language, theme, draft, isOffered = false, mayFail = false, isSetup = false, alone = false }) {
+  // keeps what the visitor makes of it; `kept` is told what is to be seen again when the page is loaded again.
+  constructor(element, runner, { code, name, language, theme, draft, kept = null, mayFail = false, isSetup = false, alone = false }) {
     this.element = element;
     this.name = name;
     this.mayFail = mayFail;
@@ -13,14 +13,12 @@ class Cell {
     this.original = code;
     this.carried = null; // what JupyterLab was given of it, and in which session
     this._draft = draft;
+    this._kept = kept;
     this._language = language.toLowerCase();
     this._theme = theme;
     this._alone = alone; // the page has no bar with what concerns all its cells
     this._build(element);
-    if (draft.code !== null && draft.code !== code) {
-      if (isOffered) this._offer(draft.code);
-      else this._take(draft.code);
-    }
+    if (draft.code !== null && draft.code !== code) this.take(draft.code);
     runner.cells.push(this);
     runner.cells[0].refresh();
   }
@@ -40,6 +38,9 @@ class Cell {
   _build(element) {
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", this.name);
+    // What is said here is English, in a page of whichever language; what a program prints is in that of the page.
+    const tongue = element.parentElement?.closest("[lang]")?.lang || document.documentElement.lang;
+    Object.assign(element, { lang: "en", dir: "ltr" });
     this._shown = element.querySelector(".tn-source") || make("pre", "tn-source");
     this._shown.setAttribute("aria-hidden", "true");
     if (!this._shown.firstElementChild) this._shown.append(make("code"));
@@ -53,6 +54,7 @@ class Cell {
     const editor = make("div", "tn-editor");
     const sheet = make("div", "tn-sheet");
     this._outputs = element.querySelector(".tn-outputs") || make("div", "tn-outputs");
+    if (tongue) this._outputs.lang = this._field.lang = this._shown.lang = tongue;
     // What the author folded stays so, until the reader opens it or there is something new to see.
     const code = element.querySelector(".tn-fold-code");
     this._folded = element.querySelector(".tn-fold-output");
@@ -63,19 +65,20 @@ class Cell {
     if (!this._first.length) this._colour();
   }
 
-  _offer(code) {
-    const offer = make("div", "tn-draft");
-    const take = button("Bring it back", "tn-button tn-quiet", () => this._take(code));
-    take.setAttribute("aria-label", `Bring back what you changed in ${this.name}`);
-    offer.append(make("p", "tn-note", "You had changed this to:"), make("pre", "", code), take);
-    this._outputs.before(offer);
-    this._offered = offer;
-  }
-
-  _take(code) {
+  // The visitor's code, as if it had just been written.
+  take(code) {
     this._field.value = code;
     this._edited();
-    if (this._offered) this._field.focus();
+  }
+
+  // What it put out before the page was loaded again. null for `items`: it is not there any more.
+  restore({ items, words, state }) {
+    if (items) {
+      const sink = this._open((Cell.absent ||= new NoKernel()));
+      for (const { kind, content } of items) sink.receive(kind, content);
+      sink.flush();
+    }
+    this._say(words, state);
   }
 
   _bar() {
@@ -86,7 +89,7 @@ class Cell {
     this._all = button("Run all", "tn-button tn-quiet", () => this._runner.run(this._runner.cells));
     this._all.setAttribute("aria-label", `Run all examples in ${this._language || "this language"}`);
     this._reset = button("Undo my changes", "tn-button tn-quiet", () => {
-      this._take(this.original);
+      this.take(this.original);
       this._field.focus();
     });
     this._reset.hidden = true;
@@ -106,7 +109,6 @@ class Cell {
     this._reset.hidden = !this.isEdited;
     this._colour();
     this._draft.code = this.isEdited ? this.code : null;
-    this._offered?.remove();
   }
 
   _colour() {
@@ -144,6 +146,7 @@ class Cell {
   _say(words, state, { mayStop = state === "running" } = {}) {
     this._status.textContent = words;
     this.element.dataset.state = state;
+    this._kept?.said(words, state);
     this.isBusy = mayStop;
     this._run.textContent = this.isBusy ? "Stop" : "Run";
     this._run.setAttribute("aria-label", `${this._run.textContent} ${this.name}`);
@@ -153,6 +156,10 @@ class Cell {
   // Asks the visitor to run it.
   call(words) {
     this.remark(words);
+    this._run.focus();
+  }
+
+  focus() {
     this._run.focus();
   }
 
@@ -174,11 +181,17 @@ class Cell {
   }
 
   begin(kernel) {
+    this._open(kernel);
+    this._say("Runs …", "running");
+    return this._sink;
+  }
+
+  _open(kernel) {
     this.failure = "";
     if (this._folded) this._folded.open = true;
     this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, kernel, home: this._run, failed: (words) => (this.failure = words) });
     this._sink.clear();
-    this._say("Runs …", "running");
+    this._sink.record = this._kept?.record() || null;
     return this._sink;
   }
 

@@ -53,7 +53,8 @@ class Frame {
   async _add(part) {
     const { library } = part;
     const isNew = library && !this._libraries.has(library);
-    const scripts = isNew ? await this._kernel.libraries.get(library).catch(() => null) : [];
+    const isDead = library === "widgets" && !this._kernel.comms;
+    const scripts = isDead ? null : isNew ? await this._kernel.libraries.get(library).catch(() => null) : [];
     if (!scripts) return this.element.append(make("p", "tn-note", LACKS[library]));
     if (isNew) this._libraries.add(library);
     if (part.isPreparation && library) for (const one of [...scripts.map((script) => ({ script })), part]) this._kernel.shared.keep(one);
@@ -134,7 +135,7 @@ const LACKS = {
   plotly: "This plot needs plotly.js, which the notebook's Python package plotly was to bring along, and did not. JupyterLab may show it.",
   bokeh: "This plot needs BokehJS, which the notebook's Python package bokeh was to bring along, and did not. JupyterLab may show it.",
   vega: "What draws this plot could not be loaded. Please run it again.",
-  widgets: "What shows this control could not be loaded. Please run it again.",
+  widgets: "What shows this control is not there. Please run it again.",
 };
 
 // Scripts that outputs need, as texts: ours (LIBRARIES, with their addresses), or those of the kernel's own packages.
@@ -168,6 +169,19 @@ class Libraries {
     const found = (await this._kernel.ask(code)).map(({ data }) => data?.[LIBRARY]).find((one) => typeof one === "string" && one);
     if (!found) throw new Problem(LACKS[name]);
     return [found];
+  }
+}
+
+// In place of a kernel, for outputs that a page kept when it was left: what they need of one is said to be missing.
+class NoKernel {
+  constructor() {
+    this.displays = new Map();
+    this.shared = new Shared();
+    this.libraries = new Libraries(this);
+  }
+
+  async ask() {
+    return [];
   }
 }
 

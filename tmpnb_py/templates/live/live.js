@@ -43,6 +43,27 @@
   const wish = workshop ? { workshop } : {};
   const claim = new Claim(service, { wish, session, ticket: kept(`${KEY}:ticket`), once: kept(`${KEY}:once`) });
 
+  let latest = null; // the cell that ran last: there the time that is left is shown, once for the page
+  const lifetime = new Lifetime(service, {
+    shown(hadFocus) {
+      if (lifetime.isShown && latest && !latest.element.contains(lifetime.element)) latest.element.append(lifetime.element);
+      if (hadFocus) latest?.focus();
+    },
+    say(said, isAnswer) {
+      if (isAnswer) latest?.remark(said);
+      announcer.say(said);
+    },
+    works: () => [...runners.values()].some((one) => one.isBusy),
+    ended(said) {
+      if ([...runners.values()].some((one) => one.kernel)) return; // which find out for themselves
+      claim.forget(claim.session);
+      const words = `${said} Run again for a fresh one.`;
+      latest?.remark(words);
+      announcer.say(words);
+    },
+  });
+  claim.onsession = (session) => lifetime.follow(session);
+
   // Kernels begin where the workshop's files are. Each page has its own, and finds it again after a reload.
   function place(language, session) {
     const target = decodeURIComponent(new URL(session.open_url).pathname.slice(new URL(session.url).pathname.length));
@@ -56,7 +77,10 @@
   function runnerOf(language) {
     const known = runners.get(canonical(language));
     if (known) return known;
-    const changed = (words) => words && made.latest?.remark(words); // there is no bar for all cells here
+    const changed = (words) => {
+      latest = made.latest || latest;
+      if (words) made.latest?.remark(words); // there is no bar for all cells here
+    };
     const made = new Runner({ service, language: canonical(language), isNamed: Boolean(language || kernel), claim, place: (session) => place(language, session), announce: announcer.say, changed });
     runners.set(canonical(language), made);
     return made;
@@ -112,6 +136,8 @@
     if (!roots.length || announcer.element.isConnected) return;
     roots[0].append(announcer.element);
     waitOn(roots[0].firstElementChild);
+    latest ||= [...runners.values()][0].cells[0];
+    if (session.read()) lifetime.follow(session.read());
   }
 
   // Pages may add blocks when they are there already, or show another article without being loaded again.

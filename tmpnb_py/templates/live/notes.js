@@ -1,10 +1,12 @@
 // The notes page: its cells come alive in place. Without this script they are there to read.
 
 const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please try again.";
+const GOES_ON = "Your notebook is still running: go on where you were";
+const LOST = "What these examples had put out is not shown any more: the notebook that ran them has ended, or is not known here";
 
 (() => {
   const main = document.querySelector("main[data-document]");
-  const { workshop, document: start, kernel: name, language, key } = main.dataset;
+  const { workshop, document: start, kernel: name, language, key = "", session: sessionId = "" } = main.dataset;
   const service = new Service(BASE);
   const announcer = new Announcer();
   const links = [make("a", "tn-button tn-quiet"), document.getElementById("tn-open")];
@@ -24,7 +26,8 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
   // The page itself says, by its key, whether its visitor has a session.
   const session = { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
-  const wish = { workshop, key: key || "", reload: true };
+  const wish = { workshop, key, reload: true };
+  const work = new Work(kept("work"), { session: sessionId, key });
   const claim = new Claim(service, { wish, session, ticket: kept("ticket"), once: kept("once") });
 
   const bar = make("div", "tn-status-bar");
@@ -40,13 +43,35 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
   open.append(make("span", "tn-long", "Open in "), "JupyterLab");
   const controls = make("span", "tn-controls");
   controls.append(stop, restart, open);
-  bar.append(words, controls);
+  const lifetime = new Lifetime(service, {
+    shown(hadFocus) {
+      showBar();
+      if (hadFocus) open.focus();
+    },
+    say: (said, isAnswer) => (isAnswer ? tell(said, "done") : announcer.say(said)),
+    works: () => runner.isBusy,
+    own: () => claim.get(() => {}, new AbortController().signal),
+    ended(said) {
+      if (runner.kernel) return; // which finds out for itself
+      claim.forget(claim.session);
+      tell(`${said} Run again for a fresh one.`, "failed");
+    },
+  });
+  claim.onsession = (session) => {
+    lifetime.follow(session);
+    work.belongsTo(session);
+  };
+  bar.append(lifetime.element, words, controls);
   bar.hidden = true;
   bar.setAttribute("role", "region");
   bar.setAttribute("aria-label", "Kernel");
 
+  let told = "";
+  const showBar = () => (bar.hidden = !runner.kernel && !told && !lifetime.isShown);
+
   function changed(message, state) {
-    bar.hidden = !runner.kernel && !message;
+    told = message;
+    showBar();
     controls.hidden = !runner.kernel && !opening && !isInLine;
     stop.hidden = !runner.isBusy && !opening && !isInLine;
     restart.hidden = !runner.kernel;
@@ -163,24 +188,58 @@ const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please t
 
   drawFormulas(main);
 
+  // Changes are kept twice: with this entry of the history, and in the tab for who comes to this page anew.
   const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
+  const before = { ours: [], others: [] };
   const cells = [...main.querySelectorAll(".tn-cell")];
   cells.forEach((element, index) => {
     const code = element.querySelector(".tn-source").textContent;
+    const number = element.dataset.cell;
+    const stored = drafts.of(number, code);
+    const draft = {
+      get code() {
+        return null; // what was kept comes with all the others: see below
+      },
+      set code(changed) {
+        stored.code = changed;
+        work.keepDraft(number, changed === null ? null : { original: code, code: changed });
+      },
+    };
+    const found = work.draft(number, code);
+    const other = stored.code === code ? "" : stored.code;
     const cell = new Cell(element, runner, {
       code,
-      draft: drafts.of(element.dataset.cell, code),
-      isOffered: true, // notebooks share this storage
+      draft,
+      kept: { record: () => work.record(number), said: (words, state) => work.said(number, words, state) },
       name: `example ${index + 1}`,
       language: language || name,
       theme: "auto",
       mayFail: "mayFail" in element.dataset,
     });
     for (const note of element.querySelectorAll(".tn-interactive")) note.append(" ", button("Run up to here", "tn-button", () => runToHere(cell)));
+    if (found && work.isOurs) before.ours.push({ cell, code: found });
+    else if (found || other) before.others.push({ cell, code: other || found });
   });
+
+  function bringBack() {
+    for (const [found, isOurs] of [[before.ours, true], [before.others, false]]) {
+      if (found.length) main.prepend(new Changes(found, isOurs, announcer.say).element);
+    }
+    const { outputs, isLost } = work.outputs();
+    for (const cell of runner.cells) {
+      const kept = outputs.get(cell.element.dataset.cell);
+      if (kept) cell.restore(kept);
+    }
+    work.begin();
+    if (sessionId) lifetime.follow({ id: sessionId });
+    if (outputs.size) changed(GOES_ON, "done");
+    else if (isLost) tell(LOST, "failed");
+  }
+
   if (cells.length) {
     document.getElementById("tn-hint").hidden = false;
     document.body.append(bar, announcer.element);
+    bringBack();
     goOn(kept("again").read());
     claim.resume((said, state) => {
       isInLine = state === "running";

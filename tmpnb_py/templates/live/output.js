@@ -22,6 +22,7 @@ class Outputs {
     this._theme = theme;
     this._kernel = kernel;
     this._frame = null; // the last output, while what comes next may go into it
+    this.record = null; // is told what comes, and keeps it
     this._home = home;
     this._failed = failed; // called with the words of an error
     this._clear_first = false;
@@ -34,6 +35,7 @@ class Outputs {
   static update(displays, { data, metadata, transient }) {
     for (const { place, outputs } of displays.get(transient?.display_id) || []) {
       if (!place.isConnected) continue;
+      outputs.record?.update({ data, metadata, transient });
       place.replaceChildren(); // first, as what goes does not count
       const made = outputs._bundle(data, metadata, { isAlone: true });
       place.append(made instanceof Frame ? made.element : made);
@@ -55,6 +57,7 @@ class Outputs {
 
   // A message on the kernel's channel of outputs (Messaging in Jupyter, "Messages on the IOPub channel").
   receive(kind, content) {
+    this.record?.take(kind, content);
     if (kind === "clear_output") {
       if (content.wait) this._clear_first = true;
       else this.clear();

@@ -66,7 +66,7 @@ class Service {
     if (ticket.status === "waiting") ticket = await this._wait(ticket, tell, place, signal);
     place.write("");
     if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || "No notebook can be had now.");
-    return { ...ticket.session, url: this.address(ticket.session.url), open_url: this.address(ticket.session.open_url) };
+    return { ...ticket.session, key: ticket.key, url: this.address(ticket.session.url), open_url: this.address(ticket.session.open_url) };
   }
 
   // The ticket that this page drew before it was reloaded, if it is still good for something.
@@ -218,6 +218,7 @@ class Claim {
     this._coming = null;
     this._tells = new Set();
     this._resumed = null;
+    this.onsession = () => {}; // gets the session, and null when it is no more
   }
 
   // Who aborts `signal` waits no more; when nobody does, the place in line is given up.
@@ -285,7 +286,9 @@ class Claim {
       return null;
     }
     this._kept.session.write(session);
-    return (this.session = session);
+    this.session = session;
+    this.onsession(session);
+    return session;
   }
 
   _end(coming) {
@@ -310,5 +313,6 @@ class Claim {
     if (this.session !== session) return;
     this.session = this._coming = null;
     this._kept.session.write(null);
+    this.onsession(null);
   }
 }

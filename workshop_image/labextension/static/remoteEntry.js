@@ -100,7 +100,29 @@
         new Watch(lab, app, orchestrator).begin(palette, menu);
         if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
       });
+      beginLimits(lab, app);
+      lab.Dialog.tracker.widgetAdded.connect((_, dialog) => preferKernel(dialog.node, app.serviceManager.kernelspecs.specs));
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
+    }
+  }
+
+  /** Where nothing says which kernel a new notebook wants, JupyterLab offers the first of the alphabet: not its default. */
+  function preferKernel(dialog, specs) {
+    const select = dialog.querySelector(".jp-KernelSelector select, .jp-Dialog-body select");
+    const group = select?.selectedOptions[0]?.closest("optgroup");
+    const offered = [...(group?.querySelectorAll("option") ?? [])].map(({ value }) => /^\{"name":"(.+)"\}$/.exec(value)?.[1]);
+    const languages = new Set(offered.map((name) => specs?.kernelspecs[name]?.language));
+    if (languages.size > 1 && offered.includes(specs.default)) {
+      select.value = JSON.stringify({ name: specs.default });
+    }
+  }
+
+  /** Memory and disk in the status bar, and why a kernel ended: where the notebook's server tells. */
+  function beginLimits(lab, app) {
+    const url = lab.PageConfig.getOption("tmpnbLimits");
+    if (url && BESIDE) {
+      const context = { lab, app, shared, url, token: lab.PageConfig.getToken() };
+      Promise.all([import(new URL("limits.js", BESIDE).href), app.restored]).then(([{ begin }]) => begin(context), () => {});
     }
   }
 

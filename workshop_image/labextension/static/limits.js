@@ -1,0 +1,124 @@
+/*
+ * What a notebook may use: memory and disk in the status bar, and a sentence with the cause where a limit ended a kernel
+ * or a program that a kernel runs. Loaded by remoteEntry.js once JupyterLab is shown.
+ *
+ * The notebook's own server answers (tmpnb_limits.py). It is asked every half minute while the tab is shown, and when a
+ * kernel has ended or a cell has; asking is no activity.
+ */
+
+const EVERY = 30000; // milliseconds
+const NOT_BEFORE = 3000; // after the last answer, when a cell has ended
+const SETTLE = 300; // milliseconds that the system takes to count what it killed
+const NEARLY = 0.9;
+const STYLE = `
+  .tmpnb-Limits { padding: 0 6px; white-space: nowrap; }
+  .tmpnb-Limits.tmpnb-mod-nearly { font-weight: bold; background: var(--jp-warn-color1); color: #000; }
+  @media (max-width: 600px) { .tmpnb-Limits:not(.tmpnb-mod-nearly) { display: none; } }
+`;
+
+/** `context` is {lab, app, shared, url, token}: JupyterLab's modules and application, and where to ask. */
+export async function begin(context) {
+  const { IStatusBar } = await context.shared("@jupyterlab/statusbar");
+  const bar = await context.app.resolveOptionalService(IStatusBar);
+  new Limits(context).begin(bar);
+}
+
+class Limits {
+  constructor({ lab, app, url, token }) {
+    this.lab = lab;
+    this.app = app;
+    this.url = `${url}?no_track_activity=1`;
+    this.headers = token ? { Authorization: `token ${token}` } : {};
+    this.kills = null; // of the last answer
+    this.known = new WeakSet(); // sessions that are watched
+    this.asked = 0;
+  }
+
+  begin(bar) {
+    this.item = new this.lab.Widget();
+    this.item.addClass("jp-StatusBar-TextItem");
+    this.item.addClass("tmpnb-Limits");
+    const style = document.createElement("style");
+    style.textContent = STYLE;
+    document.head.append(style);
+    bar?.registerStatusItem("tmpnb-session:limits", { item: this.item, align: "left", rank: 3 });
+    this.app.shell.layoutModified?.connect(() => this.watch());
+    document.addEventListener("visibilitychange", () => void this.look());
+    setInterval(() => void this.look(), EVERY);
+    this.watch();
+    void this.look();
+  }
+
+  /** Null where nobody answers, and in a hidden tab. */
+  async look() {
+    if (document.hidden) {
+      return null;
+    }
+    this.asked = Date.now();
+    const response = await fetch(this.url, { headers: this.headers, cache: "no-store" }).catch(() => null);
+    const found = response?.ok ? await response.json().catch(() => null) : null;
+    if (found) {
+      this.show(found);
+      this.compare(found.memory);
+    }
+    return found;
+  }
+
+  show({ memory, disk }) {
+    const known = [["Memory", memory], ["Disk", disk]].filter(([, one]) => one);
+    const text = known.map(([name, { used, limit }]) => `${name} ${megabytes(used)} of ${megabytes(limit)} MB`);
+    this.item.node.textContent = text.join(" · ");
+    this.item.node.title = "What this notebook uses of what it may use. Your files count as memory, too.";
+    this.item.toggleClass("tmpnb-mod-nearly", known.some(([, { used, limit }]) => used > NEARLY * limit));
+    this.item.setHidden(!text.length);
+  }
+
+  /** What was killed since the last look was killed for want of memory: say so, once. */
+  compare(memory) {
+    const before = this.kills;
+    this.kills = memory?.kills ?? 0;
+    if (before === null || this.kills <= before) {
+      return;
+    }
+    const name = this.ended?.name;
+    const what = name ? `The kernel of ${name}` : "A program in this notebook";
+    const next = name
+      ? "What the kernel knew is lost. Load less data at a time, or shut down other kernels, and run the cells again."
+      : "Load less data at a time, or shut down other kernels. If cells fail now, restart their kernel.";
+    const message = `${what} was ended: it needed more memory than this notebook has (${megabytes(memory.limit)} MB). ${next}`;
+    this.ended = null;
+    this.lab.Notification.error(message, { autoClose: false });
+    // JupyterLab's own dialog says only that the kernel appears to have died.
+    this.lab.Dialog.tracker.forEach(({ node }) => {
+      const header = node.querySelector(".jp-Dialog-header")?.textContent ?? "";
+      if (header.includes("Kernel Restarting")) {
+        const paragraph = document.createElement("p");
+        paragraph.textContent = message;
+        node.querySelector(".jp-Dialog-body")?.append(paragraph);
+      }
+    });
+  }
+
+  /** Look when a kernel of an open document ends, or has run something. */
+  watch() {
+    for (const { sessionContext } of this.app.shell.widgets("main")) {
+      if (sessionContext && !this.known.has(sessionContext)) {
+        this.known.add(sessionContext);
+        sessionContext.statusChanged.connect((_, status) => this.changed(sessionContext, status));
+      }
+    }
+  }
+
+  changed({ path }, status) {
+    if (status === "autorestarting" || status === "dead") {
+      this.ended = { name: path.split("/").pop() };
+      setTimeout(() => void this.look().then(() => (this.ended = null)), SETTLE);
+    } else if (status === "idle" && Date.now() - this.asked > NOT_BEFORE) {
+      void this.look();
+    }
+  }
+}
+
+function megabytes(bytes) {
+  return Math.round(bytes / 1048576);
+}
