@@ -24,8 +24,8 @@ from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; connect-src 'self'; "
-    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}; "
+    "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; media-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}; "
     "require-trusted-types-for 'script'; trusted-types tmpnb-parse"
 )
 # A picture that is opened by itself is a document, and SVG can hold scripts.
@@ -46,9 +46,9 @@ _LIVE_HEADERS = {
 _assets = Assets()
 _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
 _frame = live_script.add_frame(_assets)
-_renderer = live_script.add_renderer(_assets)
-_script = _assets.add("notes.js", live_script.notes_script(_frame, _renderer))
-_live = live_script.live_script(_frame, _renderer)
+_scripts = {"RENDERER": live_script.add_renderer(_assets), "LIBRARIES": live_script.add_libraries(_assets)}
+_script = _assets.add("notes.js", live_script.notes_script(_frame, _scripts))
+_live = live_script.live_script(_frame, _scripts)
 _parent = live_script.parent_script()
 
 

@@ -181,6 +181,11 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
     link.addEventListener("auxclick", openLab);
   }
 
+  // What was saved without its scripts needs what the cells above it made.
+  function runToHere(cell) {
+    runner.run([...runner.above(cell).filter((one) => !one.isDone), cell]);
+  }
+
   drawFormulas(main);
 
   // Changes are kept twice: with this entry of the history, and in the tab for who comes to this page anew.
@@ -211,6 +216,7 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
       theme: "auto",
       mayFail: "mayFail" in element.dataset,
     });
+    for (const note of element.querySelectorAll(".tn-interactive")) note.append(" ", button("Run up to here", "tn-button", () => runToHere(cell)));
     if (found && work.isOurs) before.ours.push({ cell, code: found });
     else if (found || other) before.others.push({ cell, code: other || found });
   });
