@@ -230,7 +230,8 @@ async def test_a_wish_that_is_sent_twice_is_one_until_nothing_can_come_of_it() -
     async with running(pool_size=1, max_containers=1, allow_origin="https://a.example") as rig:
         await rig.ready(1)
         first = await draw(rig, once=name)
-        assert await draw(rig, other, once=name) == first
+        assert first["key"]  # for our own pages only
+        assert await draw(rig, other, once=name) == {**first, "key": None}
         end(rig, first["session"]["id"])
         await rig.ready(1)
         fresh = await draw(rig, once=name)
