@@ -330,3 +330,17 @@ def test_memory_is_room_too(tmp_path: Path, files: Mapping[str, str], left: int 
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert ROOM.memory_left(tmp_path) == left
+
+
+def test_folders_within_folders_are_counted(place: Place) -> None:
+    deep = "/".join("d" * 37)
+    refused = place.refuse(zipped({f"w/{number}/{deep}/a": "" for number in range(600)}))
+    assert refused.status == 413
+    assert "folders" in refused.message
+
+
+def test_folders_need_room_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RESTORE, "room", lambda _: 100_000)
+    deep = "/".join("d" * 38)
+    assert place.refuse(zipped({f"w/{deep}/a": ""})).status == 507
+    place.restore(zipped({f"w/{number}": "" for number in range(20)}))

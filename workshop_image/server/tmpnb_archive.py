@@ -121,6 +121,9 @@ class RestoreHandler(APIHandler):
             return
         if self.request.method != "POST":
             return
+        if self.current_user is None:  # Jupyter asks for one only before `post`, when the body is here
+            self._refused = web.HTTPError(403)
+            return
         self._busy = bool(self.settings.get(_RESTORING))
         if self._busy:
             return
@@ -162,8 +165,8 @@ class RestoreHandler(APIHandler):
         from tmpnb_changes import originals  # noqa: PLC0415
         from tmpnb_restore import RefusedError, restore  # noqa: PLC0415
 
-        if self._refused is not None or self.current_user is None:
-            raise self._refused or web.HTTPError(403)
+        if self._refused is not None:
+            raise self._refused
         if self._busy:
             self._refuse(409, "Another archive is being restored here. Please wait until that is done.")
             return

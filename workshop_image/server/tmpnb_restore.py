@@ -17,7 +17,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -208,11 +208,26 @@ def _unwanted(info: zipfile.ZipInfo, inner: str) -> str | None:
 
 
 def _check_room(entries: list[tuple[zipfile.ZipInfo, str]], root: str) -> None:
-    needed, there = sum(info.file_size + _PER_FILE for info, _ in entries), room(root)
+    folders = _folders(inner for _, inner in entries)
+    needed = sum(info.file_size for info, _ in entries) + _PER_FILE * (len(entries) + folders)
+    there = room(root)
     if needed > there:
         raise _full(
             f"These files need {_megabytes(needed)}, and there is room for {_megabytes(there)} in this notebook."
         )
+
+
+def _folders(paths: Iterable[str]) -> int:
+    """How many folders they are in: each takes memory, and a few bytes of an archive can name dozens of them."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+        if len(found) > MOST_FILES:
+            raise RefusedError(
+                413, f"This archive holds more than {MOST_FILES} folders, which is more than can be restored."
+            )
+    return len(found)
 
 
 def _full(message: str) -> RefusedError:
