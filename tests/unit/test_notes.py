@@ -503,6 +503,21 @@ def test_the_time_for_scripts_that_never_end_grows_with_their_number(piece: str)
     assert seconds(200_000) < 2
 
 
+@pytest.mark.parametrize("source", ["<audio" + " " * 1900, ("<audio" + " " * 650) * 3, "<audio" + " >" * 900])
+def test_the_time_for_a_player_that_plays_nothing_is_none(source: str) -> None:
+    """There may be thousands of them in a notebook."""
+    began = time.process_time()
+    for _ in range(20):
+        player(source)
+    assert time.process_time() - began < 2
+
+
+def test_a_player_may_say_much_before_what_it_plays() -> None:
+    data = 'src="data:audio/wav;base64,UklGRg=="'
+    for said in (f"<audio controls {data}>", f"<audio controls>\n<source type='audio/wav' {data}>"):
+        assert player(said) == ("audio/wav", b"RIFF")
+
+
 @pytest.mark.parametrize(
     ("metadata", "manifests", "language"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,27 @@ def test_boxes_and_what_looks_like_them(source: str, made: str) -> None:
 
 def test_a_box_that_another_cell_closes_is_closed() -> None:
     assert divs.as_html("::: {.callout-note}\na").count("</div>") == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "::: a" + " " * 100_000 + "b",
+        "::: {.callout-note}\n# a" + "#" * 100_000 + "b",
+        "::: {.callout-note}\n# a" + " #" * 50_000 + "b",
+        ("{{< video " + "a" * 1500) * 70,
+    ],
+    ids=lambda source: str(source)[:12],
+)
+def test_looking_for_boxes_comes_to_an_end(source: str) -> None:
+    began = time.process_time()
+    divs.as_html(source)
+    assert time.process_time() - began < 4
+
+
+def test_what_ends_a_heading_is_not_its_text() -> None:
+    for heading, title in (("## a b ## ", "a b ##"), ("## a b  ##", "a b"), ("# a\t", "a")):
+        assert f"**{title}**\n" in divs.as_html(f"::: {{.callout-note}}  \n{heading}\n:::  "), heading
 
 
 def test_links_open_text_as_a_notebook() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 
-_FENCE = re.compile(r" {0,3}(:{3,}|`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")
+# Time grows with a line's length: what ends in blanks or signs is stripped, not matched.
+_FENCE = re.compile(r" {0,3}(:{3,}|`{3,}|~{3,})[ \t]*(.*)$")
 _DIRECTIVE = re.compile(r"\{([a-z-]+)\}[ \t]*(.*)$")
-_VIDEO = re.compile(r"\{\{<\s*video\s+[\"']?([^\s\"'>]{1,1000})[^>\n]{0,500}>\}\}")
+_VIDEO = re.compile(r"\{\{<\s*video\s+[\"']?([^\s\"'>]{1,1000}+)[^>\n]{0,500}>\}\}")
 _TITLE = re.compile(r"""title=["']([^"']*)["']""")
-_HEADING = re.compile(r"#{1,6}[ \t]+(.*?)[ \t]*#*$")
+_HEADING = re.compile(r"#{1,6}[ \t]+(.*)$")
 # As Jupyter's own boxes are called (`alert alert-info`).
 _KINDS = {
     "note": "info", "seealso": "info", "hint": "success", "tip": "success", "warning": "warning",
@@ -33,16 +34,17 @@ def as_html(source: str) -> str:
     stack: list[_Open] = []
     for line in source.split("\n"):
         fence = _FENCE.match(line)
+        rest = fence[2].rstrip(" \t") if fence is not None else ""
         top = stack[-1] if stack else None
-        if top is not None and fence is not None and _closes(top, fence[1], fence[2]):
+        if top is not None and fence is not None and _closes(top, fence[1], rest):
             stack.pop()
             out += [line] if top.is_code else ["", "</div>", ""] if top.is_box else [""]
         elif top is not None and top.is_code:
             out.append(line)
-        elif fence is not None and fence[1][0] == ":" and not fence[2]:
+        elif fence is not None and fence[1][0] == ":" and not rest:
             out.append("")  # it ends what another cell began
         elif fence is not None:
-            stack.append(_opened(fence[1], fence[2], line, out))
+            stack.append(_opened(fence[1], rest, line, out))
         else:
             out.append(_line(line, top))
     out += ["\n</div>" for one in stack if one.is_box]
@@ -82,5 +84,6 @@ def _line(line: str, top: _Open | None) -> str:
     if top is not None and top.waits_for_title and line.strip():
         top.waits_for_title = False
         if heading := _HEADING.match(line):
-            return f"**{heading[1]}**\n"
+            title = heading[1].rstrip("#").rstrip(" \t")
+            return f"**{title}**\n"
     return _VIDEO.sub(r"<\1>", line)

@@ -33,7 +33,7 @@ _SCRIPTS = re.compile(r"<(?:script|iframe|object|embed)\b", re.IGNORECASE)
 _PREPARES = re.compile(r"\s*(?:<(!--|script\b|style\b|link\b|meta\b))?", re.IGNORECASE)
 _BOKEH = re.compile(r"""class="bk-(?:notebook-)?logo""")  # "Loading BokehJS ...", which nothing would ever end
 _PLAYER = re.compile(
-    r"<(?:audio|video)\b[^<>]{0,500}>?\s{0,100}(?:<source\b)?[^<>]{0,200}?\bsrc=[\"']data:((?:audio|video)/[a-z0-9-]{1,20});base64,",
+    r"<(?:audio|video)\b(?:[^<>]{0,500}>\s{0,100}<source\b)?[^<>]{0,500}?\bsrc=[\"']data:((?:audio|video)/[a-z0-9-]{1,20});base64,",
     re.IGNORECASE,
 )
 # Texts that stand for an object, and say nothing of what it shows.

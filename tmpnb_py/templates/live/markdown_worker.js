@@ -15,9 +15,7 @@ function element({ tex, display }) {
 class Masked {
   constructor(source) {
     const formulas = formulasIn(source, true);
-    const taken = new Set(Array.from(source.matchAll(/tnmath([0-9]+)x/g), ([, number]) => number));
-    let mark = 0;
-    while (taken.has(String(mark))) mark += 1;
+    const mark = crypto.getRandomValues(new Uint32Array(3)).join(""); // nobody can write it, not as a character reference either
     let at = 0;
     this.text = "";
     formulas.forEach(({ start, end }, number) => {
