@@ -17,6 +17,7 @@ from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Service
 from tests.integration.browser_support import browser, picture
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
+from tmpnb_py.web import documents
 
 PLACE = "/usr/share/workshops/workshops.toml"
 MANIFEST = b"""
@@ -144,6 +145,18 @@ async def test_a_link_to_what_only_somebody_elses_notebook_has() -> None:
         for there in ("lab/tree/other.ipynb", "lab/tree/knots/Tie%20one.ipynb", "lab", "rstudio/mine.ipynb"):
             _, page = await seen(rig, f"/spawn/{there}")
             assert "data-start" in page or "can't be used" in page
+    async with service(pool_size=1, max_containers=1) as rig:  # its owner deletes the file while it is looked for
+        whole, session = documents.lacks, {}
+
+        async def lacks(*arguments: Any) -> bool:
+            session.update(await rig.spawn())
+            return await whole(*arguments)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(documents, "lacks", lacks)
+            _, page = await seen(rig, "/spawn/lab/tree/mine.ipynb")
+        assert session
+        assert "data-start" in page
     async with service(pool_size=0) as rig:  # nobody can know
         _, page = await seen(rig, "/spawn/lab/tree/mine.ipynb")
         assert "data-start" in page

@@ -399,6 +399,15 @@ def test_what_is_not_shown_takes_nothing_from_what_is() -> None:
     assert MAX_RENDERED < len(many) < MAX_RENDERED + 2 * MAX_OUTPUT
 
 
+def test_a_page_has_a_size_that_a_browser_can_bear(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [code("+1" * 100, language="python") for _ in range(50)]
+    whole = make(*cells, language_info={"name": "python"}).body
+    assert len(whole) > 10 * 200 * 50, "colours make much of little"
+    monkeypatch.setattr(page, "MAX_PAGE", len(whole) - 1)
+    with pytest.raises(NotesError, match="the page would be larger"):
+        make(*cells, language_info={"name": "python"})
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -7,6 +7,7 @@ import html
 import itertools
 from collections.abc import Mapping
 
+from tmpnb_py.errors import NotesError
 from tmpnb_py.links import is_text_notebook
 from tmpnb_py.notes.code import highlight, is_known
 from tmpnb_py.notes.links import Links
@@ -16,6 +17,7 @@ from tmpnb_py.notes.notebook import Cell, Notebook, Part, read
 from tmpnb_py.notes.outputs import INTERACTIVE, ONLY_THERE, render
 from tmpnb_py.tongues import direction, has_rtl
 
+MAX_PAGE = 32 * 1024 * 1024  # characters of the HTML of all cells: colours alone make twenty of one
 MAX_RENDERED = 300_000  # characters of the HTML of one cell's outputs, with which nothing further is shown
 
 
@@ -36,6 +38,8 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
     else:
         title, cells = _titled(notebook, markdown)
     body = "\n".join(_cell(cell, markdown, language, lang) for cell in cells if Part.CELL not in cell.removed)
+    if len(body) > MAX_PAGE:
+        raise NotesError(f"the page would be larger than {MAX_PAGE >> 20} MiB")
     body = links.resolved(body, markdown.anchors)
     return Notes(
         title=title or notebook.title,

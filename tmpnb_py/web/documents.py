@@ -70,7 +70,9 @@ async def _is_missing(context: Context, document: str, container: Container | No
     ready = next((one for one in pool.in_state(State.READY) if one.config_digest == pool.current_digest), None)
     if known is not None or ready is None:
         return bool(known)
-    return memory.note((pool.current_digest, document), await memory.ask(ready, document))
+    missing = await memory.ask(ready, document)
+    # Meanwhile somebody may have got it, and what they delete in it is missing in theirs only.
+    return ready.state is State.READY and memory.note((ready.config_digest, document), missing)
 
 
 class _Memory:
