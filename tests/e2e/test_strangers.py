@@ -16,8 +16,8 @@ from yarl import URL
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Service
 from tests.integration.browser_support import browser, picture
+from tmpnb_py import readiness
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
-from tmpnb_py.web import documents
 
 PLACE = "/usr/share/workshops/workshops.toml"
 MANIFEST = b"""
@@ -146,14 +146,14 @@ async def test_a_link_to_what_only_somebody_elses_notebook_has() -> None:
             _, page = await seen(rig, f"/spawn/{there}")
             assert "data-start" in page or "can't be used" in page
     async with service(pool_size=1, max_containers=1) as rig:  # its owner deletes the file while it is looked for
-        whole, session = documents.lacks, {}
+        session: dict[str, Any] = {}
 
         async def lacks(*arguments: Any) -> bool:
             session.update(await rig.spawn())
-            return await whole(*arguments)
+            return await readiness.lacks(*arguments)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(documents, "lacks", lacks)
+            patched.setattr("tmpnb_py.web.documents.lacks", lacks)
             _, page = await seen(rig, "/spawn/lab/tree/mine.ipynb")
         assert session
         assert "data-start" in page

@@ -15,7 +15,10 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 
+PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
 FOR_EVER = "public, max-age=31536000, immutable"
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
@@ -35,6 +38,23 @@ class Content:
         return cls(body, kind, gzip.compress(body, 9, mtime=0), hashlib.sha256(body).hexdigest()[:20])
 
 
+class _Pieces(Payload):
+    """A body of which a slow reader holds no copy: as it is, aiohttp hands over the whole at once."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write what the reader takes."""
+        for start in range(0, len(self._value), PIECE):
+            await writer.write(memoryview(self._value)[start : start + PIECE])
+
+
 def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -> web.Response:
     """The content, or 304 where the client has it (RFC 9110, 13.1.2)."""
     compressed = "gzip" in request.headers.get("Accept-Encoding", "") and len(content.compressed) < len(content.body)
@@ -48,7 +68,7 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
         all_headers["Content-Encoding"] = "gzip"
     charset = None if content.type.startswith(("image/", "audio/", "video/")) else "utf-8"
     body = content.compressed if compressed else content.body
-    return web.Response(body=body, content_type=content.type, charset=charset, headers=all_headers)
+    return web.Response(body=_Pieces(body), content_type=content.type, charset=charset, headers=all_headers)
 
 
 def source(name: str) -> str:

@@ -13,8 +13,8 @@ from tmpnb_py.links import STATIC
 from tmpnb_py.static.shared import Found, SharedFiles
 from tmpnb_py.static.store import LostFileError
 from tmpnb_py.static.tree import accepted, content_type, etag, matches
+from tmpnb_py.web.assets import PIECE
 
-_PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
 _FOR_EVER = "public, max-age=31536000, immutable"
 # A document of a hostile image, opened as a page, must do nothing on the origin that all notebooks share. A script is
 # no document, and a worker started from one would be bound by this.
@@ -45,8 +45,8 @@ async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse
     if not body:
         return response
     await response.prepare(request)
-    for start in range(0, len(body), _PIECE):
-        await response.write(memoryview(body)[start : start + _PIECE])
+    for start in range(0, len(body), PIECE):
+        await response.write(memoryview(body)[start : start + PIECE])
     await response.write_eof()
     return response
 
