@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -254,6 +255,24 @@ def test_a_bomb_is_looked_at_before_it_is_unpacked(place: Place, monkeypatch: py
             struct.pack_into("<I", small, start + 24, 100)
     monkeypatch.setattr(RESTORE, "room", lambda directory: MANY)
     assert "damaged" in place.refuse(bytes(small)).message
+
+
+def test_a_manifest_that_is_larger_than_it_says_takes_no_memory(place: Place) -> None:
+    archive = bytearray(zipped({"tmpnb-archive.json": b"0" * 100_000_000, "a": "a"}))
+    struct.pack_into("<I", archive, archive.index(b"PK\x01\x02") + 24, 1000)
+    tracemalloc.start()
+    try:
+        place.refuse(bytes(archive))
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("\u6587" * 120 + ".zip", "\u6587" * 66), ("a\0b.zip", "a_b"), (".zip", "archive")]
+)
+def test_any_name_of_an_archive_becomes_a_folder(place: Place, name: str, folder: str) -> None:
+    assert place.restore(zipped({"x": "x", "y": "y"}), name).folder == folder
 
 
 def test_more_files_than_anybody_has(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,12 @@ def test_looking_for_boxes_comes_to_an_end(source: str) -> None:
     assert time.process_time() - began < 4
 
 
+def test_looking_for_another_language_comes_to_an_end() -> None:
+    began = time.process_time()
+    notes("```{r}\n%%" + "a" * 150_000 + "\n```\n", "x.Rmd")
+    assert time.process_time() - began < 4
+
+
 def test_what_ends_a_heading_is_not_its_text() -> None:
     for heading, title in (("## a b ## ", "a b ##"), ("## a b  ##", "a b"), ("# a\t", "a")):
         assert f"**{title}**\n" in divs.as_html(f"::: {{.callout-note}}  \n{heading}\n:::  "), heading

@@ -23,7 +23,7 @@ _KERNEL = re.compile(r"^jupyter:[ \t]*([A-Za-z0-9._+-]{1,64})[ \t]*$", re.MULTIL
 _SHINY = re.compile(r"""^(?:runtime|server):[ \t]*["']?shiny""", re.MULTILINE)
 _SHORTCODE = re.compile(r"\{\{<\s*([A-Za-z-]+)")
 _INLINE = re.compile(r"(?<!`)`(?:r|\{r\}|\{python\}|python) [^`\n]+`(?!`)")
-_MAGIC = re.compile(r"%%([A-Za-z]+)[^\n]*\n")
+_MAGIC = re.compile(r"%%([A-Za-z]++)[^\n]*\n")
 # Languages of chunks, and those of them that a Python kernel passes on to a program that is there.
 _LANGUAGES = {
     "r",

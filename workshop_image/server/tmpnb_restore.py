@@ -28,7 +28,7 @@ from tmpnb_room import room
 MOST_FILES = 20_000
 _LARGEST_DIRECTORY = 4 * 1024 * 1024  # bytes of an archive's own table, which is read at once
 _LARGEST_MANIFEST = 1024 * 1024
-_LONGEST_NAME, _DEEPEST = 250, 40
+_LONGEST_NAME, _LONGEST_FOLDER, _DEEPEST = 250, 200, 40  # bytes, and names in a path
 _BLOCK = 256 * 1024
 _PER_FILE = 4096  # bytes that a file takes beside its own
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take more memory than there is
@@ -137,7 +137,8 @@ def _manifest(archive: zipfile.ZipFile) -> dict[str, Any] | None:
         info = archive.getinfo(MANIFEST)
         if info.file_size > _LARGEST_MANIFEST or info.compress_type not in _METHODS:
             return None
-        told = json.loads(archive.read(info))
+        with archive.open(info) as entry:  # `archive.read` would unpack all of it, whatever size it says that it has
+            told = json.loads(entry.read(_LARGEST_MANIFEST))
     except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError, OSError):
         return None
     return (
@@ -154,7 +155,8 @@ def _entries(
     tops = {inner.partition("/")[0] for _, inner in named}
     directory = manifest["directory"] if manifest else Path(root).name if tops == {Path(root).name} else ""
     if not directory:
-        stem = Path(name.replace("\\", "/")).name.removesuffix(".zip").strip(". ")[:100] or "archive"
+        stem = Path(name.replace("\\", "/").replace("\0", "_")).name.removesuffix(".zip").strip(". ")
+        stem = stem.encode("utf-8", "replace")[:_LONGEST_FOLDER].decode(errors="ignore") or "archive"
         outcome.folder = stem if tops != {stem} else ""
     for info, full in named:
         inner = full
