@@ -116,7 +116,7 @@ class Service:
             options=wiring.reconciler_options(settings),
             configuration=self._blueprint,
             rate=rate,
-            waiting=lambda: len(line) + self.claims.wished,
+            waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(
@@ -137,7 +137,7 @@ class Service:
             self.pool,
             gate,
             max_containers=settings.max_containers,
-            dismiss_line=self.claims.dismiss_line,
+            gate_moved=self.claims.gate_moved,
             observe_soon=self.reconciler.observe_soon,
         )
         limits = wiring.idle_limits(settings)
@@ -159,6 +159,7 @@ class Service:
             has_network=wiring.has_network(settings, shared=engine.shares_network),
             api_token=settings.api_auth_token.get_secret_value(),
             cors=wiring.cors(settings),
+            frame_ancestors=settings.frame_ancestors,
             binder_rules=binder_spec.rules(settings.binder_spec),
             admin_token=settings.admin_auth_token.get_secret_value(),
             hosts=wiring.hosts(settings, ()),
@@ -237,6 +238,7 @@ class Service:
         context.remember_sessions = settings.remember_sessions
         context.cors = self.proxy.cors = wiring.cors(settings)
         self._answer_to_names()
+        context.frame_ancestors = settings.frame_ancestors
         context.binder_rules = binder_spec.rules(settings.binder_spec)
         context.admin_token = settings.admin_auth_token.get_secret_value()
         context.audit_client_address = settings.audit_client_address

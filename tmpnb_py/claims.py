@@ -158,8 +158,7 @@ class Claims:
                 self._wish(retry_after)
                 raise FullError("no notebook is ready", retry_after=retry_after)
         except (FullError, ClosedError, EngineError):
-            if ticket.status is not Status.CLOSED:  # who was dismissed has been counted
-                self._refused(ticket)
+            self._refused(ticket)
             raise
         assert ticket.container is not None  # noqa: S101  (that is what READY means)
         del self._wishes[:1]
@@ -254,7 +253,7 @@ class Claims:
         finally:
             self._line.leave(ticket.id)
             self._forget(ticket)
-        if ticket.status is Status.CLOSED:
+        if ticket.status is Status.WAITING and not self._is_open():
             raise ClosedError(_CLOSED)
 
     # --- tickets that were drawn
@@ -277,7 +276,7 @@ class Claims:
         ticket.lease = self._lease
         if entry.container:
             self._given[ticket] = entry.container
-        elif left <= 0 or not self._is_open():
+        elif left <= 0:
             self._book.remove(ticket.id)
             return
         self._tickets[ticket.id] = ticket
@@ -353,6 +352,8 @@ class Claims:
 
     def estimate(self, position: int) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
+        if not self._is_open():
+            return None
         now = self._clock()
         starting = [now - one.created_at for one in self._pool.in_state(State.STARTING)]
         room = max(0, self._pool.capacity - len(self._pool))
@@ -388,12 +389,12 @@ class Claims:
         return self._pool.claimable - self._handing_over
 
     def serve_line(self) -> None:
-        """Give what is ready to those who wait, first come, first served."""
+        """Give what is ready to those who wait, first come, first served; while the service is closed, to nobody."""
         if self.stopping:
             return  # nobody could be told any more
         if self._given and self._pool.listed:
             self._find_given()
-        for _ in range(0 if self._given else self._spare):
+        for _ in range(self._spare if self._is_open() and not self._given else 0):
             if not len(self._line) or self._pool.engine_down:
                 return
             place = self._line.pop_first()
@@ -436,16 +437,16 @@ class Claims:
         """Whether whoever is being served may have one more: one of the ready ones is theirs, should they need it."""
         return self._pool.count(State.READY) >= self._handing_over
 
-    def dismiss_line(self) -> int:
-        """Tell everybody who waits that the service is closed. Returns how many there were."""
-        dismissed = 0
-        while (place := self._line.pop_first()) is not None:
-            ticket = self._tickets[place.id]
-            self._refused(ticket)
-            self._book.remove(ticket.id)
-            ticket.settle(Status.CLOSED)
-            dismissed += 1
-        return dismissed
+    def gate_moved(self) -> int:
+        """The operator has closed the service, or opened it: tell all in line, who keep their places. Says how many.
+
+        Who is in line is no newcomer: they are served once it is open again.
+        """
+        for ticket in self._tickets.values():
+            if ticket.status is Status.WAITING:
+                ticket.tell()
+        self.serve_line()
+        return len(self._line)
 
     def _refused(self, ticket: Ticket) -> None:
         self._metrics.claimed("refused", self._clock() - ticket.joined_at)

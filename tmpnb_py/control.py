@@ -57,13 +57,13 @@ class Control:
         gate: Gate,
         *,
         max_containers: int | None,
-        dismiss_line: Callable[[], int],
+        gate_moved: Callable[[], int],
         observe_soon: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._gate = gate
         self._max_containers = max_containers
-        self._dismiss_line = dismiss_line
+        self._gate_moved = gate_moved
         self._observe_soon = observe_soon
 
     @property
@@ -94,11 +94,12 @@ class Control:
         self._observe_soon()
 
     def close(self) -> None:
-        """Take no newcomers; who waits in line is told so, and sessions go on. Raises `OSError`."""
+        """Take no newcomers; who waits in line is told so and keeps the place, sessions go on. Raises `OSError`."""
         self._gate.close()
-        _log.warning("closed", pool=self._pool.name, dismissed=self._dismiss_line())
+        _log.warning("closed", pool=self._pool.name, waiting=self._gate_moved())
 
     def open(self) -> None:
         """Take newcomers again. Raises `OSError`."""
         self._gate.open()
-        _log.info("opened", pool=self._pool.name)
+        _log.info("opened", pool=self._pool.name, waiting=self._gate_moved())
+        self._observe_soon()

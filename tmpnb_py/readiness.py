@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
@@ -163,7 +164,36 @@ async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> byt
     return body
 
 
-async def _ask(endpoint: Endpoint, path: str, token: str, seconds: float) -> tuple[int, bytes]:
+async def begin_in(endpoint: Endpoint, base_path: str, token: str, folder: str) -> bool:
+    """Let kernels that no document of the visitor's places begin in a folder; whether the server can do that.
+
+    Only our own images can (`tmpnb_folder`); for others, and for one that does not answer, all stays as it is.
+    """
+    path = f"{base_path}tmpnb/folder?no_track_activity=1&path={urllib.parse.quote(folder, safe='')}"
+    try:
+        status, _ = await _ask(endpoint, path, token, _PROBE_SECONDS, method="PUT")
+    except NoAnswerError:
+        return False
+    return status == 204
+
+
+async def lacks(endpoint: Endpoint, base_path: str, token: str, document: str) -> bool:
+    """Whether a notebook server says that it has no such file or folder; one that says nothing may have it."""
+    expected = {urllib.parse.quote(document): 404, "": 200}  # a server of another kind has no such addresses at all
+    try:
+        for name, answer in expected.items():
+            path = f"{base_path}api/contents/{name}?content=0&no_track_activity=1"
+            status, _ = await _ask(endpoint, path, token, _PROBE_SECONDS)
+            if status != answer:
+                return False
+    except NoAnswerError:
+        return False
+    return True
+
+
+async def _ask(
+    endpoint: Endpoint, path: str, token: str, seconds: float, *, method: str = "GET"
+) -> tuple[int, bytes]:
     headers = {"Authorization": f"token {token}"} if token else {}
     try:
         unix_path = endpoint.unix_path
@@ -182,7 +212,7 @@ async def _ask(endpoint: Endpoint, path: str, token: str, seconds: float) -> tup
             aiohttp.ClientSession(
                 connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=headers
             ) as session,
-            session.get(f"http://{authority}{path}", allow_redirects=False) as response,
+            session.request(method, f"http://{authority}{path}", allow_redirects=False) as response,
         ):
             body = await _bounded(response.content.readany)
             return response.status, body

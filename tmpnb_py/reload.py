@@ -73,6 +73,7 @@ OTHER_SITES = frozenset(
     (
         "allow_origin",
         "tokenless_origin",
+        "frame_ancestors",
         "binder_spec",
         "allow_methods",
         "allow_headers",

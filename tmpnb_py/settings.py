@@ -324,6 +324,12 @@ class Settings(BaseSettings):
         "Sites with clients of the old tmpnb (comma list): as allow_origin, and their pages need not show the token "
         "of a notebook that POST /api/spawn gave them.",
     )
+    frame_ancestors: Annotated[tuple[str, ...], BeforeValidator(values.read_ancestors), NoDecode] = _option(
+        (),
+        _API,
+        "Sites whose pages may show workshops' notes in a frame (comma list such as https://lms.example.org or "
+        "https://*.example.org; self is this service's own host, * is every site).",
+    )
     binder_spec: Annotated[tuple[str, ...], BeforeValidator(values.read_binder_specs), NoDecode] = _option(
         (),
         _API,

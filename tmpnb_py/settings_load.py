@@ -242,6 +242,8 @@ def _loosened(settings: Settings) -> Iterator[str]:
         yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
     if "*" in settings.allow_origin:
         yield "allow_origin *: pages of every site may start notebooks in their visitors' browsers."
+    if "*" in settings.frame_ancestors:
+        yield "frame_ancestors *: pages of every site may show notes in a frame, and visitors may be led to run them."
     for origin in settings.tokenless_origin:
         yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
     if settings.allow_credentials and "*" in settings.allow_origin:

@@ -307,6 +307,33 @@ def read_named_origins(value: object) -> object:
     return origins
 
 
+# CSP 3, "host-source" with a scheme and without a path, which `frame-ancestors` does not look at.
+_ANCESTOR = re.compile(
+    r"https?://(?:\*\.)?(?:[a-z0-9_-]+\.)*[a-z0-9_-]+(?::(?:[0-9]{1,5}|\*))?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?"
+)
+
+
+def read_ancestors(value: object) -> object:
+    return tuple(_ancestor(str(part)) for part in _parts(value, "https://lms.example.org"))
+
+
+def _ancestor(part: str) -> str:
+    """A source of `frame-ancestors`, as it goes into the policy."""
+    source = part.lower().strip("'\"").removesuffix("/")
+    if source in ("self", "*"):
+        return {"self": "'self'"}.get(source, source)
+    if source == "none":
+        raise ValueError(
+            'holds "none", which names no site: leave the option out, and no page shows notes in a frame'
+        )
+    if not _ANCESTOR.fullmatch(source):
+        raise ValueError(
+            f'holds "{part}", which is not a site: write https://lms.example.org (scheme and host, no path), '
+            "https://*.example.org, self or *"
+        )
+    return source
+
+
 def read_binder_specs(value: object) -> object:
     return tuple(binder_spec.read_rule(str(part)) for part in _parts(value, "gh/org/repo=workshop"))
 

@@ -22,7 +22,6 @@ class Status(enum.StrEnum):
 
     WAITING = "waiting"
     READY = "ready"
-    CLOSED = "closed"
     LEFT = "left"
 
 

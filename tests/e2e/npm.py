@@ -17,6 +17,9 @@ CACHE = Path(__file__).parents[1] / "artifacts" / "npm"
 
 # The sums that the registry gives (`npm view NAME@VERSION dist.integrity`); versions are never replaced there.
 SUMS = {
+    "@myst-theme/frontmatter@1.4.1": (
+        "S31P9uS1Fv0bIT0C07V8OKVyqoPU4zIfH/b0e8tBip9URmiIPmJR+zoqya8Zgsfubt3HDspUHR3wAukZ2mzBew=="
+    ),
     "thebe@0.9.3": "Rb/7kVhtlffXra3kIe7OuIGE7awsm2/fGWxw21DiNfnWLnUQiDl9AWqYdshPwZPG/5DzLpsJRPix2xtCPtJmQQ==",
     "thebe-core@0.5.0": "LIAbySgyoH8PPojNOwTwnjHta332CXtqVMPtgC3wBuIkHkgQpJYZUkWGvZR+T6pkgmjIei/WkKMFtV1jstXwWA==",
     "thebelab@0.5.1": "1wYDNmMRZbO3G4wwmoBs+tdjNhwqpHobYxXLTGkXPT6Ul3jUZppdYi3PV1U+sBlohZzzKmYkiMBDivK3XbGJOw==",
@@ -47,6 +50,7 @@ def package(name: str) -> Path:
         assert digest == SUMS[name], f"{name} is not what it was: {digest}"
         with tarfile.open(archives[0]) as archive:
             archive.extractall(work, filter="data")
+        place.parent.mkdir(exist_ok=True)
         if not place.is_dir():
             os.rename(Path(work, "package"), place)  # noqa: PTH104  (fails where another run was quicker)
     return place

@@ -310,16 +310,35 @@ async def test_closed_full_and_down_are_told_as_events() -> None:
 
 
 async def test_links_of_binderhubs_for_people() -> None:
-    async with service(pool_size=0) as rig:
+    """Their paths are relative to the repository: here to the folder of the workshop that it stands for."""
+    async with service(pool_size=0, binder_spec="gh/org/all") as rig:
         for path, expected in (
             ("/v2/gh/org/knots/HEAD", "/spawn/lab/tree/knots/Tie%20one.ipynb"),
-            ("/v2/gh/org/knots/HEAD?urlpath=lab/tree/a%20b.ipynb", "/spawn/lab/tree/a%20b.ipynb"),
-            ("/v2/gh/org/knots/HEAD?labpath=x%2Fy.ipynb", "/spawn/lab/tree/x/y.ipynb"),
-            ("/v2/gh/org/knots/HEAD?filepath=x.ipynb", "/spawn/tree/x.ipynb"),
+            ("/v2/gh/org/knots/HEAD?urlpath=lab/tree/a%20b.ipynb", "/spawn/lab/tree/knots/a%20b.ipynb"),
+            ("/v2/gh/org/knots/HEAD?urlpath=%2Flab%2Ftree%2F%2Fa%20b.ipynb", "/spawn/lab/tree/knots/a%20b.ipynb"),
+            ("/v2/gh/org/knots/HEAD?urlpath=lab/tree/knots/a.ipynb", "/spawn/lab/tree/knots/a.ipynb"),
+            ("/v2/gh/org/knots/HEAD?urlpath=lab", "/spawn/lab/tree/knots"),
+            ("/v2/gh/org/knots/HEAD?labpath=x%2Fy.ipynb", "/spawn/lab/tree/knots/x/y.ipynb"),
+            ("/v2/gh/org/knots/HEAD?filepath=x.ipynb", "/spawn/tree/knots/x.ipynb"),
+            ("/v2/gh/org/knots/HEAD?urlpath=rstudio/", "/spawn/rstudio/"),
             ("/v2/gh/org/knots/HEAD?urlpath=//evil.example/", "/spawn/evil.example/"),
+            ("/v2/gh/org/all/HEAD?labpath=x.ipynb", "/spawn/lab/tree/x.ipynb"),
+            ("/v2/gh/org/all/HEAD", "/spawn"),
         ):
             async with rig.client.get(path, allow_redirects=False) as response:
                 assert (response.status, response.headers["Location"]) == (302, expected)
         async with rig.client.get("/v2/gh/org/other/HEAD", headers={"Accept": "text/html"}) as response:
             assert response.status == 404
             assert "gh/org/other/HEAD is not offered here" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "key"), [("/versions", "binderhub"), ("/hub/api/", "version"), ("/hub/api", "version")]
+)
+async def test_whoever_makes_a_link_may_ask_what_this_is(path: str, key: str) -> None:
+    async with service(pool_size=0) as rig:
+        for headers in ({}, {"Origin": OTHER, "Sec-Fetch-Site": "cross-site"}):
+            async with rig.client.get(path, headers=headers) as response:
+                assert (response.status, response.content_type) == (200, "application/json")
+                assert response.headers["Access-Control-Allow-Origin"] == "*"
+                assert (await response.json())[key].startswith("tmpnb-py ")

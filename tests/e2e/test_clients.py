@@ -25,9 +25,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.engine]
 EMPTY = "<!doctype html><title>A page</title><p>Nothing here."
 
 
+# Each says where it works: in the folder of its workshop, whatever path a client sends.
 CELLS = {
-    "python3": ("python", "import sys\nprint('Python says', 6 * 7, sys.version_info.major)", "Python says 42 3"),
-    "ir": ("r", 'cat("R says", sum(1:4), R.version$major)', "R says 10 4"),
+    "python3": (
+        "python",
+        "import pathlib\nprint('Python says', 6 * 7, 'in', pathlib.Path.cwd().name)",
+        "Python says 42 in introduction-to-python",
+    ),
+    "ir": ("r", 'cat("R says", sum(1:4), "in", basename(getwd()))', "R says 10 in introduction-to-r"),
 }
 
 
@@ -50,8 +55,9 @@ def world(workshop_image: str) -> Iterator[World]:
     with site("localhost") as allowed, site("localhost") as old, site() as near, site() as evil:
         for one in (allowed, near, old, evil):
             one.content["/"] = EMPTY
-        options = ["--pool-size=2", "--cpu-quota=0", f"--allow-origin={allowed.origin},{near.origin}"]
-        options.append(f"--tokenless-origin={old.origin}")
+        options = [f"--image={workshop_image}", "--pool-size=2", "--cpu-quota=0"]
+        options.append(f"--allow-origin={allowed.origin},{near.origin}")
+        options += [f"--tokenless-origin={old.origin}", f"--frame-ancestors={allowed.origin}"]
         with run_service(f"clients{secrets.token_hex(4)}", *options) as service:
             yield World(service, allowed, near, old, evil)
 
@@ -246,6 +252,44 @@ async def test_thebelab(world: World, context: playwright.BrowserContext) -> Non
     await picture(page, "thebelab")
 
 
+# MyST's launch button as it is on npm, without what draws it: what it asks of a service, and the link that it makes.
+MYST_STUB = """export default {};
+export const [jsx, jsxs, useRef, useCallback, useState] = [];
+export const [RocketIcon, Cross2Icon, ClipboardCopyIcon, ExternalLinkIcon, QuestionMarkCircledIcon] = [];
+export const [UpdateIcon, Link2Icon, ChevronRightIcon, BinderIcon, JupyterIcon] = [];"""
+MYST_IMPORTS = (
+    "react/jsx-runtime", "react", "classnames", "@radix-ui/react-popover", "@radix-ui/react-icons",
+    "@heroicons/react/24/solid", "@scienceicons/react/24/solid", "@radix-ui/react-form",
+)  # fmt: skip
+MYST_LAUNCH = """async ([url, location]) => {
+    const button = await import("/launch.mjs");
+    const kind = await button.interrogateProviderType(url);
+    const options = {provider: "github", repo: "org/introduction-to-python", url};
+    return {kind, link: button.makeBinderURL(options, location)};
+}"""
+
+
+async def test_the_launch_button_of_myst(world: World, context: playwright.BrowserContext) -> None:
+    """Jupyter Book 2 has it: its reader names a service, and the button asks that for its kind, from any site."""
+    source = (package("@myst-theme/frontmatter@1.4.1") / "dist" / "LaunchButton.js").read_text()
+    imports = json.dumps({"imports": dict.fromkeys(MYST_IMPORTS, "/stub.mjs")})
+    world.evil.content |= {
+        "/launch.mjs": f"{source}\nexport {{ interrogateProviderType, makeBinderURL }};",
+        "/stub.mjs": MYST_STUB,
+        "/book.html": f'<!doctype html><title>A book</title><script type="importmap">{imports}</script>',
+    }
+    page = await context.new_page()
+    await page.goto(f"{world.evil.origin}/book.html")
+    made = await page.evaluate(MYST_LAUNCH, [world.service.url, "/Introduction to Python.ipynb"])
+    assert made["kind"] == "binderhub"
+    assert "urlpath=%2Flab%2Ftree%2F%2FIntroduction" in made["link"]
+    await page.goto(made["link"])
+    await page.wait_for_url("**/user/**")
+    document = "/lab/tree/introduction-to-python/Introduction%20to%20Python.ipynb"
+    assert document in page.url
+    await playwright.expect(page.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible()
+
+
 async def test_what_is_not_offered_is_said_by_the_client(world: World, context: playwright.BrowserContext) -> None:
     page = await page_at(context, world.allowed)
     said = await page.evaluate(WATCH_EVENTS, f"{world.service.url}build/gh/org/unknown/HEAD")
@@ -263,6 +307,66 @@ async def test_a_browsers_reconnecting_gets_the_same_notebook(
     assert [one["phase"] for one in said] == ["launching", "ready", "launching", "ready"]
     assert said[1] == said[3]
     assert (await world.service.stats())["claimed"] == 1
+
+
+# --- the notes in a frame of a page of another site, whose frames get none of our cookies
+
+
+def framed_page(world: World) -> str:
+    notes = f"{world.service.url}workshops/introduction-to-python/"
+    return f"""<!doctype html><title>A course</title><h1>A course</h1>
+        <iframe src="{notes}" title="Introduction to Python" style="width: 100%; height: 300px; border: 0"></iframe>
+        <script src="{world.service.url}frame.js" defer></script>"""
+
+
+async def test_notes_in_a_frame(world: World, context: playwright.BrowserContext) -> None:
+    world.allowed.content["/course.html"] = framed_page(world)
+    page = await context.new_page()
+    await page.goto(f"{world.allowed.origin}/course.html")
+    notes = page.frame_locator("iframe")
+    cell = notes.locator(".tn-cell").first
+    await playwright.expect(cell).to_be_visible()
+    await page.wait_for_function("document.querySelector('iframe').offsetHeight > 3000")
+    await playwright.expect(notes.locator("header.site")).to_be_hidden()
+    before = await page.evaluate("document.querySelector('iframe').offsetHeight")
+    await notes.locator(".contents a").nth(2).click()  # the page around it is what scrolls
+    await page.wait_for_function("scrollY > 500")
+
+    await cell.get_by_role("button", name="Run example 1").click()
+    await playwright.expect(cell.locator(".tn-status")).to_contain_text("Done", timeout=60_000)
+    await page.wait_for_function("before => document.querySelector('iframe').offsetHeight !== before", arg=before)
+    await picture(page, "framed-notes")
+    assert [one for one in await context.cookies() if one["name"].startswith("tmpnb")] == []
+
+    # A reload finds the session, though no cookie tells of it, where the browser keeps anything for such a frame.
+    (frame,) = page.main_frame.child_frames
+    is_kept = await frame.evaluate("() => { try { return Boolean(sessionStorage.length); } catch { return false; } }")
+    await page.reload()
+    cell = page.frame_locator("iframe").locator(".tn-cell").first
+    await cell.get_by_role("button", name="Run example 1").click()
+    await playwright.expect(cell.locator(".tn-status")).to_contain_text("Done", timeout=60_000)
+    assert (await world.service.stats())["claimed"] == (1 if is_kept else 2)
+
+    # JupyterLab is in no frame: it opens in a tab, in the same notebook.
+    async with context.expect_page() as opened:
+        await page.frame_locator("iframe").locator("#tn-open").click()
+    lab = await opened.value
+    await playwright.expect(lab.locator(".jp-NotebookPanel")).to_be_visible()
+    assert (await world.service.stats())["claimed"] == (1 if is_kept else 2)
+
+
+async def test_no_other_site_and_no_other_page_is_framed(world: World, context: playwright.BrowserContext) -> None:
+    world.evil.content["/course.html"] = framed_page(world)
+    page = await context.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text) if "frame-ancestors" in message.text else None)
+    await page.goto(f"{world.evil.origin}/course.html")
+    await playwright.expect(page.frame_locator("iframe").locator(".tn-cell")).to_have_count(0)
+    assert refused
+    async with world.service.http() as client:
+        for path in ("", "spawn", "info", "nowhere", "workshops/nowhere/"):
+            async with client.get(world.service.url + path, headers={"Accept": "text/html"}) as response:
+                assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"], path
 
 
 # --- the old thebe (O'Reilly's), which is on no registry: the requests that it makes, in its order and its form

@@ -131,7 +131,8 @@ def embedding(frame: str, contents: list[str]) -> str:
           addEventListener("message", (event) => {{
             if (event.source !== frame.contentWindow) return;
             if (event.data.tmpnb !== "ready") return;
-            frame.contentWindow.postMessage({{tmpnb: "content", html, dark: false}}, "*");
+            const part = {{tmpnb: "part", scripts: [], before: [], part: {{html}}, dark: false}};
+            frame.contentWindow.postMessage(part, "*");
             window.told += 1;
           }});
           document.body.append(frame);

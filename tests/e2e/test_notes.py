@@ -52,6 +52,23 @@ def host(text: bytes | None = TEXT) -> FakeHost:
     return made
 
 
+async def test_only_notes_and_only_in_pages_of_named_sites_are_framed() -> None:
+    sites = ("https://lms.example.org", "https://*.example.net")
+    async with host() as machine, running(machine, frame_ancestors=sites) as rig:
+        await rig.ready(1)
+        for path, ancestors in (
+            (PAGE, "https://lms.example.org https://*.example.net;"),
+            ("/", "'none'"),
+            ("/spawn/lab", "'none'"),
+            ("/nowhere", "'none'"),
+        ):
+            async with rig.client.get(path, headers=HTML) as response:
+                assert f"frame-ancestors {ancestors}" in response.headers["Content-Security-Policy"], path
+        async with rig.client.get("/frame.js") as response:
+            assert (response.status, response.content_type) == (200, "text/javascript")
+            assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
 async def test_a_page_is_read_without_a_notebook_and_kept_by_browsers() -> None:
     async with host() as machine, running(machine) as rig:
         await rig.ready(1)

@@ -18,6 +18,7 @@ from playwright.async_api import Page, Route, WebSocketRoute, expect
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_notes import PAGE, host
 from tests.integration.browser_support import browser
+from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.models import State
 
 pytestmark = pytest.mark.browser
@@ -70,8 +71,11 @@ class Kernel:
 
 
 @contextlib.asynccontextmanager
-async def opened(**options: Any) -> AsyncIterator[tuple[Rig, Page, Kernel]]:
-    async with host() as machine, running(machine, **options) as rig, browser() as context:
+async def opened(machine: FakeHost | None = None, **options: Any) -> AsyncIterator[tuple[Rig, Page, Kernel]]:
+    async with contextlib.AsyncExitStack() as stack:
+        machine = machine or await stack.enter_async_context(host())
+        rig = await stack.enter_async_context(running(machine, **options))
+        context = await stack.enter_async_context(browser())
         await rig.ready(1)
         page, kernel = await context.new_page(), Kernel()
         faults: list[str] = []
@@ -115,11 +119,14 @@ async def test_whatever_a_kernel_sends_becomes_text_and_has_an_end() -> None:
         kernel.says(("stream", {"name": "stdout", "text": "z" * 17_000_000}))
         await run(page)
         await expect(outputs).to_contain_text("some of it is missing")
-        kernel.says(*[("display_data", {"data": {"text/html": "<p style='color: red'>frame</p>"}})] * 40)
+        kernel.says(*[("display_data", {"data": {"text/html": "<html><p style='color: red'>frame</p></html>"}})] * 40)
         await run(page)
         assert await outputs.locator("iframe").count() == 12
         await run(page)
         assert await outputs.locator("iframe").count() == 12, "those of the run before count no more"
+        kernel.says(*[("display_data", {"data": {"text/html": "<p style='color: red'>frame</p>"}})] * 140)
+        await run(page)
+        assert await outputs.locator("iframe").count() == 2, "pieces of one document"
 
         # Broken messages are left out; those of other requests and of no request are nobody's.
         def broken(request: dict[str, Any]) -> Iterable[Said]:
@@ -274,7 +281,8 @@ async def test_html_that_is_more_than_a_table_goes_into_a_frame() -> None:
             kernel.says(("display_data", {"data": {"text/html": html}}))
             await run(page)
             await expect(page.locator(".tn-outputs iframe"), html).to_have_count(1)
-            assert await page.locator(".tn-outputs > div > :not(iframe)").count() == 0
+            others = ".tn-framed > :not(iframe, .tn-note), .tn-output > :not(.tn-framed)"
+            assert await page.locator(others).count() == 0
             assert await page.evaluate("window.owned") is None
         await expect(page.get_by_role("heading", name="First knot")).to_be_visible()
 

@@ -104,6 +104,40 @@ async def test_a_link_opens_its_document_by_itself_and_only_once() -> None:
             assert rig.service.pool.count(State.CLAIMED) == 2
 
 
+async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_open_again() -> None:
+    async with full() as rig, opened(rig, "/spawn?workshop=knots") as page:
+        await expect(page.locator("#position")).to_have_text("2")
+        await watched(rig, page)
+        rig.service.control.close()
+        await expect(page.locator("#message")).to_contain_text("let nobody in just now")
+        await expect(page.locator("#said")).to_contain_text("You keep your place")  # screen readers hear it, too
+        await picture(page, "waiting-closed")
+        give_up_the_first(rig)
+        end_sessions(rig)
+        await rig.ready(1)
+        await page.reload()
+        await expect(page.locator("#position")).to_have_text("1")
+        rig.service.control.open()
+        await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
+
+
+async def test_who_finds_the_service_closed_goes_on_once_it_is_open() -> None:
+    async with host_with(MANIFEST) as host, running(host) as rig:
+        await rig.ready(1)
+        rig.service.control.close()
+        async with browser() as context:
+            page = await context.new_page()
+            await page.clock.install()
+            await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn?workshop=knots")
+            await expect(page.get_by_role("heading", level=1)).to_have_text("No new notebooks at the moment")
+            async with page.expect_response(re.compile(r"/spawn\?workshop=knots")) as asked:
+                await page.clock.fast_forward(31_000)
+            assert (await asked.value).status == 503
+            rig.service.control.open()
+            await page.clock.fast_forward(31_000)
+            await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
+
+
 async def test_the_place_in_line_moves_and_survives_a_reload() -> None:
     async with full() as rig, opened(rig, "/spawn?workshop=knots") as page:
         await expect(page.locator("#position")).to_have_text("2")
@@ -293,24 +327,14 @@ LISTEN = """() => {
 }"""
 
 
-@pytest.mark.parametrize("end", ["closed", "left"])
-async def test_how_the_waiting_ended_is_said_as_it_is(end: str) -> None:
-    said, heading = {
-        "closed": (
-            "The people who run this service let nobody new in just now. Please come back a little later.",
-            "No new notebooks at the moment",
-        ),
-        "left": ("Your place in line was given up.", "Your place in line was given up"),
-    }[end]
+async def test_how_the_waiting_ended_is_said_as_it_is() -> None:
+    said = "Your place in line was given up."
     async with full() as rig, opened(rig, "/spawn") as page:
         await expect(page.locator("#position")).to_have_text("2")
         ticket = await watched(rig, page)
         await page.evaluate(LISTEN)
-        if end == "closed":
-            rig.service.control.close()
-        else:
-            rig.service.claims.leave(ticket)
-        await expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        rig.service.claims.leave(ticket)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Your place in line was given up")
         assert await page.evaluate("sessionStorage.told") == f"{said}|{said}"
 
 
@@ -417,7 +441,7 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")
         rig.service.control.close()
-        await expect(page.get_by_role("heading", level=1)).to_have_text("No new notebooks at the moment")
+        await expect(page.locator("#message")).to_contain_text("let nobody in just now")
 
 
 async def test_without_javascript_it_is_said_that_a_notebook_needs_it() -> None:

@@ -503,18 +503,31 @@ async def test_who_waits_for_another_notebook_is_not_led_back_to_the_one_that_ru
         assert (await led(one, place), rig.service.claims.waiting) == ("", 1)
 
 
-async def test_who_waited_while_the_service_was_closed_may_try_again_once_it_is_open() -> None:
+async def test_who_waits_while_the_service_is_closed_keeps_the_place() -> None:
     async with running(max_containers=1) as rig, visitor(rig) as one:
         await rig.ready(1)
         await rig.spawn()
         _, page = await one.get("/")
         once = ONCE.findall(page)[0]
         place = (await one.post(once=once)).headers["Location"]
-        for action, status, words in (("close", 503, "No new notebooks"), ("open", 404, "It is open again")):
+        for action, words in (
+            ("close", "You keep your place as long as this page"),
+            ("open", "All notebooks are in"),
+        ):
             async with rig.admin.post(f"/api/{action}") as response:
                 assert response.status == 200
             shown, page = await one.get(place)
-            assert (shown, words in page) == (status, True)
-        again = (await one.post(once=once)).headers["Location"]
-        assert again != place
-        assert (await one.get(again))[0] == 200
+            assert (shown, words in page) == (200, True)
+        assert (await one.post(once=once)).headers["Location"] == place
+
+
+async def test_who_finds_the_service_closed_is_let_in_by_the_page_that_looks_again() -> None:
+    async with running() as rig, visitor(rig) as one:
+        await rig.ready(1)
+        rig.service.control.close()
+        shown, page = await one.get("/spawn/lab")
+        assert (shown, '<meta http-equiv="refresh" content="60">' in page) == (503, True)
+        assert "looks again every half minute" in page
+        rig.service.control.open()
+        shown, page = await one.get("/spawn/lab")
+        assert (shown, "data-start" in page) == (200, True)

@@ -423,31 +423,55 @@ async def test_waiting_goes_on_while_the_engine_is_down(world: World) -> None:
     assert [first.container, second.container] == [one, two]
 
 
-async def test_closing_tells_everybody_and_lets_nobody_in(world: World) -> None:
-    ticket = await world.claims.draw("lab")
-    program = asyncio.create_task(world.claims.claim(wait=60))
+async def test_who_waits_when_the_service_is_closed_keeps_the_place_and_newcomers_are_not_let_in(
+    world: World,
+) -> None:
+    first = await world.claims.draw("lab")
+    program = asyncio.create_task(world.claims.claim(wait=1000))
     await world.until(lambda: world.claims.waiting == 2)
+    last = await world.claims.draw("lab")
+    told = asyncio.create_task(first.changed(None))
+    await asyncio.sleep(0)
     world.open = False
-    assert world.claims.dismiss_line() == 2
-    assert ticket.status is Status.CLOSED
-    assert world.claims.find(ticket.id) is ticket
-    with pytest.raises(ClosedError):
-        await program
+    assert world.claims.gate_moved() == 3
+    assert await told
+    assert [world.claims.position(one) for one in (first, last)] == [1, 3]
+    assert world.claims.estimate(1) is None
     with pytest.raises(ClosedError):
         await world.claims.draw("lab")
-    assert world.counted("refused") == 3
+    with pytest.raises(ClosedError):
+        await world.claims.claim(wait=60)
+    assert world.counted("refused") == 2
+    ready = [world.ready() for _ in range(3)]
+    world.passed(1)
+    assert world.pool.count(State.READY) == 3  # nobody is served meanwhile, and nobody else gets them
+    world.open = True
+    world.claims.gate_moved()
+    await world.settled(first, last)
+    assert [first.container, await program, last.container] == ready
+
+
+async def test_a_program_that_waited_in_vain_hears_that_the_service_is_closed(world: World) -> None:
+    program = asyncio.create_task(world.claims.claim(wait=0.05))
+    await world.until(lambda: world.claims.waiting == 1)
+    world.open = False
+    world.claims.gate_moved()
+    world.passed(1)
+    world.claims.gate_moved()
+    with pytest.raises(ClosedError):
+        await program
+    assert (world.claims.waiting, world.counted("refused")) == (0, 1)
+
+
+async def test_a_place_in_a_closed_service_is_kept_for_the_lease_as_ever(world: World) -> None:
+    ticket = await world.claims.draw("lab", key="k")
+    world.open = False
+    world.claims.gate_moved()
+    assert await world.claims.draw("lab", key="k") is ticket
     world.passed(LEASE + 1)
     assert world.claims.find(ticket.id) is None
-
-
-async def test_once_the_service_is_open_again_the_same_button_works(world: World) -> None:
-    ticket = await world.claims.draw("lab", key="k")
-    world.claims.dismiss_line()
-    assert ticket.status is Status.CLOSED
-    again = await world.claims.draw("lab", key="k")
-    assert (again.status, world.claims.waiting) == (Status.WAITING, 1)
-    world.claims.leave(ticket)
-    assert await world.claims.draw("lab", key="k") is again
+    with pytest.raises(ClosedError):
+        await world.claims.draw("lab", key="k")
 
 
 async def test_a_full_line_takes_nobody_and_remembers_nobody(world: World) -> None:
@@ -661,8 +685,7 @@ async def test_who_never_comes_back_gets_one_notebook_at_most_however_often_the_
         assert world.claims.find(gone.id) is None
 
 
-@pytest.mark.parametrize("how", ["leaves", "is dismissed"])
-async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behind(tmp_path: Path, how: str) -> None:
+async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behind(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
         first = await world.claims.draw("lab")
@@ -670,10 +693,7 @@ async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behi
         await world.settled(first)
     async with _world(LineBook(path)) as world:
         world.claims.restore()
-        if how == "leaves":
-            world.claims.leave(_ticket(world, first))
-        else:
-            world.claims.dismiss_line()
+        world.claims.leave(_ticket(world, first))
         claimed = Container("c1", "today", "token", created_at=world.now, state=State.CLAIMED, visited=True)
         world.pool.insert(claimed)
         world.pool.listed = True
@@ -745,18 +765,18 @@ async def test_whoever_was_let_into_the_line_is_not_turned_away_after_a_restart(
             await world.claims.draw("lab")
 
 
-async def test_who_waited_is_dismissed_when_the_service_is_closed_or_was_meanwhile(tmp_path: Path) -> None:
+async def test_a_restart_of_a_closed_service_keeps_the_places_too(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        await world.claims.draw("lab")
+        first = await world.claims.draw("lab")
     async with _world(LineBook(path)) as world:
         world.open = False
-        assert world.claims.restore() == 0
+        assert world.claims.restore() == 1
+        ready = world.ready()
+        world.passed(1)
+        assert (_ticket(world, first).status, ready.state) == (Status.WAITING, State.READY)
     async with _restarted(path) as world:
-        assert world.claims.waiting == 0
-        await world.claims.draw("lab")
-        assert world.claims.dismiss_line() == 1
-    assert LineBook(path).open(LEASE) == []
+        assert world.claims.position(_ticket(world, first)) == 1
 
 
 async def test_who_waits_with_an_open_request_is_not_written_down(tmp_path: Path) -> None:

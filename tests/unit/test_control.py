@@ -27,15 +27,15 @@ def pool_of(**counts: int) -> Pool:
 def control_of(pool: Pool, directory: Path, *, max_containers: int | None = None) -> tuple[Control, list[str]]:
     calls: list[str] = []
 
-    def dismiss() -> int:
-        calls.append("dismissed")
+    def moved() -> int:
+        calls.append("line told")
         return 2
 
     control = Control(
         pool,
         Gate(directory / "test.closed"),
         max_containers=max_containers,
-        dismiss_line=dismiss,
+        gate_moved=moved,
         observe_soon=lambda: calls.append("woken"),
     )
     return control, calls
@@ -115,7 +115,11 @@ def test_closing_is_remembered(tmp_path: Path) -> None:
     assert control.is_open
     control.close()
     control.close()
-    assert (control.is_open, calls) == (False, ["dismissed", "dismissed"])
+    assert (control.is_open, calls) == (False, ["line told", "line told"])
+    calls.clear()
+    control.open()
+    assert (control.is_open, calls) == (True, ["line told", "woken"])
+    control.close()
     again = Gate(tmp_path / "test.closed")
     assert not again.is_open
     again.open()

@@ -18,8 +18,10 @@ import pytest
 from tests.engine_support import skip_or_fail
 from tmpnb_py.errors import NotesError
 from tmpnb_py.notes import embeds, page
+from tmpnb_py.notes.interactive import player, scripts_of
 from tmpnb_py.notes.model import Notes, dump, load
 from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
+from tmpnb_py.notes.outputs import INTERACTIVE, ONLY_THERE
 from tmpnb_py.notes.page import MAX_RENDERED
 from tmpnb_py.notes.terminal import shown
 from tmpnb_py.web.assets import source as script_source
@@ -410,17 +412,95 @@ def test_html_that_has_no_plain_text_is_shown_as_far_as_is_safe(name: str | None
     plain = {} if name is None else {"plain": f"<{name}>"}
     body = displayed(html=STYLER, **plain)
     assert body == '<div class="tn-html"><table><tbody><tr><td>1</td></tr></tbody></table></div>'
-    for source in (
-        "<script>alert(1)</script>",
-        "<iframe src=https://evil.example></iframe>",
-        "<img src=//evil.example>",
-    ):
-        body = displayed(html=source, **plain)
-        assert body == '<p class="tn-note">This output can be seen in the notebook only.</p>'
+    assert displayed(html="<img src=//evil.example>", **plain) == ONLY_THERE
+    assert displayed(html="<script>alert(1)</script>", **plain) == ""  # there is nothing to see of it
+    assert 'href="https://example.org"' in displayed(html="<iframe src=https://example.org></iframe>", **plain)
     assert displayed(plain="<IPython.core.display.Javascript object>").startswith('<p class="tn-note">')
     assert (
         displayed(plain="<__main__.Knot at 0x7f00>") == '<pre class="tn-stdout">&lt;__main__.Knot at 0x7f00&gt;</pre>'
     )
+
+
+FOLIUM = (
+    '<div><span style="color:#565656">Make this Notebook Trusted to load map</span><iframe srcdoc="&lt;script '
+    'src=&quot;https://cdn.example/leaflet.js&quot;&gt;&lt;/script&gt;"></iframe></div>'
+)
+WIDGET = {
+    "application/vnd.jupyter.widget-view+json": {"model_id": "a"},
+    "text/plain": "VBox(children=(IntSlider(),))",
+}
+HTMLWIDGET = "HTML widgets cannot be represented in plain text (need html)"
+VEGALITE = {
+    "application/vnd.vegalite.v6.json": {},
+    "text/plain": "<VegaLite 6 object>\n\nIf you see this message, it …",
+}
+BOKEH = [
+    {"text/html": '<a class="bk-notebook-logo"></a><span>Loading BokehJS ...</span>'},
+    {"application/javascript": "load()", "application/vnd.bokehjs_load.v0+json": "load()"},
+    {"text/html": '\n<div id="x" data-root-id="p1" style="display: contents;"></div>\n'},
+    {"application/javascript": "draw()", "application/vnd.bokehjs_exec.v0+json": ""},
+]
+
+
+@pytest.mark.parametrize(
+    "bundles",
+    [
+        [{"text/html": FOLIUM, "text/plain": "<folium.folium.Map at 0x7f>"}],
+        [{"text/html": "<div id=a></div><script>x</script>" + "y" * MAX_OUTPUT, "text/plain": "alt.Chart(...)"}],
+        [{"text/html": f"<html><script>{'x' * MAX_OUTPUT}</script><div>1</div></html>", "text/plain": HTMLWIDGET}],
+        [{"application/vnd.plotly.v1+json": {"data": []}}],
+        [WIDGET],
+        [WIDGET, WIDGET],
+        [VEGALITE],
+        BOKEH,
+        [{"text/html": "<script>library</script>\n"}, {"text/html": "<div></div><script>draw()</script>"}],
+    ],
+)
+def test_what_only_scripts_draw_is_one_sentence(bundles: list[Any]) -> None:
+    cell = code("x", [{"output_type": "display_data", "data": bundle} for bundle in bundles])
+    body = make(cell).body
+    assert body.partition('<div class="tn-outputs">')[2].removesuffix("</div></div>") == INTERACTIVE
+    # Where the code is not published, nothing on the page can run it.
+    hidden = {**cell, "metadata": {"tags": ["remove-input"]}}
+    assert INTERACTIVE not in make(hidden).body
+    assert "seen in the notebook only" in make(hidden).body
+
+
+def test_what_can_be_read_without_scripts_stays() -> None:
+    shown = displayed(html="<style>x</style><div>m</div><script>x</script>", plain="LinearRegression()")
+    assert shown == '<pre class="tn-stdout">LinearRegression()</pre>' + INTERACTIVE
+    table = {"text/html": PANDAS, "application/vnd.dataresource+json": {}, "text/plain": "a"}
+    assert "<table>" in make(code("x", [{"output_type": "display_data", "data": table}])).body
+
+
+@pytest.mark.parametrize(("name", "kind", "ending"), [("audio", "audio/wav", "wav"), ("video", "video/mp4", "mp4")])
+def test_saved_sound_is_played_from_a_file_of_the_page(name: str, kind: str, ending: str) -> None:
+    data = base64.b64encode(b"RIFF" + bytes(200_000)).decode()
+    html = (
+        f'\n  <{name}  controls="controls" >\n  <source src="data:{kind};base64,{data}" type="{kind}" />\n</{name}>'
+    )
+    notes = make(
+        code("x", [{"output_type": "display_data", "data": {"text/html": html, "text/plain": "<x.Audio object>"}}])
+    )
+    ((address, media),) = notes.pictures.items()
+    assert f'<{name} src="{address}" controls' in notes.body
+    assert address.endswith(f".{ending}")
+    assert (media.type, len(media.data)) == (kind, 200_004)
+    assert "<audio" not in displayed(html='<audio src="data:text/html;base64,AAAA"></audio>')
+    assert "<audio" not in displayed(html='<audio src="https://evil.example/a.wav"></audio>')
+
+
+@pytest.mark.parametrize(
+    "piece", ["<script", "<script>", "<!--", "<audio <source ", "<audio ", "<link", " ", "data-root-id="]
+)
+def test_the_time_for_scripts_that_never_end_grows_with_their_number(piece: str) -> None:
+    def seconds(count: int) -> float:
+        began = time.perf_counter()
+        scripts_of({}, piece * count)
+        player(piece * count)
+        return time.perf_counter() - began
+
+    assert seconds(200_000) < 2
 
 
 @pytest.mark.parametrize(
@@ -501,6 +581,7 @@ SAFE_CLASSES = {
     "tn-wide",
     "tn-html",
     "tn-note",
+    "tn-note tn-interactive",
     "tn-stdout",
 }
 SAFE_ATTRIBUTES = {"href", "src", "alt", "title", "rel", "class", "display", "open", "stretchy", "id"}

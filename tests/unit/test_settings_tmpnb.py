@@ -92,6 +92,17 @@ def test_lists_are_read_as_they_are_shown(name: str) -> None:
         ("tokenless_origin", "https://a.example,*", 'holds "*", which names no site: write https://example.org'),
         ("binder_spec", "org/repo=", 'holds "org/repo=", which is not a repository'),
         ("tokenless_origin", "null", "names no site"),
+        (
+            "frame_ancestors",
+            "lms.example.org",
+            "is not a site: write https://lms.example.org (scheme and host, no path)",
+        ),
+        ("frame_ancestors", "https://a.example/course", "is not a site"),
+        ("frame_ancestors", "https://a.example; script-src *", "is not a site"),
+        ("frame_ancestors", "https://a.example https://b.example", "is not a site"),
+        ("frame_ancestors", "https://*", "is not a site"),
+        ("frame_ancestors", "ftp://a.example", "is not a site"),
+        ("frame_ancestors", "'none'", "leave the option out, and no page shows notes in a frame"),
         ("tokenless_origin", "example.org", "is not a site's origin"),
         ("allow_origin", "example.org", 'holds "example.org", which is not a site\'s origin'),
         ("allow_origin", "https://example.org/page", "write https://example.org, or * for all"),
@@ -121,7 +132,7 @@ def test_lists_are_read_as_they_are_shown(name: str) -> None:
             "https://evil.example/",
             '"https://evil.example/" cannot be opened in a notebook: the path must',
         ),
-        ("redirect_uri", "/tree/../..", "cannot be opened in a notebook: the path must not have empty parts"),
+        ("redirect_uri", "/tree/../..", 'cannot be opened in a notebook: the path must not have "."'),
         ("redirect_uri", "/admin", "nbclassic or git-pull; interfaces names more"),
         ("interfaces", "voila,a/b", 'holds "a/b", which is not the first part of a path: write rstudio,voila'),
         ("interfaces", "..", 'holds "..", which is not'),
@@ -201,6 +212,10 @@ def test_arrays_in_the_file(tmp_path: Path) -> None:
             "allow_origin *: pages of every site may start notebooks in their visitors' browsers.",
         ),
         (
+            {"frame_ancestors": "*"},
+            "frame_ancestors *: pages of every site may show notes in a frame, and visitors may be led to run them.",
+        ),
+        (
             {"tokenless_origin": "https://a.example"},
             "tokenless_origin https://a.example: its pages need only the address of a notebook that they started.",
         ),
@@ -236,3 +251,13 @@ def test_options_that_only_docker_has() -> None:
     settings = Settings(cpu_shares=512, extra_hosts=("a:1.2.3.4",), container_port=1)
     assert without_effect(settings, "local") == ["container_port", "extra_hosts", "cpu_shares"]
     assert without_effect(settings, "docker") == []
+
+
+def test_sites_that_may_show_notes_in_a_frame_are_written_as_a_policy_has_them() -> None:
+    text = "https://LMS.example.org/, https://*.example.org:8443,self,http://[::1]:*, http://localhost:*"
+    with pytest.raises(SettingsError):
+        load_settings({"frame_ancestors": text}, {})
+    settings = load_settings({"frame_ancestors": text.replace("[::1]:*", "[::1]:80")}, {})
+    assert settings.frame_ancestors == (
+        "https://lms.example.org", "https://*.example.org:8443", "'self'", "http://[::1]:80", "http://localhost:*",
+    )  # fmt: skip

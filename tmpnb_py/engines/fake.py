@@ -73,12 +73,14 @@ class FakeContainer:
 class FakeHost:
     """The machine. `async with FakeHost() as host:` stops every server and removes every file at the end.
 
-    `start_behaviour` says what containers started from now on do: answer, exit with status 1, or stay silent.
+    `start_behaviour` says what containers started from now on do: answer, exit with status 1, or stay silent;
+    `missing` names the documents that no notebook has.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.images = {facts.image: facts for facts in (FAKE_IMAGE, PORT_IMAGE)}
+        self.missing: set[str] = set()
         self.files: dict[str, dict[str, bytes]] = {}  # of images: their files by path
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.networks: set[tuple[str, Egress, Transport]] = set()
@@ -278,7 +280,7 @@ class FakeEngine:
     async def _serve(self, container: FakeContainer) -> Address:
         behaviour = self.host.start_behaviour
         container.log_lines.append(f"fake server at {container.spec.base_path}")
-        container.address = await _start(container, silent=behaviour == "silent")
+        container.address = await _start(container, self.host.missing, silent=behaviour == "silent")
         if behaviour == "exits":
             container.log_lines.append("fake server: cannot go on")
             await self.host.kill(self.pool, container.spec.id, Exit(1))
@@ -340,9 +342,9 @@ def _observed(container: FakeContainer) -> Observed:
     )
 
 
-async def _start(container: FakeContainer, *, silent: bool) -> Address:
+async def _start(container: FakeContainer, missing: set[str], *, silent: bool) -> Address:
     application = web.Application()
-    application.router.add_route("*", "/{tail:.*}", _never if silent else _answering(container.spec))
+    application.router.add_route("*", "/{tail:.*}", _never if silent else _answering(container.spec, missing))
     container.runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.0)
     await container.runner.setup()
     if container.spec.config.transport is not Transport.SOCKET:
@@ -372,12 +374,14 @@ async def _never(_: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-def _answering(spec: ContainerSpec) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _answering(spec: ContainerSpec, missing: set[str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The handler of a server that answers as a notebook server does, as far as anybody here asks."""
     answers: dict[str, object] = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
 
     async def answer(request: web.Request) -> web.StreamResponse:
         rest = request.path.removeprefix(spec.base_path)
+        if rest.removeprefix("api/contents/") in missing:
+            return web.Response(status=404)
         echo = {"method": request.method, "path": request.path_qs, "id": spec.id}
         return web.json_response(answers.get(rest, echo))
 

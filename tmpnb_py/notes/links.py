@@ -15,6 +15,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
 
+from tmpnb_py.notes.interactive import MEDIA
 from tmpnb_py.notes.notebook import MAX_PICTURE, PICTURES, SVG, Picture, is_picture
 
 MAX_FILES = 200  # of a notebook, read from the image
@@ -26,7 +27,7 @@ EXTENSIONS = {
     "webp": "image/webp",
     "svg": SVG,
 }
-_SUFFIX = {kind: extension for extension, kind in reversed(EXTENSIONS.items())}
+_SUFFIX = {**MEDIA, **{kind: extension for extension, kind in reversed(EXTENSIONS.items())}}
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _INSIDE = "#" + urllib.parse.quote("\ue000")  # marks links within the page until all its anchors are known
 _DATA = re.compile(r"data:(image/[a-z+]{1,20});base64,([A-Za-z0-9+/=%\s]+)")

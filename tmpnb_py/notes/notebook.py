@@ -20,6 +20,7 @@ from typing import Any
 from tmpnb_py.errors import NotesError
 from tmpnb_py.links import is_text_notebook
 from tmpnb_py.notes import texts
+from tmpnb_py.notes.interactive import Scripts, player, scripts_of
 from tmpnb_py.notes.nbformat3 import upgraded
 from tmpnb_py.notes.terminal import Run, cut, runs
 from tmpnb_py.tongues import is_tag
@@ -47,7 +48,7 @@ _CUT = "\n… (cut: the rest is in the notebook)"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Picture:
-    """An image with its media type, which is one of `PICTURES` or SVG.
+    """An image with its media type, which is one of `PICTURES` or SVG; or what a player plays, of `MEDIA`.
 
     `width` and `height` are what it is to be shown in, in CSS pixels (0 = its own), and `alt` says what it shows.
     """
@@ -73,6 +74,7 @@ class Output:
     html: str = ""
     markdown: str = ""
     latex: str = ""
+    scripts: Scripts = Scripts.NONE
 
     @property
     def text(self) -> str:
@@ -265,6 +267,11 @@ def _sized(picture: Picture | None, metadata: dict[str, Any]) -> Picture | None:
     return dataclasses.replace(picture, width=width, height=height, alt=alt[:500] if isinstance(alt, str) else "")
 
 
+def _played(html: str) -> Picture | None:
+    found = player(html)
+    return None if found is None else Picture(*found)
+
+
 def is_picture(kind: str, data: bytes) -> bool:
     """Whether the data begins as a picture of this type does."""
     if kind == SVG:
@@ -303,13 +310,15 @@ def _output(entry: dict[str, Any]) -> Output | None:
         return Output("error", _terminal(_text(text, MAX_STREAM)))
     if kind in ("display_data", "execute_result"):
         bundle = _table(entry.get("data"))
+        source = _text(bundle.get("text/html"), MAX_SIZE)
         output = Output(
             kind="display",
             terminal=_terminal(_text(bundle.get("text/plain"), MAX_STREAM)),
-            picture=_sized(_picture(bundle), _table(entry.get("metadata"))),
-            html=_whole(bundle.get("text/html")),
+            picture=_sized(_picture(bundle), _table(entry.get("metadata"))) or _played(source),
+            html=_whole(source),
             markdown=_whole(bundle.get("text/markdown")),
             latex=_whole(bundle.get("text/latex")),
+            scripts=scripts_of(bundle, source),
         )
         return output if output != Output("display") else None
     return None

@@ -11,14 +11,16 @@ import dataclasses
 import html
 import re
 
+from tmpnb_py.notes import embeds
+from tmpnb_py.notes.interactive import MEDIA, Scripts, is_name_only
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.math import paragraph
 from tmpnb_py.notes.notebook import Output, Picture
 
-# All that Python says of an object that has no text of its own: <IPython.core.display.HTML object>
-_NAME_ONLY = re.compile(r"<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>")
 _ELEMENT = re.compile(r"<[^>]*>")
-_ONLY_THERE = '<p class="tn-note">This output can be seen in the notebook only.</p>'
+ONLY_THERE = '<p class="tn-note">This output can be seen in the notebook only.</p>'
+# Where the page can run the cell, notes.js adds a button.
+INTERACTIVE = '<p class="tn-note tn-interactive">This output is interactive: it appears when the example runs.</p>'
 
 # What pandas and IRkernel send along with tables and lists, as in templates/live/output.js: the page's own styles
 # are in place of it.
@@ -41,7 +43,10 @@ _STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
 def render(output: Output, markdown: Markdown) -> str:
     """The output's HTML, which is safe to stand in a page."""
     if output.picture is not None:  # JupyterLab ranks Markdown and LaTeX above pictures
-        return _text(output, markdown) or _image(output.picture, markdown)
+        shown = _player if output.picture.type in MEDIA else _image
+        return _text(output, markdown) or shown(output.picture, markdown)
+    if output.scripts is not Scripts.NONE:
+        return _scripted(output, markdown)
     made = _rich(output, markdown) if output.kind == "display" else ""
     return made or _pre(output)
 
@@ -54,6 +59,25 @@ def _image(picture: Picture, markdown: Markdown) -> str:
     return f'<img src="{source}" alt="{alt}"{sizes} loading="lazy">'
 
 
+def _player(media: Picture, markdown: Markdown) -> str:
+    name, words = ("audio", "Sound") if media.type.startswith("audio/") else ("video", "Video")
+    source = html.escape(markdown.links.keep(media))
+    return f'<{name} src="{source}" controls preload="metadata" aria-label="{words} that this cell made"></{name}>'
+
+
+def _scripted(output: Output, markdown: Markdown) -> str:
+    """What is drawn by scripts, said in one sentence; before it what can be read of it without them."""
+    said = INTERACTIVE if output.scripts is Scripts.DRAW else ""
+    if made := _text(output, markdown):
+        return made + said
+    if said and "<script" not in output.html.lower():  # a page of another site in a frame
+        made = _visible(markdown.html(embeds.instead(output.html)))
+        if "<a " in made:
+            return made
+    is_text = (output.html or not said) and output.text.strip() and not is_name_only(output.text)
+    return (_pre(output) if is_text else "") + said
+
+
 def _rich(output: Output, markdown: Markdown) -> str:
     """A display in the best of its forms; "" where that is its plain text."""
     source = _usual(output.html)
@@ -61,7 +85,7 @@ def _rich(output: Output, markdown: Markdown) -> str:
         return made
     if made := _text(output, markdown):
         return made
-    has_text = output.text and not _NAME_ONLY.fullmatch(output.text.strip())
+    has_text = output.text and not is_name_only(output.text)
     return "" if has_text else _instead(output, markdown.html(source))
 
 
@@ -78,7 +102,7 @@ def _instead(output: Output, sanitised: str) -> str:
     """What there is to show of a display without a text of its own; "" where that is nothing but its name."""
     if output.latex:
         return _pre(dataclasses.replace(output, terminal=((output.latex, ""),)))
-    only_there = _ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
+    only_there = ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
     return _visible(sanitised) or only_there
 
 

@@ -13,7 +13,7 @@ from tmpnb_py.notes.links import Links
 from tmpnb_py.notes.markdown import Markdown
 from tmpnb_py.notes.model import Notes
 from tmpnb_py.notes.notebook import Cell, Notebook, Part, read
-from tmpnb_py.notes.outputs import render
+from tmpnb_py.notes.outputs import INTERACTIVE, ONLY_THERE, render
 from tmpnb_py.tongues import direction, has_rtl
 
 MAX_RENDERED = 300_000  # characters of the HTML of one cell's outputs, with which nothing further is shown
@@ -85,6 +85,7 @@ def _code(cell: Cell, markdown: Markdown, language: str, lang: str) -> str:
     """A cell of code. What of it is removed is nowhere in the page; what is folded is there to be opened."""
     outputs = "" if Part.OUTPUT in cell.removed else _outputs(cell, markdown)
     if Part.INPUT in cell.removed:  # code that is not published cannot run here either
+        outputs = outputs.replace(INTERACTIVE, ONLY_THERE)
         return f'<div class="tn-left"{_ltr(lang)}><div class="tn-outputs">{outputs}</div></div>' if outputs else ""
     if not cell.source.strip() and not outputs:
         return ""
@@ -119,6 +120,9 @@ def _outputs(cell: Cell, markdown: Markdown) -> str:
     for output in cell.outputs:
         if size > MAX_RENDERED:
             break
-        made.append(render(output, markdown))
-        size += len(made[-1])
+        shown = render(output, markdown)
+        if shown == INTERACTIVE and shown in made:  # said once
+            continue
+        made.append(shown)
+        size += len(shown)
     return "".join(made)

@@ -25,7 +25,7 @@ from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
 from tmpnb_py.proxy.presence import Watch, readable, request_came
 from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
-from tmpnb_py.routes import below, match
+from tmpnb_py.routes import Route, below, match
 
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
 
@@ -202,6 +202,8 @@ class Proxy:
             container = self._pool.session(route.session_id) if route.path is not None else None
             if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
+            elif container is not None and _is_strangers(request, container, route):
+                container = None
         attempt = watch = None
         if container is None and request.method not in METHODS:
             raise BadRequestError(501, "a method that is not known here")
@@ -244,6 +246,15 @@ class Proxy:
         if upstream is None:
             upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
         return upstream
+
+
+def _is_strangers(request: Request, container: Container, route: Route) -> bool:
+    """Whether Jupyter has sent a browser without the notebook's cookie to its login page (Tornado's `?next=`).
+
+    Our own application says there whose notebook that is. Whoever comes otherwise gets the server's own page.
+    """
+    is_sent = route.path == b"login" and route.query.startswith(b"next=")
+    return is_sent and bool(container.token) and request.fields.navigates
 
 
 def _watch(container: Container, request: Request, path: bytes) -> Watch:

@@ -87,7 +87,7 @@
     bar.max = furthest;
     bar.value = furthest - state.position;
     document.title = state.position + " in line";
-    say(state.message, moved);
+    say(state.message, moved || state.estimate === null); // no countdown, so news
     show(line);
   };
 

@@ -11,7 +11,8 @@ from aiohttp import web
 from tmpnb_py.metrics import CONTENT_TYPE
 from tmpnb_py.models import EndReason, State
 from tmpnb_py.pool import Container
-from tmpnb_py.web import openapi, respond
+from tmpnb_py.routes import wish_of_address
+from tmpnb_py.web import documents, openapi, respond, strangers, visits
 from tmpnb_py.web.access import (
     is_allowed_origin,
     is_foreign,
@@ -185,6 +186,8 @@ async def not_running(request: web.Request) -> web.StreamResponse:
         return respond.problem(request, 503, "starting", retry_after=2, html=html)
     container = context.pool.get(container_id)
     if container is not None and container.state is State.CLAIMED:
+        if container.endpoint is not None and strangers.is_sent_to_login(request):
+            return await strangers.page(request, container)
         if container.endpoint is not None and not request.match_info["tail"]:
             query = request.rel_url.raw_query_string
             raise web.HTTPFound(container.path + (f"?{query}" if query else ""))
@@ -193,16 +196,16 @@ async def not_running(request: web.Request) -> web.StreamResponse:
             return respond.problem(request, 403, "error", message, html=True)
         message = "The notebook cannot be reached now."
         return respond.problem(request, 503, "starting", message, retry_after=5, html=html)
-    return _gone(request, context, container_id, html=html)
+    return await _gone(request, context, container_id, html=html)
 
 
-def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:
+async def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:
     found = session_of(context, container_id)
     reason = found.reason if found is not None else None
     if not html:
         return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
-    wish = request.rel_url.raw_path.removeprefix(f"/user/{container_id}").lstrip("/")
+    wish = wish_of_address(request.rel_url.raw_path.removeprefix(f"/user/{container_id}"))
     try:
         context.target(wish)
     except ValueError:
@@ -212,7 +215,7 @@ def _gone(request: web.Request, context: Context, container_id: str, *, html: bo
         "ended.html",
         status=410,
         reason=reason,
-        path=wish,
+        subject=await documents.found_subject(context, wish, visits.offered(request)),
         has_pages=not context.api_token,
         mint=lambda: mint(context),
     )

@@ -9,15 +9,18 @@ the events is the ticket's: who comes back with it in `Last-Event-ID` has the sa
 
 from __future__ import annotations
 
+import posixpath
 import re
 import time
 import urllib.parse
 
 from aiohttp import web
 
-from tmpnb_py import binder_spec
+from tmpnb_py import __version__, binder_spec
 from tmpnb_py.errors import AddressFullError, ClosedError, EngineError, FullError
 from tmpnb_py.links import document
+from tmpnb_py.readiness import begin_in
+from tmpnb_py.routes import document_of, placed
 from tmpnb_py.tickets import Ticket
 from tmpnb_py.web import respond, tickets
 from tmpnb_py.web.access import refuse_foreign, refuse_silent_browser
@@ -48,14 +51,32 @@ def add_routes(app: web.Application) -> None:
 def add_pages(app: web.Application) -> None:
     """What people see who follow a link to BinderHub."""
     app.router.add_get("/v2/{provider}/{spec:.+}", launch_link)
+    app.router.add_get("/versions", versions)
+    for path in ("/hub/api", "/hub/api/"):
+        app.router.add_get(path, hub_version)
 
 
 class _UnknownError(Exception):
     """What is asked for is no workshop of ours."""
 
 
-def _path(request: web.Request, context: Context) -> str:
-    """The document that is asked for, as a launch page's path; "" is none in particular. Raises `_UnknownError`."""
+# MyST's launch button asks which kind of service it was given, from whichever site it is on: it only makes a link, so
+# anybody may read this. (What it expects: `fetch` without credentials, and `binderhub` or `version` in the JSON.)
+_FOR_ANYBODY = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+async def versions(_request: web.Request) -> web.Response:
+    """BinderHub's `/versions`: links of its form lead here."""
+    return web.json_response({"binderhub": f"tmpnb-py {__version__}", "builder": "none"}, headers=_FOR_ANYBODY)
+
+
+async def hub_version(_request: web.Request) -> web.Response:
+    """JupyterHub's `/hub/api/`: links of its form (`/hub/user-redirect/…`) lead here, too."""
+    return web.json_response({"version": f"tmpnb-py {__version__}"}, headers=_FOR_ANYBODY)
+
+
+def _start(request: web.Request, context: Context) -> str:
+    """The start of the workshop that is asked for; "" is none in particular. Raises `_UnknownError`."""
     _, _, provider, raw = request.rel_url.raw_path.split("/", 3)
     manifest = context.catalogue.manifest
     try:
@@ -70,19 +91,27 @@ def _path(request: web.Request, context: Context) -> str:
         raise _UnknownError(
             f"{spec} is not offered here: nothing is built, and no workshop of this service has that name."
         )
-    return document(workshop.start)
+    return workshop.start
+
+
+def _opened(start: str) -> str:
+    return document(start) if start else ""
 
 
 async def launch_link(request: web.Request) -> web.StreamResponse:
-    """BinderHub's links for people lead to the launch page, which posts."""
+    """BinderHub's links for people lead to the launch page, which posts.
+
+    Their paths are relative to the repository's folder, which here is the workshop's.
+    """
     query = request.query
     try:
-        path = _path(request, request.app[CONTEXT])
+        start = _start(request, request.app[CONTEXT])
     except _UnknownError as error:
         raise web.HTTPNotFound(text=str(error)) from error
+    path = _opened(start)
     for name, view in (("urlpath", ""), ("labpath", "lab/tree/"), ("filepath", "tree/")):
         if wish := query.get(name, "").lstrip("/"):
-            path = view + urllib.parse.quote(wish, safe="/?=&%")
+            path = placed(view + urllib.parse.quote(wish, safe="/?=&%"), posixpath.dirname(start))
             break
     raise web.HTTPFound(request.app[CONTEXT].links.launch(path))
 
@@ -141,7 +170,7 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
 
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
-    target = tickets.target_of(context, _path(request, context))
+    target = tickets.target_of(context, _opened(_start(request, context)))
     return await context.claims.draw(target, origin=visitor_origin(request))
 
 
@@ -151,6 +180,7 @@ async def _tell_until_settled(request: web.Request, response: web.StreamResponse
         state = tickets.state_of(request, ticket)
         if state.status == "ready":
             await _send(response, ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))
+            await _begin_in_folder(ticket)
             await _send(response, f"{ticket.id}-ready", _ready(request, state))
             return
         if state.status != "waiting":
@@ -165,6 +195,14 @@ async def _tell_until_settled(request: web.Request, response: web.StreamResponse
         if request.app[CONTEXT].claims.stopping:
             return
         await ticket.changed(tickets.pause(state.position))
+
+
+async def _begin_in_folder(ticket: Ticket) -> None:
+    """Code in a page of another site finds the workshop's files beside it: the client names no folder for it."""
+    container = ticket.container
+    folder = posixpath.dirname(document_of(ticket.target.partition("?")[0]))
+    if folder and container is not None and container.endpoint is not None:
+        await begin_in(container.endpoint, container.path, container.token, folder)
 
 
 async def _send(response: web.StreamResponse, event_id: str, event: BuildEvent) -> None:

@@ -49,6 +49,7 @@ class Context:
     has_network: bool = True
     api_token: str = ""
     cors: Cors = NO_OTHER_SITES
+    frame_ancestors: tuple[str, ...] = ()
     binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     admin_token: str = ""
     hosts: Hosts = ALL_HOSTS

@@ -7,37 +7,24 @@ ticket and follows it, and the address becomes the waiting page's, so that a rel
 
 from __future__ import annotations
 
-import dataclasses
 import urllib.parse
-from pathlib import PurePosixPath
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.errors import AddressFullError, FullError
 from tmpnb_py.links import Links, document, opened
-from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
 from tmpnb_py.routes import DEFAULT_DOCUMENT
 from tmpnb_py.tickets import Status, Ticket
-from tmpnb_py.web import access, respond, tickets, visits, words
+from tmpnb_py.web import access, documents, respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, NoNetworkError
 from tmpnb_py.web.robots import is_robot, refuse_robots
 
 _WAITING = Links().waiting("{id:[0-9a-f]{32}}")
-_VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
 _LONGEST_SOURCE = 200  # characters of an address that is shown
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Subject:
-    """What a link asks for. `path` is as the link has it; `document` is its name for people, "" for none."""
-
-    path: str
-    document: str = ""
-    workshop: Workshop | None = None
 
 
 def add_routes(app: web.Application) -> None:
@@ -60,16 +47,17 @@ async def launch(request: web.Request) -> web.Response:
         wish = _wish(request)
     except NoNetworkError:
         return _without_network(request)
-    subject = _subject(context, wish)
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.offered(request)
     if container is None and not context.control.is_open:
         return respond.closed(request)
+    robot = is_robot(request)
+    subject = documents.subject(context, wish) if robot else await documents.found_subject(context, wish, container)
     return respond.page(
         request,
         "launch.html",
-        script="" if is_robot(request) else "visit.js",
+        script="" if robot else "visit.js",
         subject=subject,
         running=container is not None,
         open=context.control.is_open,
@@ -108,16 +96,6 @@ def _workshop_path(context: Context, slug: str) -> str:
     if found is None:
         raise web.HTTPNotFound(text="There is no workshop of this name here.")
     return document(found.start)
-
-
-def _subject(context: Context, wish: str) -> Subject:
-    path, _, query = wish.partition("?")
-    path = urllib.parse.unquote(path)
-    if path == "git-pull":
-        return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
-    document = next((path.removeprefix(view) for view in _VIEWS if path.startswith(view)), "")
-    found = [one for one in context.catalogue.manifest.workshops if str(PurePosixPath(document)) == one.start]
-    return Subject(wish, document, found[0] if found else None)
 
 
 def _without_network(request: web.Request) -> web.Response:
@@ -244,13 +222,10 @@ async def wait(request: web.Request) -> web.Response:
     if not visits.holds(request, request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
     ticket = context.claims.find(request.match_info["id"])
-    was_closed = ticket is not None and ticket.status is Status.CLOSED
-    if was_closed and not context.control.is_open:
-        return respond.closed(request)
-    if ticket is None or was_closed or ticket.status is Status.LEFT:
-        return respond.page(
-            request, "lost.html", status=404, path=wish, was_closed=was_closed, mint=lambda: tickets.mint(context)
-        )
+    if ticket is None or ticket.status is Status.LEFT:
+        if not context.control.is_open:
+            return respond.closed(request)
+        return respond.page(request, "lost.html", status=404, path=wish, mint=lambda: tickets.mint(context))
     if ticket.has_ended and ticket.container is not None:
         reason = ticket.container.reason
         return respond.page(
@@ -258,7 +233,7 @@ async def wait(request: web.Request) -> web.Response:
             "ended.html",
             status=410,
             reason=reason,
-            path=wish,
+            subject=documents.subject(context, wish),
             has_pages=True,
             mint=lambda: tickets.mint(context),
         )
@@ -269,7 +244,7 @@ async def wait(request: web.Request) -> web.Response:
     state = tickets.state_of(request, ticket)
     if ticket.status is Status.READY and ticket.container is not None:
         return _lead(request, ticket.container, ticket.target)
-    subject = _subject(context, wish)
+    subject = documents.subject(context, wish)
     # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
     another = tickets.mint(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)

@@ -6,6 +6,7 @@ policies for modules, and nothing of it is seen by the page that it is in. The p
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -16,7 +17,7 @@ from tmpnb_py.web.assets import Assets, Content, source
 from tmpnb_py.web.respond import csp_hash
 
 _PARTS = (
-    *("base", "screen", "text", "formulas", "frame", "output"),
+    *("base", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
     *("service", "kernel", "highlight", "block", "runner", "lifetime", "cell"),
 )
 
@@ -54,6 +55,34 @@ _SANDBOXES: Mapping[str, dict[str, Any]] = {
     },
     "markdown": {"files": ["markdown-it/dist/markdown-it.min.js", "../delimiters.js"], "is_ordered": False},
 }
+
+# Scripts that outputs need in their frame, in their order. They are loaded by pages that show such an output only.
+_OUTPUT_LIBRARIES = {
+    "vega": ("vega/build/vega.min.js", "vega-lite/build/vega-lite.min.js", "vega-embed/build/vega-embed.min.js"),
+    "widgets": ("live/modules.js", "html-manager/dist/libembed-amd.js", "icons.js", "live/widgets.js"),
+}
+# Icons of controls by their weight: Font Awesome's, as html-manager's package brings them along.
+_ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
+
+
+def add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
+    """Offer what outputs may need; returns the paths of each library's scripts below the base of all addresses."""
+    return {name: [_add(assets, path) for path in paths] for name, paths in _OUTPUT_LIBRARIES.items()}
+
+
+def _add(assets: Assets, path: str) -> str:
+    if path == "icons.js":
+        return assets.add(path, _icons())
+    return assets.add(path.rpartition("/")[2], source(path) if path.startswith("live/") else _vendored(path))
+
+
+def _icons() -> str:
+    files = resources.files("tmpnb_py") / "vendor" / "html-manager" / "dist"
+    icons = [
+        (weight, f"data:font/woff2;base64,{base64.b64encode((files / name).read_bytes()).decode()}")
+        for weight, name in _ICONS.items()
+    ]
+    return f"window.tmpnbIcons = {json.dumps(icons)};\n"
 
 
 def add_frame(assets: Assets) -> str:
@@ -104,18 +133,23 @@ def _headers(policy: str) -> dict[str, str]:
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 
 
-def notes_script(frame: str, renderer: str) -> str:
-    """The script of our own notes page."""
-    return _script(("work", "notes"), {"FRAME": frame, "RENDERER": renderer, "UP": "../"})
+def notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
+    """The script of our own notes page. `scripts` is where those are that it loads when it needs them."""
+    return _script(("framed", "work", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
 
 
-def live_script(frame: str, renderer: str) -> Content:
+def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
     """The script for other sites."""
-    values = {"FRAME": frame, "RENDERER": renderer, "UP": "./", "STYLE": source("live/cell.css")}
+    values = {"FRAME": frame, **scripts, "UP": "./", "STYLE": source("live/cell.css")}
     return Content.of(_script(("live",), values).encode(), "text/javascript")
 
 
-def _script(entry: Sequence[str], values: Mapping[str, str]) -> str:
+def parent_script() -> Content:
+    """The script for pages of other sites that show our notes in a frame."""
+    return Content.of(source("live/parent.js").encode(), "text/javascript")
+
+
+def _script(entry: Sequence[str], values: Mapping[str, Any]) -> str:
     parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
     return f'"use strict";\n(() => {{\n{_constants(values)}{parts}}})();\n'
 

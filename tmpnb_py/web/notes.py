@@ -24,8 +24,8 @@ from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; connect-src 'self'; "
-    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; media-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}; "
     "require-trusted-types-for 'script'; trusted-types tmpnb-parse"
 )
 # A picture that is opened by itself is a document, and SVG can hold scripts.
@@ -46,9 +46,10 @@ _LIVE_HEADERS = {
 _assets = Assets()
 _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
 _frame = live_script.add_frame(_assets)
-_renderer = live_script.add_renderer(_assets)
-_script = _assets.add("notes.js", live_script.notes_script(_frame, _renderer))
-_live = live_script.live_script(_frame, _renderer)
+_scripts = {"RENDERER": live_script.add_renderer(_assets), "LIBRARIES": live_script.add_libraries(_assets)}
+_script = _assets.add("notes.js", live_script.notes_script(_frame, _scripts))
+_live = live_script.live_script(_frame, _scripts)
+_parent = live_script.parent_script()
 
 
 def add_routes(app: web.Application) -> None:
@@ -61,6 +62,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)
     app.router.add_get("/assets/{name}", _assets.get)
     app.router.add_get("/live.js", live)
+    app.router.add_get("/frame.js", parent)
 
 
 async def overview(request: web.Request) -> web.Response:
@@ -80,9 +82,10 @@ async def page(request: web.Request) -> web.Response:
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     look, session = respond.look_of(request), visits.offered(request)
     style = f" {respond.csp_hash(look.style)}" if look.style else ""
+    ancestors = " ".join(request.app[CONTEXT].frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
-        "Content-Security-Policy": _POLICY.format(style=style),
+        "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),
         "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
     }
     if session is not None:
@@ -95,6 +98,11 @@ async def page(request: web.Request) -> web.Response:
 async def live(request: web.Request) -> web.Response:
     """The script for other sites; its address never changes, so it is looked at again after a while."""
     return answer(request, _live, _LIVE_HEADERS)
+
+
+async def parent(request: web.Request) -> web.Response:
+    """The script for pages that show notes in a frame, likewise."""
+    return answer(request, _parent, _LIVE_HEADERS)
 
 
 async def picture(request: web.Request) -> web.Response:

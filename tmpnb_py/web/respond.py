@@ -226,7 +226,9 @@ def closed(request: web.BaseRequest) -> web.Response:
     """No newcomers: the operator has closed the service."""
     retry = {"Retry-After": str(_CLOSED_RETRY)}
     if wants_html(request):
-        return page(request, "closed.html", status=503, headers=retry)
+        again = _CLOSED_RETRY if request.method == "GET" else None  # what was posted is not in the address
+        script = "again.js" if again else ""
+        return page(request, "closed.html", status=503, headers=retry, script=script, refresh=again)
     message = "No newcomers are let in at the moment; sessions go on."
     return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
 

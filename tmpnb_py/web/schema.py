@@ -62,7 +62,7 @@ class TicketState(_Model):
     """
 
     id: str
-    status: Literal["waiting", "ready", "closed", "left", "ended"]
+    status: Literal["waiting", "ready", "left", "ended"]
     position: int | None = None
     estimate: int | None = None
     session: Spawned | None = None

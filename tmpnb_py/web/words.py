@@ -13,6 +13,7 @@ from tmpnb_py.web.context import Context
 from tmpnb_py.web.endings import how_it_ended
 
 _TROUBLE = "No notebook can be started at the moment."
+_CLOSED = "The people who run this service let nobody in just now, perhaps because they are about to update it."
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _SOON = 3.0  # seconds below which a number would say too much
 
@@ -49,8 +50,6 @@ def told(context: Context, ticket: Ticket, position: int | None, estimate: float
         return how_it_ended(ticket.container.reason if ticket.container is not None else None)
     if ticket.status is Status.READY:
         return "Your notebook is ready."
-    if ticket.status is Status.CLOSED:
-        return "The people who run this service let nobody new in just now. Please come back a little later."
     if ticket.status is Status.LEFT or position is None:
         return "Your place in line was given up."
     return f"{_place(position)} {_outlook(context, position, estimate)}"
@@ -71,6 +70,8 @@ def _place(position: int) -> str:
 
 def _outlook(context: Context, position: int, estimate: float | None) -> str:
     pool = context.pool
+    if not context.control.is_open:
+        return f"{_CLOSED} You keep your place as long as this page is open, and it goes on when they open it again."
     if _in_trouble(pool) or pool.failure is not None:
         return f"{_TROUBLE} The service keeps trying, and you keep your place."
     if estimate is not None:

@@ -26,14 +26,15 @@ c.ServerApp.sock_mode = "0666"
 c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whatever the network
 
 # Each that is off costs time and memory at every start, and no workshop uses it. Ours give visitors all their files,
-# let notebooks open sooner, and know the classic interface's addresses; they are on this server's own path, not on
-# that of kernels.
+# let notebooks open sooner, let kernels begin in a workshop's folder, and know the classic interface's addresses;
+# they are on this server's own path, not on that of kernels.
 c.ServerApp.jpserver_extensions = {
     "jupyter_lsp": False,
     "jupytext": False,
     "notebook_shim": False,
     "tmpnb_archive": True,
     "tmpnb_exporters": True,
+    "tmpnb_folder": True,
     "tmpnb_limits": True,
     "tmpnb_tree": True,
 }

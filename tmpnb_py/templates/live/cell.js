@@ -74,7 +74,7 @@ class Cell {
   // What it put out before the page was loaded again. null for `items`: it is not there any more.
   restore({ items, words, state }) {
     if (items) {
-      const sink = this._open(new Map());
+      const sink = this._open((Cell.absent ||= new NoKernel()));
       for (const { kind, content } of items) sink.receive(kind, content);
       sink.flush();
     }
@@ -180,16 +180,16 @@ class Cell {
     this._restart.hidden = false;
   }
 
-  begin(displays) {
-    this._open(displays);
+  begin(kernel) {
+    this._open(kernel);
     this._say("Runs …", "running");
     return this._sink;
   }
 
-  _open(displays) {
+  _open(kernel) {
     this.failure = "";
     if (this._folded) this._folded.open = true;
-    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, displays, home: this._run, failed: (words) => (this.failure = words) });
+    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, kernel, home: this._run, failed: (words) => (this.failure = words) });
     this._sink.clear();
     this._sink.record = this._kept?.record() || null;
     return this._sink;

@@ -1,41 +1,192 @@
-// HTML that a kernel sent, in a frame that can do nothing to the page: its origin is opaque (sandbox without
+// What a kernel sent for scripts to draw, in a frame that can do nothing to the page: its origin is opaque (sandbox without
 // allow-same-origin, and the same in its own policy), it may load nothing from anywhere, open nothing, ask nobody and go
 // nowhere (see keeper.html, which it is in). It is a document of its own address, not a srcdoc one, because that would
 // inherit the policy of the page it is in: strict, so that no plot with a script would draw, or lax, so that it could call home.
+//
+// What it needs it is given as text: libraries that the service keeps or that the kernel's own packages bring along,
+// and what earlier outputs prepared (Shared), as all outputs of a notebook share one page in Jupyter.
 
+const FIRST_HEIGHT = 450; // pixels, in which what fills its frame is drawn; whatever has a height of its own says so
 const MAX_HEIGHT = 2000; // pixels; what is longer scrolls inside
 const MAX_CHANGES = 200; // of a height, then it stays: a hostile or badly made frame may grow with its own height
+const MAX_PARTS = 100; // of a frame
+const MAX_SHARED = 24_000_000; // characters of what earlier outputs prepared, for each frame after them
+const MAX_HOSTS = 3; // that are named where something was not loaded
 
 const frames = new Set();
 
 class Frame {
-  constructor(html, title, theme) {
-    this.element = make("iframe", "tn-frame");
-    this.element.setAttribute("sandbox", "allow-scripts");
-    this.element.title = title;
-    this.element.height = 40;
-    this.element.src = new URL(FRAME, BASE).href;
-    this._content = { html, dark: theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches) };
+  // `part` is the first of what it shows, see parts.js. `kernel` is asked for libraries, knows what earlier outputs
+  // prepared and hears what is done with widgets; what it says then goes to `outputs`.
+  constructor(part, title, theme, kernel, outputs) {
+    this.element = make("div", "tn-framed");
+    this._frame = make("iframe", "tn-frame");
+    this._frame.setAttribute("sandbox", "allow-scripts");
+    this._frame.title = title;
+    this._frame.height = FIRST_HEIGHT;
+    this._frame.src = new URL(FRAME, BASE).href;
+    this.element.append(this._frame);
+    this.outputs = outputs;
+    this._isAlone = part.isAlone;
+    this._kernel = kernel;
+    this._before = kernel.shared.parts;
+    this._dark = theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+    this._libraries = new Set();
+    this._count = 0;
     this._changes = 0;
+    this._hosts = new Set();
+    this._last = new Promise((resolve) => (this._begin = resolve));
+    this.add(part);
     frames.add(this);
+  }
+
+  // Whether another part can be shown in it, below those before.
+  get isOpen() {
+    return !this._isAlone && this.element.isConnected && this._count < MAX_PARTS;
+  }
+
+  add(part) {
+    this._count += 1;
+    this._last = this._last.then(() => this._add(part)).catch((error) => console.error(error));
+  }
+
+  async _add(part) {
+    const { library } = part;
+    const isNew = library && !this._libraries.has(library);
+    const isDead = library === "widgets" && !this._kernel.comms;
+    const scripts = isDead ? null : isNew ? await this._kernel.libraries.get(library).catch(() => null) : [];
+    if (!scripts) return this.element.append(make("p", "tn-note", LACKS[library]));
+    if (isNew) this._libraries.add(library);
+    if (part.isPreparation && library) for (const one of [...scripts.map((script) => ({ script })), part]) this._kernel.shared.keep(one);
+    this.send({ tmpnb: "part", scripts, before: this._before, part: { html: part.html, script: part.script }, dark: this._dark });
+    this._before = [];
+    if (isNew && library === "widgets") this._kernel.comms.join(this);
+    // A document in this one cannot say what it was not given, and is empty then.
+    const missing = inner(part.html || "");
+    for (const address of missing) this._miss(address);
+    if (missing.length && this._count === 1) this._frame.hidden = true;
+  }
+
+  send(message) {
+    this._frame.contentWindow?.postMessage(message, "*"); // its origin is opaque
+  }
+
+  get isGone() {
+    return this._frame.contentWindow === null;
+  }
+
+  isOf(window) {
+    return this._frame.contentWindow === window;
   }
 
   // `data` is whatever a container's script chose to send.
   receive(data) {
-    if (data.tmpnb === "ready" && this._content) {
-      this.element.contentWindow.postMessage({ tmpnb: "content", ...this._content }, "*"); // its origin is opaque
-      this._content = null;
-    } else if (data.tmpnb === "height" && Number.isFinite(data.height) && this._changes < MAX_CHANGES) {
+    if (data.tmpnb === "ready") this._begin();
+    else if (data.tmpnb === "height" && Number.isFinite(data.height) && this._changes < MAX_CHANGES) {
       this._changes += 1;
-      this.element.height = Math.min(MAX_HEIGHT, Math.max(20, Math.ceil(data.height)));
-    }
+      this._frame.height = Math.min(MAX_HEIGHT, Math.max(1, Math.ceil(data.height)));
+    } else if (data.tmpnb === "blocked") this._miss(String(data.address));
+    else if (data.tmpnb === "comm" && this._libraries.has("widgets")) this._kernel.comms.send(this, data);
   }
+
+  // Something was not loaded: the policy of the frame forbids it.
+  _miss(address) {
+    const url = URL.canParse(address) ? new URL(address) : null;
+    if (!url || !/^https?:$/.test(url.protocol) || url.href.startsWith(BASE)) return;
+    if (this._hosts.has(url.host) || this._hosts.size >= MAX_HOSTS) return;
+    this._hosts.add(url.host);
+    this._note ||= this.element.appendChild(make("p", "tn-note"));
+    const hosts = [...this._hosts].join(", ");
+    this._note.textContent = `Part of this output is missing, as it would be loaded from ${hosts}: outputs on this page load nothing. JupyterLab shows it.`;
+  }
+}
+
+// The addresses that a document within a document (folium's maps) begins with.
+function inner(html) {
+  const start = html.indexOf("srcdoc=");
+  const found = start < 0 ? [] : html.slice(start, start + 20_000).matchAll(/(?:src|href)=(?:&quot;|&#34;|["'])(https?:\/\/[\w.:/@-]{1,200})/g);
+  return [...found].map(([, address]) => address);
 }
 
 window.addEventListener("message", (event) => {
   if (!event.data || typeof event.data !== "object") return;
   for (const frame of frames) {
-    if (frame.element.contentWindow === null) frames.delete(frame); // it was removed
-    else if (frame.element.contentWindow === event.source) frame.receive(event.data);
+    if (frame.isGone) frames.delete(frame); // it was removed
+    else if (frame.isOf(event.source)) frame.receive(event.data);
   }
 });
+
+// What outputs leave for those after them, as they show nothing themselves: plotly's and Bokeh's scripts, settings.
+class Shared {
+  constructor() {
+    this.parts = [];
+    this._size = 0;
+  }
+
+  keep(part) {
+    const text = part.html ?? part.script;
+    if (this._size + text.length > MAX_SHARED || this.parts.some((one) => (one.html ?? one.script) === text)) return;
+    this._size += text.length;
+    this.parts = [...this.parts, { html: part.html, script: part.script }];
+  }
+}
+
+const LACKS = {
+  plotly: "This plot needs plotly.js, which the notebook's Python package plotly was to bring along, and did not. JupyterLab may show it.",
+  bokeh: "This plot needs BokehJS, which the notebook's Python package bokeh was to bring along, and did not. JupyterLab may show it.",
+  vega: "What draws this plot could not be loaded. Please run it again.",
+  widgets: "What shows this control is not there. Please run it again.",
+};
+
+// Scripts that outputs need, as texts: ours (LIBRARIES, with their addresses), or those of the kernel's own packages.
+// Only what a page needs is loaded, once.
+const BROUGHT = {
+  plotly: "__import__('plotly.offline', fromlist=['get_plotlyjs']).get_plotlyjs()",
+  bokeh: "'\\n'.join(__import__('bokeh.resources', fromlist=['INLINE']).INLINE.js_raw)",
+};
+const LIBRARY = "application/vnd.tmpnb.library";
+const loaded = new Map();
+
+class Libraries {
+  constructor(kernel) {
+    this._kernel = kernel;
+    this._brought = new Map();
+  }
+
+  // The texts of a library. Rejects where there is none.
+  get(name) {
+    const known = name in BROUGHT ? this._brought : loaded;
+    if (!known.has(name)) {
+      const texts = name in BROUGHT ? this._bring(name) : Promise.all(LIBRARIES[name].map(text));
+      known.set(name, texts);
+      texts.catch(() => known.delete(name)); // next time, perhaps
+    }
+    return known.get(name);
+  }
+
+  async _bring(name) {
+    const code = `__import__('IPython.display', fromlist=['display']).display({'${LIBRARY}': ${BROUGHT[name]}}, raw=True)`;
+    const found = (await this._kernel.ask(code)).map(({ data }) => data?.[LIBRARY]).find((one) => typeof one === "string" && one);
+    if (!found) throw new Problem(LACKS[name]);
+    return [found];
+  }
+}
+
+// In place of a kernel, for outputs that a page kept when it was left: what they need of one is said to be missing.
+class NoKernel {
+  constructor() {
+    this.displays = new Map();
+    this.shared = new Shared();
+    this.libraries = new Libraries(this);
+  }
+
+  async ask() {
+    return [];
+  }
+}
+
+async function text(path) {
+  const answer = await fetch(new URL(path, BASE), { credentials: "omit" });
+  if (!answer.ok) throw new Problem(`${path}: ${answer.status}`);
+  return answer.text();
+}

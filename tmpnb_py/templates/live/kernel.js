@@ -2,11 +2,13 @@
 // What it says is taken in bundles, one for each moment in which the page is drawn, and there is an end to what is kept:
 // a program that prints without end must not stop the page.
 
-const MAX_QUEUED = 16_000_000; // characters of messages that wait to be looked at
+const MAX_MESSAGE = 16_000_000; // characters
+const MAX_QUEUED = 48_000_000; // characters of messages that wait to be looked at: each plot of R brings its library along
 const FRAME_BUDGET = 10; // milliseconds of each drawing
 const DROPPED = { name: "stderr", text: "\n… (more came at once than can be shown: some of it is missing)\n" };
 const UNANSWERED = { name: "stderr", text: "\n(The connection was away for a moment. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
 const RECONNECT = [300, 1000, 2000, 4000, 8000]; // milliseconds
+const MAX_BUFFERS = 1000; // of a message
 const HELLO = 500; // milliseconds
 const QUIET = 1000; // milliseconds without a word, after which nothing more is expected of a cell that is through
 const LONGEST_END = 4000; // milliseconds that the end of a cell may take that goes on printing
@@ -21,6 +23,9 @@ class Kernel {
     this.session = session;
     this.language = language;
     this.displays = new Map();
+    this.shared = new Shared();
+    this.libraries = new Libraries(this);
+    this.comms = new Comms(this);
     this.onended = () => {};
     this.onrestarted = () => {};
     this._service = service;
@@ -155,7 +160,7 @@ class Kernel {
   _take(data) {
     const size = data.length || data.byteLength;
     const isSmall = typeof data === "string" && size < 4000 && !/"msg_type": ?"(stream|display_data|update_display_data)"/.test(data.slice(0, 600));
-    if (size > MAX_QUEUED || (this._queued + size > MAX_QUEUED && !isSmall)) {
+    if (size > MAX_MESSAGE || (this._queued + size > MAX_QUEUED && !isSmall)) {
       if (this._queue.at(-1) !== DROPPED) this._queue.push(DROPPED);
       this._schedule();
       return;
@@ -195,7 +200,11 @@ class Kernel {
     if (this._queue.length) this._schedule();
   }
 
-  _receive({ msg_type: kind, channel, content, parent_header: parent }) {
+  _receive(message) {
+    const { msg_type: kind, channel, content, parent_header: parent } = message;
+    if (kind?.startsWith?.("comm_")) return this.comms.receive(message);
+    if (kind === "status") this.comms.answered(parent?.msg_id, content);
+    if (SHOWN.includes(kind) && this.comms.capture(parent?.msg_id, kind, content)) return;
     if (kind === "status") this._status(content.execution_state);
     const isIdle = kind === "status" && content.execution_state === "idle";
     if (isIdle || kind === "kernel_info_reply") this._heard(parent?.msg_id, kind);
@@ -239,11 +248,16 @@ class Kernel {
 
   _finish(id, request) {
     this._requests.delete(id);
-    this._late.set(id, request.outputs);
-    if (this._late.size > MAX_LATE) this._late.delete(this._late.keys().next().value);
+    this.hearLater(id, request.outputs);
     request.outputs.flush();
     request.outputs.withdraw();
     request.resolve(request.reply || { status: request.isThrough ? "aborted" : "error" });
+  }
+
+  // What is still said about a request, or in answer to a control that was moved, goes to these outputs.
+  hearLater(id, outputs) {
+    this._late.set(id, outputs);
+    if (this._late.size > MAX_LATE) this._late.delete(this._late.keys().next().value);
   }
 
   _status(state) {
@@ -267,22 +281,40 @@ class Kernel {
 
   // --- what is asked of it
 
-  _send(channel, kind, content) {
-    const id = hex(16);
+  _send(channel, kind, content, { id = hex(16), metadata = {}, buffers = [] } = {}) {
     const header = { msg_id: id, msg_type: kind, username: "", session: this._client, date: new Date().toISOString(), version: "5.3" };
-    this._socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata: {}, content, buffers: [] }));
+    const text = JSON.stringify({ channel, header, parent_header: {}, metadata, content, buffers: [] });
+    this._socket.send(buffers.length ? encoded(text, buffers) : text);
     return id;
   }
 
+  // Something that no cell says. Returns whether there was a connection to send it by.
+  send(kind, content, more) {
+    const isOpen = !this._over && this._socket?.readyState === WebSocket.OPEN;
+    if (isOpen) this._send("shell", kind, content, more);
+    return isOpen;
+  }
+
   // Runs code; its outputs go to `outputs`. Returns the kernel's reply, throws a Problem where none will come.
-  async execute(code, outputs) {
+  async execute(code, outputs, { silent = false } = {}) {
     await this._renewed;
     if (this._over || this._socket?.readyState !== WebSocket.OPEN) throw new Problem("The connection to your notebook was lost. Please try again.");
     return new Promise((resolve, reject) => {
       for (const [id, late] of this._late) if (late.element === outputs.element) this._late.delete(id);
-      const content = { code, silent: false, store_history: true, user_expressions: {}, allow_stdin: true, stop_on_error: true };
+      const content = { code, silent, store_history: !silent, user_expressions: {}, allow_stdin: !silent, stop_on_error: !silent };
       this._requests.set(this._send("shell", "execute_request", content), { outputs, resolve, reject });
     });
+  }
+
+  // Runs code that is nobody's, after what was asked before; returns what it displayed.
+  async ask(code) {
+    const shown = [];
+    const outputs = { receive: (kind, content) => kind === "display_data" && shown.push(content), flush() {}, withdraw() {} };
+    for (let count = 0; count < 3; count++) {
+      const { status } = await this.execute(code, outputs, { silent: true });
+      if (status !== "aborted") break; // as it is when what was asked before it fails
+    }
+    return shown;
   }
 
   // Returns whether the kernel stopped what it did, which programs that take the terminal for themselves do not let it.
@@ -304,6 +336,7 @@ class Kernel {
     this._socket = null;
     this._hellos.clear();
     this._late.clear();
+    this.comms.clear();
     old?.close();
     this._renewed = this._connect()
       .catch(() => this._lost())
@@ -350,18 +383,39 @@ class Kernel {
   }
 }
 
-// With buffers (which are not shown here) a message comes as bytes: their number, their places, and first the JSON.
+// With buffers a message is bytes: their number, their places, and first the JSON ("Messaging in Jupyter", WebSockets).
 function decoded(data) {
   try {
+    let buffers = [];
     if (typeof data !== "string") {
       const view = new DataView(data);
       const count = view.getUint32(0);
-      const end = count > 1 ? view.getUint32(8) : data.byteLength;
-      data = new TextDecoder().decode(data.slice(view.getUint32(4), end));
+      const place = (index) => (index < count ? view.getUint32(4 + 4 * index) : data.byteLength);
+      const parts = Array.from({ length: Math.min(count, MAX_BUFFERS) }, (_, index) => data.slice(place(index), place(index + 1)));
+      buffers = parts.slice(1);
+      data = new TextDecoder().decode(parts[0]);
     }
     const message = JSON.parse(data);
-    return message && typeof message === "object" && message.content && typeof message.content === "object" ? message : null;
+    return message && typeof message === "object" && message.content && typeof message.content === "object" ? { ...message, buffers } : null;
   } catch {
     return null;
   }
+}
+
+function encoded(text, buffers) {
+  const parts = [new TextEncoder().encode(text), ...buffers.map((one) => new Uint8Array(one))];
+  const head = new DataView(new ArrayBuffer(4 + 4 * parts.length));
+  let at = head.byteLength;
+  head.setUint32(0, parts.length);
+  for (const [index, part] of parts.entries()) {
+    head.setUint32(4 + 4 * index, at);
+    at += part.byteLength;
+  }
+  const whole = new Uint8Array(at);
+  at = 0;
+  for (const part of [new Uint8Array(head.buffer), ...parts]) {
+    whole.set(part, at);
+    at += part.byteLength;
+  }
+  return whole.buffer;
 }

@@ -25,7 +25,7 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
   // Launch pages that wait in line need no other notebook (visit.js): they hear that there is one, and nothing else.
   const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
   // The page itself says, by its key, whether its visitor has a session.
-  const session = { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
+  const session = FRAMED ? framedSession : { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
   const wish = { workshop, key, reload: true };
   const work = new Work(kept("work"), { session: sessionId, key });
   const claim = new Claim(service, { wish, session, ticket: kept("ticket"), once: kept("once") });
@@ -107,7 +107,7 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
   async function openLab(event) {
     if (event.button > 1 || !runner.cells.some((cell) => cell.isEdited)) return;
     event.preventDefault();
-    const isAside = event.button === 1 || event.ctrlKey || event.metaKey || event.shiftKey;
+    const isAside = FRAMED || event.button === 1 || event.ctrlKey || event.metaKey || event.shiftKey;
     const tab = isAside ? window.open("", "_blank") : null; // now, as browsers allow it only in answer to a click
     if (tab) tab.opener = null;
     let session = null;
@@ -181,6 +181,11 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
     link.addEventListener("auxclick", openLab);
   }
 
+  // What was saved without its scripts needs what the cells above it made.
+  function runToHere(cell) {
+    runner.run([...runner.above(cell).filter((one) => !one.isDone), cell]);
+  }
+
   drawFormulas(main);
 
   // Changes are kept twice: with this entry of the history, and in the tab for who comes to this page anew.
@@ -211,6 +216,7 @@ const LOST = "What these examples had put out is not shown any more: the noteboo
       theme: "auto",
       mayFail: "mayFail" in element.dataset,
     });
+    for (const note of element.querySelectorAll(".tn-interactive")) note.append(" ", button("Run up to here", "tn-button", () => runToHere(cell)));
     if (found && work.isOurs) before.ours.push({ cell, code: found });
     else if (found || other) before.others.push({ cell, code: other || found });
   });

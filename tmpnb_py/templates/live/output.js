@@ -14,13 +14,14 @@ const SIMPLE = new Set(
 const MAX_NODES = 20_000; // of a table that is shown in the page
 
 class Outputs {
-  // `displays` are the outputs of all cells that can be changed later, by the names that the kernel gave them.
+  // `kernel` is whose outputs they are, with what of all cells can be changed later, by the names that it gave them.
   // `home` gets the focus back from a question that is answered.
-  constructor(element, { name, theme, displays, home, failed }) {
+  constructor(element, { name, theme, kernel, home, failed }) {
     this.element = element;
     this._name = name;
     this._theme = theme;
-    this._displays = displays;
+    this._kernel = kernel;
+    this._frame = null; // the last output, while what comes next may go into it
     this.record = null; // is told what comes, and keeps it
     this._home = home;
     this._failed = failed; // called with the words of an error
@@ -36,13 +37,14 @@ class Outputs {
       if (!place.isConnected) continue;
       outputs.record?.update({ data, metadata, transient });
       place.replaceChildren(); // first, as what goes does not count
-      place.append(outputs._bundle(data, metadata));
+      const made = outputs._bundle(data, metadata, { isAlone: true });
+      place.append(made instanceof Frame ? made.element : made);
     }
   }
 
   clear() {
     this._texts.clear();
-    this._last = null;
+    this._last = this._frame = null;
     this._count = 0;
     this._clear_first = false;
     this.element.replaceChildren();
@@ -69,7 +71,7 @@ class Outputs {
   }
 
   _add(element) {
-    this._last = null;
+    this._last = this._frame = null;
     this._count += 1;
     if (this._count < MAX_OUTPUTS) this.element.append(element);
     else if (this._count === MAX_OUTPUTS) this.element.append(make("p", "tn-note", "There is more output than is shown here."));
@@ -94,29 +96,37 @@ class Outputs {
 
   _display(content) {
     const place = make("div", "tn-output");
-    place.append(this._bundle(content.data, content.metadata));
     const id = content.transient?.display_id;
+    const made = this._bundle(content.data, content.metadata, { isAlone: typeof id === "string" });
+    if (!made) return; // it went to what was shown before
+    if (made instanceof Frame) place.append(made.element);
+    else place.append(made);
     if (typeof id === "string") {
-      const places = this._displays.get(id) || [];
-      this._displays.set(id, [...places.filter((one) => one.place.isConnected).slice(-20), { place, outputs: this }]);
+      const { displays } = this._kernel;
+      const places = displays.get(id) || [];
+      displays.set(id, [...places.filter((one) => one.place.isConnected).slice(-20), { place, outputs: this }]);
     }
     this._add(place);
+    if (made instanceof Frame && typeof id !== "string") this._frame = made;
   }
 
-  // The best of the forms in which the kernel sent something.
-  _bundle(data, metadata) {
+  // The best of the forms in which the kernel sent something, as an element or a frame. null: it is in the frame that
+  // was there, which happens only where it is not to stand alone.
+  _bundle(data, metadata, { isAlone }) {
     data = data && typeof data === "object" ? data : {};
     const text = (kind) => {
       const value = Array.isArray(data[kind]) ? data[kind].join("") : data[kind];
       return typeof value === "string" && value.length <= MAX_BUNDLE ? value : "";
     };
     const plain = text("text/plain");
-    if (text("text/html")) return this._html(text("text/html"), plain);
+    const part = partOf(data, metadata, text);
+    if (part) return this._part(part, plain, isAlone);
+    if (text("text/html")) return this._html(text("text/html"), metadata, plain, isAlone);
     const kind = ["markdown", "latex"].find((one) => text(`text/${one}`)); // as JupyterLab ranks them
     const source = kind ? text(`text/${kind}`) : "";
     const said = NAME_ONLY.test(plain) ? source || plain : plain || source;
     if (kind && source.length <= MAX_RICH) {
-      return richText(kind, source, this._bundle({ ...data, "text/markdown": "", "text/latex": "", "text/plain": said }, metadata));
+      return richText(kind, source, this._bundle({ ...data, "text/markdown": "", "text/latex": "", "text/plain": said }, metadata, { isAlone: true }));
     }
     const svg = text("image/svg+xml").replace(/\p{Surrogate}/gu, "\ufffd"); // half a character cannot be encoded
     if (svg) return this._picture(`data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, {});
@@ -125,9 +135,6 @@ class Outputs {
       if (encoded && /^[A-Za-z0-9+/]+=*$/.test(encoded)) {
         return this._picture(`data:${kind};base64,${encoded}`, { ...metadata, ...metadata?.[kind] });
       }
-    }
-    if ("application/vnd.jupyter.widget-view+json" in data) {
-      return make("p", "tn-note", `${plain.slice(0, 200)} – this control works in JupyterLab: open the notebook there.`);
     }
     if (data["application/json"] !== undefined) return terminal(JSON.stringify(data["application/json"], null, 2).slice(0, MAX_TEXT), "tn-stdout");
     return said ? terminal(said, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
@@ -142,11 +149,22 @@ class Outputs {
     return image;
   }
 
-  _html(html, plain) {
+  _html(html, metadata, plain, isAlone) {
     const simple = html.length < 2_000_000 ? rebuilt(html) : null;
-    if (simple) return simple;
-    if (this.element.querySelectorAll("iframe").length >= MAX_FRAMES) return plain ? terminal(plain, "tn-stdout") : make("p", "tn-note", "There is more output than is shown here.");
-    return new Frame(html, `Output of ${this._name}`, this._theme).element;
+    return simple || this._part(framed(html, metadata), plain, isAlone);
+  }
+
+  // What scripts draw. In Jupyter all outputs are in one document: what follows directly finds what was shown before.
+  _part(part, plain, isAlone) {
+    isAlone ||= part.isAlone;
+    const isMore = !isAlone && this._frame?.isOpen;
+    if (!isMore && this.element.querySelectorAll("iframe").length >= MAX_FRAMES) {
+      return plain ? terminal(plain, "tn-stdout") : make("p", "tn-note", "There is more output than is shown here.");
+    }
+    const made = isMore ? null : new Frame(part, `Output of ${this._name}`, this._theme, this._kernel, this);
+    if (isMore) this._frame.add(part);
+    if (part.isPreparation && !part.library) this._kernel.shared.keep(part); // else together with that
+    return made;
   }
 
   // The kernel asks for a line of text; returns it.

@@ -59,7 +59,7 @@ class Runner {
     try {
       const kernel = await Promise.race([this.ready(tell, signal), aborted(signal)]);
       const began = performance.now();
-      const outputs = cell.begin(kernel.displays);
+      const outputs = cell.begin(kernel);
       this._announce(`${cell.name} runs.`);
       const reply = await kernel.execute(cell.code, outputs);
       const seconds = (performance.now() - began) / 1000;

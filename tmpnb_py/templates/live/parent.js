@@ -1,0 +1,13 @@
+// For pages that show notes in a frame: it becomes as high as the notes are, and links within them scroll the page
+// around it. See docs/embedding.md.
+"use strict";
+(() => {
+  const { origin } = new URL(document.currentScript.src);
+  const HIGHEST = 200000; // pixels
+  addEventListener("message", ({ source, origin: from, data }) => {
+    if (from !== origin) return;
+    const frame = [...document.querySelectorAll("iframe")].find((one) => one.contentWindow === source);
+    if (frame && data?.tmpnb === "height" && data.height > 0) frame.style.height = `${Math.min(data.height, HIGHEST)}px`;
+    if (frame && data?.tmpnb === "place" && data.top >= 0) scrollTo(scrollX, scrollY + frame.getBoundingClientRect().top + data.top);
+  });
+})();
