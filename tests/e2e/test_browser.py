@@ -40,7 +40,7 @@ async def test_click_lab_cell_output_end(lab: Service) -> None:
         page.on("requestfailed", failed)
 
         await page.goto(lab.url)
-        await playwright.expect(page.locator(".state")).to_have_text("A notebook is ready for you at once.")
+        await playwright.expect(page.locator(".state.good")).to_have_text("A notebook is ready for you at once.")
         await picture(page, "landing")
         await page.get_by_role("button", name="Blank notebook").click()
 

@@ -132,7 +132,7 @@ async def test_the_question_is_asked_before_another_notebook_is_started() -> Non
                 await rig.ready(1)
                 await page.goto(f"http://127.0.0.1:{rig.service.port}{path}")
                 await page.get_by_text("Start afresh", exact=True).click()
-                await expect(page.get_by_text("What shall become of the notebook that runs?")).to_be_visible()
+                await expect(page.get_by_text("What should happen to the notebook that is running?")).to_be_visible()
                 await picture(page, f"afresh-{'landing' if path == '/' else 'launch'}", full_page=True)
                 await page.get_by_role("button", name="End it, and start afresh").click()
                 await page.wait_for_url(lambda url: "/user/" in url and first[1] not in url)

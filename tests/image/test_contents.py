@@ -15,7 +15,7 @@ from tmpnb_py.image import workshop_directory
 
 pytestmark = pytest.mark.engine
 
-LARGEST = 1_500_000_000
+LARGEST = 1_650_000_000
 
 
 def test_it_is_small(workshop_image: str) -> None:

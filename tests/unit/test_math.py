@@ -1,4 +1,4 @@
-"""Where mathematics is in Markdown and in LaTeX; browsers' side of it is tests/integration/test_math_pages.py."""
+"""Where mathematics is in Markdown and in LaTeX; browsers' side of it is tests/e2e/test_math_pages.py."""
 
 from __future__ import annotations
 

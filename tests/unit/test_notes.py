@@ -18,7 +18,7 @@ import pytest
 from tests.engine_support import skip_or_fail
 from tmpnb_py.errors import NotesError
 from tmpnb_py.notes import embeds, page
-from tmpnb_py.notes.interactive import player, scripts_of
+from tmpnb_py.notes.interactive import Scripts, player, scripts_of
 from tmpnb_py.notes.model import Notes, dump, load
 from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
 from tmpnb_py.notes.outputs import INTERACTIVE, ONLY_THERE
@@ -234,6 +234,16 @@ def test_outputs_that_were_left_in() -> None:
     )
 
 
+def in_script(part: str, expression: str) -> Any:
+    """What an expression of a page's script is, beside one of its parts."""
+    node = shutil.which("node")
+    if node is None:
+        skip_or_fail("node is not installed (apt-get install npm)")
+    script = f"{script_source(f'live/{part}.js')}\nconsole.log(JSON.stringify({expression}))"
+    done = subprocess.run([str(node), "-e", script], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -248,12 +258,7 @@ def test_outputs_that_were_left_in() -> None:
 def test_an_error_without_a_traceback_is_told_alike_saved_and_live(error: dict[str, Any], words: str) -> None:
     notes = make(code("1", [{"output_type": "error", "traceback": [], **error}]))
     assert f'<pre class="tn-error">{words}</pre>' in notes.body
-    node = shutil.which("node")
-    if node is None:
-        skip_or_fail("node is not installed (apt-get install npm)")
-    script = f"{script_source('live/output.js')}\nconsole.log(failureWords({json.dumps(error)}))"
-    done = subprocess.run([str(node), "-e", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == words
+    assert in_script("output", f"failureWords({json.dumps(error)})") == words
 
 
 @pytest.mark.parametrize(
@@ -473,6 +478,24 @@ def test_what_only_scripts_draw_is_one_sentence(bundles: list[Any]) -> None:
     hidden = {**cell, "metadata": {"tags": ["remove-input"]}}
     assert INTERACTIVE not in make(hidden).body
     assert "seen in the notebook only" in make(hidden).body
+
+
+def test_what_prepares_for_outputs_after_it_is_told_alike_saved_and_live() -> None:
+    told = {
+        "<script>x</script>": True,
+        " <!-- > --><STYLE>a > b</STYLE>\n<link rel='x'><meta charset='y'><script>x</script >": True,
+        "<script>x</script>text": False,
+        "<script>x</script><div></div>": False,
+        "<script>x": False,
+        "<script>x</script": False,
+        "<!-- x": False,
+        "<scripts></scripts><script>x</script>": False,
+    }
+    saved = [scripts_of({}, f"{html}{end}") is Scripts.PREPARE for html in told for end in ("", "\n")]
+    live = in_script(
+        "parts", f"{json.dumps([one + end for one in told for end in ('', chr(10))])}.map(isPreparation)"
+    )
+    assert saved == live == [answer for answer in told.values() for _ in range(2)]
 
 
 def test_what_can_be_read_without_scripts_stays() -> None:

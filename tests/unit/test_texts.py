@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.image_modules import load
 from tmpnb_py.errors import NotesError
+from tmpnb_py.image import workshop_directory
 from tmpnb_py.links import TEXT_NOTEBOOKS, document
 from tmpnb_py.notes import divs, texts
 from tmpnb_py.notes.model import Notes
@@ -251,7 +253,12 @@ def manager(root: Path) -> Any:
 
 def test_the_server_knows_the_same_kinds_of_text() -> None:
     pytest.importorskip("jupyter_server")
-    assert tuple(load("tmpnb_texts").EXTENSIONS) == TEXT_NOTEBOOKS
+    module = load("tmpnb_texts")
+    assert tuple(module.EXTENSIONS) == TEXT_NOTEBOOKS
+    assert module.PROGRAMS == texts._PROGRAMS
+    script = (workshop_directory() / "labextension" / "static" / "remoteEntry.js").read_text()
+    lists = re.findall(r"extensions: \[([^\]]+)\]", script)
+    assert {one.lower() for found in lists for one in re.findall(r'"([^"]+)"', found)} == set(TEXT_NOTEBOOKS)
 
 
 @pytest.mark.parametrize(("text", "name"), [(RMD, "x.Rmd"), (QMD, "x.qmd"), ("print(1)\n", "x.py")])

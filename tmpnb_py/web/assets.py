@@ -84,18 +84,10 @@ class Assets:
 
     def add(self, name: str, text: str, headers: Mapping[str, str] | None = None) -> str:
         """Offer a file; returns its path below the base of all addresses."""
-        return self._offer(name, text.encode(), text.encode, headers or {})
-
-    def add_vendored(self, path: str) -> str:
-        """Offer a file of `vendor/` (see packaging/vendored.toml), which few pages need: it is read then."""
-        file = resources.files("tmpnb_py") / "vendor" / path
-        return self._offer(path.rpartition("/")[2], file.read_bytes(), file.read_bytes, {})
-
-    def _offer(self, name: str, body: bytes, read: Callable[[], bytes], headers: Mapping[str, str]) -> str:
         stem, _, extension = name.rpartition(".")
-        hashed = f"{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{extension}"
-        make = functools.cache(lambda: Content.of(read(), _TYPES[extension]))
-        self._files[hashed] = make, headers
+        hashed = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{extension}"
+        make = functools.cache(lambda: Content.of(text.encode(), _TYPES[extension]))
+        self._files[hashed] = make, headers or {}
         return f"assets/{hashed}"
 
     async def get(self, request: web.Request) -> web.Response:

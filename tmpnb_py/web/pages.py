@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import urllib.parse
 
 from aiohttp import web
 
 from tmpnb_py.links import ROOT, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
-from tmpnb_py.web import keeping, respond, tickets, visits, words
+from tmpnb_py.web import documents, keeping, respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
 _NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
@@ -112,16 +111,18 @@ def _running(request: web.Request, context: Context) -> list[Running]:
 def _places(request: web.Request, context: Context) -> list[Place]:
     """The visitor's places in line."""
     return [
-        Place(context.links.waiting(one.id, one.target), words.standing(context, one), _document(context, one.target))
+        Place(
+            context.links.waiting(one.id, one.target),
+            words.standing(context, one),
+            _called(documents.subject(context, one.target)),
+        )
         for one in visits.places(request)
     ]
 
 
-def _document(context: Context, target: str) -> str:
+def _called(subject: documents.Subject) -> str:
     """What a link opens, as people call it."""
-    path = urllib.parse.unquote(target.partition("?")[0])
-    workshop = next((one for one in context.catalogue.manifest.workshops if path.endswith(f"tree/{one.start}")), None)
-    return workshop.title if workshop else path.rpartition("/")[2] if "." in path else ""
+    return subject.workshop.title if subject.workshop else subject.document.rstrip("/").rpartition("/")[2]
 
 
 def _since(container: Container) -> str:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
+from tmpnb_room import CGROUP as GROUPS
+from tmpnb_room import memory
 from tornado import web
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
     from jupyter_server.services.contents.manager import ContentsManager
 
-GROUPS = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 50  # bytes; "no limit" is a number near 2**63 in version 1 of control groups
 _INSUFFICIENT = 507  # Insufficient Storage (RFC 4918, 11.5), in a wider sense
 _DEEPEST = 10  # causes of causes
 
@@ -51,19 +51,12 @@ def limits() -> dict[str, dict[str, int]]:
 
 
 def _memory() -> dict[str, int]:
-    new, old = GROUPS, GROUPS / "memory"  # versions 2 and 1 of control groups
-    if (new / "memory.max").exists():
-        limit, used = _number(new / "memory.max"), _number(new / "memory.current")
-        given_up, events = _fields(new / "memory.stat").get("inactive_file", 0), _fields(new / "memory.events")
-    else:
-        limit, used = _number(old / "memory.limit_in_bytes"), _number(old / "memory.usage_in_bytes")
-        given_up, events = (
-            _fields(old / "memory.stat").get("total_inactive_file", 0),
-            _fields(old / "memory.oom_control"),
-        )
-    if not 0 < limit < _UNLIMITED:
+    found = memory(GROUPS)
+    if found is None:
         return {}
-    return {"used": max(used - given_up, 0), "limit": limit, "kills": events.get("oom_kill", 0)}
+    # Versions 2 and 1 of control groups.
+    counts = _fields(GROUPS / "memory.events") or _fields(GROUPS / "memory" / "memory.oom_control")
+    return {"used": found[0], "limit": found[1], "kills": counts.get("oom_kill", 0)}
 
 
 def _processes() -> dict[str, int]:

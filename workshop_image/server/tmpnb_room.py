@@ -1,4 +1,7 @@
-"""How much can still be written here. Home and /tmp of a notebook are in memory, so both limits count."""
+"""How much memory is used here, and how much can still be written.
+
+Home and /tmp of a notebook are in memory, so both limits count.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,12 @@ def room(directory: str) -> int:
 
 def memory_left(cgroup: Path = CGROUP) -> int | None:
     """Bytes of memory until this container's limit; None where there is none, or it is not to be seen."""
+    found = memory(cgroup)
+    return None if found is None else found[1] - found[0]
+
+
+def memory(cgroup: Path = CGROUP) -> tuple[int, int] | None:
+    """Bytes of memory that are used, and the limit; None where there is none, or it is not to be seen."""
     for most, used in _FILES:
         try:
             limit, now = (cgroup / most).read_text().strip(), int((cgroup / used).read_text())
@@ -32,5 +41,5 @@ def memory_left(cgroup: Path = CGROUP) -> int | None:
         numbers = dict(zip(stat[::2], stat[1::2], strict=False))
         # What the kernel keeps of files that it can read again is given up when memory is needed.
         cached = numbers.get("total_inactive_file", numbers.get("inactive_file", "0"))
-        return int(limit) - now + int(cached)
+        return max(now - int(cached), 0), int(limit)
     return None

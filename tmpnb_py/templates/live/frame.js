@@ -132,8 +132,8 @@ class Shared {
 }
 
 const LACKS = {
-  plotly: "This plot needs plotly.js, which the notebook's Python package plotly was to bring along, and did not. JupyterLab may show it.",
-  bokeh: "This plot needs BokehJS, which the notebook's Python package bokeh was to bring along, and did not. JupyterLab may show it.",
+  plotly: "This plot needs plotly.js, which the notebook's Python package plotly should have brought along. JupyterLab may show it.",
+  bokeh: "This plot needs BokehJS, which the notebook's Python package bokeh should have brought along. JupyterLab may show it.",
   vega: "What draws this plot could not be loaded. Please run it again.",
   widgets: "What shows this control is not there. Please run it again.",
 };

@@ -25,7 +25,7 @@ const framedSession = {
 };
 
 if (FRAMED) {
-  document.documentElement.classList.add("tn-framed");
+  document.documentElement.classList.add("tn-in-frame");
   // All but the notes can be shown in no frame, and so can most other sites.
   const opensHere = (url) => url.origin === location.origin && url.href.startsWith(`${BASE}workshops/`);
   addEventListener("click", ({ target }) => {

@@ -5,7 +5,7 @@
 const MAX_OUTPUTS = 300; // of one cell
 const MAX_FRAMES = 12; // of one cell
 const MAX_RICH = 100_000; // characters of Markdown or LaTeX
-const NAME_ONLY = /^\s*<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>\s*$/; // all that Python says of some objects, as in notes/outputs.py
+const NAME_ONLY = /^\s*<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>\s*$/; // all that Python says of some objects, as in notes/interactive.py
 const MAX_BUNDLE = 16_000_000; // characters of one output
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const SIMPLE = new Set(

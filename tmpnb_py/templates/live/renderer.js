@@ -138,7 +138,7 @@ function fit() {
     const box = one.parentElement?.closest("p, li, td, th, div");
     return !one.classList.contains("tn-display") && box && one.getBoundingClientRect().width > box.clientWidth;
   });
-  for (const one of long) one.classList.add("tn-long");
+  for (const one of long) one.classList.add("tn-scrolls");
   for (const one of drawn.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth && clientWidth)) {
     one.tabIndex = 0; // so that it can be scrolled with the keyboard
     one.setAttribute("role", "group");

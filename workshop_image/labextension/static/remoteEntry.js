@@ -1,7 +1,8 @@
 /*
  * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
  * restore a download, end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for
- * their kernel, and a phone begins with the notebook alone.
+ * their kernel, text opens as notebooks, a phone begins with the notebook alone, and the status bar says what there is of
+ * the network, memory and disk.
  *
  * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
  * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
