@@ -535,6 +535,15 @@ def test_the_time_for_scripts_that_never_end_grows_with_their_number(piece: str)
     assert seconds(200_000) < 2
 
 
+def test_what_a_live_script_loads_is_looked_for_in_little_time() -> None:
+    text = """'js_urls = ["https:'.repeat(20_000)"""
+    call = f"javascript({{ [BOKEH_LOAD]: '' }}, {text})"
+    timed = f"(() => {{ const began = Date.now(); {call}; return Date.now() - began; }})()"
+    assert in_script("parts", timed) < 2500  # milliseconds
+    loads = """'js_urls = ["https://cdn.example/a.js", "https://cdn.example/b.js"];'"""
+    assert in_script("parts", f"javascript({{ [BOKEH_LOAD]: '' }}, {loads}).script") == "js_urls = [];"
+
+
 @pytest.mark.parametrize("source", ["<audio" + " " * 1900, ("<audio" + " " * 650) * 3, "<audio" + " >" * 900])
 def test_the_time_for_a_player_that_plays_nothing_is_none(source: str) -> None:
     """There may be thousands of them in a notebook."""

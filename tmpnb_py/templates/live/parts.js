@@ -53,7 +53,7 @@ function drawPlotly(figure) {
 function javascript(data, script) {
   if (BOKEH_EXEC in data) return { script };
   if (BOKEH_LOAD in data) {
-    const own = script.replaceAll(/\bjs_urls = \["https?:[^\]]*\]/g, "js_urls = []");
+    const own = script.replaceAll(/\bjs_urls = \["https?:[^\]]{0,2000}\]/g, "js_urls = []");
     return { script: own, library: own === script ? "" : "bokeh", isPreparation: true };
   }
   return { script, isPreparation: !/\b(?:element|document)\b/.test(script) };
