@@ -165,7 +165,7 @@ class Request:
         return [value for key, value in self.headers if key.lower() == name]
 
 
-_REQUEST_LINE = re.compile(rb"(?=OPTIONS|[^*]+ /)([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\*|/[!-~]*) HTTP/1\.1")
+_REQUEST_LINE = re.compile(rb"(?=OPTIONS |[^ ]+ /)([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\*|/[!-~]*) HTTP/1\.1")
 FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)")
 
 
@@ -361,7 +361,7 @@ class Memory:
                 transport.vanish()
         assert transport.lost, "it hangs"
         seen.containers = self.connections[SESSION_ID][:]
-        assert self.reports == []
+        assert self.reports == [], self.reports
         return seen
 
     def client(self) -> tuple[Seen, MemoryTransport]:
