@@ -18,6 +18,16 @@ cd /opt/jupyter
 rm -rf share/jupyter/lab/staging share/man share/jupyter/labextensions/jupyterlab-jupytext
 (cd lib/python3/site-packages && rm -rf setuptools* pkg_resources _distutils_hack distutils-precedence.pth \
     jupyterlab/galata jupyterlab/static jupyterlab_jupytext jedi/third_party/django-stubs)
+# JupyterLab would load plotly's 4.8 MB at each start. Where it is told of no renderer, it loads only the entry point, and
+# our extension loads the rest for the first figure (labextension/static/plotly.js).
+plotly=share/jupyter/labextensions/jupyterlab-plotly/package.json
+[ ! -e "$plotly" ] || /usr/bin/python3 - "$plotly" << 'END'
+import json, pathlib, sys
+path = pathlib.Path(sys.argv[1])
+described = json.loads(path.read_text())
+described["jupyterlab"]["_build"].pop("mimeExtension", None)
+path.write_text(json.dumps(described, indent=2))
+END
 find . \( -name '*.map' -o -path '*/babel/locale-data/*.dat' ! -name 'en*' ! -name root.dat \) -type f -delete
 find lib -type d \( -name tests -o -name test \) -path '*/site-packages/*' -prune -exec rm -rf {} +
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,29 +110,50 @@ async def test_it_draws_in_the_notes_page(service: Service, workshop: str) -> No
         await end(service, session)
 
 
-async def test_plotly_of_r_draws_in_jupyterlab(service: Service) -> None:
-    cell: dict[str, object] = {
-        "cell_type": "code",
-        "source": PLOTLY,
-        "metadata": {},
-        "outputs": [],
-        "execution_count": None,
-    }
-    content = {"cells": [cell], "metadata": {"kernelspec": {"name": "ir", "display_name": "R"}}, "nbformat": 4}
+@contextlib.asynccontextmanager
+async def in_jupyterlab(service: Service, kernel: str, code: str) -> AsyncIterator[Page]:
+    """JupyterLab with a notebook of one cell, which is selected; its kernel waits."""
+    cell = {"cell_type": "code", "source": code, "metadata": {}, "outputs": [], "execution_count": None}
+    metadata = {"kernelspec": {"name": kernel, "display_name": kernel}}
+    content = {"cells": [cell], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     async with service.http() as client, browser() as context:
         spawned = await service.spawn(client)
         notebook = Notebook.of(client, spawned)
-        body = {"type": "notebook", "format": "json", "content": {**content, "nbformat_minor": 5}}
-        await notebook.call("PUT", "api/contents/work/p.ipynb", body, status=201)
+        body = {"type": "notebook", "format": "json", "content": content}
+        await notebook.call("PUT", "api/contents/p.ipynb", body, status=201)
         page = await context.new_page()
-        await page.goto(f"{service.url}user/{notebook.id}/lab/tree/work/p.ipynb?token={notebook.token}")
+        await page.goto(f"{service.url}user/{notebook.id}/lab/tree/p.ipynb?token={notebook.token}")
         await page.locator(".jp-Notebook .jp-Cell").first.click()
         await expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle")
-        await page.keyboard.press("Shift+Enter")
+        yield page
+    await end(service, notebook.id)
+
+
+async def test_plotly_of_r_draws_in_jupyterlab(service: Service) -> None:
+    async with in_jupyterlab(service, "ir", PLOTLY) as page:
+        await page.keyboard.press("Control+Enter")
         shown = page.locator(".jp-OutputArea-output iframe")
         await expect(shown).to_be_visible()
-        assert await drawn(await context.new_page(), shown) > 100
-    await end(service, notebook.id)
+        assert await drawn(await page.context.new_page(), shown) > 100
+
+
+async def test_plotly_of_python_draws_in_jupyterlab_with_a_script_that_only_figures_load(service: Service) -> None:
+    async with in_jupyterlab(service, "python3", "import plotly.express as px; px.scatter(x=[1,2],y=[1,4])") as page:
+        loaded: list[str] = []
+        page.on("request", lambda request: loaded.append(request.url))
+        await page.route(re.compile(r"/jupyterlab-plotly/static/"), lambda route: route.abort())
+        await page.keyboard.press("Control+Enter")
+        await expect(page.locator(".jp-OutputArea-output")).to_contain_text("plotly's script could not be loaded")
+        assert (
+            len([url for url in loaded if "/jupyterlab-plotly/static/" in url]) == 1
+        )  # not before there is a figure
+
+        await page.unroute(re.compile(r"/jupyterlab-plotly/static/"))
+        await page.keyboard.press("Control+Enter")
+        shown = page.locator(".jp-OutputArea-output .plot-container")
+        await expect(shown).to_be_visible()
+        assert await drawn(await page.context.new_page(), shown) > 100
+        await expect(page.locator(".jp-OutputArea-output")).not_to_contain_text("not shown")
 
 
 SLIDER = """import ipywidgets as widgets

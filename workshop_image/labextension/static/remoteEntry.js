@@ -67,7 +67,46 @@
     return () => ({ __esModule: true, default: plugins });
   }
 
-  (window._JUPYTERLAB ??= {})[NAME] = { init: (given) => void (scope = given), get: load };
+  /**
+   * A renderer for plotly's figures that loads the real one (4.8 MB) for the first of them: where the image keeps that from
+   * JupyterLab, which would load it at each start (install-python.sh). One that a visitor installs is JupyterLab's to load.
+   */
+  async function figures() {
+    const [{ PageConfig }, { Panel }] = await Promise.all(["@jupyterlab/coreutils", "@lumino/widgets"].map(shared));
+    const installed = JSON.parse(PageConfig.getOption("federated_extensions") || "[]");
+    const kept = installed.some(({ name, mimeExtension }) => name === "jupyterlab-plotly" && !mimeExtension);
+    class Figure extends Panel {
+      constructor(options) {
+        super();
+        this.options = options;
+      }
+
+      async renderModel(model) {
+        const { draw } = await import(new URL("plotly.js", BESIDE).href);
+        await draw(this, model);
+      }
+    }
+    const mimeTypes = ["application/vnd.plotly.v1+json"];
+    const extension = {
+      id: `${NAME}:figures`,
+      rendererFactory: { safe: true, mimeTypes, createRenderer: (options) => new Figure(options) },
+      rank: 2, // as plotly's own: before HTML and pictures
+      dataType: "json",
+      fileTypes: [{ name: "plotly", mimeTypes, extensions: [".plotly", ".plotly.json"] }],
+      documentWidgetFactoryOptions: {
+        name: "Plotly",
+        primaryFileType: "plotly",
+        fileTypes: ["plotly", "json"],
+        defaultFor: ["plotly"],
+      },
+    };
+    return () => ({ __esModule: true, default: kept && BESIDE ? [extension] : [] });
+  }
+
+  (window._JUPYTERLAB ??= {})[NAME] = {
+    init: (given) => void (scope = given),
+    get: (module) => (module === "./figures" ? figures() : load()),
+  };
 
   /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
   async function network() {

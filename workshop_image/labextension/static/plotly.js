@@ -1,0 +1,51 @@
+/*
+ * Draws plotly's figures with the renderer of plotly's own extension of JupyterLab. Loaded by remoteEntry.js for the first
+ * figure; the extension's 4.8 MB are loaded then, too. What goes wrong is said where the figure would be.
+ */
+
+const NAME = "jupyterlab-plotly";
+
+let loading = null;
+
+/** The extension's renderer factory. After a failure the next figure tries again. */
+function factory() {
+  loading ??= (async () => {
+    const { default: extensions } = (await window._JUPYTERLAB[NAME].get("./mimeExtension"))();
+    return [extensions].flat()[0].rendererFactory;
+  })();
+  loading.catch(() => (loading = null));
+  return loading;
+}
+
+/** Draw a model's figure in `panel`, one of Lumino's with the renderer's `options`. Failures are said there, not raised. */
+export async function draw(panel, model) {
+  try {
+    say(panel, "Loading plotly…");
+    const { createRenderer } = await factory();
+    if (panel.isDisposed) {
+      return;
+    }
+    if (!panel.real) {
+      panel.addWidget((panel.real = createRenderer(panel.options)));
+    }
+  } catch {
+    say(panel, "This figure is not shown: plotly's script could not be loaded. Run the cell again, or reload the page.");
+    return;
+  }
+  try {
+    say(panel, "");
+    await panel.real.renderModel(model);
+  } catch (error) {
+    say(panel, `This figure is not shown: plotly cannot draw it (${error.message}).`);
+  }
+}
+
+function say(panel, text) {
+  panel.note?.remove();
+  panel.note = document.createElement("p");
+  panel.note.setAttribute("role", "status");
+  panel.note.textContent = text;
+  if (text) {
+    panel.node.append(panel.note);
+  }
+}
