@@ -132,13 +132,13 @@ async def in_jupyterlab(service: Service, kernel: str, code: str) -> AsyncIterat
 async def test_plotly_of_r_draws_in_jupyterlab(service: Service) -> None:
     async with in_jupyterlab(service, "ir", PLOTLY) as page:
         await page.keyboard.press("Control+Enter")
-        shown = page.locator(".jp-OutputArea-output iframe")
+        shown = page.locator("iframe.jp-OutputArea-output")
         await expect(shown).to_be_visible()
         assert await drawn(await page.context.new_page(), shown) > 100
 
 
 async def test_plotly_of_python_draws_in_jupyterlab_with_a_script_that_only_figures_load(service: Service) -> None:
-    async with in_jupyterlab(service, "python3", "import plotly.express as px; px.scatter(x=[1,2],y=[1,4])") as page:
+    async with in_jupyterlab(service, "python3", "import plotly.express as px; px.bar(x=[1, 2], y=[1, 4])") as page:
         loaded: list[str] = []
         page.on("request", lambda request: loaded.append(request.url))
         await page.route(re.compile(r"/jupyterlab-plotly/static/"), lambda route: route.abort())
