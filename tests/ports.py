@@ -35,9 +35,8 @@ async def until_it_answers(url: str) -> None:
     """Wait, a minute at most, until there is a 200."""
     async with asyncio.timeout(60), aiohttp.ClientSession() as http:
         while True:
-            try:
+            with contextlib.suppress(aiohttp.ClientError):
                 async with http.get(url) as answer:
                     if answer.status == 200:
                         return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)

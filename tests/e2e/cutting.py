@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 
 class Front:
-    """Passes bytes on to a port of loopback, until told otherwise."""
+    """Passes bytes on to a port of loopback, or to a Unix socket, until told otherwise."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, place: int | Path) -> None:
         self.cuts = 0
-        self._port = port
+        self._place = place
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
@@ -23,7 +24,7 @@ class Front:
         self._writers |= both
         try:
             with contextlib.suppress(OSError):
-                onwards, back = await asyncio.open_connection("127.0.0.1", self._port)
+                onwards, back = await self._connected()
                 both.add(back)
                 self._writers.add(back)
                 await asyncio.gather(self._pass_on(reader, back), self._pass_on(onwards, writer))
@@ -33,6 +34,11 @@ class Front:
                 with contextlib.suppress(OSError):
                     await one.wait_closed()
             self._writers -= both
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._place, Path):
+            return await asyncio.open_unix_connection(self._place)
+        return await asyncio.open_connection("127.0.0.1", self._place)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -56,9 +62,9 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def front(port: int) -> AsyncIterator[tuple[Front, str]]:
-    """A front to a port, with its address."""
-    made = Front(port)
+async def front(place: int | Path) -> AsyncIterator[tuple[Front, str]]:
+    """A front to a port or a Unix socket, with its address."""
+    made = Front(place)
     server = await asyncio.start_server(made.accepted, "127.0.0.1", 0)
     try:
         yield made, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

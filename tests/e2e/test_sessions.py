@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import itertools
+import time
+import types
 from typing import Any
+
+import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py.engines.fake import FakeHost
@@ -49,6 +54,18 @@ async def test_its_limits_are_told() -> None:
         await rig.ready(1)
         told = await _ask(rig, await rig.spawn())
         assert (told["expires_at"], told["ends_at"], told["idle_timeout"]) == (None, None, None)
+
+
+async def test_one_answer_tells_by_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has done anything yet: the latest activity is the start, though the clock is set while it is told."""
+    clock = itertools.count(time.time(), -1)
+    async with running() as rig:
+        await rig.ready(1)
+        spawned = await rig.spawn()
+        set_back = types.SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic)
+        monkeypatch.setattr("tmpnb_py.web.context.time", set_back)
+        told = await _ask(rig, spawned)
+    assert told["started"] == told["last_activity"]
 
 
 async def test_asking_is_no_activity_and_keeping_is() -> None:

@@ -8,11 +8,11 @@ import re
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page, Route
+from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Service
-from tests.integration.browser_support import browser
+from tests.integration.browser_support import browser, picture
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
@@ -140,6 +140,40 @@ async def test_an_extension_that_a_visitor_installs_comes_from_their_own_noteboo
         assert any("/lab/extensions/mine/" in url for url in seen.own(".js"))
         assert len(seen.shared()) > 30  # JupyterLab's own are the image's as before
         assert seen.complaints == []
+
+
+PLOT = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, 5]}], "layout": {"title": {"text": "Growth"}}}
+
+
+async def test_plotly_comes_with_the_first_plot(lab: Service) -> None:
+    """Its 1.4 MB, more than all the rest: not for who draws nothing with it (see the first test)."""
+    output = {"output_type": "display_data", "metadata": {}, "data": {"application/vnd.plotly.v1+json": PLOT}}
+    cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "", "execution_count": 1, "outputs": [output]}
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    document = {"cells": [cell, {**cell, "id": "b"}], "metadata": python, "nbformat": 4, "nbformat_minor": 5}
+    async with browser() as context, lab.http() as client:
+        spawned = await lab.spawn(client)
+        notebook = Notebook.of(client, spawned)
+        body = {"type": "notebook", "format": "json", "content": document}
+        await notebook.call("PUT", "api/contents/plots.ipynb", body, status=201)
+        body = {"type": "file", "format": "text", "content": json.dumps(PLOT)}
+        await notebook.call("PUT", "api/contents/one.plotly.json", body, status=201)
+        seen = Visit(await context.new_page())
+        await seen.watch()
+        await seen.page.goto(f"{lab.url.rstrip('/')}{notebook.url('lab/tree/plots.ipynb')}?token={notebook.token}")
+        for plot in (0, 1):
+            drawn = seen.page.locator(".jp-Notebook .jp-OutputArea-output").nth(plot)
+            await expect(drawn.locator(".gtitle")).to_have_text("Growth")
+            await expect(drawn.locator(".main-svg").first).to_be_visible()
+        await picture(seen.page, "plotly")
+        assert len([one for one in seen.shared() if "/jupyterlab-plotly/static/1." in one.url]) == 1
+
+        # A plot's file opens as a plot.
+        await seen.page.get_by_text("one.plotly.json").dblclick()
+        alone = seen.page.locator(".jp-MimeDocument")
+        await expect(alone.locator(".gtitle")).to_have_text("Growth")
+        await picture(seen.page, "plotly-alone")
+        assert [one for one in seen.complaints if "WebSocket" not in one] == []
 
 
 async def test_the_page_names_the_scripts_that_it_needs(lab: Service) -> None:

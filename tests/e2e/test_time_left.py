@@ -19,11 +19,12 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import BrowserContext, Page, Route, expect
 
+from tests.e2e.cutting import front
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, Service
 from tests.engine_support import docker
 from tests.integration.browser_support import MILLISECONDS, browser, picture
-from tests.ports import free_ports, until_it_answers
+from tests.ports import until_it_answers
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
@@ -274,25 +275,30 @@ async def test_an_orchestrator_that_restarts_leads_nobody_away(lab: Service, con
     await expect(page.get_by_role("button", name="Ended")).to_be_hidden()
 
 
-async def test_without_an_orchestrator_it_is_silent(workshop_image: str, context: BrowserContext) -> None:
+async def test_without_an_orchestrator_it_is_silent(
+    workshop_image: str, context: BrowserContext, tmp_path: Path
+) -> None:
     """The image by plain Docker, even at an address that looks like one of ours."""
-    (port,) = free_ports(1)
-    # A network of its own would come up while the page loads, which Chromium answers with ERR_NETWORK_CHANGED.
+    tmp_path.chmod(0o777)
+    # By a socket: the browser may have network devices of its own, and a container's that comes up while the page
+    # loads Chromium would answer with ERR_NETWORK_CHANGED.
     container = docker(
-        "run", "--detach", "--rm", "--network=host", workshop_image, "start-notebook.sh",
-        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.base_url=/user/somebody/",
+        "run", "--detach", "--rm", "--network=none", f"--volume={tmp_path}:/run/front", workshop_image,
+        "start-notebook.sh", "--ServerApp.sock=/run/front/server.sock", "--ServerApp.sock_mode=0666",
+        "--ServerApp.base_url=/user/somebody/", "--ServerApp.allow_remote_access=True",
         "--IdentityProvider.token=secret",
     )  # fmt: skip
     try:
-        page = await context.new_page()
-        address = f"http://127.0.0.1:{port}/user/somebody/"
-        await until_it_answers(f"{address}api")
-        async with page.expect_response(lambda answer: "no_track_activity" in answer.url and "/api?" in answer.url):
-            await page.goto(f"{address}lab/tree/{DOCUMENT}?token=secret")
-        await run_a_cell(page)
-        await page.get_by_role("menuitem", name="File", exact=True).click()
-        await expect(page.get_by_role("menuitem", name="Print")).to_be_visible()
-        await expect(page.get_by_role("menuitem", name="End This Notebook Now")).to_be_hidden()
-        await expect(page.locator("#tmpnb-session")).to_have_count(0)
+        async with front(tmp_path / "server.sock") as (_, origin):
+            page = await context.new_page()
+            address = f"{origin}/user/somebody/"
+            await until_it_answers(f"{address}api")
+            async with page.expect_response(lambda told: "no_track_activity" in told.url and "/api?" in told.url):
+                await page.goto(f"{address}lab/tree/{DOCUMENT}?token=secret")
+            await run_a_cell(page)
+            await page.get_by_role("menuitem", name="File", exact=True).click()
+            await expect(page.get_by_role("menuitem", name="Print")).to_be_visible()
+            await expect(page.get_by_role("menuitem", name="End This Notebook Now")).to_be_hidden()
+            await expect(page.locator("#tmpnb-session")).to_have_count(0)
     finally:
         docker("kill", container)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hmac
 import math
 import secrets
@@ -91,12 +92,20 @@ class NoNetworkError(ValueError):
 CONTEXT = web.AppKey("context", Context)
 
 
-def moment(at: float | None) -> datetime.datetime | None:
-    """A monotonic moment as UTC; None for never."""
+def moment(at: float | None, *, epoch: float | None = None) -> datetime.datetime | None:
+    """A monotonic moment as UTC, in whole seconds; None for never.
+
+    `epoch` is what `monotonic_epoch` gave: moments that readers compare take the same, so that equal ones stay equal.
+    """
     if at is None or not math.isfinite(at):
         return None
-    unix = time.time() + at - time.monotonic()
+    unix = at + (monotonic_epoch() if epoch is None else epoch)
     return datetime.datetime.fromtimestamp(round(unix), datetime.UTC)
+
+
+def monotonic_epoch() -> float:
+    """When the monotonic clock was 0, in Unix time; a little different whenever it is asked for."""
+    return time.time() - time.monotonic()
 
 
 def session_of(context: Context, container_id: str) -> Session | None:
@@ -124,14 +133,15 @@ def _facts(context: Context, container: Container) -> dict[str, object]:
     limits = context.limits
     end = expires_at(evidence, limits, time.monotonic()) if claimed else None
     latest = evidence.claimed_at + limits.maximum if claimed and limits.maximum > 0 else None
+    tell = functools.partial(moment, epoch=monotonic_epoch())
     return {
         "id": container.id,
         "state": container.state,
-        "now": moment(time.monotonic()),
-        "started": moment(container.claimed_at),
-        "last_activity": moment(evidence.last_activity),
-        "expires_at": moment(end),
-        "ends_at": moment(latest),
+        "now": tell(time.monotonic()),
+        "started": tell(container.claimed_at),
+        "last_activity": tell(evidence.last_activity),
+        "expires_at": tell(end),
+        "ends_at": tell(latest),
         "idle_timeout": limits.timeout if claimed and limits.timeout > 0 else None,
         "reason": container.reason,
         "message": None if container.reason is None else how_it_ended(container.reason),
