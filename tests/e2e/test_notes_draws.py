@@ -113,8 +113,13 @@ async def test_it_draws_in_the_notes_page(service: Service, workshop: str) -> No
 @contextlib.asynccontextmanager
 async def in_jupyterlab(service: Service, kernel: str, code: str) -> AsyncIterator[Page]:
     """JupyterLab with a notebook of one cell, which is selected; its kernel waits."""
-    cell: dict[str, object] = {"cell_type": "code", "source": code, "metadata": {}}
-    cell |= {"outputs": [], "execution_count": None}
+    cell: dict[str, object] = {
+        "cell_type": "code",
+        "source": code,
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
     metadata = {"kernelspec": {"name": kernel, "display_name": kernel}}
     content = {"cells": [cell], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     async with service.http() as client, browser() as context:

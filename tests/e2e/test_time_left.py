@@ -107,6 +107,7 @@ async def check_accessibility(page: Page, selector: str) -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.waits
 async def test_a_session_that_reaches_its_longest_time(
     deployment: Deployment, workshop_image: str, context: BrowserContext, tmp_path: Path
 ) -> None:
