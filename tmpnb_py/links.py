@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 ROOT = "/"
 USER = "user"
 STATIC = "static"
+BLANK = "lab?blank"  # JupyterLab, in which our images' extension makes a new notebook at once
 # Text that is a notebook in one of jupytext's formats. The image opens the same (its server's tmpnb_texts.py).
 TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", ".py", ".r", ".jl", ".sh")
 

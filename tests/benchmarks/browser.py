@@ -163,7 +163,7 @@ async def _visit(browser: BrowserContext, link: str, begin: Begin, start: str) -
     began = time.perf_counter()
     await begin(page)
     try:
-        await page.locator(".jp-Launcher .jp-LauncherCard").first.wait_for()
+        await page.locator(".jp-Launcher .jp-LauncherCard, .jp-Notebook .jp-Cell").first.wait_for()
     except PlaywrightTimeoutError as error:
         raise TimeoutError from error
     seconds = time.perf_counter() - began

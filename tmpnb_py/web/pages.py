@@ -7,9 +7,10 @@ import time
 
 from aiohttp import web
 
-from tmpnb_py.links import ROOT, document, opened
+from tmpnb_py.links import BLANK, ROOT, document, opened
 from tmpnb_py.manifest import Workshop
 from tmpnb_py.pool import Container
+from tmpnb_py.routes import DEFAULT_DOCUMENT
 from tmpnb_py.web import documents, keeping, respond, tickets, visits, words
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
 
@@ -70,6 +71,7 @@ async def landing(request: web.Request) -> web.Response:
     return respond.page(
         request,
         "landing.html",
+        blank=BLANK if context.target("") == DEFAULT_DOCUMENT else "",
         script="copy.js" if kept is None else "landing.js",
         open=context.control.is_open,
         at_once=words.at_once(context),

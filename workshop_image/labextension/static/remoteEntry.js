@@ -136,6 +136,7 @@
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
       const orchestrator = new Orchestrator(found[1], found[2], base, lab.PageConfig.getToken());
+      if (takeOnce("blank")) app.restored.then(() => makeNotebook(app));
       app.restored.then(() => {
         new Watch(lab, app, orchestrator).begin(palette, menu);
         if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
@@ -144,6 +145,21 @@
       lab.Dialog.tracker.widgetAdded.connect((_, dialog) => preferKernel(dialog.node, app.serviceManager.kernelspecs.specs));
       shared("@jupyterlab/cells").then(({ CodeCell }) => waitForKernels(CodeCell), () => {});
     }
+  }
+
+  /** Whether the page's address asks for something to be done once: it is taken out of the address, for whoever comes again. */
+  function takeOnce(name) {
+    const url = new URL(location.href);
+    if (!url.searchParams.has(name)) return false;
+    url.searchParams.delete(name);
+    history.replaceState(history.state, "", url);
+    return true;
+  }
+
+  /** The first page says "Blank notebook": here is one, with the server's own kernel. */
+  async function makeNotebook({ commands, serviceManager }) {
+    await serviceManager.kernelspecs.ready;
+    await commands.execute("notebook:create-new", { kernelName: serviceManager.kernelspecs.specs?.default });
   }
 
   /** Where nothing says which kernel a new notebook wants, JupyterLab offers the first of the alphabet: not its default. */
