@@ -48,8 +48,8 @@
   }
 
   async function load() {
-    const names = ["apputils", "coreutils", "mainmenu", "services", "translation"].map((name) => `@jupyterlab/${name}`);
-    const [apputils, coreutils, mainmenu, services, translation, widgets] = await Promise.all(
+    const names = ["apputils", "coreutils", "mainmenu", "services", "settingregistry", "translation"].map((name) => `@jupyterlab/${name}`);
+    const [apputils, coreutils, mainmenu, services, settingregistry, translation, widgets] = await Promise.all(
       [...names, "@lumino/widgets"].map(shared),
     );
     const lab = { ...apputils, ...coreutils, ...mainmenu, ServerConnection: services.ServerConnection, Widget: widgets.Widget };
@@ -57,10 +57,10 @@
       id: `${NAME}:plugin`,
       description: "Shows the time that is left to a temporary notebook.",
       autoStart: true,
-      optional: [lab.ICommandPalette, lab.IMainMenu, translation.ITranslator],
-      activate: (app, palette, menu, translator) => {
+      optional: [lab.ICommandPalette, lab.IMainMenu, translation.ITranslator, settingregistry.ISettingRegistry],
+      activate: (app, palette, menu, translator, settings) => {
         lab.unreachable = (translator ?? translation.nullTranslator).load("jupyterlab").__("Server Connection Error");
-        activate(lab, app, palette, menu);
+        activate(lab, app, palette, menu, settings);
       },
     };
     const plugins = [plugin, await network()];
@@ -130,8 +130,8 @@
     };
   }
 
-  function activate(lab, app, palette, menu) {
-    openTextAsNotebooks(lab, app);
+  function activate(lab, app, palette, menu, settings) {
+    openTextAsNotebooks(lab, app, settings);
     const base = lab.PageConfig.getBaseUrl();
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
@@ -186,7 +186,7 @@
    * R Markdown and Quarto open as notebooks (tmpnb_texts.py reads and saves them). Other text that can be one does where
    * the link says so ("?factory=Notebook"), and by "Open With".
    */
-  function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }) {
+  function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }, settings) {
     const { icon } = docRegistry.getFileType("notebook") ?? {};
     const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
     const add = (name, more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
@@ -195,9 +195,11 @@
       add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
     }
     add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
-    // After the editors' own types, so that icons and the first choice stay theirs.
+    // After the editors' own types, so that icons and the first choice stay theirs; and after the document manager has read
+    // its settings: with each type it reads them again, and has none of them meanwhile.
     const text = { extensions: [".md", ".py", ".R", ".jl", ".sh"], contentType: "file", fileFormat: "text" };
-    restored.then(() => add("tmpnb-text", text, ["Editor", "Notebook"]));
+    const read = settings?.load("@jupyterlab/docmanager-extension:plugin").catch(() => {});
+    Promise.all([restored, read]).then(() => setTimeout(() => add("tmpnb-text", text, ["Editor", "Notebook"])));
   }
 
   /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
