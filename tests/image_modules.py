@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from types import ModuleType
 
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
 
 
 def load(name: str) -> ModuleType:

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from tests.engine_support import skip_or_fail
-from tmpnb_py.engines.local_machine import find_sandbox
-from tmpnb_py.engines.local_sandbox import Sandbox
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.engines.local.machine import find_sandbox
+from tmpnb_py.engines.local.sandbox import Sandbox
 
 _SERVER = Path(__file__).parent / "images" / "server" / "server.py"
 

@@ -159,9 +159,9 @@ async def use() -> None:
 
 def after(log: Path, runtime_dir: Path) -> None:
     """See that processes, sockets, directories, mounts and control groups are gone."""
-    from tmpnb_py.engines.local_cgroup import find  # noqa: PLC0415 - only the new environment has it
-    from tmpnb_py.engines.local_launch import handle  # noqa: PLC0415
-    from tmpnb_py.engines.local_process import marked  # noqa: PLC0415
+    from tmpnb_py.engines.local.cgroup import find  # noqa: PLC0415 - only the new environment has it
+    from tmpnb_py.engines.local.launch import handle  # noqa: PLC0415
+    from tmpnb_py.engines.local.process import marked  # noqa: PLC0415
 
     events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert [event for event in events if event["event"] == "engine" and event["engine"] == "local"]

@@ -19,11 +19,11 @@ from pathlib import Path
 from tests.benchmarks import rig
 from tests.engine_support import docker
 from tests.ports import until_it_answers
-from tmpnb_py import image_check
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.image_check import Started, source_of
-from tmpnb_py.models import Transport
-from tmpnb_py.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.core.models import Transport
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.images import check
+from tmpnb_py.images.check import Started, source_of
+from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
 
 MIB = 1024 * 1024
 _POOL = "bench-image"
@@ -42,7 +42,7 @@ def row(what: str, values: Sequence[tuple[float, float, float]]) -> None:
 async def starts(engine: DockerEngine, settings: Settings, transport: Transport, rounds: int) -> None:
     values = []
     for _ in range(rounds):
-        async with image_check.started(engine, settings, transport) as container:
+        async with check.started(engine, settings, transport) as container:
             trial = container.trial
             values.append((trial.ready_seconds, trial.ready_cpu_seconds, trial.ready_memory / MIB))
     row(f"server, hardened, {transport.value}", values)
@@ -74,13 +74,13 @@ def _plain_usage(name: str) -> tuple[float, float]:
 
 async def kernels(engine: DockerEngine, settings: Settings, rounds: int) -> None:
     """Each kernel in a container of its own: start, first plot, and memory of the whole container then."""
-    async with image_check.started(engine, settings, Transport.SOCKET) as container:
+    async with check.started(engine, settings, Transport.SOCKET) as container:
         titles = await container.client.kernels()
     for name, title in titles.items():
         begun, drawn = [], []
         for _ in range(rounds):
-            async with image_check.started(engine, settings, Transport.SOCKET) as container:
-                trial = await image_check.try_kernel(engine, container, name, title)
+            async with check.started(engine, settings, Transport.SOCKET) as container:
+                trial = await check.try_kernel(engine, container, name, title)
                 begun.append((trial.start_seconds, trial.start_cpu_seconds, trial.start_memory / MIB))
                 drawn.append((trial.cell_seconds, trial.cpu_seconds - trial.start_cpu_seconds, trial.memory / MIB))
         row(f"{title}: kernel", begun)
@@ -89,10 +89,10 @@ async def kernels(engine: DockerEngine, settings: Settings, rounds: int) -> None
 
 async def workshops(engine: DockerEngine, settings: Settings) -> None:
     """Each notebook in a container of its own: seconds and CPU seconds of all cells, the most memory between two."""
-    async with image_check.started(engine, settings, Transport.SOCKET) as container:
-        paths = await image_check.find_notebooks(container.client)
+    async with check.started(engine, settings, Transport.SOCKET) as container:
+        paths = await check.find_notebooks(container.client)
     for path in paths:
-        async with image_check.started(engine, settings, Transport.SOCKET) as container:
+        async with check.started(engine, settings, Transport.SOCKET) as container:
             row(path, [await _workshop(engine, container, path)])
 
 

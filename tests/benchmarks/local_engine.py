@@ -29,15 +29,15 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import rig
-from tmpnb_py.blueprint import Blueprint
-from tmpnb_py.engines import local_process
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.engines.local import COMMAND, LocalEngine
-from tmpnb_py.engines.local_machine import find_sandbox
-from tmpnb_py.image import workshop_directory
-from tmpnb_py.models import ContainerConfig, ContainerSpec
-from tmpnb_py.readiness import wait_until_ready
-from tmpnb_py.settings import Settings
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.local import process as local_process
+from tmpnb_py.engines.local.engine import COMMAND, LocalEngine
+from tmpnb_py.engines.local.machine import find_sandbox
+from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.configuration import Blueprint
 
 ENGINES = ("local", "unprotected", "docker")
 _GIB = 1 << 30

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import uvloop
 
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.metrics import Counters
-from tmpnb_py.models import SocketAddress, State
-from tmpnb_py.pool import Container, Pool
+from tmpnb_py.core.models import SocketAddress, State
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
 
 

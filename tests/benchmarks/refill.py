@@ -24,13 +24,13 @@ from typing import Any
 
 from tests.benchmarks import rig
 from tests.benchmarks.rig import Row
-from tmpnb_py.blueprint import Blueprint
-from tmpnb_py.engines import docker_options
-from tmpnb_py.engines.docker import DockerEngine
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, SocketAddress, Transport
+from tmpnb_py.engines.docker import options as docker_options
+from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.sockets import SocketDirectories
-from tmpnb_py.models import ContainerConfig, ContainerSpec, SocketAddress, Transport
-from tmpnb_py.readiness import wait_until_ready
-from tmpnb_py.settings import Settings
+from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.configuration import Blueprint
 
 SIZE = 20
 _FILL_SECONDS = 180.0

@@ -15,14 +15,15 @@ from typing import Any
 
 from tests import local_support
 from tests.contract.rigs import new_id, spec_of
-from tmpnb_py.engines import local_cgroup, local_process
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.core.models import ContainerSpec, ImageFacts, State, Transport
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.engines.local_launch import handle
-from tmpnb_py.engines.local_record import Record, Records
-from tmpnb_py.engines.local_sandbox import Sandbox
-from tmpnb_py.image import workshop_directory
-from tmpnb_py.models import ContainerSpec, ImageFacts, State, Transport
+from tmpnb_py.engines.local import cgroup
+from tmpnb_py.engines.local import process as local_process
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.local.launch import handle
+from tmpnb_py.engines.local.record import Record, Records
+from tmpnb_py.engines.local.sandbox import Sandbox
 
 
 def _zombies() -> list[str]:
@@ -125,7 +126,7 @@ class LocalRig:
         for spec in self.specs:
             found += map(str, local_process.marked("TMPNB_BASE_PATH", spec.base_path))
             name = handle(pool, spec.id)
-            groups = local_cgroup.find().named(name)
+            groups = cgroup.find().named(name)
             found += [path for path in (*groups, f"{tempfile.gettempdir()}/{name}") if Path(path).exists()]
         return found + [f"zombie {pid}" for pid in _zombies()]
 
@@ -139,6 +140,6 @@ class LocalRig:
             local_process.end(None, lambda one=spec: local_process.marked("TMPNB_BASE_PATH", one.base_path), 10)  # type: ignore[misc]
             for pool in self.pools:
                 name = handle(pool, spec.id)
-                local_cgroup.remove(local_cgroup.find().named(name))
+                cgroup.remove(cgroup.find().named(name))
                 shutil.rmtree(f"{tempfile.gettempdir()}/{name}", ignore_errors=True)
         shutil.rmtree(self.directory)

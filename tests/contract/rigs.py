@@ -17,11 +17,7 @@ import aiohttp
 
 from tests import engine_support
 from tests.engine_support import docker
-from tmpnb_py.engines.base import Engine
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.engines.docker_options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, name_of
-from tmpnb_py.engines.fake import FakeContainer, FakeEngine, FakeHost
-from tmpnb_py.models import (
+from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
     ContainerSpec,
@@ -31,6 +27,10 @@ from tmpnb_py.models import (
     State,
     Transport,
 )
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.docker.options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, name_of
+from tmpnb_py.engines.fake import FakeContainer, FakeEngine, FakeHost
 
 MIB = 1024 * 1024
 

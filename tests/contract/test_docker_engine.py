@@ -27,11 +27,7 @@ from structlog.testing import capture_logs
 
 from tests.contract.rigs import MIB, DockerRig, docker_id, fetch, new_id, spec_of
 from tests.engine_support import SERVER_IMAGE, base_image, docker, hung
-from tmpnb_py.engines import docker_fence, docker_isolation, docker_options, docker_probe_inside
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.engines.docker_hold import identity
-from tmpnb_py.engines.docker_options import observed_of
-from tmpnb_py.errors import (
+from tmpnb_py.core.errors import (
     ContainerHangsError,
     EngineDownError,
     EngineError,
@@ -42,15 +38,12 @@ from tmpnb_py.errors import (
     SettingsError,
     StartFailedError,
 )
-from tmpnb_py.models import (
-    ContainerSpec,
-    Egress,
-    Protection,
-    SocketAddress,
-    State,
-    TcpAddress,
-    Transport,
-)
+from tmpnb_py.core.models import ContainerSpec, Egress, Protection, SocketAddress, State, TcpAddress, Transport
+from tmpnb_py.engines.docker import fence, isolation, probe_inside
+from tmpnb_py.engines.docker import options as docker_options
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.docker.hold import identity
+from tmpnb_py.engines.docker.options import observed_of
 
 pytestmark = pytest.mark.engine
 
@@ -335,7 +328,7 @@ async def test_names_hold_no_capability_and_hostile_labels_become_no_path(docker
 async def test_leftover_probes_and_directories_go(
     docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmpnb_py.engines.docker._LEFTOVER_SECONDS", -10.0)
+    monkeypatch.setattr("tmpnb_py.engines.docker.engine._LEFTOVER_SECONDS", -10.0)
     labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.probe={pool}"]
     docker("create", *labels, SERVER_IMAGE, "true")
     engine = await opened(docker_rig, pool)
@@ -486,7 +479,7 @@ async def test_a_kernel_that_refuses_the_firewall(
 ) -> None:
     rules = tmp_path / "rules.py"
     rules.write_text('print(\'{"error": "EPERM: Operation not permitted", "changed": true, "resolvers": []}\')')
-    monkeypatch.setattr(docker_fence, "_RULES", rules)
+    monkeypatch.setattr(fence, "_RULES", rules)
     engine = await opened(docker_rig, pool)
     config = (await docker_rig.spec(engine, transport=Transport.PORT)).config
     for _ in range(2):  # the second time it is remembered
@@ -505,11 +498,11 @@ async def test_a_probe_that_fails_for_another_reason_says_nothing_about_sockets(
     config = (await docker_rig.spec(engine)).config
     with pytest.raises(EngineError, match=r"(?i)memory"):  # which the engine refuses
         await engine.choose_transport(dataclasses.replace(config, mem_limit=1))
-    monkeypatch.setattr(docker_isolation, "_SOCKET_SECONDS", 1.0)
-    text = Path(docker_probe_inside.__file__).read_text()
+    monkeypatch.setattr(isolation, "_SOCKET_SECONDS", 1.0)
+    text = Path(probe_inside.__file__).read_text()
     text = text.replace("while server is not None:", "while server is not None and not time.sleep(9):")
     (docker_rig.directory / "slow.py").write_text(text)
-    monkeypatch.setattr(docker_isolation, "_INSIDE", docker_rig.directory / "slow.py")
+    monkeypatch.setattr(isolation, "_INSIDE", docker_rig.directory / "slow.py")
     with pytest.raises(EngineError, match="did not answer"):
         await engine.choose_transport(config)
     monkeypatch.undo()
@@ -584,7 +577,7 @@ async def test_what_was_missing_is_looked_at_again(docker_rig: DockerRig, pool: 
     engine = await opened(docker_rig, pool)
     config = (await docker_rig.spec(engine, transport=transport)).config
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(docker_isolation, "_AGAIN_SECONDS", 0.0)
+        patched.setattr(isolation, "_AGAIN_SECONDS", 0.0)
         without_limit_of_processes(patched)
         assert Protection.PROCESSES in [gap.protection for gap in await engine.prepare(config)]
     assert await engine.prepare(config) == ()  # the operator has put it right
@@ -683,9 +676,8 @@ async def test_tls_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 FORBIDDEN = """
 import asyncio, os, pathlib, sys
-from tmpnb_py.engines import docker_options
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.errors import EngineForbiddenError
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.core.errors import EngineForbiddenError
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 async def main():
     engine = DockerEngine(pool="none", runtime_dir=pathlib.Path("/nonexistent"), docker_host=sys.argv[1])

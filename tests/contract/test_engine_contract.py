@@ -10,10 +10,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contract.rigs import Rig, fetch, new_id
-from tmpnb_py import boot
+from tmpnb_py.core import boot_clock
+from tmpnb_py.core.errors import (
+    EngineDownError,
+    EngineError,
+    ImageMissingError,
+    NoSuchContainerError,
+    PoolLockedError,
+)
+from tmpnb_py.core.models import Observed, State, Transport
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import EngineDownError, EngineError, ImageMissingError, NoSuchContainerError, PoolLockedError
-from tmpnb_py.models import Observed, State, Transport
 
 
 async def only(engine: Engine) -> Observed:
@@ -56,7 +62,7 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
     assert await engine.claim(spec.id, 1_700_000_000.7)
     claimed = await only(engine)
     assert (claimed.state, claimed.claimed_unix) == (State.CLAIMED, 1_700_000_000)
-    assert (boot.seconds_since(claimed.claimed_stamp) or 0) < 60, "told by a clock that nobody sets, too"
+    assert (boot_clock.seconds_since(claimed.claimed_stamp) or 0) < 60, "told by a clock that nobody sets, too"
     assert claimed.claimed_stamp
     assert await fetch(claimed.address, f"{spec.base_path}api") == {"version": "fake"}
 

@@ -18,13 +18,14 @@ import pytest
 from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import MIB, fetch
-from tmpnb_py import manifest
-from tmpnb_py.engines import local_process, local_seccomp
-from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.engines.local_process import Process
-from tmpnb_py.engines.local_sandbox import Sandbox
-from tmpnb_py.errors import EngineError, StartFailedError
-from tmpnb_py.models import Address, Observed, State
+from tmpnb_py.core.errors import EngineError, StartFailedError
+from tmpnb_py.core.models import Address, Observed, State
+from tmpnb_py.engines.local import process as local_process
+from tmpnb_py.engines.local import seccomp
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.local.process import Process
+from tmpnb_py.engines.local.sandbox import Sandbox
+from tmpnb_py.workshops import manifest
 
 
 @pytest.fixture(params=["sandboxed", "unprotected"])
@@ -163,7 +164,7 @@ async def test_what_a_crash_left_half_made_is_removed_when_it_is_old(
     await engine.open()
     assert await engine.list() == []
     assert new.exists()
-    monkeypatch.setattr("tmpnb_py.engines.local_launch._LEFTOVER_SECONDS", -1.0)
+    monkeypatch.setattr("tmpnb_py.engines.local.launch._LEFTOVER_SECONDS", -1.0)
     await engine.open()
     assert await rig.remains(pool) == []
 
@@ -308,9 +309,9 @@ async def test_it_is_read_and_measured_like_an_image(rig: LocalRig, engine: Loca
 @pytest.mark.parametrize("rig", ["unprotected"], indirect=True)
 async def test_each_has_a_session_keyring_of_its_own(rig: LocalRig, engine: LocalEngine, pool: str) -> None:
     """In a sandbox nobody can ask; what must not be shared must not depend on that."""
-    machine = local_seccomp.machine()
+    machine = seccomp.machine()
     assert machine is not None
-    keyctl = local_seccomp.number("keyctl", machine)
+    keyctl = seccomp.number("keyctl", machine)
     code = f"import ctypes; print(ctypes.CDLL(None).syscall({keyctl}, 0, -3, 0))"
     seen = {int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)}
     for _ in range(2):

@@ -13,11 +13,11 @@ from typing import Any
 
 import aiohttp
 
-from tmpnb_py.app import Service
+from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.models import State
-from tmpnb_py.preview import Preview
-from tmpnb_py.settings import Settings
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.service.app import Service
+from tmpnb_py.workshops.preview import Preview
 
 
 @dataclasses.dataclass(frozen=True)

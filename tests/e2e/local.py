@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tests import local_support
 from tests.e2e.service import ADMIN_TOKEN, Service
-from tmpnb_py.engines import local_cgroup, local_process
-from tmpnb_py.engines.local_launch import handle
+from tmpnb_py.engines.local import cgroup
+from tmpnb_py.engines.local import process as local_process
+from tmpnb_py.engines.local.launch import handle
 
 USER = 4242  # a number that nobody has
 # With a sandbox as whoever runs the tests (in CI root), with one as an ordinary user, and without one.
@@ -62,7 +63,7 @@ class LocalDeployment:
     def remains(self) -> list[str]:
         """What is left of the pool: processes, records, sockets, directories, mounts and control groups."""
         left = [f"process {one.pid}" for one in self._services if Path(f"/proc/{one.pid}").exists()]
-        groups = local_cgroup.find()
+        groups = cgroup.find()
         for container_id in self._ids():
             left += [f"process {one.pid} of {container_id}" for one in self.processes(container_id)]
             name = handle(self.pool, container_id)
@@ -94,6 +95,6 @@ class LocalDeployment:
         for container_id in self._ids():
             name = handle(self.pool, container_id)
             local_process.end(None, lambda one=container_id: self.processes(one), 10)  # type: ignore[misc]
-            local_cgroup.remove(local_cgroup.find().named(name))
+            cgroup.remove(cgroup.find().named(name))
             shutil.rmtree(f"{tempfile.gettempdir()}/{name}", ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)

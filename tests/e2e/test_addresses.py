@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.models import State
-from tmpnb_py.settings_values import read_networks
+from tmpnb_py.core.models import State
+from tmpnb_py.options.values import read_networks
 
 ONE, OTHER = {"X-Forwarded-For": "2001:db8:1:2::5"}, {"X-Forwarded-For": "2001:db8:1:3::5"}
 

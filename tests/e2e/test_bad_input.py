@@ -281,7 +281,7 @@ async def test_what_goes_wrong_inside_is_noted_and_not_shown(monkeypatch: pytest
         raise RuntimeError("a secret detail")
 
     async with running() as rig:
-        monkeypatch.setattr("tmpnb_py.web.words.busyness", broken)
+        monkeypatch.setattr("tmpnb_py.web.messages.busyness", broken)
         async with rig.client.get("/", headers={"Accept": "text/html"}) as response:
             assert response.status == 500
             page = await response.text()

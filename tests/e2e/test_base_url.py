@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_notes import host
-from tmpnb_py.models import State
+from tmpnb_py.core.models import State
 
 BASE = "/jupyter/"
 HTML = {"Accept": "text/html"}

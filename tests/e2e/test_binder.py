@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 
 from tests.e2e.inprocess import Rig, running
+from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
-from tmpnb_py.models import State
 
 SITE = "https://book.example"
 OTHER = "https://evil.example"

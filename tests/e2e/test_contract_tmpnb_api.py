@@ -13,8 +13,8 @@ import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py import __version__
+from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.models import EndReason, State
 
 HTML = {"Accept": "text/html"}
 SITE = "https://workshops.example"

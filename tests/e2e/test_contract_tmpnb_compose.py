@@ -18,10 +18,10 @@ import pytest
 
 from tests.e2e.service import PROGRAM
 from tests.engine_support import base_image, docker, need_engine, skip_or_fail
-from tmpnb_py import errors
-from tmpnb_py.image import read_ca_bundle
-from tmpnb_py.settings import OPTIONS
-from tmpnb_py.settings_load import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
+from tmpnb_py.core import errors
+from tmpnb_py.images.build import read_ca_bundle
+from tmpnb_py.options.settings import OPTIONS
+from tmpnb_py.options.sources import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("compose.yaml", "Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")

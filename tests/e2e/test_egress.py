@@ -19,10 +19,11 @@ from tests.contract.rigs import spec_of
 from tests.e2e.own_engine import OwnEngine, own_engine
 from tests.e2e.world import COMPANY, HOST_PRIVATE, HOST_PUBLIC, METADATA, PORT, PUBLIC, World, world
 from tests.engine_support import SERVER_COMMAND_PORT, docker, skip_or_fail
-from tmpnb_py.engines import docker_isolation, docker_options
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.errors import EngineDownError
-from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, Protection, State, Transport
+from tmpnb_py.core.errors import EngineDownError
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, Protection, State, Transport
+from tmpnb_py.engines.docker import isolation
+from tmpnb_py.engines.docker import options as docker_options
+from tmpnb_py.engines.docker.engine import DockerEngine
 
 pytestmark = pytest.mark.engine
 
@@ -146,7 +147,7 @@ async def test_rules_that_somebody_removed_come_back(place: Place, monkeypatch: 
     await place.engine.prepare(place.config)
     place.world.nft("delete", "table", "inet", f"tmpnb-{place.engine._pool}-web")
     assert (await place.seen_from(place.config))[METADATA] == "connected"
-    monkeypatch.setattr(docker_isolation, "_FENCE_SECONDS", 0.0)
+    monkeypatch.setattr(isolation, "_FENCE_SECONDS", 0.0)
     with capture_logs() as logs:
         await place.engine.prepare(place.config)
     assert [line["event"] for line in logs] == ["fence_restored"]
@@ -169,7 +170,7 @@ async def test_what_is_not_closed_is_found_out(place: Place, monkeypatch: pytest
     async def believed(*arguments: object) -> None:
         pass
 
-    monkeypatch.setattr(docker_isolation.Isolation, "_keep_fenced", believed)
+    monkeypatch.setattr(isolation.Isolation, "_keep_fenced", believed)
     (gap,) = await place.engine.prepare(place.config)
     assert gap.protection is Protection.NETWORK
     assert METADATA in gap.text

@@ -15,11 +15,11 @@ from tests.e2e.test_visit_pages import end_sessions, full, give_up_the_first, op
 from tests.e2e.test_visits import claimed, visitor
 from tests.e2e.test_workshops import MANIFEST, host_with
 from tests.integration.browser_support import picture
-from tmpnb_py.commands.output import ends_in
-from tmpnb_py.idle import Limits
-from tmpnb_py.models import EndReason, State
-from tmpnb_py.tickets import Status
-from tmpnb_py.web import words
+from tmpnb_py.claims.tickets import Status
+from tmpnb_py.cli.commands.output import ends_in
+from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.pools.idle import Limits
+from tmpnb_py.web import messages
 
 NOTEBOOK = re.compile(r"/user/([a-z0-9]{26})/")
 
@@ -53,7 +53,7 @@ def limits(timeout: float = 0, disconnected: float = 0, maximum: float = 0) -> L
     ],
 )
 def test_how_long_a_notebook_lives_is_said_in_words(limit: Limits, told: str) -> None:
-    assert words.lifetime(limit) == told
+    assert messages.lifetime(limit) == told
 
 
 async def test_pages_that_lead_to_a_notebook_say_how_long_it_lives() -> None:

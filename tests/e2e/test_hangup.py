@@ -141,8 +141,8 @@ def _catches_hangup(pid: int) -> bool:
 # Becomes the service, one of whose tasks dies as soon as a file says so.
 _DYING = """
 import asyncio, pathlib, sys
-from tmpnb_py import cli
-from tmpnb_py.reaper import Reaper
+from tmpnb_py.cli import main as cli
+from tmpnb_py.pools.reaper import Reaper
 
 async def dying(self):
     while not pathlib.Path(sys.argv[1]).exists():

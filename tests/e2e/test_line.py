@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.errors import NoSuchContainerError
-from tmpnb_py.models import State
-from tmpnb_py.tickets import Status
+from tmpnb_py.claims.tickets import Status
+from tmpnb_py.core.errors import NoSuchContainerError
+from tmpnb_py.core.models import State
 
 
 async def _end(rig: Rig, spawned: dict[str, str]) -> None:

@@ -11,8 +11,8 @@ from yarl import URL
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_visits import visitor
+from tmpnb_py.core.routes import INTERFACES
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
-from tmpnb_py.routes import INTERFACES
 
 HTML = {"Accept": "text/html"}
 

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.jupyter import ANSWER_SECONDS, Notebook
 from tests.e2e.local import KINDS, LocalDeployment
 from tests.e2e.service import Service
-from tmpnb_py.engines.local_process import Process
+from tmpnb_py.engines.local.process import Process
 
 protected = pytest.mark.parametrize("local_lab", KINDS[:2], indirect=True, scope="module")
 

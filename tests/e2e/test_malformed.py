@@ -18,7 +18,7 @@ from aiohttp import web
 
 from tests.e2e.inprocess import running
 from tests.e2e.test_notes import host
-from tmpnb_py.models import State
+from tmpnb_py.core.models import State
 
 TOKEN = "the-programs-own-token"
 

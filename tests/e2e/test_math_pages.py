@@ -19,8 +19,8 @@ from tests.e2e.test_notes import PAGE, host, notebook
 from tests.integration.browser_support import browser, picture
 from tests.unit.test_math import VECTORS
 from tests.unit.test_notes import FORMULAS, HOSTILE, SAFE_TAGS
-from tmpnb_py.web import live_script, notes
 from tmpnb_py.web.assets import source
+from tmpnb_py.web.pages import live_script, notes
 
 pytestmark = pytest.mark.browser
 

@@ -13,10 +13,10 @@ import pytest
 
 from tests.e2e.inprocess import running
 from tests.e2e.test_workshops import MANIFEST, host_with
-from tmpnb_py import bookshelf
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.errors import EngineError
-from tmpnb_py.models import State
+from tmpnb_py.workshops import notes_cache
 
 HTML = {"Accept": "text/html"}
 ROOT = "/usr/share/workshops"
@@ -174,14 +174,14 @@ async def test_only_pictures_that_the_page_shows_are_served_and_they_can_do_noth
 
 async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
-    original = bookshelf.make_notes
+    original = notes_cache.make_notes
 
     async def counted(*arguments: Any, **more: Any) -> Any:
         nonlocal made
         made += 1
         return await original(*arguments, **more)
 
-    monkeypatch.setattr(bookshelf, "make_notes", counted)
+    monkeypatch.setattr(notes_cache, "make_notes", counted)
     async with host() as machine, running(machine) as rig:
         await rig.ready(1)
         before = sum(1 for call, _ in rig.engine.calls if call == "read_image")
@@ -229,7 +229,7 @@ async def test_a_failure_is_remembered_for_a_while_and_then_forgotten(monkeypatc
         for _ in range(3):
             async with rig.client.get(PAGE) as response:
                 assert response.status == 503
-        monkeypatch.setattr(bookshelf, "RETRY_AFTER", 0.0)
+        monkeypatch.setattr(notes_cache, "RETRY_AFTER", 0.0)
         async with rig.client.get(PAGE) as response:
             assert response.status == 200
         # Pictures that cannot be read do not keep the words back.

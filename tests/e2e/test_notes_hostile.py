@@ -18,8 +18,8 @@ from playwright.async_api import Page, Route, WebSocketRoute, expect
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_notes import PAGE, host
 from tests.integration.browser_support import browser
+from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.models import State
 
 pytestmark = pytest.mark.browser
 

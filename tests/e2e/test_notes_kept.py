@@ -20,7 +20,7 @@ from tests.e2e.sites import site
 from tests.e2e.test_notes import PAGE, host
 from tests.e2e.test_notes_hostile import Kernel, done, message, opened, run
 from tests.integration.browser_support import browser
-from tmpnb_py.models import State
+from tmpnb_py.core.models import State
 
 pytestmark = pytest.mark.browser
 

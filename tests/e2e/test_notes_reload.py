@@ -22,7 +22,7 @@ from tests.e2e.test_notes import PAGE, notebook
 from tests.e2e.test_notes import host as host_of
 from tests.e2e.test_notes_hostile import Kernel, done, message
 from tests.integration.browser_support import picture
-from tmpnb_py.models import EndReason, State
+from tmpnb_py.core.models import EndReason, State
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.models import State
+from tmpnb_py.core.models import State
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 

@@ -16,12 +16,12 @@ import pytest
 from tests.e2e.inprocess import running
 from tests.e2e.test_notes import PNG, notebook
 from tests.integration.browser_support import browser, picture
-from tmpnb_py.engine_choice import Chosen
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.errors import ImageMissingError
-from tmpnb_py.preview import Preview
-from tmpnb_py.serve import serve
-from tmpnb_py.settings import Settings
+from tmpnb_py.core.errors import ImageMissingError
+from tmpnb_py.engines.choice import Chosen
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.service.serve import serve
+from tmpnb_py.workshops.preview import Preview
 
 MANIFEST = """\
 [[workshop]]
@@ -152,7 +152,7 @@ async def test_without_an_engine_the_notes_are_there(
     async def choose(settings: Settings, *_: object, **__: object) -> Chosen:
         return Chosen(DockerEngine(pool="x", runtime_dir=settings.runtime_path), adapt)
 
-    monkeypatch.setattr("tmpnb_py.serve.choose", choose)
+    monkeypatch.setattr("tmpnb_py.service.serve.choose", choose)
     port = unused_tcp_port_factory()
     settings = Settings(ip="127.0.0.1", port=port, admin_port=0, runtime_dir=tmp_path / "run", shutdown_timeout=0.1)
     with pytest.raises(ImageMissingError):

@@ -7,7 +7,7 @@ import pytest
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.models import State
+from tmpnb_py.core.models import State
 from tmpnb_py.web.robots import _names_a_robot
 
 ROBOTS = [

@@ -16,8 +16,8 @@ from yarl import URL
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Service
 from tests.integration.browser_support import browser, picture
-from tmpnb_py import readiness
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
+from tmpnb_py.jupyter import questions
 
 PLACE = "/usr/share/workshops/workshops.toml"
 MANIFEST = b"""
@@ -150,10 +150,10 @@ async def test_a_link_to_what_only_somebody_elses_notebook_has() -> None:
 
         async def lacks(*arguments: Any) -> bool:
             session.update(await rig.spawn())
-            return await readiness.lacks(*arguments)
+            return await questions.lacks(*arguments)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("tmpnb_py.web.documents.lacks", lacks)
+            patched.setattr("tmpnb_py.web.pages.documents.lacks", lacks)
             _, page = await seen(rig, "/spawn/lab/tree/mine.ipynb")
         assert session
         assert "data-start" in page

@@ -14,9 +14,9 @@ import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
-from tmpnb_py.errors import FailureClass
-from tmpnb_py.models import EndReason, Failure, State
-from tmpnb_py.web import tickets
+from tmpnb_py.core.errors import FailureClass
+from tmpnb_py.core.models import EndReason, Failure, State
+from tmpnb_py.web.api import tickets
 
 
 async def draw(rig: Rig, headers: dict[str, str] | None = None, **wish: Any) -> dict[str, Any]:

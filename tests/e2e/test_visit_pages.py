@@ -22,9 +22,9 @@ from playwright.async_api import Page, Route, expect
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_workshops import MANIFEST, host_with
 from tests.integration.browser_support import MILLISECONDS, browser, picture
+from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.models import EndReason, State
-from tmpnb_py.tickets import Ticket
 
 pytestmark = pytest.mark.browser
 

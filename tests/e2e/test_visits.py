@@ -18,11 +18,11 @@ from yarl import URL
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_workshops import MANIFEST, host_with
+from tmpnb_py.claims.tickets import Status
+from tmpnb_py.core.errors import ManifestError
+from tmpnb_py.core.models import Egress, EndReason, Observed, State
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.errors import ManifestError
-from tmpnb_py.models import Egress, EndReason, Observed, State
-from tmpnb_py.pool import Container
-from tmpnb_py.tickets import Status
+from tmpnb_py.pools.pool import Container
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
 ONCE = re.compile(r'name="once" value="([0-9a-f]{64})"')

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from tests.e2e.inprocess import running
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
-from tmpnb_py.errors import EngineError
-from tmpnb_py.manifest import MAX_SIZE
-from tmpnb_py.models import ImageFacts
+from tmpnb_py.workshops.manifest import MAX_SIZE
 
 PLACE = "/usr/share/workshops/workshops.toml"
 MANIFEST = b"""

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
-from tmpnb_py import pool
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.metrics import Counters
-from tmpnb_py.models import TcpAddress
+from tmpnb_py.core.models import TcpAddress
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools import pool
+from tmpnb_py.pools.metrics import Counters
 from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
 
 SESSION_ID = "a" * 32

@@ -20,9 +20,9 @@ from tests.fuzz.memory import (
     answer_late,
 )
 from tests.integration.proxy_support import HANDSHAKE, SWITCHING
-from tmpnb_py.doing import Channel, Familiar, is_persons_message
+from tmpnb_py.pools.activity import Channel, Familiar, is_persons_message
 from tmpnb_py.proxy.frames import PEEK, MessageReader
-from tmpnb_py.proxy.http1 import ChunkedReader, MalformedError
+from tmpnb_py.proxy.framing import ChunkedReader, MalformedError
 
 _UNCOMPARED = frozenset(
     (

@@ -22,8 +22,8 @@ from tests.fuzz.smuggling import CORPUS, TARGET_SIZE
 from tests.integration import proxy_support
 from tests.integration.proxy_support import Rig
 from tests.integration.test_proxy_fuzz import Call, run_examples
-from tmpnb_py.models import SocketAddress, TcpAddress
-from tmpnb_py.routes import match
+from tmpnb_py.core.models import SocketAddress, TcpAddress
+from tmpnb_py.core.routes import match
 
 rig = proxy_support.rig
 

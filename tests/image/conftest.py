@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests import engine_support
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.settings import Settings
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.options.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,14 +8,14 @@ import pytest
 
 from tests.engine_support import SERVER_COMMAND_PORT, docker
 from tests.image.conftest import Place
-from tmpnb_py import image_check
-from tmpnb_py.models import Transport
+from tmpnb_py.core.models import Transport
+from tmpnb_py.images import check
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 
 async def test_our_image(place: Place) -> None:
-    report = await image_check.check(place.engine, place.settings)
+    report = await check.check(place.engine, place.settings)
     assert report.works, report
     assert report.advice == ()
     assert report.workshops > 0
@@ -26,12 +26,12 @@ async def test_our_image(place: Place) -> None:
         assert trial.ready_memory < 80 * 1024 * 1024
         assert [one.title for one in trial.kernels] == ["Python 3", "Bash", "gnuplot", "R", "Octave"]
         assert [one.title for one in trial.kernels if not one.drew] == ["Bash"]
-    assert json.loads(image_check.as_json(report))["works"]
+    assert json.loads(check.as_json(report))["works"]
 
 
 async def test_a_command_that_ends_at_once(place: Place) -> None:
     settings = place.settings.model_copy(update={"command": "echo no {socket}; exit 3"})
-    report = await image_check.check(place.engine, settings, transports=[Transport.SOCKET])
+    report = await check.check(place.engine, settings, transports=[Transport.SOCKET])
     assert not report.works
     (trial,) = report.trials
     assert trial.problem == "the container exited before it answered, with status 3"
@@ -46,7 +46,7 @@ async def test_an_image_that_is_no_notebook_server(place: Place, server_image: s
         changes = [f'LABEL org.tmpnb.{name}=""' for name in ("socket", "read-only", "home", "workshops")]
         docker("commit", *[part for one in changes for part in ("--change", one)], identifier, bare)
         settings = place.settings.model_copy(update={"image": bare, "command": SERVER_COMMAND_PORT})
-        report = await image_check.check(place.engine, settings)
+        report = await check.check(place.engine, settings)
     finally:
         docker("rm", identifier)
         docker("rmi", bare)

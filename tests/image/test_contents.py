@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine_support import Run, docker
 from tests.image.conftest import Place
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
 
 pytestmark = pytest.mark.engine
 

@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 import pytest
 from aiohttp import web
 
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.metrics import Counters
-from tmpnb_py.models import Address, EndReason, SocketAddress, TcpAddress
-from tmpnb_py.pool import Container, Pool
+from tmpnb_py.core.models import Address, EndReason, SocketAddress, TcpAddress
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.inprocess import Rig, running
 from tests.integration.browser_support import browser, picture
-from tmpnb_py.errors import FailureClass
-from tmpnb_py.models import Failure, State
+from tmpnb_py.core.errors import FailureClass
+from tmpnb_py.core.models import Failure, State
 
 pytestmark = pytest.mark.browser
 

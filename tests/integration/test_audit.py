@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.headers import Network
-from tmpnb_py.settings import Settings
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.proxy.header_rules import Network
 from tmpnb_py.web.audit import client_address
 
 

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from tests.e2e.inprocess import Rig, running
 from tests.integration.command_support import PROGRAM, SECONDS, at, environment, run, run_on_terminal
-from tmpnb_py.errors import FailureClass
-from tmpnb_py.models import Failure, State
-from tmpnb_py.pool import Container
-from tmpnb_py.web.schema import AdminSessions, AdminStatus
+from tmpnb_py.core.errors import FailureClass
+from tmpnb_py.core.models import Failure, State
+from tmpnb_py.pools.pool import Container
+from tmpnb_py.web.api.schema import AdminSessions, AdminStatus
 
 TOKEN = "operators0secret"
 

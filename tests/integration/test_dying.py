@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from tests.e2e.inprocess import Rig, running
 from tests.integration.test_static import FILES, address, host_with
+from tmpnb_py.core.errors import PoolLockedError
+from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.errors import PoolLockedError
-from tmpnb_py.models import State
 
 
 async def _fault(rig: Rig) -> BaseException:
@@ -49,9 +49,9 @@ async def test_the_death_of_a_vital_task_ends_the_service_with_an_error_and_keep
 
 
 _PLACES = {
-    "reconciler": "reconciler.Reconciler",
-    "reaper": "reaper.Reaper",
-    "claims": "claims.Claims",
+    "reconciler": "pools.reconciler.Reconciler",
+    "reaper": "pools.reaper.Reaper",
+    "claims": "claims.claims.Claims",
     "proxy": "proxy.server.Proxy",
 }
 
@@ -60,7 +60,7 @@ async def test_a_task_that_merely_ends_is_a_fault_too(monkeypatch: pytest.Monkey
     async def ending(*_: object) -> None:
         pass
 
-    monkeypatch.setattr("tmpnb_py.reaper.Reaper.run", ending)
+    monkeypatch.setattr("tmpnb_py.pools.reaper.Reaper.run", ending)
     async with running() as rig:
         assert "reaper" in str(await _fault(rig))
 
@@ -69,7 +69,7 @@ async def test_what_an_operator_can_mend_is_raised_as_it_is(monkeypatch: pytest.
     async def locked(*_: object) -> None:
         raise PoolLockedError("somebody else manages it")
 
-    monkeypatch.setattr("tmpnb_py.reaper.Reaper.run", locked)
+    monkeypatch.setattr("tmpnb_py.pools.reaper.Reaper.run", locked)
     async with running() as rig:
         assert isinstance(await _fault(rig), PoolLockedError)
 
@@ -97,7 +97,7 @@ async def test_optional_work_that_dies_does_not_take_the_service_along(monkeypat
     async def dying(*_: object) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("tmpnb_py.static.shared.SharedFiles.run", dying)
+    monkeypatch.setattr("tmpnb_py.shared_files.shared.SharedFiles.run", dying)
     with capture_logs() as logged:
         async with running() as rig:
             await rig.ready(1)

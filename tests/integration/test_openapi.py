@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py.web import openapi
-from tmpnb_py.web.openapi import ADMIN, PUBLIC, Operation
+from tmpnb_py.web.api import openapi
+from tmpnb_py.web.api.openapi import ADMIN, PUBLIC, Operation
 
 DESCRIBED = ("/api/", "/build/", "/metrics", "/healthz", "/readyz")
 TOKEN = "operators0secret"

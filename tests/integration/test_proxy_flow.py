@@ -26,7 +26,7 @@ from tests.integration.proxy_support import (
     tunnel,
     until,
 )
-from tmpnb_py.models import Refusal
+from tmpnb_py.core.models import Refusal
 
 rig = proxy_support.rig
 
@@ -352,7 +352,7 @@ async def test_a_dial_that_takes_too_long_is_a_gateway_timeout(rig: Rig, monkeyp
     async def connect(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("tmpnb_py.endpoint.Endpoint.connect", connect)
+    monkeypatch.setattr("tmpnb_py.jupyter.endpoint.Endpoint.connect", connect)
     assert (await rig.ask(server)).status == 504
 
 
@@ -453,7 +453,7 @@ async def test_a_client_that_leaves_while_it_is_dialled_for(rig: Rig, monkeypatc
         finally:
             cancelled.set()
 
-    monkeypatch.setattr("tmpnb_py.endpoint.Endpoint.connect", connect)
+    monkeypatch.setattr("tmpnb_py.jupyter.endpoint.Endpoint.connect", connect)
     client = await rig.client()
     await client.send(request(server))
     await soon(dialling.wait())

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.integration import proxy_support
 from tests.integration.proxy_support import HANDSHAKE, KEY, SWITCHING, Rig, Wire, request, response, until
-from tmpnb_py.proxy.http1 import ChunkedReader, MalformedError
+from tmpnb_py.proxy.framing import ChunkedReader, MalformedError
 
 rig = proxy_support.rig
 

@@ -20,7 +20,7 @@ from tests.integration.proxy_support import (
     soon,
     until,
 )
-from tmpnb_py.models import TcpAddress
+from tmpnb_py.core.models import TcpAddress
 
 rig = proxy_support.rig
 

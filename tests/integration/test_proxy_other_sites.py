@@ -17,7 +17,7 @@ from tests.integration.proxy_support import (
     request,
     response,
 )
-from tmpnb_py.cors import Cors
+from tmpnb_py.proxy.cors import Cors
 
 rig = proxy_support.rig
 

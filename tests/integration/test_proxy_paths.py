@@ -17,7 +17,7 @@ from tests.e2e.inprocess import running
 from tests.fuzz.nginx import send
 from tests.integration import proxy_support
 from tests.integration.proxy_support import Rig
-from tmpnb_py.models import State, TcpAddress
+from tmpnb_py.core.models import State, TcpAddress
 
 rig = proxy_support.rig
 

@@ -18,7 +18,7 @@ import tornado.web
 from tests.integration import proxy_support
 from tests.integration.proxy_support import Rig, Wire, soon, until
 from tests.nginx_support import nginx
-from tmpnb_py.models import SocketAddress, TcpAddress
+from tmpnb_py.core.models import SocketAddress, TcpAddress
 
 rig = proxy_support.rig
 

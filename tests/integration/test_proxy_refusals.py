@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration import proxy_support
 from tests.integration.proxy_support import HANDSHAKE, KEY, Rig, Wire, answering, echo, request, response, until
-from tmpnb_py.proxy.http1 import MAX_HEADERS
+from tmpnb_py.proxy.framing import MAX_HEADERS
 
 rig = proxy_support.rig
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.inprocess import Rig, running
-from tmpnb_py import reaper
-from tmpnb_py.endpoint import Endpoint
+from tmpnb_py.core.errors import EngineDownError, LackError
+from tmpnb_py.core.models import ContainerSpec, EndReason, State
 from tmpnb_py.engines import fake
 from tmpnb_py.engines.fake import PORT_IMAGE, FakeHost
-from tmpnb_py.errors import EngineDownError, LackError
-from tmpnb_py.models import ContainerSpec, EndReason, State
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools import reaper
 
 
 @pytest.fixture

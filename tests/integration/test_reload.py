@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
-from tmpnb_py.models import State
-from tmpnb_py.reload import RELOADED, compare
-from tmpnb_py.settings import OPTIONS, Settings
+from tmpnb_py.core.models import State
+from tmpnb_py.options.reload import RELOADED, compare
+from tmpnb_py.options.settings import OPTIONS, Settings
 
 
 @pytest.fixture

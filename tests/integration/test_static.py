@@ -18,9 +18,9 @@ from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
 from tests.e2e.inprocess import Rig, running
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import ContainerConfig, ImageFacts, State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.errors import EngineError
-from tmpnb_py.models import ContainerConfig, ImageFacts, State
 
 STATIC = (("static/lab", "/opt/lab"), ("lab/extensions", "/opt/ext"))
 SCRIPT = b"export const answer = 42; // forty-two, forty-two, forty-two\n" * 50
@@ -260,7 +260,7 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
         path.unlink()
     rig.engine.fail_next("read_image", EngineError("not now"))
     before = reads(rig)
-    monkeypatch.setattr("tmpnb_py.static.shared._TAKEN_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("tmpnb_py.shared_files.shared._TAKEN_AGAIN_SECONDS", 0.05)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 503
     await rig.until(lambda: reads(rig) == before + 1)
     assert rig.service._static._lost == {"sha256:one"}
@@ -274,7 +274,7 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
 async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmpnb_py.static.shared._TAKEN_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("tmpnb_py.shared_files.shared._TAKEN_AGAIN_SECONDS", 0.05)
     url = address(rig)
     for path in rig.service._static_directory.rglob("*.*"):
         path.unlink()

@@ -14,7 +14,7 @@ import pytest
 
 from tests import ports
 from tests.local_support import need_jupyterlab
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
 
 BASE = "/user/0abc/"
 TOKEN = "throw0away"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.addresses import is_loopback, origin_of, plain_address
-from tmpnb_py.headers import ClientFacts
-from tmpnb_py.models import Refusal
-from tmpnb_py.proxy.admission import Admission
+from tmpnb_py.core.models import Refusal
+from tmpnb_py.core.quota_keys import is_loopback, origin_of, plain_address
+from tmpnb_py.proxy.header_rules import ClientFacts
+from tmpnb_py.proxy.limits import Admission
 
 
 @pytest.mark.parametrize(

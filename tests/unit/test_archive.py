@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.image_modules import load
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
 
 pytest.importorskip("jupyter_server")
 

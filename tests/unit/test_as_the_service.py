@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.commands import engine
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.settings import Settings
+from tmpnb_py.cli.commands import engine
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.options.settings import Settings
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 NOBODY = pwd.getpwnam("nobody")
@@ -49,8 +49,8 @@ def test_a_program_that_its_user_cannot_read(tmp_path: Path, monkeypatch: pytest
 def test_it_is_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.chown(tmp_path, NOBODY.pw_uid, NOBODY.pw_gid)
     code = (
-        "import os, sys; from pathlib import Path; from tmpnb_py.commands import engine; "
-        "from tmpnb_py.settings import Settings; engine._unreadable_for = lambda *_: None; "
+        "import os, sys; from pathlib import Path; from tmpnb_py.cli.commands import engine; "
+        "from tmpnb_py.options.settings import Settings; engine._unreadable_for = lambda *_: None; "
         "settings = engine.as_the_service(Settings(runtime_dir=Path(sys.argv[1]))); "
         "print(*os.getresuid(), *os.getresgid(), *os.getgroups(), settings.runtime_path)"
     )

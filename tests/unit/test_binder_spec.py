@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.binder_spec import Spec, choose, read, read_rule, rules
+from tmpnb_py.core.binder_spec import Spec, choose, read, read_rule, rules
 
 WORKSHOPS = ("introduction-to-r", "introduction-to-python")
 

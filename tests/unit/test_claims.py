@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.claims import Claims
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.errors import (
+from tmpnb_py.claims.claims import Claims
+from tmpnb_py.claims.line import Line
+from tmpnb_py.claims.line_store import LineBook
+from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.errors import (
     AddressFullError,
     ClosedError,
     ContainerHangsError,
@@ -28,12 +29,12 @@ from tmpnb_py.errors import (
     NoSuchContainerError,
     UnavailableError,
 )
-from tmpnb_py.line import Line, StartRate
-from tmpnb_py.line_book import LineBook
-from tmpnb_py.metrics import Counters, Metrics
-from tmpnb_py.models import EndReason, State, TcpAddress
-from tmpnb_py.pool import Container, Pool
-from tmpnb_py.tickets import Status, Ticket
+from tmpnb_py.core.models import EndReason, State, TcpAddress
+from tmpnb_py.engines.fake import FakeEngine, FakeHost
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools.metrics import Counters, Metrics
+from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.start_rate import StartRate
 
 LEASE = 120.0
 

@@ -17,11 +17,12 @@ import pytest
 import structlog
 
 import tmpnb_py
-from tmpnb_py import cli, errors, logs
-from tmpnb_py.cli_progress import BuildProgress
-from tmpnb_py.models import Egress
-from tmpnb_py.settings import OPTIONS, Settings
-from tmpnb_py.units import MIB
+from tmpnb_py.cli import main as cli
+from tmpnb_py.cli.progress import BuildProgress
+from tmpnb_py.core import errors, logs
+from tmpnb_py.core.models import Egress
+from tmpnb_py.core.units import MIB
+from tmpnb_py.options.settings import OPTIONS, Settings
 
 
 class Terminal(io.StringIO):
@@ -60,7 +61,7 @@ def _install_app(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Settings], An
         assert reread() == settings  # what SIGHUP does
         return serve(settings)
 
-    monkeypatch.setitem(sys.modules, "tmpnb_py.serve", types.SimpleNamespace(serve=serve_app))
+    monkeypatch.setitem(sys.modules, "tmpnb_py.service.serve", types.SimpleNamespace(serve=serve_app))
 
 
 def _run(*arguments: str) -> int:
@@ -263,7 +264,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def test_help_loads_neither_aiohttp_nor_structlog() -> None:
     code = (
-        "import sys, tmpnb_py.cli as c\n"
+        "import sys, tmpnb_py.cli.main as c\n"
         "try: c.main(['serve', '--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'aiohttp', 'structlog', 'aiodocker', 'uvloop'} & set(sys.modules)"
@@ -303,10 +304,10 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[_Engine, dict[str, Any]
             raise errors.ImageBuildError("step 2 failed", remedy="Look at it.")
 
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
-    monkeypatch.setitem(sys.modules, "tmpnb_py.image", types.SimpleNamespace(build=build))
+    monkeypatch.setitem(sys.modules, "tmpnb_py.images.build", types.SimpleNamespace(build=build))
     monkeypatch.setitem(
         sys.modules,
-        "tmpnb_py.engines.docker",
+        "tmpnb_py.engines.docker.engine",
         types.SimpleNamespace(DockerEngine=_Engine),
     )
     return built

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tmpnb_py.cli import cli
-from tmpnb_py.settings import OPTIONS, Settings
-from tmpnb_py.settings_load import load_settings
+from tmpnb_py.cli.main import cli
+from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.sources import load_settings
 
 
 @pytest.fixture(autouse=True)

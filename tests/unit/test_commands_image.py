@@ -12,16 +12,17 @@ import pytest
 
 from tests.unit.test_image_store import IMAGE
 from tests.unit.test_workshop_folders import START, notebook
-from tmpnb_py import cli, image_check
-from tmpnb_py.cli_progress import TransferProgress
-from tmpnb_py.commands import image
-from tmpnb_py.errors import ImageMissingError
-from tmpnb_py.image_check import Advice, KernelTrial, NotebookTrial, Report, Trial
-from tmpnb_py.image_store import Progress
-from tmpnb_py.manifest import EXAMPLE
-from tmpnb_py.models import ImageFacts, Mount, Transport
-from tmpnb_py.preview import Preview
-from tmpnb_py.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.cli import main as cli
+from tmpnb_py.cli.commands import image
+from tmpnb_py.cli.progress import TransferProgress
+from tmpnb_py.core.errors import ImageMissingError
+from tmpnb_py.core.models import ImageFacts, Mount, Transport
+from tmpnb_py.images import check as image_check
+from tmpnb_py.images.check import Advice, KernelTrial, NotebookTrial, Report, Trial
+from tmpnb_py.images.transfer import Progress
+from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.workshops.manifest import EXAMPLE
+from tmpnb_py.workshops.preview import Preview
 
 PLACE = "/usr/share/workshops/workshops.toml"
 
@@ -156,7 +157,7 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
         served.append(settings)
         assert [one.slug for one in preview.manifest.workshops] == ["introduction-to-r"]
 
-    monkeypatch.setattr("tmpnb_py.serve.serve", serve)
+    monkeypatch.setattr("tmpnb_py.service.serve.serve", serve)
     (tmp_path / "workshops.toml").write_text(EXAMPLE)
     (tmp_path / START).parent.mkdir()
     (tmp_path / START).write_text(notebook())

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.headers import Headers
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.compress import (
     BURST,
@@ -23,6 +22,7 @@ from tmpnb_py.proxy.compress import (
     is_wanted,
     was_given,
 )
+from tmpnb_py.proxy.header_rules import Headers
 
 SCRIPT: Headers = [(b"Content-Type", b"application/javascript; charset=utf-8")]
 GZIP: Headers = [(b"Accept-Encoding", b"gzip, deflate")]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.control import LARGEST_POOL, Control, Gate
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.models import EndReason, State
-from tmpnb_py.planner import Backoff, End, Record, Remove, Situation, Start, Targets, plan
-from tmpnb_py.pool import Container, Pool
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.pools.operations import LARGEST_POOL, Control, Gate
+from tmpnb_py.pools.planner import Backoff, End, Record, Remove, Situation, Start, Targets, plan
+from tmpnb_py.pools.pool import Container, Pool
 
 NOW = 100.0
 

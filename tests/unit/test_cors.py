@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tmpnb_py.cors import Cors, Headers, admitted, is_foreign, shows_token, without_cookie, without_set_cookie
+from tmpnb_py.proxy.cors import Cors, Headers, admitted, is_foreign, shows_token, without_cookie, without_set_cookie
 
 SITE = "https://workshops.example"
 OTHER = "https://evil.example"

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tmpnb_py.engines import docker_options as options
-from tmpnb_py.engines import docker_reach as reach
-from tmpnb_py.errors import EngineError
-from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Mount, TcpAddress, Transport
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Mount, TcpAddress, Transport
+from tmpnb_py.engines.docker import options, reach
 
 CONFIG = ContainerConfig(
     image=ImageFacts("x", "sha256:x", supports_socket=True, supports_read_only=True, home="/home/jovyan"),

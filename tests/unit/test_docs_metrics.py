@@ -17,11 +17,11 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engine_support import skip_or_fail
+from tmpnb_py.core.errors import FailureClass
+from tmpnb_py.core.models import EndReason, Refusal, State
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.errors import FailureClass
-from tmpnb_py.metrics import Counters, Metrics
-from tmpnb_py.models import EndReason, Refusal, State
-from tmpnb_py.pool import Pool
+from tmpnb_py.pools.metrics import Counters, Metrics
+from tmpnb_py.pools.pool import Pool
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "metrics.md"

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
-from tmpnb_py import errors
-from tmpnb_py.cli import EXIT_CODES, cli
-from tmpnb_py.legacy import LEGACY
-from tmpnb_py.proxy.http1 import MAX_HEADERS
-from tmpnb_py.reload import RELOADED
-from tmpnb_py.settings import OPTIONS
+from tmpnb_py.cli.main import EXIT_CODES, cli
+from tmpnb_py.core import errors
+from tmpnb_py.options.reload import RELOADED
+from tmpnb_py.options.settings import OPTIONS
+from tmpnb_py.options.tmpnb import LEGACY
+from tmpnb_py.proxy.framing import MAX_HEADERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py import errors
-from tmpnb_py.cli import EXIT_CODES
-from tmpnb_py.settings import OPTIONS, Option
-from tmpnb_py.units import parse_duration, parse_size
+from tmpnb_py.cli.main import EXIT_CODES
+from tmpnb_py.core import errors
+from tmpnb_py.core.units import parse_duration, parse_size
+from tmpnb_py.options.settings import OPTIONS, Option
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.doing import Attempt, Channel, Familiar, Rule, channel, is_persons_message, may_reach_kernels, rule
+from tmpnb_py.pools.activity import (
+    Attempt,
+    Channel,
+    Familiar,
+    Rule,
+    channel,
+    is_persons_message,
+    may_reach_kernels,
+    rule,
+)
 
 
 def judged(method: str, path: str, query: str = "", *, navigates: bool = False, by_hand: bool = False) -> Rule:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tmpnb_py.headers import (
+from tmpnb_py.proxy.header_rules import (
     HOP_BY_HOP,
     OWN_COOKIE_PREFIX,
     ClientFacts,

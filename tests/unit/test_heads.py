@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tmpnb_py.headers import ClientFacts, get_all
-from tmpnb_py.proxy.checks import BadRequestError, is_usual, made_usual
-from tmpnb_py.proxy.heads import AnswerHead, RequestFields, answer_head, request_fields
-from tmpnb_py.proxy.http1 import MalformedError
+from tmpnb_py.proxy.framing import MalformedError
+from tmpnb_py.proxy.head_cache import AnswerHead, RequestFields, answer_head, request_fields
+from tmpnb_py.proxy.header_rules import ClientFacts, get_all
+from tmpnb_py.proxy.strictness import BadRequestError, is_usual, made_usual
 
 BLOCK = b"Host: example.org\r\nAccept: */*\r\nCookie: a=1; tmpnb-x=2\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\n\r\n"

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from tmpnb_py import listen
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.hosts import ALL_HOSTS, Hosts, hosts_of
-from tmpnb_py.settings_load import read_settings
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.core.host_names import ALL_HOSTS, Hosts, hosts_of
+from tmpnb_py.options.sources import read_settings
+from tmpnb_py.service import listen
 
 HOSTS = Hosts(
     ("notebooks.example.org", "*.example.net", "xn--bcher-kva.example"), own=("Box", "box.example.com", "box.local")

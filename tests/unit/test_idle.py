@@ -10,7 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tmpnb_py.idle import (
+from tmpnb_py.core.models import EndReason
+from tmpnb_py.jupyter.report import Report
+from tmpnb_py.pools.idle import (
     ECHO,
     PRESENCE_WINDOW,
     QUESTIONS,
@@ -21,12 +23,10 @@ from tmpnb_py.idle import (
     Limits,
     Nudges,
     Reap,
-    Report,
     Verdict,
     decide,
     expires_at,
 )
-from tmpnb_py.models import EndReason
 
 MINUTE = 60.0
 HOUR = 3600.0

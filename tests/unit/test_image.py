@@ -18,10 +18,11 @@ from typing import IO
 
 import pytest
 
-from tmpnb_py import image
-from tmpnb_py.engines.docker import DockerEngine
-from tmpnb_py.errors import EngineDownError, ImageBuildError, ImageMissingError
-from tmpnb_py.image import BuildResult, BuildStep, ImageEngine
+from tmpnb_py.core.errors import EngineDownError, ImageBuildError, ImageMissingError
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.images import build as image
+from tmpnb_py.images.build import BuildResult, BuildStep, ImageEngine
 
 HOME_MADE = "tmpnb-py-base:bookworm"
 
@@ -149,7 +150,7 @@ async def test_a_full_disk_is_no_surprise(scratch: Path, monkeypatch: pytest.Mon
 class TestContext:
     def test_holds_the_files_with_plain_owners_and_modes(self) -> None:
         file = io.BytesIO()
-        image.write_context(file, image.workshop_directory(), "")
+        image.write_context(file, workshop_directory(), "")
         found = entries(file)
         assert {"Dockerfile", "requirements.txt", "start-notebook.sh", "workshops/workshops.toml"} <= set(found)
         assert stat.S_IMODE(found["start-notebook.sh"].mode) == 0o755
@@ -172,11 +173,11 @@ class TestContext:
         engine = FakeImageEngine({image.DEFAULT_BASE})
         await build(engine, ca_bundle=bundle)
         assert engine.context["certs/extra.crt"].size == len(pem)
-        assert not (image.workshop_directory() / "certs" / "extra.crt").exists()
+        assert not (workshop_directory() / "certs" / "extra.crt").exists()
         assert list(scratch.iterdir()) == []
 
     def test_the_lock_file_names_no_index_and_no_path(self) -> None:
-        lock = (image.workshop_directory() / "requirements.txt").read_text()
+        lock = (workshop_directory() / "requirements.txt").read_text()
         assert "--hash=sha256:" in lock
         assert not any(word in lock for word in ("://", "file:", "--index", "--find-links", "/opt/"))
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tmpnb_py.core.errors import EngineError
 from tmpnb_py.engines import image_files
-from tmpnb_py.engines.docker_buildkit import Progress, is_offered
-from tmpnb_py.errors import EngineError
+from tmpnb_py.engines.docker.buildkit import Progress, is_offered
 
 
 def archive(*entries: tuple[str, bytes, bytes]) -> io.BytesIO:

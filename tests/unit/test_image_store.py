@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tmpnb_py import image_store
-from tmpnb_py.errors import EngineError, ImageMissingError, ImageTransferError
-from tmpnb_py.image_store import Progress, Sums
-from tmpnb_py.models import ImageFacts
+from tmpnb_py.core.errors import EngineError, ImageMissingError, ImageTransferError
+from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.images import transfer
+from tmpnb_py.images.transfer import Progress, Sums
 
 
 def archive(*names: str, size: int = 3_000_000) -> bytes:
@@ -77,7 +77,7 @@ def file(tmp_path: Path) -> Path:
 async def load(
     engine: Engine, source: object, sums: Sums, directory: Path, tag: str | None = "wanted:1"
 ) -> ImageFacts:
-    return await image_store.load(engine, str(source), sums, tag=tag, directory=directory / "downloads")
+    return await transfer.load(engine, str(source), sums, tag=tag, directory=directory / "downloads")
 
 
 @pytest.mark.parametrize("sums", [SUMS, Sums(sha256=SUMS.sha256), Sums(md5=SUMS.md5)])
@@ -94,7 +94,7 @@ async def test_a_compressed_file(tmp_path: Path) -> None:
     path = tmp_path / "image.tar.gz"
     path.write_bytes(gzip.compress(IMAGE))
     engine = Engine(answer="Loaded image ID: sha256:abc")
-    sums = await image_store.sums_of(path)
+    sums = await transfer.sums_of(path)
     assert (await load(engine, path, sums, tmp_path, tag=None)).image == "sha256:abc"
     assert engine.tags == []
 
@@ -122,7 +122,7 @@ async def test_what_is_not_an_image(tmp_path: Path, content: bytes, told: str) -
     path.write_bytes(content)
     engine = Engine()
     with pytest.raises(ImageTransferError, match=told):
-        await load(engine, path, await image_store.sums_of(path), tmp_path)
+        await load(engine, path, await transfer.sums_of(path), tmp_path)
     assert engine.loaded == []
 
 
@@ -175,7 +175,7 @@ class Server:
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    monkeypatch.setattr(image_store, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.01)
     server = Server()
     application = web.Application()
     application.router.add_get("/image.tar", server.handle)
@@ -200,7 +200,7 @@ async def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_pa
     server.break_after = [1_000_000, 500_000]
     engine = Engine()
     told: list[Progress] = []
-    await image_store.load(engine, server.url, SUMS, tag=None, directory=tmp_path, report=told.append)
+    await transfer.load(engine, server.url, SUMS, tag=None, directory=tmp_path, report=told.append)
     assert engine.loaded == [IMAGE]
     begins = [int(one.removeprefix("bytes=").rstrip("-")) for one in server.requests[1:]]
     assert len(begins) == 2
@@ -209,7 +209,7 @@ async def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_pa
 
 
 async def test_the_next_call_goes_on_too(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(transfer, "_ATTEMPTS", 1)
     server.break_after = [1_000_000]
     with pytest.raises(ImageTransferError) as caught:
         await load(Engine(), server.url, SUMS, tmp_path)
@@ -230,7 +230,7 @@ async def test_a_file_that_changed_meanwhile_is_begun_anew(server: Server, tmp_p
             server.content, server.etag = new, '"two"'
 
     sums = Sums(sha256=hashlib.sha256(new).hexdigest())
-    await image_store.load(monkey, server.url, sums, tag=None, directory=tmp_path, report=swap)
+    await transfer.load(monkey, server.url, sums, tag=None, directory=tmp_path, report=swap)
     assert monkey.loaded == [new]
     assert old != new
 
@@ -288,20 +288,20 @@ async def test_a_file_without_end_is_cut_off(server: Server, tmp_path: Path) -> 
     try:
         async with asyncio.timeout(20):
             with pytest.raises(ImageTransferError, match="sends more than it announced"):
-                await image_store.download(url, SUMS, tmp_path, limit=1_000_000)
+                await transfer.download(url, SUMS, tmp_path, limit=1_000_000)
     finally:
         await runner.cleanup()
 
 
 async def test_a_file_too_large_is_refused_before_it_comes(server: Server, tmp_path: Path) -> None:
     with pytest.raises(ImageTransferError, match="is larger than"):
-        await image_store.download(server.url, SUMS, tmp_path, limit=1000)
+        await transfer.download(server.url, SUMS, tmp_path, limit=1000)
 
 
 async def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_store, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.0)
     with pytest.raises(ImageTransferError, match="broke off"):
-        await image_store.download("http://127.0.0.1:1/x", SUMS, tmp_path)
+        await transfer.download("http://127.0.0.1:1/x", SUMS, tmp_path)
 
 
 # ---- saving
@@ -311,8 +311,8 @@ async def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_what_is_saved_can_be_loaded(tmp_path: Path, name: str) -> None:
     engine = Engine()
     path = tmp_path / name
-    saved = await image_store.save(engine, "inside:1", path, manifest=b"# none\n")
-    assert saved.sums == await image_store.sums_of(path)
+    saved = await transfer.save(engine, "inside:1", path, manifest=b"# none\n")
+    assert saved.sums == await transfer.sums_of(path)
     assert sorted(one.name.removeprefix(name) for one in tmp_path.iterdir()) == [
         "", ".json", ".md5", ".sha256", ".workshops.toml",
     ]  # fmt: skip
@@ -327,8 +327,8 @@ async def test_what_is_saved_can_be_loaded(tmp_path: Path, name: str) -> None:
 async def test_a_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "image.tar").write_text("an older one")
     with pytest.raises(EngineError):
-        await image_store.save(Engine(error=EngineError("gone")), "inside:1", tmp_path / "image.tar")
+        await transfer.save(Engine(error=EngineError("gone")), "inside:1", tmp_path / "image.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["image.tar"]
     assert (tmp_path / "image.tar").read_text() == "an older one"
     with pytest.raises(ImageTransferError, match="cannot write"):
-        await image_store.save(Engine(), "inside:1", tmp_path / "nowhere" / "image.tar")
+        await transfer.save(Engine(), "inside:1", tmp_path / "nowhere" / "image.tar")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.image_modules import load
-from tmpnb_py import manifest
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.workshops import manifest
 
 SOURCE = workshop_directory() / "workshops"
 picking = load("tmpnb_workshops")

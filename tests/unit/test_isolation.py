@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from tmpnb_py.blueprint import Blueprint
-from tmpnb_py.engines import docker_fence_rules as fence_rules
-from tmpnb_py.engines import docker_probe_inside as inside
+from tmpnb_py.core.errors import EngineError, UnprotectedError
+from tmpnb_py.core.models import ContainerConfig, Egress, Gap, ImageFacts, Protection, Transport
 from tmpnb_py.engines import isolation
-from tmpnb_py.engines.docker_host import refuse_podman, resolve
-from tmpnb_py.engines.docker_trials import facts
+from tmpnb_py.engines.docker import fence_rules
+from tmpnb_py.engines.docker import probe_inside as inside
+from tmpnb_py.engines.docker.host import refuse_podman, resolve
+from tmpnb_py.engines.docker.trials import facts
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.errors import EngineError, UnprotectedError
-from tmpnb_py.models import ContainerConfig, Egress, Gap, ImageFacts, Protection, Transport
-from tmpnb_py.settings import Settings
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.configuration import Blueprint
 
 CONFIG = ContainerConfig(
     image=ImageFacts("x", "sha256:x"),

@@ -11,14 +11,14 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from tmpnb_py import readiness
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.engines import docker_host
-from tmpnb_py.engines.local import LocalEngine
-from tmpnb_py.errors import EngineDownError, EngineError, FailureClass, LackError, StartFailedError, is_our_lack
-from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, TcpAddress, Transport
+from tmpnb_py.core.errors import EngineDownError, EngineError, FailureClass, LackError, StartFailedError, is_our_lack
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, TcpAddress, Transport
+from tmpnb_py.engines.docker import host
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.jupyter import questions
+from tmpnb_py.jupyter.endpoint import Endpoint
 
-HOST = docker_host.DockerHost("unix:///x", "unix://x")
+HOST = host.DockerHost("unix:///x", "unix://x")
 KEY = ConnectionKey("x", 1, False, True, None, None, None)
 
 
@@ -47,7 +47,7 @@ def test_which_errors_are_our_own(number: int, ours: bool, unsent: bool) -> None
     for error in (OSError(number, "x"), wrapped(number)):
         assert is_our_lack(error) == ours
         assert is_our_lack(error, unsent=True) == unsent
-        explained = docker_host.explain(HOST, error, doing="list")
+        explained = host.explain(HOST, error, doing="list")
         assert isinstance(explained, LackError) == unsent, "the engine may have been asked otherwise"
         assert isinstance(explained, EngineDownError) != unsent
     assert not is_our_lack(TimeoutError())
@@ -65,9 +65,9 @@ class _Lacking(Endpoint):
 
 async def test_who_listens_is_not_judged_by_what_we_lack() -> None:
     with pytest.raises(LackError):
-        await readiness.accepts(_Lacking(errno.EMFILE))
-    assert not await readiness.accepts(_Lacking(errno.ECONNREFUSED))
-    assert await readiness.accepts(_Lacking(errno.EAGAIN)), "its backlog is full, so it listens"
+        await questions.accepts(_Lacking(errno.EMFILE))
+    assert not await questions.accepts(_Lacking(errno.ECONNREFUSED))
+    assert await questions.accepts(_Lacking(errno.EAGAIN)), "its backlog is full, so it listens"
 
 
 async def test_time_without_descriptors_is_no_time_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,21 +79,21 @@ async def test_time_without_descriptors_is_no_time_of_the_server(monkeypatch: py
         asked += 1
         await asyncio.sleep(0.05)
         if asked < 6:
-            raise readiness.NoAnswerError("x") from OSError(errno.EMFILE, "Too many open files")
+            raise questions.NoAnswerError("x") from OSError(errno.EMFILE, "Too many open files")
         return 200, b""
 
-    monkeypatch.setattr(readiness, "_ask", ask)
+    monkeypatch.setattr(questions, "_ask", ask)
     address, died = TcpAddress("127.0.0.1", 1), asyncio.Event()
-    endpoint = await readiness.wait_until_ready(address, spec, timeout_seconds=0.1, died=died)
+    endpoint = await questions.wait_until_ready(address, spec, timeout_seconds=0.1, died=died)
     endpoint.close()
     assert asked == 6
 
     async def silent(*_: object) -> tuple[int, bytes]:
-        raise readiness.NoAnswerError("x")
+        raise questions.NoAnswerError("x")
 
-    monkeypatch.setattr(readiness, "_ask", silent)
+    monkeypatch.setattr(questions, "_ask", silent)
     with pytest.raises(StartFailedError) as failed:
-        await readiness.wait_until_ready(address, spec, timeout_seconds=0.1, died=died)
+        await questions.wait_until_ready(address, spec, timeout_seconds=0.1, died=died)
     assert failed.value.failure is FailureClass.NOT_ANSWERING
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.legacy import LEGACY
-from tmpnb_py.settings import OPTIONS
-from tmpnb_py.settings_load import read_settings
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.options.settings import OPTIONS
+from tmpnb_py.options.sources import read_settings
+from tmpnb_py.options.tmpnb import LEGACY
 
 # Every option of tmpnb's orchestrate.py, as its help named them, and those that its documentation's start lines use.
 TMPNB = [

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tmpnb_py.errors import LineFullError
-from tmpnb_py.line import RETRY_AFTER, Line, StartRate
+from tmpnb_py.claims.line import RETRY_AFTER, Line
+from tmpnb_py.core.errors import LineFullError
+from tmpnb_py.pools.start_rate import StartRate
 
 CAPACITY = 5
 visitors = st.sampled_from("abcdefgh")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tmpnb_py.line_book import Entry, LineBook
+from tmpnb_py.claims.line_store import Entry, LineBook
 
 LEASE = 120.0
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import tmpnb_py
-from tmpnb_py import links
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.links import Links
-from tmpnb_py.settings_load import read_settings
+from tmpnb_py.core import links
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.core.links import Links
+from tmpnb_py.options.sources import read_settings
 
 SOURCES = Path(tmpnb_py.__file__).parent
 # The first part of each address that there is on the visitors' listener.
@@ -59,7 +59,7 @@ def test_every_address_begins_with_the_base() -> None:
     assert Links().on("http://localhost:8000/") == "http://localhost:8000/"
 
 
-@pytest.mark.parametrize("path", sorted(SOURCES.glob("templates/**/*.*")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(SOURCES.glob("frontend/**/*.*")), ids=lambda path: path.name)
 def test_no_template_writes_an_address_of_its_own(path: Path) -> None:
     if path.name.startswith("operator"):  # of the other listener, which is always at its host's root
         return

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ports import needs_ipv6
-from tmpnb_py import listen
-from tmpnb_py.errors import ListenError
+from tmpnb_py.core.errors import ListenError
+from tmpnb_py.service import listen
 
 
 @contextlib.contextmanager

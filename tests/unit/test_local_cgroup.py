@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.engines import local_cgroup
-from tmpnb_py.engines.local_cgroup import Limits, find
+from tmpnb_py.engines.local import cgroup
+from tmpnb_py.engines.local.cgroup import Limits, find
 
 LIMITS = Limits(memory=1000, pids=50)
 
@@ -69,23 +69,23 @@ def test_limits_are_written_to_files_that_exist(tmp_path: Path, monkeypatch: pyt
     for controller, wanted in files.items():
         parent = tmp_path / controller
         written = group(parent / "x", **dict.fromkeys(wanted, ""))
-        made = local_cgroup.Cgroups({controller: parent}).make("x", LIMITS)
+        made = cgroup.Cgroups({controller: parent}).make("x", LIMITS)
         assert made == (str(written),)
         assert {name: (written / name).read_text() for name in wanted} == wanted
-    assert local_cgroup.Cgroups({"pids": tmp_path / "pids"}).make("x", Limits(1, 0))
+    assert cgroup.Cgroups({"pids": tmp_path / "pids"}).make("x", Limits(1, 0))
     assert (tmp_path / "pids/x/pids.max").read_text().startswith("max")
     # Swap is not accounted for in every kernel.
-    assert local_cgroup.Cgroups({"memory": tmp_path}).make("bare", LIMITS)
+    assert cgroup.Cgroups({"memory": tmp_path}).make("bare", LIMITS)
     assert list((tmp_path / "bare").iterdir()) == []
 
 
 def test_the_cpu_limit_in_both_versions(tmp_path: Path) -> None:
     first = group(tmp_path / "a", **{"cpu.cfs_quota_us": "", "cpu.cfs_period_us": ""})
     second = group(tmp_path / "b", **{"cpu.max": ""})
-    local_cgroup.limit_cpu([str(first), str(second), str(tmp_path)], 50_000)
+    cgroup.limit_cpu([str(first), str(second), str(tmp_path)], 50_000)
     assert (first / "cpu.cfs_quota_us").read_text() == "50000"
     assert (second / "cpu.max").read_text() == "50000 100000"
-    local_cgroup.limit_cpu([str(second)], 0)
+    cgroup.limit_cpu([str(second)], 0)
     assert (second / "cpu.max").read_text() == "50000 100000"
 
 
@@ -101,13 +101,13 @@ def test_the_cpu_limit_in_both_versions(tmp_path: Path) -> None:
 )
 def test_out_of_memory(tmp_path: Path, name: str, text: str, killed: bool) -> None:
     (tmp_path / name).write_text(text)
-    assert local_cgroup.out_of_memory([str(tmp_path)]) is killed
+    assert cgroup.out_of_memory([str(tmp_path)]) is killed
 
 
 def test_members_and_removal(tmp_path: Path) -> None:
     one = group(tmp_path / "one", **{"cgroup.procs": "12\n0\n345\n"})
-    assert local_cgroup.members([str(one), str(tmp_path / "gone")]) == {12, 345}
+    assert cgroup.members([str(one), str(tmp_path / "gone")]) == {12, 345}
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert local_cgroup.remove([str(empty), str(tmp_path / "gone"), str(one)], seconds=0.05) == [str(one)]
+    assert cgroup.remove([str(empty), str(tmp_path / "gone"), str(one)], seconds=0.05) == [str(one)]
     assert not empty.exists()

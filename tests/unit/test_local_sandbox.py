@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.engines import local_machine, local_sandbox
-from tmpnb_py.engines.local_cgroup import Limits
-from tmpnb_py.engines.local_sandbox import Layout, Places, Sandbox
-from tmpnb_py.errors import ImageMissingError
+from tmpnb_py.core.errors import ImageMissingError
+from tmpnb_py.engines.local import machine
+from tmpnb_py.engines.local import sandbox as local_sandbox
+from tmpnb_py.engines.local.cgroup import Limits
+from tmpnb_py.engines.local.sandbox import Layout, Places, Sandbox
 
 LAYOUT = Layout((("usr/bin", "/bin"),), ("/usr",), ("/home/anna/app/.venv",))
 SHOWN = [("/run/user/1/support", local_sandbox.SUPPORT), ("/src/etc", local_sandbox.CONFIG)]
@@ -149,9 +150,9 @@ def test_the_environment_is_all_there_is() -> None:
 def test_support_files_can_be_read_by_whoever_is_inside(tmp_path: Path) -> None:
     script = tmp_path / "start-notebook.sh"
     script.write_text("#!/bin/sh\n")
-    files = local_machine.support_files("/venv", script)
-    local_machine.install_support(tmp_path / "support", files)
-    local_machine.install_support(tmp_path / "support", files)
+    files = machine.support_files("/venv", script)
+    machine.install_support(tmp_path / "support", files)
+    machine.install_support(tmp_path / "support", files)
     for name, (content, mode) in files.items():
         path = tmp_path / "support" / name
         assert path.read_bytes() == content
@@ -174,7 +175,7 @@ def test_python_outside_the_system_is_shown_and_nothing_beside_it(
     monkeypatch.setattr("sys.prefix", str(home))
     monkeypatch.setattr("sys.base_prefix", "/usr")
     monkeypatch.setattr("sys.executable", str(home / "bin" / "python3"))
-    found = local_machine.layout()
+    found = machine.layout()
     shown = {str(home / name) for name in ("bin", "lib", "etc/jupyter", "share", "include", "pyvenv.cfg")}
     assert set(found.python) == {*shown, str(python)}
     assert "/usr" in found.system
@@ -193,7 +194,7 @@ def test_keys_of_the_machines_own_certificates_are_not_shown() -> None:
 
 def test_missing_jupyterlab_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ImageMissingError, match="needs JupyterLab") as caught:
-        local_machine.python_versions(prefix=str(tmp_path))
+        machine.python_versions(prefix=str(tmp_path))
     assert "pip install '.[local]'" in caught.value.remedy
 
 
@@ -204,13 +205,13 @@ def test_old_kernels_count_all_of_a_users_processes(
     monkeypatch: pytest.MonkeyPatch, release: str, counts: bool
 ) -> None:
     monkeypatch.setattr("platform.release", lambda: release)
-    assert local_machine.counts_processes() is counts
+    assert machine.counts_processes() is counts
 
 
 def test_a_processor_without_a_filter_has_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    sandbox, reason = local_machine.find_sandbox(tmp_path / "none")
+    sandbox, reason = machine.find_sandbox(tmp_path / "none")
     assert sandbox is None
     assert "riscv64" in reason
 
@@ -219,11 +220,11 @@ def test_no_sandbox_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     script = tmp_path / "start-notebook.sh"
     script.write_text("")
     monkeypatch.setenv("PATH", str(tmp_path))
-    sandbox, reason = local_machine.find_sandbox(script)
+    sandbox, reason = machine.find_sandbox(script)
     assert sandbox is None
     assert "not installed" in reason
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
-    sandbox, reason = local_machine.find_sandbox(script)
+    sandbox, reason = machine.find_sandbox(script)
     assert sandbox is None
     assert "No permissions to create new namespace" in reason

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.engines import local_seccomp
-from tmpnb_py.engines.local_seccomp import MACHINES, Machine
+from tmpnb_py.engines.local import seccomp
+from tmpnb_py.engines.local.seccomp import MACHINES, Machine
 
 ALLOWED, KILLED = 0x7FFF0000, 0x80000000
 HEADERS = {
@@ -26,7 +26,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 
 
 def steps(machine: Machine) -> list[tuple[int, int, int, int]]:
-    return list(struct.iter_unpack("<HBBI", local_seccomp.program(machine)))
+    return list(struct.iter_unpack("<HBBI", seccomp.program(machine)))
 
 
 def run(machine: Machine, number: int, *arguments: int, audit: int | None = None) -> int:
@@ -48,13 +48,13 @@ def run(machine: Machine, number: int, *arguments: int, audit: int | None = None
 
 def refused(machine: Machine, name: str, *arguments: int) -> int:
     """The error that a call gets; 0 where it is let through."""
-    answer = run(machine, local_seccomp.number(name, machine), *arguments)
+    answer = run(machine, seccomp.number(name, machine), *arguments)
     assert answer == ALLOWED or answer >> 16 == 5, name
     return 0 if answer == ALLOWED else answer & 0xFFFF
 
 
 def names(machine: Machine) -> Iterator[str]:
-    return (name for name in local_seccomp._CALLS if local_seccomp.number(name, machine) >= 0)
+    return (name for name in seccomp._CALLS if seccomp.number(name, machine) >= 0)
 
 
 def test_the_kernel_would_take_it(machine: Machine) -> None:
@@ -122,7 +122,7 @@ def test_numbers_are_the_kernels(kind: str) -> None:
     text = HEADERS[kind].read_text()
     theirs = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text)}
     for name in names(MACHINES[kind]):
-        number = local_seccomp.number(name, MACHINES[kind])
+        number = seccomp.number(name, MACHINES[kind])
         # Headers of an older kernel lack the last ones; nothing else may have their numbers.
         assert theirs.get(name, number) == number
         assert name in theirs or number not in set(theirs.values()) - {theirs.get("syscalls")}

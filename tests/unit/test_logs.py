@@ -16,7 +16,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py import logs
+from tmpnb_py.core import logs
 
 SECRET = "s3cr3tvalue"  # in the alphabet of Jupyter's tokens
 
@@ -44,7 +44,7 @@ def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_json_lines_elsewhere_than_on_a_terminal() -> None:
     stream = io.StringIO()
     logs.configure(stream=stream)
-    structlog.get_logger("tmpnb_py.pool").info("claimed", id="abc", seconds=0.5)
+    structlog.get_logger("tmpnb_py.pools.pool").info("claimed", id="abc", seconds=0.5)
     (line,) = _lines(stream)
     assert line.pop("timestamp").endswith("Z")
     assert line == {
@@ -52,7 +52,7 @@ def test_json_lines_elsewhere_than_on_a_terminal() -> None:
         "id": "abc",
         "seconds": 0.5,
         "level": "info",
-        "logger": "tmpnb_py.pool",
+        "logger": "tmpnb_py.pools.pool",
     }
 
 

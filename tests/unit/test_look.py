@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.look import ACCENT, Look, contrast, ink_on, read_logo, readable
+from tmpnb_py.core.branding import ACCENT, Look, contrast, ink_on, read_logo, readable
+from tmpnb_py.core.errors import SettingsError
 
 colors = st.integers(0, 0xFFFFFF).map(lambda value: f"#{value:06x}")
 GROUNDS = ("#f1f2ef", "#23282f", "#ffffff", "#14171c")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py import manifest
-from tmpnb_py.errors import ManifestError
-from tmpnb_py.image import workshop_directory
-from tmpnb_py.manifest import EXAMPLE, Manifest, Workshop
+from tmpnb_py.core.errors import ManifestError
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.workshops import manifest
+from tmpnb_py.workshops.manifest import EXAMPLE, Manifest, Workshop
 
 
 def workshop(slug: str = "a", **changes: object) -> Workshop:

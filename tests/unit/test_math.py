@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.test_notes import Tags, displayed, make, markdown
-from tmpnb_py.notes.delimiters import in_latex, in_markdown
+from tmpnb_py.workshops.notes.delimiters import in_latex, in_markdown
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "math_vectors.json").read_text(encoding="utf-8"))
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from tmpnb_py.core.errors import EngineDownError, ImageMissingError
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.engines.docker_usage import Usage, usage_of
+from tmpnb_py.engines.docker.usage import Usage, usage_of
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.engines.measured import MeasuredEngine
-from tmpnb_py.errors import EngineDownError, ImageMissingError
+from tmpnb_py.engines.metered import MeasuredEngine
 
 
 def _calls(of: type) -> dict[str, inspect.Signature]:

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from tmpnb_py.image import workshop_directory
+from tmpnb_py.core.installation import workshop_directory
 
 NETWORK = workshop_directory() / "network"
 SENTENCE = "This notebook has no network: nothing outside of it can be reached."

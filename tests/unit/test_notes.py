@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from tests.engine_support import skip_or_fail
-from tmpnb_py.errors import NotesError
-from tmpnb_py.notes import embeds, page
-from tmpnb_py.notes.interactive import Scripts, player, scripts_of
-from tmpnb_py.notes.model import Notes, dump, load
-from tmpnb_py.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
-from tmpnb_py.notes.outputs import INTERACTIVE, ONLY_THERE
-from tmpnb_py.notes.page import MAX_RENDERED
-from tmpnb_py.notes.terminal import shown
+from tmpnb_py.core.errors import NotesError
 from tmpnb_py.web.assets import source as script_source
+from tmpnb_py.workshops.notes import embeds, page
+from tmpnb_py.workshops.notes.interactive import Scripts, player, scripts_of
+from tmpnb_py.workshops.notes.model import Notes, dump, load
+from tmpnb_py.workshops.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
+from tmpnb_py.workshops.notes.outputs import INTERACTIVE, ONLY_THERE
+from tmpnb_py.workshops.notes.page import MAX_RENDERED
+from tmpnb_py.workshops.notes.terminal import shown
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
 START = "knots/First knot.ipynb"
@@ -767,7 +767,7 @@ def test_what_is_made_to_be_slow_or_deep_comes_to_an_end(source: str) -> None:
 
 
 def _process(arguments: bytes, data: bytes) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "tmpnb_py.notes"]
+    command = [sys.executable, "-m", "tmpnb_py.workshops.notes"]
     return subprocess.run(command, input=arguments + b"\n" + data, capture_output=True, check=False, timeout=60)
 
 
@@ -782,7 +782,7 @@ def test_the_process_makes_the_same_page_and_says_why_there_is_none() -> None:
 
 def test_the_orchestrator_does_not_load_what_the_process_works_with() -> None:
     heavy = {"nh3", "mdit_py_plugins", "markdown_it"}
-    script = f"import sys, tmpnb_py.serve; print(sorted({heavy!r} & set(sys.modules)))"
+    script = f"import sys, tmpnb_py.service.serve; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
 

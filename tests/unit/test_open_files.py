@@ -7,9 +7,9 @@ import resource
 import pytest
 from structlog.testing import capture_logs
 
-from tmpnb_py import runtime
-from tmpnb_py.serve import _make_room_for_files
-from tmpnb_py.settings import Settings
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.service import runtime
+from tmpnb_py.service.serve import _make_room_for_files
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import io
 
 import pytest
 
-from tmpnb_py.commands import output
-from tmpnb_py.commands.admin_client import admin_url
-from tmpnb_py.settings import Settings
-from tmpnb_py.units import GIB, MIB
+from tmpnb_py.cli.commands import output
+from tmpnb_py.cli.commands.admin_client import admin_url
+from tmpnb_py.core.units import GIB, MIB
+from tmpnb_py.options.settings import Settings
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tmpnb_py.commands.plan import DEFAULTS, SYSTEM_MEMORY, Figures, Machine, plan_for
-from tmpnb_py.units import GIB, MIB
+from tmpnb_py.cli.commands.plan import DEFAULTS, SYSTEM_MEMORY, Figures, Machine, plan_for
+from tmpnb_py.core.units import GIB, MIB
 
 FIGURES = Figures(
     start_seconds=1.0,

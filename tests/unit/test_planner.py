@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tmpnb_py.models import Address, Ended, EndReason, Exit, Observed, State, TcpAddress
-from tmpnb_py.planner import (
+from tmpnb_py.core.models import Address, Ended, EndReason, Exit, Observed, State, TcpAddress
+from tmpnb_py.pools.planner import (
     Action,
     Adopt,
     Backoff,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tmpnb_py import pool as pool_module
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.models import Ended, EndReason, State, TcpAddress
-from tmpnb_py.pool import Container, Pool
+from tmpnb_py.core.models import Ended, EndReason, State, TcpAddress
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools import pool as pool_module
+from tmpnb_py.pools.pool import Container, Pool
 
 OLD, TODAY = "old", "today"
 

@@ -10,13 +10,15 @@ from typing import cast
 
 import pytest
 
-from tmpnb_py import readiness, reaper
-from tmpnb_py.endpoint import Endpoint
-from tmpnb_py.idle import RETRY_ECHO, RETRY_QUESTION, Limits, Report
-from tmpnb_py.models import EndReason, State
-from tmpnb_py.pool import Container, Pool
-from tmpnb_py.readiness import NoAnswerError
-from tmpnb_py.reaper import Reaper
+from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.jupyter import questions
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.jupyter.questions import NoAnswerError
+from tmpnb_py.jupyter.report import Report
+from tmpnb_py.pools import reaper
+from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION, Limits
+from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.reaper import Reaper
 
 LIMITS = Limits(timeout=100, disconnected=0, busy=0, unvisited=0, maximum=0)
 CLAIM = 1000.0
@@ -99,8 +101,8 @@ async def test_of_very_many_terminals_those_count_that_spoke_last(monkeypatch: p
     async def answer(_endpoint: object, _path: str, name: str, _token: str) -> bytes:
         return json.dumps([{"last_activity": one} for one in at]).encode()
 
-    monkeypatch.setattr(readiness, "_api", answer)
-    found = await readiness.report(cast(Endpoint, object()), "/user/a/", "token")
+    monkeypatch.setattr(questions, "_api", answer)
+    found = await questions.report(cast(Endpoint, object()), "/user/a/", "token")
     offset = time.monotonic() - time.time()
     for moments in (found.kernels, found.terminals):
         assert len(moments) == 100

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from tmpnb_py import removals
-from tmpnb_py.attempts import Attempts
+from tmpnb_py.core.backoff import Attempts
+from tmpnb_py.core.errors import EngineDownError
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.errors import EngineDownError
-from tmpnb_py.removals import Removals
+from tmpnb_py.pools import removals
+from tmpnb_py.pools.removals import Removals
 
 
 class _Engine(FakeEngine):

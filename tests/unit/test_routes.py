@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tmpnb_py.routes import Route, below, document_target, is_origin_form, match, placed
+from tmpnb_py.core.routes import Route, below, document_target, is_origin_form, match, placed
 
 ID = "k3j9x0q2m5v7b1n8c4z6a0s9df"
 

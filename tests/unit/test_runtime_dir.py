@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.errors import SettingsError
-from tmpnb_py.runtime import borrowed_runtime_dir, lock_pool, prepare_runtime_dir
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.service.runtime import borrowed_runtime_dir, lock_pool, prepare_runtime_dir
 
 
 def mode(path: Path) -> int:

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from tmpnb_py.errors import EngineDownError, SettingsError
-from tmpnb_py.models import Egress
-from tmpnb_py.settings import OPTIONS, Settings
-from tmpnb_py.settings_load import choose_engine, load_settings, need_docker, read_settings
-from tmpnb_py.settings_values import Kind, format_value
-from tmpnb_py.units import GIB, KIB, MIB, format_duration, format_size, parse_duration, parse_size
+from tmpnb_py.core.errors import EngineDownError, SettingsError
+from tmpnb_py.core.models import Egress
+from tmpnb_py.core.units import GIB, KIB, MIB, format_duration, format_size, parse_duration, parse_size
+from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.sources import choose_engine, load_settings, need_docker, read_settings
+from tmpnb_py.options.values import Kind, format_value
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_the_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_runtime_directory_that_is_this_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A command that the service's own user types finds the service's directory."""
-    monkeypatch.setattr("tmpnb_py.settings._SYSTEM_DIRECTORY", tmp_path)
+    monkeypatch.setattr("tmpnb_py.options.settings._SYSTEM_DIRECTORY", tmp_path)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1234")
     monkeypatch.setattr("os.geteuid", lambda: 1234)
     assert Settings().runtime_path == Path("/run/user/1234/tmpnb-py")
@@ -501,7 +501,7 @@ def test_the_systems_configuration_is_read_where_no_other_is_named(
 ) -> None:
     """All commands find what the service was told, whoever types them."""
     system, own = tmp_path / "tmpnb-py.toml", tmp_path / "own.toml"
-    monkeypatch.setattr("tmpnb_py.settings_load.SYSTEM_CONFIG", system)
+    monkeypatch.setattr("tmpnb_py.options.sources.SYSTEM_CONFIG", system)
     assert Settings() == read_settings({}, {}).settings
     system.write_text('pool_name = "system"\nruntime_dir = "/run/x"\n')
     own.write_text("pool_size = 1\n")

@@ -13,9 +13,9 @@ from pathlib import Path
 import brotli
 import pytest
 
-from tmpnb_py.static import compress, store
-from tmpnb_py.static.store import KEPT_TREES, Store
-from tmpnb_py.static.tree import Tree
+from tmpnb_py.shared_files import compress, store
+from tmpnb_py.shared_files.store import KEPT_TREES, Store
+from tmpnb_py.shared_files.tree import Tree
 
 SCRIPT = b"console.log('hello, hello, hello, hello');\n" * 40
 FONT = bytes(range(256))

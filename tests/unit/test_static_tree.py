@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.engines.docker_options import create_body, facts_of
-from tmpnb_py.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
-from tmpnb_py.static.tree import Entry, Tree, accepted, content_type, etag, matches, named
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
+from tmpnb_py.engines.docker.options import create_body, facts_of
+from tmpnb_py.shared_files.tree import Entry, Tree, accepted, content_type, etag, matches, named
 
 ENTRY = Entry("ab" * 32, 5)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py import bookshelf, subprogram
+from tmpnb_py.core import subprograms
+from tmpnb_py.workshops import notes_cache
 
-PACKAGE = Path(subprogram.__file__).parent
+PACKAGE = Path(subprograms.__file__).parents[1]
 NOTEBOOK = {
     "cells": [{"cell_type": "markdown", "metadata": {}, "source": "# Some *words*"}],
     "metadata": {"kernelspec": {"name": "python3"}, "language_info": {"name": "python"}},
@@ -31,7 +32,9 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def test_notes_are_made_by_our_own_code(hostile: Path) -> None:
-    notes = await bookshelf.make_notes(json.dumps(NOTEBOOK).encode(), start="a/b.ipynb", pages={}, language="python")
+    notes = await notes_cache.make_notes(
+        json.dumps(NOTEBOOK).encode(), start="a/b.ipynb", pages={}, language="python"
+    )
     assert notes.title == "Some words"
     assert not hostile.exists()
 
@@ -40,15 +43,15 @@ async def test_notes_are_made_by_our_own_code(hostile: Path) -> None:
     "module", sorted(path.relative_to(PACKAGE.parent).parent.as_posix() for path in PACKAGE.rglob("__main__.py"))
 )
 def test_every_program_of_ours_starts_with_our_own_code(hostile: Path, module: str) -> None:
-    command = subprogram.command(module.replace("/", "."), "--help")
-    subprocess.run(command, input=b"", capture_output=True, check=False, timeout=60, env=subprogram.environment())
+    command = subprograms.command(module.replace("/", "."), "--help")
+    subprocess.run(command, input=b"", capture_output=True, check=False, timeout=60, env=subprograms.environment())
     assert not hostile.exists()
 
 
 def test_no_token_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_AUTH_TOKEN", "secret")
     monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "secret")
-    assert "secret" not in subprogram.environment().values()
+    assert "secret" not in subprograms.environment().values()
 
 
 def test_no_python_of_ours_looks_into_the_working_directory() -> None:

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tmpnb_py import boot
-from tmpnb_py.models import Observed, State
-from tmpnb_py.takeup import session_age, taken_up
+from tmpnb_py.core import boot_clock
+from tmpnb_py.core.models import Observed, State
+from tmpnb_py.pools.adoption import session_age, taken_up
 
 NOW = 1_800_000_000.0
 YEARS = 10 * 365 * 86_400.0
@@ -22,7 +22,7 @@ def session(claimed_unix: float | None, *, created_unix: float = NOW - 1000, sta
 
 @pytest.fixture(autouse=True)
 def _uptime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boot, "stamp", lambda: f"5000-{HERE}")
+    monkeypatch.setattr(boot_clock, "stamp", lambda: f"5000-{HERE}")
 
 
 @pytest.mark.parametrize("claimed_unix", [NOW - 600, NOW - YEARS, NOW + YEARS, 0.0, None])
@@ -64,9 +64,9 @@ def test_a_session_keeps_its_age_and_its_activity_counts_from_now() -> None:
 
 def test_this_machine_tells_a_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    made = boot.stamp()
-    age = boot.seconds_since(made)
+    made = boot_clock.stamp()
+    age = boot_clock.seconds_since(made)
     assert age is not None
     assert 0 <= age <= 5
     assert math.isclose(int(made.split("-")[0]), time.clock_gettime(time.CLOCK_BOOTTIME), abs_tol=5)
-    assert boot.seconds_since("") is None
+    assert boot_clock.seconds_since("") is None

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.engine_support import skip_or_fail
-from tmpnb_py.notes import terminal
 from tmpnb_py.web.assets import source
+from tmpnb_py.workshops.notes import terminal
 
 VECTORS = json.loads((Path(__file__).parent / "terminal_vectors.json").read_text())
 

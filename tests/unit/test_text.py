@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.text import clean_lines
+from tmpnb_py.core.log_cleaning import clean_lines
 
 TOKEN = "3f1c9ab8d2e74c05"
 

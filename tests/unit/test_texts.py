@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from tests.image_modules import load
-from tmpnb_py.errors import NotesError
-from tmpnb_py.image import workshop_directory
-from tmpnb_py.links import TEXT_NOTEBOOKS, document
-from tmpnb_py.notes import divs, texts
-from tmpnb_py.notes.model import Notes
-from tmpnb_py.notes.model import dump as dumped
-from tmpnb_py.notes.model import load as loaded
-from tmpnb_py.notes.page import make
+from tmpnb_py.core.errors import NotesError
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.core.links import TEXT_NOTEBOOKS, document
+from tmpnb_py.workshops.notes import divs, texts
+from tmpnb_py.workshops.notes.model import Notes
+from tmpnb_py.workshops.notes.model import dump as dumped
+from tmpnb_py.workshops.notes.model import load as loaded
+from tmpnb_py.workshops.notes.page import make
 
 RMD = """\
 ---

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py import manifest
-from tmpnb_py.errors import ManifestError
-from tmpnb_py.notes.model import dump, load
-from tmpnb_py.notes.page import make
-from tmpnb_py.tongues import direction, has_rtl, is_tag
+from tmpnb_py.core.errors import ManifestError
+from tmpnb_py.core.language_tags import direction, has_rtl, is_tag
+from tmpnb_py.workshops import manifest
+from tmpnb_py.workshops.notes.model import dump, load
+from tmpnb_py.workshops.notes.page import make
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py import manifest, workshop_draft, workshop_folders
-from tmpnb_py.errors import ManifestError
+from tmpnb_py.core.errors import ManifestError
+from tmpnb_py.workshops import draft, folders, manifest
 
 
 def notebook(kernel: str, *texts: str) -> str:
@@ -33,7 +33,7 @@ async def test_a_manifest_is_written_as_the_notebooks_begin(tmp_path: Path) -> N
     (tmp_path / ".ipynb_checkpoints" / "x.ipynb").write_text("{")
     (tmp_path / "script.py").write_text("# %% [markdown]\n# # A script\n\n# %%\nprint(1)\n")
 
-    path, drafted = await workshop_draft.write(tmp_path)
+    path, drafted = await draft.write(tmp_path)
 
     assert [(one.start, one.slug, one.title, one.language) for one in drafted.workshops] == [
         ("2.ipynb", "2", "2", "Python"),
@@ -45,7 +45,7 @@ async def test_a_manifest_is_written_as_the_notebooks_begin(tmp_path: Path) -> N
     assert drafted.workshops[0].duration == 5
     assert manifest.parse(path.read_bytes()) == drafted
     assert path.read_text().startswith("# The workshops of this folder")
-    collection = await workshop_folders.examined(tmp_path)
+    collection = await folders.examined(tmp_path)
     assert [str(one) for one in collection.problems] == []
     assert "data.csv" in str(collection.files)
 
@@ -54,14 +54,14 @@ async def test_one_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(notebook("ir", "# A"))
     (tmp_path / "workshops.toml").write_text("mine")
     with pytest.raises(ManifestError, match="cannot write"):
-        await workshop_draft.write(tmp_path)
+        await draft.write(tmp_path)
     assert (tmp_path / "workshops.toml").read_text() == "mine"
 
 
 async def test_a_folder_without_notebooks_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="has no notebook"):
-        await workshop_draft.write(tmp_path)
+        await draft.write(tmp_path)
     (tmp_path / "a.ipynb").write_text("{")
     with pytest.raises(ManifestError, match=r"a\.ipynb: the notebook is not JSON"):
-        await workshop_draft.write(tmp_path)
+        await draft.write(tmp_path)
     assert not (tmp_path / "workshops.toml").exists()

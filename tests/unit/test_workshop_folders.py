@@ -11,11 +11,11 @@ from typing import IO, Any
 
 import pytest
 
-from tmpnb_py import manifest, workshop_folders
-from tmpnb_py.errors import ImageBuildError, ManifestError
-from tmpnb_py.image import workshop_directory
-from tmpnb_py.manifest import EXAMPLE
-from tmpnb_py.models import ImageFacts
+from tmpnb_py.core.errors import ImageBuildError, ManifestError
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.workshops import folders, manifest
+from tmpnb_py.workshops.manifest import EXAMPLE
 
 START = "introduction-to-r/Introduction to R.ipynb"
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def problems(folder: Path) -> list[str]:
-    return [str(one) for one in workshop_folders.read_collection(folder).problems]
+    return [str(one) for one in folders.read_collection(folder).problems]
 
 
 def test_a_folder_as_it_should_be(folder: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_folder_as_it_should_be(folder: Path) -> None:
     (folder / ".git" / "x").write_text("")
     (folder / "introduction-to-r" / ".ipynb_checkpoints").mkdir()
     (folder / "introduction-to-r" / ".ipynb_checkpoints" / "x.ipynb").write_text("not even JSON")
-    collection = workshop_folders.read_collection(folder)
+    collection = folders.read_collection(folder)
     assert collection.fit
     assert collection.problems == ()
     assert [str(one) for one in collection.files] == [START]
@@ -55,11 +55,11 @@ def test_our_own_folder_is_as_it_should_be() -> None:
 
 def test_a_folder_without_a_manifest_is_told_how_to_write_one(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
-        workshop_folders.read_collection(tmp_path)
+        folders.read_collection(tmp_path)
     assert EXAMPLE in caught.value.remedy
     (tmp_path / "workshops.toml").write_text("")
     with pytest.raises(ManifestError, match="lists no workshop"):
-        workshop_folders.read_collection(tmp_path)
+        folders.read_collection(tmp_path)
 
 
 def test_a_start_that_is_not_there(folder: Path) -> None:
@@ -90,20 +90,20 @@ def test_notebooks_are_examined(folder: Path, text: str, told: str) -> None:
 def test_links_do_not_go_along(folder: Path) -> None:
     (folder / "introduction-to-r" / "secret").symlink_to("/etc/passwd")
     (folder / "elsewhere").symlink_to("/etc")
-    collection = workshop_folders.read_collection(folder)
+    collection = folders.read_collection(folder)
     assert [str(one) for one in collection.files] == [START]
     assert len(collection.problems) == 2
     with pytest.raises(ManifestError, match="is a link"):
-        workshop_folders.refuse_unfit(collection)
+        folders.refuse_unfit(collection)
 
 
 def test_large_files_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop_folders, "_LARGE_FILE", 10)
-    collection = workshop_folders.read_collection(folder)
+    monkeypatch.setattr(folders, "_LARGE_FILE", 10)
+    collection = folders.read_collection(folder)
     assert collection.fit
     assert len(collection.problems) == 1
-    monkeypatch.setattr(workshop_folders, "MAX_FOLDER", 10)
-    assert not workshop_folders.read_collection(folder).fit
+    monkeypatch.setattr(folders, "MAX_FOLDER", 10)
+    assert not folders.read_collection(folder).fit
 
 
 class Engine:
@@ -150,8 +150,8 @@ async def test_adding_builds_upon_an_image(folder: Path) -> None:
     old = EXAMPLE.replace("introduction-to-r", "old")
     engine = Engine(ImageFacts("base:1", "sha256:1", workshops=place), {place: old.encode()})
     lines: list[str] = []
-    collection = workshop_folders.read_collection(folder)
-    added = await workshop_folders.add(engine, collection, base="base:1", tag="new:1", report=lines.append)
+    collection = folders.read_collection(folder)
+    added = await folders.add(engine, collection, base="base:1", tag="new:1", report=lines.append)
     assert [one.slug for one in added.manifest.workshops] == ["introduction-to-r", "old"]
     assert added.replaced == ()
     assert engine.context["Dockerfile"] == b'FROM base:1\nCOPY ["workshops/", "/srv/work shops/"]\n'
@@ -163,21 +163,21 @@ async def test_adding_builds_upon_an_image(folder: Path) -> None:
 
 async def test_adding_to_an_image_without_workshops(folder: Path) -> None:
     engine = Engine(ImageFacts("foreign", "sha256:1"), {})
-    await workshop_folders.add(engine, workshop_folders.read_collection(folder), base="foreign", tag="t")
+    await folders.add(engine, folders.read_collection(folder), base="foreign", tag="t")
     assert engine.options["labels"] == {"org.tmpnb.workshops": "/usr/share/workshops/workshops.toml"}
 
 
 async def test_a_label_that_leads_nowhere() -> None:
     engine = Engine(ImageFacts("x", "sha256:1", workshops="/nowhere"), {})
     with pytest.raises(ManifestError, match="has no /nowhere"):
-        await workshop_folders.of_image(engine, engine.facts)
+        await folders.of_image(engine, engine.facts)
 
 
 async def test_a_failed_build_has_a_remedy(folder: Path) -> None:
     engine = Engine(ImageFacts("x", "sha256:1"), {})
     engine.error = ImageBuildError("no")
     with pytest.raises(ImageBuildError) as caught:
-        await workshop_folders.add(engine, workshop_folders.read_collection(folder), base="x", tag="t")
+        await folders.add(engine, folders.read_collection(folder), base="x", tag="t")
     assert caught.value.remedy
 
 
@@ -197,7 +197,7 @@ async def test_a_failed_build_has_a_remedy(folder: Path) -> None:
 async def test_what_cannot_be_a_start_is_told_with_words(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / name).write_text(text)
     (tmp_path / "workshops.toml").write_text(EXAMPLE.replace(START, name))
-    found = [str(one) for one in (await workshop_folders.examined(tmp_path)).problems]
+    found = [str(one) for one in (await folders.examined(tmp_path)).problems]
     assert len(found) == bool(told)
     assert told in "".join(found)
 
@@ -209,10 +209,10 @@ def test_saved_outputs_are_no_mistake(folder: Path) -> None:
 
 
 async def test_only_ones_own(folder: Path) -> None:
-    place = workshop_folders.DEFAULT_PLACE
+    place = folders.DEFAULT_PLACE
     engine = Engine(ImageFacts("ours", "sha256:1", workshops=place), {place: EXAMPLE.replace("-r", "-x").encode()})
-    collection = workshop_folders.read_collection(folder)
-    added = await workshop_folders.add(engine, collection, base="ours", tag="t", only=True)
+    collection = folders.read_collection(folder)
+    added = await folders.add(engine, collection, base="ours", tag="t", only=True)
     assert added.manifest == collection.manifest
     own = engine.options["labels"]["org.tmpnb.workshops"]
     assert own.startswith("/usr/share/workshops-")
@@ -220,13 +220,13 @@ async def test_only_ones_own(folder: Path) -> None:
     assert f"ENV TMPNB_WORKSHOPS={own.removesuffix('/workshops.toml')}\n" in engine.context["Dockerfile"].decode()
     # An image that is not ours looks for its workshops where it always does.
     foreign = Engine(ImageFacts("x", "sha256:1", workshops="/srv/w.toml"), {"/srv/w.toml": b""})
-    await workshop_folders.add(foreign, collection, base="x", tag="t", only=True)
+    await folders.add(foreign, collection, base="x", tag="t", only=True)
     assert foreign.options["labels"] == {"org.tmpnb.workshops": "/srv/w.toml"}
 
 
 async def test_what_is_replaced_is_told(folder: Path) -> None:
-    place = workshop_folders.DEFAULT_PLACE
+    place = folders.DEFAULT_PLACE
     engine = Engine(ImageFacts("ours", "sha256:1", workshops=place), {place: EXAMPLE.encode()})
-    added = await workshop_folders.add(engine, workshop_folders.read_collection(folder), base="ours", tag="t")
+    added = await folders.add(engine, folders.read_collection(folder), base="ours", tag="t")
     assert added.replaced == ("introduction-to-r",)
     assert engine.context["Dockerfile"].endswith(b"ENV TMPNB_WORKSHOPS=/usr/share/workshops\n")

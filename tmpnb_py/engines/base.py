@@ -1,7 +1,7 @@
 """What the rest of the program asks of an engine. Called by the reconciler, the claims and the command line.
 
 All methods may run concurrently. Every method returns or raises within a bounded time; what it raises is an
-`EngineError` of `tmpnb_py.errors` (`EngineDownError` when nothing answers, `NoSuchContainerError` for an id that
+`EngineError` of `tmpnb_py.core.errors` (`EngineDownError` when nothing answers, `NoSuchContainerError` for an id that
 the engine does not have). An engine sees only the containers of its own project and pool; it never lists or
 touches another's.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from tmpnb_py.models import (
+from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
     ContainerSpec,

@@ -20,9 +20,8 @@ from typing import Literal, Self
 
 from aiohttp import web
 
-from tmpnb_py import boot
-from tmpnb_py.engines.image_files import READ_LIMIT
-from tmpnb_py.errors import (
+from tmpnb_py.core import boot_clock
+from tmpnb_py.core.errors import (
     EngineDownError,
     EngineError,
     ImageMissingError,
@@ -30,7 +29,7 @@ from tmpnb_py.errors import (
     PoolLockedError,
     TooLargeError,
 )
-from tmpnb_py.models import (
+from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
     ContainerSpec,
@@ -45,6 +44,7 @@ from tmpnb_py.models import (
     TcpAddress,
     Transport,
 )
+from tmpnb_py.engines.image_files import READ_LIMIT
 
 Behaviour = Literal["ok", "exits", "silent"]
 
@@ -297,7 +297,7 @@ class FakeEngine:
         container = self._find(container_id)
         if container.state is State.READY:
             container.state, container.claimed_unix, container.claimed_by = State.CLAIMED, float(int(unix_time)), self
-            container.claimed_stamp = boot.stamp()
+            container.claimed_stamp = boot_clock.stamp()
         return container.claimed_by is self and container.claimed_unix == float(int(unix_time))
 
     async def list(self) -> list[Observed]:

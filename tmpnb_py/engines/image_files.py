@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tmpnb_py.errors import EngineError, TooLargeError
+from tmpnb_py.core.errors import EngineError, TooLargeError
 
 READ_LIMIT = 64 * 1024 * 1024  # bytes in all; JupyterLab's static files are 20 MiB
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from tmpnb_py.models import ContainerConfig, Egress, Gap, Protection
+from tmpnb_py.core.models import ContainerConfig, Egress, Gap, Protection
 
 # One address of each kind that must not be reached; nothing is meant to answer there, and nothing needs to.
 _PRIVATE = ("169.254.169.254", "10.255.255.254", "172.31.255.254", "192.168.255.254")

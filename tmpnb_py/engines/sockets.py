@@ -27,8 +27,8 @@ import stat
 import time
 from pathlib import Path
 
-from tmpnb_py.engines.docker_options import HOSTS, is_id
-from tmpnb_py.errors import EngineError
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.engines.docker.options import HOSTS, is_id
 
 _PRIVATE = 0o700
 _OPEN_TO_SERVER = 0o777

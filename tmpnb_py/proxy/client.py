@@ -12,14 +12,14 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from tmpnb_py.errors import is_our_lack
-from tmpnb_py.headers import ClientFacts, get_all
+from tmpnb_py.core.errors import is_our_lack
 from tmpnb_py.proxy.answers import last_answer
-from tmpnb_py.proxy.checks import is_usual, made_usual
+from tmpnb_py.proxy.deadlines import Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, Request
-from tmpnb_py.proxy.heads import request_fields
-from tmpnb_py.proxy.http1 import REQUEST_LINE, ChunkedReader, MalformedError, find_head
-from tmpnb_py.proxy.timed import Phase, TimedConnection
+from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head
+from tmpnb_py.proxy.head_cache import request_fields
+from tmpnb_py.proxy.header_rules import ClientFacts, get_all
+from tmpnb_py.proxy.strictness import is_usual, made_usual
 from tmpnb_py.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import time
 import weakref
 import zlib
 
-from tmpnb_py.headers import Headers, get_all
+from tmpnb_py.proxy.header_rules import Headers, get_all
 
 MIN_SIZE = 1400  # bytes; less fits a packet anyway
 MAX_SIZE = 8 * 1024 * 1024

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tmpnb_py.headers import ClientFacts, Headers
-from tmpnb_py.proxy.heads import RequestFields
+from tmpnb_py.proxy.head_cache import RequestFields
+from tmpnb_py.proxy.header_rules import ClientFacts, Headers
 
 if TYPE_CHECKING:
-    from tmpnb_py.doing import Attempt
-    from tmpnb_py.pool import Container
+    from tmpnb_py.pools.activity import Attempt
+    from tmpnb_py.pools.pool import Container
     from tmpnb_py.proxy.client import ClientConnection
     from tmpnb_py.proxy.presence import Watch
     from tmpnb_py.proxy.upstream import Upstream, UpstreamConnection

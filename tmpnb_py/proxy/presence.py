@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tmpnb_py import doing
-from tmpnb_py.doing import Attempt, Channel, Rule
-from tmpnb_py.headers import Headers
+from tmpnb_py.pools import activity
+from tmpnb_py.pools.activity import Attempt, Channel, Rule
 from tmpnb_py.proxy.frames import MessageReader
+from tmpnb_py.proxy.header_rules import Headers
 
 if TYPE_CHECKING:
-    from tmpnb_py.pool import Container
+    from tmpnb_py.pools.pool import Container
     from tmpnb_py.proxy.exchange import Request
 
 
@@ -25,10 +25,10 @@ def request_came(container: Container, request: Request, path: bytes, query: byt
     if request.websocket:
         return None
     fields = request.fields
-    rule = doing.rule(request.method, path, query, navigates=fields.navigates, by_hand=fields.by_hand)
+    rule = activity.rule(request.method, path, query, navigates=fields.navigates, by_hand=fields.by_hand)
     if rule is not Rule.NEVER:
         return Attempt(rule, container.familiar, request.method, path)
-    if doing.may_reach_kernels(path):
+    if activity.may_reach_kernels(path):
         container.kernel_nudges.add(now)
     return None
 
@@ -47,7 +47,7 @@ class Watch:
     __slots__ = ("_container", "_reader", "channel")
 
     def __init__(self, container: Container, path: bytes) -> None:
-        self.channel = doing.channel(path)
+        self.channel = activity.channel(path)
         self._container = container
         self._reader = MessageReader()
 
@@ -61,7 +61,7 @@ class Watch:
         """Bytes from the client."""
         for start, whole in self._reader.feed(data):
             now = time.monotonic()
-            if doing.is_persons_message(self.channel, start, self._container.familiar, whole=whole):
+            if activity.is_persons_message(self.channel, start, self._container.familiar, whole=whole):
                 self._container.stamp_activity(now)
             else:
                 self._nudged(now)

@@ -9,23 +9,23 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 
-from tmpnb_py import links
-from tmpnb_py.addresses import plain_address
-from tmpnb_py.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
-from tmpnb_py.doing import Channel
-from tmpnb_py.headers import ClientFacts, Network, get_all, is_trusted
-from tmpnb_py.hosts import ALL_HOSTS, Hosts
-from tmpnb_py.metrics import Counters
-from tmpnb_py.models import Refusal
-from tmpnb_py.pool import Container, Pool
-from tmpnb_py.proxy.admission import Admission
+from tmpnb_py.core import links
+from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
+from tmpnb_py.core.models import Refusal
+from tmpnb_py.core.quota_keys import plain_address
+from tmpnb_py.core.routes import Route, below, match
+from tmpnb_py.pools.activity import Channel
+from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.answers import ErrorPage, Page
-from tmpnb_py.proxy.checks import METHODS, BadRequestError
 from tmpnb_py.proxy.client import ClientConnection
+from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
 from tmpnb_py.proxy.exchange import Exchange, Request
+from tmpnb_py.proxy.header_rules import ClientFacts, Network, get_all, is_trusted
+from tmpnb_py.proxy.limits import Admission
 from tmpnb_py.proxy.presence import Watch, readable, request_came
+from tmpnb_py.proxy.strictness import METHODS, BadRequestError
 from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
-from tmpnb_py.routes import Route, below, match
 
 __all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
 

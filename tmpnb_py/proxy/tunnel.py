@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from tmpnb_py.proxy.timed import write_eof
+from tmpnb_py.proxy.deadlines import write_eof
 
 if TYPE_CHECKING:
     from tmpnb_py.proxy.presence import Watch

@@ -15,13 +15,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from tmpnb_py.headers import serialize_fields
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.answers import date
-from tmpnb_py.proxy.checks import accepts_handshake
 from tmpnb_py.proxy.exchange import Exchange, Request
-from tmpnb_py.proxy.heads import AnswerHead, answer_head
-from tmpnb_py.proxy.http1 import STATUS_LINE, ChunkedReader, MalformedError, find_head
+from tmpnb_py.proxy.framing import STATUS_LINE, ChunkedReader, MalformedError, find_head
+from tmpnb_py.proxy.head_cache import AnswerHead, answer_head
+from tmpnb_py.proxy.header_rules import serialize_fields
+from tmpnb_py.proxy.strictness import accepts_handshake
 from tmpnb_py.proxy.tunnel import Tunnel
 
 MAX_IDLE = 64  # connections kept for reuse per container

@@ -13,11 +13,12 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tmpnb_py.cors import NOTEBOOK_METHODS
-from tmpnb_py.hosts import hosts_of, name_of
-from tmpnb_py.web import openapi, respond
+from tmpnb_py.core.host_names import hosts_of, name_of
+from tmpnb_py.proxy.cors import NOTEBOOK_METHODS
+from tmpnb_py.web import respond
+from tmpnb_py.web.api import openapi
+from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT, presented_token, same_token
-from tmpnb_py.web.schema import Problem
 
 _log = structlog.get_logger(__name__)
 

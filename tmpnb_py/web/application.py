@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.preview import Preview
-from tmpnb_py.static.shared import SharedFiles
-from tmpnb_py.web import (
-    access,
-    admin,
-    admin_pool,
-    api,
-    binder,
-    launch,
-    notes,
-    pages,
-    preview,
-    respond,
-    static,
-    tickets,
-)
+from tmpnb_py.shared_files.shared import SharedFiles
+from tmpnb_py.web import access, respond, static
+from tmpnb_py.web.admin import handlers as admin
+from tmpnb_py.web.admin import pool as admin_pool
+from tmpnb_py.web.api import binder, programs, tickets
 from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.pages import launch, notes, preview, reading
+from tmpnb_py.workshops.preview import Preview
 
 _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
 
@@ -31,15 +22,15 @@ def public_application(context: Context, files: SharedFiles, folder: Preview | N
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
     app.on_response_prepare.append(access.add_cors_headers)
-    api.add_routes(app)
+    programs.add_routes(app)
     tickets.add_routes(app)
     binder.add_routes(app)
     static.add_routes(app, files)
     if not context.api_token:
-        api.add_shortcuts(app)
+        programs.add_shortcuts(app)
         launch.add_routes(app)
         app.middlewares.append(launch.deep_links)
-        pages.add_routes(app)
+        reading.add_routes(app)
         notes.add_routes(app)
         binder.add_pages(app)
     if folder is not None:

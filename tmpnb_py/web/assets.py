@@ -72,8 +72,8 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
 
 
 def source(name: str) -> str:
-    """A file of `templates/`, as it is."""
-    return (resources.files("tmpnb_py") / "templates" / name).read_text(encoding="utf-8")
+    """A file of `frontend/`, as it is."""
+    return (resources.files("tmpnb_py") / "frontend" / name).read_text(encoding="utf-8")
 
 
 class Assets:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from tmpnb_py.addresses import origin_of, plain_address
-from tmpnb_py.headers import Network, is_trusted
-from tmpnb_py.pool import Container
+from tmpnb_py.core.quota_keys import origin_of, plain_address
+from tmpnb_py.pools.pool import Container
+from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web.access import shows_api_token
 from tmpnb_py.web.context import CONTEXT
 

@@ -14,22 +14,22 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from tmpnb_py import __version__
-from tmpnb_py.bookshelf import Bookshelf
-from tmpnb_py.catalogue import Catalogue
-from tmpnb_py.claims import Claims
-from tmpnb_py.control import Control
-from tmpnb_py.cors import NO_OTHER_SITES, Cors
-from tmpnb_py.headers import Network
-from tmpnb_py.hosts import ALL_HOSTS, Hosts
-from tmpnb_py.idle import Limits, expires_at
-from tmpnb_py.links import Links
-from tmpnb_py.look import Look
-from tmpnb_py.metrics import Metrics
-from tmpnb_py.models import Failure, State
-from tmpnb_py.pool import Container, Pool
-from tmpnb_py.routes import INTERFACES, document_target, needs_network
+from tmpnb_py.claims.claims import Claims
+from tmpnb_py.core.branding import Look
+from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
+from tmpnb_py.core.links import Links
+from tmpnb_py.core.models import Failure, State
+from tmpnb_py.core.routes import INTERFACES, document_target, needs_network
+from tmpnb_py.pools.idle import Limits, expires_at
+from tmpnb_py.pools.metrics import Metrics
+from tmpnb_py.pools.operations import Control
+from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors
+from tmpnb_py.proxy.header_rules import Network
+from tmpnb_py.web.api.schema import AdminSession, LastFailure, Session, Stats
 from tmpnb_py.web.endings import how_it_ended
-from tmpnb_py.web.schema import AdminSession, LastFailure, Session, Stats
+from tmpnb_py.workshops.catalogue import Catalogue
+from tmpnb_py.workshops.notes_cache import Bookshelf
 
 
 @dataclasses.dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tmpnb_py.models import EndReason
+from tmpnb_py.core.models import EndReason
 
 ENDED: Mapping[EndReason, str] = {
     EndReason.IDLE: "Nobody had used it for a while.",

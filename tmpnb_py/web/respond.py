@@ -14,18 +14,18 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tmpnb_py.errors import ClosedError, EngineError, FullError
-from tmpnb_py.links import Links
-from tmpnb_py.look import Look
+from tmpnb_py.core.branding import Look
+from tmpnb_py.core.errors import ClosedError, EngineError, FullError
+from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
+from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.endings import ENDED
-from tmpnb_py.web.schema import Problem
 
 _log = structlog.get_logger(__name__)
 
 _templates = jinja2.Environment(
-    loader=jinja2.PackageLoader("tmpnb_py"),
+    loader=jinja2.PackageLoader("tmpnb_py", "frontend"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

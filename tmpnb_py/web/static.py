@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.links import STATIC
-from tmpnb_py.static.shared import Found, SharedFiles
-from tmpnb_py.static.store import LostFileError
-from tmpnb_py.static.tree import accepted, content_type, etag, matches
+from tmpnb_py.core.links import STATIC
+from tmpnb_py.shared_files.shared import Found, SharedFiles
+from tmpnb_py.shared_files.store import LostFileError
+from tmpnb_py.shared_files.tree import accepted, content_type, etag, matches
 from tmpnb_py.web.assets import PIECE
 
 _FOR_EVER = "public, max-age=31536000, immutable"

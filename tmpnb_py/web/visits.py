@@ -17,8 +17,8 @@ import re
 
 from aiohttp import web
 
-from tmpnb_py.pool import Container
-from tmpnb_py.tickets import Status, Ticket
+from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
 

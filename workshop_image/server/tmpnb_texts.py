@@ -2,7 +2,7 @@
 
 A contents manager as Jupyter Server has it, but for these files. jupytext has one of its own, which imports jupytext
 as each server starts; this one does when the first such file is opened. The notes pages read the same files the same
-way (`tmpnb_py/notes/texts.py`), so that their cells are those of the notebook here.
+way (`tmpnb_py/workshops/notes/texts.py`), so that their cells are those of the notebook here.
 """
 
 from __future__ import annotations

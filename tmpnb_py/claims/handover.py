@@ -1,0 +1,179 @@
+"""Taking a ready container for a visitor, for good: chosen in the pool, then made durable in the engine.
+
+Used by the claims only. What concerns one container (a call that hangs, a death) costs its visitor the next ready one
+and nothing else; what is not the container's own fault (an engine that is down, or refuses every claim) costs no
+container. A container that somebody else was given, by another manager of the same pool, is theirs (decision 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+
+import structlog
+
+from tmpnb_py.core.errors import (
+    LACK_REMEDY,
+    ContainerHangsError,
+    EngineDownError,
+    EngineError,
+    LackError,
+    NoSuchContainerError,
+)
+from tmpnb_py.core.models import EndReason, Failure, State
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.jupyter.questions import accepts
+from tmpnb_py.pools.pool import Container, Pool
+
+# A claim takes some milliseconds. What takes longer may hang, or the engine's disk is busy: then both are waited for.
+_PATIENCE = 0.5
+_AT_ONCE = 3  # containers that are tried for one visitor
+_REFUSALS = 2  # of different containers: more would not say more
+
+_log = structlog.get_logger(__name__)
+
+Task = asyncio.Task[bool]
+
+
+class Handover:
+    """Makes claims durable. `spawn` owns the tasks; `engine_failed` is told of an engine that does not answer."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        *,
+        spawn: Callable[[Coroutine[object, object, bool]], Task],
+        engine_failed: Callable[[EngineError], None],
+        look_again: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._spawn = spawn
+        self._engine_failed = engine_failed
+        self._look_again = look_again
+        self._clock = clock
+
+    async def take(self, first: Container, may_take: Callable[[], bool], origin: str = "") -> Container | None:
+        """A container that is the visitor's for good: `first`, which the pool has chosen, or one of the next ready.
+
+        `may_take` says whether there is another one for this visitor. None where none proved good; raises
+        `EngineDownError`, and the engine's `EngineError` where it refuses claims (what it refused is ready again).
+        """
+        attempt = _Attempt(self._pool, self._clock)
+        try:
+            attempt.begin(first, self._spawn(self._make_durable(first)))
+            while attempt.pending:
+                if (container := await attempt.wait()) is not None:
+                    attempt.succeeded()
+                    return container
+                if attempt.may_go_on and may_take() and (another := self._pool.claim(self._clock())) is not None:
+                    another.origin = origin
+                    attempt.begin(another, self._spawn(self._make_durable(another)))
+            attempt.failed()
+            return None
+        finally:
+            attempt.leave()
+
+    async def _make_durable(self, container: Container) -> bool:
+        """Whether the claim is in the engine. A refusal is raised with the container as it was; else it ends here."""
+        try:
+            alive = container.endpoint is not None and await accepts(container.endpoint)
+            if alive and container.state is State.CLAIMED:
+                return await self._claim(container)
+        except EngineDownError as error:
+            self._end(container, EndReason.CLAIM_FAILED)
+            self._engine_failed(error)
+            raise
+        except (NoSuchContainerError, ContainerHangsError) as error:
+            _log.warning("claim_failed", id=container.id, error=error.message)
+        except asyncio.CancelledError:
+            self._end(container, EndReason.UNVISITED)
+            raise
+        self._end(container, EndReason.CLAIM_FAILED)
+        return False
+
+    async def _claim(self, container: Container) -> bool:
+        if await self._engine.claim(container.id, time.time()):
+            return container.state is State.CLAIMED  # it may have ended meanwhile
+        _log.error("claimed_by_another", id=container.id, hint="two services manage this pool: stop one of them")
+        self._pool.disown(container)
+        self._look_again()
+        return False
+
+    def _end(self, container: Container, reason: EndReason) -> None:
+        self._pool.mark_removing(container, reason, self._clock())
+
+
+class _Attempt:
+    """What is tried for one visitor."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self.pending: dict[Task, Container] = {}
+        self._refused: list[Container] = []
+        self._refusal: EngineError | None = None
+
+    def begin(self, container: Container, task: Task) -> None:
+        """Try this container, too."""
+        self.pending[task] = container
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether one more container is worth trying."""
+        return len(self.pending) < _AT_ONCE and len(self._refused) < _REFUSALS
+
+    async def wait(self) -> Container | None:
+        """The container whose claim is durable; None where none is yet. Raises `EngineDownError`, `LackError`."""
+        done, _ = await asyncio.wait(self.pending, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            try:
+                if task.result():
+                    return self.pending.pop(task)
+                del self.pending[task]
+            except EngineDownError:
+                del self.pending[task]
+                raise
+            except LackError:  # which says nothing of any container
+                _log.warning("claim_given_back", id=self.pending[task].id, hint=LACK_REMEDY)
+                self._pool.give_back(self.pending.pop(task), self._clock())
+                raise
+            except EngineError as error:
+                self._refusal = error
+                self._refused.append(self.pending.pop(task))
+        return None
+
+    def succeeded(self) -> None:
+        """Another container's claim went well, so what was refused is its own fault."""
+        for container in self._refused:
+            _log.warning("claim_failed", id=container.id, error=str(self._refusal))
+            self._pool.mark_removing(container, EndReason.CLAIM_FAILED, self._clock())
+        self._refused.clear()
+        self._pool.refusal = None
+
+    def failed(self) -> None:
+        """Nothing went well. Raises what the engine said, if it refused."""
+        if self._refusal is not None:
+            if self._pool.refusal is None:
+                _log.error("claims_refused", error=self._refusal.message, remedy=self._refusal.remedy)
+            self._pool.refusal = Failure(self._refusal.failure, self._refusal.message, self._clock())
+            raise self._refusal
+
+    def leave(self) -> None:
+        """What was refused is ready as before; what is under way still is nobody's when it is done."""
+        for container in self._refused:
+            self._pool.give_back(container, self._clock())
+        for task, container in self.pending.items():
+            task.add_done_callback(lambda done, container=container: self._late(done, container))  # type: ignore[misc]
+
+    def _late(self, task: Task, container: Container) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None and task.result():
+            self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
+        elif isinstance(error, EngineError) and not isinstance(error, EngineDownError):
+            self._pool.give_back(container, self._clock())

@@ -1,0 +1,156 @@
+"""A client of the admin listener: where it is, what it is asked, and what to say when nothing answers.
+
+Used by the commands that talk to a running service. It finds listener and token as `serve` does, in the same options,
+variables and file. Every call ends within a bounded time and raises `ServiceError`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import pydantic
+
+from tmpnb_py.core.errors import ServiceError, SettingsError
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.web.api.schema import AdminSessions, AdminStatus, Drained, PoolStatus
+
+_CONNECT_SECONDS = 3.0
+_ANSWER_SECONDS = 30.0
+_MAX_ANSWER = 64 * 1024 * 1024
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+def admin_url(settings: Settings) -> str:
+    """Where the service's admin listener can be dialled from this machine. Raises `SettingsError`."""
+    if not settings.admin_port:
+        raise SettingsError(
+            "admin_port is 0, so the service listens on a port that only its log names",
+            remedy="Give that port with --admin-port.",
+        )
+    host = settings.admin_ip
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{settings.admin_port}/"
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return (
+        f"http://[{address}]:{settings.admin_port}/"
+        if address.version == 6
+        else f"http://{address}:{settings.admin_port}/"
+    )
+
+
+class AdminClient:
+    """Use it with `async with`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = admin_url(settings)
+        token = settings.admin_auth_token.get_secret_value()
+        self._has_token = bool(token)
+        self._session = aiohttp.ClientSession(
+            base_url=self.url,
+            headers={"Accept": "application/json", **({"Authorization": f"token {token}"} if token else {})},
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def status(self) -> AdminStatus:
+        """Everything about the pool at once."""
+        return await self._ask("GET", "api/status", AdminStatus)
+
+    async def sessions(self) -> AdminSessions:
+        """The running sessions."""
+        return await self._ask("GET", "api/sessions", AdminSessions)
+
+    async def end(self, session_id: str) -> None:
+        """End a session."""
+        await self._call("DELETE", f"api/sessions/{session_id}")
+
+    async def drain(self) -> int:
+        """Renew every ready container; returns how many there were."""
+        return (await self._ask("DELETE", "api/pool", Drained)).drained
+
+    async def resize(self, size: int) -> PoolStatus:
+        """Keep so many containers ready from now on."""
+        return await self._ask("PATCH", "api/pool", PoolStatus, {"size": size})
+
+    async def close_pool(self) -> PoolStatus:
+        """Let no newcomer in."""
+        return await self._ask("POST", "api/close", PoolStatus)
+
+    async def open_pool(self) -> PoolStatus:
+        """Let newcomers in again."""
+        return await self._ask("POST", "api/open", PoolStatus)
+
+    async def _ask(self, method: str, path: str, model: type[M], body: object = None) -> M:
+        answer = await self._call(method, path, body)
+        try:
+            return model.model_validate_json(answer)
+        except pydantic.ValidationError as error:
+            raise ServiceError(
+                f"what answers at {self.url} is not a tmpnb-py of this version ({error.error_count()} fields differ)",
+                remedy="Use the command of the same installation as the service's, or another --admin-port.",
+            ) from error
+
+    async def _call(self, method: str, path: str, body: object = None) -> bytes:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        try:
+            async with self._session.request(
+                method, path, data=data, headers=headers, allow_redirects=False
+            ) as response:
+                answer = await response.content.read(_MAX_ANSWER)
+                while chunk := await response.content.read(_MAX_ANSWER):
+                    answer += chunk
+                    if len(answer) > _MAX_ANSWER:
+                        raise ServiceError(f"what answers at {self.url} does not stop talking")
+        except TimeoutError as error:
+            raise self._silent() from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+        if response.status >= 300:
+            raise self._refused(response.status, answer)
+        return answer
+
+    def _silent(self) -> ServiceError:
+        return ServiceError(
+            f"the service at {self.url} did not answer in time", remedy="Its log says what it is doing; try again."
+        )
+
+    def _unreachable(self, error: Exception) -> ServiceError:
+        reason = "nothing listens there" if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+        return ServiceError(
+            f"no service answers at {self.url} ({reason})",
+            remedy="Start it with tmpnb-py serve, or say where it is with --admin-ip, --admin-port or --config.",
+        )
+
+    def _refused(self, status: int, answer: bytes) -> ServiceError:
+        message = _message(answer) or f"status {status}"
+        if status in (401, 403):
+            remedy = "Set the token that the service was started with in ADMIN_AUTH_TOKEN."
+            what = "does not accept this token" if self._has_token else "demands a token"
+            return ServiceError(f"the service at {self.url} {what}", remedy=remedy)
+        return ServiceError(f"the service refused: {message}")
+
+
+def _message(answer: bytes) -> str:
+    try:
+        found: Any = json.loads(answer)
+        text = str(found["message"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return "".join(char for char in text if char.isprintable())[:500]

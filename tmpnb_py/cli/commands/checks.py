@@ -1,0 +1,290 @@
+"""What `doctor` looks at. Each check yields findings and never raises; it changes nothing that it does not undo."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import errno
+import os
+import platform
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from tmpnb_py import __version__
+from tmpnb_py.cli.commands.engine import as_the_service, opened_engine
+from tmpnb_py.cli.commands.measure import Trial, try_one
+from tmpnb_py.cli.commands.output import size
+from tmpnb_py.core.errors import (
+    EngineError,
+    ImageMissingError,
+    PoolLockedError,
+    SettingsError,
+    StartFailedError,
+    TmpnbError,
+    UnprotectedError,
+)
+from tmpnb_py.core.models import EngineInfo, Gap, Transport
+from tmpnb_py.core.units import GIB
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.sources import LoadedSettings
+from tmpnb_py.pools.configuration import Blueprint
+from tmpnb_py.service import listen
+from tmpnb_py.service.runtime import (
+    borrowed_runtime_dir,
+    connections_that_fit,
+    files_needed,
+    lock_pool,
+    open_files_limit,
+    user_name,
+)
+
+_OLDEST_ENGINE = (20, 10)
+_PORT_SECONDS = 3.0
+
+
+class Grade(enum.StrEnum):
+    """How a finding is. Only FAIL makes `doctor` exit with an error."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what it is, and what to do about it where it is not OK."""
+
+    grade: Grade
+    subject: str
+    text: str
+    remedy: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class Examination:
+    """What the checks have found out on their way, for `--plan`."""
+
+    loaded: LoadedSettings
+    info: EngineInfo | None = None
+    trial: Trial | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """All checks, in an order in which each builds on the ones before."""
+        yield Finding(Grade.OK, "versions", f"tmpnb-py {__version__}, Python {platform.python_version()}")
+        for warning in self.loaded.warnings:
+            yield Finding(Grade.WARN, "settings", warning)
+        async for finding in self._in_runtime_dir():
+            yield finding
+        for option in ("port", "admin_port"):
+            yield await _port(self.settings, option)
+        yield _files(self.settings)
+        if self.info is not None:
+            yield _memory(self.settings, self.info)
+
+    async def _in_runtime_dir(self) -> AsyncIterator[Finding]:
+        """What is looked at in the runtime directory, as the user to whom it belongs."""
+        try:
+            self.loaded = dataclasses.replace(self.loaded, settings=as_the_service(self.settings))
+            with borrowed_runtime_dir(self.settings.runtime_path):
+                for finding in self._runtime_dir():
+                    yield finding
+                async for finding in self._engine():
+                    yield finding
+        except SettingsError as error:
+            yield Finding(Grade.FAIL, "permissions", error.message, error.remedy)
+
+    def _runtime_dir(self) -> list[Finding]:
+        path, pool = self.settings.runtime_path, self.settings.pool_name
+        try:
+            with lock_pool(path, pool):
+                pass
+        except PoolLockedError as error:
+            return [Finding(Grade.OK, "pool", f"{error.message}; the checks go on beside it")]
+        except (TmpnbError, OSError) as error:
+            return [
+                Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")
+            ]
+        return [
+            Finding(Grade.OK, "permissions", f"{path} belongs to {user_name(os.geteuid())}"),
+            Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" at the moment'),
+        ]
+
+    async def _engine(self) -> AsyncIterator[Finding]:
+        settings = self.settings
+        try:
+            async with opened_engine(settings, pool=f"{settings.pool_name}-doctor") as engine:
+                self.info = info = await engine.info()
+                yield _engine_found(info)
+                try:
+                    async for finding in self._image(engine):
+                        yield finding
+                finally:
+                    await engine.remove_pool()
+        except TmpnbError as error:
+            yield Finding(Grade.FAIL, "engine", error.message, error.remedy)
+
+    async def _image(self, engine: DockerEngine | LocalEngine) -> AsyncIterator[Finding]:
+        settings = self.settings
+        blueprint = Blueprint(engine, settings)
+        try:
+            config = await blueprint.resolve()
+        except ImageMissingError as error:
+            yield _image_missing(settings, error)
+            return
+        except UnprotectedError as error:
+            yield Finding(Grade.FAIL, "isolation", error.message, error.remedy)
+            return
+        except EngineError as error:
+            yield Finding(Grade.FAIL, "image", error.message, error.remedy)
+            return
+        yield Finding(Grade.OK, "image", f"{settings.image} is in the engine")
+        for finding in _isolation(engine, blueprint.gaps):
+            yield finding
+        try:
+            self.trial = trial = await try_one(engine, config, timeout_seconds=settings.start_timeout)
+        except StartFailedError as error:
+            yield Finding(
+                Grade.FAIL,
+                "start",
+                f"over a {_way(config.transport)}: {error.message}",
+                "See what it said below; the server must listen where --command tells it to, below {base_path}.",
+                error.log_lines,
+            )
+            return
+        except EngineError as error:
+            yield Finding(Grade.FAIL, "start", error.message, error.remedy or "The engine's log says more.")
+            return
+        for finding in _started(trial):
+            yield finding
+
+
+def _engine_found(info: EngineInfo) -> Finding:
+    text = f"{info.name} {info.version}, {info.cpus} CPUs, {size(info.memory)} of memory"
+    parts = info.version.split(".")
+    if (
+        len(parts) >= 2
+        and all(part.isdigit() for part in parts[:2])
+        and (int(parts[0]), int(parts[1])) < _OLDEST_ENGINE
+    ):
+        return Finding(Grade.WARN, "engine", text, "Older than 20.10, the oldest that is tested: update it.")
+    return Finding(Grade.OK, "engine", text)
+
+
+def _image_missing(settings: Settings, error: ImageMissingError) -> Finding:
+    if settings.image == DEFAULT_IMAGE:
+        remedy = "serve builds it at its first start, in minutes; tmpnb-py image build does so now."
+        return Finding(Grade.WARN, "image", error.message, remedy)
+    return Finding(Grade.FAIL, "image", error.message, error.remedy)
+
+
+def _isolation(engine: DockerEngine | LocalEngine, gaps: tuple[Gap, ...]) -> list[Finding]:
+    if not gaps and isinstance(engine, DockerEngine):
+        text = "a container made like a notebook has its limits, no privileges, and reaches nothing that it must not"
+        return [Finding(Grade.OK, "isolation", text)]
+    return [Finding(Grade.WARN, "isolation", gap.text, gap.remedy) for gap in gaps]
+
+
+def _way(transport: Transport) -> str:
+    return "Unix socket" if transport is Transport.SOCKET else transport.value
+
+
+def _started(trial: Trial) -> list[Finding]:
+    figures = trial.figures
+    text = f"answers below its base path after {figures.start_seconds:.2f} s over a {_way(trial.transport)}"
+    found = [Finding(Grade.OK, "start", f"{text}; {size(figures.memory_ready)} of memory")]
+    if trial.kernel:
+        text = f"starts; {size(figures.memory_working)} of memory with it"
+        found.append(Finding(Grade.OK, "kernel", text))
+    else:
+        remedy = "See that the image has a kernel and that mem_limit and pids_limit leave room for it."
+        found.append(Finding(Grade.WARN, "kernel", "the image's default kernel did not become idle", remedy))
+    return found
+
+
+async def _port(settings: Settings, option: str) -> Finding:
+    host, port = (settings.ip, settings.port) if option == "port" else (settings.admin_ip, settings.admin_port)
+    place = f"{option} {port} on {host}"
+    if not port:
+        return Finding(Grade.OK, "ports", f"{option}: the kernel picks one")
+    error = await asyncio.to_thread(_bind, host, port)
+    if error is None:
+        return Finding(Grade.OK, "ports", f"{place} is free")
+    flag = f"--{option.replace('_', '-')}"
+    if error.errno != errno.EADDRINUSE:
+        return Finding(
+            Grade.FAIL, "ports", f"{place}: {error.strerror}", f"Give another address or port with {flag}."
+        )
+    if await _is_ours(host, port):
+        return Finding(Grade.OK, "ports", f"{place} is used by tmpnb-py itself")
+    remedy = f"Stop the program that uses it (ss -ltnp shows it), or choose another one with {flag}."
+    return Finding(Grade.FAIL, "ports", f"{place} is taken by another program", remedy)
+
+
+def _bind(host: str, port: int) -> OSError | None:
+    """Why the address cannot be listened on; None where it can."""
+    try:
+        for listener in listen.bound(host, port):
+            listener.close()
+    except OSError as error:
+        return error
+    return None
+
+
+async def _is_ours(host: str, port: int) -> bool:
+    """Whether a tmpnb-py listens there."""
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://[{target}]:{port}/healthz" if ":" in target else f"http://{target}:{port}/healthz"
+    timeout = aiohttp.ClientTimeout(total=_PORT_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return response.status == 200 and await response.content.read(1024) == b'{"status": "ok"}'
+    except (aiohttp.ClientError, OSError):
+        return False
+
+
+def _files(settings: Settings) -> Finding:
+    """Each visitor's connection takes file descriptors."""
+    limit, needed = open_files_limit(), files_needed(settings.max_connections)
+    text = f"{limit} files may be open, {needed} are needed for max_connections ({settings.max_connections})"
+    if limit >= needed:
+        return Finding(Grade.OK, "files", text)
+    return Finding(
+        Grade.WARN,
+        "files",
+        text,
+        "Raise the hard limit (ulimit -Hn, LimitNOFILE= of its unit), or lower --max-connections to "
+        f"{connections_that_fit(limit)} or less.",
+    )
+
+
+def _memory(settings: Settings, info: EngineInfo) -> Finding:
+    needed = settings.pool_size * settings.mem_limit
+    text = (
+        f"{settings.pool_size} ready notebooks of at most {size(settings.mem_limit)} each: {size(needed)} "
+        f"of the engine's {size(info.memory)}"
+    )
+    if needed > info.memory:
+        fitting = info.memory // settings.mem_limit
+        return Finding(Grade.FAIL, "memory", text, f"Lower --pool-size to {fitting} or less, or --mem-limit.")
+    if needed > info.memory - GIB:
+        return Finding(Grade.WARN, "memory", text, "Leave 1 GiB for the system, the engine and tmpnb-py.")
+    return Finding(Grade.OK, "memory", text)
+
+
+def free_disk() -> int | None:
+    """Room where the engine keeps its data, if that is on this machine and in its usual place."""
+    for place in (Path(os.environ.get("DOCKER_DATA_ROOT", "")), Path("/var/lib/docker")):
+        if place.is_absolute() and place.is_dir():
+            return shutil.disk_usage(place).free
+    return None

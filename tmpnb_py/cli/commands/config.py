@@ -1,0 +1,131 @@
+"""`config`: the effective settings and where each came from, or a file to begin with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from pydantic import SecretStr
+
+from tmpnb_py.cli.options import SettingsCommand, read, with_settings
+from tmpnb_py.options.settings import OPTIONS, Option
+from tmpnb_py.options.sources import LoadedSettings
+from tmpnb_py.options.values import Kind, format_value
+
+_HEAD = """\
+# tmpnb-py's options. A line that begins with # is a default: take the # away to change it.
+# The command line and the environment (TMPNB_POOL_SIZE=30) count before this file.
+# tmpnb-py config --config FILE shows what is in force, and from where.
+"""
+_WIDTH = 100
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--template", is_flag=True, help="Print a commented TOML file with these values.")
+@with_settings()
+@click.pass_context
+def config(ctx: click.Context, as_json: bool, template: bool, config: str | None) -> None:
+    """Show every option's value and where it came from. Takes the options of serve."""
+    if as_json and template:
+        raise click.UsageError("--json and --template exclude each other.")
+    loaded = read(ctx, config)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if template:
+        click.echo(_template(loaded), nl=False)
+    elif as_json:
+        click.echo(json.dumps(_described(loaded), indent=2, ensure_ascii=False))
+    else:
+        _print_table(loaded)
+
+
+def _described(loaded: LoadedSettings) -> dict[str, dict[str, Any]]:
+    """Each option with its value (a secret only says whether it is set) and its origin."""
+    return {
+        name: {"value": _plain(option, loaded), "origin": loaded.origins.get(name, "default")}
+        for name, option in OPTIONS.items()
+    }
+
+
+def _plain(option: Option, loaded: LoadedSettings) -> Any:
+    value = getattr(loaded.settings, option.name)
+    if value is None or isinstance(value, bool) or option.kind is Kind.NUMBER:
+        return value
+    if isinstance(value, tuple):
+        return [str(part) for part in value]
+    return format_value(option.kind, value)
+
+
+def _print_table(loaded: LoadedSettings) -> None:
+    from tmpnb_py.cli.commands.output import console, show, table  # noqa: PLC0415 - loads rich
+
+    target = console()
+    rows = [(name, _shown(option, loaded), loaded.origins.get(name, "default")) for name, option in OPTIONS.items()]
+    show(target, table(target, ("option", "value", "from"), rows))
+
+
+def _shown(option: Option, loaded: LoadedSettings) -> str:
+    value = getattr(loaded.settings, option.name)
+    text = option.default if value is None else format_value(option.kind, value)
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _template(loaded: LoadedSettings) -> str:
+    parts = [_HEAD]
+    for group, options in itertools.groupby(OPTIONS.values(), key=lambda option: option.group):
+        parts.append(f"\n# --- {group}\n")
+        parts += [f"\n{line}" for option in options for line in (_entry(option, loaded),)]
+    return "".join(parts)
+
+
+def _entry(option: Option, loaded: LoadedSettings) -> str:
+    lines = list(_comment(option))
+    value = getattr(loaded.settings, option.name)
+    is_set = option.name in loaded.origins and option.kind is not Kind.SECRET
+    if option.kind is Kind.SECRET:
+        value = "…"
+    if value is None or option.kind is Kind.SECRET:
+        lines.append(f"# {option.name} = {_example(option)}")
+    else:
+        lines.append(f"{'' if is_set else '# '}{option.name} = {_toml(option, value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(option: Option) -> Iterator[str]:
+    choices = f" One of {', '.join(option.choices)}." if option.choices else ""
+    yield from textwrap.wrap(
+        f"{option.description}{choices}", _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
+
+
+def _example(option: Option) -> str:
+    """What stands behind `=` of an option that has no value; the comment says what leaving it out means."""
+    if option.kind is Kind.NUMBER:
+        return f"1  # left out: {option.default}"
+    return f'""  # left out: {option.default}'
+
+
+def _toml(option: Option, value: Any) -> str:
+    """A value as the file writes it; TOML's basic strings are written as JSON's are."""
+    if isinstance(value, SecretStr):
+        raise TypeError("a secret is never written")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return json.dumps([str(part) for part in value], ensure_ascii=False)
+    if option.kind is Kind.NUMBER and math.isfinite(value):
+        return str(value)
+    return _quoted(format_value(option.kind, value))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+COMMANDS: tuple[Any, ...] = (config,)

@@ -1,0 +1,84 @@
+"""What commands print: tables and colours on a terminal, plain text in a pipe. Used by every command."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tmpnb_py.core.units import MINUTE, format_duration
+
+_PIPE_WIDTH = 100_000  # a table in a pipe is as wide as its content, and never broken
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """Where to print. rich leaves colours out where there is no terminal or NO_COLOR is set."""
+    stream = sys.stdout if stream is None else stream
+    made = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if not made.is_terminal:
+        made.width = _PIPE_WIDTH
+    return made
+
+
+def table(
+    target: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()
+) -> Table:
+    """A table that fits where it is printed; the columns named in `right` hold numbers."""
+    plain = not target.is_terminal
+    made = Table(box=None if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def show(target: Console, *parts: RenderableType) -> None:
+    """Print, without the blanks that a table pads its lines with where nobody sees them."""
+    if target.is_terminal:
+        for part in parts:
+            target.print(part)
+        return
+    with target.capture() as capture:
+        for part in parts:
+            target.print(part)
+    target.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def span(seconds: float) -> str:
+    """A duration as somebody would say it: "3m", "1h20m"."""
+    whole = max(0, round(seconds))
+    return format_duration(whole if whole < 10 * MINUTE else whole - whole % MINUTE)
+
+
+def ago(moment: datetime.datetime | None, now: datetime.datetime) -> str:
+    """How long ago, or "-" where nobody knows."""
+    return "-" if moment is None else span((now - moment).total_seconds())
+
+
+def until(moment: datetime.datetime | None, now: datetime.datetime) -> str:
+    """How long still, or "never"."""
+    return "never" if moment is None else span((moment - now).total_seconds())
+
+
+def ends_in(expires: datetime.datetime | None, latest: datetime.datetime | None, now: datetime.datetime) -> str:
+    """How long a session still lives if nothing happens. One that only its kernel keeps alive is busy."""
+    if expires is None or expires > now:
+        return until(expires, now)
+    return "busy" if latest is None else f"busy, {until(latest, now)} at most"
+
+
+def size(value: float) -> str:
+    """Bytes in the largest unit that leaves a number of at least 1: "1.5 GiB"."""
+    amount, unit = float(value), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"

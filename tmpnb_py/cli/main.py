@@ -1,0 +1,145 @@
+"""The command line: `tmpnb-py serve`, `tmpnb-py image build`; the operator's commands are in `tmpnb_py.cli.commands`.
+
+`main` is the program's entry point and the only place where an error becomes words and an exit code. What
+does the work is imported by the command that needs it, so that `--help` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+import click
+
+import tmpnb_py
+from tmpnb_py.cli.commands import config as config_command
+from tmpnb_py.cli.commands import doctor, image, purge, service
+from tmpnb_py.cli.options import SettingsCommand, read, with_settings
+from tmpnb_py.core.errors import find_known
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.options.sources import LoadedSettings
+
+EXIT_CODES = """\
+Exit codes: 0 done, 1 unexpected error, 2 wrong option or configuration, 3 engine, 4 image, 5 address or port,
+6 another process manages the pool, 7 no service answers or it refused, 8 doctor found something wrong,
+130 interrupted."""
+
+_UNEXPECTED = 1
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141  # what a shell shows for a program that SIGPIPE ended
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit code. No exception leaves this function but SystemExit."""
+    try:
+        result = cli.main(arguments, prog_name="tmpnb-py", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:  # whoever read our output has enough of it: `tmpnb-py sessions | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing it at exit fails once more
+        return _PIPE_CLOSED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the program's last resort
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    known = find_known(error)
+    if known is None:
+        return _report_fault(error)
+    click.echo(f"error: {known.message}", err=True)
+    if known.remedy:
+        click.echo(f"  → {known.remedy}", err=True)
+    return known.exit_code
+
+
+def _report_fault(error: Exception) -> int:
+    from tmpnb_py.core.logs import redact_text  # noqa: PLC0415 - see the module's docstring
+
+    click.echo(redact_text("".join(traceback.format_exception(error))), err=True)
+    click.echo(f"error: unexpected {type(error).__name__}: {redact_text(str(error))}", err=True)
+    click.echo("  → This is a fault of tmpnb-py. Please report it with the lines above.", err=True)
+    return _UNEXPECTED
+
+
+def _run_async(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415 - see the module's docstring
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _dashes(name: str) -> str:
+    """`--pool_size`, as tmpnb wrote it, is `--pool-size`."""
+    return name.replace("_", "-")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _dashes},
+    epilog=EXIT_CODES,
+)
+@click.version_option(tmpnb_py.__version__, prog_name="tmpnb-py", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Temporary Jupyter notebooks: a pool of containers, a reverse proxy and a reaper in one program."""
+
+
+@cli.command(cls=SettingsCommand, epilog=EXIT_CODES)
+@with_settings()
+@click.pass_context
+def serve(ctx: click.Context, config: str | None) -> None:
+    """Keep notebooks ready and lead visitors to them.
+
+    Each option may also be set as an environment variable (--pool-size is TMPNB_POOL_SIZE) or in a TOML file
+    (pool_size). The command line comes first, then the environment, then the file.
+    """
+    from tmpnb_py.service.hangup import Hangup  # noqa: PLC0415 - see the module's docstring
+
+    hangup = Hangup()
+    loaded = read(ctx, config)
+    _configure_logs(loaded)
+    from tmpnb_py.service.serve import serve as serve_app  # noqa: PLC0415 - see the module's docstring
+
+    def reread() -> Settings:
+        again = read(ctx, config)
+        _log_warnings(again)
+        return again.settings
+
+    _run_async(serve_app(loaded.settings, reread, hangup))
+
+
+def _configure_logs(loaded: LoadedSettings) -> None:
+    from tmpnb_py.core import logs  # noqa: PLC0415 - see the module's docstring
+
+    logs.configure(loaded.settings.log_format, loaded.settings.log_level)
+    _log_warnings(loaded)
+
+
+def _log_warnings(loaded: LoadedSettings) -> None:
+    import structlog  # noqa: PLC0415 - see the module's docstring
+
+    for warning in loaded.warnings:
+        structlog.get_logger(__name__).warning("settings", hint=warning)
+
+
+for _command in (*service.COMMANDS, *purge.COMMANDS, *doctor.COMMANDS, *config_command.COMMANDS, *image.COMMANDS):
+    cli.add_command(_command)

@@ -1,0 +1,155 @@
+"""How commands take the settings as options, and how the settings are read for a command.
+
+Used by every command module. Light on purpose: nothing here loads an event loop or an HTTP library, so that
+`--help` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from tmpnb_py.core.models import Egress
+from tmpnb_py.options.settings import OPTIONS, Option
+from tmpnb_py.options.sources import CONFIG_VARIABLE, SYSTEM_CONFIG, LoadedSettings, read_settings
+from tmpnb_py.options.tmpnb import LEGACY
+from tmpnb_py.options.values import Kind
+
+CONFIG_HELP = (
+    f"TOML file with options, one per line, such as pool_size = 10. [{CONFIG_VARIABLE}] "
+    f"[default: {SYSTEM_CONFIG}, where it exists]"
+)
+ADMIN_OPTIONS = ("admin_ip", "admin_port", "admin_auth_token")
+ENGINE_OPTIONS = ("engine", "pool_name", "runtime_dir")
+
+_METAVARS = {
+    Kind.SWITCH: "[true|false]",
+    Kind.LIST: "A,B,…",
+    Kind.SECRET: "TEXT",
+}
+
+F = TypeVar("F", bound=Callable[..., Any] | click.Command)
+
+
+class SettingsCommand(click.Command):
+    """Lists its options under the headings that the settings have."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            option = OPTIONS.get(parameter.name or "")
+            if record := parameter.get_help_record(ctx):
+                groups.setdefault(option.group if option else "Options", []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=24)
+
+
+def settings_options(names: Sequence[str] | None = None) -> Iterable[click.Option]:
+    """An option for each setting, or for those named."""
+    for option in OPTIONS.values():
+        if names is not None and option.name not in names:
+            continue
+        is_switch = option.kind is Kind.SWITCH
+        # A bare switch means true, and `--switch=false` is understood as well.
+        bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if is_switch else {}
+        yield click.Option(
+            [option.flag, option.name],
+            help=_help(option),
+            metavar=_metavar(option),
+            callback=_collect,
+            expose_value=False,
+            shell_complete=_completion(option),
+            **bare,
+        )
+        if is_switch:
+            negative = f"--no-{option.flag[2:]}"
+            yield click.Option([negative], is_flag=True, hidden=True, callback=_collect, expose_value=False)
+
+
+def _legacy_options() -> Iterable[click.Option]:
+    """tmpnb's options that mean nothing here, or something under another name; they are not in the help."""
+    for name in LEGACY:
+        flag = f"--{name.replace('_', '-')}"
+        yield click.Option(
+            [flag, name], is_flag=False, flag_value="true", hidden=True, callback=_collect, expose_value=False
+        )
+
+
+def _allow_network() -> click.Option:
+    """A shorter way to say it."""
+
+    def allow(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
+        if given:
+            ctx.ensure_object(dict).setdefault("egress", Egress.INTERNET.value)
+
+    return click.Option(
+        ["--allow-network"], is_flag=True, callback=allow, expose_value=False, help="The same as --egress internet."
+    )
+
+
+def with_settings(names: Sequence[str] | None = None) -> Callable[[F], F]:
+    """A decorator below `@click.command`: the settings' options, and `--config` as the argument `config`."""
+
+    def decorate(function: F) -> F:
+        others = [*_legacy_options(), _allow_network()] if names is None else ()
+        parameters = [
+            *settings_options(names),
+            *others,
+            click.Option(["--config"], metavar="FILE", help=CONFIG_HELP, shell_complete=_files),
+        ]
+        # click collects a decorated function's options in this attribute, the last one first.
+        known = function.__dict__.setdefault("__click_params__", [])
+        known.extend(reversed(parameters))
+        return function
+
+    return decorate
+
+
+def read(ctx: click.Context, config: str | None) -> LoadedSettings:
+    """The settings as `serve` reads them. Raises `SettingsError`."""
+    return read_settings(ctx.ensure_object(dict), os.environ, config)
+
+
+def _files(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    return [CompletionItem(begun, type="file")]
+
+
+def _completion(option: Option) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What a shell offers for the option's value."""
+    words = ("true", "false") if option.kind is Kind.SWITCH else option.choices
+
+    def complete(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+        if option.kind is Kind.PATH:
+            return [CompletionItem(begun, type="dir")]
+        return [CompletionItem(word) for word in words if word.startswith(begun)]
+
+    return complete
+
+
+def _help(option: Option) -> str:
+    negative = f" Off: --no-{option.flag[2:]}." if option.default == "true" else ""
+    return f"{option.description}{negative} [default: {option.default}]"
+
+
+def _metavar(option: Option) -> str:
+    if option.choices:
+        return f"[{'|'.join(option.choices)}]"
+    return _METAVARS.get(option.kind, option.kind.upper())
+
+
+def _collect(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Remember what was given. Values stay text: `Settings` reads them, and shows all errors at once."""
+    name = parameter.name or ""
+    if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        return
+    given: dict[str, str | bool] = ctx.ensure_object(dict)
+    if name in OPTIONS or name in LEGACY:
+        given[name] = value
+    else:
+        given[name.removeprefix("no_")] = False

@@ -1,0 +1,149 @@
+"""Which engine runs the notebooks, and what that means for the settings. Used by the composition root and commands.
+
+The local engine is what is left where there is no trace of Docker. It may run on the machine of somebody who only
+wants to have a look: so nothing but an explicit `--engine local`, and a sandbox, lets strangers in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from tmpnb_py.core.errors import ImageMissingError, SettingsError
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.core.models import Egress
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.docker.host import resolve
+from tmpnb_py.engines.local.engine import COMMAND, LocalEngine
+from tmpnb_py.engines.local.machine import find_sandbox, python_versions
+from tmpnb_py.engines.local.sandbox import Sandbox
+from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.sources import choose_engine, is_loopback
+
+_LOOPBACK = "127.0.0.1"
+# Ways to a notebook that it has not; for what is merely without effect there is a warning (`without_effect`).
+_NO_WAY = ("docker_network", "host_network")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The engine, not opened yet, and how settings are to be adapted to it (those read anew as well).
+
+    `adapt` raises `SettingsError`, and `ImageMissingError` where the engine needs JupyterLab and there is none.
+    """
+
+    engine: DockerEngine | LocalEngine
+    adapt: Callable[[Settings], Settings]
+
+
+async def choose(
+    settings: Settings, environ: Mapping[str, str], *, pool: str | None = None, workshops: Path | None = None
+) -> Chosen:
+    """The engine for the settings' pool, or another one. The local engine's notebooks get `workshops`, if given."""
+    name = pool or settings.pool_name
+    if choose_engine(settings, environ) == "docker":
+        resolve(None, environ)  # an engine may still come, but not at an address that is none
+        return Chosen(DockerEngine(pool=name, runtime_dir=settings.runtime_path), lambda same: same)
+    if settings.engine == "auto":
+        _log.info("engine", engine="local", hint="DOCKER_HOST is not set and /var/run/docker.sock does not exist")
+    directory = workshop_directory()
+    sandbox, reason = await asyncio.to_thread(find_sandbox, directory / "start-notebook.sh")
+    engine = LocalEngine(
+        pool=name,
+        runtime_dir=settings.runtime_path,
+        workshop_directory=directory,
+        workshops=workshops,
+        sandbox=sandbox,
+    )
+
+    def adapt(settings: Settings) -> Settings:
+        _need_jupyterlab(settings)
+        return for_local_engine(settings, sandbox, reason)
+
+    return Chosen(engine, adapt)
+
+
+def _need_jupyterlab(settings: Settings) -> None:
+    try:
+        python_versions()
+    except ImageMissingError as error:
+        if settings.engine == "local":
+            raise
+        message = f"no Docker engine was found, and {error.message}"
+        raise ImageMissingError(message, remedy=f"{error.remedy}; or install Docker") from error
+
+
+def for_local_engine(settings: Settings, sandbox: Sandbox | None, reason: str) -> Settings:
+    """The settings as the local engine can take them. Raises `SettingsError` for what it can't or must not do.
+
+    `reason` says why there is no sandbox.
+    """
+    _refuse_other_ways(settings)
+    if sandbox is not None:
+        _refuse_open_network(settings)
+    address = _address(settings, sandbox, reason)
+    if address != settings.ip:
+        _log.info("listening_locally", ip=address, hint=_hint(sandbox, reason))
+    return settings.model_copy(update={"ip": address, "command": settings.command or COMMAND})
+
+
+def _address(settings: Settings, sandbox: Sandbox | None, reason: str) -> str:
+    if is_loopback(settings.ip) or (sandbox is not None and settings.engine == "local"):
+        return settings.ip
+    if "ip" not in settings.model_fields_set:
+        return _LOOPBACK
+    if sandbox is None:
+        raise SettingsError(
+            f"--ip: {settings.ip} would let other people run programs as this user, as notebooks are not protected "
+            f"here: {reason}",
+            remedy="Install bubblewrap (apt-get install bubblewrap) or Docker, or leave out --ip and keep it to "
+            "yourself on 127.0.0.1.",
+        )
+    raise SettingsError(
+        f"--ip: no Docker engine was found, and {settings.ip} would let other people run programs on this machine",
+        remedy="Say --engine local if that is what you want; or install Docker; or leave out --ip.",
+    )
+
+
+def _hint(sandbox: Sandbox | None, reason: str) -> str:
+    if sandbox is None:
+        return f"notebooks are not protected from each other: {reason}"
+    return "only this machine can connect; --engine local, said explicitly, opens it to others"
+
+
+def _refuse_other_ways(settings: Settings) -> None:
+    odd = [name for name in _NO_WAY if getattr(settings, name) != Settings.model_fields[name].default]
+    if settings.transport not in ("auto", "socket"):
+        odd.append("transport")
+    if "{port}" in (settings.command or ""):
+        odd.append("command")
+    if odd:
+        flags = ", ".join(OPTIONS[name].flag for name in odd)
+        raise SettingsError(
+            f"notebooks of the local engine are reached by Unix sockets only, which {flags} does not fit",
+            remedy="Leave that out (a command has {socket} instead of {port}), or use Docker.",
+        )
+
+
+def _refuse_open_network(settings: Settings) -> None:
+    """A sandbox with a network shares the machine's, and with it the admin listener on its loopback."""
+    if settings.egress is not Egress.INTERNET:
+        return
+    if not settings.opens_everything:
+        raise SettingsError(
+            "--egress: with the local engine notebooks would share this machine's network: they would reach its own "
+            "services and all that it reaches, not the public internet only",
+            remedy="Say --egress-allow '*' if that is what you want; or use Docker.",
+        )
+    if not settings.admin_auth_token.get_secret_value():
+        raise SettingsError(
+            "--egress: with the local engine notebooks would share this machine's network, and could use the admin "
+            "listener, which demands no token",
+            remedy="Set ADMIN_AUTH_TOKEN to a secret in the environment.",
+        )

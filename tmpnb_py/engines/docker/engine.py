@@ -1,0 +1,630 @@
+"""The Docker engine: one container per notebook. The only file that imports aiodocker.
+
+Built by the composition root; called by the reconciler, the claims and the command line, from any number of
+tasks at once. Everything durable is in the engine (names and labels, see `docker_options`); what is kept here
+is a mere cache. aiodocker serves the short calls; long answers are read by `docker_streams` over the same
+HTTP session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+import structlog
+from aiodocker.containers import DockerContainer
+
+from tmpnb_py.core import boot_clock
+from tmpnb_py.core.errors import (
+    ContainerHangsError,
+    EngineDownError,
+    EngineError,
+    FailureClass,
+    ImageMissingError,
+    NoSuchContainerError,
+    SettingsError,
+    StartFailedError,
+)
+from tmpnb_py.core.models import (
+    Address,
+    ContainerConfig,
+    ContainerSpec,
+    EngineInfo,
+    Exit,
+    Gap,
+    ImageFacts,
+    Observed,
+    SocketAddress,
+    State,
+    TcpAddress,
+    Transport,
+)
+from tmpnb_py.engines.docker import options, reach
+from tmpnb_py.engines.docker.hold import Hold
+from tmpnb_py.engines.docker.host import (
+    DockerHost,
+    NetworkGoneError,
+    RefusedError,
+    explain,
+    message_of,
+    not_an_engine,
+    refusal,
+    refuse_podman,
+    resolve,
+)
+from tmpnb_py.engines.docker.isolation import Isolation
+from tmpnb_py.engines.docker.networks import Networks
+from tmpnb_py.engines.docker.streams import ImageStreams, post, read_log, read_paths, watch
+from tmpnb_py.engines.docker.trials import Trials
+from tmpnb_py.engines.docker.usage import Usage, read_image_size, read_usage
+from tmpnb_py.engines.image_files import READ_LIMIT
+from tmpnb_py.engines.sockets import SocketDirectories
+
+log = structlog.get_logger(__name__)
+
+_POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}")
+_INSPECTS_AT_ONCE = 8
+_INSPECT_SECONDS = 3.0  # one takes a millisecond; what takes longer waits for a container that hangs
+_LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
+_GONE_POLL_SECONDS = 0.1
+_DEAD_LOG_LINES = 20
+_OVERTAKEN_SECONDS = 0.05
+
+
+class DockerEngine(ImageStreams):
+    """Starts, marks, lists and removes the containers of one pool in a Docker engine.
+
+    `docker_host` None means `DOCKER_HOST`, else the usual socket. `call_timeout` bounds short calls,
+    `start_timeout` (both in seconds) bounds starts and removals.
+    """
+
+    name = "docker"
+    shares_network = False
+
+    def __init__(
+        self,
+        *,
+        pool: str,
+        runtime_dir: Path,
+        docker_host: str | None = None,
+        call_timeout: float = 10.0,
+        start_timeout: float = 30.0,
+    ) -> None:
+        if not _POOL.fullmatch(pool):
+            raise SettingsError(f"{pool!r} cannot be a pool's name: use letters, digits, - and _")
+        super().__init__(self._stream)
+        self._pool = pool
+        self._docker_host = docker_host
+        self._call_timeout = call_timeout
+        self._start_timeout = start_timeout
+        self._sockets = SocketDirectories(runtime_dir, pool)
+        networks = Networks(self._calling, pool, self._labels())
+        trials = Trials(self._calling, self._stream, self._remove_docker_id, pool, seconds=start_timeout)
+        self._isolation = Isolation(self._calling, trials, networks, self._sockets, pool)
+        self._host: DockerHost | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._client: aiodocker.Docker | None = None
+        self._ids: dict[str, str] = {}
+        self._claimant = secrets.token_hex(4)
+        self._hold = Hold(self._calling, pool, self._remove_docker_id)
+        self._directories: dict[str, str] = {}  # of their sockets, as they were mounted
+        self._quotas: dict[str, int] = {}  # of containers that are starting
+        self._host_ports: dict[str, int] = {}  # of containers in the host's network
+        self._has_init = True
+        self._own_init: set[str] = set()
+        self._where = reach.Where()
+        self._closed = False
+
+    # Connection
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        """Be the pool's only manager. Raises `PoolLockedError` where there is another one."""
+        if self._hold.is_held:
+            return
+
+        def lost() -> None:
+            self._isolation.forget()  # an engine that was restarted may be another one, or set otherwise
+            on_lost()
+
+        try:
+            image_id = (await self.image(image)).image_id
+        except ImageMissingError:
+            listed = await self._listed(self._labels())
+            image_id = next((str(one["ImageID"]) for one in listed), "")
+        if image_id:  # else there is nothing yet that two could quarrel about
+            await self._hold.take(image_id, lost)
+
+    async def open(self) -> None:
+        """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
+        self._closed = False
+        host, client = self._connect()
+        client.api_version = "auto"  # the engine may be another version since the last time
+        try:
+            async with self._calling("version"):
+                version = await client.version()
+            refuse_podman(host, version)
+            await self.info()
+            self._where = await reach.find(host.base)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise not_an_engine(host, "it does not speak Docker's API") from error
+        except RefusedError as error:
+            raise not_an_engine(host, error) from error
+        self._isolation.forget()
+        await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
+
+    async def close(self) -> None:
+        """Give back every connection. Containers stay."""
+        await self._hold.release()
+        self._closed = True
+        client, self._client = self._client, None
+        session, self._session = self._session, None
+        if client is not None:
+            await client.close()
+        if session is not None:
+            await session.close()
+
+    def _connect(self) -> tuple[DockerHost, aiodocker.Docker]:
+        if self._closed:
+            raise EngineDownError("the connection to the Docker engine was closed")
+        if self._host is None:
+            self._host = resolve(self._docker_host, os.environ)
+        if self._client is None:
+            self._session = _session(self._host, self._call_timeout)
+            connector = self._session.connector
+            self._client = aiodocker.Docker(url=self._host.base, connector=connector, session=self._session)
+        return self._host, self._client
+
+    @contextlib.asynccontextmanager
+    async def _calling(self, doing: str, seconds: float | None = None) -> AsyncIterator[aiodocker.Docker]:
+        """The client, for a bounded time; what it raises leaves as one of this program's errors."""
+        host, client = self._connect()
+        try:
+            async with asyncio.timeout(seconds or self._call_timeout):
+                yield client
+        except aiodocker.DockerError as error:
+            if error.status == 900:  # aiodocker's own, for "cannot connect"
+                raise explain(host, error, doing=doing) from error
+            raise refusal(error.status, error.message) from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise explain(host, error, doing=doing) from error
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own kind
+        data: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response of any length, which is closed on the way out however much of it was read."""
+        host, client = self._connect()
+        if client.api_version == "auto":
+            async with self._calling("version"):
+                await client.version()
+        url = f"{host.base}/{client.api_version}/{path}"
+        try:
+            async with client.session.request(
+                method, url, params=params, data=data, headers=headers, timeout=timeout
+            ) as response:
+                try:
+                    if response.status >= 400:
+                        raise refusal(response.status, message_of(await response.read()))
+                    yield response
+                finally:
+                    response.close()
+        except (aiohttp.ClientError, OSError) as error:
+            raise explain(host, error, doing=path) from error
+        except RuntimeError as error:  # aiohttp's word for "Session is closed"
+            if client.session.closed:
+                raise EngineDownError("the connection to the Docker engine was closed") from error
+            raise
+
+    async def info(self) -> EngineInfo:
+        """Memory, CPUs and version of the engine's machine."""
+        async with self._calling("info") as docker:
+            info = await docker.system.info()
+        # "N/A" is what dockerd says where it could not run docker-init; a container that asks for it would
+        # not start.
+        self._has_init = (info.get("InitCommit") or {}).get("ID") != "N/A"
+        return EngineInfo(self.name, str(info["ServerVersion"]), int(info["MemTotal"]), int(info["NCPU"]))
+
+    # Images
+
+    async def image(self, image: str) -> ImageFacts:
+        """What an image says of itself. Raises `ImageMissingError` with a remedy."""
+        if not _IMAGE.fullmatch(image):
+            raise ImageMissingError(f"{image!r} is not an image's name", remedy="write it as name:tag")
+        try:
+            async with self._calling("inspect the image") as docker:
+                inspected = await docker.images.inspect(image)
+        except (ImageMissingError, NoSuchContainerError) as error:
+            raise ImageMissingError(
+                f"the engine has no image {image}",
+                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
+            ) from error
+        facts = options.facts_of(image, inspected)
+        if options.has_own_init(inspected):
+            self._own_init.add(facts.image_id)
+        return facts
+
+    async def image_exists(self, image: str) -> bool:
+        """Whether the engine has the image."""
+        try:
+            await self.image(image)
+        except ImageMissingError:
+            return False
+        return True
+
+    async def read_image(
+        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
+    ) -> dict[str, bytes]:
+        """Files of an image, read from a container that is created, never started, and removed."""
+        name = f"tmpnb.{self._pool}.read{secrets.token_hex(8)}"
+        try:
+            async with self._calling("read an image", self._start_timeout) as docker:
+                await docker.containers.create(options.reading_body(self._pool, image), name=name)
+            return await read_paths(self._stream, name, paths, limit=limit)
+        finally:
+            with contextlib.suppress(NoSuchContainerError):
+                await self._remove_docker_id(name)
+
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
+        """SOCKET where the image can and a real socket in a bind mount reaches us; else PORT."""
+        if not config.image.supports_socket:
+            return Transport.PORT
+        return Transport.SOCKET if await self._isolation.socket_works(config) else Transport.PORT
+
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        """Make the network that such containers need, if any, and find out in one what it lacks of its isolation."""
+        self._where.see_that_it_is_reached(config)
+        return await self._isolation.prepare(config)
+
+    async def remove_networks(self) -> None:
+        """Remove this pool's networks, but those that containers still use."""
+        await self._isolation.remove_networks()
+
+    async def remove_pool(self) -> None:
+        """Remove what the pool has beside its containers. Whoever calls this holds the pool: nothing is starting."""
+        await self._remove_leftovers(older_than=0.0)  # a probe may be on a network
+        await self.remove_networks()
+        await asyncio.to_thread(self._sockets.remove_pool)
+
+    # Containers
+
+    async def start(self, spec: ContainerSpec) -> Address:
+        """Create and start a container, marked STARTING. On any error it is removed again.
+
+        (Where the engine stays silent so long that even the removal fails, `list` shows it as STARTING
+        later.)
+        """
+        try:
+            return await self._start_once(spec)
+        except NetworkGoneError:  # `docker network prune` takes a network that is unused for a moment
+            await self._isolation.make_network(spec.config)
+            return await self._start_once(spec)
+
+    async def _start_once(self, spec: ContainerSpec) -> Address:
+        if spec.id in self._ids:
+            raise EngineError(f"the container {options.handle(spec.id)} exists already")
+        source = self._sockets.create(spec.id) if spec.config.transport is Transport.SOCKET else None
+        try:
+            docker_id = await self._create(spec, source)
+            async with self._calling("start a container", self._start_timeout) as docker:
+                container = docker.containers.container(docker_id)
+                await container.start()
+                if source is not None:
+                    return SocketAddress(str(source), options.SOCKET_NAME)
+                inspected = await container.show()
+            return await self._reached(spec.id, inspected)
+        except BaseException as error:
+            with contextlib.suppress(EngineError):
+                await self._undo(spec.id, error)
+            raise
+
+    async def _create(self, spec: ContainerSpec, source: Path | None) -> str:
+        init = self._has_init and spec.config.image.image_id not in self._own_init
+        body = options.create_body(
+            self._pool,
+            spec,
+            socket_source=str(source) if source else None,
+            hosts_source=str(self._sockets.hosts_file()) if source else None,
+            init=init,
+            port=self._host_port(spec),
+        )
+        name = options.name_of(self._pool, spec.id, State.STARTING)
+        async with self._calling("create a container", self._start_timeout) as docker:
+            await self._learn_id(spec.id, asyncio.ensure_future(docker.containers.create(body, name=name)))
+        docker_id = self._ids[spec.id]
+        self._quotas[spec.id] = spec.config.cpu_quota
+        return docker_id
+
+    async def _learn_id(self, container_id: str, creating: asyncio.Future[DockerContainer]) -> None:
+        """Remember Docker's id of the container that is being made, even when cancelled meanwhile.
+
+        The engine makes it all the same, and later than a removal that knows no id could find it.
+        """
+        try:
+            self._ids[container_id] = (await asyncio.shield(creating)).id
+        except asyncio.CancelledError:
+            await asyncio.wait((creating,), timeout=self._call_timeout)
+            if creating.done() and not creating.cancelled() and creating.exception() is None:
+                self._ids[container_id] = creating.result().id
+            creating.cancel()
+            raise
+
+    async def _undo(self, container_id: str, error: BaseException) -> None:
+        """Remove what a failed start made. After a plain refusal to create that is only the directory."""
+        refused = isinstance(error, EngineError) and not isinstance(error, EngineDownError)
+        if refused and container_id not in self._ids:
+            self._host_ports.pop(container_id, None)
+            await asyncio.to_thread(self._sockets.remove, container_id)
+        else:
+            await self.remove(container_id)
+
+    def _host_port(self, spec: ContainerSpec) -> int | None:
+        """A port of the host for a container in its network, kept until the container is gone."""
+        config = spec.config
+        if config.transport is not Transport.HOST:
+            return None
+        taken = set(self._host_ports.values())
+        port = reach.free_host_port(config.container_ip, config.container_port, taken)
+        self._host_ports[spec.id] = port
+        return port
+
+    async def _reached(self, container_id: str, inspected: Mapping[str, Any]) -> TcpAddress:
+        if inspected["State"]["Running"]:
+            if address := self._where.address_of_inspect(inspected):
+                return address
+            raise EngineError("the engine gave the container no address", remedy="see the engine's log")
+        lines = await self.logs(container_id, lines=_DEAD_LOG_LINES)
+        message = f"the container ended at once with status {inspected['State']['ExitCode']}"
+        raise StartFailedError(message, FailureClass.EXITS_AT_ONCE, log_lines=lines)
+
+    async def mark_ready(self, container_id: str) -> None:
+        """Seal the socket directory, put the CPU limit into force, then make READY durable."""
+        self._sockets.seal(container_id)
+        if quota := self._quotas.pop(container_id, 0):
+            await self._update(container_id, options.cpu_limit(quota))
+        await self._rename(container_id, options.name_of(self._pool, container_id, State.READY))
+
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED and its time durable; True for one of all who ask.
+
+        The rename is addressed by the ready name, which one alone can take away. Whatever goes wrong, the engine's
+        list tells what became of it: that needs no container's lock, for which a hanging one makes wait.
+        """
+        ready = options.name_of(self._pool, container_id, State.READY)
+        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)  # and a stamp behind it
+        failure: EngineError | None = None
+        try:
+            async with self._calling("claim a container") as docker:
+                container: Any = docker.containers.container(ready)
+                await container.rename(options.stamped(mine, boot_clock.stamp()))
+        except EngineError as error:
+            failure = error
+        if failure is None:
+            return self._hold.is_held or await self._still_has(container_id, mine)
+        return self._was_claimed(await self._names(container_id), ready, mine, failure)
+
+    async def _names(self, container_id: str) -> Sequence[str]:
+        entries = await self._entries(f"{options.LABEL_ID}={container_id}")
+        return [name.removeprefix("/") for name in entries[container_id]["Names"]] if container_id in entries else ()
+
+    async def _still_has(self, container_id: str, mine: str) -> bool:
+        """Whether nobody has overtaken us; where the pool is held, nobody could.
+
+        The engine looks a name up first and waits for the container's lock then: of two that come in the same moment
+        both succeed, and the later one's name stays. Looking at the container waits for the lock, too, and so behind
+        whoever waits for it already.
+        """
+        await asyncio.sleep(_OVERTAKEN_SECONDS)
+        docker_id = await self._docker_id(container_id)
+        async with self._calling("see who has claimed a container") as docker:
+            inspected = await docker.containers.container(docker_id).show()
+        return options.is_claimed_by([str(inspected["Name"]).removeprefix("/")], mine)
+
+    def _was_claimed(self, names: Sequence[str], ready: str, mine: str, failure: EngineError | None) -> bool:
+        if not names:
+            raise NoSuchContainerError("the engine has no such container")
+        if ready not in names:
+            return options.is_claimed_by(names, mine)
+        if isinstance(failure, EngineDownError):  # it answers now
+            raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
+        raise failure or EngineError("the engine claimed the container, and then did not")
+
+    async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
+        """Change a running container's limits; aiodocker has no call for it."""
+        path = f"containers/{await self._docker_id(container_id)}/update"
+        await post(self._stream, path, limits, seconds=self._call_timeout)
+
+    async def _rename(self, container_id: str, name: str) -> None:
+        docker_id = await self._docker_id(container_id)
+        try:
+            async with self._calling("rename a container") as docker:
+                container: Any = docker.containers.container(docker_id)
+                await container.rename(name)
+        except RefusedError as error:
+            if "same name as its current name" not in str(error):
+                raise
+        except NoSuchContainerError:
+            self._ids.pop(container_id, None)
+            raise
+
+    async def list(self) -> list[Observed]:
+        """Every container of this pool, in one call; those that have ended are inspected for their exit."""
+        known = set(self._ids)
+        entries = await self._entries()
+        for gone in known - set(entries):
+            self._ids.pop(gone, None)
+            self._host_ports.pop(gone, None)
+            self._directories.pop(gone, None)
+        for container_id, entry in entries.items():
+            if directory := options.socket_directory_of(entry):
+                self._directories[container_id] = directory
+            if port := reach.host_port_of(entry["Labels"]):
+                self._host_ports[container_id] = port
+        self._ids.update({container_id: entry["Id"] for container_id, entry in entries.items()})
+        inspects = asyncio.Semaphore(_INSPECTS_AT_ONCE)
+        observed = await asyncio.gather(*(self._observed(one, entry, inspects) for one, entry in entries.items()))
+        return [one for one in observed if one is not None]
+
+    async def _observed(
+        self, container_id: str, entry: Mapping[str, Any], inspects: asyncio.Semaphore
+    ) -> Observed | None:
+        """What a list entry tells; None for a container that went meanwhile."""
+        ended = None
+        if options.is_being_removed(entry):
+            ended = options.REMOVED
+        elif options.has_ended(entry):
+            try:
+                async with inspects:
+                    ended = await self._exit(entry["Id"])
+            except NoSuchContainerError:
+                return None
+        directory = self._directories.get(container_id) or str(self._sockets.path(container_id))
+        by_port = self._where.address_of_entry(entry)
+        return options.observed_of(
+            self._pool, container_id, entry, socket_directory=directory, by_port=by_port, ended=ended
+        )
+
+    async def _exit(self, docker_id: str) -> Exit | None:
+        """How a container ended; None where the engine does not say so soon: then the next list is asked again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_INSPECT_SECONDS), self._calling("inspect a container") as docker:
+                return options.exit_of(await docker.containers.container(docker_id).show())
+        return None
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove with volumes and socket directory. Removing what is gone succeeds."""
+        async with self._calling("remove a container", self._start_timeout) as docker:
+            with contextlib.suppress(NoSuchContainerError):
+                await _delete(docker.containers.container(await self._docker_id(container_id)))
+        self._ids.pop(container_id, None)
+        self._quotas.pop(container_id, None)
+        self._host_ports.pop(container_id, None)
+        await asyncio.to_thread(self._sockets.remove, container_id, self._directories.pop(container_id, ""))
+
+    async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
+        """The last lines of output, raw, at most 64 KiB. () where there are none."""
+        docker_id = await self._docker_id(container_id)
+        return await read_log(self._stream, docker_id, lines=lines, seconds=self._call_timeout)
+
+    async def usage(self, container_id: str) -> Usage:
+        """What a running container takes; for measuring only."""
+        return await read_usage(self._stream, await self._docker_id(container_id), seconds=self._call_timeout)
+
+    async def image_size(self, image: ImageFacts) -> int:
+        """Bytes of an image on disk."""
+        return await read_image_size(self._stream, image.image_id, seconds=self._call_timeout)
+
+    def events(self) -> AsyncIterator[str]:
+        """Ids of containers that died or went; "" after every (re)connect. Ends when the engine is closed."""
+        return watch(self._stream, self._pool, settle=self._settle, is_closed=lambda: self._closed)
+
+    async def _settle(self, docker_id: str) -> None:
+        """Wait until the engine's list shows what its event told.
+
+        dockerd 20.10 says "die" first and changes its list later, with the container locked all the while;
+        inspecting it waits for that lock. (Measured: without this the list still calls it running.)
+        """
+        with contextlib.suppress(EngineError):
+            await self._exit(docker_id)
+
+    # Finding and cleaning up
+
+    def _labels(self) -> Sequence[str]:
+        return [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_POOL}={self._pool}"]
+
+    async def _entries(self, *labels: str) -> dict[str, Mapping[str, Any]]:
+        """This pool's containers by id, as the engine lists them. Ids that cannot be ours are left out."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for entry in await self._listed([*self._labels(), *labels]):
+            container_id = entry["Labels"].get(options.LABEL_ID, "")
+            if not options.is_id(container_id):
+                continue
+            if container_id not in found or options.is_well_named(self._pool, container_id, entry["Names"]):
+                found[container_id] = entry
+        return found
+
+    async def _listed(self, labels: Iterable[str]) -> Sequence[Mapping[str, Any]]:
+        async with self._calling("list the containers") as docker:
+            containers: Sequence[Any] = await docker.containers.list(
+                all=True, filters=json.dumps({"label": list(labels)})
+            )
+        keys = ("Id", "ImageID", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings", "Mounts")
+        return [{key: container[key] for key in keys} for container in containers]
+
+    async def _docker_id(self, container_id: str) -> str:
+        """Docker's own id of a container; asks the engine where it was not seen before."""
+        if container_id not in self._ids and options.is_id(container_id):
+            entries = await self._entries(f"{options.LABEL_ID}={container_id}")
+            self._ids.update({one: entry["Id"] for one, entry in entries.items()})
+        if container_id not in self._ids:
+            raise NoSuchContainerError("the engine has no such container")
+        return self._ids[container_id]
+
+    async def _remove_docker_id(self, docker_id: str) -> None:
+        async with self._calling("remove a container", self._start_timeout) as docker:
+            await _delete(docker.containers.container(docker_id))
+
+    async def _remove_leftovers(self, *, older_than: float) -> None:
+        """Remove what a crash left: probes, and directories without a container. Young ones may be in use."""
+        now = time.time()
+        probes = [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_PROBE}={self._pool}"]
+        for probe in await self._listed(probes):
+            if now - probe["Created"] > older_than:
+                await self._remove_docker_id(probe["Id"])
+        stale = await asyncio.to_thread(self._sockets.stale, older_than=older_than)
+        for container_id in (stale - set(await self._entries())) if stale else ():
+            await asyncio.to_thread(self._sockets.remove, container_id)
+
+
+def _session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
+    """No limit on connections: long streams must not starve short calls. Timeouts are the callers'."""
+    connector: aiohttp.BaseConnector
+    if host.socket:
+        connector = aiohttp.UnixConnector(host.socket, limit=0)
+    else:
+        connector = aiohttp.TCPConnector(limit=0, ssl=host.tls or True)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _delete(container: DockerContainer) -> None:
+    """Kill and remove. Gone already is success.
+
+    A removal under way is waited for (the caller bounds the time).
+    """
+    try:
+        await container.delete(force=True, v=True)
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return
+        if error.status != 409 or "already in progress" not in error.message:
+            raise
+        await _until_gone(container)
+
+
+async def _until_gone(container: DockerContainer) -> None:
+    while True:
+        try:
+            await container.show()
+        except aiodocker.DockerError as error:
+            if error.status == 404:
+                return
+            raise
+        await asyncio.sleep(_GONE_POLL_SECONDS)

@@ -1,0 +1,247 @@
+"""One manager per pool, seen to in the engine itself: whoever uses it, from wherever, meets the same hold.
+
+A manager makes a container of a fixed name, which the engine gives to one only. All that it does is wait for its
+input, and that is the manager's own connection: when the manager ends, however it does, the kernel closes the
+connection, the engine the input, and the container ends and removes itself (0.1 s after `kill -9`, measured). So
+there is no lease that would delay the next start, and no clock, file or namespace that both sides have to share.
+
+Used by the Docker engine only; one call of `take` at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tmpnb_py.core.errors import EngineDownError, EngineError, PoolLockedError
+from tmpnb_py.engines.docker import options
+from tmpnb_py.engines.docker.host import RefusedError
+from tmpnb_py.engines.docker.trials import Calling
+from tmpnb_py.engines.local import process as local_process
+
+# A manager that has just ended is gone after a tenth of this; on a machine that is very busy, after half of it.
+_LEAVING_SECONDS = 2.0
+_START_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_REMOVAL_SECONDS = 10.0  # a tenth of it is usual; what takes longer hangs
+_RETRY_SECONDS = 60.0  # an engine that is ending refuses, too
+_CONFLICT = 409
+
+log = structlog.get_logger(__name__)
+
+
+class Hold:
+    """The hold on one pool. `remove` removes a container by Docker's id; gone already is success."""
+
+    def __init__(self, calling: Calling, pool: str, remove: Callable[[str], Awaitable[None]]) -> None:
+        self._calling = calling
+        self._pool = pool
+        self._remove = remove
+        self._name = options.holder_name(pool)
+        self._me = {**identity(), "hold": secrets.token_hex(8)}
+        self._container = ""
+        self._stream: Any = None
+        self._watching: asyncio.Task[None] | None = None
+        self._unfit: dict[str, float] = {}  # images whose containers did not hold, and when to try again
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this manager has the pool for itself."""
+        return self._watching is not None and not self._watching.done()
+
+    async def take(self, image_id: str, on_lost: Callable[[], None]) -> None:
+        """Hold the pool until `release` or this process's end; `on_lost` is called where it is lost before.
+
+        Raises `PoolLockedError` where another manager has it. An engine that cannot run such a container is not
+        refused: claims are safe without it.
+        """
+        if self.is_held or time.monotonic() < self._unfit.get(image_id, 0.0):
+            return
+        await self.release()
+        try:
+            await self._take(image_id)
+        except EngineDownError:
+            raise
+        except EngineError as error:
+            self._is_unfit(image_id, error)
+            return
+        self._watching = asyncio.get_running_loop().create_task(self._watch(image_id, on_lost), name="hold")
+
+    def _is_unfit(self, image_id: str, error: EngineError) -> None:
+        self._unfit[image_id] = time.monotonic() + _RETRY_SECONDS
+        log.warning("pool_unguarded", pool=self._pool, error=error.message, hint="start no second service for it")
+
+    async def _take(self, image_id: str) -> None:
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        while not await self._made(image_id):
+            holder, patient = await self._holder(), time.monotonic() < deadline
+            if holder is not None and self._has_ended(holder, patient=patient):
+                await self._clear_away(holder)
+            elif patient:
+                await asyncio.sleep(_POLL_SECONDS)
+            elif holder is None:
+                raise EngineError(f"the engine keeps the name {self._name} for a container that it does not list")
+            else:
+                raise PoolLockedError(
+                    f'the pool "{self._pool}" is managed by another tmpnb-py, {_who(holder)}',
+                    remedy="Stop that one first, or give this one a pool of its own with --pool-name.",
+                )
+        try:
+            await self._connect()
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                await self.release()
+            raise
+
+    async def _made(self, image_id: str) -> bool:
+        """Make the container; False where there is one of its name."""
+        body = options.holder_body(self._pool, image_id, json.dumps(self._me))
+        try:
+            async with self._calling("hold the pool") as docker:
+                self._container = (await docker.containers.create(body, name=self._name)).id
+        except RefusedError as error:
+            if error.status != _CONFLICT:
+                raise
+            return False
+        return True
+
+    async def _connect(self) -> None:
+        """Connect before it starts: from its first moment the container lives no longer than the connection."""
+        async with self._calling("hold the pool") as docker:
+            self._stream = docker.containers.container(self._container).attach(stdin=True, stdout=True)
+            await self._stream.__aenter__()
+
+    async def _holder(self) -> Mapping[str, Any] | None:
+        """The container of our name as the engine lists it: that waits for no container's lock."""
+        filters = json.dumps({"label": [f"{options.LABEL_MANAGER}={self._pool}"]})
+        async with self._calling("see who holds the pool") as docker:
+            listed = await docker.containers.list(all=True, filters=filters)
+        found = [{key: one[key] for key in ("Id", "Names", "Labels", "State")} for one in listed]
+        return next((one for one in found if f"/{self._name}" in one["Names"]), None)
+
+    async def _clear_away(self, holder: Mapping[str, Any]) -> None:
+        """Remove what a manager left that has ended. One container that hangs says nothing of the engine."""
+        try:
+            async with asyncio.timeout(_REMOVAL_SECONDS):
+                await self._remove(str(holder["Id"]))
+        except (EngineDownError, TimeoutError) as error:
+            raise EngineError(f"what held the pool before, {self._name}, does not let itself be removed") from error
+
+    def _has_ended(self, holder: Mapping[str, Any], *, patient: bool) -> bool:
+        """Whether the manager that made it has certainly ended, though the container is there.
+
+        So it is with an engine that was restarted under its containers. One that is not started after a while, by a
+        process that cannot be seen from here, is what a crash left between two calls.
+        """
+        told = _claimant(holder)
+        if holder["State"] in ("exited", "dead") or told == self._me:  # our own, from before
+            return True
+        if (process := _visible(told)) is not None:
+            return _is_gone(process)
+        return holder["State"] == "created" and not patient
+
+    async def _watch(self, image_id: str, on_lost: Callable[[], None]) -> None:
+        """Start it, for which nobody waits: the name is held already. Then read what never says anything.
+
+        It ends where somebody has removed it, or the engine has ended.
+        """
+        try:
+            async with self._calling("hold the pool", _START_SECONDS) as docker:
+                await docker.containers.container(self._container).start()
+            with contextlib.suppress(Exception):  # whatever broke it
+                while await self._stream.read_out() is not None:
+                    pass
+        except RefusedError as error:
+            self._is_unfit(image_id, error)
+            with contextlib.suppress(EngineError):
+                await self._remove(self._container)
+            return
+        except EngineError as error:
+            log.info("hold_not_started", pool=self._pool, error=error.message)
+        log.warning("hold_lost", pool=self._pool, hint="it is taken again, unless another manager has it")
+        on_lost()
+
+    async def release(self) -> None:
+        """Let another manager have the pool. Nothing happens where it is not held."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(Exception):  # the connection may be gone
+                await stream.close()
+        container, self._container = self._container, ""
+        if container:
+            with contextlib.suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(_LEAVING_SECONDS):  # else it ends by itself, with its connection
+                    await self._remove(container)
+
+
+def identity() -> dict[str, Any]:
+    """Who this process is, for whoever can see the same processes, and in words for whoever cannot."""
+    me = local_process.identify(os.getpid())
+    return {
+        "pid": me.pid,
+        "started": me.started,
+        "boot_id": me.boot_id,
+        "pid_namespace": _pid_namespace(),
+        "host": socket.gethostname(),
+        "user": os.geteuid(),
+    }
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _claimant(holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        told = json.loads(holder["Labels"][options.LABEL_HOLDER])
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _visible(told: Mapping[str, Any]) -> local_process.Process | None:
+    """The manager's process, where it would be seen from here if it ran; None where nobody knows."""
+    try:
+        process = local_process.Process(int(told["pid"]), int(told["started"]), str(told["boot_id"]))
+    except (LookupError, ValueError, TypeError):
+        return None
+    here = process.boot_id == local_process.boot_id() and told.get("pid_namespace") == _pid_namespace() != ""
+    return process if here else None
+
+
+def _who(holder: Mapping[str, Any]) -> str:
+    told = _claimant(holder)
+    return (
+        f"process {told.get('pid')} on {told.get('host')} (uid {told.get('user')})"
+        if told
+        else "of which no more is known"
+    )
+
+
+def _is_gone(process: local_process.Process) -> bool:
+    """Whether the process has certainly ended. Of other users' processes one may not see more than that they are."""
+    try:
+        os.close(os.pidfd_open(process.pid))
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    try:
+        return local_process.identify(process.pid) != process
+    except OSError:
+        return False

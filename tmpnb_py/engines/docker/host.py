@@ -1,0 +1,187 @@
+"""Where the Docker engine is, and what to tell the operator when nothing (or the wrong thing) answers there.
+
+Pure but for reading certificate files; used by the Docker engine only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tmpnb_py.core.errors import (
+    LACK_REMEDY,
+    EngineDownError,
+    EngineError,
+    EngineForbiddenError,
+    ImageMissingError,
+    LackError,
+    NoSuchContainerError,
+    causes,
+    is_our_lack,
+)
+
+DEFAULT = "unix:///var/run/docker.sock"
+_WRITE_IT_AS = "write it as unix:///var/run/docker.sock or tcp://host:port"
+
+
+class RefusedError(EngineError):
+    """The engine answered with an error; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NetworkGoneError(RefusedError):
+    """A container's network does not exist (any more)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DockerHost:
+    """A parsed `DOCKER_HOST`. `base` is what URLs of the API begin with; `socket` is "" for TCP."""
+
+    url: str
+    base: str
+    socket: str = ""
+    tls: ssl.SSLContext | None = None
+
+
+def resolve(docker_host: str | None, environ: Mapping[str, str]) -> DockerHost:
+    """Find the engine as the docker command does. Raises `EngineDownError` for what cannot be an engine."""
+    url = docker_host or environ.get("DOCKER_HOST") or DEFAULT
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "unix" and rest:
+        # tmpnb's own default was unix://var/run/docker.sock, with two slashes.
+        return DockerHost(url, "unix://localhost", socket="/" + rest.lstrip("/"))
+    if separator and scheme in ("tcp", "http", "https"):
+        return _tcp(url, scheme, environ)
+    if scheme == "ssh":
+        raise EngineDownError(
+            f"DOCKER_HOST={url}: ssh is not supported",
+            remedy="forward the socket and name it: ssh -NL /tmp/docker.sock:/var/run/docker.sock host",
+        )
+    raise EngineDownError(f"DOCKER_HOST={url} names no Docker engine", remedy=_WRITE_IT_AS)
+
+
+def _tcp(url: str, scheme: str, environ: Mapping[str, str]) -> DockerHost:
+    tls = scheme == "https" or environ.get("DOCKER_TLS_VERIFY", "") not in ("", "0")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise EngineDownError(f"DOCKER_HOST={url}: {error}", remedy=_WRITE_IT_AS) from error
+    if not host:
+        raise EngineDownError(f"DOCKER_HOST={url} names no host", remedy=_WRITE_IT_AS)
+    authority = f"[{host}]" if ":" in host else host
+    if not tls:
+        return DockerHost(url, f"http://{authority}:{port or 2375}")
+    return DockerHost(url, f"https://{authority}:{port or 2376}", tls=_tls_context(environ))
+
+
+def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """The client's side of `DOCKER_TLS_VERIFY`: ca.pem, cert.pem and key.pem, as for the docker command."""
+    folder = Path(environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    missing = [name for name in ("ca.pem", "cert.pem", "key.pem") if not (folder / name).is_file()]
+    if missing:
+        raise EngineDownError(
+            f"DOCKER_TLS_VERIFY is set, but {folder} has no {' and no '.join(missing)}",
+            remedy="set DOCKER_CERT_PATH to the directory with ca.pem, cert.pem and key.pem",
+        )
+    try:
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    except (OSError, ssl.SSLError) as error:
+        raise EngineDownError(
+            f"the TLS files in {folder} cannot be used: {error}",
+            remedy="set DOCKER_CERT_PATH to the directory with ca.pem, cert.pem and key.pem",
+        ) from error
+    return context
+
+
+def explain(host: DockerHost, error: BaseException, *, doing: str) -> EngineError:
+    """The operator's words for an engine that could not be reached while `doing` something.
+
+    Where only this process lacks something, the engine is not to blame: `LackError`.
+    """
+    if is_our_lack(error, unsent=True):
+        return LackError(f"no file descriptor is left to call the Docker engine ({doing})", remedy=LACK_REMEDY)
+    return _unreached(host, error, doing)
+
+
+def _unreached(host: DockerHost, error: BaseException, doing: str) -> EngineDownError:
+    for cause in causes(error):
+        match cause:
+            case TimeoutError():
+                return EngineDownError(
+                    f"the Docker engine at {host.url} did not answer in time ({doing})",
+                    remedy="see that the engine is not overloaded: `docker info` should answer at once",
+                )
+            case ssl.SSLError():
+                return EngineDownError(
+                    f"no TLS connection to {host.url}: {cause}",
+                    remedy="check DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and the port",
+                )
+            case PermissionError():
+                return EngineForbiddenError(
+                    f"this user may not use the Docker engine at {host.url}",
+                    remedy="add this user to the group docker, or run as root",
+                )
+            case FileNotFoundError() | NotADirectoryError():
+                return _absent(host)
+            case ConnectionRefusedError():
+                return EngineDownError(
+                    f"nothing listens at {host.url}", remedy="start the Docker engine, or set DOCKER_HOST"
+                )
+    return EngineDownError(
+        f"the Docker engine at {host.url} cannot be reached ({doing}): {error or type(error).__name__}",
+        remedy="start the Docker engine, or set DOCKER_HOST",
+    )
+
+
+def _absent(host: DockerHost) -> EngineDownError:
+    return EngineDownError(f"no Docker engine at {host.url}", remedy="start it, or set DOCKER_HOST")
+
+
+def refusal(status: int, message: str) -> EngineError:
+    """The error for an answer of the engine that is not success. Only the words tell what a 404 is about."""
+    lower = message.lower()
+    if "no such image" in lower:
+        return ImageMissingError(message, remedy="build or pull the image")
+    if "network" in lower and "not found" in lower:
+        return NetworkGoneError(message, status)
+    if "no such container" in lower:
+        return NoSuchContainerError(message)
+    return RefusedError(message or f"status {status}", status)
+
+
+def message_of(body: bytes) -> str:
+    """The message in the body of such an answer."""
+    text = body.decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, LookupError, TypeError):
+        return text[:500]
+
+
+def not_an_engine(host: DockerHost, why: object) -> EngineDownError:
+    """Something answers there, but it does not speak Docker's API."""
+    return EngineDownError(
+        f"what answers at {host.url} is not a usable Docker engine: {why}",
+        remedy="set DOCKER_HOST to a Docker engine (and DOCKER_TLS_VERIFY=1 if it wants TLS)",
+    )
+
+
+def refuse_podman(host: DockerHost, version: Mapping[str, Any]) -> None:
+    """Raise `EngineError` for Podman, by its answer to `GET /version`; it speaks Docker's API, but not all of it."""
+    names = [str(one.get("Name", "")) for one in version.get("Components") or ()]
+    if any("podman" in name.lower() for name in names):
+        raise EngineError(
+            f"what answers at {host.url} is Podman {version.get('Version', '')}, which takes Docker's options for "
+            "keeping containers apart and does not apply them",
+            remedy="set DOCKER_HOST to a Docker engine, or use --engine local",
+        )

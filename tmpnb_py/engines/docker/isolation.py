@@ -1,0 +1,299 @@
+"""What keeps the containers of a pool apart: made, and then looked at from inside of one rather than believed.
+
+An engine may accept an option and not apply it, a kernel may lack a control group, a firewall may be set anew by
+somebody else. So a container with a notebook's own body is started and asked what it is and what it reaches. Used by
+the Docker engine only; calls may run concurrently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import ContainerConfig, Gap, Protection, SocketAddress, Transport
+from tmpnb_py.engines import isolation
+from tmpnb_py.engines.docker import options, probe_inside
+from tmpnb_py.engines.docker.fence import Fence, FenceError, wish_of
+from tmpnb_py.engines.docker.host import RefusedError
+from tmpnb_py.engines.docker.networks import Networks
+from tmpnb_py.engines.docker.probe import asked
+from tmpnb_py.engines.docker.trials import Calling, EndedError, NoPythonError, Running, Trials, facts, python
+from tmpnb_py.engines.sockets import SocketDirectories
+
+log = structlog.get_logger(__name__)
+
+_INSIDE = Path(probe_inside.__file__)
+_FENCE_SECONDS = 60.0  # so long somebody who flushes the firewall opens it
+_AGAIN_SECONDS = 60.0  # between two looks at what is missing: the operator may have put it right, or agreed to it
+# The kernel sends six refusals to one address at once and then one a second, and repeats a SYN after 1, 3 and 7: so
+# long it may take until all have come where another container with the same address was refused just before.
+_CONNECT_SECONDS = 9.0
+_SOCKET_SECONDS = 10.0  # from the moment on when the container listens
+_SPARE_IMAGES = 3
+_NEIGHBOUR_PORT = 8888  # above 1024: the probe is nobody special
+# The engine's words for a directory that is not where its containers are.
+_ELSEWHERE = ("bind source path does not exist", "mounts denied", "is not shared from the host")
+_NO_PYTHON = Gap(
+    Protection.VERIFICATION,
+    "nothing shows that containers of this image are kept apart: it has no python3 that could look from inside",
+    "install python3 in the image",
+)
+_OPEN_DIRECTORY = Gap(
+    Protection.DISK,
+    "visitors can write into their socket's directory, and so fill this machine's disk: they run with the number of "
+    "the user that this service runs as",
+    "run the service as another user, or give another number with --container-user",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SocketTrial:
+    """What came of a socket: whether it reached us, why not, and whether its directory stayed sealed.
+
+    `has_python`: whether the image has what it takes to try.
+    """
+
+    reaches: bool
+    why: str = ""
+    sealed: bool = True
+    has_python: bool = True
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What containers of a configuration lack; to be looked at again after `until` (monotonic seconds)."""
+
+    digest: str
+    gaps: tuple[Gap, ...]
+    until: float
+
+
+class Isolation:
+    """Prepares a pool's networks, and verifies what isolates its containers."""
+
+    def __init__(
+        self, calling: Calling, trials: Trials, networks: Networks, sockets: SocketDirectories, pool: str
+    ) -> None:
+        self._calling = calling
+        self._trials = trials
+        self._networks = networks
+        self._sockets = sockets
+        self._pool = pool
+        self._fence = Fence(trials)
+        self._lock = asyncio.Lock()
+        self._no_socket = ""  # why notebooks get ports
+        self._sockets_tried: dict[str, SocketTrial] = {}  # of the last configuration
+        self._verified: _Verdict | None = None  # on the last configuration
+        self._fenced: dict[str, float] = {}  # when each network's fence was last seen in force
+        self._image = ""  # with which the last fence was put up
+        self._unfenced: tuple[float, FenceError] | None = None  # when it was last tried in vain
+
+    def forget(self) -> None:
+        """Find everything out anew: the engine may be another one."""
+        self._sockets_tried.clear()
+        self._verified = None
+        self._fenced.clear()
+        self._unfenced = None
+        self._fence.forget()
+
+    # --- the way
+
+    async def socket_works(self, config: ContainerConfig) -> bool:
+        """Whether a socket of such a container reaches us, with a directory that stays sealed.
+
+        Found out once per configuration. Raises `EngineError` where it could not be found out.
+        """
+        async with self._lock:
+            with contextlib.suppress(FenceError):  # `prepare` tells it
+                await self._make_network(config)
+            known = config.digest in self._sockets_tried
+            trial = await self._socket_trial(config)
+            self._no_socket = why = trial.why or ("" if trial.sealed else _OPEN_DIRECTORY.text)
+            if why and not known:
+                log.warning(
+                    "socket_unusable", image=config.image.image, reason=why, hint="notebooks get ports instead"
+                )
+            return not why
+
+    async def _socket_trial(self, config: ContainerConfig) -> SocketTrial:
+        if config.digest not in self._sockets_tried:
+            self._sockets_tried = {config.digest: await self._try_socket(config)}
+        return self._sockets_tried[config.digest]
+
+    async def _try_socket(self, config: ContainerConfig) -> SocketTrial:
+        try:
+            async with self._socket_probe(config) as (probe, address):
+                seen = await self._trials.first_facts(probe)
+                if await asked(address, _SOCKET_SECONDS) is None:
+                    return SocketTrial(False, "a socket made in a container does not reach this process")
+                self._sockets.seal(Path(address.directory).name)
+                answer = await asked(address, _SOCKET_SECONDS)
+                return SocketTrial(True, sealed=answer == "sealed", facts=seen, warnings=probe.warnings)
+        except NoPythonError as error:
+            return SocketTrial(False, error.message, has_python=False)
+        except EndedError as error:
+            return SocketTrial(False, error.message)
+        except RefusedError as error:
+            if any(words in error.message for words in _ELSEWHERE):
+                return SocketTrial(False, f"the engine does not see this machine's directories: {error.message}")
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _socket_probe(self, config: ContainerConfig) -> AsyncIterator[tuple[Running, SocketAddress]]:
+        probe_id = f"probe{secrets.token_hex(8)}"
+        source = self._sockets.create(probe_id)
+        body = options.trial_body(self._pool, config, socket_source=str(source))
+        targets = isolation.forbidden(config, fenced=options.is_fenced(config)) if not _is_left_open(config) else []
+        body |= python(_INSIDE, _errand(targets, socket=options.SOCKET_PATH))
+        try:
+            async with self._trials.running(body) as probe:
+                yield probe, SocketAddress(str(source), options.SOCKET_NAME)
+        finally:
+            await asyncio.to_thread(self._sockets.remove, probe_id)
+
+    # --- what keeps apart
+
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        """See `Engine.prepare`."""
+        async with self._lock:
+            try:
+                network = await self._make_network(config)
+            except FenceError as error:
+                return (Gap(Protection.NETWORK, f"notebooks' network is not closed: {error.message}", error.remedy),)
+            seen = self._verified
+            if seen is None or seen.digest != config.digest or time.monotonic() > seen.until:
+                if seen is not None and seen.digest == config.digest:
+                    self._sockets_tried.clear()  # what was seen then is what was missing
+                gaps = await self._verify(config, has_network=network is not None)
+                serious = any(gap.protection for gap in gaps)
+                until = time.monotonic() + _AGAIN_SECONDS if serious else math.inf
+                self._verified = seen = _Verdict(config.digest, gaps, until)
+            return seen.gaps
+
+    async def make_network(self, config: ContainerConfig) -> None:
+        """Make such a container's network once more, with its fence, after something else removed it."""
+        async with self._lock:
+            await self._make_network(config)
+
+    async def _make_network(self, config: ContainerConfig) -> dict[str, Any] | None:
+        network = await self._networks.prepare(config)
+        if network is not None and options.is_fenced(config):
+            await self._keep_fenced(network, config)
+        return network
+
+    async def _keep_fenced(self, network: dict[str, Any], config: ContainerConfig) -> None:
+        name, wish = str(network["Name"]), wish_of(config, options.bridge_of(network))
+        key = f"{name} {wish}"
+        seen = self._fenced.get(key)
+        if seen is not None and time.monotonic() - seen < _FENCE_SECONDS:
+            return
+        if self._unfenced is not None and time.monotonic() - self._unfenced[0] < _AGAIN_SECONDS:
+            raise self._unfenced[1]
+        try:
+            changed = await self._fence.put_up(name, wish, config.image.image_id)
+        except FenceError as error:
+            self._unfenced = time.monotonic(), error
+            raise
+        self._image = config.image.image_id
+        if changed and seen is not None:
+            log.warning("fence_restored", network=name, hint="something else removed this service's firewall rules")
+        self._fenced = {key: time.monotonic()}
+
+    async def _verify(self, config: ContainerConfig, *, has_network: bool) -> tuple[Gap, ...]:
+        """What a container lacks that was started just like a notebook."""
+        async with self._calling("info") as docker:
+            limits = isolation.limits_of(await docker.system.info())
+        try:
+            seen, gaps = await self._look(config)
+            if has_network:
+                gaps += await self._look_at_neighbours(config)
+        except NoPythonError:
+            return (_NO_PYTHON,)
+        found = [*isolation.gaps_of(config, seen, limits), *gaps]
+        if not _is_left_open(config):
+            found += isolation.reached(seen, config)
+        if self._no_socket and config.transport is Transport.PORT:
+            found.append(Gap(None, f"notebooks get ports instead of sockets: {self._no_socket}"))
+        return tuple(found)
+
+    async def _look(self, config: ContainerConfig) -> tuple[dict[str, Any], list[Gap]]:
+        if config.transport is Transport.SOCKET:
+            trial = await self._socket_trial(config)
+            if not trial.has_python:
+                raise NoPythonError(trial.why)
+            if not trial.reaches:
+                raise EngineError(
+                    f"notebooks cannot be reached over sockets: {trial.why}", remedy="choose --transport port"
+                )
+            return trial.facts, [*isolation.told(trial.warnings), *(() if trial.sealed else (_OPEN_DIRECTORY,))]
+        targets = [] if _is_left_open(config) else isolation.forbidden(config, fenced=options.is_fenced(config))
+        return await self._ask(config, targets)
+
+    async def _ask(self, config: ContainerConfig, targets: list[tuple[str, int]]) -> tuple[dict[str, Any], list[Gap]]:
+        ended = await self._trials.run(options.trial_body(self._pool, config) | python(_INSIDE, _errand(targets)))
+        found = facts(ended.lines)
+        if found is None:
+            last = " ".join(ended.lines[-1:])
+            raise EngineError(f"a container that should say how it is kept apart ended with: {last}")
+        return found, list(isolation.told(ended.warnings))
+
+    async def _look_at_neighbours(self, config: ContainerConfig) -> list[Gap]:
+        """Two containers on one network: does one reach the other?"""
+        body = options.trial_body(self._pool, config) | python(_INSIDE, _errand([], listen=_NEIGHBOUR_PORT))
+        async with self._trials.running(body) as listening:
+            await self._trials.first_facts(listening)
+            address = await self._trials.address(listening)
+            if not address:
+                return []
+            seen, _ = await self._ask(config, [(address, _NEIGHBOUR_PORT)])
+            return list(isolation.neighbours(seen, address))
+
+    # --- the end
+
+    async def remove_networks(self) -> None:
+        """Remove the pool's networks with their fences, but those that containers still use."""
+        for network in await self._networks.remove():
+            self._fenced.clear()
+            label = (network.get("Labels") or {}).get(options.LABEL_IMAGE)
+            if label or self._image:  # a network of an earlier version had no fence until this process gave it one
+                await self._take_down(str(network["Name"]), [self._image, str(label or "")])
+
+    async def _take_down(self, table: str, images: Sequence[str]) -> None:
+        """Remove a table with the first image that can; one may have been removed meanwhile."""
+        problem = "no image is left that could"
+        for image in dict.fromkeys([*filter(None, images), *await self._own_images()]):
+            try:
+                await self._fence.take_down(table, image)
+            except EngineError as error:
+                problem = error.message
+            else:
+                return
+        hint = f"nft delete table inet {table}, as root on the engine's machine"
+        log.warning("fence_left", network=table, error=problem, hint=hint)
+
+    async def _own_images(self) -> list[str]:
+        """A few images that were made for this program, and so have Python."""
+        async with self._calling("list the images") as docker:
+            listed = await docker.images.list(filters={"label": [options.IMAGE_SOCKET]})
+        return [str(image["Id"]) for image in listed[:_SPARE_IMAGES]]
+
+
+def _is_left_open(config: ContainerConfig) -> bool:
+    """Whether what such containers reach is the operator's own choice."""
+    return bool(config.network) or config.is_open
+
+
+def _errand(targets: list[tuple[str, int]], *, socket: str = "", listen: int = 0) -> dict[str, Any]:
+    return {"socket": socket, "listen": listen, "attempts": targets, "seconds": _CONNECT_SECONDS}

@@ -1,0 +1,96 @@
+"""The bridges of containers that need a network (see `docker_options.network_body`).
+
+Used by the Docker engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import ContainerConfig
+from tmpnb_py.engines.docker import options
+from tmpnb_py.engines.docker.host import RefusedError
+from tmpnb_py.engines.docker.trials import Calling
+
+
+class Networks:
+    """Makes a pool's networks when they are first needed, and removes them."""
+
+    def __init__(self, calling: Calling, pool: str, labels: Sequence[str]) -> None:
+        self._calling = calling
+        self._pool = pool
+        self._filters = {"label": list(labels)}
+        self._lock = asyncio.Lock()
+
+    async def prepare(self, config: ContainerConfig) -> dict[str, Any] | None:
+        """Make the network that such containers need, if any. Concurrent calls make it once.
+
+        Returns the network of ours as the engine lists it. One that the operator named is never made; raises
+        `EngineError` where it does not exist.
+        """
+        name = options.network_name(self._pool, config)
+        if config.network:
+            await self._need(name)
+        if config.network or name == "none":
+            return None
+        async with self._lock:
+            if found := await self._oldest(name):
+                return found
+            refused: RefusedError | None = None
+            try:
+                async with self._calling("make a network") as docker:
+                    await docker.networks.create(options.network_body(self._pool, name, config))
+            except RefusedError as error:  # another process may just have made it, or the bridge
+                refused = error
+            found = await self._oldest(name)
+        if found is None and refused is not None:
+            raise refused
+        if found is None:
+            raise EngineError(f"the network {name} was made, and is gone", remedy="see what else removes networks")
+        return found
+
+    async def _oldest(self, name: str) -> dict[str, Any] | None:
+        """The network of that name.
+
+        Docker allows two, and then refuses to use either: whoever raced keeps the oldest.
+        """
+        same = sorted(
+            (one for one in await self._list() if one["Name"] == name),
+            key=lambda one: (one["Created"], one["Id"]),
+        )
+        for surplus in same[1:]:
+            await self._delete(surplus["Id"])
+        return same[0] if same else None
+
+    async def _need(self, network: str) -> None:
+        if network == "host":
+            return
+        async with self._calling("list the networks") as docker:
+            known = {str(one["Name"]) for one in await docker.networks.list()}
+        if network not in known:
+            raise EngineError(
+                f"the engine has no network {network}",
+                remedy=f"make it (docker network create {network}), or name another one with docker_network",
+            )
+
+    async def remove(self) -> list[dict[str, Any]]:
+        """Remove the networks, but those that containers still use. Returns those that went."""
+        return [network for network in await self._list() if await self._delete(network["Id"])]
+
+    async def _delete(self, network_id: str) -> bool:
+        try:
+            async with self._calling("remove a network") as docker:
+                await (await docker.networks.get(network_id)).delete()
+        except RefusedError as error:
+            if error.status not in (403, 404):  # 403: "has active endpoints"
+                raise
+            return error.status == 404
+        return True
+
+    async def _list(self) -> list[dict[str, Any]]:
+        async with self._calling("list the networks") as docker:
+            networks: list[dict[str, Any]] = await docker.networks.list(filters=self._filters)
+        return networks

@@ -1,0 +1,1 @@
+"""The local engine: one sandboxed process per notebook on this machine, no Docker, no root."""

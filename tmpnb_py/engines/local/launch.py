@@ -1,0 +1,260 @@
+"""Making a local notebook and taking it down again: processes, control groups, directories, record.
+
+Used by the local engine only; synchronous, from any thread, for different containers at the same time. Raises
+`EngineError`, and `OSError` which the engine translates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tmpnb_py.core import links
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import ContainerSpec, Egress, SocketAddress
+from tmpnb_py.engines.docker.options import SOCKET_DIRECTORY, SOCKET_NAME, SOCKET_PATH, render_command
+from tmpnb_py.engines.local import cgroup, machine, process
+from tmpnb_py.engines.local import sandbox as sandboxing
+from tmpnb_py.engines.local.process import Held, Process
+from tmpnb_py.engines.local.record import Record, Records, Status
+from tmpnb_py.engines.local.sandbox import Layout, Places, Sandbox
+from tmpnb_py.engines.sockets import SocketDirectories
+
+_LEFTOVER_SECONDS = 300.0  # longer than any start takes
+_KILL_SECONDS = 10.0
+_LONGEST_SOCKET = 107  # unix(7), sun_path
+
+
+class Launcher:
+    """Launches and clears the notebooks of one pool. `directory` is the pool's own, in the runtime directory."""
+
+    def __init__(
+        self,
+        pool: str,
+        directory: Path,
+        workshops: Path,
+        *,
+        sandbox: Sandbox | None,
+        sockets: SocketDirectories,
+        copied: Path,
+    ) -> None:
+        """`copied` is the folder that each fresh home gets a copy of."""
+        self._copied = copied
+        self.records = Records(directory / "containers")
+        self.cgroups = cgroup.Cgroups({})
+        self._pool = pool
+        self._directory = directory
+        self._workshops = workshops
+        self._sandbox = sandbox
+        self._sockets = sockets
+        self._layout = Layout((), (), ())
+
+    def open(self) -> None:
+        """Look at the machine, write what notebooks are shown, remove what a crash left."""
+        process.keep_descriptors()
+        self.cgroups = cgroup.find()
+        self._layout = machine.layout()
+        files = machine.support_files(sys.prefix, self._workshops / "start-notebook.sh")
+        machine.install_support(self._support, files)
+        for container_id in list(self.records.leftovers(_LEFTOVER_SECONDS)):
+            self.clear(container_id, None)
+
+    def remove_pool(self) -> None:
+        """Remove what the pool has beside its containers, unless there are some."""
+        self._sockets.remove_pool()
+        with contextlib.suppress(OSError):
+            self.records.directory.rmdir()
+            shutil.rmtree(self._directory)
+            self._directory.parent.rmdir()
+
+    @property
+    def _support(self) -> Path:
+        return self._directory / "support"
+
+    def reachable(self, record: Record, status: Status) -> SocketAddress | None:
+        """Where its socket is, or will be; None while its sandbox has no process yet."""
+        if not record.sandboxed:
+            return SocketAddress(str(self._sockets.path(record.id)), SOCKET_NAME)
+        if status.init_pid is None:
+            return None
+        # Through its first process's root: only this user and root get there (proc(5), ptrace access).
+        return SocketAddress(f"/proc/{status.init_pid}/root{SOCKET_DIRECTORY}", SOCKET_NAME)
+
+    # --- launching
+
+    def launch(self, spec: ContainerSpec) -> Record:
+        """Start a notebook. On any error nothing is left behind."""
+        if self.records.path(spec.id).exists():
+            raise EngineError("the container exists already")
+        name = handle(self._pool, spec.id)
+        directory = "" if self._sandbox else str(Path(tempfile.gettempdir(), name))
+        limits = cgroup.Limits(spec.config.mem_limit, spec.config.pids_limit)
+        try:
+            groups = self.cgroups.make(name, limits)
+            argv, environ = self._started(spec, directory, groups, limits)
+            return self._hold(spec, argv, environ, directory, groups)
+        except BaseException:
+            self.clear(spec.id, None)
+            raise
+
+    def _hold(
+        self, spec: ContainerSpec, argv: list[str], environ: dict[str, str], directory: str, groups: tuple[str, ...]
+    ) -> Record:
+        """Start the supervisor, write it down, start who keeps its log, and let it go; in this order."""
+        place, status = self.records.begin(spec.id)
+        output, log = os.pipe()
+        try:
+            held = Held(argv, environ, log=log, status=status)
+        except BaseException:
+            _close(output, place)
+            raise
+        finally:
+            _close(status, log)
+        digest, sandboxed = spec.config.digest, self._sandbox is not None
+        try:
+            record = Record(
+                spec.id,
+                spec.token,
+                digest,
+                time.time(),
+                held.process,
+                sandboxed,
+                directory,
+                groups,
+                spec.config.base_url,
+            )
+            self.records.commit(record)
+            process.start(sandboxing.log_keeper(groups), environ, output=output, place=place)
+            held.go()
+        finally:
+            held.cancel()
+            _close(output, place)
+        return record
+
+    def _started(
+        self, spec: ContainerSpec, directory: str, groups: tuple[str, ...], limits: cgroup.Limits
+    ) -> tuple[list[str], dict[str, str]]:
+        """The command line and the environment of a notebook."""
+        if self._sandbox is None:
+            places, supervisor = self._in_the_open(spec, Path(directory))
+        else:
+            places, supervisor = self._in_a_sandbox(spec, self._sandbox)
+        argv = sandboxing.launch(
+            supervisor,
+            groups=groups,
+            limits=limits,
+            memory_per_process=not self.cgroups.limit_memory,
+        )
+        return argv, sandboxing.environment(
+            places,
+            base_path=spec.base_path,
+            token=spec.token,
+            static_url=spec.config.static_url,
+            egress="" if self._sandbox is None else spec.config.told_egress,
+        )
+
+    def _in_a_sandbox(self, spec: ContainerSpec, sandbox: Sandbox) -> tuple[Places, list[str]]:
+        shown = [
+            (str(self._support), sandboxing.SUPPORT),
+            (str(self._workshops / "etc"), sandboxing.CONFIG),
+            (str(self._copied), sandboxing.WORKSHOPS),
+            (str(self._workshops / "server"), sandboxing.SERVER),
+        ]
+        supervisor = sandboxing.sandboxed(
+            sandbox,
+            self._layout,
+            shown,
+            render_command(spec),
+            home_size=spec.config.home_size,
+            tmp_size=spec.config.tmp_size,
+            shm_size=spec.config.shm_size,
+            network=spec.config.egress is Egress.INTERNET,
+            pids=0 if self.cgroups.limit_pids or not machine.counts_processes() else spec.config.pids_limit,
+        )
+        places = Places(
+            prefix=sys.prefix,
+            home=sandboxing.HOME,
+            socket=SOCKET_PATH,
+            support=sandboxing.SUPPORT,
+            config=sandboxing.CONFIG,
+            workshops=sandboxing.WORKSHOPS,
+        )
+        return places, supervisor
+
+    def _in_the_open(self, spec: ContainerSpec, directory: Path) -> tuple[Places, list[str]]:
+        socket = str(self._sockets.create(spec.id) / SOCKET_NAME)
+        if len(os.fsencode(socket)) > _LONGEST_SOCKET:
+            raise EngineError("the path of the socket is too long", remedy="give a shorter --runtime-dir")
+        directory.mkdir(mode=0o700)
+        home, runtime, temporary = directory / "home", directory / "run", directory / "tmp"
+        for made in (home, runtime, temporary):
+            made.mkdir()
+        places = Places(
+            prefix=sys.prefix,
+            home=str(home),
+            socket=socket,
+            support=str(self._support),
+            config=str(self._workshops / "etc"),
+            workshops=str(self._copied),
+            runtime=str(runtime),
+            temporary=str(temporary),
+        )
+        path = sandboxing.environment(places, base_path="", token="")["PATH"]
+        (home / ".profile").write_text(f"PATH='{path}'\nexport PATH\n")  # a login shell sets it anew
+        return places, sandboxing.unprotected(render_command(spec, socket=socket))
+
+    # --- clearing
+
+    def clear(self, container_id: str, record: Record | None) -> None:
+        """Remove what a container has, known by its record or else by its id. The record goes last."""
+        name = handle(self._pool, container_id)
+        groups = record.cgroups if record else self.cgroups.named(name)
+        root = record.process if record else None
+        if not process.end(root, lambda: self._processes(container_id, record, groups), _KILL_SECONDS):
+            raise EngineError("a notebook's processes could not be killed")
+        if left := cgroup.remove(groups):
+            raise EngineError(f"a control group could not be removed: {left[0]}")
+        directory = Path(record.directory if record and record.directory else Path(tempfile.gettempdir(), name))
+        if directory.name == name:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(directory)
+        self._sockets.remove(container_id)
+        self.records.remove(container_id)
+
+    def _processes(self, container_id: str, record: Record | None, groups: tuple[str, ...]) -> Iterator[Process]:
+        """What belongs to a container beside the supervisor and its descendants."""
+        for pid in cgroup.members(groups):
+            with contextlib.suppress(ProcessLookupError):
+                yield process.identify(pid)
+        if record is not None and record.sandboxed:
+            yield from _first_process(self.records.status(container_id))
+        # Kernels and terminals begin sessions of their own, and may outlive their parents.
+        yield from process.marked("TMPNB_BASE_PATH", links.session(links.ROOT, container_id))
+
+
+def handle(pool: str, container_id: str) -> str:
+    """A name for a container's control groups and directory that does not give the id away."""
+    return f"tmpnb-{hashlib.sha256(f'{pool}/{container_id}'.encode()).hexdigest()[:16]}"
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _first_process(status: Status) -> Iterator[Process]:
+    """The sandbox's first process, whose end is that of all others in it."""
+    if status.init_pid is None:
+        return
+    with contextlib.suppress(OSError):
+        found = process.identify(status.init_pid)
+        namespace = Path(f"/proc/{status.init_pid}/ns/pid").readlink()
+        if str(namespace) == f"pid:[{status.pid_namespace}]":
+            yield found

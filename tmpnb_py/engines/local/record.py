@@ -1,0 +1,278 @@
+"""What the local engine remembers of its containers, in files, so that a restarted orchestrator finds them.
+
+Each container has a directory of its own in the pool's: who it is (`container.json`, written once), how far it
+is (`state`, replaced atomically; `claim`, which only one can make), what its supervisor reports (`status`: how it
+ended) and its log. The directory gets its name only when all of it is there; it loses it before any of it is
+removed. So a crash leaves either a whole record or something that `leftovers` finds.
+
+Used by the local engine only; synchronous, from any thread. Raises `OSError`; the engine translates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core.models import State
+from tmpnb_py.engines.docker.options import is_id
+from tmpnb_py.engines.local.process import Process
+
+_PRIVATE = 0o700
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW, _OLD = ".new-", ".old-"
+_CLAIM = "claim"
+_STATE = re.compile(rf"(starting|ready)|claimed ([0-9]{{1,12}})(?: [0-9a-f]+)?(?: ({boot_clock.PATTERN}))?")
+_KEPT = ("container.json", "state", _CLAIM, "status")
+_LOG_KEPT = 64 * 1024
+_LAST_WORDS_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """Who a container is. `directory` is its private one without a sandbox ("" with one)."""
+
+    id: str
+    token: str
+    config_digest: str
+    created_unix: float
+    process: Process
+    sandboxed: bool
+    directory: str = ""
+    cgroups: tuple[str, ...] = ()
+    base_url: str = links.ROOT
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """What the supervisor has reported: the sandbox's first process, seen from outside, and the exit status."""
+
+    init_pid: int | None = None
+    pid_namespace: int | None = None
+    exit_status: int | None = None
+
+
+class Records:
+    """The records of one pool."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, container_id: str) -> Path:
+        """Where a container's record is. Raises `ValueError` for what can't be an id."""
+        if not is_id(container_id):
+            raise ValueError("not a container's id")
+        return self.directory / container_id
+
+    def make(self) -> None:
+        """Make the directory where it is missing."""
+        self.directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+
+    def check(self) -> None:
+        """See that the directory is there and can be used."""
+        list(self.directory.iterdir())
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(f"{self.directory} cannot be written")
+
+    def ids(self) -> list[str]:
+        """Every container with a record."""
+        return [path.name for path in self.directory.iterdir() if is_id(path.name)]
+
+    # --- making one
+
+    def begin(self, container_id: str) -> tuple[int, int]:
+        """A nameless directory, opened for whoever keeps the log, and its status, opened for the supervisor."""
+        path = self.path(container_id)
+        if path.exists():
+            raise FileExistsError(f"the record of {container_id} exists")
+        new = path.with_name(_NEW + container_id)
+        new.mkdir(mode=_PRIVATE)
+        (new / "log").touch(mode=0o600)
+        return os.open(new, _DIRECTORY), _open_append(new / "status")
+
+    def commit(self, record: Record) -> None:
+        """Complete the directory and give it its name."""
+        path = self.path(record.id)
+        new = path.with_name(_NEW + record.id)
+        values = dataclasses.asdict(record)
+        if record.base_url == links.ROOT:  # a version that knows of no other can read it
+            del values["base_url"]
+        _write(new / "container.json", json.dumps(values))
+        _write(new / "state", State.STARTING.value)
+        new.rename(path)
+
+    # --- reading and changing one
+
+    def read(self, container_id: str) -> Record | None:
+        """The record; None where it can't be understood. Raises `FileNotFoundError` where there is none."""
+        path = self.path(container_id)
+        try:
+            return self.of_copy(container_id, {"container.json": (path / "container.json").read_bytes()})
+        except FileNotFoundError:
+            if path.is_dir():
+                return None
+            raise
+
+    def of_copy(self, container_id: str, copy: Mapping[str, bytes]) -> Record | None:
+        """The record that a copy is of; None where it can't be understood."""
+        try:
+            return _record(container_id, json.loads(copy["container.json"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def state(self, container_id: str, created_unix: float) -> tuple[State, float | None, str]:
+        """How far it is, when it was claimed, and the claim's stamp. Whatever can't be decided is claimed."""
+        path = self.path(container_id)
+        try:
+            text = (path / (_CLAIM if (path / _CLAIM).exists() else "state")).read_text()
+        except (OSError, ValueError):
+            text = ""
+        match = _STATE.fullmatch(text)
+        if match is None:
+            return State.CLAIMED, created_unix, ""
+        return (State(match[1]), None, "") if match[1] else (State.CLAIMED, float(match[2]), match[3] or "")
+
+    def mark(self, container_id: str, state: State) -> None:
+        """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
+        _write(self.path(container_id) / "state", state.value)
+
+    def claim(self, container_id: str, unix_time: float, claimant: str) -> bool:
+        """Make a READY record CLAIMED; on disk when this returns. True for one of all who ask.
+
+        A claim is a file that only one can make, whole from its first moment. Raises `FileNotFoundError` where there
+        is no record.
+        """
+        path = self.path(container_id)
+        mine = f"{State.CLAIMED.value} {max(0, int(unix_time))} {claimant}"
+        if not (path / _CLAIM).exists() and (path / "state").read_text() == State.READY.value:
+            new = path / f"{_CLAIM}-{claimant}-{secrets.token_hex(4)}"
+            _write(new, f"{mine} {boot_clock.stamp()}".rstrip())
+            with contextlib.suppress(FileExistsError):
+                (path / _CLAIM).hardlink_to(new)
+            new.unlink()
+            _sync_directory(path)
+        return (path / _CLAIM).exists() and f"{(path / _CLAIM).read_text()} ".startswith(f"{mine} ")
+
+    def status(self, container_id: str) -> Status:
+        """What the supervisor wrote so far."""
+        try:
+            text = (self.path(container_id) / "status").read_text(errors="replace")
+        except OSError:
+            return Status()
+        values: dict[str, Any] = {}
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, TypeError):
+                values |= json.loads(line)
+        return Status(*(_int(values.get(name)) for name in ("child-pid", "pid-namespace", "exit-code")))
+
+    # --- what was removed by whoever tidies up
+
+    def copy(self, container_id: str) -> dict[str, bytes]:
+        """What a record is made of, but its log. {} where it cannot be read."""
+        found = {}
+        for name in _KEPT:
+            with contextlib.suppress(OSError):
+                found[name] = (self.path(container_id) / name).read_bytes()
+        return found
+
+    def write_again(self, container_id: str, copy: Mapping[str, bytes]) -> None:
+        """Make a record that was removed as it was; its log and how it will end are lost."""
+        path = self.path(container_id)
+        new = path.with_name(_NEW + container_id)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        new.mkdir(mode=_PRIVATE)
+        for name, content in {"log": b"", **copy}.items():
+            _write(new / name, content.decode(errors="replace"))
+        new.rename(path)
+
+    # --- the log
+
+    def log_lines(self, container_id: str, lines: int) -> tuple[str, ...]:
+        """The last lines of the log, out of its last 64 KiB."""
+        path = self.path(container_id)
+        last = b"".join(_tail(path / name) for name in ("log.old", "log"))[-_LOG_KEPT:]
+        return tuple(last.decode(errors="replace").splitlines()[-lines:]) if lines > 0 else ()
+
+    def await_log(self, container_id: str) -> None:
+        """Wait, a second at most, until the last words of a notebook that has ended are written down.
+
+        What it left running may still hold its output open.
+        """
+        end, deadline = self.path(container_id) / "log.end", time.monotonic() + _LAST_WORDS_SECONDS
+        while not end.exists() and time.monotonic() < deadline:
+            time.sleep(_LAST_WORDS_SECONDS / 100)
+
+    # --- removing one
+
+    def remove(self, container_id: str) -> None:
+        """Take the name away, then the directory. Succeeds where there is none."""
+        path = self.path(container_id)
+        old = path.with_name(f"{_OLD}{container_id}")
+        for one in (path, path.with_name(_NEW + container_id)):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(old, ignore_errors=True)
+                one.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def leftovers(self, older_than: float) -> Iterator[str]:
+        """Ids of what a crash left without a name, so many seconds ago."""
+        for path in self.directory.iterdir():
+            container_id = path.name.removeprefix(_NEW).removeprefix(_OLD)
+            if container_id != path.name and is_id(container_id):
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_ctime > older_than:
+                        yield container_id
+
+
+def _record(container_id: str, values: dict[str, Any]) -> Record | None:
+    process = values.pop("process")
+    values["cgroups"] = tuple(map(str, values["cgroups"]))
+    record = Record(process=Process(int(process["pid"]), int(process["started"]), process["boot_id"]), **values)
+    return record if record.id == container_id and links.is_base(record.base_url) else None
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _open_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole: after a crash it is either the old one or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, text.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_KEPT))
+            return file.read(_LOG_KEPT)
+    except FileNotFoundError:
+        return b""  # between two files

@@ -1,0 +1,111 @@
+"""An engine whose calls are counted and timed: a thin shell round another one. Made by the composition root."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Protocol
+
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import (
+    Address,
+    ContainerConfig,
+    ContainerSpec,
+    EngineInfo,
+    Gap,
+    ImageFacts,
+    Observed,
+    Transport,
+)
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.image_files import READ_LIMIT
+
+
+class Record(Protocol):
+    """Takes one call: what was asked, how many seconds it took, and the failure's class ("" for success)."""
+
+    def __call__(self, call: str, seconds: float, error: str) -> None: ...
+
+
+class MeasuredEngine:
+    """Passes every call on to `engine` and tells `record` of it."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self.name = engine.name
+        self.shares_network = engine.shares_network
+        self._engine = engine
+        self._record = record
+
+    @contextlib.contextmanager
+    def _timed(self, call: str) -> Iterator[None]:
+        began, error = time.monotonic(), ""
+        try:
+            yield
+        except EngineError as failed:
+            error = failed.failure.value
+            raise
+        finally:
+            self._record(call, time.monotonic() - began, error)
+
+    async def open(self) -> None:
+        """See `Engine`, as for all that follow."""
+        with self._timed("open"):
+            await self._engine.open()
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
+        with self._timed("hold"):
+            await self._engine.hold(image, on_lost)
+
+    async def close(self) -> None:
+        with self._timed("close"):
+            await self._engine.close()
+
+    async def info(self) -> EngineInfo:
+        with self._timed("info"):
+            return await self._engine.info()
+
+    async def image(self, image: str) -> ImageFacts:
+        with self._timed("image"):
+            return await self._engine.image(image)
+
+    async def read_image(
+        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
+    ) -> dict[str, bytes]:
+        with self._timed("read_image"):
+            return await self._engine.read_image(image, paths, limit=limit)
+
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
+        with self._timed("choose_transport"):
+            return await self._engine.choose_transport(config)
+
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        with self._timed("prepare"):
+            return await self._engine.prepare(config)
+
+    async def start(self, spec: ContainerSpec) -> Address:
+        with self._timed("start"):
+            return await self._engine.start(spec)
+
+    async def mark_ready(self, container_id: str) -> None:
+        with self._timed("mark_ready"):
+            await self._engine.mark_ready(container_id)
+
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        with self._timed("claim"):
+            return await self._engine.claim(container_id, unix_time)
+
+    async def list(self) -> list[Observed]:
+        with self._timed("list"):
+            return await self._engine.list()
+
+    async def remove(self, container_id: str) -> None:
+        with self._timed("remove"):
+            await self._engine.remove(container_id)
+
+    async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
+        with self._timed("logs"):
+            return await self._engine.logs(container_id, lines=lines)
+
+    def events(self) -> AsyncIterator[str]:
+        return self._engine.events()

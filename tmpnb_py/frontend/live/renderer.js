@@ -1,0 +1,267 @@
+// Draws mathematics (MathJax) and Markdown (markdown-it), saved and live, for notes pages and for other sites' (formulas.js).
+// Both libraries work in sandboxed frames (sandbox.html); what these send is built anew here, out of known elements with
+// known attributes: neither a kernel nor a flaw of a library can put anything else into the page.
+
+const SVG = "http://www.w3.org/2000/svg";
+const MATHML = "http://www.w3.org/1998/Math/MathML";
+const words = (text) => new Set(text.split(" "));
+const SVG_ELEMENTS = words("a ellipse g line path polygon rect svg text");
+const SVG_ATTRIBUTES = words("class cx cy d data-frame data-line fill font-family font-size height href id points preserveAspectRatio rx ry stroke stroke-dasharray stroke-linecap stroke-width transform viewBox width x x1 x2 y y1 y2");
+const MATHML_ELEMENTS = words("math menclose merror mfrac mi mlabeledtr mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none");
+const MATHML_ATTRIBUTES = words("accent accentunder columnalign display displaystyle fence form height largeop linethickness lspace mathvariant maxsize minsize movablelimits notation rspace scriptlevel separator stretchy symmetric width");
+const STYLES = words("min-width vertical-align");
+const VALUE = /^(?!.*url)[\w\s.,#%()+-]*$/is;
+const EQUATION = /^#?mjx-eqn:[\w:.-]{1,100}$/; // what \label names, and \eqref leads to
+const KNOWN_VALUES = { id: EQUATION, href: EQUATION, class: /^mjx-(?:solid|dashed|dotted)$/ };
+const ALLOWED_TAGS = new Set(TAGS);
+const DROPPED = words("script style template noscript svg math title textarea");
+const PLAYED = { iframe: "Embedded page", video: "Video", audio: "Recording", embed: "Embedded file", object: "Embedded file" };
+const PICTURE = /^data:image\/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+$/;
+
+const placed = []; // formulas that are drawn and not looked at yet
+
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(STYLE);
+
+// A frame with a library in it, and those who wait for it.
+class Sandbox {
+  constructor(address) {
+    this._address = new URL(address, import.meta.url).href;
+    this._waiting = new Map();
+    this._unsent = [];
+    this._frame = null;
+    this._count = 0;
+    addEventListener("message", (event) => {
+      if (this._frame && event.source === this._frame.contentWindow && event.data?.tmpnb === "made") this._hear(event.data);
+    });
+  }
+
+  // `made` is called with what became of an item.
+  ask(item, made) {
+    if (!this._frame?.isConnected) this._begin();
+    const number = this._count++;
+    this._waiting.set(number, made);
+    this._unsent.push({ ...item, number });
+    if (this._unsent.length === 1 && this._isReady) queueMicrotask(() => this._send());
+  }
+
+  _begin() {
+    this._isReady = false;
+    this._unsent = [];
+    this._waiting.clear();
+    this._frame = document.createElement("iframe");
+    this._frame.setAttribute("sandbox", "allow-scripts");
+    this._frame.hidden = true;
+    this._frame.style.display = "none"; // whatever the page's own styles say of frames
+    this._frame.title = "Mathematics";
+    this._frame.src = this._address;
+    document.body.append(this._frame);
+  }
+
+  _send() {
+    if (!this._unsent.length) return;
+    this._frame.contentWindow?.postMessage(this._unsent, "*"); // its origin is opaque
+    this._unsent = [];
+  }
+
+  _hear({ ready, number, made, error }) {
+    if (ready) {
+      this._isReady = true;
+      this._send();
+      return;
+    }
+    const waiting = this._waiting.get(number);
+    this._waiting.delete(number);
+    waiting?.(made, error);
+  }
+}
+
+export class Renderer {
+  constructor(highlighted) {
+    this._highlighted = highlighted;
+    this._math = new Sandbox(FRAMES.math);
+    this._markdown = new Sandbox(FRAMES.markdown);
+  }
+
+  // Draw the formulas whose sources are in an element, in their order. `again`: equations that were there keep their numbers.
+  draw(element, again = false) {
+    const root = element.getRootNode();
+    if (root.adoptedStyleSheets && !root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
+    for (const source of element.querySelectorAll(".tn-latex:not(.tn-drawn)")) {
+      source.classList.add("tn-drawn"); // or soon
+      const display = source.classList.contains("tn-display");
+      this._math.ask({ tex: source.textContent, display, again }, (made, error) => {
+        if (error || !Array.isArray(made)) source.title = `This formula cannot be drawn: ${error}`;
+        else place(source, made, display);
+      });
+    }
+  }
+
+  // Show what a kernel sent, in place of what is there. LaTeX without mathematics in it stays what is there.
+  show(kind, source, element) {
+    if (kind === "latex") {
+      const made = latexText(source);
+      if (made) this._put(element, [made]);
+      return;
+    }
+    this._markdown.ask({ source }, (made) => Array.isArray(made) && this._put(element, html(made)));
+  }
+
+  _put(element, nodes) {
+    element.className = "tn-text";
+    element.replaceChildren(...nodes);
+    for (const code of element.querySelectorAll("code[data-language]")) {
+      code.replaceChildren(this._highlighted(code.textContent, code.dataset.language.toLowerCase()));
+      delete code.dataset.language;
+    }
+    this.draw(element, true);
+  }
+}
+
+function place(source, [picture, mathml], display) {
+  const made = document.createElement("span");
+  made.className = display ? "tn-math tn-display" : "tn-math";
+  const drawn = container(picture);
+  const read = document.createElement("mjx-assistive-mml");
+  read.append(...built([mathml], MATHML, MATHML_ELEMENTS, MATHML_ATTRIBUTES));
+  drawn.append(read);
+  made.append(drawn);
+  source.replaceWith(made);
+  placed.push(made);
+  if (placed.length === 1) setTimeout(fit, 50);
+}
+
+// What is wider than its place scrolls in a box of its own. Looked at together, as each look lays out the page.
+function fit() {
+  const drawn = placed.splice(0).filter((one) => one.isConnected);
+  const long = drawn.filter((one) => {
+    const box = one.parentElement?.closest("p, li, td, th, div");
+    return !one.classList.contains("tn-display") && box && one.getBoundingClientRect().width > box.clientWidth;
+  });
+  for (const one of long) one.classList.add("tn-scrolls");
+  for (const one of drawn.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth && clientWidth)) {
+    one.tabIndex = 0; // so that it can be scrolled with the keyboard
+    one.setAttribute("role", "group");
+    one.setAttribute("aria-label", "Formula");
+  }
+}
+
+function container([, attributes, children]) {
+  const made = document.createElement("mjx-container");
+  for (const name of ["jax", "display", "width"]) {
+    if (VALUE.test(attributes[name] ?? ":")) made.setAttribute(name, attributes[name]);
+  }
+  styled(made, attributes.style);
+  made.append(...built(children, SVG, SVG_ELEMENTS, SVG_ATTRIBUTES));
+  made.firstElementChild?.setAttribute("aria-hidden", "true"); // MathML says it
+  return made;
+}
+
+function built(nodes, namespace, elements, attributes, depth = 0) {
+  if (!Array.isArray(nodes) || depth > 200) return [];
+  return nodes.flatMap((node) => {
+    if (typeof node === "string") return [node];
+    if (!Array.isArray(node)) return [];
+    const [name, given, children] = node;
+    if (!elements.has(name)) return built(children, namespace, elements, attributes, depth + 1);
+    const made = document.createElementNS(namespace, name === "mlabeledtr" ? "mtr" : name);
+    for (const [key, value] of Object.entries(given || {})) {
+      const known = (KNOWN_VALUES[key] || VALUE).test(decoded(value));
+      if (attributes.has(key) && known) made.setAttribute(key, value);
+    }
+    if (name === "a") made.setAttribute("tabindex", "-1"); // nothing in what is hidden from screen readers takes the focus
+    styled(made, given?.style);
+    made.append(...built(children, namespace, elements, attributes, depth + 1));
+    return [made];
+  });
+}
+
+function decoded(value) {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value; // it has a percent sign of its own
+  }
+}
+
+function styled(element, text = "") {
+  for (const one of String(text).split(";")) {
+    const [name, value] = one.split(":").map((part) => part.trim());
+    if (STYLES.has(name) && VALUE.test(value)) element.style.setProperty(name, value);
+  }
+}
+
+// --- HTML, by the rules of notes pages (tmpnb_py/workshops/notes/allowed.py)
+
+function html(nodes) {
+  if (!Array.isArray(nodes)) return [];
+  return nodes.flatMap((node) => {
+    if (typeof node === "string") return [node];
+    if (!Array.isArray(node)) return [];
+    const [name, given, children] = node;
+    if (DROPPED.has(name)) return [];
+    if (name in PLAYED) return linked(PLAYED[name], given.src || given.data || "", given.title);
+    if (name === "input" && given.type === "checkbox") return ["checked" in given ? "\u2611" : "\u2610"];
+    if (name === "img" && !PICTURE.test(given.src || "")) return linked("Picture", given.src || "", given.alt, given.alt || "");
+    return ALLOWED_TAGS.has(name) ? [known(name, given, children)] : html(children);
+  });
+}
+
+function known(name, given, children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(given)) {
+    const form = FORMS[key];
+    const isKnown = EVERYWHERE.includes(key) || ATTRIBUTES[name]?.includes(key);
+    if (isKnown && key !== "href" && (!form || new RegExp(`^(?:${form})$`).test(value))) made.setAttribute(key, value);
+  }
+  if (name === "code" && /^[\w+#.-]{1,40}$/.test(given["data-language"] || "")) made.dataset.language = given["data-language"];
+  const classes = (given.class || "").split(/\s+/).filter((one) => CLASSES[name]?.includes(one));
+  if (classes.length) made.className = classes.join(" ");
+  if (name === "a") {
+    if (/^(?:https?:\/\/[^/]|mailto:|#)/i.test((given.href || "").trim())) made.href = given.href.trim();
+    made.rel = "noopener noreferrer";
+  }
+  if (made.className === "tn-wide") {
+    made.tabIndex = 0;
+    made.setAttribute("role", "region");
+    made.setAttribute("aria-label", "Table");
+  }
+  made.append(...html(children));
+  return made;
+}
+
+// What would be loaded from elsewhere, as a link to it.
+function linked(what, address, said = "", instead = "") {
+  if (!/^(?:https?:)?\/\//i.test(address)) return instead ? [instead] : [];
+  let url;
+  try {
+    url = new URL(address, "https://x/");
+  } catch {
+    return [];
+  }
+  const watched = /^https?:\/\/(?:www\.)?youtube(?:-nocookie)?\.com\/embed\/([\w-]{1,40})/.exec(url.href);
+  if (watched) url = new URL(`https://www.youtube.com/watch?v=${watched[1]}`);
+  const made = document.createElement("a");
+  made.href = url.href;
+  made.rel = "noopener noreferrer";
+  made.textContent = said.trim() ? `${what}: ${said} (${url.hostname})` : `${what} (${url.hostname})`;
+  return [made];
+}
+
+// A paragraph with formulas; null where there are none, or where there are commands around them, which are no mathematics.
+function latexText(source) {
+  const formulas = formulasIn(source, false);
+  const made = document.createElement("p");
+  let at = 0;
+  let between = "";
+  for (const { start, end, tex, display } of formulas) {
+    between += source.slice(at, start);
+    const code = document.createElement("code");
+    code.className = display ? "tn-latex tn-display" : "tn-latex";
+    code.textContent = tex.trim();
+    made.append(source.slice(at, start), code);
+    at = end;
+  }
+  made.append(source.slice(at));
+  return formulas.length && !(between + source.slice(at)).includes("\\") ? made : null;
+}

@@ -1,0 +1,1 @@
+"""The notebooks' image: built, found, loaded, saved and checked."""

@@ -1,0 +1,195 @@
+"""A notebook server, used as a browser would: its kernels, its files, code that is run. For `image check` and tests.
+
+Answers come from images that anybody may have made: they are bounded in size and time. What is raised is a
+`NotebookError`; one client may be used by several tasks, a kernel by one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from tmpnb_py.core.models import ContainerSpec, SocketAddress
+from tmpnb_py.jupyter.endpoint import Endpoint
+
+_CALL_SECONDS = 30.0
+_LARGEST = 64 * 1024 * 1024
+_LARGEST_TEXT = 20_000
+
+
+class NotebookError(Exception):
+    """The server did not answer as a notebook server does, or not in time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What running some code gave: the MIME types of what was shown, the text, and the error ("" for none)."""
+
+    shown: tuple[str, ...] = ()
+    text: str = ""
+    error: str = ""
+
+    @property
+    def has_plot(self) -> bool:
+        """Whether a picture was shown: an image, or a plotly chart."""
+        return any(kind.startswith(("image/", "application/vnd.plotly")) for kind in self.shown)
+
+
+class NotebookClient:
+    """The server of one container."""
+
+    def __init__(self, http: aiohttp.ClientSession, base_path: str) -> None:
+        self._http = http
+        self._base = base_path
+
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        """A call of Jupyter's API; the answer's JSON."""
+        try:
+            async with (
+                asyncio.timeout(_CALL_SECONDS),
+                self._http.request(method, self._base + path, json=body) as answer,
+            ):
+                data = bytearray()
+                async for chunk in answer.content.iter_any():
+                    data += chunk
+                    if len(data) > _LARGEST:
+                        raise NotebookError(f"{path} answered with more than {_LARGEST >> 20} MiB")
+            if not answer.ok:
+                raise NotebookError(f"{path} answered with status {answer.status}")
+            return json.loads(data) if data else None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise NotebookError(f"{path}: {error or type(error).__name__}") from error
+
+    async def status_of(self, path: str) -> int:
+        """The HTTP status of a page, redirects followed."""
+        try:
+            async with asyncio.timeout(_CALL_SECONDS), self._http.get(self._base + path) as answer:
+                return answer.status
+        except (aiohttp.ClientError, OSError) as error:
+            raise NotebookError(f"{path}: {error or type(error).__name__}") from error
+
+    async def kernels(self) -> dict[str, str]:
+        """The kernels that are offered: their names with how they are called; the default one first."""
+        answer = await self.call("GET", "api/kernelspecs")
+        try:
+            specs = {str(name): str(one["spec"]["display_name"]) for name, one in answer["kernelspecs"].items()}
+            return dict(sorted(specs.items(), key=lambda item: (item[0] != answer["default"], item[0])))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise NotebookError("api/kernelspecs answered with something else") from error
+
+    async def language(self, kernel: str) -> str:
+        """The language of a kernel."""
+        answer = await self.call("GET", f"api/kernelspecs/{quote(kernel, safe='')}")
+        try:
+            return str(answer["spec"]["language"])
+        except (KeyError, TypeError) as error:
+            raise NotebookError(f"api/kernelspecs/{kernel} answered with something else") from error
+
+    async def file(self, path: str) -> Any:
+        """A file's or notebook's content, or a directory's entries."""
+        answer = await self.call("GET", f"api/contents/{quote(path)}")
+        try:
+            return answer["content"]
+        except (KeyError, TypeError) as error:
+            raise NotebookError(f"api/contents/{path} answered with something else") from error
+
+    @contextlib.asynccontextmanager
+    async def kernel(self, name: str, *, path: str = "") -> AsyncIterator[Kernel]:
+        """A kernel that works in the directory of `path`, ended afterwards."""
+        started = await self.call("POST", "api/kernels", {"name": name, "path": path})
+        kernel_id = str(started["id"])
+        try:
+            async with self.attached(kernel_id) as kernel:
+                yield kernel
+        finally:
+            with contextlib.suppress(NotebookError):
+                await self.call("DELETE", f"api/kernels/{kernel_id}")
+
+    @contextlib.asynccontextmanager
+    async def attached(self, kernel_id: str) -> AsyncIterator[Kernel]:
+        """A kernel that runs, and goes on running afterwards."""
+        channels = f"{self._base}api/kernels/{kernel_id}/channels?session_id={secrets.token_hex(8)}"
+        try:
+            async with self._http.ws_connect(channels, max_msg_size=_LARGEST) as socket:
+                yield Kernel(socket)
+        except aiohttp.ClientError as error:
+            raise NotebookError(f"the kernel {kernel_id} cannot be reached: {error}") from error
+
+
+class Kernel:
+    """Jupyter's messaging over one WebSocket (jupyter-client, "Messaging in Jupyter")."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def run(self, code: str, *, seconds: float) -> Outcome:
+        """Run code to its end, in at most so many seconds. Raises `NotebookError` where it does not end."""
+        message_id = secrets.token_hex(16)
+        shown: list[str] = []
+        text: list[str] = []
+        error = ""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._socket.send_json(_request(code, message_id))
+                async for kind, content in self._answers(message_id):
+                    if kind in ("display_data", "execute_result"):
+                        shown += [str(one) for one in content.get("data", {})]
+                        text.append(str(content.get("data", {}).get("text/plain", "")))
+                    elif kind == "stream":
+                        text.append(str(content.get("text", "")))
+                    elif kind == "error":
+                        error = f"{content.get('ename', '')}: {content.get('evalue', '')}".strip(": ") or "error"
+        except TimeoutError:
+            raise NotebookError(f"the code did not end within {seconds:g} s") from None
+        return Outcome(tuple(shown), "".join(text)[:_LARGEST_TEXT], error)
+
+    async def _answers(self, message_id: str) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+        """What the kernel says about a request, until it has replied and is idle again: in either order."""
+        waiting = {"status", "execute_reply"}
+        async for message in self._socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            value = json.loads(message.data)
+            if value.get("parent_header", {}).get("msg_id") != message_id:
+                continue
+            kind, content = value.get("msg_type"), value.get("content", {})
+            yield kind, content
+            if kind == "execute_reply" or (kind == "status" and content.get("execution_state") == "idle"):
+                waiting.discard(kind)
+            if not waiting:
+                return
+        raise NotebookError("the kernel's connection was closed: the kernel may have been killed for its memory")
+
+
+def _request(code: str, message_id: str) -> dict[str, object]:
+    header = {"msg_id": message_id, "username": "", "session": message_id, "version": "5.3"}
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+    return {
+        "header": {**header, "msg_type": "execute_request"},
+        "parent_header": {},
+        "metadata": {},
+        "content": content,
+        "channel": "shell",
+        "buffers": [],
+    }
+
+
+@contextlib.asynccontextmanager
+async def notebook_client(endpoint: Endpoint, spec: ContainerSpec) -> AsyncIterator[NotebookClient]:
+    """A client for a started container."""
+    path, address = endpoint.unix_path, endpoint.address
+    connector = aiohttp.TCPConnector() if path is None else aiohttp.UnixConnector(path)
+    host = "localhost" if isinstance(address, SocketAddress) else f"{address.host}:{address.port}"
+    headers = {"Authorization": f"token {spec.token}"} if spec.token else {}
+    async with aiohttp.ClientSession(
+        f"http://{host}", connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
+    ) as http:
+        yield NotebookClient(http, spec.base_path)

@@ -1,0 +1,90 @@
+"""Dialling a notebook server. Made by the reconciler when a container is ready, used by the proxy and the reaper.
+
+The directory of a Unix socket belongs to a hostile visitor (decision 8). So the socket is opened once as a path
+handle (`O_PATH | O_NOFOLLOW`), checked to be a socket, and from then on dialled through `/proc/self/fd/N`: that pins
+the inode, so nothing can be swapped for it later, and it lifts the 107-byte limit on a socket's path (unix(7)).
+Where this process has no descriptor left for the handle, the socket is pinned when it is first dialled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tmpnb_py.core.errors import is_our_lack
+from tmpnb_py.core.models import Address, SocketAddress, TcpAddress
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Endpoint:
+    """An address that can be dialled; holds one file descriptor for a socket address until `close()`."""
+
+    def __init__(self, address: Address) -> None:
+        """Pin the address. Raises `OSError` where the socket does not exist or is not a socket."""
+        self.address = address
+        self._closed = False
+        self._fd = -1
+        try:
+            self._pin()
+        except OSError as error:
+            if not is_our_lack(error):
+                raise
+
+    def _pin(self) -> None:
+        if self._fd < 0 and isinstance(self.address, SocketAddress):
+            self._fd = _pin(self.address)
+
+    @property
+    def unix_path(self) -> str | None:
+        """The path to connect to, or None for TCP. Raises `OSError` where it cannot be pinned."""
+        if isinstance(self.address, TcpAddress):
+            return None
+        if self._closed:
+            raise ConnectionRefusedError("this endpoint is closed")
+        self._pin()
+        return f"/proc/self/fd/{self._fd}"
+
+    async def connect(self, factory: Callable[[], P]) -> P:
+        """A new connection. Raises `OSError`; the caller bounds the time."""
+        loop = asyncio.get_running_loop()
+        path = self.unix_path
+        if path is not None:
+            return (await loop.create_unix_connection(factory, path))[1]
+        assert isinstance(self.address, TcpAddress)  # noqa: S101  (unix_path is None only then)
+        return (await loop.create_connection(factory, self.address.host, self.address.port))[1]
+
+    def close(self) -> None:
+        """Give the file descriptor back; may be called twice."""
+        self._closed = True
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def is_removed(address: Address) -> bool:
+    """Whether a socket's directory is gone from where others of its pool are. Its inode has no name any more."""
+    if isinstance(address, TcpAddress):
+        return False
+    directory = Path(address.directory)
+    try:
+        return directory.parent.is_dir() and not os.path.lexists(directory)
+    except OSError:  # somebody else's: who knows
+        return False
+
+
+def _pin(address: SocketAddress) -> int:
+    """A path handle on the socket. No link is followed: neither the directory itself nor the name in it."""
+    directory = os.open(address.directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handle = os.open(address.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
+    if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ConnectionRefusedError("what the container put at its socket's place is not a socket")
+    return handle

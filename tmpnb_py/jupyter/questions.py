@@ -1,0 +1,229 @@
+"""Questions to a notebook server: does it answer, and is anybody's work going on in it?
+
+Asked by the reconciler (while a container starts), by the claims (is it still there?) and by the reaper. Answers
+come from a container and are hostile: they are bounded in time and size and validated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+import urllib.parse
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+
+import aiohttp
+import pydantic
+
+from tmpnb_py.core.errors import LACK_REMEDY, FailureClass, LackError, StartFailedError, is_our_lack
+from tmpnb_py.core.models import Address, ContainerSpec
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.jupyter.report import Report
+
+_FIRST_INTERVAL = 0.02
+_LAST_INTERVAL = 0.25
+_QUESTION_SECONDS = 5.0
+_PROBE_SECONDS = 2.0
+_MAX_ANSWER = 1024 * 1024
+_MOST_MOMENTS = 100  # of kernels, and of terminals: a megabyte holds 24,000, and each is compared with what pages did
+
+
+class NoAnswerError(Exception):
+    """The notebook server did not answer, or not as a notebook server does."""
+
+
+class _Terminal(pydantic.BaseModel):
+    last_activity: pydantic.AwareDatetime | None = None
+
+
+class _Kernel(_Terminal):
+    execution_state: str = ""
+
+
+_KERNELS = pydantic.TypeAdapter(list[_Kernel])
+_TERMINALS = pydantic.TypeAdapter(list[_Terminal])
+
+
+async def wait_until_ready(
+    address: Address, spec: ContainerSpec, *, timeout_seconds: float, died: asyncio.Event
+) -> Endpoint:
+    """Poll `{base_path}api` with a growing interval until it answers 200 (decision 5).
+
+    Time in which this process lacks what a question takes does not count. Raises `StartFailedError`: "does not
+    answer" at the deadline, "exits at once" as soon as `died` is set.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    interval = _FIRST_INTERVAL
+    while time.monotonic() < deadline:
+        asked_at = time.monotonic()
+        try:
+            endpoint = await _answering(address, spec)
+        except LackError:
+            endpoint = None
+            deadline += time.monotonic() - asked_at + interval
+        if endpoint is not None:
+            return endpoint
+        if await _happens(died, interval):
+            raise StartFailedError("the container exited before it answered", FailureClass.EXITS_AT_ONCE)
+        interval = min(_LAST_INTERVAL, interval * 1.3)
+    raise StartFailedError(
+        f"no answer on {spec.base_path}api within {timeout_seconds:g} s", FailureClass.NOT_ANSWERING
+    )
+
+
+async def _answering(address: Address, spec: ContainerSpec) -> Endpoint | None:
+    try:
+        endpoint = Endpoint(address)
+    except OSError:
+        return None  # the server has not made its socket yet
+    try:
+        status, _ = await _ask(endpoint, f"{spec.base_path}api", spec.token, _PROBE_SECONDS)
+    except NoAnswerError as error:
+        endpoint.close()
+        _raise_our_lack(error)
+        return None
+    except BaseException:
+        endpoint.close()
+        raise
+    if status == 200:
+        return endpoint
+    endpoint.close()
+    return None
+
+
+async def _happens(event: asyncio.Event, within: float) -> bool:
+    try:
+        async with asyncio.timeout(within):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+async def accepts(endpoint: Endpoint) -> bool:
+    """Whether somebody still listens there: a server that has died refuses at once.
+
+    Raises `LackError` where only this process lacks what it takes to find out.
+    """
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await endpoint.connect(_Probe)
+    except BlockingIOError:
+        return True  # unix(7): its backlog is full, so it listens
+    except OSError as error:  # TimeoutError is one
+        _raise_our_lack(error)
+        return False
+    return True
+
+
+def _raise_our_lack(error: Exception) -> None:
+    if is_our_lack(error):
+        raise LackError("no file descriptor or memory is left to dial a notebook", remedy=LACK_REMEDY) from error
+
+
+class _Probe(asyncio.Protocol):
+    """Connects and goes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+
+async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
+    """What kernels and terminals are doing. Raises `NoAnswerError`, and `LackError` where nothing could be asked.
+
+    Asked with `no_track_activity=1`: otherwise the question itself would be activity (Jupyter Server's API).
+    """
+    kernels = _KERNELS.validate_json(await _api(endpoint, base_path, "kernels", token))
+    try:
+        terminals = _TERMINALS.validate_json(await _api(endpoint, base_path, "terminals", token))
+    except NoAnswerError:
+        terminals = []  # a server may have its terminals switched off
+    return Report(
+        busy=any(kernel.execution_state == "busy" for kernel in kernels),
+        kernels=_moments(kernels),
+        terminals=_moments(terminals),
+    )
+
+
+def _moments(workers: Sequence[_Terminal]) -> tuple[float, ...]:
+    """When each was last active, on the monotonic clock; the newest of very many."""
+    offset = time.monotonic() - time.time()
+    found = [one.last_activity.timestamp() + offset for one in workers if one.last_activity is not None]
+    return tuple(heapq.nlargest(_MOST_MOMENTS, found))
+
+
+async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> bytes:
+    path = f"{base_path}api/{name}?no_track_activity=1"
+    try:
+        status, body = await _ask(endpoint, path, token, _QUESTION_SECONDS)
+    except NoAnswerError as error:
+        _raise_our_lack(error)
+        raise
+    if status != 200:
+        raise NoAnswerError(f"{name}: status {status}")
+    return body
+
+
+async def begin_in(endpoint: Endpoint, base_path: str, token: str, folder: str) -> bool:
+    """Let kernels that no document of the visitor's places begin in a folder; whether the server can do that.
+
+    Only our own images can (`tmpnb_folder`); for others, and for one that does not answer, all stays as it is.
+    """
+    path = f"{base_path}tmpnb/folder?no_track_activity=1&path={urllib.parse.quote(folder, safe='')}"
+    try:
+        status, _ = await _ask(endpoint, path, token, _PROBE_SECONDS, method="PUT")
+    except NoAnswerError:
+        return False
+    return status == 204
+
+
+async def lacks(endpoint: Endpoint, base_path: str, token: str, document: str) -> bool:
+    """Whether a notebook server says that it has no such file or folder; one that says nothing may have it."""
+    expected = {urllib.parse.quote(document): 404, "": 200}  # a server of another kind has no such addresses at all
+    try:
+        for name, answer in expected.items():
+            path = f"{base_path}api/contents/{name}?content=0&no_track_activity=1"
+            status, _ = await _ask(endpoint, path, token, _PROBE_SECONDS)
+            if status != answer:
+                return False
+    except NoAnswerError:
+        return False
+    return True
+
+
+async def _ask(
+    endpoint: Endpoint, path: str, token: str, seconds: float, *, method: str = "GET"
+) -> tuple[int, bytes]:
+    headers = {"Authorization": f"token {token}"} if token else {}
+    try:
+        unix_path = endpoint.unix_path
+    except OSError as error:
+        raise NoAnswerError(str(error)) from error
+    if unix_path is not None:
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(unix_path, force_close=True)
+        authority = "localhost"
+    else:
+        connector = aiohttp.TCPConnector(force_close=True)
+        host, port = endpoint.address.host, endpoint.address.port  # type: ignore[union-attr]  # no path: TCP
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=headers
+            ) as session,
+            session.request(method, f"http://{authority}{path}", allow_redirects=False) as response,
+        ):
+            body = await _bounded(response.content.readany)
+            return response.status, body
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise NoAnswerError(str(error) or type(error).__name__) from error
+
+
+async def _bounded(read: Callable[[], Awaitable[bytes]]) -> bytes:
+    body = b""
+    while part := await read():
+        body += part
+        if len(body) > _MAX_ANSWER:
+            raise NoAnswerError("the answer is too long")
+    return body

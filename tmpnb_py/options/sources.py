@@ -1,0 +1,287 @@
+"""Where the values of the settings come from: command line over environment over TOML file over defaults.
+
+`read_settings` is called by the command line, once at start and again on a reload. All that is wrong is
+reported at once, each problem with the place that the value was written in. Nothing here runs concurrently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+
+from tmpnb_py.core import quota_keys
+from tmpnb_py.core.errors import EngineDownError, SettingsError
+from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
+from tmpnb_py.options import tmpnb
+from tmpnb_py.options.settings import ENV_PREFIX, OPTIONS, Settings
+from tmpnb_py.options.tmpnb import LEGACY
+from tmpnb_py.options.values import Kind
+
+CONFIG_VARIABLE = "TMPNB_CONFIG"
+SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # where no other file is named
+# tmpnb's own names for the tokens are understood too; ours win where both are set.
+ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+_DOCKER_ONLY = (
+    "docker_network",
+    "host_network",
+    "container_ip",
+    "container_port",
+    "container_user",
+    "host_directories",
+    "extra_hosts",
+    "cpu_shares",
+    "accept_missing",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedSettings:
+    """The settings, where each value that is not a default came from, and what is odd but no error."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    raw: Any
+    origin: str
+
+
+def load_settings(given: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None) -> Settings:
+    """`read_settings` for callers that need nothing but the values."""
+    return read_settings(given, environ, config).settings
+
+
+def read_settings(
+    given: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None
+) -> LoadedSettings:
+    """Settings from the command line (`given`, by field name), `environ`, a TOML file and the defaults.
+
+    `config` is the file's path from the command line, before TMPNB_CONFIG and the system's own. Raises
+    SettingsError that lists everything that is wrong, each with the place that it was written in.
+    """
+    problems: list[str] = []
+    command_line = {name: _Value(raw, f"--{name.replace('_', '-')}") for name, raw in given.items()}
+    warnings: list[str] = []
+    written = (_from_file(config, environ, problems), _from_environment(environ), command_line)
+    layers = [_translated(layer, warnings) for layer in written]
+    values = {name: value for layer in layers for name, value in layer.items()}
+    settings = _validated(values, problems)
+    if problems or settings is None:
+        raise _wrong(problems)
+    origins = {name: value.origin for name, value in values.items()}
+    warnings += [*tmpnb.warnings_of(environ), *_unknown_variables(environ), *_risks(settings)]
+    return LoadedSettings(settings, origins, tuple(warnings))
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, _Value]:
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in environ.items() if value}
+    found = {name: _Value(raw, OPTIONS[name].variable) for name, raw in source().items()}
+    for name in LEGACY:
+        if raw := environ.get(variable := ENV_PREFIX + name.upper()):
+            found[name] = _Value(raw, variable)
+    for name, variable in (("admin_auth_token", ADMIN_TOKEN_VARIABLE), ("api_auth_token", API_TOKEN_VARIABLE)):
+        if token := environ.get(variable):
+            found.setdefault(name, _Value(token, variable))
+    return found
+
+
+def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _Value]:
+    """A layer under today's names. Where an old name and its new one are both in it, the new one wins."""
+    current: dict[str, _Value] = {}
+    for name, value in sorted(layer.items(), key=lambda item: item[0] in LEGACY):
+        reading = tmpnb.read(name, value.raw, value.origin)
+        warnings += [reading.warning] if reading.warning else []
+        if reading.name:
+            current.setdefault(reading.name, _Value(reading.raw, value.origin))
+    return current
+
+
+def _from_file(config: str | None, environ: Mapping[str, str], problems: list[str]) -> dict[str, _Value]:
+    """The file's values; what is wrong with the file itself is added to `problems`."""
+    name = config if config is not None else environ.get(CONFIG_VARIABLE)
+    origin = "--config" if config is not None else CONFIG_VARIABLE
+    if not name and config is None:
+        if not SYSTEM_CONFIG.exists():
+            return {}
+        name, origin = str(SYSTEM_CONFIG), "the system's configuration"
+    try:
+        data = _read_toml(Path(name or ""))
+    except (OSError, ValueError) as error:
+        problems.append(f"{origin}: {_explain_file(name or '', error)}")
+        return {}
+    unknown = data.keys() - OPTIONS.keys() - LEGACY.keys()
+    problems.extend(f"{key} in {name}: {_no_such(key)}" for key in unknown)
+    return {key: _Value(raw, f"{key} in {name}") for key, raw in data.items() if key not in unknown}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        path.stat()  # the source takes a missing file for an empty one; this says what is wrong
+        raise OSError("it is not a regular file")
+    return TomlConfigSettingsSource(Settings, path).toml_data
+
+
+def _explain_file(name: str, error: Exception) -> str:
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"{name} is not valid TOML: {error}; write one option per line, such as pool_size = 10"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{name} is not valid TOML: it is not UTF-8 text"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f'"{name}" cannot be read ({reason}): give the path of a TOML file that this user may read'
+
+
+def _validated(values: Mapping[str, _Value], problems: list[str]) -> Settings | None:
+    try:
+        return Settings(**{name: value.raw for name, value in values.items()})
+    except ValidationError as error:
+        for details in error.errors():
+            name = str(details["loc"][0])
+            problems.append(f"{values[name].origin}: {_explain(name, details)}")
+        return None
+
+
+def _explain(name: str, details: ErrorDetails) -> str:
+    """One of pydantic's errors as a sentence that begins with the value, unless that is secret."""
+    option = OPTIONS.get(name)
+    if option is None:
+        return _no_such(name)
+    value = details["input"]
+    shown = "the value" if option.kind is Kind.SECRET else _shown(value)
+    if option.kind is Kind.SWITCH and details["type"] != "value_error":
+        return f"{shown} is neither true nor false"
+    if option.kind is Kind.CHOICE and details["type"] != "value_error":
+        return f"{shown} is not among its values: choose {' or '.join(option.choices)}"
+    if details["type"] == "value_error":
+        return f"{shown} {details['ctx']['error']}"
+    if details["type"] == "string_type":
+        return f'{shown} is not text: write it in quotes, such as {name} = "…"'
+    return f"{shown} is not a {option.kind}"
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
+    printable = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return f'"{printable}"' if len(printable) <= 100 else f'"{printable[:100]}…"'
+
+
+def _no_such(name: str) -> str:
+    return f"there is no such option{_hint(name.lower().replace('-', '_'), OPTIONS, '')}"
+
+
+def _hint(name: str, known: Iterable[str], prefix: str) -> str:
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{matches[0]}?" if matches else ""
+
+
+def _wrong(problems: Sequence[str]) -> SettingsError:
+    remedy = "tmpnb-py serve --help shows every option with its default and how it is written."
+    if len(problems) == 1:
+        return SettingsError(problems[0], remedy=remedy)
+    lines = "".join(f"\n  {problem}" for problem in sorted(problems))
+    return SettingsError(f"{len(problems)} settings are wrong:{lines}", remedy=remedy)
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each variable that looks like an option and is none: a slip must not vanish."""
+    known = {name.upper() for name in (*OPTIONS, *LEGACY)} | {CONFIG_VARIABLE.removeprefix(ENV_PREFIX)}
+    unknown = {
+        name: slip
+        for name in sorted(environ)
+        if name.upper().startswith(ENV_PREFIX) and (slip := name.upper().removeprefix(ENV_PREFIX)) not in known
+    }
+    return [
+        f"{name} in the environment is ignored: there is no such option{_hint(slip, known, ENV_PREFIX)}"
+        for name, slip in unknown.items()
+    ]
+
+
+def _risks(settings: Settings) -> list[str]:
+    """What is allowed and probably not meant."""
+    warnings = []
+    if not settings.admin_auth_token.get_secret_value() and not is_loopback(settings.admin_ip):
+        warnings.append(
+            f"The admin listener on {settings.admin_ip} answers only this machine's loopback address, as it has no "
+            "token: set ADMIN_AUTH_TOKEN, or leave admin_ip at 127.0.0.1."
+        )
+    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
+        warnings.append("trusted_proxies holds every address: any visitor can forge the address in the logs.")
+    if settings.trusted_proxies and not settings.allowed_hosts:
+        warnings.append(
+            "trusted_proxies without allowed_hosts: whoever comes by the proxy's host name is refused with 421. Name "
+            "it in allowed_hosts."
+        )
+    return [*warnings, *_loosened(settings)]
+
+
+def _loosened(settings: Settings) -> Iterator[str]:
+    """What the operator has given up of what keeps visitors apart and the host safe."""
+    if settings.host_network:
+        yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
+    if not settings.host_network and not is_loopback(settings.container_ip):
+        yield f"container_ip {settings.container_ip}: whoever reaches it gets to the notebooks past this service."
+    if settings.container_user.partition(":")[0] in ("0", "root"):
+        yield f"container_user {settings.container_user}: commands run as root in their container."
+    for mount in settings.host_directories:
+        if mount.source == "/" or mount.source.endswith("docker.sock"):
+            yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
+        elif not mount.read_only:
+            yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if EVERY_NAME in settings.allowed_hosts:
+        yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
+    if "*" in settings.allow_origin:
+        yield "allow_origin *: pages of every site may start notebooks in their visitors' browsers."
+    if "*" in settings.frame_ancestors:
+        yield "frame_ancestors *: pages of every site may show notes in a frame, and visitors may be led to run them."
+    for origin in settings.tokenless_origin:
+        yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
+    if settings.allow_credentials and "*" in settings.allow_origin:
+        yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to what listens there."""
+    return is_loopback_name(host) or quota_keys.is_loopback(host)
+
+
+def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:
+    """The engine to use: where none is named, Docker if there is any trace of it, else the local one.
+
+    A socket that exists counts even if nothing answers on it: an engine that is down at boot must not move
+    visitors onto the host.
+    """
+    if settings.engine != "auto":
+        return settings.engine
+    return "docker" if environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists() else "local"
+
+
+def without_effect(settings: Settings, engine: str) -> list[str]:
+    """The options that were set though this engine knows nothing of the kind."""
+    names = () if engine == "docker" else _DOCKER_ONLY
+    return [name for name in names if getattr(settings, name) != Settings.model_fields[name].default]
+
+
+def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raises `EngineDownError` where Docker is not the engine to use."""
+    if choose_engine(settings, environ) == "docker":
+        return
+    if settings.engine == "local":
+        raise EngineDownError(
+            "the local engine has no images", remedy="Leave out --engine local, or set TMPNB_ENGINE to docker."
+        )
+    raise EngineDownError(
+        "no engine was found: DOCKER_HOST is not set and /var/run/docker.sock does not exist",
+        remedy="Install Docker and start it, or set DOCKER_HOST to where one listens.",
+    )

@@ -1,0 +1,413 @@
+"""How the values of options are read, checked and written. Pure; used by `settings`, with which it changes.
+
+Every check raises ValueError with a text that follows the offending value and says what to write instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import ipaddress
+import posixpath
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import idna
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core import CoreSchema, core_schema
+
+from tmpnb_py.core import binder_spec, links
+from tmpnb_py.core.host_names import EVERY_NAME, normal
+from tmpnb_py.core.models import Mount, Protection
+from tmpnb_py.core.routes import INTERFACE, INTERFACES, document_target
+from tmpnb_py.core.units import format_duration, format_size, parse_duration, parse_size
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MOST_WORDS = 20_000
+
+
+class Kind(enum.StrEnum):
+    """How an option's value is written."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    SIZE = "size"
+    DURATION = "duration"
+    SWITCH = "switch"
+    CHOICE = "choice"
+    LIST = "list"
+    SECRET = "secret"  # noqa: S105 - a kind of option
+    PATH = "path"
+
+
+def _parse_number(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
+        raise ValueError("is not a whole number")
+    return int(text)
+
+
+_PARSERS: dict[Kind, Callable[[str], float]] = {
+    Kind.NUMBER: _parse_number,
+    Kind.SIZE: parse_size,
+    Kind.DURATION: parse_duration,
+}
+
+
+def format_quantity(kind: Kind, value: float) -> str:
+    """A number, size or duration in the units that the options are written in."""
+    if kind is Kind.DURATION:
+        return format_duration(value)
+    return format_size(int(value)) if kind is Kind.SIZE else str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """Annotates a number, size or duration: reads text with units, and holds the value between two bounds.
+
+    `zero` names what 0 means where 0 is allowed below `minimum`, for the message.
+    """
+
+    kind: Kind
+    minimum: float
+    maximum: float
+    zero: str = ""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def read(self, value: object) -> object:
+        """The value within its bounds. Raises ValueError with a text that follows the offending value."""
+        if value is None:
+            return None
+        number = self._number(value)
+        if self.zero and number == 0:
+            return number
+        if number < self.minimum:
+            zero = f", or 0 for {self.zero}" if self.zero else ""
+            raise ValueError(f"is too small: give at least {format_quantity(self.kind, self.minimum)}{zero}")
+        if number > self.maximum:
+            raise ValueError(f"is too large: give at most {format_quantity(self.kind, self.maximum)}")
+        return number
+
+    def _number(self, value: object) -> float:
+        if isinstance(value, str):
+            return _PARSERS[self.kind](value)
+        whole = self.kind is not Kind.DURATION
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise ValueError("is not a whole number" if whole else "is not a duration")
+        if self.kind is not Kind.NUMBER and not value >= 0:  # written so that it catches NaN as well
+            raise ValueError(f"is not a {self.kind}")
+        return value
+
+
+def read_host(value: str) -> str:
+    """An address or a host name to listen on."""
+    if "%" not in value:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+    # RFC 1123 §2.1: letters, digits and hyphens; a name whose last label is a number would be an address.
+    label = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    if re.fullmatch(rf"(?:{label}\.)*{label}", value) and not value.rpartition(".")[2].isdigit():
+        return value
+    raise ValueError("is neither an IP address nor a host name: 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4")
+
+
+def read_host_names(value: object) -> object:
+    """Names of this service, as browsers send them; `*.` before one stands for all names below it."""
+    return tuple(_host_name(str(part)) for part in _parts(value, "notebooks.example.org,*.example.net"))
+
+
+def read_base_url(value: str) -> str:
+    base = f"/{value.strip('/')}/" if value.strip("/") else links.ROOT
+    if not links.is_base(base):
+        raise ValueError(
+            "is not a path for the service: write one such as /jupyter/, of letters, digits, dots, hyphens and "
+            'underscores, in which no part is "user"'
+        )
+    return base
+
+
+def _host_name(part: str) -> str:
+    if part == EVERY_NAME:
+        return part
+    wildcard, name = ("*.", part[2:]) if part.startswith("*.") else ("", part)
+    hint = "write a name alone, such as notebooks.example.org or *.example.net"
+    if "/" in name or ":" in name.strip("[]").rpartition("]")[2]:
+        raise ValueError(f'holds "{part}", which is more than a name: {hint}, without scheme, port and path')
+    try:
+        return wildcard + read_host(idna.encode(normal(name), uts46=True).decode())
+    except (ValueError, idna.IDNAError):
+        raise ValueError(f'holds "{part}", which is not a host name: {hint}') from None
+
+
+def read_image(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]*", value, re.ASCII):
+        raise ValueError("is not the name of an image: write one such as tmpnb-py-workshops:latest")
+    return value
+
+
+def read_command(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("is not a command: leave the option out to use the start line that fits the image")
+    if "{socket}" in value and "{port}" in value:
+        raise ValueError("has both {socket} and {port}: keep the one that the notebook server listens on")
+    return value
+
+
+def read_pool_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
+        raise ValueError("is not a pool's name: use 1 to 32 of a-z, 0-9, - and _, the first a letter or a digit")
+    return value
+
+
+def read_secret(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
+        raise ValueError("travels in a header: use visible ASCII characters without blanks")
+    return value
+
+
+def read_path(value: object) -> object:
+    if not isinstance(value, str | Path):
+        return value
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError("is not a directory: write its path, such as /run/tmpnb-py")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError("begins with a home directory that is not known: write the whole path") from error
+
+
+def read_file(value: object) -> object:
+    if not isinstance(value, str | Path):
+        return value
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError("is not a file: write its path")
+    return read_path(value)
+
+
+def read_color(value: str) -> str:
+    """#rrggbb, also written #rgb."""
+    found = re.fullmatch(r"#?([0-9a-f]{6}|[0-9a-f]{3})", value.strip().lower())
+    if found is None:
+        raise ValueError("is not a colour: write it as #rrggbb, such as #0b5fa5")
+    digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
+    return f"#{digits}"
+
+
+def read_title(value: str) -> str:
+    if not value.strip() or len(value) > 80 or not value.isprintable():
+        raise ValueError("is not a name for the pages: write one line of at most 80 characters")
+    return value.strip()
+
+
+def read_words(value: str) -> str:
+    if len(value) > _MOST_WORDS or not all(char.isprintable() or char in "\n\t" for char in value):
+        raise ValueError(f"is not text that fits a page: write at most {_MOST_WORDS} characters")
+    return value.strip()
+
+
+def read_redirect(value: str, interfaces: tuple[str, ...]) -> str:
+    try:
+        document_target(value, (*INTERFACES, *interfaces))
+    except ValueError as error:
+        raise ValueError(f"cannot be opened in a notebook: {error}; interfaces names more") from None
+    return value
+
+
+def read_address(value: str) -> str:
+    """An IP address; a name would not do where the engine wants an address."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("is not an IP address: 127.0.0.1 lets only this machine in, 0.0.0.0 everybody") from None
+
+
+def read_interfaces(value: object) -> object:
+    names = tuple(str(part).strip("/") for part in _parts(value, "rstudio,voila"))
+    for name in names:
+        if not INTERFACE.fullmatch(name):
+            raise ValueError(f'holds "{name}", which is not the first part of a path: write rstudio,voila')
+    return names
+
+
+def read_network_name(value: str) -> str:
+    if value in ("host", "none"):
+        instead = {"host": "use host_network", "none": "leave the option out; that is what Unix sockets bring"}
+        raise ValueError(f"is not a network that containers are reached on: {instead[value]}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", value):
+        raise ValueError("is not the name of a network: docker network ls shows them")
+    return value
+
+
+def read_user(value: str) -> str:
+    part = r"(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31})"
+    if not re.fullmatch(rf"{part}(?::{part})?", value):
+        raise ValueError("is not a user: write a number or a name of the image, such as 1000, 1000:100 or jovyan")
+    return value
+
+
+def read_mounts(value: object) -> object:
+    """`/host:/mount:ro`, and whatever tmpnb understood: without a mode it is rw, without a mount `/mnt/volN`."""
+    parts = _parts(value, "/home/data:/data:ro")
+    mounts = tuple(part if isinstance(part, Mount) else _mount(part, index) for index, part in enumerate(parts))
+    targets = [mount.target for mount in mounts]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise ValueError(f"mounts more than one directory at {target}: give each a place of its own")
+    return mounts
+
+
+EVERYTHING = ("0.0.0.0/0", "::/0")
+_MODES = {"": False, "rw": False, "w": False, "ro": True, "r": True}
+_RESERVED = ("/", "/proc", "/sys", "/dev", "/run/tmpnb")
+
+
+def _mount(part: object, index: int) -> Mount:
+    source, *rest = str(part).split(":")
+    if len(rest) == 1 and rest[0] in _MODES:
+        rest = ["", *rest]
+    target, mode, *more = [*rest, "", ""][: max(2, len(rest))]
+    if more or mode not in _MODES:
+        raise ValueError(f'holds "{part}", which cannot be read: write /host:/mount:ro, or rw in place of ro')
+    target = posixpath.normpath(target or f"/mnt/vol{index}")
+    for path in (source, target):
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f'holds "{part}", where "{path}" is not a whole path: begin it with /')
+    if target in _RESERVED:
+        raise ValueError(f'holds "{part}", but {target} belongs to the container itself: mount it elsewhere')
+    return Mount(posixpath.normpath(source), target, read_only=_MODES[mode])
+
+
+def read_extra_hosts(value: object) -> object:
+    return tuple(_extra_host(str(part)) for part in _parts(value, "db.example.org:10.0.0.5"))
+
+
+def _extra_host(part: str) -> str:
+    name, _, address = part.partition(":")
+    try:
+        if address != "host-gateway":  # Docker's own word for the host
+            address = str(ipaddress.ip_address(address.strip("[]")))
+        return f"{read_host(name)}:{address}"
+    except ValueError:
+        raise ValueError(f'holds "{part}", which is not name:address: write db.example.org:10.0.0.5') from None
+
+
+def read_origins(value: object) -> object:
+    return tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
+
+
+def read_named_origins(value: object) -> object:
+    origins = tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
+    if unnamed := [origin for origin in origins if origin in ("*", "null")]:
+        raise ValueError(f'holds "{unnamed[0]}", which names no site: write https://example.org')
+    return origins
+
+
+# CSP 3, "host-source" with a scheme and without a path, which `frame-ancestors` does not look at.
+_ANCESTOR = re.compile(
+    r"https?://(?:\*\.)?(?:[a-z0-9_-]+\.)*[a-z0-9_-]+(?::(?:[0-9]{1,5}|\*))?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?"
+)
+
+
+def read_ancestors(value: object) -> object:
+    return tuple(_ancestor(str(part)) for part in _parts(value, "https://lms.example.org"))
+
+
+def _ancestor(part: str) -> str:
+    """A source of `frame-ancestors`, as it goes into the policy."""
+    source = part.lower().strip("'\"").removesuffix("/")
+    if source in ("self", "*"):
+        return {"self": "'self'"}.get(source, source)
+    if source == "none":
+        raise ValueError(
+            'holds "none", which names no site: leave the option out, and no page shows notes in a frame'
+        )
+    if not _ANCESTOR.fullmatch(source):
+        raise ValueError(
+            f'holds "{part}", which is not a site: write https://lms.example.org (scheme and host, no path), '
+            "https://*.example.org, self or *"
+        )
+    return source
+
+
+def read_binder_specs(value: object) -> object:
+    return tuple(binder_spec.read_rule(str(part)) for part in _parts(value, "gh/org/repo=workshop"))
+
+
+def _origin(part: str) -> str:
+    if part in ("*", "null"):
+        return part
+    # As browsers write it (Fetch standard, "serializing an origin"): no path, no default port, all in lower case.
+    found = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?", part.lower())
+    if found is None:
+        raise ValueError(f'holds "{part}", which is not a site\'s origin: write https://example.org, or * for all')
+    scheme, host, port = found.groups("")
+    return f"{scheme}://{host}{'' if port == {'http': ':80', 'https': ':443'}[scheme] else port}"
+
+
+def read_header_list(value: str) -> str:
+    if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+(?: *, *[\w!#$%&'*+.^`|~-]+)*", value, re.ASCII):
+        raise ValueError("is not a list of names: write them with commas, such as GET, POST")
+    return value
+
+
+def _parts(value: object, example: str) -> list[object]:
+    """The parts of a comma list, or of an array in the file."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"is not a list: write {example}")
+    return [part for part in parts if part != ""]
+
+
+def read_networks(value: object) -> object:
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("is not a list: write 127.0.0.1,10.0.0.0/8")
+    return tuple(_network(part) for part in parts if part != "")
+
+
+def read_reach(value: object) -> object:
+    """A list of networks; `*` is every one."""
+    parts = _parts(value, "10.1.0.0/16,10.2.3.4")
+    return tuple(_network(one) for part in parts for one in (EVERYTHING if part == "*" else (part,)))
+
+
+def read_protections(value: object) -> object:
+    known = [one.value for one in Protection]
+    parts = _parts(value, "network")
+    for part in parts:
+        if part not in known:
+            raise ValueError(f'holds "{part}", which is no protection: choose among {", ".join(known)}')
+    return tuple(parts)
+
+
+def _network(part: object) -> Network:
+    if isinstance(part, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return part
+    text = part if isinstance(part, str) else repr(part)
+    try:
+        loose = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f'holds "{text}", which is not an address or network: write 127.0.0.1,10.0.0.0/8') from None
+    host = ipaddress.ip_interface(text).ip
+    if host != loose.network_address:
+        # Guessing would trust either one machine or a whole network too much.
+        raise ValueError(f'holds "{text}", which is ambiguous: write {host} for the one or {loose} for all')
+    return loose
+
+
+def format_value(kind: Kind, value: object) -> str:
+    """A value in the form that its option is written in; a secret only says whether it is set."""
+    if kind is Kind.SECRET:
+        return "set" if isinstance(value, SecretStr) and value.get_secret_value() else "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return format_quantity(kind, value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,180 @@
+"""Today's configuration of a pool's containers: the operator's settings put together with what the image is.
+
+Asked by the reconciler at each listing, so that an image rebuilt under the same name rolls the pool over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from tmpnb_py.core.errors import UnprotectedError
+from tmpnb_py.core.models import ContainerConfig, Gap, ImageFacts, Transport
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.options.settings import Settings
+
+_ARGUMENTS = "--ServerApp.base_url={base_path} --IdentityProvider.token={token} --ServerApp.allow_remote_access=True"
+_START = {
+    Transport.SOCKET: "exec start-notebook.sh --ServerApp.sock={socket} " + _ARGUMENTS,
+    Transport.PORT: "exec start-notebook.sh --ServerApp.ip={ip} --ServerApp.port={port} " + _ARGUMENTS,
+}
+_START |= dict.fromkeys((Transport.ADDRESS, Transport.HOST), _START[Transport.PORT])
+_WARNINGS = {
+    Transport.ADDRESS: (
+        "notebooks_share_a_network",
+        "on docker_network notebooks reach each other and this machine, unless that network prevents it",
+    ),
+    Transport.HOST: ("notebooks_share_the_host", "host_network keeps nothing apart: use it with people you trust"),
+}
+
+# Whose number visitors get where this service has that of the image's user: they could undo what it does to the
+# directory of their socket. The group is the image's.
+_SERVICE_AS_VISITOR, _ANOTHER_USER = 1000, "1001:1000"
+
+_log = structlog.get_logger(__name__)
+
+
+class Blueprint:
+    """Resolves settings into a `ContainerConfig`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        *,
+        pool_size: Callable[[], int] | None = None,
+        on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
+        static_url: Callable[[ImageFacts], Awaitable[str]] | None = None,
+    ) -> None:
+        """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time;
+        `static_url` says where its notebooks find the static files that they share.
+        """
+        self._on_image = on_image
+        self._static_url = static_url
+        self._engine = engine
+        self._settings = settings
+        self._pool_size = pool_size or (lambda: settings.pool_size)
+        self._prepared = ""
+        self.gaps: tuple[Gap, ...] = ()
+
+    def configure(self, settings: Settings) -> None:
+        """Resolve these settings from now on; containers of another configuration are replaced."""
+        self._settings = settings
+        self._prepared = ""
+
+    async def resolve(self) -> ContainerConfig:
+        """What a container started now looks like. Raises `EngineError` (`ImageMissingError` among them)."""
+        settings = self._settings
+        image = await self._engine.image(settings.image)
+        if self._on_image is not None:
+            await self._on_image(image)
+        config = await self._with_transport(image)
+        await self._prepare(config)
+        url = await self._static_url(image) if self._static_url is not None else ""
+        return dataclasses.replace(config, static_url=url)
+
+    async def transport(self, image: ImageFacts) -> Transport:
+        """The way to a container of the image that would be taken now."""
+        return (await self._with_transport(image)).transport
+
+    def _config(self, image: ImageFacts, transport: Transport) -> ContainerConfig:
+        settings = self._settings
+        return ContainerConfig(
+            image=image,
+            command=settings.command or _START[transport],
+            transport=transport,
+            egress=settings.egress,
+            egress_allow=tuple(map(str, settings.egress_allow)),
+            mem_limit=settings.mem_limit,
+            cpu_quota=settings.cpu_quota,
+            pids_limit=settings.pids_limit,
+            home_size=settings.home_size,
+            tmp_size=settings.tmp_bytes,
+            shm_size=settings.shm_bytes,
+            use_tokens=settings.use_tokens,
+            container_port=settings.container_port,
+            container_ip=settings.container_ip,
+            user=self._user(image),
+            network=self._network,
+            cpu_shares=settings.cpu_shares,
+            mounts=settings.host_directories,
+            extra_hosts=settings.extra_hosts,
+            base_url=settings.base_url,
+        )
+
+    def _user(self, image: ImageFacts) -> str:
+        """The visitors' user: never this service's own, where the image makes the home for whoever it is."""
+        settings = self._settings
+        ours = os.geteuid() == _SERVICE_AS_VISITOR and "container_user" not in settings.model_fields_set
+        movable = image.supports_socket and image.supports_read_only and image.home
+        return _ANOTHER_USER if ours and movable else settings.container_user
+
+    async def capacity(self) -> int:
+        """How many containers there may be: the option, or what fits the engine's memory (decision 1)."""
+        settings = self._settings
+        info = await self._engine.info()
+        fitting = info.memory // settings.mem_limit
+        pool_size = self._pool_size()
+        if pool_size > fitting:
+            _log.warning(
+                "pool_larger_than_memory",
+                pool_size=pool_size,
+                mem_limit_mib=settings.mem_limit >> 20,
+                engine_memory_mib=info.memory >> 20,
+                fitting=fitting,
+                hint="containers that all use their limit would be killed: lower pool_size or mem_limit",
+            )
+        if settings.max_containers is not None:
+            return settings.max_containers
+        return max(pool_size, fitting)
+
+    async def _with_transport(self, image: ImageFacts) -> ContainerConfig:
+        settings = self._settings
+        if "{socket}" in (settings.command or "") or settings.transport == "socket":
+            return self._config(image, Transport.SOCKET)
+        if settings.host_network:
+            return self._config(image, Transport.HOST)
+        if settings.transport != "auto":
+            return self._config(image, Transport(settings.transport))
+        if settings.docker_network is not None:
+            return self._config(image, Transport.ADDRESS)
+        if "{port}" in (settings.command or ""):
+            return self._config(image, Transport.PORT)
+        config = self._config(image, Transport.SOCKET)
+        transport = await self._engine.choose_transport(config)
+        return config if transport is Transport.SOCKET else self._config(image, transport)
+
+    @property
+    def _network(self) -> str:
+        """The operator's choice of a network; "" leaves it to the engine."""
+        return "host" if self._settings.host_network else self._settings.docker_network or ""
+
+    async def _prepare(self, config: ContainerConfig) -> None:
+        """Raises `UnprotectedError` where something serious is missing that the operator did not agree to."""
+        self.gaps = await self._engine.prepare(config)
+        refused = [gap for gap in self.gaps if gap.protection and gap.protection not in self._settings.accept_missing]
+        if refused:
+            raise unprotected(refused)
+        if self._prepared == config.digest:
+            return
+        self._prepared = config.digest
+        transport = config.transport
+        _log.info("transport_chosen", transport=transport.value, egress=config.egress.value, network=config.network)
+        for gap in self.gaps:
+            _log.warning("protection_missing", protection=gap.protection or "other", reason=gap.text, hint=gap.remedy)
+        if transport in _WARNINGS:
+            event, hint = _WARNINGS[transport]
+            _log.warning(event, hint=hint)
+
+
+def unprotected(gaps: Sequence[Gap]) -> UnprotectedError:
+    """The error for protections that are missing, with what to do about each and how to go without."""
+    names = ",".join(dict.fromkeys(str(gap.protection) for gap in gaps))
+    remedies = "; ".join(dict.fromkeys(gap.remedy for gap in gaps if gap.remedy))
+    return UnprotectedError(
+        f"notebooks would not be kept apart: {'; '.join(gap.text for gap in gaps)}",
+        remedy=f"{remedies}; to go without: --accept-missing {names}",
+    )

@@ -1,0 +1,221 @@
+"""When a session has ended: what counts as activity, and for how long its absence is tolerated.
+
+The proxy stamps the session with what its visitor does (`doing`); the reaper gathers `Evidence`, asks `decide`,
+and acts on the verdict; the API shows `expires_at`. Pure functions of their arguments: the caller brings the
+time (seconds on the monotonic clock), and any number may call at once.
+
+A limit of 0 never ends a session.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+
+from tmpnb_py.core.models import EndReason
+from tmpnb_py.jupyter.report import Report
+
+# A client without a WebSocket is still there as long as it polls. JupyterLab polls every 3 to 60 seconds, and
+# browsers let the timers of a hidden tab fire once a minute; the half minute more forgives one slow answer.
+PRESENCE_WINDOW = 90.0
+
+# How long the reaper waits before it asks a notebook server again that did not answer.
+RETRY_QUESTION = 20.0
+
+# So many questions in a row that told nothing are taken for the answer "nothing is known": a server that hangs
+# must not keep its memory for ever, and one slow answer must not cost a visitor their work.
+QUESTIONS = 3
+
+# What a kernel or terminal says so soon after a page connected to it, or asked it something by itself, may be the
+# answer to just that: a shell draws its prompt anew for every window. Busy machines take their time.
+ECHO = 4.0
+
+# Whoever prints every few seconds is heard between two echoes.
+RETRY_ECHO = ECHO + 1.0
+
+_CLOCKS_APART = 0.5
+_NUDGES_KEPT = 32
+_NUDGES_APART = 1.0
+
+_NEVER = math.inf
+_NOTHING = -math.inf
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """The five limits of a session in seconds; 0 = never by this rule.
+
+    `timeout`: without activity. `disconnected`: both without activity and without any client, counted from
+    whichever was there last. `busy`: how long after the last client left a busy or printing kernel counts as
+    activity (0 = for ever). `unvisited`: from a claim that nobody opens. `maximum`: from the claim, whatever
+    happens.
+    """
+
+    timeout: float
+    disconnected: float
+    busy: float
+    unvisited: float
+    maximum: float
+
+
+class Nudges:
+    """When pages last made kernels (or terminals) do something of the pages' own accord; the newest moments."""
+
+    __slots__ = ("_moments",)
+
+    def __init__(self) -> None:
+        self._moments: collections.deque[float] | None = None
+
+    def add(self, now: float) -> None:
+        """Another one; of many at once the first is kept."""
+        if self._moments is None:
+            self._moments = collections.deque(maxlen=_NUDGES_KEPT)
+        if not self._moments or now - self._moments[-1] >= _NUDGES_APART:
+            self._moments.append(now)
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """The oldest first."""
+        return tuple(self._moments or ())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the orchestrator itself knows of a session.
+
+    `visited`: a request for it has been seen; also true of a session that was taken up after a restart, where
+    nobody can know. `last_activity`: the newest thing that a person did, at least `claimed_at` (after a restart:
+    the restart). `last_presence`: the newest request of any kind. `left_at`: when the client's last WebSocket
+    closed, None if there never was one. `kernel_nudges` and `terminal_nudges`: see `Nudges`.
+    """
+
+    claimed_at: float
+    visited: bool
+    last_activity: float
+    last_presence: float
+    open_connections: int = 0
+    left_at: float | None = None
+    kernel_nudges: tuple[float, ...] = ()
+    terminal_nudges: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keep:
+    """The session lives. With nothing new, the verdict can't change before `until` (`math.inf`: never)."""
+
+    until: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ask:
+    """By what is known it is due: ask the notebook server, then decide again; `pause` seconds later if it failed."""
+
+    pause: float = RETRY_QUESTION
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reap:
+    """The session has ended."""
+
+    reason: EndReason
+
+
+Verdict = Keep | Ask | Reap
+
+
+def decide(evidence: Evidence, limits: Limits, now: float, report: Report | None, failed_questions: int) -> Verdict:
+    """What becomes of the session at `now`.
+
+    `report` answers a question asked just now, else None; `failed_questions` counts those in a row that told
+    nothing: they were not answered, or this answered `Ask`. After `Keep` the caller comes back at `until`, or at
+    once when a session is opened for the first time or its last WebSocket closes: only these bring the end
+    nearer, everything else moves it away.
+    """
+    if now >= _after(evidence.claimed_at, limits.maximum):
+        return Reap(EndReason.TOO_OLD)
+    if now >= _unvisited_end(evidence, limits):
+        return Reap(EndReason.UNVISITED)
+    end = _end(evidence, limits, _kernel_activity(evidence, report, now))
+    if now < end:
+        return Keep(end)
+    if report is None and failed_questions < QUESTIONS:
+        return Ask()
+    if report is not None and failed_questions < QUESTIONS - 1 and _echoes(evidence, report, now):
+        return Ask(RETRY_ECHO)
+    return Reap(EndReason.IDLE)
+
+
+def expires_at(evidence: Evidence, limits: Limits, now: float) -> float:
+    """When the session ends if nothing happens any more; never before `now` unless its maximum age is over.
+
+    The kernels are not asked for this. Where only they keep a session alive the answer is `now`, and the
+    `until` of the last `Keep` says more. `math.inf` where no limit applies.
+    """
+    end = _end(evidence, limits, _NOTHING)
+    return min(max(end, now), _after(evidence.claimed_at, limits.maximum))
+
+
+def _after(moment: float, limit: float) -> float:
+    return moment + limit if limit > 0 else _NEVER
+
+
+def _unvisited_end(evidence: Evidence, limits: Limits) -> float:
+    return _NEVER if evidence.visited else _after(evidence.claimed_at, limits.unvisited)
+
+
+def _kernel_activity(evidence: Evidence, report: Report | None, now: float) -> float:
+    """When a kernel or terminal was last active on a person's account, as far as that can be told."""
+    if report is None:
+        return _NOTHING
+    if report.busy:
+        return now
+    caused = [moment for moment, nudges in _spoken(evidence, report, now) if not _is_echo(moment, nudges)]
+    return max(caused, default=_NOTHING)
+
+
+def _echoes(evidence: Evidence, report: Report, now: float) -> bool:
+    """Whether something spoke just now, and it cannot be told whether for a person or for a page."""
+    return any(
+        now - moment <= 2 * ECHO and _is_echo(moment, nudges) for moment, nudges in _spoken(evidence, report, now)
+    )
+
+
+def _spoken(evidence: Evidence, report: Report, now: float) -> list[tuple[float, tuple[float, ...]]]:
+    """When each kernel and terminal last spoke, with what may have been the reason."""
+    kernels = [(min(moment, now), evidence.kernel_nudges) for moment in report.kernels]
+    return kernels + [(min(moment, now), evidence.terminal_nudges) for moment in report.terminals]
+
+
+def _is_echo(moment: float, nudges: tuple[float, ...]) -> bool:
+    # The clock is read twice, a little apart, on the way from theirs to ours.
+    return any(-_CLOCKS_APART <= moment - nudge <= ECHO for nudge in nudges)
+
+
+def _end(evidence: Evidence, limits: Limits, kernel: float) -> float:
+    """The earliest end, given that nothing new happens; `kernel` is the kernels' newest activity."""
+    # A claim that nobody opened has a limit of its own, which may be longer than the ordinary ones: links
+    # that are handed out before a course starts. Without that limit the ordinary ones apply.
+    idle = _unvisited_end(evidence, limits)
+    if idle == _NEVER:
+        idle = _idle_end(evidence, limits, kernel)
+    return min(idle, _after(evidence.claimed_at, limits.maximum))
+
+
+def _idle_end(evidence: Evidence, limits: Limits, kernel: float) -> float:
+    """When the session becomes idle: by the rule for a connected client, or by those for nobody.
+
+    For nobody, a shorter limit counts from the last activity or the last sign of a client, whichever is
+    newer, and a busy kernel counts only for so long. These rules come into force when the last presence is
+    PRESENCE_WINDOW old. That they may do so in the future is why both are looked at, whoever is connected at
+    present. Mere presence never prolongs a session beyond `timeout` without activity.
+    """
+    connected_end = _after(max(evidence.last_activity, kernel), limits.timeout)
+    if evidence.open_connections > 0:
+        return connected_end
+    last_seen = max(evidence.last_activity, evidence.last_presence)
+    if evidence.left_at is not None:
+        last_seen = max(last_seen, evidence.left_at)
+    active = max(evidence.last_activity, min(kernel, _after(last_seen, limits.busy)))
+    nobody_end = min(_after(active, limits.timeout), _after(max(active, last_seen), limits.disconnected))
+    return min(connected_end, max(nobody_end, evidence.last_presence + PRESENCE_WINDOW))

@@ -1,0 +1,306 @@
+"""What the reconciler should do next: a pure function from what is known to a list of actions.
+
+Called by the reconciler after each wake-up. Rules and order follow DESIGN decisions 1-4: end what has ended first,
+then take up what is found, then start what is missing, slowly after a failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from tmpnb_py.core.models import Address, Ended, EndReason, Observed, State
+
+_BASE_DELAY = 0.5
+_MAX_DELAY = 60.0
+_REMOVAL_SECONDS = 10.0  # what takes longer hangs
+_QUIET = 300.0  # without a failure for so long, earlier ones no longer count
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """What the planner needs to know of one of our records. Times are monotonic seconds."""
+
+    id: str
+    state: State
+    config_digest: str
+    created_at: float
+    changed_at: float
+    removal_due_at: float = math.inf
+    address: Address | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listing:
+    """The engine's answer to a question that was asked at `asked_at`. `after_outage`: it was away before."""
+
+    asked_at: float
+    containers: Sequence[Observed]
+    after_outage: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backoff:
+    """How carefully to start. `batch` bounds the starts at once: 1 after a failure, doubled by each success.
+
+    A success only ends the wait. The failures before it are forgotten after quiet minutes: a container that becomes
+    ready and dies again and again must not spin either.
+    """
+
+    failures: int = 0
+    retry_at: float = -math.inf
+    batch: int = 1
+    failed_at: float = -math.inf
+
+    def failed(self, now: float, jitter: float) -> Backoff:
+        """After a failed start; `jitter` is in [0, 1). Starts that fail together count as one failure."""
+        if now < self.retry_at:
+            return self
+        failures = self.failures if now - self.failed_at < _QUIET else 0
+        delay = min(_MAX_DELAY, _BASE_DELAY * 2 ** min(failures, 10)) * (0.75 + jitter / 2)
+        return Backoff(failures + 1, now + delay, 1, now)
+
+    def succeeded(self) -> Backoff:
+        """After a start that went well."""
+        return dataclasses.replace(self, retry_at=-math.inf, batch=min(self.batch * 2, 1 << 16))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Targets:
+    """What the operator wants. `digest` None: today's configuration is not known, so nothing can be started."""
+
+    digest: str | None
+    pool_size: int
+    max_containers: int
+    concurrency: int
+    ready_max_age: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that the plan depends on."""
+
+    now: float
+    targets: Targets
+    records: Sequence[Record]
+    listing: Listing | None = None
+    ended: Mapping[str, Ended] = dataclasses.field(default_factory=dict)
+    waiting: int = 0
+    backoff: Backoff = Backoff()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Start:
+    """Start one container of today's configuration."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adopt:
+    """Take up a container that the engine has and we have no record of."""
+
+    observed: Observed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Readdress:
+    """Reach a session where the engine says that it is now."""
+
+    observed: Observed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove a container that nobody can have been given, or that has ended, and that we have no record of."""
+
+    observed: Observed
+    reason: EndReason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """Mark one of our records for removal."""
+
+    id: str
+    reason: EndReason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Died:
+    """Tell the start that is under way that its container has exited."""
+
+    id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remove:
+    """Ask the engine to remove what is marked for removal."""
+
+    id: str
+
+
+Action = Start | Adopt | Readdress | Discard | End | Died | Remove
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and when to look again though nothing happened (monotonic seconds)."""
+
+    actions: tuple[Action, ...]
+    wake_at: float = math.inf
+
+
+def plan(situation: Situation) -> Plan:
+    """The next actions. Deterministic; a second call with the actions' outcome leads on, never back."""
+    actions = [*_from_listing(situation)]
+    touched = {action.id for action in actions if isinstance(action, End)}
+    records = [record for record in situation.records if record.id not in touched]
+    actions += _surplus(situation, records, len(touched))
+    actions += [
+        Remove(record.id)
+        for record in situation.records
+        if record.state is State.REMOVING and record.removal_due_at <= situation.now
+    ]
+    if not any(isinstance(action, (Adopt, Discard)) for action in actions):
+        # What was found takes room too, and is counted before anything is started beside it.
+        gone = {action.id for action in actions if isinstance(action, End)}
+        actions += _starts(situation, [record for record in situation.records if record.id not in gone])
+    return Plan(tuple(actions), _wake_at(situation))
+
+
+def _from_listing(situation: Situation) -> list[Action]:
+    listing = situation.listing
+    if listing is None:
+        return []
+    records = {record.id: record for record in situation.records}
+    actions: list[Action] = []
+    for observed in listing.containers:
+        record = records.pop(observed.id, None)
+        if record is not None:
+            actions += _known(observed, record, listing)
+        elif (ended := situation.ended.get(observed.id)) is None:
+            actions.append(_unknown(observed))
+        elif ended.gone_at is not None and ended.gone_at < listing.asked_at:
+            # It came after its end: a call that was given up was carried out all the same.
+            actions.append(Discard(observed, ended.reason))
+    for record in records.values():
+        # What changed after the question was asked may be newer than the answer.
+        if record.state in (State.READY, State.CLAIMED) and record.changed_at < listing.asked_at:
+            actions.append(End(record.id, _reason_for_death(listing)))
+    return actions
+
+
+def _known(observed: Observed, record: Record, listing: Listing) -> list[Action]:
+    if record.state is State.REMOVING:
+        return []
+    if observed.exit is None:
+        return _moved(observed, record, listing)
+    if record.state is State.STARTING:
+        return [Died(record.id)]
+    if observed.exit.out_of_memory:
+        return [End(record.id, EndReason.OUT_OF_MEMORY)]
+    return [End(record.id, _reason_for_death(listing))]
+
+
+def _moved(observed: Observed, record: Record, listing: Listing) -> list[Action]:
+    """A container that somebody restarted may be somewhere else. Whether a ready one answers there, nobody knows."""
+    if observed.address in (None, record.address) or record.changed_at >= listing.asked_at:
+        return []
+    if record.state is State.READY:
+        return [End(record.id, _reason_for_death(listing))]
+    return [Readdress(observed)] if record.state is State.CLAIMED else []
+
+
+def _reason_for_death(listing: Listing) -> EndReason:
+    return EndReason.ENGINE_RESTARTED if listing.after_outage else EndReason.CRASHED
+
+
+def _unknown(observed: Observed) -> Action:
+    if observed.exit is not None:
+        reason = EndReason.ENGINE_RESTARTED
+        return Discard(observed, EndReason.OUT_OF_MEMORY if observed.exit.out_of_memory else reason)
+    if observed.state is State.STARTING:
+        return Discard(observed, EndReason.HALF_STARTED)
+    return Adopt(observed)
+
+
+def _is_outdated(record: Record, targets: Targets, now: float) -> bool:
+    return _has_older_config(record, targets) or _is_old(record, targets, now)
+
+
+def _has_older_config(record: Record, targets: Targets) -> bool:
+    return targets.digest is not None and record.config_digest != targets.digest
+
+
+def _is_old(record: Record, targets: Targets, now: float) -> bool:
+    return targets.ready_max_age > 0 and now - record.created_at >= targets.ready_max_age
+
+
+def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> list[Action]:
+    """End ready containers beyond the pool's size or the capacity, outdated ones first, and one of these to make
+    room for its successor.
+    """
+    targets, now = situation.targets, situation.now
+    ready = [record for record in records if record.state is State.READY]
+    outdated = [record for record in ready if _is_outdated(record, targets, now)]
+    good = [record for record in ready if record not in outdated]
+    alive = sum(1 for record in records if record.state is not State.REMOVING)
+    wanted = max(0, min(targets.pool_size + situation.waiting, targets.max_containers - (alive - len(ready))))
+    actions: list[Action] = []
+    surplus_outdated = min(len(outdated), max(0, len(ready) - wanted))
+    if not surplus_outdated and not ending and _needs_room(situation):
+        surplus_outdated = 1
+    for record in outdated[:surplus_outdated]:
+        reason = EndReason.OUTDATED if _has_older_config(record, targets) else EndReason.RENEWED
+        actions.append(End(record.id, reason))
+    beyond = max(0, len(good) - wanted)
+    actions += [End(record.id, EndReason.SURPLUS) for record in good[:beyond]]
+    return actions
+
+
+def _needs_room(situation: Situation) -> bool:
+    """Whether a start fails for want of room only; nothing is given up while another start is under way.
+
+    A removal that hangs gives no room soon, so it is not waited for, unless successors fail lately.
+    """
+    now = situation.now
+    patience = _REMOVAL_SECONDS if now - situation.backoff.failed_at >= _QUIET else math.inf
+    is_full = len(situation.records) >= situation.targets.max_containers
+    hanging = [
+        record
+        for record in situation.records
+        if record.state is State.REMOVING
+        and record.removal_due_at == math.inf
+        and now - record.changed_at >= patience
+    ]
+    moving = [record for record in situation.records if record.state in (State.STARTING, State.REMOVING)]
+    return is_full and len(moving) == len(hanging) and _may_start(situation)
+
+
+def _may_start(situation: Situation) -> bool:
+    return situation.targets.digest is not None and situation.now >= situation.backoff.retry_at
+
+
+def _starts(situation: Situation, records: Sequence[Record]) -> list[Action]:
+    targets, backoff = situation.targets, situation.backoff
+    if not _may_start(situation):
+        return []
+    starting = sum(1 for record in records if record.state is State.STARTING)
+    ready = sum(
+        1 for record in records if record.state is State.READY and not _is_outdated(record, targets, situation.now)
+    )
+    missing = targets.pool_size + situation.waiting - ready - starting
+    room = targets.max_containers - len(situation.records)
+    at_once = min(targets.concurrency, backoff.batch) - starting
+    return [Start() for _ in range(max(0, min(missing, room, at_once)))]
+
+
+def _wake_at(situation: Situation) -> float:
+    now, targets = situation.now, situation.targets
+    moments = [situation.backoff.retry_at]
+    moments += [record.removal_due_at for record in situation.records if record.state is State.REMOVING]
+    if targets.ready_max_age > 0:
+        moments += [
+            record.created_at + targets.ready_max_age for record in situation.records if record.state is State.READY
+        ]
+    return min((moment for moment in moments if moment > now), default=math.inf)

@@ -1,0 +1,140 @@
+"""Deciding which sessions have ended. It gathers the evidence and marks; the reconciler removes.
+
+One task. It sleeps until the next session can end (and looks a little earlier, because a visitor's leaving brings
+the end nearer), and asks a notebook server only when its session is about to be reaped (decision 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+import time
+
+import pydantic
+import structlog
+
+from tmpnb_py.core.errors import LackError
+from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.jupyter.questions import NoAnswerError, report
+from tmpnb_py.jupyter.report import Report
+from tmpnb_py.pools.idle import Ask, Keep, Limits, Reap, Verdict, decide
+from tmpnb_py.pools.pool import Container, Pool
+
+_LONGEST_SLEEP = 30.0
+_QUESTIONS_AT_ONCE = 8
+_CUT_OFF = 180.0  # seconds until a session ends whose socket was removed: its visitor waits for nothing
+_OUT_OF_REACH = 3600.0  # seconds until a session ends that nobody can reach: what it holds, others need
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the last answer of a notebook server gave; void once its visitor leaves."""
+
+    until: float
+    left_at: float | None
+
+
+class Reaper:
+    """Marks idle, unvisited and overlong sessions for removal."""
+
+    def __init__(self, pool: Pool, limits: Limits) -> None:
+        self._pool = pool
+        self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+        self._woken = asyncio.Event()
+        self.configure(limits)
+
+    def configure(self, limits: Limits) -> None:
+        """Judge by these limits, beginning with a round that comes at once."""
+        self._limits = limits
+        self._woken.set()
+        self._kept: dict[str, _Kept] = {}
+        shortest = min(
+            (limit for limit in (limits.timeout, limits.disconnected, limits.unvisited, limits.maximum) if limit),
+            default=math.inf,
+        )
+        self._period = min(_LONGEST_SLEEP, max(0.1, shortest / 4))
+
+    async def run(self) -> None:
+        """Reap until cancelled."""
+        while True:
+            self._woken.clear()
+            wake_at = await self.reap_once()
+            pause = max(0.05, min(wake_at - time.monotonic(), self._period))
+            # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def reap_once(self) -> float:
+        """One round; returns when (monotonic seconds) the next session can end."""
+        if not self._pool.listed:
+            return math.inf
+        sessions = self._pool.in_state(State.CLAIMED)
+        self._kept = {one.id: self._kept[one.id] for one in sessions if one.id in self._kept}
+        wake_ats = await asyncio.gather(*(self._consider(one) for one in sessions))
+        return min(wake_ats, default=math.inf)
+
+    async def _consider(self, container: Container) -> float:
+        now = time.monotonic()
+        kept = self._kept.get(container.id)
+        if kept is not None and now < kept.until and kept.left_at == container.left_at:
+            return kept.until
+        if container.endpoint is None:
+            return self._follow(container, self._unreachable(container, now), now)
+        verdict = decide(container.evidence, self._limits, now, None, container.failed_questions)
+        if not isinstance(verdict, Ask):
+            return self._follow(container, verdict, now)
+        left_at = container.left_at
+        answer = await self._ask(container)
+        now = time.monotonic()
+        verdict = decide(container.evidence, self._limits, now, answer, container.failed_questions)
+        if answer is not None:
+            container.failed_questions = container.failed_questions + 1 if isinstance(verdict, Ask) else 0
+        until = self._follow(container, verdict, now)
+        self._kept[container.id] = _Kept(until, left_at)
+        return until
+
+    def _unreachable(self, container: Container, now: float) -> Verdict:
+        """What cannot be asked is not idle; the reconciler tries to find the way to it again."""
+        since = container.changed_at if container.unreachable_since is None else container.unreachable_since
+        if container.is_cut_off and now - since >= _CUT_OFF:
+            return Reap(EndReason.UNREACHABLE)
+        verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
+        if not isinstance(verdict, Ask):
+            return verdict
+        return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
+
+    def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
+        """Do what was decided; returns when to look at this session again."""
+        if isinstance(verdict, Reap):
+            self._reap(container, verdict.reason, now)
+            return math.inf
+        return verdict.until if isinstance(verdict, Keep) else now + verdict.pause
+
+    async def _ask(self, container: Container) -> Report | None:
+        endpoint = container.endpoint
+        try:
+            async with self._questions:
+                if endpoint is None:
+                    raise NoAnswerError("nothing to dial")
+                answer = await report(endpoint, container.base_path.decode(), container.token)
+        except (LackError, NoAnswerError, OSError, pydantic.ValidationError) as error:
+            container.failed_questions += not isinstance(error, LackError)  # what we lack is not its silence
+            _log.warning(
+                "question_failed",
+                id=container.id,
+                pool=self._pool.name,
+                failed=container.failed_questions,
+                error=type(error).__name__,
+            )
+            return None
+        return answer
+
+    def _reap(self, container: Container, reason: EndReason, now: float) -> None:
+        age = now - container.evidence.claimed_at
+        if self._pool.mark_removing(container, reason, now):
+            _log.info("reaped", id=container.id, pool=self._pool.name, reason=reason.value, duration=round(age, 1))

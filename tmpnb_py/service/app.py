@@ -1,0 +1,451 @@
+"""The composition root: builds engine, pool, reconciler, reaper, web application and proxy; owns start and stop.
+
+`serve.serve()` is what the command line runs, round the `Service` here; tests bring an engine of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TypeVar
+
+import structlog
+from aiohttp import web
+
+from tmpnb_py import __version__
+from tmpnb_py.claims.claims import Claims
+from tmpnb_py.claims.line import Line
+from tmpnb_py.claims.line_store import LineBook
+from tmpnb_py.core import binder_spec, logs
+from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
+from tmpnb_py.core.links import Links
+from tmpnb_py.core.models import State
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.metered import MeasuredEngine
+from tmpnb_py.images.provider import ImageProvider
+from tmpnb_py.options.reload import Change, compare
+from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.values import format_value
+from tmpnb_py.pools.configuration import Blueprint
+from tmpnb_py.pools.journal import Journal
+from tmpnb_py.pools.metrics import Counters, Metrics
+from tmpnb_py.pools.operations import Control, Gate
+from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.reaper import Reaper
+from tmpnb_py.pools.reconciler import Reconciler
+from tmpnb_py.pools.start_rate import StartRate
+from tmpnb_py.proxy.server import Proxy
+from tmpnb_py.service import listen, runtime, wiring
+from tmpnb_py.shared_files.shared import SharedFiles
+from tmpnb_py.web.application import admin_application, public_application
+from tmpnb_py.web.context import Context
+from tmpnb_py.web.respond import proxy_error_page
+from tmpnb_py.workshops.catalogue import Catalogue
+from tmpnb_py.workshops.manifest import Manifest
+from tmpnb_py.workshops.notes_cache import Bookshelf, ImageFiles
+from tmpnb_py.workshops.preview import Preview
+
+_BACKLOG = 1024
+_CLEANUP_SECONDS = 60.0
+_LOCK_SECONDS = 1.0
+# What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
+# with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
+_HEAD_START = 0.02
+
+_log = structlog.get_logger(__name__)
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Service:
+    """One pool with everything around it. Use `async with service.running()`; then `stop()` for a clean end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        *,
+        image_provider: ImageProvider | None = None,
+        keep_lock: Callable[[], None] = lambda: None,
+        preview: Preview | None = None,
+    ) -> None:
+        """`keep_lock` is called now and then, and raises `PoolLockedError` where another process has the pool.
+
+        `preview` is a folder whose workshops are shown in place of the image's.
+        """
+        self.settings = settings
+        self.engine = engine
+        self.pool = Pool(settings.pool_name)
+        self.counters = Counters()
+        line, rate = Line(settings.max_waiting), StartRate()
+        self._book = LineBook(runtime.line_path(settings.runtime_path, settings.pool_name))
+        gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
+        self._catalogue = catalogue = Catalogue(engine)
+        catalogue.own = wiring.workshops(settings) if preview is None else preview.manifest
+        self._preview = preview
+        self.metrics = Metrics(
+            self.pool,
+            self.counters,
+            version=__version__,
+            waiting=lambda: len(line),
+            is_open=lambda: gate.is_open,
+            workshops=catalogue.slugs,
+        )
+        journal = Journal(self.pool, self.metrics)
+        measured = MeasuredEngine(engine, self.metrics.engine_called)
+        self._bookshelf = Bookshelf(preview or ImageFiles(measured, catalogue), catalogue)
+        self._provider = image_provider
+        self._keep_lock = keep_lock
+        self._static_directory = settings.runtime_path / "static" / settings.pool_name
+        self._links = Links(settings.base_url)
+        self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
+        self._blueprint = Blueprint(
+            measured,
+            settings,
+            pool_size=lambda: self.pool.size,
+            on_image=catalogue.learn,
+            static_url=self._static.url,
+        )
+        self.reconciler = Reconciler(
+            measured,
+            self.pool,
+            self.metrics,
+            options=wiring.reconciler_options(settings),
+            configuration=self._blueprint,
+            rate=rate,
+            waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
+            on_image_missing=image_provider.ask if image_provider is not None else None,
+        )
+        self.claims = Claims(
+            measured,
+            self.pool,
+            self.metrics,
+            line=line,
+            rate=rate,
+            concurrency=settings.starts_at_once,
+            wake_reconciler=self.reconciler.observe_soon,
+            engine_failed=self._engine_failed,
+            is_open=lambda: gate.is_open,
+            lease=settings.place_lease,
+            per_address=settings.max_notebooks_per_address,
+            book=self._book,
+        )
+        self.control = Control(
+            self.pool,
+            gate,
+            max_containers=settings.max_containers,
+            gate_moved=self.claims.gate_moved,
+            observe_soon=self.reconciler.observe_soon,
+        )
+        limits = wiring.idle_limits(settings)
+        self.reaper = Reaper(self.pool, limits)
+        self._context = Context(
+            pool=self.pool,
+            claims=self.claims,
+            control=self.control,
+            metrics=self.metrics,
+            catalogue=catalogue,
+            bookshelf=self._bookshelf,
+            look=dataclasses.replace(wiring.look(settings), is_preview=preview is not None),
+            remember_sessions=settings.remember_sessions,
+            limits=limits,
+            image=settings.image,
+            max_wait=settings.max_wait,
+            redirect_uri=settings.redirect_uri,
+            interfaces=settings.interfaces,
+            has_network=wiring.has_network(settings, shared=engine.shares_network),
+            api_token=settings.api_auth_token.get_secret_value(),
+            cors=wiring.cors(settings),
+            frame_ancestors=settings.frame_ancestors,
+            binder_rules=binder_spec.rules(settings.binder_spec),
+            admin_token=settings.admin_auth_token.get_secret_value(),
+            hosts=wiring.hosts(settings, ()),
+            links=self._links,
+            began=lambda container, workshop: journal.session_started(container, workshop=workshop),
+            audit_client_address=settings.audit_client_address,
+            trusted_proxies=settings.trusted_proxies,
+        )
+        self._runner = web.AppRunner(
+            public_application(self._context, self._static, preview),
+            handler_cancellation=True,  # a visitor who leaves gives up the place in line
+            auto_decompress=False,  # nobody sends us so much, and a body that is not what it says breaks aiohttp
+            access_log=None,
+            max_line_size=settings.max_head_size,
+            max_field_size=settings.max_head_size,
+        )
+        self._admin_runner = web.AppRunner(
+            admin_application(self._context), handler_cancellation=True, auto_decompress=False, access_log=None
+        )
+        self.proxy = Proxy(
+            self.pool,
+            application=self._dial_application,
+            error_page=lambda status, wants_html: proxy_error_page(self._context, status, wants_html=wants_html),
+            counters=self.counters,
+            limits=wiring.proxy_limits(settings),
+            trusted_proxies=settings.trusted_proxies,
+            cors=self._context.cors,
+            hosts=self._context.hosts,
+            base_url=settings.base_url,
+        )
+        self._listeners: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._broke = asyncio.Event()
+        self._fault: BaseException | None = None
+        self._stopped = False
+        self._own_names: tuple[str, ...] = ()
+        self.pool.subscribe(journal)
+        self.pool.subscribe(self._on_transition)
+
+    def reload(self, settings: Settings) -> Change:
+        """Take on what can change while the service runs; the log says of each option whether it did."""
+        change = compare(self.settings, settings)
+        for name in change.restart:
+            _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
+        if "pool_size" in change.changed:
+            self.pool.size = settings.pool_size
+        self.settings = settings = change.settings
+        self._blueprint.configure(settings)
+        self.reconciler.configure(wiring.reconciler_options(settings))
+        self.claims.configure(
+            concurrency=settings.starts_at_once,
+            max_waiting=settings.max_waiting,
+            lease=settings.place_lease,
+            per_address=settings.max_notebooks_per_address,
+        )
+        self.control.configure(max_containers=settings.max_containers)
+        self.proxy.limits = wiring.proxy_limits(settings)
+        self.reaper.configure(wiring.idle_limits(settings))
+        self._configure_pages(settings)
+        self._read_files(settings)
+        logs.set_level(settings.log_level)
+        for name in change.changed:
+            value = format_value(OPTIONS[name].kind, getattr(settings, name))
+            _log.warning("option_changed", option=name, value=value)
+        _log.info("reloaded", pool=self.pool.name, changed=len(change.changed), need_restart=len(change.restart))
+        return change
+
+    def _configure_pages(self, settings: Settings) -> None:
+        context = self._context
+        context.limits = wiring.idle_limits(settings)
+        context.image = settings.image
+        context.max_wait = settings.max_wait
+        context.redirect_uri = settings.redirect_uri
+        context.interfaces = settings.interfaces
+        context.has_network = wiring.has_network(settings, shared=self.engine.shares_network)
+        context.remember_sessions = settings.remember_sessions
+        context.cors = self.proxy.cors = wiring.cors(settings)
+        self._answer_to_names()
+        context.frame_ancestors = settings.frame_ancestors
+        context.binder_rules = binder_spec.rules(settings.binder_spec)
+        context.admin_token = settings.admin_auth_token.get_secret_value()
+        context.audit_client_address = settings.audit_client_address
+
+    def _answer_to_names(self) -> None:
+        hosts = wiring.hosts(self.settings, self._own_names)
+        self._context.hosts = self.proxy.hosts = hosts
+        self._context.refused_names.clear()
+
+    def _read_files(self, settings: Settings) -> None:
+        """What the operator's files say now, even where the options that name them are the same."""
+        try:
+            self._context.look = wiring.look(settings)
+            self._catalogue.own = wiring.workshops(settings)
+        except (SettingsError, ManifestError) as error:
+            _log.error("reload_failed", error=error.message, remedy=error.remedy)
+
+    def _show(self, manifest: Manifest) -> None:
+        """The folder of a preview has changed."""
+        self._catalogue.own = manifest
+
+    def _engine_failed(self, error: EngineError) -> None:
+        """A claim met an engine that does not answer."""
+        self.reconciler.engine_failed(error)
+        self.reconciler.wake()
+
+    def _look_again(self) -> None:
+        """Something that new notebooks need is to be found out anew."""
+        self.reconciler.observe_soon()
+
+    def _on_transition(self, container: Container) -> None:
+        self.proxy.know(container)
+        if container.state is State.READY:
+            self.claims.serve_line()
+        elif container.state is State.REMOVING:
+            self.proxy.drop(container.id)
+        elif container.state is State.CLAIMED:
+            asyncio.get_running_loop().call_later(_HEAD_START, self.reconciler.wake)
+            return
+        self.reconciler.wake()
+
+    # --- start and stop
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Service]:
+        """Listen from the first moment, then work; on leaving, whatever is left is ended at once."""
+        try:
+            await self._static.load()
+            if waiting := self.claims.restore():
+                _log.info("line_restored", pool=self.pool.name, waiting=waiting)
+            self._own_names = await listen.own_names()
+            self._answer_to_names()
+            await self._listen()
+            self._own("reconciler", self.reconciler.run())
+            self._own("reaper", self.reaper.run())
+            self._own("claims", self.claims.run())
+            self._own("proxy", self.proxy.run())
+            self._own("lock", self._keep_locked())
+            self._own("static-files", self._static.run(), optional=True)
+            if self._preview is not None:
+                self._own("preview", self._preview.run(self._show))
+            if self._provider is not None:
+                self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
+            yield self
+        finally:
+            await self._end_everything()
+
+    def _own(self, name: str, work: Coroutine[object, object, None], *, optional: bool = False) -> None:
+        """Begin a task that ends with the service. The service ends with it, too, unless it is `optional`."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(self._optional_ended if optional else self._vital_ended)
+        self._tasks.append(task)
+
+    def _vital_ended(self, task: asyncio.Task[None]) -> None:
+        if task not in self._tasks:
+            return  # it was to end
+        error = None if task.cancelled() else task.exception()
+        self._fault = self._fault or error or RuntimeError(f"the task {task.get_name()} has ended")
+        if find_known(error) is None:  # which says all that there is to say
+            _log.critical("task_died", task=task.get_name(), exc_info=error, hint="the service ends; notebooks stay")
+        self._broke.set()
+
+    def _optional_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("task_died", task=task.get_name(), exc_info=error, hint="the service goes on without it")
+
+    async def _keep_locked(self) -> None:
+        while True:
+            await asyncio.sleep(_LOCK_SECONDS)
+            self._keep_lock()
+
+    async def until(self, asked_to_stop: asyncio.Event) -> None:
+        """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
+        waits = [asyncio.get_running_loop().create_task(one.wait()) for one in (asked_to_stop, self._broke)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    @property
+    def port(self) -> int:
+        """The port that visitors connect to (the kernel's choice where 0 was asked for)."""
+        return int(self._listeners[0].sockets[0].getsockname()[1])
+
+    @property
+    def admin_port(self) -> int:
+        """The port of the admin listener."""
+        return int(self._admin_runner.addresses[0][1])
+
+    async def stop(self, forced: asyncio.Event | None = None) -> None:
+        """In uvicorn's order: stop accepting, ask connections to finish, bounded wait, cancel, containers last.
+
+        A service that could not go on keeps its containers, and then what broke it is raised.
+        """
+        work = asyncio.get_running_loop().create_task(self._stop(), name="stop")
+        force = asyncio.get_running_loop().create_task((forced or asyncio.Event()).wait(), name="force")
+        await asyncio.wait((work, force), return_when=asyncio.FIRST_COMPLETED)
+        force.cancel()
+        if not work.done():
+            _log.warning("forced", hint="containers stay; the next start takes them up again")
+            work.cancel()
+        await asyncio.gather(work, force, return_exceptions=True)
+        if not work.cancelled() and (error := work.exception()) is not None:
+            raise error
+        if self._fault is not None:
+            raise self._fault
+
+    async def _stop(self) -> None:
+        began = time.monotonic()
+        for listener in self._listeners:
+            listener.close()
+        self.claims.stop()
+        await self.proxy.shut_down(self.settings.shutdown_timeout)
+        await self._cancel_tasks()
+        await self.claims.close()
+        remove = self.settings.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
+        await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
+        if remove and isinstance(self.engine, DockerEngine | LocalEngine):
+            try:
+                await self.engine.remove_pool()
+            except EngineError as error:  # whoever stops a service while its engine is away still stops it
+                _log.warning("cleanup_incomplete", error=error.message, remedy=error.remedy)
+        if remove:
+            await self._static.remove()
+            self._book.forget()
+        self._stopped = True
+        _log.info("stopped", pool=self.pool.name, kept=len(self.pool), duration=round(time.monotonic() - began, 2))
+
+    async def _end_everything(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        await self._cancel_tasks()
+        await self.claims.close()
+        self._book.close()
+        if not self._stopped:
+            await self.proxy.shut_down(0)
+        await self._runner.cleanup()
+        await self._admin_runner.cleanup()
+        for container in self.pool:
+            if container.endpoint is not None:
+                container.endpoint.close()
+        await self.engine.close()
+
+    async def _cancel_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._bookshelf.close()
+
+    # --- listening
+
+    async def _listen(self) -> None:
+        settings, loop = self.settings, asyncio.get_running_loop()
+        await self._runner.setup()
+        await self._admin_runner.setup()
+        with listen.explained("port", settings.ip, settings.port):
+            for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
+                listen.notice_the_dead(sock)
+                self._listeners.append(
+                    await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
+                )
+        with listen.explained("admin_port", settings.admin_ip, settings.admin_port):
+            for sock in await asyncio.to_thread(listen.bound, settings.admin_ip, settings.admin_port):
+                await web.SockSite(self._admin_runner, sock).start()
+        _log.info(
+            "listening",
+            url=self._links.on(listen.url(settings.ip, self.port)),
+            admin=listen.url(settings.admin_ip, self.admin_port),
+            pool=settings.pool_name,
+            pool_size=settings.pool_size,
+        )
+
+    async def _dial_application(self, factory: Callable[[], P]) -> P:
+        """A connection to our own pages inside this process: a pair of sockets, nothing that anybody else sees."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        server = self._runner.server
+        assert server is not None  # noqa: S101  (set up before the listener)
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        try:
+            await loop.connect_accepted_socket(server, theirs)
+            return (await loop.create_unix_connection(factory, sock=ours))[1]
+        except BaseException:
+            ours.close()  # which ends the other side too
+            raise

@@ -1,0 +1,146 @@
+"""Listening: the sockets of an address, words for what can go wrong, and an eye on clients that vanish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from tmpnb_py.core.errors import ListenError
+
+_RESOLVER_SECONDS = 2.0
+_TRIES = 20
+_NO_SUCH_ADDRESS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """A bound socket for each address of a host, all with one port; the kernel picks it where `port` is 0.
+
+    `::` is all addresses of IPv6 and of IPv4, in sockets of their own: so IPv4 clients have IPv4 addresses. May block
+    while a name is looked up. Raises `OSError`.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(_PortTakenError):
+            return _bound_at_once(host, port)
+    raise OSError(errno.EADDRINUSE, "no port is free for all of its addresses")
+
+
+class _PortTakenError(Exception):
+    """The port that the kernel picked for one address belongs to somebody at another."""
+
+
+def _bound_at_once(host: str, port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    with contextlib.ExitStack() as undo:
+        for family, address in _places(host):
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            try:
+                listener = _bound(family, (address[0], chosen, *address[2:]))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and chosen != port:
+                    raise _PortTakenError from error
+                if error.errno in _NO_SUCH_ADDRESS and sockets and host != "::":
+                    continue  # a name such as localhost, on a machine that has one of its addresses only
+                raise
+            sockets.append(undo.enter_context(listener))
+        undo.pop_all()
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _places(host: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """The addresses of a host, as sockets are bound to them; of IPv4 first, which every machine has."""
+    hosts = ("0.0.0.0", "::") if host == "::" else (host,)
+    found = [
+        (family, address)
+        for one in hosts
+        for family, _, _, _, address in socket.getaddrinfo(one, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    ]
+    return sorted(dict.fromkeys(found), key=lambda place: place[0])
+
+
+def notice_the_dead(listener: socket.socket) -> None:
+    """Have the kernel ask a silent client whether it is still there: a laptop that was closed says no good-bye.
+
+    Every connection inherits this of its listener (Linux), and an open WebSocket has no deadline of its own.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+@contextlib.contextmanager
+def explained(option: str, host: str, port: int) -> Iterator[None]:
+    """Say of a port that can't be listened on what to do. Raises `ListenError`; `option` is the port's own."""
+    try:
+        yield
+    except OSError as error:
+        flag = option.replace("_", "-")
+        if error.errno == errno.EADDRINUSE:
+            remedy = f"Stop the program that uses it (ss -ltnp shows it), or choose another one with --{flag}."
+            raise ListenError(f"port {port} on {host} is taken", remedy=remedy) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            remedy = f"Ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another one with --{flag}."
+            raise ListenError(f"port {port} on {host} is not allowed for this user", remedy=remedy) from error
+        remedy = (
+            f"Give an address of this machine with --{flag.replace('port', 'ip')}; 0.0.0.0 is all of IPv4, "
+            ":: all of IPv6 and IPv4."
+        )
+        raise ListenError(f"cannot listen on {host}: {error.strerror or error}", remedy=remedy) from error
+
+
+async def own_names() -> tuple[str, ...]:
+    """The names that this machine has for itself: its host name, alone and in its domain, and that of mDNS.
+
+    A resolver that does not answer in time is done without.
+    """
+    name = socket.gethostname()
+    if not name:
+        return ()
+    try:
+        async with asyncio.timeout(_RESOLVER_SECONDS):
+            full = await _full_name(name)
+    except TimeoutError:
+        full = name
+    return (name, f"{name.partition('.')[0]}.local", full)
+
+
+async def _full_name(name: str) -> str:
+    """A name with its domain. The thread that asks is none of the loop's: the process's end waits for those."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def told(full: str) -> None:
+        if not answer.done():
+            answer.set_result(full)
+
+    def ask() -> None:
+        full = socket.getfqdn(name)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(told, full)
+
+    threading.Thread(target=ask, name="own-name", daemon=True).start()
+    return await answer
+
+
+def url(host: str, port: int) -> str:
+    """Where a listener is found on this machine."""
+    shown = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/"

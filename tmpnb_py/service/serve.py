@@ -1,0 +1,119 @@
+"""What `tmpnb-py serve` does: the engine is chosen, the pool locked, and a service runs until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from tmpnb_py.core.errors import ImageMissingError, SettingsError
+from tmpnb_py.engines.choice import choose
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.images.provider import ImageProvider
+from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.sources import without_effect
+from tmpnb_py.service.app import Service
+from tmpnb_py.service.hangup import Hangup
+from tmpnb_py.service.runtime import (
+    connections_that_fit,
+    files_needed,
+    lock_pool,
+    prepare_runtime_dir,
+    raise_open_files_limit,
+)
+from tmpnb_py.workshops.preview import Preview
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(
+    settings: Settings,
+    reread: Callable[[], Settings] | None = None,
+    hangup: Hangup | None = None,
+    *,
+    preview: Preview | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes.
+
+    `reread` reads the settings anew, for SIGHUP. Whatever ends the service by itself is raised here. `preview` is a
+    folder that is shown in place of the image's workshops; its notes need no engine.
+    """
+    hangup = hangup or Hangup()
+    chosen = await choose(settings, os.environ, workshops=None if preview is None else preview.directory)
+    try:
+        engine, settings = chosen.engine, chosen.adapt(settings)
+    except ImageMissingError as error:
+        if preview is None:
+            raise
+        hint = f"the notes can be read, but nothing runs; {error.remedy}"
+        _log.warning("preview_without_engine", error=error.message, hint=hint)
+        engine = DockerEngine(pool=settings.pool_name, runtime_dir=settings.runtime_path)
+    if preview is not None and isinstance(engine, LocalEngine):
+        settings = settings.model_copy(update={"pool_size": 0})  # each notebook is a copy of the folder as it is then
+    if unused := without_effect(settings, engine.name):
+        _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
+    runtime_dir = settings.runtime_path
+    prepare_runtime_dir(runtime_dir)
+    with lock_pool(runtime_dir, settings.pool_name) as lock:
+        _make_room_for_files(settings)
+        provider = None
+        if isinstance(engine, DockerEngine) and settings.image == DEFAULT_IMAGE:
+            provider = ImageProvider(engine, settings.image)
+        service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep, preview=preview)
+        async with _signals() as (asked_to_stop, forced):
+
+            def reload() -> None:
+                if not asked_to_stop.is_set():
+                    _reload(service, reread, chosen.adapt)
+
+            with hangup.handled(stop=asked_to_stop.set, reload=reload):
+                async with service.running():
+                    await service.until(asked_to_stop)
+                    _log.info("stopping", hint="a second signal forces")
+                    await service.stop(forced)
+
+
+def _make_room_for_files(settings: Settings) -> None:
+    """Raise the limit of open files; say so where it is too low for the connections that are allowed."""
+    limit, needed = raise_open_files_limit(), files_needed(settings.max_connections)
+    if limit < needed:
+        hint = (
+            f"raise the hard limit (LimitNOFILE= of its unit), or max_connections = {connections_that_fit(limit)}; "
+            "beyond it newcomers are refused and answers fail"
+        )
+        _log.warning("open_files_too_few", limit=limit, needed=needed, hint=hint)
+
+
+@contextlib.asynccontextmanager
+async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Two events: set by the first and by the second SIGTERM or SIGINT."""
+    first, second = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def received() -> None:
+        (second if first.is_set() else first).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+    try:
+        yield first, second
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _reload(service: Service, reread: Callable[[], Settings] | None, adapt: Callable[[Settings], Settings]) -> None:
+    """Read the settings anew and take on what can be. A mistake in them changes nothing."""
+    if reread is None:
+        return
+    try:
+        settings = adapt(reread())
+    except SettingsError as error:
+        _log.error("reload_failed", error=error.message, hint="the service goes on with the settings that it had")
+        return
+    service.reload(settings)

@@ -1,0 +1,307 @@
+"""The static files that all notebooks of an image share: taken from it once, kept compressed, found by their address.
+
+Asked by the blueprint (which address a new notebook gets) and by the web handler (what is there). An image is read
+before its first notebook starts, and gzipped in the same breath (a second or two, once per image); the better
+compression comes later, from a process of its own, and nobody waits for it. All on one event loop; files are read and
+written in threads. What is on disk serves after a restart, without the image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import structlog
+
+from tmpnb_py.core import subprograms
+from tmpnb_py.core.backoff import Attempts
+from tmpnb_py.core.errors import EngineError, TooLargeError
+from tmpnb_py.core.links import Links
+from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.shared_files.store import LostFileError, Store
+from tmpnb_py.shared_files.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
+
+_TAKEN_AGAIN_SECONDS = 30.0  # an image's files are taken in 3 s, and in 16 s where all else is busy, too
+_LOOK_SECONDS = 0.1
+_MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
+
+_RETRY_SECONDS = 600.0  # after no process could be started
+
+_log = structlog.get_logger(__name__)
+
+_Key = tuple[str, str]  # the SHA-256 of a content, and its coding
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """A shared file: its name, what it is, and the compressed forms that there are, the best first."""
+
+    name: str
+    entry: Entry
+    codings: tuple[str, ...]
+
+
+class Content:
+    """The bytes of a file in one of its forms: in memory once, however many slow readers hold them."""
+
+    __slots__ = ("__weakref__", "body")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
+class SharedFiles:
+    """The shared files of one pool."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        directory: Path,
+        *,
+        on_lost: Callable[[], None] = lambda: None,
+        links: Links | None = None,
+    ) -> None:
+        """`on_lost` is called where the disk has lost a file: whoever calls `url` soon has `run` take it again."""
+        self._engine = engine
+        self._on_lost = on_lost
+        self._links = links or Links()
+        self._store = Store(directory)
+        self._by_image: dict[str, Tree] = {}
+        self._by_digest: dict[str, Tree] = {}
+        self._codings: dict[str, tuple[str, ...]] = {}
+        self._memory = _Memory(_MEMORY)
+        self._held: weakref.WeakValueDictionary[_Key, Content] = weakref.WeakValueDictionary()
+        self._reading: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._lost: set[str] = set()  # image ids: the disk has not all of their files any more
+        self._attempts = Attempts()
+        self._today: ImageFacts | None = None
+        self._work = asyncio.Event()
+        self._missing = asyncio.Event()
+        self._gave_up = False
+
+    async def load(self) -> None:
+        """Take up what an earlier process has left on disk."""
+        try:
+            self._take(await asyncio.to_thread(self._store.load))
+        except OSError as error:
+            _log.warning("static_files_unusable", error=str(error))
+
+    def _take(self, by_image: dict[str, Tree]) -> None:
+        self._by_image = by_image
+        self._by_digest = {tree.digest: tree for tree in by_image.values()}
+        self._work.set()
+
+    async def url(self, image: ImageFacts) -> str:
+        """Where notebooks of this image find its static files; "" where each serves its own.
+
+        A broken image must not stop notebooks: what goes wrong is logged.
+        """
+        if not image.static:
+            return ""
+        self._today = image
+        tree = self._by_image.get(image.image_id)
+        if tree is None and not self._attempts.has_failed(image.image_id):
+            tree = await self._learn(image)
+        elif self._is_wanted(image):
+            self._missing.set()  # nobody waits for it, and the address stays
+        return self._links.static(tree.digest) if tree is not None and tree.files else ""
+
+    def _is_wanted(self, image: ImageFacts) -> bool:
+        """Whether to try once more to take an image's files. The first time is `url`'s own."""
+        missing = image.image_id in self._lost or self._attempts.has_failed(image.image_id)
+        return missing and self._attempts.is_due(image.image_id)
+
+    async def _learn(self, image: ImageFacts) -> Tree | None:
+        began = time.monotonic()
+        try:
+            tree = await self._read(image)
+            by_image = await asyncio.to_thread(self._store.keep, tree, image.image_id)
+        except (EngineError, OSError) as error:
+            again = self._attempts.failed(image.image_id, for_good=isinstance(error, TooLargeError))
+            hint = "each notebook serves its own"
+            _log.warning("static_files_unread", image=image.image, error=str(error), retry_in=again, hint=hint)
+            return None
+        self._attempts.succeeded(image.image_id)
+        self._take(by_image)
+        self._lost.discard(image.image_id)
+        _log.info(
+            "static_files_shared",
+            image=image.image,
+            url=self._links.static(tree.digest),
+            files=len(tree.files),
+            size_mib=round(sum(entry.size for entry in tree.files.values()) / 2**20, 1),
+            duration=round(time.monotonic() - began, 2),
+        )
+        return tree
+
+    async def _read(self, image: ImageFacts) -> Tree:
+        """Take an image's files, one directory after the other, so that one of them is in memory at a time."""
+        files: dict[str, Entry] = {}
+        left = MAX_SIZE
+        for prefix, directory in image.static:
+            found = await self._engine.read_image(image, [directory], limit=left)
+            left -= sum(map(len, found.values()))
+            shared = named(prefix, directory, found)
+            del found
+            if len(files) + len(shared) > MAX_FILES:
+                raise TooLargeError(f"the image has more than {MAX_FILES} static files")
+            files |= await asyncio.to_thread(self._store.add, shared)
+        return Tree(files)
+
+    # --- what visitors ask for
+
+    def find(self, digest: str, name: str) -> Found | None:
+        """A file by its address."""
+        tree = self._by_digest.get(digest)
+        entry = tree.files.get(name) if tree is not None else None
+        if entry is None:
+            return None
+        codings = self._codings.get(entry.sha256)
+        if codings is None:
+            codings = self._codings[entry.sha256] = self._store.codings(entry.sha256)
+        return Found(name, entry, codings)
+
+    async def content(self, found: Found, coding: str) -> Content:
+        """A file in one of its forms; "" is as it is. Raises `OSError`, `LostFileError` for good."""
+        key = (found.entry.sha256, coding)
+        lock = self._reading.get(key)
+        if lock is None:
+            lock = self._reading[key] = asyncio.Lock()
+        async with lock:
+            content = self._held.get(key)
+            if content is None:
+                content = self._held[key] = Content(await self._from_disk(*key))
+        self._memory.keep(key, content)
+        return content
+
+    async def size(self, found: Found, coding: str) -> int:
+        """The bytes of a file in one of its forms. Raises `OSError`, `LostFileError` for good."""
+        async with self._noticing(found.entry.sha256):
+            return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    async def taken_again(self, found: Found) -> bool:
+        """Wait until a file that the disk had lost is there again, perhaps in other forms. False: not soon.
+
+        A page that is being opened would be broken by the error that it gets instead: no browser asks twice.
+        """
+        until = time.monotonic() + _TAKEN_AGAIN_SECONDS
+        while not (there := await asyncio.to_thread(self._store.has, found.entry.sha256)):
+            if time.monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return there
+
+    async def _from_disk(self, sha256: str, coding: str) -> bytes:
+        async with self._noticing(sha256):
+            return await asyncio.to_thread(self._store.read, sha256, coding)
+
+    @contextlib.asynccontextmanager
+    async def _noticing(self, sha256: str) -> AsyncIterator[None]:
+        """See to it that a file which proves lost is taken again."""
+        try:
+            yield
+        except LostFileError:  # by who cleans /tmp, perhaps
+            self._codings.pop(sha256, None)
+            if not await asyncio.to_thread(self._store.has, sha256):
+                self._lose(sha256)
+            raise
+
+    def _lose(self, sha256: str) -> None:
+        lost = {image for image, tree in self._by_image.items() if tree.has(sha256)}
+        if not lost <= self._lost:
+            self._lost |= lost
+            self._on_lost()
+
+    async def remove(self) -> None:
+        """Remove all of them from the disk, for good."""
+        await asyncio.to_thread(self._store.remove)
+
+    # --- what nobody waits for
+
+    async def run(self) -> None:
+        """Take what is missing, compress what was not yet, whenever there is something, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_missing(), name="static-files-missing")
+            group.create_task(self._compress_new(), name="static-files-compression")
+
+    async def _take_missing(self) -> None:
+        while True:
+            await self._missing.wait()
+            self._missing.clear()
+            today = self._today
+            if today is not None and self._is_wanted(today):
+                await self._learn(today)
+
+    async def _compress_new(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._compress_all()
+            except OSError as error:  # no process or no memory for it, now; the quick compression serves meanwhile
+                _log.warning("static_files_not_compressed", error=str(error), retry_in=_RETRY_SECONDS)
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
+
+    async def _compress_all(self) -> None:
+        for tree in tuple(reversed(self._by_digest.values())):
+            wanted = await asyncio.to_thread(self._store.lacks_brotli, tree)
+            if wanted and not self._gave_up:
+                await self._compress(wanted)
+
+    async def _compress(self, wanted: list[str]) -> None:
+        """Where the process ends early, it is not tried again: what ended it would end the next one."""
+        began, done = time.monotonic(), 0
+        pipe = asyncio.subprocess.PIPE
+        command = subprograms.command("tmpnb_py.shared_files.compress", str(self._store.files))
+        # A session of its own, so that Ctrl-C is the service's business only.
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=subprograms.environment(), start_new_session=True
+        )
+        assert process.stdin is not None  # noqa: S101 - a pipe
+        assert process.stdout is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101
+        try:
+            for sha256 in wanted:
+                process.stdin.write(f"{sha256}\n".encode())
+                if (await process.stdout.readline()).strip().decode() != sha256:
+                    break
+                done += 1
+                self._codings.pop(sha256, None)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        duration = round(time.monotonic() - began, 1)
+        if done == len(wanted):
+            _log.info("static_files_compressed", files=done, duration=duration)
+            return
+        self._gave_up = True
+        words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+        _log.warning("static_files_not_compressed", files=len(wanted) - done, error=words[-1] if words else "")
+
+
+class _Memory:
+    """Holds the contents asked for last, bounded in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._contents: collections.OrderedDict[_Key, Content] = collections.OrderedDict()
+
+    def keep(self, key: _Key, content: Content) -> None:
+        if key in self._contents:
+            self._contents.move_to_end(key)
+            return
+        if len(content.body) > self._limit // 2:
+            return
+        self._contents[key] = content
+        self._used += len(content.body)
+        while self._used > self._limit:
+            self._used -= len(self._contents.popitem(last=False)[1].body)

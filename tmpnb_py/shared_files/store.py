@@ -1,0 +1,194 @@
+"""Shared files on disk: each content once, gzipped where that helps, and beside it the better compression once made.
+
+In the runtime directory, which is nobody else's. Names are sums of ours, never an image's. Synchronous: called in
+threads. A crash in the middle leaves a temporary file or a content that no tree speaks of; `load` removes both.
+
+    files/<sha256>.gz    gzip, of what is compressible
+    files/<sha256>.br    brotli, made later; empty where it gains nothing
+    files/<sha256>       everything else, as it is
+    trees/<digest>.json  the names, and the images that have them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tmpnb_py.shared_files.tree import Entry, Tree, is_compressible
+
+KEPT_TREES = 4  # today's, and those of notebooks that were started before an upgrade
+KEPT_IMAGES = 16  # rebuilt ones that have the same files
+SUFFIXES = {"br": ".br", "gzip": ".gz", "": ""}
+_QUICK = 6  # a megabyte in 25 ms; one level more gains 0.2 %
+
+
+class LostFileError(OSError):
+    """The disk has lost a content, or has it damaged."""
+
+
+class Store:
+    """The shared files of one pool's images."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files = directory / "files"
+        self._trees = directory / "trees"
+        self._writing = threading.Lock()
+        self._is_removed = False
+
+    def remove(self) -> None:
+        """Remove everything for good. What a thread is adding meanwhile, which nobody can cancel, goes too."""
+        with self._writing:
+            self._is_removed = True
+        remove(self._directory)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with self._writing:
+            if self._is_removed:
+                raise LostFileError(errno.ENOENT, "the shared files were removed")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write(path, content)
+
+    def load(self) -> dict[str, Tree]:
+        """The trees by the ids of the images that have them; the image used last comes last."""
+        found: dict[str, Tree] = {}
+        kept: list[Tree] = []
+        for path in self._by_age():
+            try:
+                tree, images = _read(path)
+            except (OSError, ValueError, KeyError, TypeError):
+                path.unlink(missing_ok=True)
+                continue
+            kept.append(tree)
+            found |= dict.fromkeys(images, tree)
+        self._forget_all_but(kept)
+        return found
+
+    def add(self, files: Mapping[str, bytes]) -> dict[str, Entry]:
+        """Keep the files' contents; they are forgotten by the next `load` unless a tree with them is kept."""
+        return {name: self._add(name, content) for name, content in files.items()}
+
+    def _add(self, name: str, content: bytes) -> Entry:
+        entry = Entry(hashlib.sha256(content).hexdigest(), len(content))
+        # An empty file is what a power cut leaves of one (or an empty content, which is written again).
+        if not self.has(entry.sha256):
+            packed = gzip.compress(content, _QUICK, mtime=0) if is_compressible(name) else content
+            gained = len(packed) < len(content)
+            self._write(self._path(entry.sha256, "gzip" if gained else ""), packed if gained else content)
+        return entry
+
+    def keep(self, tree: Tree, image_id: str) -> dict[str, Tree]:
+        """Write a tree down, and forget the oldest of too many. Returns what `load` does."""
+        path = self._trees / f"{tree.digest}.json"
+        images: list[str] = []
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            images = [image for image in _read(path)[1] if image != image_id]
+        images = [*images, image_id][-KEPT_IMAGES:]
+        listed = {name: (entry.sha256, entry.size) for name, entry in tree.files.items()}
+        self._write(path, json.dumps({"images": images, "files": listed}).encode())
+        for old in self._by_age()[:-KEPT_TREES]:
+            old.unlink(missing_ok=True)
+        return self.load()
+
+    def _by_age(self) -> list[Path]:
+        return sorted(self._trees.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+
+    def _forget_all_but(self, trees: Iterable[Tree]) -> None:
+        wanted = {entry.sha256 for tree in trees for entry in tree.files.values()}
+        for path in self._files.glob("*"):
+            if path.name.partition(".")[0] not in wanted or path.suffix == ".new":
+                path.unlink(missing_ok=True)
+
+    def codings(self, sha256: str) -> tuple[str, ...]:
+        """The compressed forms that there are, the best first."""
+        return tuple(coding for coding in ("br", "gzip") if _size(self._path(sha256, coding)))
+
+    def lacks_brotli(self, tree: Tree) -> list[str]:
+        """The contents of a tree that have only the quick compression so far."""
+        contents = dict.fromkeys(entry.sha256 for entry in tree.files.values())
+        have = {path.name for path in self._files.glob("*")}
+        return [one for one in contents if f"{one}.gz" in have and f"{one}.br" not in have]
+
+    def read(self, sha256: str, coding: str) -> bytes:
+        """A content in one form; "" is as it is. Raises `LostFileError`, and `OSError` where it can't be read now."""
+        plain = self._path(sha256, "")
+        try:
+            if coding:
+                return self._path(sha256, coding).read_bytes()
+            content = (
+                plain.read_bytes() if plain.exists() else gzip.decompress(self._path(sha256, "gzip").read_bytes())
+            )
+        except FileNotFoundError as error:
+            raise LostFileError(errno.ENOENT, "the file is gone", error.filename) from error
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            content = b""
+        if hashlib.sha256(content).hexdigest() != sha256:
+            self._discard(sha256)
+            raise LostFileError(errno.EIO, "the file on disk is damaged", str(plain))
+        return content
+
+    def size(self, entry: Entry, coding: str) -> int:
+        """The bytes of a content in one form. Raises `LostFileError`, and `OSError` where it can't be read now."""
+        path = self._path(entry.sha256, coding)
+        try:
+            return path.stat().st_size if coding else entry.size
+        except FileNotFoundError as error:
+            raise LostFileError(errno.ENOENT, "the file is gone", str(path)) from error
+
+    def has(self, sha256: str) -> bool:
+        """Whether a content is there, so that `add` would leave it alone."""
+        return any(_size(self._path(sha256, coding)) for coding in ("gzip", ""))
+
+    def _discard(self, sha256: str) -> None:
+        """Forget a content that is damaged; `add` writes it anew."""
+        for coding in SUFFIXES:
+            self._path(sha256, coding).unlink(missing_ok=True)
+
+    def _path(self, sha256: str, coding: str) -> Path:
+        return self._files / f"{sha256}{SUFFIXES[coding]}"
+
+    @property
+    def files(self) -> Path:
+        """Where the contents are."""
+        return self._files
+
+
+def remove(directory: Path) -> None:
+    """Remove everything of a pool."""
+    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        directory.parent.rmdir()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, also where the power fails in the midst of it."""
+    new = path.with_name(f"{path.name}.new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+
+
+def _read(path: Path) -> tuple[Tree, list[str]]:
+    document = json.loads(path.read_bytes())
+    tree = Tree({str(name): Entry(str(sha256), int(size)) for name, (sha256, size) in document["files"].items()})
+    if f"{tree.digest}.json" != path.name:
+        raise ValueError("not what was written")
+    return tree, [str(image) for image in document["images"]]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

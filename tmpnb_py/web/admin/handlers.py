@@ -1,0 +1,148 @@
+"""The second listener, for the operator: metrics, the pool with its last failure, sessions listed and ended."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from tmpnb_py.core.host_names import is_loopback_name
+from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.quota_keys import is_loopback
+from tmpnb_py.web import respond
+from tmpnb_py.web.admin import page as admin_page
+from tmpnb_py.web.admin.pool import status_of
+from tmpnb_py.web.api import openapi, programs
+from tmpnb_py.web.api.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
+from tmpnb_py.web.context import (
+    CONTEXT,
+    Context,
+    admin_session,
+    described,
+    failure_of,
+    moment,
+    presented_token,
+    same_token,
+    session_of,
+    stats_of,
+)
+
+_NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
+_SPEAKS_FOR_ANOTHER = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+_OPEN = frozenset(("/", openapi.PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
+
+
+def add_routes(app: web.Application) -> None:
+    """Every endpoint of this module."""
+    app.router.add_get("/", admin_page.page)
+    app.router.add_get(openapi.PATH, openapi.admin)
+    app.router.add_get("/metrics", programs.metrics)
+    app.router.add_get("/healthz", programs.healthz)
+    app.router.add_get("/readyz", programs.readyz)
+    app.router.add_get("/api/status", status)
+    app.router.add_get("/api/sessions", sessions)
+    app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
+    app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
+
+
+@web.middleware
+async def operator_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Demand the token; without one, answer only this machine's own tools, and nobody else anything.
+
+    What needs no token where there is one holds nothing secret: the page's shell and the description.
+    """
+    context = request.app[CONTEXT]
+    if not context.admin_token and not _is_peer_here(request):
+        raise web.HTTPForbidden(text=_NOT_FROM_HERE)
+    if request.path in _OPEN:
+        return await handler(request)
+    if context.admin_token:
+        if not same_token(presented_token(request), context.admin_token):
+            message = "Send the operator's token: Authorization: token …."
+            model = Problem(status="unauthorized", message=message)
+            return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
+    elif not _is_our_page(request):
+        raise web.HTTPForbidden(text=_NOT_FROM_HERE)
+    return await handler(request)
+
+
+def _is_peer_here(request: web.Request) -> bool:
+    """Whether a program on this machine asks for itself: the connection's own end says so, no header can.
+
+    A proxy on this machine speaks for somebody else, who may be anywhere.
+    """
+    peer: tuple[object, ...] = request.get_extra_info("peername") or ()
+    is_here = bool(peer) and is_loopback(str(peer[0]))
+    return is_here and not any(name in request.headers for name in _SPEAKS_FOR_ANOTHER)
+
+
+def _is_our_page(request: web.Request) -> bool:
+    """Whether a tool or the operator's own page asks, and no page of another origin.
+
+    The `Host` stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding). A browser names the origin
+    of whoever posts (Fetch standard, "append a request Origin header"), and in `Sec-Fetch-Site` how it relates to us:
+    a notebook's page on another port of this host is only "same-site".
+    """
+    try:
+        host = request.url.host or ""
+    except ValueError:  # a `Host` that is none
+        return False
+    if not is_loopback_name(host.lower()) and not is_loopback(host):
+        return False
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower() != f"http://{request.headers.get('Host', '').lower()}":
+        return False
+    return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+
+async def status(request: web.Request) -> web.Response:
+    """Everything about the pool at once."""
+    context = request.app[CONTEXT]
+    pool, now = context.pool, time.monotonic()
+    model = AdminStatus(
+        name=pool.name,
+        up_since=_moment(context.started_at),
+        pool=status_of(context),
+        stats=stats_of(context),
+        engine_up=pool.listed and not pool.engine_down,
+        failure=failure_of(context),
+        failures=tuple(described(failure) for failure in reversed(pool.failures)),
+        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in context.claims.recent_starts),
+        waiting_seconds=tuple(round(waited, 1) for waited in context.claims.waits(now)),
+        sessions=_running(context),
+    )
+    return respond.json(model)
+
+
+def _running(context: Context) -> tuple[AdminSession, ...]:
+    return tuple(admin_session(context, one) for one in context.pool.in_state(State.CLAIMED))
+
+
+def _moment(at: float) -> datetime.datetime:
+    found = moment(at)
+    assert found is not None  # noqa: S101  (only "never" has no moment)
+    return found
+
+
+async def sessions(request: web.Request) -> web.Response:
+    """The running sessions."""
+    return respond.json(AdminSessions(sessions=_running(request.app[CONTEXT])))
+
+
+async def session(request: web.Request) -> web.Response:
+    """One session."""
+    return await programs.session(request)
+
+
+async def end_session(request: web.Request) -> web.Response:
+    """End a session for the operator."""
+    context = request.app[CONTEXT]
+    container = context.pool.get(request.match_info["id"])
+    if container is None or container.claimed_at is None:
+        raise web.HTTPNotFound(text="There is no such session, or it has ended.")
+    context.pool.mark_removing(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    found = session_of(context, container.id)
+    assert found is not None  # noqa: S101  (it was marked just now, so it is remembered)
+    return respond.json(found)

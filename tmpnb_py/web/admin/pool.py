@@ -1,0 +1,86 @@
+"""Steering the pool on the operator's listener: its size, its drain, and whether newcomers are let in.
+
+`DELETE /api/pool` is tmpnb's own; the rest is ours. Handlers only call `Control`, which marks and returns at once.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pydantic
+from aiohttp import web
+
+from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.core.models import State
+from tmpnb_py.web import respond
+from tmpnb_py.web.api.schema import Drained, PoolSize, PoolStatus
+from tmpnb_py.web.context import CONTEXT, Context
+
+
+def add_routes(app: web.Application) -> None:
+    """Every endpoint of this module."""
+    for path in ("/api/pool", "/api/pool/"):
+        app.router.add_get(path, show)
+        app.router.add_patch(path, resize)
+        app.router.add_delete(path, drain)
+    app.router.add_post("/api/close", close)
+    app.router.add_post("/api/open", open_again)
+
+
+def status_of(context: Context) -> PoolStatus:
+    """The pool as the operator steers it."""
+    pool = context.pool
+    return PoolStatus(
+        size=pool.size,
+        max_containers=pool.capacity,
+        ready=pool.count(State.READY),
+        starting=pool.count(State.STARTING),
+        claimed=pool.count(State.CLAIMED),
+        removing=pool.count(State.REMOVING),
+        waiting=context.claims.waiting,
+        closed=not context.control.is_open,
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    """How the pool is and what it aims at."""
+    return respond.json(status_of(request.app[CONTEXT]))
+
+
+async def drain(request: web.Request) -> web.Response:
+    """Replace every ready container; sessions stay."""
+    return respond.json(Drained(drained=request.app[CONTEXT].control.drain(time.monotonic())))
+
+
+async def resize(request: web.Request) -> web.Response:
+    """Keep another number of containers ready, until the service restarts."""
+    context = request.app[CONTEXT]
+    try:
+        wish = PoolSize.model_validate_json(await request.read())
+    except pydantic.ValidationError as error:
+        raise web.HTTPBadRequest(text=f'Send JSON such as {{"size": 20}}: {_explain(error)}.') from error
+    try:
+        context.control.resize(wish.size)
+    except SettingsError as error:
+        raise web.HTTPConflict(text=f"{error.message}.") from error
+    return respond.json(status_of(context))
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    details = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, details["loc"])) or "the body"
+    return f"{place}: {details['msg']}"
+
+
+async def close(request: web.Request) -> web.Response:
+    """Let no newcomers in; sessions go on."""
+    context = request.app[CONTEXT]
+    context.control.close()
+    return respond.json(status_of(context))
+
+
+async def open_again(request: web.Request) -> web.Response:
+    """Let newcomers in again."""
+    context = request.app[CONTEXT]
+    context.control.open()
+    return respond.json(status_of(context))

@@ -1,0 +1,1 @@
+"""The API for programs on the public listener, its schema, and its description."""

@@ -1,0 +1,225 @@
+"""BinderHub's launch API, as thebe and its kin use it: `GET /build/<provider>/<spec>`, a stream of events.
+
+Nothing is built: the spec chooses a workshop of the image (`binder_spec`), and the stream tells of a ticket. It is
+the one GET that allocates (DESIGN decision 6), so it answers to nothing but a client that asks for an event stream.
+
+Sources: BinderHub's documentation of its API, and for reconnecting WHATWG HTML §9.2 ("Server-sent events"). The id of
+the events is the ticket's: who comes back with it in `Last-Event-ID` has the same place, and the same notebook.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import time
+import urllib.parse
+
+from aiohttp import web
+
+from tmpnb_py import __version__
+from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.core import binder_spec
+from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
+from tmpnb_py.core.links import document
+from tmpnb_py.core.routes import document_of, placed
+from tmpnb_py.jupyter.questions import begin_in
+from tmpnb_py.web import respond
+from tmpnb_py.web.access import refuse_foreign, refuse_silent_browser
+from tmpnb_py.web.api import tickets
+from tmpnb_py.web.api.schema import BuildEvent, TicketState
+from tmpnb_py.web.audit import visitor_origin
+from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.robots import is_robot
+
+_HEARTBEAT = 15.0
+_RETRY_MILLISECONDS = 3000
+_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+# The suffix says that its client has had the last word of this stream.
+_EVENT_ID = re.compile(r"([0-9a-f]{32})?(-ready|failed)?")
+# Thebe gives up at a broken connection, and a browser is back within seconds: nobody else comes for the place.
+_PLACE_KEPT = 30.0
+
+
+def add_routes(app: web.Application) -> None:
+    """Every endpoint of this module."""
+    app.router.add_get("/build/{provider}/{spec:.+}", build, allow_head=False)
+
+
+def add_pages(app: web.Application) -> None:
+    """What people see who follow a link to BinderHub."""
+    app.router.add_get("/v2/{provider}/{spec:.+}", launch_link)
+    app.router.add_get("/versions", versions)
+    for path in ("/hub/api", "/hub/api/"):
+        app.router.add_get(path, hub_version)
+
+
+class _UnknownError(Exception):
+    """What is asked for is no workshop of ours."""
+
+
+# MyST's launch button asks which kind of service it was given, from whichever site it is on: it only makes a link, so
+# anybody may read this. (What it expects: `fetch` without credentials, and `binderhub` or `version` in the JSON.)
+_FOR_ANYBODY = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+async def versions(_request: web.Request) -> web.Response:
+    """BinderHub's `/versions`: links of its form lead here."""
+    return web.json_response({"binderhub": f"tmpnb-py {__version__}", "builder": "none"}, headers=_FOR_ANYBODY)
+
+
+async def hub_version(_request: web.Request) -> web.Response:
+    """JupyterHub's `/hub/api/`: links of its form (`/hub/user-redirect/…`) lead here, too."""
+    return web.json_response({"version": f"tmpnb-py {__version__}"}, headers=_FOR_ANYBODY)
+
+
+def _start(request: web.Request, context: Context) -> str:
+    """The start of the workshop that is asked for; "" is none in particular. Raises `_UnknownError`."""
+    _, _, provider, raw = request.rel_url.raw_path.split("/", 3)
+    manifest = context.catalogue.manifest
+    try:
+        spec = binder_spec.read(provider, raw)
+    except ValueError as error:
+        raise _UnknownError(f"What is asked for {error}.") from error
+    slug = binder_spec.choose(spec, context.binder_rules, [workshop.slug for workshop in manifest.workshops])
+    if slug == "":
+        return ""
+    workshop = None if slug is None else manifest.find(slug)
+    if workshop is None:
+        raise _UnknownError(
+            f"{spec} is not offered here: nothing is built, and no workshop of this service has that name."
+        )
+    return workshop.start
+
+
+def _opened(start: str) -> str:
+    return document(start) if start else ""
+
+
+async def launch_link(request: web.Request) -> web.StreamResponse:
+    """BinderHub's links for people lead to the launch page, which posts.
+
+    Their paths are relative to the repository's folder, which here is the workshop's.
+    """
+    query = request.query
+    try:
+        start = _start(request, request.app[CONTEXT])
+    except _UnknownError as error:
+        raise web.HTTPNotFound(text=str(error)) from error
+    path = _opened(start)
+    for name, view in (("urlpath", ""), ("labpath", "lab/tree/"), ("filepath", "tree/")):
+        if wish := query.get(name, "").lstrip("/"):
+            path = placed(view + urllib.parse.quote(wish, safe="/?=&%"), posixpath.dirname(start))
+            break
+    raise web.HTTPFound(request.app[CONTEXT].links.launch(path))
+
+
+async def build(request: web.Request) -> web.StreamResponse:
+    """A notebook, told of as BinderHub does."""
+    refuse_foreign(request)
+    if not _asks_for_events(request):
+        link = request.app[CONTEXT].links.to("v2/" + request.rel_url.raw_path.removeprefix("/build/"))
+        message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
+        return respond.problem(request, 406, "error", message)
+    refuse_silent_browser(request)
+    seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
+    ticket_id, ending = seen.groups() if seen is not None else (None, None)
+    ticket = request.app[CONTEXT].claims.find(ticket_id) if ticket_id else None
+    if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
+        return web.Response(status=204)  # which ends a browser's reconnecting
+    return await _answer(request, ticket)
+
+
+def _asks_for_events(request: web.Request) -> bool:
+    """Whether a program reads a stream: no navigation, no prefetch, no robot that accepts whatever comes."""
+    purpose = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
+    is_visit = request.headers.get("Sec-Fetch-Mode") == "navigate" or "prefetch" in purpose
+    return "text/event-stream" in request.headers.get("Accept", "") and not is_visit and not is_robot(request)
+
+
+async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResponse:
+    response = web.StreamResponse(headers=_HEADERS)
+    problem = ""
+    try:
+        ticket = ticket or await _draw(request)
+    except _UnknownError as error:
+        problem = str(error)
+    except ClosedError:
+        problem = "The people who run this service let nobody new in just now."
+    except AddressFullError as error:
+        problem = f"{error.message[:1].upper()}{error.message[1:]}."
+    except FullError as error:
+        problem = f"The line is full. Please try again in {max(1, round(error.retry_after))} seconds."
+    except EngineError:
+        problem = "No notebook can be started now."
+    await response.prepare(request)
+    await response.write(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
+    if ticket is None or problem:
+        await _send(response, "failed", BuildEvent(phase="failed", message=problem))
+        return response
+    claims = request.app[CONTEXT].claims
+    try:
+        with claims.watching(ticket):
+            await _tell_until_settled(request, response, ticket)
+    finally:
+        claims.release(ticket, _PLACE_KEPT)
+    return response
+
+
+async def _draw(request: web.Request) -> Ticket:
+    context = request.app[CONTEXT]
+    target = tickets.target_of(context, _opened(_start(request, context)))
+    return await context.claims.draw(target, origin=visitor_origin(request))
+
+
+async def _tell_until_settled(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> None:
+    sent, silent_since = "", time.monotonic()
+    while True:
+        state = tickets.state_of(request, ticket)
+        if state.status == "ready":
+            await _send(response, ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))
+            await _begin_in_folder(ticket)
+            await _send(response, f"{ticket.id}-ready", _ready(request, state))
+            return
+        if state.status != "waiting":
+            await _send(response, "failed", BuildEvent(phase="failed", message=state.message))
+            return
+        if state.message != sent:
+            await _send(response, ticket.id, BuildEvent(phase="waiting", message=state.message))
+            sent, silent_since = state.message, time.monotonic()
+        elif time.monotonic() - silent_since >= _HEARTBEAT:
+            await response.write(b":keepalive\n\n")
+            silent_since = time.monotonic()
+        if request.app[CONTEXT].claims.stopping:
+            return
+        await ticket.changed(tickets.pause(state.position))
+
+
+async def _begin_in_folder(ticket: Ticket) -> None:
+    """Code in a page of another site finds the workshop's files beside it: the client names no folder for it."""
+    container = ticket.container
+    folder = posixpath.dirname(document_of(ticket.target.partition("?")[0]))
+    if folder and container is not None and container.endpoint is not None:
+        await begin_in(container.endpoint, container.path, container.token, folder)
+
+
+async def _send(response: web.StreamResponse, event_id: str, event: BuildEvent) -> None:
+    text = event.model_dump_json(exclude_none=True)
+    await response.write(f"id: {event_id}\ndata: {text}\n\n".encode())
+
+
+def _ready(request: web.Request, state: TicketState) -> BuildEvent:
+    session = state.session
+    assert session is not None  # noqa: S101  (that is what ready means)
+    # As our own proxy passes them on: what it was asked for, or what a trusted proxy before it was.
+    scheme, host = (_first(request.headers.get(f"X-Forwarded-{name}", "")) for name in ("Proto", "Host"))
+    url = f"{scheme or request.scheme}://{host or request.host}{session.url}"
+    return BuildEvent(phase="ready", message=f"server running at {url}\n", url=url, token=session.token)
+
+
+def _first(value: str) -> str:
+    return value.partition(",")[0].strip()

@@ -1,0 +1,216 @@
+"""The API for programs on the public listener: spawn, stats, sessions, health and metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pydantic
+from aiohttp import web
+
+from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.routes import wish_of_address
+from tmpnb_py.pools.metrics import CONTENT_TYPE
+from tmpnb_py.pools.pool import Container
+from tmpnb_py.web import respond, visits
+from tmpnb_py.web.access import (
+    is_allowed_origin,
+    is_foreign,
+    is_preflight,
+    is_tokenless,
+    refuse_foreign,
+    shows_api_token,
+)
+from tmpnb_py.web.api import openapi
+from tmpnb_py.web.api.schema import Problem, SpawnRequest
+from tmpnb_py.web.api.tickets import mint, spawned
+from tmpnb_py.web.audit import session_begins, visitor_origin
+from tmpnb_py.web.context import CONTEXT, Context, presented_token, same_token, session_of, stats_of
+from tmpnb_py.web.endings import how_it_ended
+from tmpnb_py.web.pages import documents, strangers
+from tmpnb_py.web.robots import refuse_robots
+
+
+def add_routes(app: web.Application) -> None:
+    """Every endpoint of this module."""
+    for path in ("/api/spawn", "/api/spawn/"):
+        app.router.add_post(path, spawn)
+    for path in ("/api/stats", "/api/stats/"):
+        app.router.add_get(path, stats)
+    app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
+    app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
+    app.router.add_post("/api/sessions/{id:[a-z0-9]+}/keep", keep_session)
+    app.router.add_get(openapi.PATH, openapi.public)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_route("*", "/user/{id:[a-z0-9]+}{tail:(/.*)?}", not_running)
+
+
+def add_shortcuts(app: web.Application) -> None:
+    """What tmpnb had beside its API and hid while an API token was set."""
+    for path in ("/stats", "/stats/"):
+        app.router.add_get(path, stats)
+
+
+async def spawn(request: web.Request) -> web.Response:
+    """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
+    context = request.app[CONTEXT]
+    refuse_foreign(request)
+    refuse_robots(request)
+    wait = _wait(request, context)
+    target = await _target(request)
+    container = await context.claims.claim(wait=wait, origin=visitor_origin(request))
+    if is_tokenless(request):
+        container.tokenless_origin = request.headers["Origin"]
+    session_begins(request, container, target)
+    return respond.json(spawned(context, container, target))
+
+
+def _wait(request: web.Request, context: Context) -> float:
+    text = request.query.get("wait", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise web.HTTPBadRequest(text="wait is a number of seconds, 0 or more.")
+    return min(seconds, context.max_wait)
+
+
+async def _target(request: web.Request) -> str:
+    """The document asked for. A body that is not our JSON says nothing (tmpnb's clients send all kinds)."""
+    try:
+        wish = SpawnRequest.model_validate_json(await request.read())
+    except pydantic.ValidationError:
+        wish = SpawnRequest()
+    try:
+        return request.app[CONTEXT].target(wish.path)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"path: {error}.") from error
+
+
+async def stats(request: web.Request) -> web.Response:
+    """The pool in numbers."""
+    return respond.json(stats_of(request.app[CONTEXT]))
+
+
+async def session(request: web.Request) -> web.Response:
+    """A session's state; its id is the capability to ask."""
+    found = session_of(request.app[CONTEXT], request.match_info["id"])
+    if found is None:
+        raise _unknown(request, "There is no such session, or it was forgotten.")
+    return respond.json(found)
+
+
+async def end_session(request: web.Request) -> web.Response:
+    """End a session on behalf of its owner, who shows its token."""
+    container = _own_container(request)
+    if container is None:
+        return _not_the_owner()
+    request.app[CONTEXT].pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    return await session(request)
+
+
+async def keep_session(request: web.Request) -> web.Response:
+    """The session's owner says that it is in use: that is activity, and no more than that.
+
+    What ends a session whatever happens in it still does; one that has ended is answered with its reason.
+    """
+    container = _own_container(request)
+    if container is None:
+        return _not_the_owner()
+    now = time.monotonic()
+    container.stamp_presence(now)
+    container.stamp_activity(now)
+    return await session(request)
+
+
+def _own_container(request: web.Request) -> Container | None:
+    """The container of a session whose owner asks, showing its token; None for anybody else."""
+    container = request.app[CONTEXT].pool.get(request.match_info["id"])
+    if container is None or container.claimed_at is None:
+        raise _unknown(request, "There is no such session, or it has ended.")
+    is_refused = is_foreign(request) and not is_allowed_origin(request)
+    is_owner = same_token(presented_token(request), container.token) or shows_api_token(request)
+    return container if is_owner and not is_refused else None
+
+
+def _unknown(request: web.Request, message: str) -> web.HTTPException:
+    """An id that stands for nothing; until the engine's first listing nobody can know that (decision 2)."""
+    if request.app[CONTEXT].pool.listed:
+        return web.HTTPNotFound(text=message)
+    return web.HTTPServiceUnavailable(
+        text="The service has just started and does not know its sessions yet.", headers={"Retry-After": "2"}
+    )
+
+
+def _not_the_owner() -> web.Response:
+    model = Problem(status="unauthorized", message="Send the session's own token: Authorization: token ….")
+    return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus' text format."""
+    return web.Response(body=request.app[CONTEXT].metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """200 while this process serves."""
+    return web.json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 from the moment the first container is ready; until then 503 with the cause's class."""
+    pool = request.app[CONTEXT].pool
+    if pool.was_ready:
+        return web.json_response({"status": "ready"})
+    cause = pool.failure.kind.value if pool.failure is not None else None
+    model = Problem(status="starting", message="No notebook has been ready yet.", cause=cause, retry_after=2)
+    return respond.json(model, status=503, headers={"Retry-After": "2"})
+
+
+async def not_running(request: web.Request) -> web.StreamResponse:
+    """What `/user/<id>/…` gets when the proxy knows no running notebook for it."""
+    context = request.app[CONTEXT]
+    container_id = request.match_info["id"]
+    if is_preflight(request):
+        return web.Response(status=204)
+    html = respond.wants_html(request) or is_tokenless(request)
+    if not context.pool.listed:
+        return respond.problem(request, 503, "starting", retry_after=2, html=html)
+    container = context.pool.get(container_id)
+    if container is not None and container.state is State.CLAIMED:
+        if container.endpoint is not None and strangers.is_sent_to_login(request):
+            return await strangers.page(request, container)
+        if container.endpoint is not None and not request.match_info["tail"]:
+            query = request.rel_url.raw_query_string
+            raise web.HTTPFound(container.path + (f"?{query}" if query else ""))
+        if container.endpoint is not None and is_tokenless(request):
+            message = "This page did not start that notebook, or the service was restarted since."
+            return respond.problem(request, 403, "error", message, html=True)
+        message = "The notebook cannot be reached now."
+        return respond.problem(request, 503, "starting", message, retry_after=5, html=html)
+    return await _gone(request, context, container_id, html=html)
+
+
+async def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:
+    found = session_of(context, container_id)
+    reason = found.reason if found is not None else None
+    if not html:
+        return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
+    # Raw, as the visitor's browser sent it: `target` decodes, and only once.
+    wish = wish_of_address(request.rel_url.raw_path.removeprefix(f"/user/{container_id}"))
+    try:
+        context.target(wish)
+    except ValueError:
+        wish = ""
+    return respond.page(
+        request,
+        "ended.html",
+        status=410,
+        reason=reason,
+        subject=await documents.found_subject(context, wish, visits.offered(request)),
+        has_pages=not context.api_token,
+        mint=lambda: mint(context),
+    )

@@ -1,0 +1,1 @@
+"""Pages for visitors: what they read, and their way to a notebook."""

@@ -1,0 +1,109 @@
+"""Whether a document is where a link opens it, and what to say of one that is in somebody else's notebook only.
+
+A notebook's own server knows: the visitor's, where it would open there, else one that is ready and nobody's yet,
+which has what every fresh notebook has. With none ready nobody can say, and the link is taken as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import urllib.parse
+import weakref
+
+from tmpnb_py.core import links
+from tmpnb_py.core.models import State
+from tmpnb_py.core.routes import document_of
+from tmpnb_py.jupyter.questions import lacks
+from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.web.context import Context
+from tmpnb_py.workshops.manifest import Workshop
+
+_AT_ONCE = 4
+_REMEMBERED = 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """What a link asks for. `path` is as the link has it; `document` is its name for people, "" for none.
+
+    `missing` is a document that was asked for and is not there: then all else says what can be opened instead.
+    """
+
+    path: str
+    document: str = ""
+    workshop: Workshop | None = None
+    missing: str = ""
+
+
+def subject(context: Context, wish: str) -> Subject:
+    """What a wish is about."""
+    path, _, query = wish.partition("?")
+    if urllib.parse.unquote(path) == "git-pull":
+        return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
+    document = document_of(path)
+    workshops = context.catalogue.manifest.workshops
+    return Subject(wish, document, next((one for one in workshops if one.start == document.rstrip("/")), None))
+
+
+async def found_subject(context: Context, wish: str, container: Container | None = None) -> Subject:
+    """`subject`, where its document is; else what to open instead: the workshop in whose folder it would be.
+
+    `container` is the visitor's own notebook, if it would be opened there.
+    """
+    asked = subject(context, wish)
+    if not asked.document or (asked.workshop and container is None) or wish.startswith("git-pull"):
+        return asked
+    if not await _is_missing(context, asked.document, container):
+        return asked
+    workshop = _nearest(context, asked.document)
+    path = "" if workshop is None else links.document(workshop.start)
+    return Subject(path, workshop=workshop, missing=asked.document)
+
+
+async def _is_missing(context: Context, document: str, container: Container | None) -> bool:
+    pool = context.pool
+    memory = _memories.setdefault(pool, _Memory())
+    if container is not None:
+        return await memory.ask(container, document)
+    known = memory.known.get((pool.current_digest, document))
+    ready = next((one for one in pool.in_state(State.READY) if one.config_digest == pool.current_digest), None)
+    if known is not None or ready is None:
+        return bool(known)
+    missing = await memory.ask(ready, document)
+    # Meanwhile somebody may have got it, and what they delete in it is missing in theirs only.
+    return ready.state is State.READY and memory.note((ready.config_digest, document), missing)
+
+
+class _Memory:
+    """What fresh notebooks lack, and how many are being asked: links may come by the thousand, and be made up."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str | None, str], bool] = {}
+        self._asking = 0
+
+    async def ask(self, container: Container, document: str) -> bool:
+        """Whether this notebook has no such document; while many ask it is not said of any."""
+        if container.endpoint is None or self._asking >= _AT_ONCE:
+            return False
+        self._asking += 1
+        try:
+            return await lacks(container.endpoint, container.path, container.token, document)
+        finally:
+            self._asking -= 1
+
+    def note(self, key: tuple[str | None, str], missing: bool) -> bool:
+        """Remember what was missing: what is there may have been said by a server that did not answer."""
+        if missing:
+            self.known[key] = True
+            while len(self.known) > _REMEMBERED:
+                del self.known[next(iter(self.known))]
+        return missing
+
+
+_memories: weakref.WeakKeyDictionary[Pool, _Memory] = weakref.WeakKeyDictionary()
+
+
+def _nearest(context: Context, document: str) -> Workshop | None:
+    folders = [(posixpath.dirname(one.start), one) for one in context.catalogue.manifest.workshops]
+    return next((one for folder, one in folders if folder and document.startswith(f"{folder}/")), None)

@@ -1,0 +1,1 @@
+"""What an image teaches: its manifest, its folders, and its notebooks as pages."""

@@ -1,0 +1,75 @@
+"""The workshops of today's image, read from its own manifest once per image. Asked by the pages and the metrics."""
+
+from __future__ import annotations
+
+import structlog
+
+from tmpnb_py.core.backoff import Attempts
+from tmpnb_py.core.errors import EngineError, ManifestError, TooLargeError
+from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse
+
+_log = structlog.get_logger(__name__)
+
+
+class Catalogue:
+    """What the landing page offers: what the operator's file says, else what the image does.
+
+    `own` is the operator's; an image's is empty until it was read, and for one that has none. `image` is the image
+    that was read, None until then.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._attempts = Attempts()
+        self._read = ""
+        self._of_image = Manifest()
+        self.own: Manifest | None = None
+        self.image: ImageFacts | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The workshops to show."""
+        return self._of_image if self.own is None else self.own
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has told yet which workshops there are."""
+        return bool(self._read) or self.own is not None
+
+    async def learn(self, image: ImageFacts) -> None:
+        """Read the image's manifest unless that was done. A broken one must not stop notebooks: it is logged."""
+        if image.image_id == self._read or not self._attempts.is_due(image.image_id):
+            return
+        try:
+            self._of_image = await self._manifest(image)
+        except ManifestError as error:
+            self._of_image = Manifest()
+            _log.error("manifest_broken", image=image.image, error=error.message, remedy=error.remedy)
+        except EngineError as error:
+            again = self._attempts.failed(image.image_id)
+            _log.warning("manifest_unread", image=image.image, error=error.message, retry_in=again)
+            return
+        self._attempts.succeeded(image.image_id)
+        self._read = image.image_id
+        self.image = image
+
+    async def _manifest(self, image: ImageFacts) -> Manifest:
+        if not image.workshops:
+            return Manifest()
+        place = image.workshops
+        remedy = "let the label org.tmpnb.workshops name the manifest, a file of at most 256 KiB"
+        try:
+            files = await self._engine.read_image(image, [place], limit=MAX_SIZE)
+        except TooLargeError as error:
+            raise ManifestError(f"{place} is larger than {MAX_SIZE // 1024} KiB", remedy=remedy) from error
+        if place in files:
+            return parse(files[place], source=place)
+        if files:
+            raise ManifestError(f"{place} is a directory", remedy=remedy)
+        return Manifest()
+
+    def slugs(self) -> frozenset[str]:
+        """The workshops' short names."""
+        return frozenset(workshop.slug for workshop in self.manifest.workshops)

@@ -1,0 +1,129 @@
+"""A manifest to begin with, for a folder that has none: what its notebooks say of themselves.
+
+Called by `image workshops --preview`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from tmpnb_py.core.errors import ManifestError, NotesError
+from tmpnb_py.core.links import is_text_notebook
+from tmpnb_py.workshops import manifest as manifests
+from tmpnb_py.workshops.manifest import MANIFEST_NAME, Manifest, Workshop
+from tmpnb_py.workshops.notes.model import Notes
+from tmpnb_py.workshops.notes.notebook import MAX_SIZE, NOTEBOOK
+from tmpnb_py.workshops.notes_cache import make_notes
+
+MAX_WORKSHOPS = 50
+_ALWAYS = (NOTEBOOK, ".rmd", ".qmd")  # other text is one if it says so
+_SAYS_SO = re.compile(r"^(?:# ?)?(?:jupytext|kernelspec):|^# ?%%|^```\{code-cell\}", re.MULTILINE)
+_HEAD = 8192  # characters in which it says so
+_NAMES = {"r": "R", "ir": "R", "python3": "Python", "sh": "Bash", "gnuplot": "gnuplot"}
+_INTRODUCTION = """\
+# The workshops of this folder, as tmpnb-py read them from the notebooks. Change what you like: the title, the
+# description and the duration (in minutes) are what people see on the first page, in this order. Take out what is no
+# workshop of its own. Links have the slug, so leave it once you gave one away. Files beside the notebooks (data,
+# pictures) go along by themselves.
+
+"""
+
+
+async def write(directory: Path) -> tuple[Path, Manifest]:
+    """Write a manifest; where it is, and what it says. Raises `ManifestError`, also where there is one already."""
+    path = directory / MANIFEST_NAME
+    drafted = await draft(directory)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_INTRODUCTION + manifests.dump(drafted))
+    except OSError as error:
+        raise ManifestError(f"cannot write {path}: {error.strerror}", remedy="write it yourself") from error
+    return path, drafted
+
+
+async def draft(directory: Path) -> Manifest:
+    """What a folder's manifest could say. Raises `ManifestError` where there is no notebook that can be read."""
+    workshops: list[Workshop] = []
+    problems: list[str] = []
+    for place in list(_notebooks(directory))[:MAX_WORKSHOPS]:
+        try:
+            notes = await make_notes((directory / place).read_bytes(), start=str(place), pages={}, language="")
+        except NotesError as error:
+            problems.append(f"{place}: {error.message}")
+            continue
+        workshops.append(_workshop(place, notes, {one.slug for one in workshops}))
+    if not workshops:
+        message = "\n".join(problems) or f"{directory} has no notebook (.ipynb, .Rmd, .qmd)"
+        raise ManifestError(message, remedy="put notebooks there, or correct those that are")
+    return Manifest(workshops=tuple(workshops))
+
+
+def _notebooks(directory: Path) -> Iterator[PurePosixPath]:
+    """The notebooks in the order of their names: what people number comes in that order."""
+    for path in sorted(directory.rglob("*"), key=_order):
+        place = PurePosixPath(path.relative_to(directory))
+        if any(part.startswith((".", "_")) for part in place.parts) or path.is_symlink() or not path.is_file():
+            continue
+        if path.stat().st_size <= MAX_SIZE and _is_notebook(path):
+            yield place
+
+
+def _order(path: Path) -> tuple[tuple[int, str], ...]:
+    """2 comes before 10."""
+    parts = re.findall(r"\d+|\D+", str(path).casefold())
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
+
+
+def _is_notebook(path: Path) -> bool:
+    if path.suffix.lower() in _ALWAYS:
+        return True
+    if not is_text_notebook(path.name):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return _SAYS_SO.search(file.read(_HEAD)) is not None
+
+
+def _workshop(place: PurePosixPath, notes: Notes, taken: Iterable[str]) -> Workshop:
+    title = _cut(notes.title or place.stem.replace("_", " ").replace("-", " "), 100)
+    language = _NAMES.get((notes.language or notes.kernel).lower(), (notes.language or notes.kernel).capitalize())
+    language = language or "Text"
+    return Workshop(
+        slug=_slug(place, set(taken)),
+        title=title,
+        language=_cut(language, 40),
+        description=_cut(_first_words(notes.body) or f"A workshop in {language}.", 200),
+        duration=_minutes(notes.body),
+        start=str(place),
+    )
+
+
+def _slug(place: PurePosixPath, taken: set[str]) -> str:
+    plain = unicodedata.normalize("NFKD", place.stem).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:58].strip("-") or "workshop"
+    numbered = (f"{name}-{number}" for number in range(2, 1000))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
+def _first_words(body: str) -> str:
+    """The first paragraph."""
+    for found in re.finditer(r"<p>(.*?)</p>", body, re.DOTALL):
+        words = " ".join(html.unescape(re.sub(r"<[^>]*>", "", found[1])).split())
+        if len(words) > 20:
+            return words
+    return ""
+
+
+def _minutes(body: str) -> int:
+    """A guess: two minutes for a cell, and 150 words a minute to read."""
+    words = len(re.sub(r"<[^>]*>", " ", body).split())
+    minutes = 2 * body.count("data-cell=") + words / 150
+    return min(240, max(5, 5 * round(minutes / 5)))
+
+
+def _cut(text: str, limit: int) -> str:
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= limit else text[: limit - 1].rpartition(" ")[0].rstrip(",;: ") + "…"

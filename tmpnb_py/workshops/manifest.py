@@ -1,0 +1,199 @@
+"""The workshops' manifest, `workshops.toml`: what a landing page shows of an image's workshops. Pure.
+
+It is read from images, which anybody may have made, and from authors' folders. Whatever is wrong with it is told as
+a `ManifestError` that names the workshop, the key, and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from tmpnb_py.core.errors import ManifestError
+from tmpnb_py.core.language_tags import direction, is_tag
+
+MANIFEST_NAME = "workshops.toml"
+MAX_SIZE = 256 * 1024  # bytes; a manifest of a thousand workshops is smaller
+EXAMPLE = """\
+[[workshop]]
+slug = "introduction-to-r"
+title = "Introduction to R"
+language = "R"
+description = "Vectors, data frames and first plots, with exercises."
+duration = 60
+start = "introduction-to-r/Introduction to R.ipynb"
+"""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_WRITE = {
+    "slug": 'lower-case letters, digits and single dashes, such as slug = "introduction-to-r"',
+    "title": 'one line of at most 100 characters, such as title = "Introduction to R"',
+    "language": 'one line of at most 40 characters, such as language = "R"',
+    "description": "one line of at most 300 characters",
+    "duration": "the minutes as a whole number from 1 to 1440, such as duration = 60",
+    "lang": 'the tag of the language that it is written in, such as lang = "de" or "pt-BR" (BCP 47), or leave it out',
+    "start": 'the document that opens, relative to the manifest, such as start = "introduction-to-r/Start.ipynb"',
+}
+
+
+def _one_line(text: str) -> str:
+    text = text.strip()
+    if not text or _CONTROL.search(text):
+        raise ValueError("is empty or has more than one line")
+    return text
+
+
+def _relative(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or _CONTROL.search(text) or "\\" in text or path.is_absolute() or ".." in path.parts:
+        raise ValueError("is not a path inside the folder")
+    if str(path) == ".":
+        raise ValueError("names no document")
+    return str(path)
+
+
+def _tongue(text: str) -> str:
+    if not is_tag(text):
+        raise ValueError("is no language tag")
+    return text
+
+
+_Line = AfterValidator(_one_line)
+_Slug = StringConstraints(max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+
+
+class Workshop(BaseModel):
+    """One workshop. `duration` is in minutes; `start` is a path relative to the manifest and to `~/work`.
+
+    `language` is what one programs in; `lang` tags the language that the text is written in, "" = not said.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    slug: Annotated[str, _Slug]
+    title: Annotated[str, Field(max_length=100), _Line]
+    language: Annotated[str, Field(max_length=40), _Line]
+    description: Annotated[str, Field(max_length=300), _Line]
+    duration: Annotated[int, Field(ge=1, le=1440)]
+    start: Annotated[str, Field(max_length=400), AfterValidator(_relative)]
+    lang: Annotated[str, AfterValidator(_tongue)] = ""
+
+    @property
+    def direction(self) -> str:
+        """In which direction its text runs: "ltr", "rtl", "" = not said."""
+        return direction(self.lang)
+
+
+class Manifest(BaseModel):
+    """The workshops in the order in which they are shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    workshops: tuple[Workshop, ...] = ()
+
+    def find(self, slug: str) -> Workshop | None:
+        """The workshop called so."""
+        return next((one for one in self.workshops if one.slug == slug), None)
+
+    def merged(self, other: Manifest) -> Manifest:
+        """The other's workshops, and behind them those of this one that have another slug."""
+        kept = tuple(one for one in self.workshops if other.find(one.slug) is None)
+        return Manifest(workshops=other.workshops + kept)
+
+
+def parse(data: bytes | str, *, source: str = MANIFEST_NAME) -> Manifest:
+    """Read a manifest. Raises `ManifestError` with all that is wrong; `source` says what was read."""
+    if len(data) > MAX_SIZE:
+        raise ManifestError(f"{source} is larger than {MAX_SIZE // 1024} KiB")
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{source} is not UTF-8 text: {error.reason}", remedy="save it as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ManifestError(
+            f"{source} is not TOML: {error}", remedy=f"it should look like this:\n{EXAMPLE}"
+        ) from error
+    return _validate(_entries(document, source), source)
+
+
+def read_file(path: Path) -> Manifest:
+    """An operator's own list of workshops. Raises `ManifestError`."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_SIZE + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ManifestError(f"{path} cannot be read: {reason}", remedy="check the option workshops_file") from error
+    return parse(data, source=str(path))
+
+
+def _entries(document: dict[str, Any], source: str) -> list[Any]:
+    entries = document.pop("workshop", [])
+    if document:
+        unknown = ", ".join(sorted(document))
+        raise ManifestError(f"{source}: unknown: {unknown}", remedy="each workshop begins with a line [[workshop]]")
+    if not isinstance(entries, list):
+        raise ManifestError(f"{source}: workshop is not a list", remedy="write [[workshop]] with two brackets")
+    return entries
+
+
+def _validate(entries: list[Any], source: str) -> Manifest:
+    problems: list[str] = []
+    workshops: list[Workshop] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            workshops.append(Workshop.model_validate(entry))
+        except pydantic.ValidationError as error:
+            problems += [f"{source}: workshop {_name(number, entry)}: {one}" for one in _explain(error, entry)]
+    problems += [f"{source}: two workshops have the slug {slug}" for slug in _twice(one.slug for one in workshops)]
+    if problems:
+        raise ManifestError("\n".join(problems), remedy="put these right in the manifest, and try again")
+    return Manifest(workshops=tuple(workshops))
+
+
+def _name(number: int, entry: Any) -> str:
+    slug = entry.get("slug") if isinstance(entry, dict) else None
+    return f"{number} ({_short(slug)})" if isinstance(slug, str) else str(number)
+
+
+def _explain(error: pydantic.ValidationError, entry: Any) -> Iterable[str]:
+    for detail in error.errors(include_url=False, include_context=False):
+        key = str(detail["loc"][0]) if detail["loc"] else ""
+        if detail["type"] == "missing":
+            yield f"{key} is missing: write {_WRITE[key]}"
+        elif detail["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(key, _WRITE, n=1)
+            yield f"{_short(key)} is unknown" + (f": did you mean {close[0]}?" if close else "")
+        elif key in _WRITE:
+            yield f"{key} cannot be {_short(entry[key])}: write {_WRITE[key]}"
+        else:
+            yield "is not a table of keys and values"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _twice(values: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return sorted({value for value in values if value in seen or seen.add(value)})  # type: ignore[func-returns-value]
+
+
+def dump(manifest: Manifest) -> str:
+    """The manifest as TOML; a JSON string is a TOML string too. What is not said is left out."""
+    parts = []
+    for workshop in manifest.workshops:
+        values = workshop.model_dump(exclude_defaults=True)
+        lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+        parts.append("\n".join(["[[workshop]]", *lines, ""]))
+    return "\n".join(parts)

@@ -1,0 +1,219 @@
+"""The workshops' notes as pages, read from today's image when somebody first asks for them, once per image.
+
+Asked by the pages, for many readers at once. The work is done in a process (`tmpnb_py.workshops.notes.__main__`), one
+notebook at a time; what failed is tried again after a while, not at each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import posixpath
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from tmpnb_py.core import subprograms
+from tmpnb_py.core.errors import EngineError, NotesError
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.workshops.catalogue import Catalogue
+from tmpnb_py.workshops.manifest import Workshop
+from tmpnb_py.workshops.notes.links import file_name, media_type
+from tmpnb_py.workshops.notes.model import Notes, load
+from tmpnb_py.workshops.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture, is_readable
+
+RETRY_AFTER = 30.0  # seconds that a failure is remembered
+MAX_BOOKS = 100
+_PROCESS_SECONDS = 60.0
+_PICTURES_LIMIT = 32 * 1024 * 1024  # bytes of one workshop
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Book:
+    """A workshop's notes. `pictures` are all that the page shows, by their addresses relative to it."""
+
+    workshop: Workshop
+    notes: Notes
+    pictures: Mapping[str, Picture]
+
+
+class Source(Protocol):
+    """Where the workshops' files are."""
+
+    @property
+    def version(self) -> str:
+        """Changes with the files; "" where there are none that can be read, or nobody knows yet."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known yet what there is."""
+
+    async def read(self, places: Sequence[str], *, limit: int) -> Mapping[str, bytes]:
+        """Files by their places among the workshops; what is not there is left out. Raises `EngineError`."""
+
+
+class ImageFiles:
+    """Those of today's image, which says where its workshops are.
+
+    Of an image that does not, an operator may list workshops all the same. Where its server keeps them is known to
+    that server only: they can be opened, but not be read.
+    """
+
+    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
+        self._engine = engine
+        self._catalogue = catalogue
+
+    @property
+    def version(self) -> str:
+        """The image's id."""
+        image = self._catalogue.image
+        return image.image_id if image is not None and image.workshops else ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is an image."""
+        return self._catalogue.image is not None
+
+    async def read(self, places: Sequence[str], *, limit: int) -> Mapping[str, bytes]:
+        """Files beside the manifest. Raises `EngineError`."""
+        image = self._catalogue.image
+        if image is None:
+            return {}
+        root = posixpath.dirname(image.workshops)
+        found = await self._engine.read_image(image, [f"{root}/{place}" for place in places], limit=limit)
+        return {path.removeprefix(f"{root}/"): data for path, data in found.items()}
+
+
+class Bookshelf:
+    """The notes of today's workshops."""
+
+    def __init__(self, files: Source, catalogue: Catalogue) -> None:
+        self._files = files
+        self._catalogue = catalogue
+        self._one_at_a_time = asyncio.Semaphore(1)
+        self._books: dict[tuple[str, Workshop], asyncio.Task[Book]] = {}
+        self._failed_at: dict[tuple[str, Workshop], float] = {}
+
+    def can_show(self, workshop: Workshop) -> bool:
+        """Whether a workshop has notes: it is a notebook, and its file can be read."""
+        return bool(self._files.version) and is_readable(workshop.start)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known yet what there is to read."""
+        return self._files.is_known
+
+    async def book(self, slug: str) -> Book | None:
+        """A workshop's notes; None where there are none. Raises `NotesError` and `EngineError`."""
+        workshop = self._catalogue.manifest.find(slug)
+        if workshop is None or not self.can_show(workshop):
+            return None
+        # Whoever leaves must not take the page away from the others who wait for it.
+        return await asyncio.shield(self._task(self._files.version, workshop))
+
+    def _task(self, version: str, workshop: Workshop) -> asyncio.Task[Book]:
+        key = (version, workshop)
+        task = self._books.get(key)
+        if task is not None and not self._is_due_again(key, task):
+            return task
+        self._forget_old(version)
+        task = asyncio.get_running_loop().create_task(self._read(workshop), name=f"notes-{workshop.slug}")
+        task.add_done_callback(lambda done: self._note_failure(key, done))
+        self._books[key] = task
+        return task
+
+    def _is_due_again(self, key: tuple[str, Workshop], task: asyncio.Task[Book]) -> bool:
+        if not task.done() or key not in self._failed_at:
+            return False
+        return time.monotonic() - self._failed_at[key] >= RETRY_AFTER
+
+    def _note_failure(self, key: tuple[str, Workshop], task: asyncio.Task[Book]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._failed_at.pop(key, None)
+            return
+        self._failed_at[key] = time.monotonic()
+        if not task.cancelled():
+            _log.warning("notes_unreadable", workshop=key[1].slug, error=str(task.exception()))
+
+    def _forget_old(self, version: str) -> None:
+        """Pages of former files, and too many of them."""
+        old = [key for key, task in self._books.items() if key[0] != version and task.done()]
+        old += [key for key, task in self._books.items() if task.done()][: max(0, len(self._books) - MAX_BOOKS)]
+        for key in old:
+            self._books.pop(key, None)
+            self._failed_at.pop(key, None)
+
+    async def close(self) -> None:
+        """End what is being read."""
+        tasks = list(self._books.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._books.clear()
+
+    # --- making one
+
+    async def _read(self, workshop: Workshop) -> Book:
+        async with self._one_at_a_time:
+            began = time.monotonic()
+            found = await self._files.read([workshop.start], limit=MAX_SIZE)
+            if workshop.start not in found:
+                raise NotesError(f"there is no {workshop.start}")
+            pages = {one.start: one.slug for one in self._catalogue.manifest.workshops if self.can_show(one)}
+            asked = {"start": workshop.start, "language": workshop.language, "lang": workshop.lang}
+            notes = await make_notes(found[workshop.start], pages=pages, **asked)
+            pictures = {**notes.pictures, **await self._pictures(notes)}
+        seconds = round(time.monotonic() - began, 3)
+        _log.info("notes_read", workshop=workshop.slug, bytes=len(notes.body), duration=seconds)
+        return Book(workshop, notes, pictures)
+
+    async def _pictures(self, notes: Notes) -> dict[str, Picture]:
+        """The pictures beside the notebook. A page without one that is missing or none is still worth reading."""
+        if not notes.files:
+            return {}
+        try:
+            found = await self._files.read(notes.files, limit=_PICTURES_LIMIT)
+        except EngineError as error:
+            _log.warning("pictures_unread", error=error.message)
+            return {}
+        pictures = {}
+        for place in notes.files:
+            kind, data = media_type(place), found.get(place, b"")
+            if kind is not None and len(data) <= MAX_PICTURE and is_picture(kind, data):
+                pictures[file_name(place)] = Picture(kind, data)
+        return pictures
+
+
+async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], language: str, lang: str = "") -> Notes:
+    """Let a process make a page of a file; the arguments are those of `notes.page.make`. Raises `NotesError`."""
+    arguments = json.dumps({"start": start, "pages": pages, "language": language, "lang": lang}).encode()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *subprograms.command("tmpnb_py.workshops.notes"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=subprograms.environment(),
+        )
+    except OSError as error:  # no room for one more process, say
+        raise NotesError(f"no page can be made of the notebook now: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(_PROCESS_SECONDS):
+            answer, _ = await process.communicate(arguments + b"\n" + data)
+    except TimeoutError as error:
+        raise NotesError("the notebook took too long to make a page of") from error
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        words = answer.decode(errors="replace")[:500] if process.returncode == 1 else ""
+        raise NotesError(words or "the notebook could not be made a page of")
+    return load(answer)
