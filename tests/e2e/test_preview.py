@@ -17,8 +17,8 @@ from tests.e2e.inprocess import running
 from tests.e2e.test_notes import PNG, notebook
 from tests.integration.browser_support import browser, picture
 from tmpnb_py.core.errors import ImageMissingError
-from tmpnb_py.engines.choice import Chosen
 from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.registry import Chosen
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.service.serve import serve
 from tmpnb_py.workshops.preview import Preview

@@ -22,6 +22,7 @@ from tmpnb_py.cli.progress import BuildProgress
 from tmpnb_py.core import errors, logs
 from tmpnb_py.core.models import Egress
 from tmpnb_py.core.units import MIB
+from tmpnb_py.engines import registry
 from tmpnb_py.options.settings import OPTIONS, Settings
 
 
@@ -305,11 +306,11 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[_Engine, dict[str, Any]
 
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     monkeypatch.setitem(sys.modules, "tmpnb_py.images.build", types.SimpleNamespace(build=build))
-    monkeypatch.setitem(
-        sys.modules,
-        "tmpnb_py.engines.docker.engine",
-        types.SimpleNamespace(DockerEngine=_Engine),
-    )
+
+    async def chosen(settings: Settings, environ: object, pool: str, workshops: object) -> object:
+        return types.SimpleNamespace(engine=_Engine(pool=pool, runtime_dir=settings.runtime_path))
+
+    monkeypatch.setitem(registry.ENGINES, "docker", chosen)
     return built
 
 

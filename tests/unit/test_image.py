@@ -20,15 +20,17 @@ import pytest
 
 from tmpnb_py.core.errors import EngineDownError, ImageBuildError, ImageMissingError
 from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.engines.base import ImageStore
 from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.images import build as image
-from tmpnb_py.images.build import BuildResult, BuildStep, ImageEngine
+from tmpnb_py.images.build import BuildResult, BuildStep
 
 HOME_MADE = "tmpnb-py-base:bookworm"
 
 
 @dataclasses.dataclass
-class FakeImageEngine:
+class FakeImageEngine(NoImageStore):
     """Has `images`, can pull `pullable`, and remembers what it was asked to build and import."""
 
     images: set[str] = dataclasses.field(default_factory=set)
@@ -113,7 +115,7 @@ def pem() -> str:
 
 
 async def build(
-    engine: ImageEngine,
+    engine: ImageStore,
     *,
     steps: list[BuildStep] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -132,7 +134,7 @@ def install_mmdebstrap(directory: Path, monkeypatch: pytest.MonkeyPatch, script:
     monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
 
 
-def as_image_engine(engine: DockerEngine) -> ImageEngine:
+def as_image_engine(engine: DockerEngine) -> ImageStore:
     """For the type checker: the real engine is what is asked for here."""
     return engine
 

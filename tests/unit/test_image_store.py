@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tmpnb_py.core.errors import EngineError, ImageMissingError, ImageTransferError
 from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.images import transfer
 from tmpnb_py.images.transfer import Progress, Sums
 
@@ -38,7 +39,7 @@ FACTS = ImageFacts("inside:1", "sha256:abc")
 
 
 @dataclasses.dataclass
-class Engine:
+class Engine(NoImageStore):
     """Remembers what it was made to load and to tag."""
 
     loaded: list[bytes] = dataclasses.field(default_factory=list)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tmpnb_py.core.errors import EngineDownError, ImageMissingError
+from tmpnb_py.core.models import Usage
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.engines.docker.usage import Usage, usage_of
+from tmpnb_py.engines.docker.usage import usage_of
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.engines.metered import MeasuredEngine
+from tmpnb_py.engines.metered import MeteredEngine
 
 
 def _calls(of: type) -> dict[str, inspect.Signature]:
@@ -20,7 +21,7 @@ def _calls(of: type) -> dict[str, inspect.Signature]:
 
 
 def test_it_has_every_call_of_an_engine() -> None:
-    expected, found = _calls(Engine), _calls(MeasuredEngine)
+    expected, found = _calls(Engine), _calls(MeteredEngine)
     assert set(found) == set(expected)
     for name, signature in expected.items():
         assert list(found[name].parameters) == list(signature.parameters), name
@@ -33,7 +34,7 @@ async def test_success_failure_and_what_it_was() -> None:
         recorded.append((call, seconds >= 0, error))
 
     async with FakeHost() as host:
-        engine = MeasuredEngine(FakeEngine(host), record)
+        engine = MeteredEngine(FakeEngine(host), record)
         assert engine.name == "fake"
         assert await engine.list() == []
         with pytest.raises(ImageMissingError):

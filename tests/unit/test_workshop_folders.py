@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,7 @@ import pytest
 from tmpnb_py.core.errors import ImageBuildError, ManifestError
 from tmpnb_py.core.installation import workshop_directory
 from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.workshops import folders, manifest
 from tmpnb_py.workshops.manifest import EXAMPLE
 
@@ -106,7 +107,7 @@ def test_large_files_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not folders.read_collection(folder).fit
 
 
-class Engine:
+class Engine(NoImageStore):
     """Has one image with a manifest, and keeps the context that it was to build."""
 
     def __init__(self, facts: ImageFacts, files: dict[str, bytes]) -> None:
@@ -119,7 +120,7 @@ class Engine:
     async def image(self, image: str) -> ImageFacts:
         return self.facts
 
-    async def read_image(self, image: ImageFacts, paths: list[str], *, limit: int = 0) -> dict[str, bytes]:
+    async def read_image(self, image: ImageFacts, paths: Sequence[str], *, limit: int = 0) -> dict[str, bytes]:
         return {path: self.files[path] for path in paths if path in self.files}
 
     async def build_image(
@@ -131,6 +132,7 @@ class Engine:
         target: str | None,
         network: str | None,
         labels: Mapping[str, str],
+        buildkit: bool = False,
     ) -> AsyncGenerator[str, None]:
         self.options = {"tag": tag, "labels": labels, "network": network}
         data = context.read()

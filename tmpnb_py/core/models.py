@@ -258,6 +258,15 @@ class Observed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Memory (bytes, without the page cache that could be given up), CPU seconds so far, bytes written to disk."""
+
+    memory: int
+    cpu_seconds: float
+    disk: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What the engine's machine has: memory in bytes, CPUs, and the engine's version."""
 

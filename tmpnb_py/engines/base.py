@@ -1,4 +1,4 @@
-"""What the rest of the program asks of an engine. Called by the reconciler, the claims and the command line.
+"""What the rest of the program asks of an engine: all of it, so that nobody asks which engine it is.
 
 All methods may run concurrently. Every method returns or raises within a bounded time; what it raises is an
 `EngineError` of `tmpnb_py.core.errors` (`EngineDownError` when nothing answers, `NoSuchContainerError` for an id that
@@ -8,8 +8,8 @@ touches another's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import IO, Protocol
 
 from tmpnb_py.core.models import (
     Address,
@@ -20,15 +20,72 @@ from tmpnb_py.core.models import (
     ImageFacts,
     Observed,
     Transport,
+    Usage,
 )
 
 
-class Engine(Protocol):
-    """Starts, marks, lists and removes the containers of one pool."""
+class ImageStore(Protocol):
+    """An engine's images. One that keeps none (`no_images`) refuses what would change or move them."""
+
+    async def image(self, image: str) -> ImageFacts:
+        """What the image is. Raises `ImageMissingError` with a remedy when the engine does not have it."""
+
+    async def image_exists(self, image: str) -> bool:
+        """Whether the engine has the image."""
+
+    async def image_size(self, image: ImageFacts) -> int:
+        """Bytes on disk, layers that other images share included. 0 where nobody knows."""
+
+    async def read_image(self, image: ImageFacts, paths: Sequence[str], *, limit: int = ...) -> dict[str, bytes]:
+        """The regular files at and below absolute `paths` in the image, by path, without running it.
+
+        What is not there is left out, links too. Raises `TooLargeError` where there is more than `limit` bytes.
+        """
+
+    def pull_image(self, image: str) -> AsyncGenerator[str, None]:
+        """Pull, yielding progress. Raises `ImageMissingError`."""
+
+    async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
+        """Make an image from a tar archive of a root file system."""
+
+    async def has_buildkit(self) -> bool:
+        """Whether the engine builds with BuildKit, too."""
+
+    def build_image(
+        self,
+        context: IO[bytes],
+        *,
+        tag: str,
+        build_args: Mapping[str, str],
+        target: str | None,
+        network: str | None,
+        labels: Mapping[str, str],
+        buildkit: bool = False,
+    ) -> AsyncGenerator[str, None]:
+        """Build, yielding the builder's lines. Raises `ImageBuildError`."""
+
+    def load_image(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
+        """Load an archive that `save_image` wrote, yielding what the engine says."""
+
+    def save_image(self, image: str) -> AsyncGenerator[bytes, None]:
+        """The image with its layers as a tar archive, chunk by chunk."""
+
+    async def tag_image(self, image: str, tag: str) -> None:
+        """Give the image another name."""
+
+
+class Engine(ImageStore, Protocol):
+    """Starts, marks, lists and removes the containers of one pool.
+
+    `stores_images`: it has images that are built, loaded and saved. `sees_isolation`: `prepare` looks from inside a
+    container at what keeps it apart, so that no gap means that there is none. `shares_network`: notebooks have this
+    machine's network, whatever their configuration says.
+    """
 
     name: str
     shares_network: bool
-    """Whether notebooks have this machine's network, whatever their configuration says."""
+    stores_images: bool
+    sees_isolation: bool
 
     async def open(self) -> None:
         """Connect and see that the engine answers; may be called again after a failure."""
@@ -46,15 +103,6 @@ class Engine(Protocol):
 
     async def info(self) -> EngineInfo:
         """Memory, CPUs and version of the engine's machine."""
-
-    async def image(self, image: str) -> ImageFacts:
-        """What the image is. Raises `ImageMissingError` with a remedy when the engine does not have it."""
-
-    async def read_image(self, image: ImageFacts, paths: Sequence[str], *, limit: int = ...) -> dict[str, bytes]:
-        """The regular files at and below absolute `paths` in the image, by path, without running it.
-
-        What is not there is left out, links too. Raises `TooLargeError` where there is more than `limit` bytes.
-        """
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:
         """SOCKET where the image supports it and a probe, made like a notebook, shows that one passes; else PORT.
@@ -88,6 +136,12 @@ class Engine(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove with volumes, socket directory included. Removing what is gone succeeds."""
+
+    async def remove_pool(self) -> None:
+        """Remove what the engine keeps for the pool beside its containers: networks, sockets, leftovers."""
+
+    async def usage(self, container_id: str) -> Usage:
+        """What a running container takes; for measuring, as it may be slow."""
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """The last lines of output, raw (bounded in bytes). () where there are none."""

@@ -43,8 +43,10 @@ from tmpnb_py.core.models import (
     State,
     TcpAddress,
     Transport,
+    Usage,
 )
 from tmpnb_py.engines.image_files import READ_LIMIT
+from tmpnb_py.engines.no_images import NoImageStore
 
 Behaviour = Literal["ok", "exits", "silent"]
 
@@ -149,11 +151,13 @@ class FakeHost:
             self._listeners.discard(listener)
 
 
-class FakeEngine:
+class FakeEngine(NoImageStore):
     """The containers of one pool on a `FakeHost`. `calls` lists (method, id or image or "") in order."""
 
     name = "fake"
     shares_network = False
+    stores_images = False
+    sees_isolation = True
 
     def __init__(self, host: FakeHost, *, pool: str = "tmpnb") -> None:
         self.host = host
@@ -315,6 +319,17 @@ class FakeEngine:
         shutil.rmtree(container.directory, ignore_errors=True)
         if self.host.containers.pop((self.pool, container_id), None) is not None:
             self.host.emit(self.pool, container_id)
+
+    async def remove_pool(self) -> None:
+        """Forget the pool's networks."""
+        await self._called("remove_pool")
+        self.host.networks = {network for network in self.host.networks if network[0] != self.pool}
+
+    async def usage(self, container_id: str) -> Usage:
+        """The same for each container that there is."""
+        await self._called("usage", container_id)
+        self._find(container_id)
+        return Usage(memory=50_000_000, cpu_seconds=0.5, disk=0)
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """The last of the container's `log_lines`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import IO, Protocol
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import (
@@ -17,6 +17,7 @@ from tmpnb_py.core.models import (
     ImageFacts,
     Observed,
     Transport,
+    Usage,
 )
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.image_files import READ_LIMIT
@@ -28,12 +29,14 @@ class Record(Protocol):
     def __call__(self, call: str, seconds: float, error: str) -> None: ...
 
 
-class MeasuredEngine:
+class MeteredEngine:
     """Passes every call on to `engine` and tells `record` of it."""
 
     def __init__(self, engine: Engine, record: Record) -> None:
         self.name = engine.name
         self.shares_network = engine.shares_network
+        self.stores_images = engine.stores_images
+        self.sees_isolation = engine.sees_isolation
         self._engine = engine
         self._record = record
 
@@ -109,3 +112,56 @@ class MeasuredEngine:
 
     def events(self) -> AsyncIterator[str]:
         return self._engine.events()
+
+    # What only commands ask is not counted.
+
+    async def remove_pool(self) -> None:
+        await self._engine.remove_pool()
+
+    async def usage(self, container_id: str) -> Usage:
+        return await self._engine.usage(container_id)
+
+    async def image_exists(self, image: str) -> bool:
+        return await self._engine.image_exists(image)
+
+    async def image_size(self, image: ImageFacts) -> int:
+        return await self._engine.image_size(image)
+
+    def pull_image(self, image: str) -> AsyncGenerator[str, None]:
+        return self._engine.pull_image(image)
+
+    async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
+        await self._engine.import_image(stream, repository, tag)
+
+    async def has_buildkit(self) -> bool:
+        return await self._engine.has_buildkit()
+
+    def build_image(
+        self,
+        context: IO[bytes],
+        *,
+        tag: str,
+        build_args: Mapping[str, str],
+        target: str | None,
+        network: str | None,
+        labels: Mapping[str, str],
+        buildkit: bool = False,
+    ) -> AsyncGenerator[str, None]:
+        return self._engine.build_image(
+            context,
+            tag=tag,
+            build_args=build_args,
+            target=target,
+            network=network,
+            labels=labels,
+            buildkit=buildkit,
+        )
+
+    def load_image(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
+        return self._engine.load_image(stream)
+
+    def save_image(self, image: str) -> AsyncGenerator[bytes, None]:
+        return self._engine.save_image(image)
+
+    async def tag_image(self, image: str, tag: str) -> None:
+        await self._engine.tag_image(image, tag)

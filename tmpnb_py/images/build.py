@@ -21,11 +21,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from tmpnb_py import __version__
 from tmpnb_py.core.errors import ImageBuildError, ImageMissingError
 from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.engines.base import ImageStore
 
 DEFAULT_BASE = "debian:bookworm-slim"
 DEFAULT_NETWORK = "host"  # the host's resolver and VPN serve the build too; it runs our Dockerfile only
@@ -39,35 +40,6 @@ _DEBIAN = re.compile(r"debian:([a-z]+)(?:-slim)?")
 _CHUNK = 256 * 1024
 _TERMINATE_SECONDS = 20.0
 _STDERR_TAIL = 2000
-
-
-class ImageEngine(Protocol):
-    """What is asked of an engine here; the Docker engine has it."""
-
-    async def image_exists(self, image: str) -> bool:
-        """Whether the engine has the image."""
-
-    def pull_image(self, image: str) -> AsyncGenerator[str, None]:
-        """Pull, yielding progress. Raises `ImageMissingError`."""
-
-    async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
-        """Make an image from a tar archive of a root file system."""
-
-    async def has_buildkit(self) -> bool:
-        """Whether the engine builds with BuildKit, too."""
-
-    def build_image(
-        self,
-        context: IO[bytes],
-        *,
-        tag: str,
-        build_args: Mapping[str, str],
-        target: str | None,
-        network: str | None,
-        labels: Mapping[str, str],
-        buildkit: bool = False,
-    ) -> AsyncGenerator[str, None]:
-        """Build, yielding the builder's lines. Raises `ImageBuildError`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +84,7 @@ class _Reporter:
 
 
 async def build(
-    engine: ImageEngine,
+    engine: ImageStore,
     *,
     tag: str,
     report: Callable[[BuildStep], None],
@@ -170,7 +142,7 @@ def _disk_explained() -> Iterator[None]:
         ) from error
 
 
-async def _builders(engine: ImageEngine, buildkit: bool | None) -> tuple[bool, ...]:
+async def _builders(engine: ImageStore, buildkit: bool | None) -> tuple[bool, ...]:
     """Whether to use BuildKit, at the first attempt and at the next one."""
     if buildkit is not None:
         return (buildkit,)
@@ -258,7 +230,7 @@ def read_ca_bundle(path: Path) -> str:
 # ---- the base ----------------------------------------------------------------------------------------------
 
 
-async def ensure_base(engine: ImageEngine, base: str, say: Callable[[str], None]) -> str:
+async def ensure_base(engine: ImageStore, base: str, say: Callable[[str], None]) -> str:
     """Return the name of an image to build upon, which the engine has from now on: `base`, or a home-made substitute.
 
     `say` hears what takes time. Raises `ImageBuildError`, and the engine's own errors.
@@ -286,7 +258,7 @@ async def ensure_base(engine: ImageEngine, base: str, say: Callable[[str], None]
 
 
 async def _bootstrap(
-    engine: ImageEngine, suite: str, pull_error: ImageMissingError, say: Callable[[str], None]
+    engine: ImageStore, suite: str, pull_error: ImageMissingError, say: Callable[[str], None]
 ) -> None:
     """Make a Debian base from Debian's own mirrors."""
     program = shutil.which("mmdebstrap")

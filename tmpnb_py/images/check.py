@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from tmpnb_py.core.errors import EngineError, ManifestError, StartFailedError
 from tmpnb_py.core.log_cleaning import clean_lines
@@ -43,25 +43,6 @@ _PLOTS = {
     "julia": "using Plots; plot([1, 3, 2])",
 }
 _FIRST = {"bash": "echo 1", "gnuplot": "print 1"}
-
-
-class Usage(Protocol):
-    """What a container takes: bytes, seconds of CPU, bytes of its own files."""
-
-    @property
-    def memory(self) -> int: ...
-    @property
-    def cpu_seconds(self) -> float: ...
-
-
-class CheckEngine(Engine, Protocol):
-    """What is asked of an engine here beyond the protocol; the Docker engine has it."""
-
-    async def usage(self, container_id: str) -> Usage:
-        """What a running container takes."""
-
-    async def image_size(self, image: ImageFacts) -> int:
-        """Bytes on disk."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +124,7 @@ class Report:
 
 
 async def check(
-    engine: CheckEngine,
+    engine: Engine,
     settings: Settings,
     *,
     transports: Sequence[Transport] | None = None,
@@ -164,7 +145,7 @@ async def check(
     return Report(image, size, len(workshops), tuple(trials), tuple(advice))
 
 
-async def _ways(engine: CheckEngine, image: ImageFacts, settings: Settings) -> list[Transport]:
+async def _ways(engine: Engine, image: ImageFacts, settings: Settings) -> list[Transport]:
     """The ways that serve may take to such a container, its first choice first.
 
     Where that is a port, the engine has found out that a socket does not work.
@@ -173,7 +154,7 @@ async def _ways(engine: CheckEngine, image: ImageFacts, settings: Settings) -> l
     return [Transport.SOCKET, Transport.PORT] if chosen is Transport.SOCKET else [chosen]
 
 
-async def _workshops(engine: CheckEngine, image: ImageFacts) -> tuple[Sequence[Workshop], list[Advice]]:
+async def _workshops(engine: Engine, image: ImageFacts) -> tuple[Sequence[Workshop], list[Advice]]:
     """The workshops that its manifest lists, and what is wrong with it."""
     if not image.workshops:
         remedy = f"`tmpnb-py image workshops --add DIR --image {image.image}` adds a folder of yours"
@@ -187,7 +168,7 @@ async def _workshops(engine: CheckEngine, image: ImageFacts) -> tuple[Sequence[W
         return (), [Advice(error.message, error.remedy or "correct the manifest")]
 
 
-async def _kernels_needed(engine: CheckEngine, image: ImageFacts, workshops: Sequence[Workshop]) -> dict[str, str]:
+async def _kernels_needed(engine: Engine, image: ImageFacts, workshops: Sequence[Workshop]) -> dict[str, str]:
     """The kernels that the workshops' notebooks name, by the workshops' slugs; what is no notebook is left out."""
     root = posixpath.dirname(image.workshops)
     places = {one.slug: f"{root}/{one.start}" for one in workshops if one.start.endswith(".ipynb")}
@@ -210,7 +191,7 @@ def _without_kernel(needed: Mapping[str, str], trials: Sequence[Trial]) -> list[
 
 
 async def try_image(
-    engine: CheckEngine,
+    engine: Engine,
     settings: Settings,
     transport: Transport,
     *,
@@ -242,7 +223,7 @@ class Started:
 
 
 @contextlib.asynccontextmanager
-async def started(engine: CheckEngine, settings: Settings, transport: Transport) -> AsyncIterator[Started]:
+async def started(engine: Engine, settings: Settings, transport: Transport) -> AsyncIterator[Started]:
     """A container as the service starts it, answering, with what its start took; removed afterwards.
 
     Raises `StartFailedError` with its last words, and the engine's errors.
@@ -301,15 +282,13 @@ async def _answers_classic(client: NotebookClient) -> bool:
     return False
 
 
-async def _try_kernels(
-    engine: CheckEngine, container: Started, say: Callable[[str], None]
-) -> AsyncIterator[KernelTrial]:
+async def _try_kernels(engine: Engine, container: Started, say: Callable[[str], None]) -> AsyncIterator[KernelTrial]:
     for name, title in list((await container.client.kernels()).items())[:_MOST_KERNELS]:
         say(f"a cell with a plot in {title}")
         yield await try_kernel(engine, container, name, title)
 
 
-async def try_kernel(engine: CheckEngine, container: Started, name: str, title: str) -> KernelTrial:
+async def try_kernel(engine: Engine, container: Started, name: str, title: str) -> KernelTrial:
     """Start a kernel and let it draw; what goes wrong is in the trial."""
     before = (await engine.usage(container.id)).cpu_seconds
     began = time.monotonic()

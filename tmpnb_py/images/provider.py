@@ -8,7 +8,8 @@ from collections.abc import Callable
 import structlog
 
 from tmpnb_py.core.errors import TmpnbError
-from tmpnb_py.images.build import BuildStep, ImageEngine, build
+from tmpnb_py.engines.base import ImageStore
+from tmpnb_py.images.build import BuildStep, build
 
 _log = structlog.get_logger(__name__)
 
@@ -16,7 +17,7 @@ _log = structlog.get_logger(__name__)
 class ImageProvider:
     """Builds one image once, when it is asked for. A build that failed is not tried again: its cause is shown."""
 
-    def __init__(self, engine: ImageEngine, tag: str) -> None:
+    def __init__(self, engine: ImageStore, tag: str) -> None:
         self._engine = engine
         self._tag = tag
         self._asked = asyncio.Event()

@@ -19,16 +19,17 @@ import shutil
 import tarfile
 import time
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import aiohttp
 
 from tmpnb_py import __version__
 from tmpnb_py.core.errors import EngineError, ImageTransferError
 from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.engines.base import ImageStore
 
 DEFAULT_LIMIT = 16 * 1024**3  # bytes; an image of ours is a tenth of that
 
@@ -42,18 +43,6 @@ _LOADED = re.compile(r"Loaded image(?: ID)?: (\S+)")
 _ADDRESS = "check the address in a browser"
 _ARCHIVE = "`tmpnb-py image save` and `docker save` write what is wanted here"
 _SPARE_DISK = 256 * 1024 * 1024
-
-
-class StoreEngine(Protocol):
-    """What is asked of an engine here; the Docker engine has it."""
-
-    async def image(self, image: str) -> ImageFacts: ...
-
-    def load_image(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[str, None]: ...
-
-    def save_image(self, image: str) -> AsyncGenerator[bytes, None]: ...
-
-    async def tag_image(self, image: str, tag: str) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +86,7 @@ class Sums:
 
 
 async def load(
-    engine: StoreEngine,
+    engine: ImageStore,
     source: str,
     sums: Sums,
     *,
@@ -130,7 +119,7 @@ async def load(
     return facts
 
 
-async def _load(engine: StoreEngine, path: Path, report: Report) -> list[str]:
+async def _load(engine: ImageStore, path: Path, report: Report) -> list[str]:
     lines: list[str] = []
     try:
         async with aclosing(engine.load_image(_reading(path, "loading", report))) as loading:
@@ -333,7 +322,7 @@ class Saved:
 
 
 async def save(
-    engine: StoreEngine, image: str, path: Path, *, manifest: bytes = b"", report: Report = lambda _: None
+    engine: ImageStore, image: str, path: Path, *, manifest: bytes = b"", report: Report = lambda _: None
 ) -> Saved:
     """Write the image to `path`, with its sums beside it in the form of sha256sum and md5sum.
 
@@ -364,7 +353,7 @@ def _beside(path: Path, facts: ImageFacts, sums: Sums, size: int, manifest: byte
         yield path.with_name(f"{path.name}.workshops.toml"), manifest
 
 
-async def _write(engine: StoreEngine, image: str, path: Path, report: Report, *, compress: bool) -> int:
+async def _write(engine: ImageStore, image: str, path: Path, report: Report, *, compress: bool) -> int:
     """The archive's size on disk; not compressed, as the engine sends it."""
     done = 0
     with path.open("xb") as raw, _maybe_compressed(raw, compress=compress) as file:

@@ -25,9 +25,7 @@ from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.local.engine import LocalEngine
-from tmpnb_py.engines.metered import MeasuredEngine
+from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.reload import Change, compare
 from tmpnb_py.options.settings import OPTIONS, Settings
@@ -98,7 +96,7 @@ class Service:
             workshops=catalogue.slugs,
         )
         journal = Journal(self.pool, self.metrics)
-        measured = MeasuredEngine(engine, self.metrics.engine_called)
+        measured = MeteredEngine(engine, self.metrics.engine_called)
         self._bookshelf = Bookshelf(preview or ImageFiles(measured, catalogue), catalogue)
         self._provider = image_provider
         self._keep_lock = keep_lock
@@ -379,7 +377,7 @@ class Service:
         await self.claims.close()
         remove = self.settings.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
         await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
-        if remove and isinstance(self.engine, DockerEngine | LocalEngine):
+        if remove:
             try:
                 await self.engine.remove_pool()
             except EngineError as error:  # whoever stops a service while its engine is away still stops it

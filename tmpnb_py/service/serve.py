@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 
 from tmpnb_py.core.errors import ImageMissingError, SettingsError
-from tmpnb_py.engines.choice import choose
 from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.registry import choose
 from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.options.sources import without_effect
@@ -53,7 +52,7 @@ async def serve(
         hint = f"the notes can be read, but nothing runs; {error.remedy}"
         _log.warning("preview_without_engine", error=error.message, hint=hint)
         engine = DockerEngine(pool=settings.pool_name, runtime_dir=settings.runtime_path)
-    if preview is not None and isinstance(engine, LocalEngine):
+    if preview is not None and not engine.stores_images:
         settings = settings.model_copy(update={"pool_size": 0})  # each notebook is a copy of the folder as it is then
     if unused := without_effect(settings, engine.name):
         _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
@@ -62,7 +61,7 @@ async def serve(
     with lock_pool(runtime_dir, settings.pool_name) as lock:
         _make_room_for_files(settings)
         provider = None
-        if isinstance(engine, DockerEngine) and settings.image == DEFAULT_IMAGE:
+        if engine.stores_images and settings.image == DEFAULT_IMAGE:
             provider = ImageProvider(engine, settings.image)
         service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep, preview=preview)
         async with _signals() as (asked_to_stop, forced):

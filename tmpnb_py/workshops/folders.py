@@ -13,13 +13,14 @@ import json
 import shlex
 import stat
 import tarfile
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from tmpnb_py.core.errors import ImageBuildError, ManifestError, NotesError
 from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.engines.base import ImageStore
 from tmpnb_py.workshops import manifest as manifests
 from tmpnb_py.workshops.manifest import MANIFEST_NAME, Manifest, Workshop
 from tmpnb_py.workshops.notes.notebook import is_readable
@@ -192,26 +193,7 @@ class Added:
 # ---- into an image -----------------------------------------------------------------------------------------
 
 
-class WorkshopEngine(Protocol):
-    """What is asked of an engine here; the Docker engine has it."""
-
-    async def image(self, image: str) -> ImageFacts: ...
-
-    async def read_image(self, image: ImageFacts, paths: list[str], *, limit: int = ...) -> dict[str, bytes]: ...
-
-    def build_image(
-        self,
-        context: IO[bytes],
-        *,
-        tag: str,
-        build_args: Mapping[str, str],
-        target: str | None,
-        network: str | None,
-        labels: Mapping[str, str],
-    ) -> AsyncGenerator[str, None]: ...
-
-
-async def of_image(engine: WorkshopEngine, facts: ImageFacts) -> Manifest:
+async def of_image(engine: ImageStore, facts: ImageFacts) -> Manifest:
     """The workshops that an image says it has. Raises `ManifestError` for a manifest that is wrong."""
     if not facts.workshops:
         return Manifest()
@@ -225,7 +207,7 @@ async def of_image(engine: WorkshopEngine, facts: ImageFacts) -> Manifest:
 
 
 async def add(
-    engine: WorkshopEngine,
+    engine: ImageStore,
     collection: Collection,
     *,
     base: str,

@@ -29,8 +29,7 @@ from tmpnb_py.core.errors import (
 )
 from tmpnb_py.core.models import EngineInfo, Gap, Transport
 from tmpnb_py.core.units import GIB
-from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.options.sources import LoadedSettings
 from tmpnb_py.pools.configuration import Blueprint
@@ -134,7 +133,7 @@ class Examination:
         except TmpnbError as error:
             yield Finding(Grade.FAIL, "engine", error.message, error.remedy)
 
-    async def _image(self, engine: DockerEngine | LocalEngine) -> AsyncIterator[Finding]:
+    async def _image(self, engine: Engine) -> AsyncIterator[Finding]:
         settings = self.settings
         blueprint = Blueprint(engine, settings)
         try:
@@ -188,8 +187,8 @@ def _image_missing(settings: Settings, error: ImageMissingError) -> Finding:
     return Finding(Grade.FAIL, "image", error.message, error.remedy)
 
 
-def _isolation(engine: DockerEngine | LocalEngine, gaps: tuple[Gap, ...]) -> list[Finding]:
-    if not gaps and isinstance(engine, DockerEngine):
+def _isolation(engine: Engine, gaps: tuple[Gap, ...]) -> list[Finding]:
+    if not gaps and engine.sees_isolation:
         text = "a container made like a notebook has its limits, no privileges, and reaches nothing that it must not"
         return [Finding(Grade.OK, "isolation", text)]
     return [Finding(Grade.WARN, "isolation", gap.text, gap.remedy) for gap in gaps]

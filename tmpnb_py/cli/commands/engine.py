@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.installation import PACKAGE
-from tmpnb_py.engines.choice import choose
-from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.registry import choose
 from tmpnb_py.options.settings import Settings
 
 
@@ -31,7 +30,7 @@ def _unreadable_for(user: pwd.struct_passwd, *places: Path) -> Path | None:
 
 
 @contextlib.asynccontextmanager
-async def opened_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[DockerEngine | LocalEngine]:
+async def opened_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
     """The engine, for the settings' pool or another one. Raises `EngineError`."""
     engine = (await choose(settings, os.environ, pool=pool)).engine
     try:

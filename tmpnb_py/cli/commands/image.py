@@ -20,7 +20,7 @@ from tmpnb_py.options.sources import LoadedSettings, need_docker, read_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tmpnb_py.engines.docker.engine import DockerEngine
+    from tmpnb_py.engines.base import Engine
     from tmpnb_py.images.check import Report, Trial
     from tmpnb_py.workshops.manifest import Manifest
 
@@ -45,17 +45,13 @@ def image() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _docker(settings: Settings, *, pool: str | None = None) -> AsyncIterator[DockerEngine]:
-    """The Docker engine, opened; no other one has images. Raises `EngineError`."""
-    from tmpnb_py.engines.docker.engine import DockerEngine  # noqa: PLC0415 - a wrong option answers at once
+async def _docker(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
+    """The engine with the images, opened: Docker's. Raises `EngineError`."""
+    from tmpnb_py.cli.commands.engine import opened_engine  # noqa: PLC0415 - a wrong option answers at once
 
     need_docker(settings, os.environ)
-    engine = DockerEngine(pool=pool or settings.pool_name, runtime_dir=settings.runtime_path)
-    await engine.open()
-    try:
+    async with opened_engine(settings, pool=pool) as engine:
         yield engine
-    finally:
-        await engine.close()
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> None:

@@ -10,19 +10,15 @@ import dataclasses
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 
 from tmpnb_py.cli.commands.plan import Figures
-from tmpnb_py.core.models import ContainerConfig, ContainerSpec, SocketAddress, Transport
-from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, SocketAddress, Transport, Usage
+from tmpnb_py.engines.base import Engine
 from tmpnb_py.images.check import until_ready
 from tmpnb_py.jupyter.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from tmpnb_py.engines.docker.usage import Usage
 
 _KERNEL_SECONDS = 60.0
 _SETTLE_SECONDS = 1.0
@@ -38,7 +34,7 @@ class Trial:
     kernel: bool
 
 
-async def try_one(engine: DockerEngine | LocalEngine, config: ContainerConfig, *, timeout_seconds: float) -> Trial:
+async def try_one(engine: Engine, config: ContainerConfig, *, timeout_seconds: float) -> Trial:
     """Start a notebook, ask it below its base path, start a kernel in it, and remove it again.
 
     Raises `EngineError`; `StartFailedError` with the container's last log lines where it never answered.

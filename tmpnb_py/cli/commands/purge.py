@@ -13,8 +13,7 @@ from tmpnb_py.cli.options import ENGINE_OPTIONS, SettingsCommand, read, with_set
 
 if TYPE_CHECKING:
     from tmpnb_py.core.models import Observed
-    from tmpnb_py.engines.docker.engine import DockerEngine
-    from tmpnb_py.engines.local.engine import LocalEngine
+    from tmpnb_py.engines.base import Engine
 
 _AT_ONCE = 4
 
@@ -63,7 +62,7 @@ def _confirm(pool: str, found: Sequence[Observed], *, yes: bool) -> None:
     click.confirm("Remove all of this?", abort=True)
 
 
-async def _remove(engine: DockerEngine | LocalEngine, found: Sequence[Observed]) -> None:
+async def _remove(engine: Engine, found: Sequence[Observed]) -> None:
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def remove(container_id: str) -> None:

@@ -48,6 +48,7 @@ from tmpnb_py.core.models import (
     State,
     TcpAddress,
     Transport,
+    Usage,
 )
 from tmpnb_py.engines.docker import options, reach
 from tmpnb_py.engines.docker.hold import Hold
@@ -66,7 +67,7 @@ from tmpnb_py.engines.docker.isolation import Isolation
 from tmpnb_py.engines.docker.networks import Networks
 from tmpnb_py.engines.docker.streams import ImageStreams, post, read_log, read_paths, watch
 from tmpnb_py.engines.docker.trials import Trials
-from tmpnb_py.engines.docker.usage import Usage, read_image_size, read_usage
+from tmpnb_py.engines.docker.usage import read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.sockets import SocketDirectories
 
@@ -91,6 +92,8 @@ class DockerEngine(ImageStreams):
 
     name = "docker"
     shares_network = False
+    stores_images = True
+    sees_isolation = True
 
     def __init__(
         self,

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
+from tmpnb_py.core.models import Usage
 from tmpnb_py.engines.docker.streams import OpenStream
 
 _LARGEST_ANSWER = 4 * 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Usage:
-    """Memory (bytes, without the page cache that could be given up), CPU seconds so far, bytes written to disk."""
-
-    memory: int
-    cpu_seconds: float
-    disk: int
 
 
 async def read_usage(open_stream: OpenStream, docker_id: str, *, seconds: float) -> Usage:

@@ -46,9 +46,9 @@ from tmpnb_py.core.models import (
     SocketAddress,
     State,
     Transport,
+    Usage,
 )
 from tmpnb_py.engines.docker.options import is_id
-from tmpnb_py.engines.docker.usage import Usage
 from tmpnb_py.engines.image_files import READ_LIMIT, from_directory
 from tmpnb_py.engines.local import cgroup, machine
 from tmpnb_py.engines.local import process as local_process
@@ -56,6 +56,7 @@ from tmpnb_py.engines.local.launch import Launcher
 from tmpnb_py.engines.local.record import Record, Status
 from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.engines.local.watch import Watches
+from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.options.settings import DEFAULT_IMAGE
 
@@ -72,7 +73,7 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 
-class LocalEngine:
+class LocalEngine(NoImageStore):
     """Starts, marks, lists and removes the notebooks of one pool as processes of this machine.
 
     `workshop_directory` is where the image's start script, configuration and workshops are; `workshops` is another
@@ -81,6 +82,8 @@ class LocalEngine:
     """
 
     name = "local"
+    stores_images = False
+    sees_isolation = False
 
     def __init__(
         self,

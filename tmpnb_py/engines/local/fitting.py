@@ -1,4 +1,4 @@
-"""Which engine runs the notebooks, and what that means for the settings. Used by the composition root and commands.
+"""What the settings mean for the local engine, and which of them it refuses.
 
 The local engine is what is left where there is no trace of Docker. It may run on the machine of somebody who only
 wants to have a look: so nothing but an explicit `--engine local`, and a sandbox, lets strangers in.
@@ -6,23 +6,15 @@ wants to have a look: so nothing but an explicit `--engine local`, and a sandbox
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
 import structlog
 
 from tmpnb_py.core.errors import ImageMissingError, SettingsError
-from tmpnb_py.core.installation import workshop_directory
 from tmpnb_py.core.models import Egress
-from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.docker.host import resolve
-from tmpnb_py.engines.local.engine import COMMAND, LocalEngine
-from tmpnb_py.engines.local.machine import find_sandbox, python_versions
+from tmpnb_py.engines.local.engine import COMMAND
+from tmpnb_py.engines.local.machine import python_versions
 from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.options.settings import OPTIONS, Settings
-from tmpnb_py.options.sources import choose_engine, is_loopback
+from tmpnb_py.options.sources import is_loopback
 
 _LOOPBACK = "127.0.0.1"
 # Ways to a notebook that it has not; for what is merely without effect there is a warning (`without_effect`).
@@ -31,45 +23,8 @@ _NO_WAY = ("docker_network", "host_network")
 _log = structlog.get_logger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """The engine, not opened yet, and how settings are to be adapted to it (those read anew as well).
-
-    `adapt` raises `SettingsError`, and `ImageMissingError` where the engine needs JupyterLab and there is none.
-    """
-
-    engine: DockerEngine | LocalEngine
-    adapt: Callable[[Settings], Settings]
-
-
-async def choose(
-    settings: Settings, environ: Mapping[str, str], *, pool: str | None = None, workshops: Path | None = None
-) -> Chosen:
-    """The engine for the settings' pool, or another one. The local engine's notebooks get `workshops`, if given."""
-    name = pool or settings.pool_name
-    if choose_engine(settings, environ) == "docker":
-        resolve(None, environ)  # an engine may still come, but not at an address that is none
-        return Chosen(DockerEngine(pool=name, runtime_dir=settings.runtime_path), lambda same: same)
-    if settings.engine == "auto":
-        _log.info("engine", engine="local", hint="DOCKER_HOST is not set and /var/run/docker.sock does not exist")
-    directory = workshop_directory()
-    sandbox, reason = await asyncio.to_thread(find_sandbox, directory / "start-notebook.sh")
-    engine = LocalEngine(
-        pool=name,
-        runtime_dir=settings.runtime_path,
-        workshop_directory=directory,
-        workshops=workshops,
-        sandbox=sandbox,
-    )
-
-    def adapt(settings: Settings) -> Settings:
-        _need_jupyterlab(settings)
-        return for_local_engine(settings, sandbox, reason)
-
-    return Chosen(engine, adapt)
-
-
-def _need_jupyterlab(settings: Settings) -> None:
+def need_jupyterlab(settings: Settings) -> None:
+    """Raises `ImageMissingError` where this machine has no JupyterLab to run."""
     try:
         python_versions()
     except ImageMissingError as error:

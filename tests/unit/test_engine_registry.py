@@ -10,11 +10,13 @@ from pydantic import SecretStr
 
 from tmpnb_py.core.errors import ImageMissingError, SettingsError
 from tmpnb_py.core.models import Egress
-from tmpnb_py.engines import choice
-from tmpnb_py.engines.choice import choose, for_local_engine
+from tmpnb_py.engines import registry
 from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.local import fitting
 from tmpnb_py.engines.local.engine import COMMAND, LocalEngine
+from tmpnb_py.engines.local.fitting import for_local_engine
 from tmpnb_py.engines.local.sandbox import Sandbox
+from tmpnb_py.engines.registry import choose
 from tmpnb_py.options.settings import Settings
 
 SANDBOX = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=False, locked=True)
@@ -87,12 +89,12 @@ def test_the_public_internet_only_is_more_than_a_sandbox_can(allow: str) -> None
 
 
 async def test_docker_wherever_there_is_a_trace_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "find_sandbox", lambda _: (SANDBOX, ""))
-    monkeypatch.setattr(choice, "choose_engine", lambda settings, environ: "docker")
+    monkeypatch.setattr(registry, "find_sandbox", lambda _: (SANDBOX, ""))
+    monkeypatch.setattr(registry, "choose_engine", lambda settings, environ: "docker")
     chosen = await choose(Settings(runtime_dir=tmp_path), {})
     assert isinstance(chosen.engine, DockerEngine)
     assert chosen.adapt(Settings()) == Settings()
-    monkeypatch.setattr(choice, "choose_engine", lambda settings, environ: "local")
+    monkeypatch.setattr(registry, "choose_engine", lambda settings, environ: "local")
     assert isinstance((await choose(Settings(runtime_dir=tmp_path), {})).engine, LocalEngine)
 
 
@@ -102,9 +104,9 @@ async def test_jupyterlab_is_asked_for_before_anything_is_started(
     def missing() -> dict[str, str]:
         raise ImageMissingError("the local engine needs JupyterLab", remedy="pip install '.[local]'")
 
-    monkeypatch.setattr(choice, "python_versions", missing)
-    monkeypatch.setattr(choice, "find_sandbox", lambda _: (None, REASON))
-    monkeypatch.setattr(choice, "choose_engine", lambda settings, environ: "local")
+    monkeypatch.setattr(fitting, "python_versions", missing)
+    monkeypatch.setattr(registry, "find_sandbox", lambda _: (None, REASON))
+    monkeypatch.setattr(registry, "choose_engine", lambda settings, environ: "local")
     chosen = await choose(Settings(runtime_dir=tmp_path), {})
     with pytest.raises(ImageMissingError, match=r"^no Docker engine was found, and the local engine needs") as caught:
         chosen.adapt(Settings())

@@ -1,0 +1,76 @@
+"""Which engines there are, and which one runs the notebooks. Used by `serve` and by the commands.
+
+A new engine is a folder beside `docker` and `local`, and one line in `ENGINES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from tmpnb_py.core.installation import workshop_directory
+from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.docker.engine import DockerEngine
+from tmpnb_py.engines.docker.host import resolve
+from tmpnb_py.engines.local.engine import LocalEngine
+from tmpnb_py.engines.local.fitting import for_local_engine, need_jupyterlab
+from tmpnb_py.engines.local.machine import find_sandbox
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.options.sources import choose_engine
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The engine, not opened yet, and how settings are to be adapted to it (those read anew as well).
+
+    `adapt` raises `SettingsError`, and `ImageMissingError` where the engine needs JupyterLab and there is none.
+    """
+
+    engine: Engine
+    adapt: Callable[[Settings], Settings]
+
+
+async def choose(
+    settings: Settings, environ: Mapping[str, str], *, pool: str | None = None, workshops: Path | None = None
+) -> Chosen:
+    """The engine for the settings' pool, or another one. Raises `EngineError`, `SettingsError`."""
+    name = choose_engine(settings, environ)
+    return await ENGINES[name](settings, environ, pool or settings.pool_name, workshops)
+
+
+async def _docker(settings: Settings, environ: Mapping[str, str], pool: str, _workshops: Path | None) -> Chosen:
+    resolve(None, environ)  # an engine may still come, but not at an address that is none
+    return Chosen(DockerEngine(pool=pool, runtime_dir=settings.runtime_path), lambda same: same)
+
+
+async def _local(settings: Settings, _environ: Mapping[str, str], pool: str, workshops: Path | None) -> Chosen:
+    if settings.engine == "auto":
+        _log.info("engine", engine="local", hint="DOCKER_HOST is not set and /var/run/docker.sock does not exist")
+    directory = workshop_directory()
+    sandbox, reason = await asyncio.to_thread(find_sandbox, directory / "start-notebook.sh")
+    engine = LocalEngine(
+        pool=pool,
+        runtime_dir=settings.runtime_path,
+        workshop_directory=directory,
+        workshops=workshops,
+        sandbox=sandbox,
+    )
+
+    def adapt(settings: Settings) -> Settings:
+        need_jupyterlab(settings)
+        return for_local_engine(settings, sandbox, reason)
+
+    return Chosen(engine, adapt)
+
+
+# Each makes the engine for a pool; one without images gives its notebooks the workshops of a directory, if given.
+ENGINES: dict[str, Callable[[Settings, Mapping[str, str], str, Path | None], Awaitable[Chosen]]] = {
+    "docker": _docker,
+    "local": _local,
+}
