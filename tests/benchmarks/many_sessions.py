@@ -21,7 +21,8 @@ from tmpnb_py.core.models import SocketAddress, State
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.metrics import Counters
 from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
+from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.proxy.server import Page, Proxy
 
 
 def _error_page(status: int, *, wants_html: bool) -> Page:

@@ -18,7 +18,8 @@ from tmpnb_py.core.models import TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools import pool
 from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
+from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.proxy.server import Page, Proxy
 
 SESSION_ID = "a" * 32
 OTHER_ID = "b" * 32

@@ -28,7 +28,8 @@ from tmpnb_py.core.models import Address, EndReason, SocketAddress, TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.metrics import Counters
 from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.proxy.server import Page, Proxy, ProxyLimits
+from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.proxy.server import Page, Proxy
 
 T = TypeVar("T")
 P = TypeVar("P", bound=asyncio.BaseProtocol)

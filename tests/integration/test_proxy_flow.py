@@ -27,6 +27,7 @@ from tests.integration.proxy_support import (
     until,
 )
 from tmpnb_py.core.models import Refusal
+from tmpnb_py.proxy.upstream import Upstream
 
 rig = proxy_support.rig
 
@@ -405,12 +406,14 @@ async def test_however_many_wait_for_a_full_backlog_one_looks_again(
     await until(lambda: sum(one._exchange is not None for one in rig.proxy._clients) == 50)
     exchange = next(iter(rig.proxy._clients))._exchange
     assert exchange is not None
-    await until(lambda: len(exchange.upstream._turn._waiters or ()) == 49)
+    upstream = exchange.upstream
+    assert isinstance(upstream, Upstream)
+    await until(lambda: len(upstream._turn._waiters or ()) == 49)
     waiting.set()
     await until(lambda: most)
     assert most == 1
     if ends:
-        exchange.upstream.close()
+        upstream.close()
     full = False
     assert {(await one).status for one in asked} == {502 if ends else 200}
 

@@ -8,8 +8,8 @@ import functools
 import time
 from typing import Protocol
 
-from tmpnb_py.proxy.exchange import Request
 from tmpnb_py.proxy.header_rules import serialize
+from tmpnb_py.proxy.request import Request
 
 _REASONS = {
     400: b"Bad Request",

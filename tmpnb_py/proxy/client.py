@@ -10,26 +10,49 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import Protocol
 
 from tmpnb_py.core.errors import is_our_lack
-from tmpnb_py.proxy.answers import last_answer
+from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.proxy.answers import ErrorPage, last_answer
 from tmpnb_py.proxy.deadlines import Phase, TimedConnection
-from tmpnb_py.proxy.exchange import Exchange, Request
+from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
 from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head
 from tmpnb_py.proxy.head_cache import request_fields
 from tmpnb_py.proxy.header_rules import ClientFacts, get_all
+from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import is_usual, made_usual
 from tmpnb_py.proxy.tunnel import Tunnel
-
-if TYPE_CHECKING:
-    from tmpnb_py.proxy.server import Proxy
-    from tmpnb_py.proxy.upstream import UpstreamConnection
 
 _LINGER_SECONDS = 5.0  # without anything from a client that has its last answer
 _LONGEST_LINGER = 30.0
 _MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
 _CR = 0x0D
+
+
+class Gateway(Protocol):
+    """What a client's connection asks of the proxy that it belongs to (`proxy.server`)."""
+
+    counters: Counters
+    limits: ProxyLimits
+    error_page: ErrorPage
+    draining: bool
+
+    def facts(self, peername: object) -> ClientFacts: ...
+
+    def opened(self, client: ClientConnection) -> None: ...
+
+    def lost(self, client: ClientConnection) -> None: ...
+
+    def counted(self, status: int) -> None: ...
+
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]: ...
+
+    def exchange(self, client: ClientConnection, request: Request, facts: ClientFacts) -> Exchange: ...
+
+    def response_timeout(self, upstream: UpstreamPool) -> float: ...
 
 
 class ClientConnection(TimedConnection):
@@ -52,7 +75,7 @@ class ClientConnection(TimedConnection):
         "facts",
     )
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Gateway) -> None:
         super().__init__(proxy.counters, proxy.limits.write_timeout)
         self._proxy = proxy
         self.facts = ClientFacts("")
@@ -190,7 +213,7 @@ class ClientConnection(TimedConnection):
         self._received = self._received[2:]
         return True
 
-    def _read_body(self, request: Request, connection: UpstreamConnection) -> None:
+    def _read_body(self, request: Request, connection: UpstreamSide) -> None:
         data, self._received = self._received, b""
         if self._chunks is not None:
             data = self._chunks.feed(data)
@@ -226,7 +249,7 @@ class ClientConnection(TimedConnection):
         else:
             self._dial(exchange)
 
-    def _send(self, exchange: Exchange, connection: UpstreamConnection) -> None:
+    def _send(self, exchange: Exchange, connection: UpstreamSide) -> None:
         connection.begin(exchange)
         if self._writing_paused:
             connection.set_reading(wanted=False)
@@ -326,7 +349,7 @@ class ClientConnection(TimedConnection):
             self._rearm()
             self._update_reading()
 
-    def upgrade(self, exchange: Exchange, upstream: UpstreamConnection, first: bytes) -> None:
+    def upgrade(self, exchange: Exchange, upstream: UpstreamSide, first: bytes) -> None:
         """A 101 came: `first` is its head and whatever followed it. From here on bytes flow."""
         transport, upstream_transport = self._transport, upstream.transport
         if transport is None or upstream_transport is None or exchange is not self._exchange:

@@ -1,102 +1,75 @@
 """One request with its answer, between a client's connection and an upstream's.
 
-Both connections' protocols share this object and nothing else. It is created when a request's head has been
-accepted, and ends with the last byte of the answer or when either side is lost.
+Both connections share this object and nothing else, and each knows the other by what is asked of it here. It
+begins when a request's head has been accepted, and ends with the last byte of the answer or when a side is lost.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from tmpnb_py.proxy.head_cache import RequestFields
-from tmpnb_py.proxy.header_rules import ClientFacts, Headers
+from tmpnb_py.proxy.request import Request
 
 if TYPE_CHECKING:
     from tmpnb_py.pools.activity import Attempt
     from tmpnb_py.pools.pool import Container
-    from tmpnb_py.proxy.client import ClientConnection
     from tmpnb_py.proxy.presence import Watch
-    from tmpnb_py.proxy.upstream import Upstream, UpstreamConnection
+    from tmpnb_py.proxy.tunnel import Tunnel
 
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 
-class Request:
-    """A request as the client sent it. `complete` once the last byte of its body has been read.
+class ClientSide(Protocol):
+    """What an upstream's connection asks of the client's."""
 
-    `admitted` says that the operator allows the other site whose page sends it. `answer_headers` go
-    into whatever answer it gets.
-    """
+    def write(self, data: bytes) -> None: ...
 
-    __slots__ = (
-        "_headers",
-        "admitted",
-        "answer_headers",
-        "complete",
-        "fields",
-        "keep_alive",
-        "method",
-        "target",
-        "version",
-    )
+    def response_started(self, exchange: Exchange, status: int, *, whole: bool) -> None: ...
 
-    def __init__(self, method: bytes, target: bytes, version: str, fields: RequestFields) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.fields = fields
-        self.keep_alive = fields.keep_alive
-        self.complete = not fields.has_body
-        self.admitted = False
-        self.answer_headers: Headers = []
-        self._headers: Headers | None = None
+    def will_close(self, request: Request) -> bool: ...
+
+    def response_done(self, exchange: Exchange) -> None: ...
+
+    def retry(self, exchange: Exchange) -> None: ...
+
+    def upstream_failed(self, exchange: Exchange, status: int) -> None: ...
+
+    def upstream_paused(self, *, paused: bool) -> None: ...
+
+    def upgrade(self, exchange: Exchange, upstream: UpstreamSide, first: bytes) -> None: ...
+
+
+class UpstreamSide(Protocol):
+    """What a client's connection asks of an upstream's."""
+
+    transport: asyncio.Transport | None
 
     @property
-    def headers(self) -> Headers:
-        """As they came, or as they have been made fit for the notebook."""
-        return self.fields.headers if self._headers is None else self._headers
+    def is_closing(self) -> bool: ...
 
-    @headers.setter
-    def headers(self, headers: Headers) -> None:
-        self._headers = headers
+    def begin(self, exchange: Exchange) -> None: ...
 
-    @property
-    def foreign_origin(self) -> str:
-        """The origin of another site's page that sends it."""
-        return self.fields.foreign_origin
+    def send_body(self, data: bytes, *, last: bool) -> None: ...
 
-    def head(self, target: bytes, client: ClientFacts, *, own: bool) -> bytes:
-        """The head that is sent on: to a notebook, or to our `own` application with our own cookies."""
-        if own:
-            return b"%b %b HTTP/1.1\r\n%b\r\n" % (
-                self.method,
-                target,
-                self.fields.written(self.headers, client, own=True),
-            )
-        if self._headers is None:
-            return b"%b %b HTTP/1.1\r\n%b" % (self.method, target, self.fields.forwarded(client))
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, target, self.fields.written(self._headers, client))
+    def set_reading(self, *, wanted: bool) -> None: ...
 
-    @property
-    def websocket(self) -> bool:
-        """Whether it is a WebSocket handshake."""
-        return self.fields.websocket
+    def enter(self, tunnel: Tunnel) -> None: ...
 
-    @property
-    def chunked(self) -> bool:
-        """Whether its body is chunked."""
-        return self.fields.chunked
+    def write(self, data: bytes) -> None: ...
 
-    @property
-    def has_body(self) -> bool:
-        """Whether the head announces a body."""
-        return self.fields.has_body
+    def tunnel_ended(self) -> None: ...
 
-    @property
-    def wants_html(self) -> bool:
-        """Whether a person's browser is asking for a page."""
-        return any(name.lower() == b"accept" and b"text/html" in value for name, value in self.headers)
+    def abort(self) -> None: ...
+
+
+class UpstreamPool(Protocol):
+    """Where a client's connection gets one to the notebook server."""
+
+    def take_idle(self) -> UpstreamSide | None: ...
+
+    async def connect(self, timeout_seconds: float) -> UpstreamSide: ...
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,14 +79,14 @@ class Exchange:
     `attempt` is set where a person may have caused it, `watch` where it asks for a WebSocket.
     """
 
-    client: ClientConnection
+    client: ClientSide
     request: Request
-    upstream: Upstream
+    upstream: UpstreamPool
     head: bytes
     container: Container | None
     attempt: Attempt | None = None
     watch: Watch | None = None
-    connection: UpstreamConnection | None = None
+    connection: UpstreamSide | None = None
     response_started: bool = False
 
     def answered(self, status: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Which connections are let in: not too many in all, nor from one address.
+"""What one client may take, and which connections are let in: not too many in all, nor from one address.
 
 Only the listener's side uses it, in the event loop's callbacks. The connections of trusted proxies count in all and
 not per address: each of them carries many visitors.
@@ -6,9 +6,28 @@ not per address: each of them carries many visitors.
 
 from __future__ import annotations
 
+import dataclasses
+
 from tmpnb_py.core.models import Refusal
 from tmpnb_py.core.quota_keys import origin_of
 from tmpnb_py.proxy.header_rules import ClientFacts
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProxyLimits:
+    """What one client may take. Times in seconds, sizes in bytes."""
+
+    max_head_size: int = 32 * 1024
+    max_connections: int = 10_000
+    max_connections_per_address: int = 0  # no limit
+    head_timeout: float = 15.0
+    body_timeout: float = 60.0
+    write_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    proxy_keepalive_timeout: float = 3600.0
+    connect_timeout: float = 10.0
+    response_timeout: float = 300.0
+    application_timeout: float = 0.0  # at least so long our own pages may take: one may wait in line for that long
 
 
 class Admission:

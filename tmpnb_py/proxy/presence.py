@@ -15,7 +15,7 @@ from tmpnb_py.proxy.header_rules import Headers
 
 if TYPE_CHECKING:
     from tmpnb_py.pools.pool import Container
-    from tmpnb_py.proxy.exchange import Request
+    from tmpnb_py.proxy.request import Request
 
 
 def request_came(container: Container, request: Request, path: bytes, query: bytes) -> Attempt | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -20,34 +19,18 @@ from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
-from tmpnb_py.proxy.exchange import Exchange, Request
+from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool
 from tmpnb_py.proxy.header_rules import ClientFacts, Network, get_all, is_trusted
-from tmpnb_py.proxy.limits import Admission
+from tmpnb_py.proxy.limits import Admission, ProxyLimits
 from tmpnb_py.proxy.presence import Watch, readable, request_came
+from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import METHODS, BadRequestError
 from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
 
-__all__ = ["ErrorPage", "Page", "Proxy", "ProxyLimits"]
+__all__ = ["ErrorPage", "Page", "Proxy"]
 
 _SWEEP_SECONDS = 1.0
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ProxyLimits:
-    """What one client may take. Times in seconds, sizes in bytes."""
-
-    max_head_size: int = 32 * 1024
-    max_connections: int = 10_000
-    max_connections_per_address: int = 0  # no limit
-    head_timeout: float = 15.0
-    body_timeout: float = 60.0
-    write_timeout: float = 60.0
-    keepalive_timeout: float = 75.0
-    proxy_keepalive_timeout: float = 3600.0
-    connect_timeout: float = 10.0
-    response_timeout: float = 300.0
-    application_timeout: float = 0.0  # at least so long our own pages may take: one may wait in line for that long
 
 
 class Proxy:
@@ -94,7 +77,7 @@ class Proxy:
         if container.base_url.encode() not in self._bases:
             self._bases += (container.base_url.encode(),)
 
-    def response_timeout(self, upstream: Upstream) -> float:
+    def response_timeout(self, upstream: UpstreamPool) -> float:
         """How long to wait for the beginning of an answer, in seconds."""
         limits = self.limits
         if upstream is not self._application:
@@ -189,7 +172,7 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def exchange(self, client: ClientConnection, request: Request, facts: ClientFacts) -> Exchange:
+    def exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
         """Route a request. What belongs to no live session is answered by our own application.
 
         So is what was sent to a name that is none of ours: it refuses that. Raises `BadRequestError` (501) for a

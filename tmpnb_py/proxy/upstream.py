@@ -17,10 +17,11 @@ from typing import cast
 
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.answers import date
-from tmpnb_py.proxy.exchange import Exchange, Request
+from tmpnb_py.proxy.exchange import Exchange
 from tmpnb_py.proxy.framing import STATUS_LINE, ChunkedReader, MalformedError, find_head
 from tmpnb_py.proxy.head_cache import AnswerHead, answer_head
 from tmpnb_py.proxy.header_rules import serialize_fields
+from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import accepts_handshake
 from tmpnb_py.proxy.tunnel import Tunnel
 

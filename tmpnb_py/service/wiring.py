@@ -11,7 +11,7 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.idle import Limits
 from tmpnb_py.pools.reconciler import Options
 from tmpnb_py.proxy.cors import Cors
-from tmpnb_py.proxy.server import ProxyLimits
+from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.workshops.manifest import Manifest, read_file
 
 _LAST_MOMENT = 60.0  # what is being handed over when the wait ends is waited for

@@ -1,0 +1,83 @@
+"""A request as the client sent it, read once."""
+
+from __future__ import annotations
+
+from tmpnb_py.proxy.head_cache import RequestFields
+from tmpnb_py.proxy.header_rules import ClientFacts, Headers
+
+
+class Request:
+    """A request as the client sent it. `complete` once the last byte of its body has been read.
+
+    `admitted` says that the operator allows the other site whose page sends it. `answer_headers` go
+    into whatever answer it gets.
+    """
+
+    __slots__ = (
+        "_headers",
+        "admitted",
+        "answer_headers",
+        "complete",
+        "fields",
+        "keep_alive",
+        "method",
+        "target",
+        "version",
+    )
+
+    def __init__(self, method: bytes, target: bytes, version: str, fields: RequestFields) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.fields = fields
+        self.keep_alive = fields.keep_alive
+        self.complete = not fields.has_body
+        self.admitted = False
+        self.answer_headers: Headers = []
+        self._headers: Headers | None = None
+
+    @property
+    def headers(self) -> Headers:
+        """As they came, or as they have been made fit for the notebook."""
+        return self.fields.headers if self._headers is None else self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+
+    @property
+    def foreign_origin(self) -> str:
+        """The origin of another site's page that sends it."""
+        return self.fields.foreign_origin
+
+    def head(self, target: bytes, client: ClientFacts, *, own: bool) -> bytes:
+        """The head that is sent on: to a notebook, or to our `own` application with our own cookies."""
+        if own:
+            return b"%b %b HTTP/1.1\r\n%b\r\n" % (
+                self.method,
+                target,
+                self.fields.written(self.headers, client, own=True),
+            )
+        if self._headers is None:
+            return b"%b %b HTTP/1.1\r\n%b" % (self.method, target, self.fields.forwarded(client))
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, target, self.fields.written(self._headers, client))
+
+    @property
+    def websocket(self) -> bool:
+        """Whether it is a WebSocket handshake."""
+        return self.fields.websocket
+
+    @property
+    def chunked(self) -> bool:
+        """Whether its body is chunked."""
+        return self.fields.chunked
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the head announces a body."""
+        return self.fields.has_body
+
+    @property
+    def wants_html(self) -> bool:
+        """Whether a person's browser is asking for a page."""
+        return any(name.lower() == b"accept" and b"text/html" in value for name, value in self.headers)
