@@ -74,7 +74,7 @@ async def test_the_limit_can_be_changed_and_nothing_is_kept_without_it(rig: Rig)
     for _ in range(3):
         async with rig.client.post("/api/spawn", headers=ONE) as answer:
             assert answer.status == 200
-    assert {one.origin for one in rig.service.pool} == {""}
+    assert {one.quota_key for one in rig.service.pool} == {""}
 
 
 async def test_programs_with_the_apis_token_are_not_held_to_it() -> None:

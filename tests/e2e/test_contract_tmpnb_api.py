@@ -204,7 +204,7 @@ async def test_the_old_thebes_requests() -> None:
         assert (await answer(rig, "POST", f"/api/sessions/{second['id']}", page))[0] == 405
         first = rig.service.pool.get(json.loads(text)["id"])
         assert first is not None
-        rig.service.pool.mark_removing(first, EndReason.IDLE, 0.0)
+        rig.service.pool.end(first, EndReason.IDLE, 0.0)
         status, headers, _ = await answer(rig, "GET", url, page)
         assert (status, headers["Content-Type"]) == (410, "text/html; charset=utf-8")
 
@@ -356,7 +356,7 @@ async def test_the_operators_endpoints_are_the_operators() -> None:
         for method, path in (("DELETE", "/api/pool"), ("PATCH", "/api/pool"), ("POST", "/api/close")):
             assert (await asked(rig, method, path))[0] == 401
             assert (await answer(rig, method, path))[0] == 404
-        assert rig.service.control.is_open
+        assert rig.service.operations.is_open
         assert rig.service.pool.count(State.READY) == 1
 
 

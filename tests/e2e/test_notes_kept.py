@@ -326,8 +326,8 @@ async def test_back_leads_to_a_page_that_knows_the_notebook() -> None:
         page = await context.new_page()
         await page.goto(f"http://127.0.0.1:{rig.service.port}{PAGE}")
         await expect(page.locator("main")).not_to_have_attribute("data-key", KEY)
-        draw = "fetch('/api/tickets', {method: 'POST', body: '{}'}).then((answer) => answer.status)"
-        assert await page.evaluate(draw) == 201
+        open_ticket = "fetch('/api/tickets', {method: 'POST', body: '{}'}).then((answer) => answer.status)"
+        assert await page.evaluate(open_ticket) == 201
         await page.goto(page.url.replace(PAGE, "/"))
         await page.go_back()
         await expect(page.locator("main")).to_have_attribute("data-key", KEY)

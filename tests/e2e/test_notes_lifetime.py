@@ -176,6 +176,6 @@ async def test_another_sites_page_shows_it_once_where_the_reader_is() -> None:
         await expect(page.get_by_role("button", name="Run example 1")).to_be_visible()
         await asyncio.sleep(0.5)
         (session,) = rig.service.pool.in_state(State.CLAIMED)
-        rig.service.pool.mark_removing(session, EndReason.IDLE, rig.service.claims._clock())
+        rig.service.pool.end(session, EndReason.IDLE, rig.service.claims._clock())
         await look_again(page)
         await expect(page.locator(".tn-status")).to_contain_text("Run again for a fresh one.")

@@ -53,7 +53,7 @@ async def kept(page: Page, holds: str) -> None:
 
 def ends(rig: Rig) -> None:
     (session,) = rig.service.pool.in_state(State.CLAIMED)
-    rig.service.pool.mark_removing(session, EndReason.IDLE, rig.service.claims._clock())
+    rig.service.pool.end(session, EndReason.IDLE, rig.service.claims._clock())
 
 
 async def test_outputs_outlive_a_reload_while_their_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:

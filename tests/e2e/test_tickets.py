@@ -19,7 +19,7 @@ from tmpnb_py.core.models import EndReason, Failure, State
 from tmpnb_py.web.api import tickets
 
 
-async def draw(rig: Rig, headers: dict[str, str] | None = None, **wish: Any) -> dict[str, Any]:
+async def open_ticket(rig: Rig, headers: dict[str, str] | None = None, **wish: Any) -> dict[str, Any]:
     async with rig.client.post("/api/tickets", json=wish, headers=headers) as response:
         assert response.status == 201, await response.text()
         return dict(await response.json())
@@ -72,13 +72,13 @@ async def watch(rig: Rig, ticket: dict[str, Any]) -> AsyncIterator[Stream]:
 def end(rig: Rig, container_id: str) -> None:
     container = rig.service.pool.get(container_id)
     assert container is not None
-    rig.service.pool.mark_removing(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    rig.service.pool.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
 
 
 async def test_a_notebook_at_once() -> None:
     async with running() as rig:
         await rig.ready(1)
-        ticket = await draw(rig, path="lab/tree/a b.ipynb")
+        ticket = await open_ticket(rig, path="lab/tree/a b.ipynb")
         session = ticket["session"]
         assert (ticket["status"], ticket["position"], ticket["estimate"]) == ("ready", None, None)
         assert session["open_url"] == f"/user/{session['id']}/lab/tree/a%20b.ipynb?token={session['token']}"
@@ -95,7 +95,7 @@ async def test_the_line_moves_before_ones_eyes() -> None:
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         holder = await rig.spawn()
-        first, second = await draw(rig), await draw(rig)
+        first, second = await open_ticket(rig), await open_ticket(rig)
         assert [first["status"], first["position"], second["position"]] == ["waiting", 1, 2]
         assert "You are next in line." in first["message"]
         assert "One visitor is before you." in second["message"]
@@ -121,10 +121,10 @@ async def test_pages_and_programs_are_served_in_the_order_in_which_they_came() -
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         holder = (await rig.spawn())["id"]
-        first = await draw(rig)
+        first = await open_ticket(rig)
         program = asyncio.create_task(rig.spawn("?wait=20"))
         await rig.until(lambda: rig.service.claims.waiting == 2)
-        third = await draw(rig)
+        third = await open_ticket(rig)
         end(rig, holder)
         async with watch(rig, first) as stream:
             while (state := await stream.next())["status"] == "waiting":
@@ -145,7 +145,7 @@ async def test_a_quiet_stream_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         await rig.spawn()
-        async with watch(rig, await draw(rig)) as stream:
+        async with watch(rig, await open_ticket(rig)) as stream:
             await stream.next()
             await stream.until(b": still here")
 
@@ -154,7 +154,7 @@ async def test_giving_up_and_leaving() -> None:
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         await rig.spawn()
-        gives_up, leaves, stays = [await draw(rig) for _ in range(3)]
+        gives_up, leaves, stays = [await open_ticket(rig) for _ in range(3)]
         async with rig.client.delete(f"/api/tickets/{gives_up['id']}") as response:
             assert (response.status, (await response.json())["status"]) == (200, "left")
         async with rig.client.get(f"/api/tickets/{gives_up['id']}") as response:
@@ -171,7 +171,7 @@ async def test_who_hangs_up_keeps_the_place_for_the_lease() -> None:
     async with running(max_containers=1, place_lease=30) as rig:
         await rig.ready(1)
         await rig.spawn()
-        ticket = await draw(rig)
+        ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
             rig.service.claims.sweep(time.monotonic() + 3600)
@@ -189,7 +189,7 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         await rig.spawn()
-        ticket = await draw(rig)
+        ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
             rig.service.pool.fail(Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
@@ -198,7 +198,7 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
             assert state["status"] == "waiting"
             assert "you keep your place" in state["message"]
             assert b"secret" not in stream.raw
-            rig.service.control.close()
+            rig.service.operations.close()
             while "let nobody in just now" not in (state := await stream.next())["message"]:
                 pass
             assert (state["status"], state["position"], state["estimate"]) == ("waiting", 1, None)
@@ -214,7 +214,7 @@ async def test_only_ours_and_allowed_sites_may() -> None:
         async with rig.client.post("/api/tickets", headers={"Origin": "https://evil.example"}) as response:
             assert response.status == 403
         good = {"Origin": "https://good.example"}
-        ticket = await draw(rig, good)
+        ticket = await open_ticket(rig, good)
         for method, path in (("GET", ""), ("GET", "/events"), ("POST", "/leave"), ("DELETE", "")):
             url = f"/api/tickets/{ticket['id']}{path}"
             async with rig.client.request(method, url, headers={"Origin": "https://evil.example"}) as response:
@@ -229,22 +229,22 @@ async def test_a_wish_that_is_sent_twice_is_one_until_nothing_can_come_of_it() -
     name, other = "0123456789abcdef" * 2, {"Origin": "https://a.example"}
     async with running(pool_size=1, max_containers=1, allow_origin="https://a.example") as rig:
         await rig.ready(1)
-        first = await draw(rig, once=name)
+        first = await open_ticket(rig, once=name)
         assert first["key"]  # for our own pages only
-        assert await draw(rig, other, once=name) == {**first, "key": None}
+        assert await open_ticket(rig, other, once=name) == {**first, "key": None}
         end(rig, first["session"]["id"])
         await rig.ready(1)
-        fresh = await draw(rig, once=name)
+        fresh = await open_ticket(rig, once=name)
         assert fresh["session"]["id"] != first["session"]["id"]
-        waiting = await draw(rig, once=name[::-1])
-        assert (await draw(rig, once=name[::-1]))["id"] == waiting["id"]
+        waiting = await open_ticket(rig, once=name[::-1])
+        assert (await open_ticket(rig, once=name[::-1]))["id"] == waiting["id"]
         async with rig.client.delete(f"/api/tickets/{waiting['id']}") as response:
             assert response.status == 200
-        again = await draw(rig, once=name[::-1])
+        again = await open_ticket(rig, once=name[::-1])
         assert (again["status"], again["id"] == waiting["id"]) == ("waiting", False)
         # What anybody may think of is no name.
         for bad in ("1", name.upper(), name + "0", name + name, f"{name}\n"):
-            assert (await draw(rig, once=bad))["id"] != (await draw(rig, once=bad))["id"]
+            assert (await open_ticket(rig, once=bad))["id"] != (await open_ticket(rig, once=bad))["id"]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ async def test_a_stop_ends_the_streams() -> None:
     async with running(max_containers=1, shutdown_timeout=15) as rig:
         await rig.ready(1)
         await rig.spawn()
-        async with watch(rig, await draw(rig)) as stream:
+        async with watch(rig, await open_ticket(rig)) as stream:
             await stream.next()
             began = time.monotonic()
             await asyncio.gather(rig.service.stop(), stream.end())
@@ -281,11 +281,11 @@ async def test_an_engine_that_goes_down_costs_nobody_the_place() -> None:
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         holder = await rig.spawn()
-        ticket = await draw(rig)
+        ticket = await open_ticket(rig)
         rig.engine.down = True
         rig.service.reconciler.observe_soon()
         await rig.until(lambda: rig.service.pool.engine_down)
-        late = await draw(rig)
+        late = await open_ticket(rig)
         assert (late["status"], late["position"]) == ("waiting", 2)
         end(rig, holder["id"])
         rig.engine.down = False

@@ -203,7 +203,7 @@ async def test_another_workshop_opens_in_the_notebook_that_runs() -> None:
         # What has ended is forgotten, and what runs is used.
         container = rig.service.pool.get(fresh)
         assert container is not None
-        rig.service.pool.mark_removing(container, EndReason.IDLE, time.monotonic())
+        rig.service.pool.end(container, EndReason.IDLE, time.monotonic())
         assert await one.opened("lab/tree/c.ipynb") == first
 
 
@@ -211,7 +211,7 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
     async with host_with(MANIFEST) as host, running(host, max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
         first = await one.opened()
-        rig.service.control.close()
+        rig.service.operations.close()
         status, page = await one.get("/spawn?workshop=knots")
         assert (status, "Open it there" in page, "let nobody new in" in page) == (200, True, True)
         assert "Start afresh" not in page
@@ -232,7 +232,7 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
         # Newcomers are turned away, and so is whoever has none any more.
         async with visitor(rig) as other:
             assert (await other.get("/spawn?workshop=knots"))[0] == 503
-        rig.service.pool.mark_removing(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        rig.service.pool.end(claimed(rig)[0], EndReason.IDLE, time.monotonic())
         assert (await one.get("/spawn?workshop=knots"))[0] == 503
         assert "Open live" not in (await one.get("/"))[1]
 
@@ -485,7 +485,7 @@ async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
         assert (await led(one, second), rig.service.claims.waiting) == ("", 2)
         ticket = rig.service.claims.find(first.partition("/wait/")[2].partition("?")[0])
         assert ticket is not None
-        rig.service.pool.mark_removing(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        rig.service.pool.end(claimed(rig)[0], EndReason.IDLE, time.monotonic())
         await rig.until(lambda: ticket.status is Status.READY)  # a moment after the notebook is claimed
         assert (rig.service.claims.waiting, len(claimed(rig))) == (1, 1)
         # No script of another notebook learns of it.
@@ -528,10 +528,10 @@ async def test_who_waits_while_the_service_is_closed_keeps_the_place() -> None:
 async def test_who_finds_the_service_closed_is_let_in_by_the_page_that_looks_again() -> None:
     async with running() as rig, visitor(rig) as one:
         await rig.ready(1)
-        rig.service.control.close()
+        rig.service.operations.close()
         shown, page = await one.get("/spawn/lab")
         assert (shown, '<meta http-equiv="refresh" content="60">' in page) == (503, True)
         assert "looks again by itself" in page
-        rig.service.control.open()
+        rig.service.operations.open()
         shown, page = await one.get("/spawn/lab")
         assert (shown, "data-start" in page) == (200, True)

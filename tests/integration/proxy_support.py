@@ -296,7 +296,7 @@ class Rig:
 
     def end(self, container: Container) -> None:
         """What the reaper and the composition root do when a session ends."""
-        self.pool.mark_removing(container, EndReason.IDLE, time.monotonic())
+        self.pool.end(container, EndReason.IDLE, time.monotonic())
         self.proxy.drop(container.id)
 
     async def client(self, *, receive_buffer: int = 0, source: str = "127.0.0.1") -> Wire:

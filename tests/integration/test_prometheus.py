@@ -102,9 +102,9 @@ async def test_it_scrapes_evaluates_and_answers(rig: Rig, tmp_path: Path) -> Non
         await _becomes(client, 'tmpnb_claims_total{job="tmpnb",outcome="hit"}', 1)
         await _becomes(client, 'tmpnb_containers{job="tmpnb",state="ready"}', 2)
 
-        rig.service.control.close()
+        rig.service.operations.close()
         await _becomes(client, 'tmpnb_accepting{job="tmpnb"}', 0)
-        rig.service.control.open()
+        rig.service.operations.open()
 
         rig.engine.down = True
         rig.service.reconciler.observe_soon()

@@ -255,7 +255,7 @@ async def test_removals_that_hang_hold_up_no_other(host: FakeHost, monkeypatch: 
         for session in sessions:
             container = rig.service.pool.get(session)
             assert container is not None
-            rig.service.pool.mark_removing(container, EndReason.IDLE, began)
+            rig.service.pool.end(container, EndReason.IDLE, began)
         await rig.until(lambda: not {("tmpnb", name) for name in sessions[6:]} & set(host.containers), seconds=8)
         assert time.monotonic() - began < 8
         await rig.spawn()
@@ -273,7 +273,7 @@ async def test_an_end_is_told_once_though_the_container_comes_back(host: FakeHos
         kept = dataclasses.replace(host.containers["tmpnb", session])
         record = rig.service.pool.get(session)
         assert record is not None
-        rig.service.pool.mark_removing(record, EndReason.IDLE, time.monotonic())
+        rig.service.pool.end(record, EndReason.IDLE, time.monotonic())
         await rig.until(lambda: rig.service.pool.get(session) is None)
         kept.directory.mkdir()
         host.containers["tmpnb", session] = kept

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmpnb_py.core.models import Refusal
-from tmpnb_py.core.quota_keys import is_loopback, origin_of, plain_address
+from tmpnb_py.core.quota_keys import is_loopback, plain_address, quota_key_of
 from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.limits import Admission
 
@@ -31,7 +31,7 @@ from tmpnb_py.proxy.limits import Admission
     ],
 )
 def test_whom_an_address_counts_for(address: str, origin: str) -> None:
-    assert origin_of(address) == origin
+    assert quota_key_of(address) == origin
 
 
 @pytest.mark.parametrize(

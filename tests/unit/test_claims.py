@@ -15,7 +15,7 @@ import pytest
 
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line import Line
-from tmpnb_py.claims.line_store import LineBook
+from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import (
     AddressFullError,
@@ -108,7 +108,7 @@ async def world() -> AsyncIterator[World]:
 
 
 @contextlib.asynccontextmanager
-async def _world(book: LineBook | None = None) -> AsyncIterator[World]:
+async def _world(book: LineStore | None = None) -> AsyncIterator[World]:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -139,7 +139,7 @@ async def _world(book: LineBook | None = None) -> AsyncIterator[World]:
 
 async def test_a_ticket_is_ready_at_once_where_something_is(world: World) -> None:
     one = world.ready()
-    ticket = await world.claims.draw("lab")
+    ticket = await world.claims.open_ticket("lab")
     assert (ticket.status, ticket.container) == (Status.READY, one)
     assert world.claims.position(ticket) is None
     assert world.claims.find(ticket.id) is ticket
@@ -147,10 +147,10 @@ async def test_a_ticket_is_ready_at_once_where_something_is(world: World) -> Non
 
 
 async def test_pages_and_programs_stand_in_one_line(world: World) -> None:
-    first = await world.claims.draw("lab")
+    first = await world.claims.open_ticket("lab")
     second = asyncio.create_task(world.claims.claim(wait=60))
     await world.until(lambda: world.claims.waiting == 2)
-    third = await world.claims.draw("lab")
+    third = await world.claims.open_ticket("lab")
     assert [world.claims.position(ticket) for ticket in (first, third)] == [1, 3]
     made = [world.ready() for _ in range(3)]
     await world.settled(first, third)
@@ -161,23 +161,23 @@ async def test_pages_and_programs_stand_in_one_line(world: World) -> None:
 async def test_a_key_used_twice_is_one_wish_even_at_the_same_moment(world: World) -> None:
     world.ready()
     world.ready()
-    drawn = await asyncio.gather(*(world.claims.draw("lab", key="k") for _ in range(3)))
+    drawn = await asyncio.gather(*(world.claims.open_ticket("lab", key="k") for _ in range(3)))
     await world.settled(*drawn)
     assert len({ticket.id for ticket in drawn}) == 1
     assert world.pool.count(State.READY) == 1
     container = drawn[0].container
     assert container is not None
-    world.pool.mark_removing(container, EndReason.IDLE, world.now)
-    assert (await world.claims.draw("lab", key="k")).container is not container
+    world.pool.end(container, EndReason.IDLE, world.now)
+    assert (await world.claims.open_ticket("lab", key="k")).container is not container
 
 
 async def test_a_visitor_who_reloads_in_the_very_moment_gets_what_was_being_claimed(world: World) -> None:
     world.engine.delays["claim"] = 0.01
     one, two = world.ready(), world.ready()
-    first = asyncio.create_task(world.claims.draw("lab", key="k"))
+    first = asyncio.create_task(world.claims.open_ticket("lab", key="k"))
     await world.until(lambda: one.state is State.CLAIMED)
     first.cancel()
-    again = await world.claims.draw("lab", key="k")
+    again = await world.claims.open_ticket("lab", key="k")
     assert world.claims.find(again.id) is again
     await world.settled(again)
     assert first.cancelled()
@@ -185,7 +185,7 @@ async def test_a_visitor_who_reloads_in_the_very_moment_gets_what_was_being_clai
 
 
 async def test_a_place_is_kept_for_the_lease_and_then_given_up(world: World) -> None:
-    away, asks, watches = [await world.claims.draw("lab") for _ in range(3)]
+    away, asks, watches = [await world.claims.open_ticket("lab") for _ in range(3)]
     with world.claims.watching(watches):
         world.passed(LEASE - 1)
         assert world.claims.find(asks.id) is asks
@@ -203,7 +203,7 @@ async def test_a_place_is_kept_for_the_lease_and_then_given_up(world: World) -> 
 
 
 async def test_a_page_that_is_left_gives_its_place_up_soon_unless_it_comes_back(world: World) -> None:
-    left, reloaded = [await world.claims.draw("lab") for _ in range(2)]
+    left, reloaded = [await world.claims.open_ticket("lab") for _ in range(2)]
     for ticket in (left, reloaded):
         world.claims.release(ticket, 15)
     world.passed(10)
@@ -216,7 +216,7 @@ async def test_a_page_that_is_left_gives_its_place_up_soon_unless_it_comes_back(
 async def test_a_page_that_says_that_it_is_left_may_do_so_before_or_after_its_stream_ends(
     world: World, first: str
 ) -> None:
-    ticket = await world.claims.draw("lab")
+    ticket = await world.claims.open_ticket("lab")
     with world.claims.watching(ticket):
         if first == "words":
             world.claims.release(ticket, 15)
@@ -231,10 +231,10 @@ async def test_a_page_that_says_that_it_is_left_may_do_so_before_or_after_its_st
 
 
 async def test_served_while_away_it_waits_for_the_lease_and_no_longer(world: World) -> None:
-    away, other = [await world.claims.draw("lab") for _ in range(2)]
+    away, other = [await world.claims.open_ticket("lab") for _ in range(2)]
     one, _ = world.ready(), world.ready()
     await world.settled(away, other)
-    other.told = True
+    other.announced = True
     world.passed(LEASE - 1)
     assert one.state is State.CLAIMED
     world.passed(1)
@@ -244,26 +244,26 @@ async def test_served_while_away_it_waits_for_the_lease_and_no_longer(world: Wor
     assert other.container is not None
     assert other.container.state is State.CLAIMED
     assert world.claims.find(other.id) is other
-    world.pool.mark_removing(other.container, EndReason.IDLE, world.now)
+    world.pool.end(other.container, EndReason.IDLE, world.now)
     assert other.has_ended
     world.passed(LEASE)
     assert world.claims.find(other.id) is None
 
 
 async def test_giving_up_gives_back_what_was_never_opened(world: World) -> None:
-    waiting = await world.claims.draw("lab")
+    waiting = await world.claims.open_ticket("lab")
     world.claims.leave(waiting)
     assert world.claims.waiting == 0
     unopened, opened = world.ready(), world.ready()
     opened.visited = True
-    tickets = [await world.claims.draw("lab") for _ in range(2)]
+    tickets = [await world.claims.open_ticket("lab") for _ in range(2)]
     for ticket in tickets:
         world.claims.leave(ticket)
     assert [unopened.state, opened.state] == [State.REMOVING, State.CLAIMED]
 
 
 async def test_who_leaves_while_being_served_loses_nothing_for_the_others(world: World) -> None:
-    leaver, stayer = [await world.claims.draw("lab") for _ in range(2)]
+    leaver, stayer = [await world.claims.open_ticket("lab") for _ in range(2)]
     world.engine.delays["claim"] = 0.02
     one = world.ready()
     world.claims.leave(leaver)
@@ -275,7 +275,7 @@ async def test_who_leaves_while_being_served_loses_nothing_for_the_others(world:
 
 
 async def test_a_claim_that_fails_costs_nobody_the_place(world: World) -> None:
-    first, second = [await world.claims.draw("lab") for _ in range(2)]
+    first, second = [await world.claims.open_ticket("lab") for _ in range(2)]
     world.engine.fail_next("claim", NoSuchContainerError("gone"))
     world.ready()
     await world.until(lambda: first.container is None and world.claims.waiting == 2)
@@ -299,7 +299,7 @@ async def test_a_container_that_hangs_costs_its_visitor_half_a_second_and_nobody
 
 
 async def test_who_stands_in_line_gets_the_next_one_too_where_one_hangs(world: World) -> None:
-    first, second = [await world.claims.draw("lab") for _ in range(2)]
+    first, second = [await world.claims.open_ticket("lab") for _ in range(2)]
     world.engine.hang("c1")
     hanging, two, three = [world.ready() for _ in range(3)]
     await world.settled(first, second)
@@ -320,7 +320,7 @@ async def test_a_refusal_that_is_not_the_containers_own_burns_none(world: World)
     for _ in range(3):
         with pytest.raises(EngineError, match="no space"):
             await world.claims.claim()
-    waiting = await world.claims.draw("lab")
+    waiting = await world.claims.open_ticket("lab")
     assert (waiting.status, world.claims.waiting) == (Status.WAITING, 1)
     assert [one.state for one in made] == [State.READY] * 4
     assert world.pool.refusal is not None
@@ -367,10 +367,10 @@ async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> Non
     """Neither a newcomer nor who joined behind them; and all are served once that is decided."""
     world.engine.delays["claim"] = 0.02
     world.engine.fail_next("claim", NoSuchContainerError("gone"))
-    first = await world.claims.draw("lab")
+    first = await world.claims.open_ticket("lab")
     dead, two = world.ready(), world.ready()
     assert (dead.state, world.claims.waiting) == (State.CLAIMED, 0)
-    newcomer = await world.claims.draw("lab")
+    newcomer = await world.claims.open_ticket("lab")
     with pytest.raises(FullError):
         await world.claims.claim()
     world.claims.sweep(world.now)
@@ -386,9 +386,9 @@ async def test_nobody_overtakes_who_came_first_and_got_a_dead_one_at_once(world:
     world.engine.delays["claim"] = 0.02
     world.engine.fail_next("claim", NoSuchContainerError("gone"))
     dead = world.ready()
-    first = asyncio.create_task(world.claims.draw("lab"))
+    first = asyncio.create_task(world.claims.open_ticket("lab"))
     await world.until(lambda: dead.state is State.CLAIMED)
-    second = await world.claims.draw("lab")
+    second = await world.claims.open_ticket("lab")
     assert (second.status, first.done()) == (Status.WAITING, False)
     ticket = await first
     assert [world.claims.position(one) for one in (ticket, second)] == [1, 2]
@@ -399,21 +399,21 @@ async def test_nobody_overtakes_who_came_first_and_got_a_dead_one_at_once(world:
 
 async def test_who_is_being_served_keeps_no_more_than_one_from_newcomers(world: World) -> None:
     world.engine.delays["claim"] = 0.02
-    first = await world.claims.draw("lab")
+    first = await world.claims.open_ticket("lab")
     one, two, _ = [world.ready() for _ in range(3)]
-    newcomer = await world.claims.draw("lab")
+    newcomer = await world.claims.open_ticket("lab")
     assert (newcomer.status, newcomer.container) == (Status.READY, two)
-    last = await world.claims.draw("lab")
+    last = await world.claims.open_ticket("lab")
     await world.settled(first, last)
     assert first.container is one
 
 
 async def test_waiting_goes_on_while_the_engine_is_down(world: World) -> None:
-    first = await world.claims.draw("lab")
+    first = await world.claims.open_ticket("lab")
     world.engine.down = True
     world.ready()
     await world.until(lambda: world.pool.engine_down and first.container is None)
-    second = await world.claims.draw("lab")
+    second = await world.claims.open_ticket("lab")
     with pytest.raises(EngineDownError):
         await world.claims.claim(wait=60)
     one, two = world.ready(), world.ready()
@@ -427,10 +427,10 @@ async def test_waiting_goes_on_while_the_engine_is_down(world: World) -> None:
 async def test_who_waits_when_the_service_is_closed_keeps_the_place_and_newcomers_are_not_let_in(
     world: World,
 ) -> None:
-    first = await world.claims.draw("lab")
+    first = await world.claims.open_ticket("lab")
     program = asyncio.create_task(world.claims.claim(wait=1000))
     await world.until(lambda: world.claims.waiting == 2)
-    last = await world.claims.draw("lab")
+    last = await world.claims.open_ticket("lab")
     told = asyncio.create_task(first.changed(None))
     await asyncio.sleep(0)
     world.open = False
@@ -439,7 +439,7 @@ async def test_who_waits_when_the_service_is_closed_keeps_the_place_and_newcomer
     assert [world.claims.position(one) for one in (first, last)] == [1, 3]
     assert world.claims.estimate(1) is None
     with pytest.raises(ClosedError):
-        await world.claims.draw("lab")
+        await world.claims.open_ticket("lab")
     with pytest.raises(ClosedError):
         await world.claims.claim(wait=60)
     assert world.counted("refused") == 2
@@ -465,21 +465,21 @@ async def test_a_program_that_waited_in_vain_hears_that_the_service_is_closed(wo
 
 
 async def test_a_place_in_a_closed_service_is_kept_for_the_lease_as_ever(world: World) -> None:
-    ticket = await world.claims.draw("lab", key="k")
+    ticket = await world.claims.open_ticket("lab", key="k")
     world.open = False
     world.claims.gate_moved()
-    assert await world.claims.draw("lab", key="k") is ticket
+    assert await world.claims.open_ticket("lab", key="k") is ticket
     world.passed(LEASE + 1)
     assert world.claims.find(ticket.id) is None
     with pytest.raises(ClosedError):
-        await world.claims.draw("lab", key="k")
+        await world.claims.open_ticket("lab", key="k")
 
 
 async def test_a_full_line_takes_nobody_and_remembers_nobody(world: World) -> None:
     for _ in range(5):
-        await world.claims.draw("lab")
+        await world.claims.open_ticket("lab")
     with pytest.raises(LineFullError):
-        await world.claims.draw("lab", key="k")
+        await world.claims.open_ticket("lab", key="k")
     with pytest.raises(LineFullError):
         await world.claims.claim(wait=60)
     assert len(world.claims._tickets) == 5
@@ -507,7 +507,7 @@ async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, s
     for _ in range(200):
         event = chance.random()
         if event < 0.45:
-            drawn.append(await world.claims.draw("lab"))
+            drawn.append(await world.claims.open_ticket("lab"))
         elif event < 0.85:
             world.ready()
         elif event < 0.92 and drawn:
@@ -534,26 +534,26 @@ async def test_one_address_gets_its_share_and_no_more(world: World) -> None:
     """In use and in line, of pages and programs; what has ended counts no more."""
     world.claims.per_address = 2
     one = world.ready()
-    assert (await world.claims.draw("lab", key="k", origin="x")).container is one
-    waiting = await world.claims.draw("lab", origin="x")
+    assert (await world.claims.open_ticket("lab", key="k", quota_key="x")).container is one
+    waiting = await world.claims.open_ticket("lab", quota_key="x")
     assert waiting.status is Status.WAITING
     with pytest.raises(AddressFullError):
-        await world.claims.draw("lab", origin="x")
+        await world.claims.open_ticket("lab", quota_key="x")
     with pytest.raises(AddressFullError):
-        await world.claims.claim(wait=60, origin="x")
+        await world.claims.claim(wait=60, quota_key="x")
     assert world.counted("refused") == 2
     assert world.claims.waiting == 1
-    assert (await world.claims.draw("lab", key="k", origin="x")).container is one  # the same wish, sent twice
-    other, nobodys = await world.claims.draw("lab", origin="y"), await world.claims.draw("lab")
+    assert (await world.claims.open_ticket("lab", key="k", quota_key="x")).container is one  # sent twice
+    other, nobodys = await world.claims.open_ticket("lab", quota_key="y"), await world.claims.open_ticket("lab")
     made = [world.ready() for _ in range(3)]
     await world.settled(waiting, other, nobodys)
-    assert [container.origin for container in (one, *made)] == ["x", "x", "y", ""]
+    assert [container.quota_key for container in (one, *made)] == ["x", "x", "y", ""]
     with pytest.raises(AddressFullError):
-        await world.claims.draw("lab", origin="x")
-    world.pool.mark_removing(one, EndReason.ENDED_BY_OWNER, world.now)
-    assert (await world.claims.draw("lab", origin="x")).status is Status.WAITING
+        await world.claims.open_ticket("lab", quota_key="x")
+    world.pool.end(one, EndReason.ENDED_BY_OWNER, world.now)
+    assert (await world.claims.open_ticket("lab", quota_key="x")).status is Status.WAITING
     world.claims.configure(concurrency=2, max_waiting=1000, lease=LEASE, per_address=0)
-    assert (await world.claims.draw("lab", origin="x")).status is Status.WAITING
+    assert (await world.claims.open_ticket("lab", quota_key="x")).status is Status.WAITING
 
 
 async def test_two_at_once_from_one_address_are_counted_one_after_the_other(world: World) -> None:
@@ -561,8 +561,8 @@ async def test_two_at_once_from_one_address_are_counted_one_after_the_other(worl
     world.ready()
     world.ready()
     answers = await asyncio.gather(
-        *(world.claims.claim(origin="x") for _ in range(2)),
-        world.claims.draw("lab", origin="x"),
+        *(world.claims.claim(quota_key="x") for _ in range(2)),
+        world.claims.open_ticket("lab", quota_key="x"),
         return_exceptions=True,
     )
     assert sum(isinstance(answer, AddressFullError) for answer in answers) == 2
@@ -575,7 +575,7 @@ async def test_two_at_once_from_one_address_are_counted_one_after_the_other(worl
 @contextlib.asynccontextmanager
 async def _restarted(path: Path, *taken_up: tuple[str, State]) -> AsyncIterator[World]:
     """A process that has just begun, with these containers listed by its engine; at its end it crashes."""
-    async with _world(LineBook(path)) as world:
+    async with _world(LineStore(path)) as world:
         world.claims.restore()
         for container_id, state in taken_up:
             one = Container(container_id, "today", "token", created_at=world.now, state=state, visited=True)
@@ -598,7 +598,7 @@ def _ticket(world: World, of: Ticket) -> Ticket:
 async def test_the_line_outlives_the_service_in_its_order(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        drawn = [await world.claims.draw(f"lab/tree/{number}") for number in range(4)]
+        drawn = [await world.claims.open_ticket(f"lab/tree/{number}") for number in range(4)]
         world.claims.leave(drawn[1])
         world.passed(30)
     async with _restarted(path) as world:
@@ -607,7 +607,7 @@ async def test_the_line_outlives_the_service_in_its_order(tmp_path: Path) -> Non
         assert [one and (one.target, world.claims.position(one)) for one in again] == [
             ("lab/tree/0", 1), None, ("lab/tree/2", 2), ("lab/tree/3", 3),
         ]  # fmt: skip
-        newcomer = await world.claims.draw("lab")
+        newcomer = await world.claims.open_ticket("lab")
         assert world.claims.position(newcomer) == 4
         one = world.ready()
         assert again[0] is not None
@@ -618,17 +618,17 @@ async def test_the_line_outlives_the_service_in_its_order(tmp_path: Path) -> Non
 async def test_who_was_served_and_not_told_has_that_very_notebook_after_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first, second = [await world.claims.draw("lab") for _ in range(2)]
+        first, second = [await world.claims.open_ticket("lab") for _ in range(2)]
         world.ready()
         await world.settled(first)
     async with _restarted(path, ("c1", State.CLAIMED)) as world:
         again = _ticket(world, first)
-        assert (again.status, again.container and again.container.id, again.told) == (Status.READY, "c1", False)
+        assert (again.status, again.container and again.container.id, again.announced) == (Status.READY, "c1", False)
         assert world.claims.position(_ticket(world, second)) == 1
         world.claims.told(again)
     async with _restarted(path, ("c1", State.CLAIMED)) as world:
         again = _ticket(world, first)
-        assert (again.status, again.container and again.container.id, again.told) == (Status.READY, "c1", True)
+        assert (again.status, again.container and again.container.id, again.announced) == (Status.READY, "c1", True)
         # Told is told: what becomes of the notebook is the reaper's affair, who knows when it was last used.
         world.passed(LEASE * 3)
         assert world.pool.count(State.CLAIMED) == 1
@@ -639,7 +639,7 @@ async def test_who_was_served_and_not_told_has_that_very_notebook_after_a_crash(
 async def test_where_the_notebook_is_gone_as_well_the_turn_is_still_theirs(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first, second = [await world.claims.draw("lab") for _ in range(2)]
+        first, second = [await world.claims.open_ticket("lab") for _ in range(2)]
         world.ready()
         await world.settled(first)
     async with _restarted(path, ("other", State.CLAIMED)) as world:
@@ -649,10 +649,10 @@ async def test_where_the_notebook_is_gone_as_well_the_turn_is_still_theirs(tmp_p
 async def test_before_the_engine_is_listed_nobody_is_served_twice(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first, second = [await world.claims.draw("lab") for _ in range(2)]
+        first, second = [await world.claims.open_ticket("lab") for _ in range(2)]
         world.ready()
         await world.settled(first)
-    async with _world(LineBook(path)) as world:
+    async with _world(LineStore(path)) as world:
         world.claims.restore()
         world.made = 5
         world.ready()  # taken up before the claimed one
@@ -672,7 +672,7 @@ async def test_who_never_comes_back_gets_one_notebook_at_most_however_often_the_
 ) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        gone = await world.claims.draw("lab")
+        gone = await world.claims.open_ticket("lab")
         world.ready()
         await world.settled(gone)
     for _ in range(3):
@@ -689,10 +689,10 @@ async def test_who_never_comes_back_gets_one_notebook_at_most_however_often_the_
 async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behind(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first = await world.claims.draw("lab")
+        first = await world.claims.open_ticket("lab")
         world.ready()
         await world.settled(first)
-    async with _world(LineBook(path)) as world:
+    async with _world(LineStore(path)) as world:
         world.claims.restore()
         world.claims.leave(_ticket(world, first))
         claimed = Container("c1", "today", "token", created_at=world.now, state=State.CLAIMED, visited=True)
@@ -705,7 +705,7 @@ async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behi
 async def test_who_does_not_come_back_after_a_restart_keeps_the_place_for_the_lease(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        drawn = [await world.claims.draw("lab") for _ in range(2)]
+        drawn = [await world.claims.open_ticket("lab") for _ in range(2)]
     async with _restarted(path) as world:
         world.passed(LEASE - 1)
         assert world.claims.find(drawn[1].id) is not None
@@ -719,7 +719,7 @@ async def test_who_does_not_come_back_after_a_restart_keeps_the_place_for_the_le
 async def test_a_page_that_was_closed_holds_no_place_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        closed, reloaded = [await world.claims.draw("lab") for _ in range(2)]
+        closed, reloaded = [await world.claims.open_ticket("lab") for _ in range(2)]
         for one in (closed, reloaded):
             world.claims.release(one, 15)
         assert world.claims.find(reloaded.id) is reloaded
@@ -733,7 +733,7 @@ async def test_nobody_is_served_or_given_up_while_the_service_stops(tmp_path: Pa
     """Nobody could be told; and nobody can come back just then."""
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first = await world.claims.draw("lab")
+        first = await world.claims.open_ticket("lab")
         world.claims.stop()
         world.ready()
         world.passed(LEASE * 2)
@@ -745,7 +745,7 @@ async def test_nobody_is_served_or_given_up_while_the_service_stops(tmp_path: Pa
 async def test_how_long_one_has_waited_goes_on_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        await world.claims.draw("lab")
+        await world.claims.open_ticket("lab")
     since = str(json.loads(path.read_text().splitlines()[0])["since"])
     path.write_text(path.read_text().replace(since, str(float(since) - 90)))
     async with _restarted(path) as world:
@@ -755,22 +755,22 @@ async def test_how_long_one_has_waited_goes_on_over_a_restart(tmp_path: Path) ->
 async def test_whoever_was_let_into_the_line_is_not_turned_away_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first = [await world.claims.draw("lab") for _ in range(5)]  # the line is full
+        first = [await world.claims.open_ticket("lab") for _ in range(5)]  # the line is full
         world.ready()
         world.ready()
         await world.settled(*first[:2])
-        first += [await world.claims.draw("lab") for _ in range(2)]
+        first += [await world.claims.open_ticket("lab") for _ in range(2)]
     async with _restarted(path) as world:
         assert [world.claims.position(_ticket(world, one)) for one in first] == [1, 2, 3, 4, 5, 6, 7]
         with pytest.raises(LineFullError):
-            await world.claims.draw("lab")
+            await world.claims.open_ticket("lab")
 
 
 async def test_a_restart_of_a_closed_service_keeps_the_places_too(tmp_path: Path) -> None:
     path = tmp_path / "line"
     async with _restarted(path) as world:
-        first = await world.claims.draw("lab")
-    async with _world(LineBook(path)) as world:
+        first = await world.claims.open_ticket("lab")
+    async with _world(LineStore(path)) as world:
         world.open = False
         assert world.claims.restore() == 1
         ready = world.ready()

@@ -9,7 +9,7 @@ import pytest
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.pools.operations import LARGEST_POOL, Control, Gate
+from tmpnb_py.pools.operations import LARGEST_POOL, Gate, Operations
 from tmpnb_py.pools.planner import Backoff, End, Record, Remove, Situation, Start, Targets, plan
 from tmpnb_py.pools.pool import Container, Pool
 
@@ -24,14 +24,14 @@ def pool_of(**counts: int) -> Pool:
     return pool
 
 
-def control_of(pool: Pool, directory: Path, *, max_containers: int | None = None) -> tuple[Control, list[str]]:
+def control_of(pool: Pool, directory: Path, *, max_containers: int | None = None) -> tuple[Operations, list[str]]:
     calls: list[str] = []
 
     def moved() -> int:
         calls.append("line told")
         return 2
 
-    control = Control(
+    control = Operations(
         pool,
         Gate(directory / "test.closed"),
         max_containers=max_containers,

@@ -43,24 +43,24 @@ payloads = st.binary(max_size=20) | sizes.map(lambda size: (b"\x81\x02message" *
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> tuple[list[Frame], bytes]:
+def messages(open_ticket: st.DrawFn) -> tuple[list[Frame], bytes]:
     """A message in fragments, with control frames between."""
-    parts = draw(st.lists(payloads, min_size=1, max_size=3))
+    parts = open_ticket(st.lists(payloads, min_size=1, max_size=3))
     sequence: list[Frame] = []
     for at, part in enumerate(parts):
-        opcode = CONTINUATION if at else draw(st.sampled_from((TEXT, BINARY)))
+        opcode = CONTINUATION if at else open_ticket(st.sampled_from((TEXT, BINARY)))
         sequence.append(
             Frame(
                 opcode,
                 part,
                 final=at == len(parts) - 1,
-                masked=draw(st.booleans()),
-                flags=draw(st.sampled_from((0, 64))),
-                width=draw(st.sampled_from((0, 2, 8))),
+                masked=open_ticket(st.booleans()),
+                flags=open_ticket(st.sampled_from((0, 64))),
+                width=open_ticket(st.sampled_from((0, 2, 8))),
             )
         )
-        if draw(st.booleans()):
-            sequence.append(Frame(draw(st.sampled_from(CONTROL)), draw(st.binary(max_size=125))))
+        if open_ticket(st.booleans()):
+            sequence.append(Frame(open_ticket(st.sampled_from(CONTROL)), open_ticket(st.binary(max_size=125))))
     return sequence, b"".join(parts)
 
 

@@ -20,7 +20,7 @@ from tmpnb_py.engines.docker.host import refuse_podman, resolve
 from tmpnb_py.engines.docker.trials import facts
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.pools.configuration import Blueprint
+from tmpnb_py.pools.configuration import PoolConfiguration
 
 CONFIG = ContainerConfig(
     image=ImageFacts("x", "sha256:x"),
@@ -183,8 +183,8 @@ def test_podman_is_refused_in_one_sentence() -> None:
 # What follows from it
 
 
-def blueprint(host: FakeHost, **settings: Any) -> Blueprint:
-    return Blueprint(FakeEngine(host, pool="pool"), Settings(image="fake", **settings))
+def configuration(host: FakeHost, **settings: Any) -> PoolConfiguration:
+    return PoolConfiguration(FakeEngine(host, pool="pool"), Settings(image="fake", **settings))
 
 
 async def test_nothing_is_started_without_its_protections() -> None:
@@ -195,7 +195,7 @@ async def test_nothing_is_started_without_its_protections() -> None:
         Gap(None, "swap is not limited"),
     )
     with pytest.raises(UnprotectedError) as caught:
-        await blueprint(host).resolve()
+        await configuration(host).resolve()
     assert "processes are not limited; it reaches 10.0.0.1" in caught.value.message
     assert "swap" not in caught.value.message
     assert (
@@ -203,9 +203,9 @@ async def test_nothing_is_started_without_its_protections() -> None:
         == "use another kernel; mend the firewall; to go without: --accept-missing processes,network"
     )
     with pytest.raises(UnprotectedError, match="it reaches") as caught:
-        await blueprint(host, accept_missing="processes").resolve()
+        await configuration(host, accept_missing="processes").resolve()
     assert "--accept-missing network" in caught.value.remedy
-    accepting = blueprint(host, accept_missing="network,processes")
+    accepting = configuration(host, accept_missing="network,processes")
     assert (await accepting.resolve()).egress is Egress.NONE
     assert accepting.gaps == host.gaps
 
@@ -213,8 +213,8 @@ async def test_nothing_is_started_without_its_protections() -> None:
 async def test_visitors_do_not_run_as_the_service_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     ours = ImageFacts("ours", "sha256:1", supports_socket=True, supports_read_only=True, home="/home/jovyan")
-    assert blueprint(FakeHost())._user(ours) == "1001:1000"
-    assert blueprint(FakeHost(), container_user="1000")._user(ours) == "1000"  # said explicitly
-    assert blueprint(FakeHost())._user(dataclasses.replace(ours, home="")) == "1000"  # whose home is the image's own
+    assert configuration(FakeHost())._user(ours) == "1001:1000"
+    assert configuration(FakeHost(), container_user="1000")._user(ours) == "1000"  # said explicitly
+    assert configuration(FakeHost())._user(dataclasses.replace(ours, home="")) == "1000"  # the home is the image's
     monkeypatch.setattr(os, "geteuid", lambda: 998)
-    assert blueprint(FakeHost())._user(ours) == "1000"
+    assert configuration(FakeHost())._user(ours) == "1000"

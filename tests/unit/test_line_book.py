@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tmpnb_py.claims.line_store import Entry, LineBook
+from tmpnb_py.claims.line_store import Entry, LineStore
 
 LEASE = 120.0
 
@@ -21,7 +21,7 @@ def entry(number: int) -> Entry:
 
 def reopened(path: Path) -> list[Entry]:
     """The tickets, but for how long they are kept."""
-    book = LineBook(path)
+    book = LineStore(path)
     found = book.open(LEASE)
     book.close()
     assert all(one.until is not None for one in found)
@@ -34,13 +34,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def book(path: Path) -> LineBook:
-    book = LineBook(path)
+def book(path: Path) -> LineStore:
+    book = LineStore(path)
     assert book.open(LEASE) == []
     return book
 
 
-def test_the_order_is_kept_without_those_who_left(path: Path, book: LineBook) -> None:
+def test_the_order_is_kept_without_those_who_left(path: Path, book: LineStore) -> None:
     for number in range(5):
         book.add(entry(number))
     book.remove(entry(3).id)
@@ -50,27 +50,27 @@ def test_the_order_is_kept_without_those_who_left(path: Path, book: LineBook) ->
     assert reopened(path) == [entry(0), entry(1), entry(2), entry(4)]
 
 
-def test_only_its_owner_reads_it(path: Path, book: LineBook) -> None:
+def test_only_its_owner_reads_it(path: Path, book: LineStore) -> None:
     book.add(entry(1))
     assert path.stat().st_mode & 0o777 == 0o600
     assert not path.with_name("pool.line.new").exists()
 
 
-def test_nothing_is_left_when_nobody_waits(path: Path, book: LineBook) -> None:
+def test_nothing_is_left_when_nobody_waits(path: Path, book: LineStore) -> None:
     book.add(entry(1))
     book.remove(entry(1).id)
     book.close()
     assert list(path.parent.iterdir()) == []
 
 
-def test_forgotten_is_gone(path: Path, book: LineBook) -> None:
+def test_forgotten_is_gone(path: Path, book: LineStore) -> None:
     book.add(entry(1))
     book.forget()
     book.close()
     assert list(path.parent.iterdir()) == []
 
 
-def test_how_long_a_ticket_is_kept(path: Path, book: LineBook) -> None:
+def test_how_long_a_ticket_is_kept(path: Path, book: LineStore) -> None:
     """A lease from the start on where the service ran a moment ago; a further start makes it no longer."""
     book.add(entry(1))
     book.add(entry(2))
@@ -78,7 +78,7 @@ def test_how_long_a_ticket_is_kept(path: Path, book: LineBook) -> None:
     written = path.stat().st_mtime
 
     def kept(now: float) -> list[float | None]:
-        found = LineBook(path, clock=lambda: now).open(LEASE)
+        found = LineStore(path, clock=lambda: now).open(LEASE)
         os.utime(path, (now, now))
         return [one.until for one in found]
 
@@ -87,14 +87,14 @@ def test_how_long_a_ticket_is_kept(path: Path, book: LineBook) -> None:
     assert kept(written + 150) == [written + 100 + LEASE, 5.0]
 
 
-def test_who_could_not_come_back_because_no_service_ran_is_not_kept(path: Path, book: LineBook) -> None:
+def test_who_could_not_come_back_because_no_service_ran_is_not_kept(path: Path, book: LineStore) -> None:
     book.add(entry(1))
     written = path.stat().st_mtime
-    (found,) = LineBook(path, clock=lambda: written + LEASE + 1).open(LEASE)
+    (found,) = LineStore(path, clock=lambda: written + LEASE + 1).open(LEASE)
     assert found.until == pytest.approx(written + LEASE)
 
 
-def test_a_line_that_does_not_move_is_as_fresh_as_one_that_does(path: Path, book: LineBook) -> None:
+def test_a_line_that_does_not_move_is_as_fresh_as_one_that_does(path: Path, book: LineStore) -> None:
     book.add(entry(1))
     for touch in (book.keep, book.close):
         os.utime(path, (1, 1))
@@ -102,7 +102,7 @@ def test_a_line_that_does_not_move_is_as_fresh_as_one_that_does(path: Path, book
         assert path.stat().st_mtime > 1000
 
 
-def test_changes_keep_the_order_and_what_is_not_there_does_not_change(path: Path, book: LineBook) -> None:
+def test_changes_keep_the_order_and_what_is_not_there_does_not_change(path: Path, book: LineStore) -> None:
     for number in range(3):
         book.add(entry(number))
     book.change(entry(0).id, container="c0")
@@ -116,7 +116,7 @@ def test_changes_keep_the_order_and_what_is_not_there_does_not_change(path: Path
     ]  # fmt: skip
 
 
-def test_it_does_not_grow_for_ever(path: Path, book: LineBook) -> None:
+def test_it_does_not_grow_for_ever(path: Path, book: LineStore) -> None:
     book.add(entry(0))
     for number in range(1, 1000):
         book.add(entry(number))
@@ -130,7 +130,7 @@ def test_it_does_not_grow_for_ever(path: Path, book: LineBook) -> None:
 @given(st.integers(min_value=0))
 def test_a_torn_end_costs_that_line_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("book") / "pool.line"
-    book = LineBook(path)
+    book = LineStore(path)
     book.open(LEASE)
     for number in range(3):
         book.add(entry(number))
@@ -160,7 +160,7 @@ def test_what_is_no_entry_is_passed_over(path: Path, line: bytes) -> None:
 
 def test_a_directory_that_cannot_be_written_is_told_once_and_costs_nobody_the_place(tmp_path: Path) -> None:
     path, now = tmp_path / "missing" / "pool.line", 1000.0
-    book = LineBook(path, clock=lambda: now)
+    book = LineStore(path, clock=lambda: now)
     tries = []
     with capture_logs() as logs:
         assert book.open(LEASE) == []
@@ -179,7 +179,7 @@ def test_a_directory_that_cannot_be_written_is_told_once_and_costs_nobody_the_pl
     assert reopened(path) == [entry(1)]
 
 
-def test_a_file_that_was_tidied_up_is_written_again(path: Path, book: LineBook) -> None:
+def test_a_file_that_was_tidied_up_is_written_again(path: Path, book: LineStore) -> None:
     book.add(entry(1))
     path.unlink()
     book.keep()
@@ -187,7 +187,7 @@ def test_a_file_that_was_tidied_up_is_written_again(path: Path, book: LineBook) 
 
 
 def test_a_directory_that_cannot_be_written_any_more_stops_nobody_from_stopping(
-    path: Path, book: LineBook, monkeypatch: pytest.MonkeyPatch
+    path: Path, book: LineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unlink(self: Path, missing_ok: bool = False) -> None:
         raise OSError(30, f"Read-only file system: {self} {missing_ok}")
@@ -197,7 +197,7 @@ def test_a_directory_that_cannot_be_written_any_more_stops_nobody_from_stopping(
     assert path.exists()
 
 
-def test_a_full_disk_is_survived(path: Path, book: LineBook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_survived(path: Path, book: LineStore, monkeypatch: pytest.MonkeyPatch) -> None:
     book.add(entry(1))
     really_write = os.write
     room = 20
@@ -227,7 +227,7 @@ def test_a_full_disk_is_survived(path: Path, book: LineBook, monkeypatch: pytest
 
 
 def test_after_trouble_with_the_disk_who_was_forgotten_does_not_come_back(
-    path: Path, book: LineBook, monkeypatch: pytest.MonkeyPatch
+    path: Path, book: LineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book.add(entry(1))
 
@@ -246,6 +246,6 @@ def test_a_link_in_its_place_is_not_followed(path: Path, tmp_path: Path) -> None
     elsewhere.write_text("mine")
     path.with_name("pool.line.new").symlink_to(elsewhere)
     with capture_logs() as logs:
-        LineBook(path).open(LEASE)
+        LineStore(path).open(LEASE)
     assert elsewhere.read_text() == "mine"
     assert [one["event"] for one in logs] == ["line_not_written"]

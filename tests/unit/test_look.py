@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.core.branding import ACCENT, Look, contrast, ink_on, read_logo, readable
+from tmpnb_py.core.branding import ACCENT, Branding, contrast, ink_on, read_logo, readable
 from tmpnb_py.core.errors import SettingsError
 
 colors = st.integers(0, 0xFFFFFF).map(lambda value: f"#{value:06x}")
@@ -30,9 +30,9 @@ def test_contrast_is_that_of_the_standard() -> None:
 
 
 def test_only_another_accent_needs_rules() -> None:
-    assert Look().style == Look(accent=ACCENT).style == ""
-    assert "--accent:#990000" in Look(accent="#990000").style
-    assert "prefers-color-scheme:dark" in Look(accent="#990000").style
+    assert Branding().style == Branding(accent=ACCENT).style == ""
+    assert "--accent:#990000" in Branding(accent="#990000").style
+    assert "prefers-color-scheme:dark" in Branding(accent="#990000").style
 
 
 def test_a_logo(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_claim_that_nobody_was_told_of_is_undone_silently() -> None:
     assert pool.give_back(one, 2)
     assert (one.state, one.claimed_at, told) == (State.READY, None, [State.CLAIMED])
     assert pool.claim(3) is one
-    pool.mark_removing(one, EndReason.ENDED_BY_OPERATOR, 4)
+    pool.end(one, EndReason.ENDED_BY_OPERATOR, 4)
     assert not pool.give_back(one, 5), "what has ended meanwhile stays ended"
 
 
@@ -132,7 +132,7 @@ def test_each_transition_is_told_after_it_happened() -> None:
     pool.subscribe(lambda one: other.append(one.id))
     one = ready(pool, "a", at=1)
     pool.claim(2)
-    pool.mark_removing(one, EndReason.IDLE, 3)
+    pool.end(one, EndReason.IDLE, 3)
     pool.forget(one, 4)
     assert told == [
         ("a", State.STARTING, 1),
@@ -147,14 +147,14 @@ def test_each_transition_is_told_after_it_happened() -> None:
 def test_what_changes_nothing_is_not_told() -> None:
     pool = pool_of()
     one = ready(pool, "a")
-    pool.mark_removing(one, EndReason.IDLE, 1)
+    pool.end(one, EndReason.IDLE, 1)
     stranger = container("b")
     told: list[Container] = []
     pool.subscribe(told.append)
     assert pool.claim(2) is None
     assert not pool.mark_ready(one, ClosableEndpoint(), 2)
-    assert not pool.mark_removing(one, EndReason.CRASHED, 2)
-    assert not pool.mark_removing(stranger, EndReason.CRASHED, 2)
+    assert not pool.end(one, EndReason.CRASHED, 2)
+    assert not pool.end(stranger, EndReason.CRASHED, 2)
     pool.forget(stranger, 2)
     assert told == []
     assert one.reason is EndReason.IDLE
@@ -174,8 +174,8 @@ def test_only_what_is_starting_becomes_ready(state: State) -> None:
 def test_anything_alive_can_be_ended_once(state: State) -> None:
     one = container("a", state=state)
     pool = pool_of(one)
-    assert pool.mark_removing(one, EndReason.CRASHED, 1)
-    assert not pool.mark_removing(one, EndReason.IDLE, 2)
+    assert pool.end(one, EndReason.CRASHED, 1)
+    assert not pool.end(one, EndReason.IDLE, 2)
     assert (one.state, one.reason, one.changed_at) == (State.REMOVING, EndReason.CRASHED, 1)
     assert pool.in_state(State.REMOVING) == [one]
     assert len(pool) == 1, "it takes room until the engine has confirmed that it is gone"
@@ -185,7 +185,7 @@ def test_a_record_that_was_forgotten_stays_forgotten() -> None:
     one = container("a", state=State.CLAIMED)
     pool = pool_of(one)
     pool.forget(one, 1)
-    assert not pool.mark_removing(one, EndReason.IDLE, 2)
+    assert not pool.end(one, EndReason.IDLE, 2)
     pool.forget(one, 3)
     assert pool.get("a") is None
     assert pool.ended("a") == Ended(EndReason.CRASHED, 1, gone_at=1)
@@ -195,7 +195,7 @@ def test_forgetting_closes_the_endpoint_once() -> None:
     pool = pool_of()
     one = ready(pool, "a")
     assert isinstance(one.endpoint, ClosableEndpoint)
-    pool.mark_removing(one, EndReason.SURPLUS, 1)
+    pool.end(one, EndReason.SURPLUS, 1)
     assert one.endpoint.closed == 0
     pool.forget(one, 2)
     pool.forget(one, 3)
@@ -211,7 +211,7 @@ def test_an_ended_session_is_known_from_the_decision_on() -> None:
     claimed = pool.claim(1)
     assert claimed is not None
     assert pool.session("a") is claimed
-    pool.mark_removing(claimed, EndReason.IDLE, 2)
+    pool.end(claimed, EndReason.IDLE, 2)
     assert pool.session("a") is None
     assert pool.ended("a") == Ended(EndReason.IDLE, 2)
     pool.forget(claimed, 9)
@@ -223,7 +223,7 @@ def test_what_nobody_had_is_remembered_only_once_it_is_gone(state: State) -> Non
     """A late listing must not bring it back; but before that, it is a record and no ended session."""
     one = container("a", state=state)
     pool = pool_of(one)
-    pool.mark_removing(one, EndReason.START_FAILED, 1)
+    pool.end(one, EndReason.START_FAILED, 1)
     assert pool.ended("a") is None
     pool.forget(one, 2)
     assert "a" in pool.ended_ids
@@ -235,7 +235,7 @@ def test_the_memory_of_the_ended_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     for name in "abcde":
         one = container(name, state=State.CLAIMED)
         pool.insert(one)
-        pool.mark_removing(one, EndReason.IDLE, 1)
+        pool.end(one, EndReason.IDLE, 1)
         pool.forget(one, 2)
     assert list(pool.ended_ids) == ["c", "d", "e"]
     assert len(pool) == 0
@@ -245,10 +245,10 @@ def test_what_crashed_just_before_an_outage_was_the_engines_doing() -> None:
     """Only crashes, only since that moment; what is being removed and what is gone alike."""
     everyone = {name: container(name, state=State.CLAIMED) for name in ("early", "crashed", "idle", "gone")}
     pool = pool_of(*everyone.values())
-    pool.mark_removing(everyone["early"], EndReason.CRASHED, 9)
-    pool.mark_removing(everyone["crashed"], EndReason.CRASHED, 10)
-    pool.mark_removing(everyone["idle"], EndReason.IDLE, 11)
-    pool.mark_removing(everyone["gone"], EndReason.CRASHED, 11)
+    pool.end(everyone["early"], EndReason.CRASHED, 9)
+    pool.end(everyone["crashed"], EndReason.CRASHED, 10)
+    pool.end(everyone["idle"], EndReason.IDLE, 11)
+    pool.end(everyone["gone"], EndReason.CRASHED, 11)
     pool.forget(everyone["gone"], 12)
     pool.blame_engine(10)
     restarted = EndReason.ENGINE_RESTARTED
@@ -291,7 +291,7 @@ def test_visitors_are_led_only_to_claimed_containers_that_can_be_dialled(state: 
 def test_listeners_and_loops_may_change_what_they_look_at() -> None:
     pool = pool_of(*(container(name, state=State.CLAIMED) for name in "abc"))
     for one in pool.in_state(State.CLAIMED):
-        pool.mark_removing(one, EndReason.IDLE, 1)
+        pool.end(one, EndReason.IDLE, 1)
     for one in pool:
         pool.forget(one, 2)
     assert len(pool) == 0
@@ -416,7 +416,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.now += 1
         one = self.some(data, *State)
         is_new = self.states[one] is not State.REMOVING
-        assert self.pool.mark_removing(one, reason, self.now) == is_new
+        assert self.pool.end(one, reason, self.now) == is_new
         if is_new:
             if one in self.ready:
                 self.ready.remove(one)

@@ -5,7 +5,7 @@ The choice is synchronous; then the claim is made durable in the engine, and onl
 container whose claim could not be made durable is never handed out again (decision 2).
 
 Whoever finds nothing ready draws a ticket and waits in the one line that there is, be it a request that stays open
-(`claim`) or a page that comes and goes (`draw`, `find`, `watching`).
+(`claim`) or a page that comes and goes (`open_ticket`, `find`, `watching`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import structlog
 
 from tmpnb_py.claims.handover import Handover
 from tmpnb_py.claims.line import RETRY_AFTER, Line
-from tmpnb_py.claims.line_store import Entry, LineBook
+from tmpnb_py.claims.line_store import Entry, LineStore
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import (
     AddressFullError,
@@ -66,7 +66,7 @@ class Claims:
         is_open: Callable[[], bool] = lambda: True,
         lease: float = 120.0,
         per_address: int = 0,
-        book: LineBook | None = None,
+        book: LineStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -79,7 +79,7 @@ class Claims:
         self._is_open = is_open
         self._lease = lease
         self.per_address = per_address
-        self._book = book or LineBook(None)
+        self._book = book or LineStore(None)
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
         self._by_key: dict[str, Ticket] = {}
@@ -138,16 +138,16 @@ class Claims:
 
     # --- drawing tickets
 
-    async def claim(self, *, wait: float = 0.0, origin: str = "") -> Container:
+    async def claim(self, *, wait: float = 0.0, quota_key: str = "") -> Container:
         """A container of the visitor's own, waiting up to `wait` seconds in line for it.
 
-        `origin` is whom it counts for, where that is limited. Raises `FullError` (`LineFullError`,
+        `quota_key` is whom it counts for, where that is limited. Raises `FullError` (`LineFullError`,
         `AddressFullError`) with a time to come back, `ClosedError` while the operator lets nobody in, `EngineError`
         where no claim can be made durable or no container becomes ready.
         """
-        ticket, number = Ticket("", self._clock(), origin=origin), self._line.take_number()
+        ticket, number = Ticket("", self._clock(), quota_key=quota_key), self._line.take_number()
         try:
-            self._check_address(origin)
+            self._check_address(quota_key)
             self._check_engine()
             await self._try_at_once(ticket)
             if ticket.status is Status.WAITING and wait > 0:
@@ -165,12 +165,12 @@ class Claims:
         del self._wishes[:1]
         return ticket.container
 
-    async def draw(self, target: str, *, key: str = "", origin: str = "") -> Ticket:
+    async def open_ticket(self, target: str, *, key: str = "", quota_key: str = "") -> Ticket:
         """A ticket for a notebook that is to open at `target`: READY where one was ready, else WAITING in line.
 
         It is kept for the lease, and as long as somebody watches it. While the engine is down one may wait all the
         same. Whoever comes again with a `key` gets the ticket that was drawn with it: a button pressed twice is one
-        wish, and so is a page that is reloaded: being cancelled does not undo it. `origin` is whom it counts for,
+        wish, and so is a page that is reloaded: being cancelled does not undo it. `quota_key` is whom it counts for,
         where that is limited. Raises `LineFullError` or `AddressFullError`, and `ClosedError` while the operator lets
         nobody in.
         """
@@ -178,7 +178,7 @@ class Claims:
         if known is not None and known.is_alive:
             self._renew(known)
             return known
-        ticket = Ticket(target, self._clock(), key, origin)
+        ticket = Ticket(target, self._clock(), key, quota_key)
         if key:
             self._by_key[key] = ticket
         self._tickets[ticket.id] = ticket
@@ -189,7 +189,7 @@ class Claims:
     async def _serve_or_join(self, ticket: Ticket) -> None:
         number = self._line.take_number()  # what is ready may prove dead, and others may come meanwhile
         try:
-            self._check_address(ticket.origin)
+            self._check_address(ticket.quota_key)
             with contextlib.suppress(EngineError):
                 self._check_engine()
                 await self._try_at_once(ticket)
@@ -203,13 +203,13 @@ class Claims:
             self._forget(ticket)
             raise
 
-    def _check_address(self, origin: str) -> None:
+    def _check_address(self, quota_key: str) -> None:
         """Whoever has as many as one address may have, in use and waited for in line, gets no further one."""
-        if not self.per_address or not origin:
+        if not self.per_address or not quota_key:
             return
         in_line = [one for one in self._tickets.values() if one.place is not None and one.container is None]
-        held = sum(one.origin == origin for one in self._pool.in_state(State.CLAIMED))
-        held += sum(one.origin == origin and one.status is Status.WAITING for one in in_line)
+        held = sum(one.quota_key == quota_key for one in self._pool.in_state(State.CLAIMED))
+        held += sum(one.quota_key == quota_key and one.status is Status.WAITING for one in in_line)
         if held >= self.per_address:
             raise AddressFullError(
                 f"no more than {self.per_address} notebooks may be in use from one address", retry_after=RETRY_AFTER
@@ -221,8 +221,8 @@ class Claims:
             raise ClosedError(_CLOSED)
         if not self._may_take_at_once() or (first := self._pool.claim(self._clock())) is None:
             return
-        first.origin = ticket.origin
-        container = await self._handover.take(first, self._may_take_at_once, ticket.origin)
+        first.quota_key = ticket.quota_key
+        container = await self._handover.take(first, self._may_take_at_once, ticket.quota_key)
         if container is not None:
             ticket.container = container
             self._answered(ticket, "hit")
@@ -271,7 +271,7 @@ class Claims:
     def _restore(self, entry: Entry) -> None:
         now, unix = self._clock(), time.time()
         ticket = Ticket(entry.target, now - max(0.0, unix - entry.since), ticket_id=entry.id)
-        ticket.told = entry.told
+        ticket.announced = entry.told
         left = self._lease if entry.until is None else entry.until - unix
         ticket.held_until = now + min(left, self._lease)
         ticket.lease = self._lease
@@ -296,17 +296,17 @@ class Claims:
                 if ticket.place is None:
                     self._forget(ticket)
                 continue
-            container.visited = container.visited and ticket.told
+            container.visited = container.visited and ticket.announced
             ticket.container = container
             if ticket.status is Status.WAITING:
                 self._line.leave(ticket.id)
                 ticket.settle(Status.READY)
-            elif not ticket.told:  # it was given up in the meantime
-                self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
+            elif not ticket.announced:  # it was given up in the meantime
+                self._pool.end(container, EndReason.UNVISITED, self._clock())
 
     def told(self, ticket: Ticket) -> None:
         """A ticket's visitor learns where their notebook is."""
-        ticket.told = True
+        ticket.announced = True
         self._book.change(ticket.id, told=True)
 
     def find(self, ticket_id: str) -> Ticket | None:
@@ -341,7 +341,7 @@ class Claims:
             self._metrics.claimed("left", self._clock() - ticket.joined_at)
             ticket.settle(Status.LEFT)
         elif ticket.container is not None and not ticket.container.visited:
-            self._pool.mark_removing(ticket.container, EndReason.UNVISITED, self._clock())
+            self._pool.end(ticket.container, EndReason.UNVISITED, self._clock())
             ticket.tell()
         self._forget(ticket)
 
@@ -404,7 +404,7 @@ class Claims:
                 return
             ticket = self._tickets[place.id]
             ticket.container = container
-            container.origin = ticket.origin
+            container.quota_key = ticket.quota_key
             self._handing_over += 1
             self._spawn(self._hand_over(ticket, container))
 
@@ -412,7 +412,7 @@ class Claims:
         """Make the claim durable, then tell. Where that fails the visitor is in line again, at the same place."""
         taken, at_once = None, True
         try:
-            taken = await self._handover.take(container, self._may_take_another, ticket.origin)
+            taken = await self._handover.take(container, self._may_take_another, ticket.quota_key)
         except EngineDownError:
             pass
         except EngineError:
@@ -421,7 +421,7 @@ class Claims:
             self._handing_over -= 1
         if ticket.status is not Status.WAITING:
             if taken is not None:
-                self._pool.mark_removing(taken, EndReason.UNVISITED, self._clock())
+                self._pool.end(taken, EndReason.UNVISITED, self._clock())
         elif taken is not None:
             ticket.container = taken
             self._book.change(ticket.id, container=taken.id)
@@ -485,7 +485,7 @@ class Claims:
     def _give_up(self, ticket: Ticket) -> None:
         """Nobody came back in time. What its visitor was told of is left to the reaper, and to be found again."""
         container = ticket.container
-        if ticket.status is not Status.READY or container is None or not ticket.told:
+        if ticket.status is not Status.READY or container is None or not ticket.announced:
             self.leave(ticket)
         elif container.state is not State.CLAIMED:
             self._forget(ticket)

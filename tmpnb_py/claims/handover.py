@@ -56,7 +56,7 @@ class Handover:
         self._look_again = look_again
         self._clock = clock
 
-    async def take(self, first: Container, may_take: Callable[[], bool], origin: str = "") -> Container | None:
+    async def take(self, first: Container, may_take: Callable[[], bool], quota_key: str = "") -> Container | None:
         """A container that is the visitor's for good: `first`, which the pool has chosen, or one of the next ready.
 
         `may_take` says whether there is another one for this visitor. None where none proved good; raises
@@ -70,7 +70,7 @@ class Handover:
                     attempt.succeeded()
                     return container
                 if attempt.may_go_on and may_take() and (another := self._pool.claim(self._clock())) is not None:
-                    another.origin = origin
+                    another.quota_key = quota_key
                     attempt.begin(another, self._spawn(self._make_durable(another)))
             attempt.failed()
             return None
@@ -104,7 +104,7 @@ class Handover:
         return False
 
     def _end(self, container: Container, reason: EndReason) -> None:
-        self._pool.mark_removing(container, reason, self._clock())
+        self._pool.end(container, reason, self._clock())
 
 
 class _Attempt:
@@ -150,7 +150,7 @@ class _Attempt:
         """Another container's claim went well, so what was refused is its own fault."""
         for container in self._refused:
             _log.warning("claim_failed", id=container.id, error=str(self._refusal))
-            self._pool.mark_removing(container, EndReason.CLAIM_FAILED, self._clock())
+            self._pool.end(container, EndReason.CLAIM_FAILED, self._clock())
         self._refused.clear()
         self._pool.refusal = None
 
@@ -174,6 +174,6 @@ class _Attempt:
             return
         error = task.exception()
         if error is None and task.result():
-            self._pool.mark_removing(container, EndReason.UNVISITED, self._clock())
+            self._pool.end(container, EndReason.UNVISITED, self._clock())
         elif isinstance(error, EngineError) and not isinstance(error, EngineDownError):
             self._pool.give_back(container, self._clock())

@@ -51,7 +51,7 @@ class _Gone(pydantic.BaseModel):
 _LINE: pydantic.TypeAdapter[Entry | _Gone] = pydantic.TypeAdapter(Entry | _Gone)
 
 
-class LineBook:
+class LineStore:
     """The file at `path`, or none. Where it cannot be written the line goes on without, and the log says so once."""
 
     def __init__(self, path: Path | None, *, clock: Callable[[], float] = time.time) -> None:

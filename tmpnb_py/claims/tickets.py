@@ -26,39 +26,39 @@ class Status(enum.StrEnum):
 
 
 class Ticket:
-    """One wish, for the document `target`; `key` is its visitor's own name for it, `origin` whom it counts for.
+    """One wish, for the document `target`; `key` is its visitor's own name for it, `quota_key` whom it counts for.
 
     `place` is where it stood in the line, if it ever did; `container` is the one chosen for it, which its visitor may
-    be told of once the ticket is READY; `told` is whether that has been done. Nobody watching, it is kept for
+    be told of once the ticket is READY; `announced` is whether that has been done. Nobody watching, it is kept for
     `lease` seconds more, until `held_until`.
     """
 
     __slots__ = (
         "_changed",
+        "announced",
         "container",
         "held_until",
         "id",
         "joined_at",
         "key",
         "lease",
-        "origin",
         "place",
+        "quota_key",
         "status",
         "target",
-        "told",
         "watchers",
     )
 
-    def __init__(self, target: str, now: float, key: str = "", origin: str = "", *, ticket_id: str = "") -> None:
+    def __init__(self, target: str, now: float, key: str = "", quota_key: str = "", *, ticket_id: str = "") -> None:
         self.key = key
-        self.origin = origin
+        self.quota_key = quota_key
         self.id = ticket_id or secrets.token_hex(16)
         self.target = target
         self.joined_at = now
         self.status = Status.WAITING
         self.place: Place | None = None
         self.container: Container | None = None
-        self.told = False
+        self.announced = False
         self.watchers = 0
         self.lease = 0.0
         self.held_until = now

@@ -39,7 +39,7 @@ def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def origin_of(address: str) -> str:
+def quota_key_of(address: str) -> str:
     """Whom an address counts for: itself, or the /64 network of an IPv6 one. What is no address is itself."""
     if ":" not in address:
         return address

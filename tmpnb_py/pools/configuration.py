@@ -37,7 +37,7 @@ _SERVICE_AS_VISITOR, _ANOTHER_USER = 1000, "1001:1000"
 _log = structlog.get_logger(__name__)
 
 
-class Blueprint:
+class PoolConfiguration:
     """Resolves settings into a `ContainerConfig`."""
 
     def __init__(

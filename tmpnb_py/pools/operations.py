@@ -48,7 +48,7 @@ class Gate:
         self._is_open = True
 
 
-class Control:
+class Operations:
     """The operator's hand on one pool. `max_containers` None: the capacity follows the pool's size."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Control:
         """Replace every ready container by a new one. Returns how many; those in use and those starting stay."""
         drained = 0
         for container in self._pool.in_state(State.READY):
-            drained += self._pool.mark_removing(container, EndReason.DRAINED, now)
+            drained += self._pool.end(container, EndReason.DRAINED, now)
         _log.info("drained", pool=self._pool.name, count=drained)
         return drained
 

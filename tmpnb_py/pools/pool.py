@@ -51,7 +51,7 @@ class Container:
     is_cut_off: bool = False  # because somebody has removed its socket's directory: nobody can ever dial it
     client: str = ""
     has_begun: bool = False  # a visitor was told of it
-    origin: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
+    quota_key: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
     tokenless_origin: str = ""  # of the page that claimed it and need not show its token
     base_url: str = links.ROOT  # of the service when the container was started
     base_path: bytes = dataclasses.field(init=False)  # the container's own: `/user/<id>/` below that, raw
@@ -211,11 +211,11 @@ class Pool:
         """
         if container.state is not State.CLAIMED:
             return False
-        container.claimed_at, container.origin = None, ""
+        container.claimed_at, container.quota_key = None, ""
         self._put(container, State.READY, now)
         return True
 
-    def mark_removing(self, container: Container, reason: EndReason, now: float) -> bool:
+    def end(self, container: Container, reason: EndReason, now: float) -> bool:
         """Decide that a container ends. False when that was decided before; the first reason stays."""
         if container.state is State.REMOVING or self.get(container.id) is not container:
             return False

@@ -136,5 +136,5 @@ class Reaper:
 
     def _reap(self, container: Container, reason: EndReason, now: float) -> None:
         age = now - container.evidence.claimed_at
-        if self._pool.mark_removing(container, reason, now):
+        if self._pool.end(container, reason, now):
             _log.info("reaped", id=container.id, pool=self._pool.name, reason=reason.value, duration=round(age, 1))

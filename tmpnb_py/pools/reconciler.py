@@ -151,7 +151,7 @@ class Reconciler:
                 ours = tuple(self._pool)
                 doomed = [one for one in ours if remove_everything or one.state in (State.STARTING, State.REMOVING)]
                 for container in doomed:
-                    self._pool.mark_removing(container, EndReason.SHUTDOWN, now)
+                    self._pool.end(container, EndReason.SHUTDOWN, now)
                 await asyncio.gather(*(self._remove(container) for container in doomed))
         except TimeoutError:
             _log.warning("containers_left", count=self._pool.count(State.REMOVING))
@@ -356,7 +356,7 @@ class Reconciler:
             self.observe_soon()
         message = error.message + self._exit_of(container.id)
         self._failed(error.failure, message, clean_lines(lines, [container.token]), container.id)
-        self._pool.mark_removing(container, EndReason.START_FAILED, time.monotonic())
+        self._pool.end(container, EndReason.START_FAILED, time.monotonic())
 
     async def _last_lines(self, container: Container) -> tuple[str, ...]:
         try:
@@ -449,7 +449,7 @@ class Reconciler:
         if container is None:
             return
         was_ready = container.state is State.READY
-        self._pool.mark_removing(container, reason, time.monotonic())
+        self._pool.end(container, reason, time.monotonic())
         if was_ready and reason in (EndReason.CRASHED, EndReason.OUT_OF_MEMORY):
             self._removal_due[container_id] = math.inf
             self._spawn(self._ready_one_died(container, reason), f"died-{container_id}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from tmpnb_py.core.models import Refusal
-from tmpnb_py.core.quota_keys import origin_of
+from tmpnb_py.core.quota_keys import quota_key_of
 from tmpnb_py.proxy.header_rules import ClientFacts
 
 
@@ -47,8 +47,8 @@ class Admission:
         self._total += 1
         held = 0
         if not facts.trusted:
-            origin = origin_of(facts.address)
-            held = self._held[origin] = self._held.get(origin, 0) + 1
+            quota_key = quota_key_of(facts.address)
+            held = self._held[quota_key] = self._held.get(quota_key, 0) + 1
         if self._total > in_all:
             return Refusal.TOO_MANY
         if each and held > each:
@@ -60,9 +60,9 @@ class Admission:
         self._total -= 1
         if facts.trusted:
             return
-        origin = origin_of(facts.address)
-        left = self._held[origin] - 1
+        quota_key = quota_key_of(facts.address)
+        left = self._held[quota_key] - 1
         if left:
-            self._held[origin] = left
+            self._held[quota_key] = left
         else:
-            del self._held[origin]
+            del self._held[quota_key]

@@ -19,7 +19,7 @@ from aiohttp import web
 from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line import Line
-from tmpnb_py.claims.line_store import LineBook
+from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.core import binder_spec, logs
 from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
@@ -30,10 +30,10 @@ from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.reload import Change, compare
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.values import format_value
-from tmpnb_py.pools.configuration import Blueprint
+from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.pools.journal import Journal
 from tmpnb_py.pools.metrics import Counters, Metrics
-from tmpnb_py.pools.operations import Control, Gate
+from tmpnb_py.pools.operations import Gate, Operations
 from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.pools.reaper import Reaper
 from tmpnb_py.pools.reconciler import Reconciler
@@ -46,7 +46,7 @@ from tmpnb_py.web.context import Context
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Manifest
-from tmpnb_py.workshops.notes_cache import Bookshelf, ImageFiles
+from tmpnb_py.workshops.notes_cache import ImageFiles, NotesCache
 from tmpnb_py.workshops.preview import Preview
 
 _BACKLOG = 1024
@@ -82,7 +82,7 @@ class Service:
         self.pool = Pool(settings.pool_name)
         self.counters = Counters()
         line, rate = Line(settings.max_waiting), StartRate()
-        self._book = LineBook(runtime.line_path(settings.runtime_path, settings.pool_name))
+        self._book = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
         gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
         self._catalogue = catalogue = Catalogue(engine)
         catalogue.own = wiring.workshops(settings) if preview is None else preview.manifest
@@ -97,13 +97,13 @@ class Service:
         )
         journal = Journal(self.pool, self.metrics)
         measured = MeteredEngine(engine, self.metrics.engine_called)
-        self._bookshelf = Bookshelf(preview or ImageFiles(measured, catalogue), catalogue)
+        self._notes_cache = NotesCache(preview or ImageFiles(measured, catalogue), catalogue)
         self._provider = image_provider
         self._keep_lock = keep_lock
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
         self._links = Links(settings.base_url)
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
-        self._blueprint = Blueprint(
+        self._configuration = PoolConfiguration(
             measured,
             settings,
             pool_size=lambda: self.pool.size,
@@ -115,7 +115,7 @@ class Service:
             self.pool,
             self.metrics,
             options=wiring.reconciler_options(settings),
-            configuration=self._blueprint,
+            configuration=self._configuration,
             rate=rate,
             waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
             on_image_missing=image_provider.ask if image_provider is not None else None,
@@ -134,7 +134,7 @@ class Service:
             per_address=settings.max_notebooks_per_address,
             book=self._book,
         )
-        self.control = Control(
+        self.operations = Operations(
             self.pool,
             gate,
             max_containers=settings.max_containers,
@@ -146,11 +146,11 @@ class Service:
         self._context = Context(
             pool=self.pool,
             claims=self.claims,
-            control=self.control,
+            operations=self.operations,
             metrics=self.metrics,
             catalogue=catalogue,
-            bookshelf=self._bookshelf,
-            look=dataclasses.replace(wiring.look(settings), is_preview=preview is not None),
+            notes_cache=self._notes_cache,
+            branding=dataclasses.replace(wiring.branding(settings), is_preview=preview is not None),
             remember_sessions=settings.remember_sessions,
             limits=limits,
             image=settings.image,
@@ -208,7 +208,7 @@ class Service:
         if "pool_size" in change.changed:
             self.pool.size = settings.pool_size
         self.settings = settings = change.settings
-        self._blueprint.configure(settings)
+        self._configuration.configure(settings)
         self.reconciler.configure(wiring.reconciler_options(settings))
         self.claims.configure(
             concurrency=settings.starts_at_once,
@@ -216,7 +216,7 @@ class Service:
             lease=settings.place_lease,
             per_address=settings.max_notebooks_per_address,
         )
-        self.control.configure(max_containers=settings.max_containers)
+        self.operations.configure(max_containers=settings.max_containers)
         self.proxy.limits = wiring.proxy_limits(settings)
         self.reaper.configure(wiring.idle_limits(settings))
         self._configure_pages(settings)
@@ -252,7 +252,7 @@ class Service:
     def _read_files(self, settings: Settings) -> None:
         """What the operator's files say now, even where the options that name them are the same."""
         try:
-            self._context.look = wiring.look(settings)
+            self._context.branding = wiring.branding(settings)
             self._catalogue.own = wiring.workshops(settings)
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
@@ -408,7 +408,7 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._bookshelf.close()
+        await self._notes_cache.close()
 
     # --- listening
 

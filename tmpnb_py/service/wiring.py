@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tmpnb_py.core.branding import Look, read_logo
+from tmpnb_py.core.branding import Branding, read_logo
 from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import Egress
 from tmpnb_py.options.settings import Settings
@@ -40,9 +40,9 @@ def idle_limits(settings: Settings) -> Limits:
     )
 
 
-def look(settings: Settings) -> Look:
+def branding(settings: Settings) -> Branding:
     """What the pages look like. Raises `SettingsError` where the logo can't be read."""
-    return Look(
+    return Branding(
         title=settings.site_title,
         logo=read_logo(settings.site_logo),
         accent=settings.accent_color,

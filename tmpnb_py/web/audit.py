@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from tmpnb_py.core.quota_keys import origin_of, plain_address
+from tmpnb_py.core.quota_keys import plain_address, quota_key_of
 from tmpnb_py.pools.pool import Container
 from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web.access import shows_api_token
@@ -31,7 +31,7 @@ def visitor_origin(request: web.Request) -> str:
     context = request.app[CONTEXT]
     if not context.claims.per_address or shows_api_token(request):
         return ""
-    return hmac.new(context.secret, origin_of(_address(request)).encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(context.secret, quota_key_of(_address(request)).encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _address(request: web.Request) -> str:

@@ -15,21 +15,21 @@ from aiohttp import web
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
-from tmpnb_py.core.branding import Look
+from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.models import Failure, State
 from tmpnb_py.core.routes import INTERFACES, document_target, needs_network
 from tmpnb_py.pools.idle import Limits, expires_at
 from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.operations import Control
+from tmpnb_py.pools.operations import Operations
 from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors
 from tmpnb_py.proxy.header_rules import Network
 from tmpnb_py.web.api.schema import AdminSession, LastFailure, Session, Stats
 from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.workshops.catalogue import Catalogue
-from tmpnb_py.workshops.notes_cache import Bookshelf
+from tmpnb_py.workshops.notes_cache import NotesCache
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,10 +38,10 @@ class Context:
 
     pool: Pool
     claims: Claims
-    control: Control
+    operations: Operations
     metrics: Metrics
     catalogue: Catalogue
-    bookshelf: Bookshelf
+    notes_cache: NotesCache
     limits: Limits
     image: str
     max_wait: float
@@ -60,7 +60,7 @@ class Context:
     audit_client_address: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     remember_sessions: bool = True
-    look: Look = dataclasses.field(default_factory=Look)
+    branding: Branding = dataclasses.field(default_factory=Branding)
     secret: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
     now: Callable[[], float] = time.monotonic
     started_at: float = dataclasses.field(default_factory=time.monotonic)

@@ -70,7 +70,7 @@ def _place(position: int) -> str:
 
 def _outlook(context: Context, position: int, estimate: float | None) -> str:
     pool = context.pool
-    if not context.control.is_open:
+    if not context.operations.is_open:
         return f"{_CLOSED} You keep your place as long as this page is open, and it goes on when they open it again."
     if _in_trouble(pool) or pool.failure is not None:
         return f"{_TROUBLE} The service keeps trying, and you keep your place."

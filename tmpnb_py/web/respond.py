@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tmpnb_py.core.branding import Look
+from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
@@ -33,7 +33,7 @@ _templates = jinja2.Environment(
 _templates.globals |= {"script": "", "ended": ENDED}
 _style = _templates.get_template("style.css").render()
 
-_PLAIN = Look()
+_PLAIN = Branding()
 _AT_ROOT = Links()
 
 PAGE_HEADERS = {
@@ -85,9 +85,11 @@ def template_text(name: str) -> str:
     return _templates.get_template(name).render()
 
 
-def render(template: str, look: Look = _PLAIN, links: Links = _AT_ROOT, **values: object) -> str:
+def render(template: str, branding: Branding = _PLAIN, links: Links = _AT_ROOT, **values: object) -> str:
     """A page's HTML, as the operator wants it to look, with its links."""
-    return _templates.get_template(template).render(style=_style + look.style, look=look, links=links, **values)
+    return _templates.get_template(template).render(
+        style=_style + branding.style, branding=branding, links=links, **values
+    )
 
 
 def csp_hash(text: str) -> str:
@@ -115,11 +117,11 @@ def page(
     **values: object,
 ) -> web.Response:
     """A page of ours, with the headers that all of them have. `script` names the template that is its script."""
-    look = look_of(request)
+    branding = look_of(request)
     code = template_text(script) if script else ""
-    policy = {"Content-Security-Policy": _policy(_style + look.style, code, look.is_preview)}
+    policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
     return web.Response(
-        text=render(template, look, links_of(request), script=code, **values),
+        text=render(template, branding, links_of(request), script=code, **values),
         status=status,
         content_type="text/html",
         charset="utf-8",
@@ -132,9 +134,9 @@ def page_headers(request: web.BaseRequest) -> dict[str, str]:
     return {**PAGE_HEADERS, **_alone(request)}
 
 
-def look_of(request: web.BaseRequest) -> Look:
+def look_of(request: web.BaseRequest) -> Branding:
     """How the operator wants pages to look."""
-    return request.app[CONTEXT].look if isinstance(request, web.Request) else _PLAIN
+    return request.app[CONTEXT].branding if isinstance(request, web.Request) else _PLAIN
 
 
 def links_of(request: web.BaseRequest) -> Links:
@@ -240,7 +242,7 @@ def proxy_error_page(context: Context, status: int, *, wants_html: bool) -> Page
         return Page(
             b"text/html; charset=utf-8",
             render(
-                "problem.html", context.look, context.links, title=title, advice=advice, message="", refresh=None
+                "problem.html", context.branding, context.links, title=title, advice=advice, message="", refresh=None
             ).encode(),
         )
     body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)

@@ -163,7 +163,7 @@ def places(request: web.Request) -> list[Ticket]:
 
 
 def _is_open(ticket: Ticket) -> bool:
-    came = ticket.status is Status.READY and not ticket.told and not ticket.has_ended
+    came = ticket.status is Status.READY and not ticket.announced and not ticket.has_ended
     return came or ticket.status is Status.WAITING
 
 

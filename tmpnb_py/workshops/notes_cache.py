@@ -90,7 +90,7 @@ class ImageFiles:
         return {path.removeprefix(f"{root}/"): data for path, data in found.items()}
 
 
-class Bookshelf:
+class NotesCache:
     """The notes of today's workshops."""
 
     def __init__(self, files: Source, catalogue: Catalogue) -> None:

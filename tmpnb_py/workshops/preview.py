@@ -38,9 +38,9 @@ class Preview:
         self.problems: tuple[str, ...] = ()
         self.version = ""
         self._changed = asyncio.Condition()
-        self.look()
+        self.branding()
 
-    def look(self) -> bool:
+    def branding(self) -> bool:
         """Read the folder if something changed in it; returns whether it did. A broken manifest changes nothing."""
         version = _stamp(self.directory)
         if version == self.version:
@@ -60,7 +60,7 @@ class Preview:
         """Look for ever, and tell everybody who waits."""
         while True:
             began = time.monotonic()
-            if await asyncio.to_thread(self.look):
+            if await asyncio.to_thread(self.branding):
                 on_manifest(self.manifest)
                 for problem in self.problems:
                     _log.warning("preview_problem", problem=problem)

@@ -32,7 +32,7 @@ from tmpnb_py.core.units import GIB
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.options.sources import LoadedSettings
-from tmpnb_py.pools.configuration import Blueprint
+from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.service import listen
 from tmpnb_py.service.runtime import (
     borrowed_runtime_dir,
@@ -135,9 +135,9 @@ class Examination:
 
     async def _image(self, engine: Engine) -> AsyncIterator[Finding]:
         settings = self.settings
-        blueprint = Blueprint(engine, settings)
+        configuration = PoolConfiguration(engine, settings)
         try:
-            config = await blueprint.resolve()
+            config = await configuration.resolve()
         except ImageMissingError as error:
             yield _image_missing(settings, error)
             return
@@ -148,7 +148,7 @@ class Examination:
             yield Finding(Grade.FAIL, "image", error.message, error.remedy)
             return
         yield Finding(Grade.OK, "image", f"{settings.image} is in the engine")
-        for finding in _isolation(engine, blueprint.gaps):
+        for finding in _isolation(engine, configuration.gaps):
             yield finding
         try:
             self.trial = trial = await try_one(engine, config, timeout_seconds=settings.start_timeout)

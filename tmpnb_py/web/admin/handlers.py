@@ -142,7 +142,7 @@ async def end_session(request: web.Request) -> web.Response:
     container = context.pool.get(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise web.HTTPNotFound(text="There is no such session, or it has ended.")
-    context.pool.mark_removing(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    context.pool.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
     found = session_of(context, container.id)
     assert found is not None  # noqa: S101  (it was marked just now, so it is remembered)
     return respond.json(found)

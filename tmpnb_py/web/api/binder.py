@@ -173,7 +173,7 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
     target = tickets.target_of(context, _opened(_start(request, context)))
-    return await context.claims.draw(target, origin=visitor_origin(request))
+    return await context.claims.open_ticket(target, quota_key=visitor_origin(request))
 
 
 async def _tell_until_settled(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> None:

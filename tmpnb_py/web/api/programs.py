@@ -60,7 +60,7 @@ async def spawn(request: web.Request) -> web.Response:
     refuse_robots(request)
     wait = _wait(request, context)
     target = await _target(request)
-    container = await context.claims.claim(wait=wait, origin=visitor_origin(request))
+    container = await context.claims.claim(wait=wait, quota_key=visitor_origin(request))
     if is_tokenless(request):
         container.tokenless_origin = request.headers["Origin"]
     session_begins(request, container, target)
@@ -108,7 +108,7 @@ async def end_session(request: web.Request) -> web.Response:
     container = _own_container(request)
     if container is None:
         return _not_the_owner()
-    request.app[CONTEXT].pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    request.app[CONTEXT].pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
     return await session(request)
 
 

@@ -39,7 +39,7 @@ _OWN_NAME = re.compile(r"[0-9a-f]{32}")
 
 def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
-    app.router.add_post("/api/tickets", draw)
+    app.router.add_post("/api/tickets", open_ticket)
     app.router.add_get(_PATH, look)
     app.router.add_delete(_PATH, give_up)
     app.router.add_get(f"{_PATH}/events", events, allow_head=False)
@@ -79,7 +79,7 @@ def state_of(request: web.Request, ticket: Ticket) -> TicketState:
     position = context.claims.position(ticket)
     estimate = None if position is None else context.claims.estimate(position)
     container = ticket.container if ticket.status is Status.READY and not ticket.has_ended else None
-    if container is not None and not ticket.told:
+    if container is not None and not ticket.announced:
         context.claims.told(ticket)
         session_begins(request, container, ticket.target)
     return TicketState.model_validate(
@@ -116,12 +116,12 @@ async def drawn(request: web.Request, target: str, once: str, *, instead_of: Con
     """
     context, key, origin = request.app[CONTEXT], minted(request.app[CONTEXT], once), visitor_origin(request)
     try:
-        ticket = await context.claims.draw(target, key=key, origin=origin)
+        ticket = await context.claims.open_ticket(target, key=key, quota_key=origin)
     except AddressFullError:
         if instead_of is None:
             raise
         _end(context, instead_of)
-        return await context.claims.draw(target, key=key, origin=origin)
+        return await context.claims.open_ticket(target, key=key, quota_key=origin)
     if instead_of is not None:
         _end(context, instead_of)
     return ticket
@@ -129,7 +129,7 @@ async def drawn(request: web.Request, target: str, once: str, *, instead_of: Con
 
 def _end(context: Context, container: Container) -> None:
     if container.state is State.CLAIMED:
-        context.pool.mark_removing(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+        context.pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
 
 
 def mint(context: Context) -> str:
@@ -156,7 +156,7 @@ def _seal(context: Context, name: str) -> str:
 # --- the endpoints
 
 
-async def draw(request: web.Request) -> web.Response:
+async def open_ticket(request: web.Request) -> web.Response:
     """A ticket, or the session that the visitor has."""
     refuse_foreign(request)
     refuse_robots(request)

@@ -52,7 +52,7 @@ async def launch(request: web.Request) -> web.Response:
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.offered(request)
-    if container is None and not context.control.is_open:
+    if container is None and not context.operations.is_open:
         return respond.closed(request)
     robot = is_robot(request)
     subject = documents.subject(context, wish) if robot else await documents.found_subject(context, wish, container)
@@ -62,7 +62,7 @@ async def launch(request: web.Request) -> web.Response:
         script="" if robot else "visit.js",
         subject=subject,
         running=container is not None,
-        open=context.control.is_open,
+        open=context.operations.is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         lifetime=messages.lifetime(context.limits),
@@ -225,7 +225,7 @@ async def wait(request: web.Request) -> web.Response:
         raise web.HTTPSeeOther(context.links.launch(wish))
     ticket = context.claims.find(request.match_info["id"])
     if ticket is None or ticket.status is Status.LEFT:
-        if not context.control.is_open:
+        if not context.operations.is_open:
             return respond.closed(request)
         return respond.page(request, "lost.html", status=404, path=wish, mint=lambda: tickets.mint(context))
     if ticket.has_ended and ticket.container is not None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from tmpnb_py.core.branding import Look
+from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import Links, document
@@ -36,7 +36,7 @@ _PICTURE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-_made: weakref.WeakKeyDictionary[Book, tuple[Look, str, Mapping[str, Content]]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[Book, tuple[Branding, str, Mapping[str, Content]]] = weakref.WeakKeyDictionary()
 
 _LIVE_HEADERS = {
     "Cache-Control": "public, max-age=300",
@@ -81,8 +81,8 @@ async def page(request: web.Request) -> web.Response:
     await visits.first_listing(request.app[CONTEXT])
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
-    look, session = respond.look_of(request), visits.offered(request)
-    style = f" {respond.csp_hash(look.style)}" if look.style else ""
+    branding, session = respond.look_of(request), visits.offered(request)
+    style = f" {respond.csp_hash(branding.style)}" if branding.style else ""
     ancestors = " ".join(request.app[CONTEXT].frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
@@ -90,7 +90,7 @@ async def page(request: web.Request) -> web.Response:
         "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
     }
     if session is not None:
-        text = _render(await _book(request), look, respond.links_of(request), _lifetime(request), session)
+        text = _render(await _book(request), branding, respond.links_of(request), _lifetime(request), session)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
     contents = await _contents(request)
     return answer(request, contents[""], {**headers, "Cache-Control": "no-cache"})
@@ -117,11 +117,11 @@ async def picture(request: web.Request) -> web.Response:
 
 async def _contents(request: web.Request) -> Mapping[str, Content]:
     """What there is below a workshop's address, made once, and anew when pages are to look otherwise."""
-    book, look, lifetime = await _book(request), respond.look_of(request), _lifetime(request)
+    book, branding, lifetime = await _book(request), respond.look_of(request), _lifetime(request)
     known = _made.get(book)
-    if known is None or known[0] is not look or known[1] != lifetime:
-        made = await asyncio.to_thread(_make, book, look, respond.links_of(request), lifetime)
-        known = _made[book] = look, lifetime, made
+    if known is None or known[0] is not branding or known[1] != lifetime:
+        made = await asyncio.to_thread(_make, book, branding, respond.links_of(request), lifetime)
+        known = _made[book] = branding, lifetime, made
     return known[2]
 
 
@@ -132,36 +132,36 @@ def _lifetime(request: web.Request) -> str:
 async def _book(request: web.Request) -> Book:
     context = request.app[CONTEXT]
     try:
-        book = await context.bookshelf.book(request.match_info["slug"])
+        book = await context.notes_cache.book(request.match_info["slug"])
     except EngineError as error:
         raise web.HTTPServiceUnavailable(text="These notes cannot be shown now.") from error
     except NotesError as error:  # waiting does not help
         told = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
         raise web.HTTPNotFound(text=told) from error
     if book is None:
-        if not context.bookshelf.is_known:
+        if not context.notes_cache.is_known:
             raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")
         raise web.HTTPNotFound(text="There are no such notes.")
     return book
 
 
-def _make(book: Book, look: Look, links: Links, lifetime: str) -> Mapping[str, Content]:
+def _make(book: Book, branding: Branding, links: Links, lifetime: str) -> Mapping[str, Content]:
     pictures = {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
-    return {"": Content.of(_render(book, look, links, lifetime).encode(), "text/html"), **pictures}
+    return {"": Content.of(_render(book, branding, links, lifetime).encode(), "text/html"), **pictures}
 
 
-def _render(book: Book, look: Look, links: Links, lifetime: str, session: Container | None = None) -> str:
+def _render(book: Book, branding: Branding, links: Links, lifetime: str, session: Container | None = None) -> str:
     """The page; with a session it is for one visitor, whose that is, and has the key to use it."""
     workshop, notes = book.workshop, book.notes
     return respond.render(
         "notes.html",
-        look,
+        branding,
         links,
         workshop=workshop,
         title=notes.title or workshop.title,
         headings=[heading for heading in notes.headings if heading.level == 2],
         body=notes.body,
-        remarks=_remarks(book) if look.is_preview else (),
+        remarks=_remarks(book) if branding.is_preview else (),
         kernel=notes.kernel,
         language=notes.language,
         lang=notes.lang,

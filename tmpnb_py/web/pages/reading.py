@@ -75,7 +75,7 @@ async def landing(request: web.Request) -> web.Response:
         "landing.html",
         blank=BLANK if context.target("") == DEFAULT_DOCUMENT else "",
         script="copy.js" if kept is None else "landing.js",
-        open=context.control.is_open,
+        open=context.operations.is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         cards=_cards(request, context),
@@ -95,7 +95,7 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
         Card(
             workshop=one,
             path=document(one.start),
-            notes=context.links.notes(one.slug) if has_notes and context.bookshelf.can_show(one) else "",
+            notes=context.links.notes(one.slug) if has_notes and context.notes_cache.can_show(one) else "",
         )
         for one in context.catalogue.manifest.workshops
     ]
@@ -137,7 +137,7 @@ def _since(container: Container) -> str:
 async def info(request: web.Request) -> web.Response:
     """tmpnb's page with the numbers of `/api/stats`, for people."""
     context = request.app[CONTEXT]
-    return respond.page(request, "info.html", stats=stats_of(context), open=context.control.is_open)
+    return respond.page(request, "info.html", stats=stats_of(context), open=context.operations.is_open)
 
 
 async def privacy(request: web.Request) -> web.Response:
