@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 import aiohttp
 
-from tmpnb_py.core.models import ContainerSpec, SocketAddress
+from tmpnb_py.core.models import ContainerSpec
 from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.jupyter.http import http_session
 
 _CALL_SECONDS = 30.0
 _LARGEST = 64 * 1024 * 1024
@@ -130,6 +131,17 @@ class Kernel:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
 
+    async def until_idle(self, *, seconds: float) -> bool:
+        """Wait until the kernel says that it is idle; it says so to whoever connects. False where it does not."""
+        try:
+            async with asyncio.timeout(seconds):
+                async for message in self._socket:
+                    if message.type is aiohttp.WSMsgType.TEXT and _is_idle(json.loads(message.data)):
+                        return True
+        except (TimeoutError, ValueError):
+            pass
+        return False
+
     async def run(self, code: str, *, seconds: float) -> Outcome:
         """Run code to its end, in at most so many seconds. Raises `NotebookError` where it does not end."""
         message_id = secrets.token_hex(16)
@@ -169,6 +181,13 @@ class Kernel:
         raise NotebookError("the kernel's connection was closed: the kernel may have been killed for its memory")
 
 
+def _is_idle(message: Any) -> bool:
+    try:
+        return bool(message["header"]["msg_type"] == "status" and message["content"]["execution_state"] == "idle")
+    except (LookupError, TypeError):
+        return False
+
+
 def _request(code: str, message_id: str) -> dict[str, object]:
     header = {"msg_id": message_id, "username": "", "session": message_id, "version": "5.3"}
     content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
@@ -185,11 +204,5 @@ def _request(code: str, message_id: str) -> dict[str, object]:
 @contextlib.asynccontextmanager
 async def notebook_client(endpoint: Endpoint, spec: ContainerSpec) -> AsyncIterator[NotebookClient]:
     """A client for a started container."""
-    path, address = endpoint.unix_path, endpoint.address
-    connector = aiohttp.TCPConnector() if path is None else aiohttp.UnixConnector(path)
-    host = "localhost" if isinstance(address, SocketAddress) else f"{address.host}:{address.port}"
-    headers = {"Authorization": f"token {spec.token}"} if spec.token else {}
-    async with aiohttp.ClientSession(
-        f"http://{host}", connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
-    ) as http:
+    async with http_session(endpoint, spec.token) as http:
         yield NotebookClient(http, spec.base_path)

@@ -19,6 +19,7 @@ import pydantic
 from tmpnb_py.core.errors import LACK_REMEDY, FailureClass, LackError, StartFailedError, is_our_lack
 from tmpnb_py.core.models import Address, ContainerSpec
 from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.report import Report
 
 _FIRST_INTERVAL = 0.02
@@ -194,25 +195,10 @@ async def lacks(endpoint: Endpoint, base_path: str, token: str, document: str) -
 async def _ask(
     endpoint: Endpoint, path: str, token: str, seconds: float, *, method: str = "GET"
 ) -> tuple[int, bytes]:
-    headers = {"Authorization": f"token {token}"} if token else {}
-    try:
-        unix_path = endpoint.unix_path
-    except OSError as error:
-        raise NoAnswerError(str(error)) from error
-    if unix_path is not None:
-        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(unix_path, force_close=True)
-        authority = "localhost"
-    else:
-        connector = aiohttp.TCPConnector(force_close=True)
-        host, port = endpoint.address.host, endpoint.address.port  # type: ignore[union-attr]  # no path: TCP
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    timeout = aiohttp.ClientTimeout(total=seconds)
     try:
         async with (
-            aiohttp.ClientSession(
-                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=headers
-            ) as session,
-            session.request(method, f"http://{authority}{path}", allow_redirects=False) as response,
+            http_session(endpoint, token, seconds=seconds) as session,
+            session.request(method, path, allow_redirects=False) as response,
         ):
             body = await _bounded(response.content.readany)
             return response.status, body

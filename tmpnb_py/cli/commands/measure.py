@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import secrets
 import time
-from typing import Any
-
-import aiohttp
 
 from tmpnb_py.cli.commands.plan import Figures
-from tmpnb_py.core.models import ContainerConfig, ContainerSpec, SocketAddress, Transport, Usage
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Transport, Usage
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.images.check import until_ready
+from tmpnb_py.jupyter.client import NotebookError, notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
 
 _KERNEL_SECONDS = 60.0
 _SETTLE_SECONDS = 1.0
-_LARGEST = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,37 +68,10 @@ def _figures(seconds: float, ready: Usage, working: Usage, image: int) -> Figure
 
 async def _start_kernel(endpoint: Endpoint, spec: ContainerSpec) -> bool:
     """Start the image's default kernel and wait until it is idle."""
-    path = endpoint.unix_path
-    connector = aiohttp.TCPConnector() if path is None else aiohttp.UnixConnector(path)
-    address = endpoint.address
-    host = "localhost" if isinstance(address, SocketAddress) else f"{address.host}:{address.port}"
-    headers = {"Authorization": f"token {spec.token}"} if spec.token else {}
-    async with aiohttp.ClientSession(
-        f"http://{host}/",
-        connector=connector,
-        headers=headers,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=_KERNEL_SECONDS),
-    ) as session:
-        try:
-            async with asyncio.timeout(_KERNEL_SECONDS):
-                return await _until_idle(session, f"{spec.base_path}api/kernels")
-        except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError):
-            return False
-
-
-async def _until_idle(session: aiohttp.ClientSession, path: str) -> bool:
-    """Whether the kernel says that it is idle. It is only asked to once somebody is connected to it."""
-    async with session.post(path, data=b"{}", headers={"Content-Type": "application/json"}) as response:
-        if response.status != 201:
-            return False
-        kernel_id = str(json.loads(await response.content.read(_LARGEST))["id"])
-    async with session.ws_connect(f"{path}/{kernel_id}/channels", max_msg_size=_LARGEST) as channels:
-        async for message in channels:
-            if message.type is aiohttp.WSMsgType.TEXT and _is_idle(json.loads(message.data)):
-                return True
-    return False
-
-
-def _is_idle(message: Any) -> bool:
-    return bool(message["header"]["msg_type"] == "status" and message["content"]["execution_state"] == "idle")
+    try:
+        async with notebook_client(endpoint, spec) as client:
+            started = await client.call("POST", "api/kernels", {})
+            async with client.attached(str(started["id"])) as kernel:
+                return await kernel.until_idle(seconds=_KERNEL_SECONDS)
+    except (NotebookError, LookupError, TypeError):
+        return False

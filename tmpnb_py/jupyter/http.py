@@ -1,0 +1,29 @@
+"""HTTP to a notebook server, wherever it listens: the one way in which this program calls one."""
+
+from __future__ import annotations
+
+import aiohttp
+import yarl
+
+from tmpnb_py.core.models import SocketAddress
+from tmpnb_py.jupyter.endpoint import Endpoint
+
+
+def http_session(endpoint: Endpoint, token: str, *, seconds: float | None = None) -> aiohttp.ClientSession:
+    """A session whose URLs are paths on the server; it keeps no cookies and follows nobody elsewhere by itself.
+
+    `token` "" sends none; `seconds` bounds each call. Raises `OSError` where the server's socket cannot be pinned.
+    """
+    path, address = endpoint.unix_path, endpoint.address
+    connector = aiohttp.TCPConnector() if path is None else aiohttp.UnixConnector(path)
+    if isinstance(address, SocketAddress):
+        url = yarl.URL("http://localhost/")
+    else:  # with an IPv6 address in brackets (RFC 3986, 3.2.2)
+        url = yarl.URL.build(scheme="http", host=address.host, port=address.port, path="/")
+    return aiohttp.ClientSession(
+        url,
+        connector=connector,
+        headers={"Authorization": f"token {token}"} if token else {},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=seconds) if seconds else aiohttp.ClientTimeout(),
+    )
