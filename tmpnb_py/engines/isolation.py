@@ -53,7 +53,7 @@ def forbidden(config: ContainerConfig, *, fenced: bool) -> list[tuple[str, int]]
 
 
 def gaps_of(config: ContainerConfig, facts: Mapping[str, Any], limits: Limits) -> Iterator[Gap]:
-    """What a container that was started like a notebook lacks by what it says of itself (`docker_probe_inside`)."""
+    """What a container that was started like a notebook lacks by what it says of itself (`docker.probe_inside`)."""
     yield from _privileges(facts)
     yield from _memory(config, facts["limits"], limits)
     processes = facts["limits"].get("processes", config.pids_limit if limits.processes else None)

@@ -10,7 +10,7 @@ Who may what, and why:
 * Once the server is ready the directory is sealed (0555): the visitor, who never owns it, can neither fill
   the host's disk through it nor swap the socket for something else. (Where the
   container's user has the orchestrator's own number, the visitor owns it after all and may undo the seal: a
-  probe tries that, and then there is no way by socket, see `docker_isolation`.)
+  probe tries that, and then there is no way by socket, see `docker.isolation`.)
 
 The paths are the orchestrator's own and safe; what is *in* a container's directory is hostile. So the
 directory is only ever touched through a descriptor opened without following links, and removal never follows

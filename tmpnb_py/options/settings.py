@@ -1,7 +1,7 @@
 """Every option of tmpnb-py.
 
 `Settings` is the only place where an option exists: the command line, the environment, the TOML file and
-`docs/options.md` are derived from it through `OPTIONS`; `settings_load` fills it. Values are plain: sizes are
+`docs/options.md` are derived from it through `OPTIONS`; `sources` fills it. Values are plain: sizes are
 bytes, durations are seconds.
 """
 
@@ -434,7 +434,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the arguments: `settings_load` runs the other sources, and remembers where a value is from."""
+        """Only the arguments: `sources` runs the other sources, and remembers where a value is from."""
         return (init_settings,)
 
     @field_validator("admin_port")

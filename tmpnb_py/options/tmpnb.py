@@ -1,6 +1,6 @@
 """tmpnb's options that are no options here: what each has become, and what its user is told.
 
-Asked by `settings_load` for every value, before the settings are made of them; the command line accepts the names.
+Asked by `sources` for every value, before the settings are made of them; the command line accepts the names.
 `Settings` knows nothing of this. Pure.
 """
 

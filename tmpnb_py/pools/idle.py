@@ -1,6 +1,6 @@
 """When a session has ended: what counts as activity, and for how long its absence is tolerated.
 
-The proxy stamps the session with what its visitor does (`doing`); the reaper gathers `Evidence`, asks `decide`,
+The proxy stamps the session with what its visitor does (`activity`); the reaper gathers `Evidence`, asks `decide`,
 and acts on the verdict; the API shows `expires_at`. Pure functions of their arguments: the caller brings the
 time (seconds on the monotonic clock), and any number may call at once.
 

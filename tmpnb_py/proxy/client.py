@@ -1,7 +1,7 @@
 """The leg from a visitor to the proxy: requests in, answers out.
 
-Everything that arrives here is hostile. `http1` reads it strictly, `checks` refuses what a proxy must not pass on,
-and a refusal closes the connection. One request is read and answered at a time: what is pipelined stays unread in
+Everything that arrives here is hostile. `framing` reads it strictly, `strictness` refuses what a proxy must not pass
+on, and a refusal closes the connection. One request is read and answered at a time: what is pipelined stays unread in
 `_received`, which never holds more than one read, because reading pauses meanwhile.
 """
 

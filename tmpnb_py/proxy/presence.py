@@ -1,6 +1,6 @@
 """Stamping on a session what its visitor does: presence for whatever comes, activity for a person's doing.
 
-`doing` says what is a person's; here it is told when which request was answered and which message came.
+`activity` says what is a person's; here it is told when which request was answered and which message came.
 """
 
 from __future__ import annotations

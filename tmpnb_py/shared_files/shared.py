@@ -1,9 +1,9 @@
 """The static files that all notebooks of an image share: taken from it once, kept compressed, found by their address.
 
-Asked by the blueprint (which address a new notebook gets) and by the web handler (what is there). An image is read
-before its first notebook starts, and gzipped in the same breath (a second or two, once per image); the better
-compression comes later, from a process of its own, and nobody waits for it. All on one event loop; files are read and
-written in threads. What is on disk serves after a restart, without the image.
+Asked by the pool's configuration (which address a new notebook gets) and by the web handler (what is there). An
+image is read before its first notebook starts, and gzipped in the same breath (a second or two, once per image); the
+better compression comes later, from a process of its own, and nobody waits for it. All on one event loop; files are
+read and written in threads. What is on disk serves after a restart, without the image.
 """
 
 from __future__ import annotations

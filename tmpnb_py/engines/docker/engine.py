@@ -1,8 +1,8 @@
 """The Docker engine: one container per notebook. The only file that imports aiodocker.
 
 Built by the composition root; called by the reconciler, the claims and the command line, from any number of
-tasks at once. Everything durable is in the engine (names and labels, see `docker_options`); what is kept here
-is a mere cache. aiodocker serves the short calls; long answers are read by `docker_streams` over the same
+tasks at once. Everything durable is in the engine (names and labels, see `options`); what is kept here
+is a mere cache. aiodocker serves the short calls; long answers are read by `streams` over the same
 HTTP session.
 """
 

@@ -1,4 +1,4 @@
-"""Firewall rules round a pool's bridge: what notebooks on it reach (see `docker_fence_rules`).
+"""Firewall rules round a pool's bridge: what notebooks on it reach (see `fence_rules`).
 
 They are put up, looked at again and taken down by a short-lived container that shares the network of the engine's
 machine and may change it; notebooks themselves have neither. Used by the Docker engine only.

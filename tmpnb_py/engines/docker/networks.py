@@ -1,4 +1,4 @@
-"""The bridges of containers that need a network (see `docker_options.network_body`).
+"""The bridges of containers that need a network (see `options.network_body`).
 
 Used by the Docker engine.
 """

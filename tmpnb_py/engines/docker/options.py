@@ -213,7 +213,7 @@ def network_name(pool: str, config: ContainerConfig) -> str:
 
 
 def is_fenced(config: ContainerConfig) -> bool:
-    """Whether such containers are on a network of ours whose reach is bounded by `docker_fence`."""
+    """Whether such containers are on a network of ours whose reach is bounded by `fence`."""
     return not config.network and not config.is_open and network_name("", config) != "none"
 
 
@@ -222,7 +222,7 @@ def network_body(pool: str, name: str, config: ContainerConfig) -> dict[str, Any
 
     Without masquerading a container's packets leave with an address that nobody can answer; published ports
     still work (they do not on an `--internal` network). What this does not stop is the fence's business
-    (`docker_fence`): the host's own services, on the gateway's and on every other address of the host; a machine that
+    (`fence`): the host's own services, on the gateway's and on every other address of the host; a machine that
     has a route back to this bridge; and packets that want no answer. Unix sockets (`Transport.SOCKET`) without egress
     have none of these holes. The label names an image with which the fence can be taken down.
     """

@@ -1,7 +1,7 @@
 """Does a Unix socket made in a container reach us, and does its directory stay as we leave it? Our end of the probe.
 
 A socket does not reach us where the engine runs on another machine, or in a virtual machine that shares files but not
-sockets. Used by the Docker engine only; `docker_probe_inside` is the other end.
+sockets. Used by the Docker engine only; `probe_inside` is the other end.
 """
 
 from __future__ import annotations

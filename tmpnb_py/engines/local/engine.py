@@ -1,10 +1,10 @@
 """The local engine: one sandboxed process per notebook on this machine, no Docker, no root.
 
 Built by the composition root; called by the reconciler, the claims and the command line, from any number of
-tasks at once, on one event loop. What is durable is in files (`local_record`); what is kept here are watches on
+tasks at once, on one event loop. What is durable is in files (`record`); what is kept here are watches on
 running processes and can be made anew. All work with files and processes is done in threads.
 
-With a `Sandbox` notebooks see neither each other nor the machine (`local_sandbox`). Without one they are plain
+With a `Sandbox` notebooks see neither each other nor the machine (`sandbox`). Without one they are plain
 processes of this user, which is for the person at the machine only; who may connect is not decided here.
 """
 

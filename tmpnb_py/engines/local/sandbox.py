@@ -22,7 +22,7 @@ from tmpnb_py.engines.local.cgroup import Limits
 
 HOME = "/home/jovyan"
 SUPPORT, CONFIG, WORKSHOPS = "/srv/tmpnb/support", "/srv/tmpnb/config", "/srv/tmpnb/workshops"
-SECCOMP = "seccomp"  # in the support directory: the filter of system calls (see `local_seccomp`)
+SECCOMP = "seccomp"  # in the support directory: the filter of system calls (see `seccomp`)
 SERVER = "/srv/tmpnb/server"  # the server's extensions, which its configuration looks for beside its own directory
 
 _USER = "1000"
@@ -136,7 +136,7 @@ def environment(
 def launch(
     supervisor: Sequence[str], *, groups: Iterable[str], limits: Limits, memory_per_process: bool
 ) -> list[str]:
-    """The first shell: held until it reads "go" (see `local_process.Held`), then limited, then `supervisor`.
+    """The first shell: held until it reads "go" (see `process.Held`), then limited, then `supervisor`.
 
     Where no control group bounds the memory of all processes together, that of each one is bounded: its data
     (private and writable, threads' stacks included), not its address space, of which Python maps far more
