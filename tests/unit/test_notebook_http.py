@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from aiohttp import web
 
-from tmpnb_py.core.models import Address, SocketAddress, TcpAddress
+from tmpnb_py.cli.commands import measure
+from tmpnb_py.core.models import Address, ContainerSpec, SocketAddress, TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.questions import report
@@ -45,3 +49,26 @@ async def test_each_kind_of_address_is_called(address: Address) -> None:
     async with http_session(endpoint, "", seconds=5) as http, http.get("/user/x/api/kernels") as answer:
         assert answer.status == 403
     endpoint.close()
+
+
+async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked of it, a WebSocket's handshake included: `doctor` says that no kernel could be started."""
+
+    async def silent(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            return web.json_response({"id": "k"}, status=201)
+        await asyncio.sleep(20)
+        raise web.HTTPNotFound
+
+    application = web.Application()
+    application.router.add_route("*", "/{anything:.*}", silent)
+    runner = web.AppRunner(application, handler_cancellation=True)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "s")).start()
+    endpoint = Endpoint(SocketAddress(str(tmp_path), "s"))
+    monkeypatch.setattr(measure, "_KERNEL_SECONDS", 0.2)
+    spec = cast(ContainerSpec, SimpleNamespace(token="", base_path="/user/x/"))
+    async with asyncio.timeout(5):
+        assert not await measure._start_kernel(endpoint, spec)
+    endpoint.close()
+    await runner.cleanup()

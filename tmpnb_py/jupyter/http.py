@@ -8,11 +8,15 @@ import yarl
 from tmpnb_py.core.models import SocketAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
 
+_LONGEST_SECONDS = 300.0
+_CONNECT_SECONDS = 30.0
 
-def http_session(endpoint: Endpoint, token: str, *, seconds: float | None = None) -> aiohttp.ClientSession:
+
+def http_session(endpoint: Endpoint, token: str, *, seconds: float = _LONGEST_SECONDS) -> aiohttp.ClientSession:
     """A session whose URLs are paths on the server; it keeps no cookies and follows nobody elsewhere by itself.
 
-    `token` "" sends none; `seconds` bounds each call. Raises `OSError` where the server's socket cannot be pinned.
+    `token` "" sends none; `seconds` bounds each call, and the handshake of a WebSocket. Raises `OSError` where the
+    server's socket cannot be pinned.
     """
     path, address = endpoint.unix_path, endpoint.address
     connector = aiohttp.TCPConnector() if path is None else aiohttp.UnixConnector(path)
@@ -25,5 +29,5 @@ def http_session(endpoint: Endpoint, token: str, *, seconds: float | None = None
         connector=connector,
         headers={"Authorization": f"token {token}"} if token else {},
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=seconds) if seconds else aiohttp.ClientTimeout(),
+        timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, _CONNECT_SECONDS)),
     )

@@ -69,9 +69,9 @@ def _figures(seconds: float, ready: Usage, working: Usage, image: int) -> Figure
 async def _start_kernel(endpoint: Endpoint, spec: ContainerSpec) -> bool:
     """Start the image's default kernel and wait until it is idle."""
     try:
-        async with notebook_client(endpoint, spec) as client:
+        async with asyncio.timeout(_KERNEL_SECONDS), notebook_client(endpoint, spec) as client:
             started = await client.call("POST", "api/kernels", {})
             async with client.attached(str(started["id"])) as kernel:
                 return await kernel.until_idle(seconds=_KERNEL_SECONDS)
-    except (NotebookError, LookupError, TypeError):
+    except (NotebookError, OSError, LookupError, TypeError):  # TimeoutError is an OSError
         return False
