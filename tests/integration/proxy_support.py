@@ -348,7 +348,7 @@ class Rig:
         upstreams = [*self.proxy._upstreams.values(), self.proxy._application]
         await until(lambda: not any(upstream._connections for upstream in upstreams))
         assert not any(upstream._idle or upstream._closing for upstream in upstreams)
-        assert not self.proxy._tasks
+        assert not self.proxy._dials
 
 
 def _error_page(status: int, *, wants_html: bool) -> Page:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -13,6 +12,7 @@ from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
 from tmpnb_py.core.models import Refusal
 from tmpnb_py.core.quota_keys import plain_address
 from tmpnb_py.core.routes import Route, below, match
+from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.pools.activity import Channel
 from tmpnb_py.pools.metrics import Counters
 from tmpnb_py.pools.pool import Container, Pool
@@ -64,7 +64,7 @@ class Proxy:
         self._clients: set[ClientConnection] = set()
         self._admission = Admission()
         self._nobody_left = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._dials = Tasks()
 
     # --- what the composition root uses
 
@@ -119,15 +119,10 @@ class Proxy:
             client.drain()
         if self._clients:
             self._nobody_left.clear()
-            # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_seconds):
-                    await self._nobody_left.wait()
+            await event_or_time(self._nobody_left, timeout_seconds)
         for client in tuple(self._clients):
             client.abort()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._dials.close()
         for upstream in (*self._upstreams.values(), self._application):
             upstream.close()
         await asyncio.sleep(0)  # lets the transports report that they are closed
@@ -167,10 +162,7 @@ class Proxy:
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a short piece of work that ends with its connection; `shut_down` cancels what is left."""
-        task = asyncio.get_running_loop().create_task(work, name="proxy-dial")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._dials.start("proxy-dial", work)
 
     def exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
         """Route a request. What belongs to no live session is answered by our own application.
