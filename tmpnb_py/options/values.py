@@ -18,9 +18,9 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from tmpnb_py.core import binder_spec, links
+from tmpnb_py.core.document_paths import INTERFACE, INTERFACES, document_target
 from tmpnb_py.core.host_names import EVERY_NAME, normal
 from tmpnb_py.core.models import Mount, Protection
-from tmpnb_py.core.routes import INTERFACE, INTERFACES, document_target
 from tmpnb_py.core.units import format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 
-from tmpnb_py.core import links
 from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
+from tmpnb_py.core.links import ROOT, Route, Targets
 from tmpnb_py.core.models import Refusal
 from tmpnb_py.core.quota_keys import plain_address
-from tmpnb_py.core.routes import Route, below, match
 from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.pools.activity import Channel
 from tmpnb_py.pools.metrics import Counters
@@ -47,7 +46,7 @@ class Proxy:
         trusted_proxies: tuple[Network, ...] = (),
         cors: Cors = NO_OTHER_SITES,
         hosts: Hosts = ALL_HOSTS,
-        base_url: str = links.ROOT,
+        base_url: str = ROOT,
     ) -> None:
         self._pool = pool
         self._application = Upstream(application)
@@ -56,8 +55,7 @@ class Proxy:
         self.limits = limits
         self.cors = cors
         self.hosts = hosts
-        # Below the root, too: for a proxy in front that takes the base away, and for probes that know of none.
-        self._bases = tuple(dict.fromkeys((base_url.encode(), links.ROOT.encode())))
+        self._targets = Targets(base_url)
         self.draining = False
         self._trusted = trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
@@ -74,8 +72,7 @@ class Proxy:
 
     def know(self, container: Container) -> None:
         """A container may have been started below another base: its visitors' open pages go on asking there."""
-        if container.base_url.encode() not in self._bases:
-            self._bases += (container.base_url.encode(),)
+        self._targets.know(container.base_url)
 
     def response_timeout(self, upstream: UpstreamPool) -> float:
         """How long to wait for the beginning of an answer, in seconds."""
@@ -171,7 +168,7 @@ class Proxy:
         method that only a notebook's server may know (RFC 9110 §9.1).
         """
         container, target = None, request.target
-        route = match(request.target, self._bases) if self.hosts.answer_to(request.fields.hosts) else None
+        route = self._targets.match(request.target) if self.hosts.answer_to(request.fields.hosts) else None
         if route is not None:
             target = route.target
             container = self._pool.session(route.session_id) if route.path is not None else None
@@ -188,7 +185,7 @@ class Proxy:
             attempt = request_came(container, request, route.path, route.query)
             watch = _watch(container, request, route.path) if request.websocket else None
         else:
-            target = below(target, self._bases[0] if route is None else route.base)
+            target = self._targets.own(target, route)
         upstream = self._application if container is None else self._upstream(container)
         head = request.head(target, facts, own=container is None)
         return Exchange(client, request, upstream, head, container, attempt, watch)

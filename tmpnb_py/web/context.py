@@ -16,10 +16,10 @@ from aiohttp import web
 from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.core.branding import Branding
+from tmpnb_py.core.document_paths import INTERFACES, document_target, needs_network
 from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.models import Failure, State
-from tmpnb_py.core.routes import INTERFACES, document_target, needs_network
 from tmpnb_py.pools.idle import Limits, expires_at
 from tmpnb_py.pools.metrics import Metrics
 from tmpnb_py.pools.operations import Operations

@@ -16,8 +16,9 @@ import pydantic
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import AddressFullError
-from tmpnb_py.core.links import document, opened
+from tmpnb_py.core.links import opened
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.idle import expires_at
 from tmpnb_py.pools.pool import Container

@@ -11,9 +11,8 @@ import posixpath
 import urllib.parse
 import weakref
 
-from tmpnb_py.core import links
+from tmpnb_py.core.document_paths import document, document_of
 from tmpnb_py.core.models import State
-from tmpnb_py.core.routes import document_of
 from tmpnb_py.jupyter.questions import lacks
 from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.web.context import Context
@@ -57,7 +56,7 @@ async def found_subject(context: Context, wish: str, container: Container | None
     if not await _is_missing(context, asked.document, container):
         return asked
     workshop = _nearest(context, asked.document)
-    path = "" if workshop is None else links.document(workshop.start)
+    path = "" if workshop is None else document(workshop.start)
     return Subject(path, workshop=workshop, missing=asked.document)
 
 

@@ -7,8 +7,8 @@ import time
 
 from aiohttp import web
 
-from tmpnb_py.core.links import BLANK, ROOT, document, opened
-from tmpnb_py.core.routes import DEFAULT_DOCUMENT
+from tmpnb_py.core.document_paths import BLANK, DEFAULT_DOCUMENT, document
+from tmpnb_py.core.links import NOT_FOR_ROBOTS, ROOT, WORKSHOPS, opened
 from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import messages, respond, visits
 from tmpnb_py.web.api import tickets
@@ -16,7 +16,6 @@ from tmpnb_py.web.context import CONTEXT, Context, stats_of
 from tmpnb_py.web.pages import documents, keeping
 from tmpnb_py.workshops.manifest import Workshop
 
-_NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
 _YEAR = 31_536_000
 
 
@@ -90,7 +89,7 @@ async def landing(request: web.Request) -> web.Response:
 
 
 def _cards(request: web.Request, context: Context) -> list[Card]:
-    has_notes = any(one.canonical.startswith("/workshops/") for one in request.app.router.resources())
+    has_notes = any(one.canonical.startswith(f"{WORKSHOPS}/") for one in request.app.router.resources())
     return [
         Card(
             workshop=one,
@@ -165,5 +164,5 @@ async def logo(request: web.Request) -> web.Response:
 async def robots(request: web.Request) -> web.Response:
     """Crawlers have nothing to do where notebooks are started."""
     links = request.app[CONTEXT].links
-    lines = ["User-agent: *", *(f"Disallow: {links.to(path)}" for path in _NOT_FOR_ROBOTS)]
+    lines = ["User-agent: *", *(f"Disallow: {links.base[:-1]}{path}" for path in NOT_FOR_ROBOTS)]
     return web.Response(text="\n".join(lines) + "\n")
