@@ -8,9 +8,10 @@ those of a cross-origin request go no further than this, and none is set by its 
 from __future__ import annotations
 
 import dataclasses
-import hmac
 import secrets
 import urllib.parse
+
+from tmpnb_py.core.proofs import is_same
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -88,7 +89,7 @@ def shows_token(headers: Headers, query: bytes, token: str) -> bool:
     if b"token=" in query:
         pairs = urllib.parse.parse_qsl(query.decode("latin-1"), max_num_fields=None)
         shown += [value for name, value in pairs if name == "token"]
-    return any(hmac.compare_digest(one.encode(), token.encode()) for one in shown)
+    return any(is_same(one, token) for one in shown)
 
 
 def without_cookie(headers: Headers) -> Headers:

@@ -15,11 +15,12 @@ from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.host_names import hosts_of, name_of
 from tmpnb_py.core.links import API, BUILD, SESSIONS, STATIC
+from tmpnb_py.core.proofs import is_same
 from tmpnb_py.proxy.cors import NOTEBOOK_METHODS
 from tmpnb_py.web import respond
 from tmpnb_py.web.api import openapi
 from tmpnb_py.web.api.schema import Problem
-from tmpnb_py.web.context import CONTEXT, presented_token, same_token
+from tmpnb_py.web.context import CONTEXT, presented_token
 
 _log = structlog.get_logger(__name__)
 
@@ -79,14 +80,14 @@ async def api_token(request: web.Request, handler: Handler) -> web.StreamRespons
 def shows_api_token(request: web.Request) -> bool:
     """Whether an API token is set and this request has it."""
     expected = request.app[CONTEXT].api_token
-    return bool(expected) and same_token(presented_token(request), expected)
+    return bool(expected) and is_same(presented_token(request), expected)
 
 
 def _shows_session_token(request: web.Request) -> bool:
     if not request.path.startswith("/api/sessions/"):
         return False
     container = request.app[CONTEXT].pool.get(request.match_info.get("id", ""))
-    return container is not None and bool(container.token) and same_token(presented_token(request), container.token)
+    return container is not None and bool(container.token) and is_same(presented_token(request), container.token)
 
 
 def is_foreign(request: web.Request) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable
 
 from aiohttp import web
 
+from tmpnb_py.core.proofs import Purpose, proof
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
 from tmpnb_py.pools.pool import Container
 from tmpnb_py.proxy.header_rules import Network, is_trusted
@@ -31,7 +30,7 @@ def visitor_origin(request: web.Request) -> str:
     context = request.app[CONTEXT]
     if not context.claims.per_address or shows_api_token(request):
         return ""
-    return hmac.new(context.secret, quota_key_of(_address(request)).encode(), hashlib.sha256).hexdigest()[:32]
+    return proof(context.secret, Purpose.ADDRESS, quota_key_of(_address(request)))
 
 
 def _address(request: web.Request) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import hmac
 import math
 import secrets
 import time
@@ -181,8 +180,3 @@ def presented_token(request: web.Request) -> str:
     """The token of an `Authorization: token …` (tmpnb's and Jupyter's form) or `Bearer …` header."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() in ("token", "bearer") else ""
-
-
-def same_token(presented: str, expected: str) -> bool:
-    """Compare in constant time. What was presented may be any bytes, as aiohttp decodes headers."""
-    return hmac.compare_digest(presented.encode(errors="surrogateescape"), expected.encode())

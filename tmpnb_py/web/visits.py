@@ -11,13 +11,12 @@ script can set), and to requests that carry the page's own key, which only such 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import re
 
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
@@ -40,9 +39,9 @@ def sessions(request: web.Request) -> list[Container]:
     if not context.remember_sessions:
         return []
     pool, found = context.pool, []
-    for session_id, proof in _entries(request):
+    for session_id, shown in _entries(request):
         container = pool.session(session_id)
-        if container is not None and hmac.compare_digest(_proof(container, "cookie"), proof):
+        if container is not None and is_proof(shown, container.token, Purpose.COOKIE, session_id):
             found.append(container)
     return found
 
@@ -98,13 +97,13 @@ def key(request: web.Request) -> str:
 
 def key_of(container: Container) -> str:
     """The key to a session that is the visitor's."""
-    return _proof(container, "page")
+    return proof(container.token, Purpose.PAGE, container.id)
 
 
 def usable_with(request: web.Request, key: str) -> Container | None:
     """`usable`, for a request that is made by a page with its key."""
     container = usable(request)
-    if container is not None and hmac.compare_digest(_proof(container, "page").encode(), key.encode()):
+    if container is not None and is_proof(key, container.token, Purpose.PAGE, container.id):
         return container
     return None
 
@@ -116,7 +115,7 @@ def remember(request: web.Request, response: web.StreamResponse, container: Cont
     kept = [container, *(one for one in sessions(request) if one is not container)][:_MOST]
     response.set_cookie(
         COOKIE,
-        ".".join(f"{one.id}-{_proof(one, 'cookie')}" for one in kept),
+        ".".join(f"{one.id}-{proof(one.token, Purpose.COOKIE, one.id)}" for one in kept),
         max_age=_lifetime(request.app[CONTEXT]),
         path=request.app[CONTEXT].links.base,
         httponly=True,
@@ -178,8 +177,3 @@ def holds(request: web.Request, ticket_id: str) -> bool:
 
 def _lifetime(context: Context) -> int:
     return int(context.limits.maximum) or _DAY
-
-
-def _proof(container: Container, purpose: str) -> str:
-    text = f"tmpnb {purpose} {container.id}".encode()
-    return hmac.new(container.token.encode(), text, hashlib.sha256).hexdigest()[:32]

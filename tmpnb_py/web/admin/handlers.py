@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.host_names import is_loopback_name
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.proofs import is_same
 from tmpnb_py.core.quota_keys import is_loopback
 from tmpnb_py.web import respond
 from tmpnb_py.web.admin import page as admin_page
@@ -24,7 +25,6 @@ from tmpnb_py.web.context import (
     failure_of,
     moment,
     presented_token,
-    same_token,
     session_of,
     stats_of,
 )
@@ -59,7 +59,7 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
     if request.path in _OPEN:
         return await handler(request)
     if context.admin_token:
-        if not same_token(presented_token(request), context.admin_token):
+        if not is_same(presented_token(request), context.admin_token):
             message = "Send the operator's token: Authorization: token …."
             model = Problem(status="unauthorized", message=message)
             return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})

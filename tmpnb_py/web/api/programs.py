@@ -11,6 +11,7 @@ from aiohttp import web
 from tmpnb_py.core.document_paths import wish_of_address
 from tmpnb_py.core.links import SESSION_PATTERN, below_session
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.proofs import is_same
 from tmpnb_py.pools.metrics import CONTENT_TYPE
 from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import respond, visits
@@ -26,7 +27,7 @@ from tmpnb_py.web.api import openapi
 from tmpnb_py.web.api.schema import Problem, SpawnRequest
 from tmpnb_py.web.api.tickets import mint, spawned
 from tmpnb_py.web.audit import session_begins, visitor_origin
-from tmpnb_py.web.context import CONTEXT, Context, presented_token, same_token, session_of, stats_of
+from tmpnb_py.web.context import CONTEXT, Context, presented_token, session_of, stats_of
 from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.web.pages import documents, strangers
 from tmpnb_py.web.robots import refuse_robots
@@ -133,7 +134,7 @@ def _own_container(request: web.Request) -> Container | None:
     if container is None or container.claimed_at is None:
         raise _unknown(request, "There is no such session, or it has ended.")
     is_refused = is_foreign(request) and not is_allowed_origin(request)
-    is_owner = same_token(presented_token(request), container.token) or shows_api_token(request)
+    is_owner = is_same(presented_token(request), container.token) or shows_api_token(request)
     return container if is_owner and not is_refused else None
 
 

@@ -5,8 +5,6 @@ A ticket's id is a capability of 128 random bits. `settled` is how pages and oth
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 import re
 import secrets
@@ -20,6 +18,7 @@ from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import AddressFullError
 from tmpnb_py.core.links import opened
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.pools.idle import expires_at
 from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import messages, respond, visits
@@ -136,7 +135,7 @@ def _end(context: Context, container: Container) -> None:
 def mint(context: Context) -> str:
     """A name for a wish that a form is going to send. It is as good as the ticket: nobody can guess another's."""
     name = secrets.token_hex(16)
-    return f"{name}{_seal(context, name)}"
+    return f"{name}{proof(context.secret, Purpose.TICKET, name)}"
 
 
 def minted(context: Context, once: str) -> str:
@@ -147,11 +146,7 @@ def minted(context: Context, once: str) -> str:
     if _OWN_NAME.fullmatch(once):
         return once
     name, seal = once[:32], once[32:]
-    return name if hmac.compare_digest(_seal(context, name).encode(), seal.encode()) else ""
-
-
-def _seal(context: Context, name: str) -> str:
-    return hmac.new(context.secret, name.encode(), hashlib.sha256).hexdigest()[:32]
+    return name if is_proof(seal, context.secret, Purpose.TICKET, name) else ""
 
 
 # --- the endpoints
