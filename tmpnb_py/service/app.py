@@ -27,7 +27,7 @@ from tmpnb_py.core.models import State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
-from tmpnb_py.options.reload import Change, compare
+from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.values import format_value
 from tmpnb_py.pools.configuration import PoolConfiguration
@@ -77,7 +77,7 @@ class Service:
 
         `preview` is a folder whose workshops are shown in place of the image's.
         """
-        self.settings = settings
+        self.options = LiveOptions(settings)
         self.engine = engine
         self.pool = Pool(settings.pool_name)
         self.counters = Counters()
@@ -202,12 +202,12 @@ class Service:
 
     def reload(self, settings: Settings) -> Change:
         """Take on what can change while the service runs; the log says of each option whether it did."""
-        change = compare(self.settings, settings)
+        change = self.options.replace(settings)
         for name in change.restart:
             _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
         if "pool_size" in change.changed:
             self.pool.size = settings.pool_size
-        self.settings = settings = change.settings
+        settings = change.settings
         self._configuration.configure(settings)
         self.reconciler.configure(wiring.reconciler_options(settings))
         self.claims.configure(
@@ -245,7 +245,7 @@ class Service:
         context.audit_client_address = settings.audit_client_address
 
     def _answer_to_names(self) -> None:
-        hosts = wiring.hosts(self.settings, self._own_names)
+        hosts = wiring.hosts(self.options.current, self._own_names)
         self._context.hosts = self.proxy.hosts = hosts
         self._context.refused_names.clear()
 
@@ -372,10 +372,10 @@ class Service:
         for listener in self._listeners:
             listener.close()
         self.claims.stop()
-        await self.proxy.shut_down(self.settings.shutdown_timeout)
+        await self.proxy.shut_down(self.options.current.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.settings.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
+        remove = self.options.current.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
         await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove:
             try:
@@ -413,7 +413,7 @@ class Service:
     # --- listening
 
     async def _listen(self) -> None:
-        settings, loop = self.settings, asyncio.get_running_loop()
+        settings, loop = self.options.current, asyncio.get_running_loop()
         await self._runner.setup()
         await self._admin_runner.setup()
         with listen.explained("port", settings.ip, settings.port):
