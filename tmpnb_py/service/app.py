@@ -31,6 +31,7 @@ from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.values import format_value
 from tmpnb_py.pools.configuration import PoolConfiguration
+from tmpnb_py.pools.idle import Limits
 from tmpnb_py.pools.journal import Journal
 from tmpnb_py.pools.metrics import Counters, Metrics
 from tmpnb_py.pools.operations import Gate, Operations
@@ -105,7 +106,7 @@ class Service:
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
         self._configuration = PoolConfiguration(
             measured,
-            settings,
+            self.options,
             pool_size=lambda: self.pool.size,
             on_image=catalogue.learn,
             static_url=self._static.url,
@@ -114,7 +115,7 @@ class Service:
             measured,
             self.pool,
             self.metrics,
-            options=wiring.reconciler_options(settings),
+            options=self.options,
             configuration=self._configuration,
             rate=rate,
             waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
@@ -137,12 +138,12 @@ class Service:
         self.operations = Operations(
             self.pool,
             gate,
-            max_containers=settings.max_containers,
+            self.options,
             gate_moved=self.claims.gate_moved,
             observe_soon=self.reconciler.observe_soon,
         )
-        limits = wiring.idle_limits(settings)
-        self.reaper = Reaper(self.pool, limits)
+        limits = Limits.of(settings)
+        self.reaper = Reaper(self.pool, self.options)
         self._context = Context(
             pool=self.pool,
             claims=self.claims,
@@ -205,20 +206,14 @@ class Service:
         change = self.options.replace(settings)
         for name in change.restart:
             _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
-        if "pool_size" in change.changed:
-            self.pool.size = settings.pool_size
         settings = change.settings
-        self._configuration.configure(settings)
-        self.reconciler.configure(wiring.reconciler_options(settings))
         self.claims.configure(
             concurrency=settings.starts_at_once,
             max_waiting=settings.max_waiting,
             lease=settings.place_lease,
             per_address=settings.max_notebooks_per_address,
         )
-        self.operations.configure(max_containers=settings.max_containers)
         self.proxy.limits = wiring.proxy_limits(settings)
-        self.reaper.configure(wiring.idle_limits(settings))
         self._configure_pages(settings)
         self._read_files(settings)
         logs.set_level(settings.log_level)
@@ -230,7 +225,7 @@ class Service:
 
     def _configure_pages(self, settings: Settings) -> None:
         context = self._context
-        context.limits = wiring.idle_limits(settings)
+        context.limits = Limits.of(settings)
         context.image = settings.image
         context.max_wait = settings.max_wait
         context.redirect_uri = settings.redirect_uri
