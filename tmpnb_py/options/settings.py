@@ -7,6 +7,7 @@ bytes, durations are seconds.
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -646,7 +647,12 @@ class Settings(BaseSettings):
     @property
     def starts_at_once(self) -> int:
         """How many containers may be starting at a time: `start_concurrency`, or the number of CPUs."""
-        return self.start_concurrency or os.cpu_count() or 1
+        return self.start_concurrency or _processors()
+
+
+@functools.cache
+def _processors() -> int:
+    return os.cpu_count() or 1  # which reads a file of /sys each time
 
 
 def _owner(path: Path) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from tmpnb_py.core.errors import UnprotectedError
-from tmpnb_py.core.models import ContainerConfig, Gap, ImageFacts, Transport
+from tmpnb_py.core.models import ContainerConfig, Egress, Gap, ImageFacts, Transport
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
@@ -164,6 +164,12 @@ def visitors_user(settings: Settings, image: ImageFacts) -> str:
 def _network(settings: Settings) -> str:
     """The operator's choice of a network; "" leaves it to the engine."""
     return "host" if settings.host_network else settings.docker_network or ""
+
+
+def has_network(settings: Settings, *, shared: bool) -> bool:
+    """Whether notebooks may reach anything. `shared`: they have the machine's network in any case."""
+    named = settings.docker_network is not None or settings.host_network
+    return shared or named or settings.egress is not Egress.NONE
 
 
 def unprotected(gaps: Sequence[Gap]) -> UnprotectedError:
