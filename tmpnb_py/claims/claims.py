@@ -32,6 +32,7 @@ from tmpnb_py.core.errors import (
 )
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.metrics import Metrics
 from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.pools.start_rate import StartRate
@@ -47,25 +48,20 @@ T = TypeVar("T")
 
 
 class Claims:
-    """The visitors' side of a pool. `lease`: seconds that a ticket is kept for a visitor who is away.
-
-    `engine_failed` is told of an engine that does not answer a claim.
-    """
+    """The visitors' side of a pool. `engine_failed` is told of an engine that does not answer a claim."""
 
     def __init__(
         self,
         engine: Engine,
         pool: Pool,
         metrics: Metrics,
+        options: LiveOptions,
         *,
         line: Line,
         rate: StartRate,
-        concurrency: int,
         wake_reconciler: Callable[[], None],
         engine_failed: Callable[[EngineError], None],
         is_open: Callable[[], bool] = lambda: True,
-        lease: float = 120.0,
-        per_address: int = 0,
         book: LineStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,11 +70,9 @@ class Claims:
         self._metrics = metrics
         self._line = line
         self._rate = rate
-        self._concurrency = concurrency
+        self._options = options
         self._wake_reconciler = wake_reconciler
         self._is_open = is_open
-        self._lease = lease
-        self.per_address = per_address
         self._book = book or LineStore(None)
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
@@ -97,13 +91,6 @@ class Claims:
         self._wishes: list[float] = []  # until when each of them counts
         self.stopping = False
 
-    def configure(self, *, concurrency: int, max_waiting: int, lease: float, per_address: int = 0) -> None:
-        """Change, from now on, how many start at a time (for the estimates), how many may wait, and the rest."""
-        self._concurrency = concurrency
-        self._line.capacity = max_waiting
-        self._lease = lease
-        self.per_address = per_address
-
     def waits(self, now: float) -> list[float]:
         """How many seconds each visitor in line has waited, the first first."""
         return self._line.waits(now)
@@ -114,9 +101,9 @@ class Claims:
         return self._rate.measured
 
     @property
-    def lease(self) -> float:
-        """Seconds that a place is kept for a visitor who is away."""
-        return self._lease
+    def _lease(self) -> float:
+        """Seconds that a ticket is kept for a visitor who is away."""
+        return self._options.current.place_lease
 
     @property
     def waiting(self) -> int:
@@ -132,7 +119,7 @@ class Claims:
 
     def _wish(self, retry_after: float) -> None:
         """Somebody was sent away. Where none are kept ready they would find none, however often they come back."""
-        if self._pool.size == 0 and self.wished < self._concurrency:
+        if self._pool.size == 0 and self.wished < self._options.current.starts_at_once:
             self._wishes.append(self._clock() + retry_after + _WISH_SECONDS)
             self._wake_reconciler()
 
@@ -205,14 +192,15 @@ class Claims:
 
     def _check_address(self, quota_key: str) -> None:
         """Whoever has as many as one address may have, in use and waited for in line, gets no further one."""
-        if not self.per_address or not quota_key:
+        allowed = self._options.current.max_notebooks_per_address
+        if not allowed or not quota_key:
             return
         in_line = [one for one in self._tickets.values() if one.place is not None and one.container is None]
         held = sum(one.quota_key == quota_key for one in self._pool.in_state(State.CLAIMED))
         held += sum(one.quota_key == quota_key and one.status is Status.WAITING for one in in_line)
-        if held >= self.per_address:
+        if held >= allowed:
             raise AddressFullError(
-                f"no more than {self.per_address} notebooks may be in use from one address", retry_after=RETRY_AFTER
+                f"no more than {allowed} notebooks may be in use from one address", retry_after=RETRY_AFTER
             )
 
     async def _try_at_once(self, ticket: Ticket) -> None:
@@ -359,7 +347,8 @@ class Claims:
         starting = [now - one.created_at for one in self._pool.in_state(State.STARTING)]
         room = max(0, self._pool.capacity - len(self._pool))
         held_back = self._pool.failure is not None
-        return self._rate.estimate(position, 0 if held_back else self._concurrency, starting, now, room=room)
+        concurrency = 0 if held_back else self._options.current.starts_at_once
+        return self._rate.estimate(position, concurrency, starting, now, room=room)
 
     def _hold(self, ticket: Ticket) -> None:
         ticket.held_until = self._clock() + ticket.lease

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import structlog
 
 from tmpnb_py.core.backoff import Attempts
 from tmpnb_py.core.errors import EngineError, ManifestError, TooLargeError
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse
+from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse, read_file
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +29,10 @@ class Catalogue:
         self._of_image = Manifest()
         self.own: Manifest | None = None
         self.image: ImageFacts | None = None
+
+    def read_own(self, path: Path | None) -> None:
+        """Show the operator's list, or the image's if there is none. Raises `ManifestError`, and changes nothing."""
+        self.own = None if path is None else read_file(path)
 
     @property
     def manifest(self) -> Manifest:
