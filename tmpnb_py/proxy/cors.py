@@ -21,8 +21,6 @@ NOTEBOOK_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 # A request that shows the token is no forgery, whatever the browser adds to it. Servers that demand no token compare
 # these instead: the origin with their host, and the XSRF cookie with its header (Tornado's double submit).
 _OF_A_BROWSER = frozenset((b"origin", b"referer", b"cookie", b"x-xsrftoken", b"x-csrftoken"))
-_XSRF = secrets.token_hex(16).encode()
-_NOT_FORGED: Headers = [(b"Cookie", b"_xsrf=" + _XSRF), (b"X-XSRFToken", _XSRF)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,7 +115,8 @@ def admitted(headers: Headers, token: str = "") -> Headers:
     kept = [(name, value) for name, value in headers if name.lower() not in dropped]
     if token:
         kept.append((b"Authorization", b"token " + token.encode()))
-    return kept + _NOT_FORGED
+    xsrf = secrets.token_hex(16).encode()
+    return [*kept, (b"Cookie", b"_xsrf=" + xsrf), (b"X-XSRFToken", xsrf)]
 
 
 def without_set_cookie(headers: Headers) -> Headers:

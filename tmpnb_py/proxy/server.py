@@ -18,6 +18,7 @@ from tmpnb_py.pools.metrics import Counters
 from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
+from tmpnb_py.proxy.compress import Budget
 from tmpnb_py.proxy.cors import Cors, admitted, shows_token, without_cookie
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool
 from tmpnb_py.proxy.header_rules import ClientFacts, get_all, is_trusted
@@ -25,7 +26,7 @@ from tmpnb_py.proxy.limits import Admission, ProxyLimits
 from tmpnb_py.proxy.presence import Watch, readable, request_came
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import METHODS, BadRequestError
-from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
+from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection, UpstreamState
 
 __all__ = ["ErrorPage", "Page", "Proxy"]
 
@@ -48,7 +49,8 @@ class Proxy:
     ) -> None:
         """`hosts` are the names that are answered to."""
         self._pool = pool
-        self._application = Upstream(application)
+        self._budget = Budget(time.monotonic())
+        self._application = Upstream(application, self._budget)
         self.error_page = error_page
         self.counters = counters
         self.limits = options.derive(ProxyLimits.of)
@@ -111,17 +113,39 @@ class Proxy:
     async def shut_down(self, timeout_seconds: float) -> None:
         """Finish what is under way, at most for `timeout_seconds`; then close everything."""
         self.draining = True
-        for client in tuple(self._clients):
+        for client in self.clients:
             client.drain()
         if self._clients:
             self._nobody_left.clear()
             await event_or_time(self._nobody_left, timeout_seconds)
-        for client in tuple(self._clients):
+        for client in self.clients:
             client.abort()
         await self._dials.close()
         for upstream in (*self._upstreams.values(), self._application):
             upstream.close()
         await asyncio.sleep(0)  # lets the transports report that they are closed
+
+    # --- what there is at a moment
+
+    @property
+    def clients(self) -> tuple[ClientConnection, ...]:
+        """The visitors' connections."""
+        return tuple(self._clients)
+
+    @property
+    def upstreams(self) -> dict[str, UpstreamState]:
+        """The connections to each notebook server, by its container's id, and to our own application, by ""."""
+        return {"": self._application.state, **{key: one.state for key, one in self._upstreams.items()}}
+
+    @property
+    def compressing(self) -> int:
+        """How many answers are being compressed."""
+        return self._budget.answers
+
+    @property
+    def dialling(self) -> int:
+        """How many connections to servers are being made."""
+        return len(self._dials)
 
     # --- what connections use
 
@@ -216,7 +240,7 @@ class Proxy:
     def _upstream(self, container: Container) -> Upstream:
         upstream = self._upstreams.get(container.id)
         if upstream is None:
-            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
+            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container), self._budget)
         return upstream
 
 
