@@ -32,8 +32,8 @@ GROUPS: tuple[type[Group], ...] = (
 )
 
 
-# The bases are in reverse: pydantic takes the fields of the last one first, and the check of a value may ask for those
-# of an earlier group.
+# The bases are in reverse: pydantic takes the fields of the last one first, and the check of a value may ask for
+# those of an earlier group.
 class Settings(
     ServiceOptions,
     PageOptions,
