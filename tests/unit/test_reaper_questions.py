@@ -16,9 +16,10 @@ from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import NoAnswerError
 from tmpnb_py.jupyter.report import Report
 from tmpnb_py.pools import reaper
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION, Limits
-from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.pools.reaper import Reaper
+from tmpnb_py.pools.records import Records
 
 LIMITS = Limits(timeout=100, disconnected=0, busy=0, unvisited=0, maximum=0)
 CLAIM = 1000.0
@@ -31,7 +32,7 @@ class World:
         self.now = CLAIM
         self.asked = 0
         self.answer: Callable[[], Report] = lambda: Report(busy=False)
-        self.pool = Pool("p")
+        self.pool = Records("p")
         self.pool.listed = True
         self.session = Container("a", "digest", "token", CLAIM, State.CLAIMED, claimed_at=CLAIM, visited=True)
         self.session.endpoint = cast(Endpoint, object())

@@ -15,6 +15,7 @@ import math
 
 from tmpnb_py.core.models import EndReason
 from tmpnb_py.jupyter.report import Report
+from tmpnb_py.options.settings import Settings
 
 # A client without a WebSocket is still there as long as it polls. JupyterLab polls every 3 to 60 seconds, and
 # browsers let the timers of a hidden tab fire once a minute; the half minute more forgives one slow answer.
@@ -57,6 +58,17 @@ class Limits:
     busy: float
     unvisited: float
     maximum: float
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The options as the idle rules take them."""
+    return Limits(
+        timeout=settings.cull_timeout,
+        disconnected=settings.cull_disconnected,
+        busy=settings.cull_busy,
+        unvisited=settings.cull_unvisited,
+        maximum=settings.cull_max,
+    )
 
 
 class Nudges:

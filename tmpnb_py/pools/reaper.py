@@ -19,8 +19,9 @@ from tmpnb_py.core.errors import LackError
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.jupyter.questions import NoAnswerError, report
 from tmpnb_py.jupyter.report import Report
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import Ask, Keep, Limits, Reap, Verdict, decide
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.records import Records
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
@@ -41,7 +42,7 @@ class _Kept:
 class Reaper:
     """Marks idle, unvisited and overlong sessions for removal."""
 
-    def __init__(self, pool: Pool, limits: Limits) -> None:
+    def __init__(self, pool: Records, limits: Limits) -> None:
         self._pool = pool
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
         self._woken = asyncio.Event()

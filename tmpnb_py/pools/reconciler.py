@@ -34,10 +34,12 @@ from tmpnb_py.core.models import ContainerConfig, ContainerSpec, EndReason, Exit
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.endpoint import Endpoint, is_removed
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import planner
 from tmpnb_py.pools.adoption import taken_up
-from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.records import Records
 from tmpnb_py.pools.removals import Removals
 from tmpnb_py.pools.start_rate import StartRate
 
@@ -53,7 +55,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """What the reconciler aims at; times in seconds. `pool_size` is the size to begin with (see `Pool.size`)."""
+    """What the reconciler aims at; times in seconds. `pool_size` is the size to begin with (see `Records.size`)."""
 
     pool_size: int
     concurrency: int
@@ -61,6 +63,18 @@ class Options:
     start_timeout: float
     image: str = ""
     id_length: int = ID_LENGTH
+
+
+def options_of(settings: Settings) -> Options:
+    """The options as the reconciler takes them."""
+    return Options(
+        pool_size=settings.pool_size,
+        concurrency=settings.starts_at_once,
+        ready_max_age=settings.ready_max_age,
+        start_timeout=settings.start_timeout,
+        image=settings.image,
+        id_length=settings.user_length,
+    )
 
 
 class Configuration(Protocol):
@@ -77,8 +91,8 @@ class Reconciler:
     def __init__(
         self,
         engine: Engine,
-        pool: Pool,
-        metrics: Metrics,
+        pool: Records,
+        metrics: PoolMetrics,
         *,
         options: Options,
         configuration: Configuration,
@@ -111,7 +125,7 @@ class Reconciler:
     # --- what others call
 
     def configure(self, options: Options) -> None:
-        """Aim at something else from the next round on (the operator reloads); `Pool.size` is not touched."""
+        """Aim at something else from the next round on (the operator reloads); `Records.size` is not touched."""
         self._options = options
         self._configured += 1
         self.observe_soon()

@@ -8,36 +8,11 @@ from tmpnb_py.core.branding import Branding, read_logo
 from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import Egress
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.pools.idle import Limits
-from tmpnb_py.pools.reconciler import Options
 from tmpnb_py.proxy.cors import Cors
 from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.workshops.manifest import Manifest, read_file
 
 _LAST_MOMENT = 60.0  # what is being handed over when the wait ends is waited for
-
-
-def reconciler_options(settings: Settings) -> Options:
-    """How the reconciler works."""
-    return Options(
-        pool_size=settings.pool_size,
-        concurrency=settings.starts_at_once,
-        ready_max_age=settings.ready_max_age,
-        start_timeout=settings.start_timeout,
-        image=settings.image,
-        id_length=settings.user_length,
-    )
-
-
-def idle_limits(settings: Settings) -> Limits:
-    """When sessions end."""
-    return Limits(
-        timeout=settings.cull_timeout,
-        disconnected=settings.cull_disconnected,
-        busy=settings.cull_busy,
-        unvisited=settings.cull_unvisited,
-        maximum=settings.cull_max,
-    )
 
 
 def branding(settings: Settings) -> Branding:
