@@ -11,6 +11,7 @@ from typing import Any
 from tmpnb_py.core.models import ContainerConfig
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.metrics import PoolMetrics
@@ -41,7 +42,7 @@ class HandMadePool(Pool):
 
     def __init__(self, engine: Engine, directory: Path, name: str = "test", **options: Any) -> None:
         chosen = {"pool_name": name, "image": "fake", "pool_size": 0, "runtime_dir": directory, **options}
-        super().__init__(engine, Settings(**chosen), PoolMetrics())
+        super().__init__(engine, LiveOptions(Settings(**chosen)), PoolMetrics())
         self._records.current_digest, self._records.capacity = TODAY, 100
 
     def insert(self, container: Container) -> Container:

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import uvloop
 
+from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import SocketAddress, State
 from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.records import Records
 from tmpnb_py.proxy.counters import Counters
-from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.proxy.server import Page, Proxy
 
 
@@ -44,12 +46,14 @@ async def main() -> None:
     for one in ids:
         endpoint = Endpoint(SocketAddress(str(socket.parent), socket.name))
         pool.insert(Container(one, "", "", now, State.CLAIMED, claimed_at=now, endpoint=endpoint))
+    options = LiveOptions(Settings(allowed_hosts=("*",), max_connections_per_address=0))
     proxy = Proxy(
         pool,
         application=_no_application,  # type: ignore[arg-type]  # nothing here asks for a page
         error_page=_error_page,
         counters=counters,
-        limits=ProxyLimits(),
+        options=options,
+        hosts=options.derive(lambda settings: Hosts(settings.allowed_hosts)),
     )
     await asyncio.get_running_loop().create_server(proxy.client_factory, "127.0.0.1", port)
     print(json.dumps(ids[:1000]), flush=True)

@@ -397,7 +397,7 @@ async def test_a_link_that_needs_the_network_takes_no_notebook_without_one(link:
 async def test_a_reload_gives_links_the_network() -> None:
     async with running() as rig:
         await rig.ready(1)
-        rig.service.reload(rig.service.settings.model_copy(update={"egress": Egress.INTERNET}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"egress": Egress.INTERNET}))
         async with rig.client.get("/spawn/git-pull?repo=https://git.example/o/r", headers=NAVIGATION) as response:
             assert response.status == 200
 
@@ -418,10 +418,10 @@ async def test_the_operators_own_workshops_and_their_reload(tmp_path: Path) -> N
         assert "Hitches" in page
         assert "Knots" not in page
         mine.write_bytes(mine.read_bytes().replace(b"Hitches", b"Bends"))
-        rig.service.reload(rig.service.settings)
+        rig.service.reload(rig.service.options.current)
         assert "Bends" in (await one.get("/"))[1]
         mine.write_text("[[workshop]]\nslug = 7\n")
-        rig.service.reload(rig.service.settings)
+        rig.service.reload(rig.service.options.current)
         assert "Bends" in (await one.get("/"))[1]
     with pytest.raises(ManifestError, match=r"mine\.toml: workshop 1: .*slug cannot be 7"):
         async with running(workshops_file=mine):

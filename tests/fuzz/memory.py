@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
+from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container as Record
 from tmpnb_py.pools.records import Records
 from tmpnb_py.proxy.counters import Counters
-from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.proxy.server import Page, Proxy
 
 SESSION_ID = "a" * 32
@@ -296,12 +298,14 @@ class Memory:
         self.counters = Counters()
         self._pool = Records("memory")
         self._pool.capacity = 1000
+        options = LiveOptions(Settings(allowed_hosts=("*",), **limits))
         self.proxy = Proxy(
             self._pool,
             application=self._dial_application,
             error_page=lambda status, *, wants_html: Page(b"application/json", b'{"status": %d}' % status),
             counters=self.counters,
-            limits=ProxyLimits(**limits),
+            options=options,
+            hosts=options.derive(lambda settings: Hosts(settings.allowed_hosts)),
         )
         now = time.monotonic()
         for session_id in (SESSION_ID, OTHER_ID):

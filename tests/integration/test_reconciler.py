@@ -214,7 +214,7 @@ async def test_the_capacity_bounds_what_is_ready(host: FakeHost) -> None:
         for _ in range(4):
             await rig.spawn("?wait=10")
         await rig.ready(3)
-        rig.service.reload(rig.service.settings.model_copy(update={"max_containers": 4}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 4}))
         await rig.until(lambda: rig.service.pool.capacity == 4 and rig.service.pool.count(State.READY) == 0)
         async with rig.client.post("/api/spawn") as answer:
             assert answer.status == 429
@@ -226,9 +226,9 @@ async def test_settings_that_change_while_the_capacity_is_asked_for_are_not_lost
         await rig.ready(1)
         rig.engine.delays["info"] = 0.3
         asked = sum(method == "info" for method, _ in rig.engine.calls)
-        rig.service.reload(rig.service.settings.model_copy(update={"max_containers": 30}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 30}))
         await rig.until(lambda: sum(method == "info" for method, _ in rig.engine.calls) > asked)
-        rig.service.reload(rig.service.settings.model_copy(update={"max_containers": 3}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 3}))
         await rig.until(lambda: rig.service.pool.capacity == 3, seconds=5)
 
 

@@ -33,6 +33,7 @@ from tmpnb_py.core.errors import (
 from tmpnb_py.core.models import EndReason, State, TcpAddress
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.container import Container
 
 LEASE = 120.0
@@ -61,14 +62,19 @@ class Engine(FakeEngine):
 
 @dataclasses.dataclass
 class World:
-    """A pool, an engine and a clock that a test moves."""
+    """A pool, an engine, options and a clock that a test moves."""
 
+    options: LiveOptions
     pool: HandMadePool
     engine: Engine
     claims: Claims
     port: int
     now: float = 1000.0
     made: int = 0
+
+    def set(self, **changed: int) -> None:
+        """Put other values of these options in force."""
+        self.options.replace(self.options.current.model_copy(update=changed))
 
     def ready(self) -> Container:
         """One more container is started and answers."""
@@ -110,10 +116,12 @@ async def _world(book: LineStore | None = None) -> AsyncIterator[World]:
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server, FakeHost() as host:
         engine = Engine(host)
-        pool = HandMadePool(engine, host.directory, start_concurrency=2)
-        claims = Claims(engine, pool, line=Line(5), lease=LEASE, book=book, clock=lambda: made.now)
+        pool = HandMadePool(engine, host.directory, start_concurrency=2, max_waiting=5, place_lease=LEASE)
+        options = pool.options
+        line = Line(lambda: options.current.max_waiting)
+        claims = Claims(engine, pool, options, line=line, book=book, clock=lambda: made.now)
         pool.serve(claims)
-        made = World(pool, engine, claims, server.sockets[0].getsockname()[1])
+        made = World(options, pool, engine, claims, server.sockets[0].getsockname()[1])
         yield made
         await claims.close()
 
@@ -483,7 +491,7 @@ async def test_a_program_that_waited_long_enough_leaves_the_line(world: World) -
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, seed: int) -> None:
     chance = random.Random(seed)
-    world.claims.configure(max_waiting=1000, lease=LEASE)
+    world.set(max_waiting=1000)
     drawn: list[Ticket] = []
     left: set[str] = set()
     for _ in range(200):
@@ -514,7 +522,7 @@ async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, s
 
 async def test_one_address_gets_its_share_and_no_more(world: World) -> None:
     """In use and in line, of pages and programs; what has ended counts no more."""
-    world.claims.per_address = 2
+    world.set(max_notebooks_per_address=2)
     one = world.ready()
     assert (await world.claims.open_ticket("lab", key="k", quota_key="x")).container is one
     waiting = await world.claims.open_ticket("lab", quota_key="x")
@@ -534,12 +542,12 @@ async def test_one_address_gets_its_share_and_no_more(world: World) -> None:
         await world.claims.open_ticket("lab", quota_key="x")
     world.pool.end(one, EndReason.ENDED_BY_OWNER, world.now)
     assert (await world.claims.open_ticket("lab", quota_key="x")).status is Status.WAITING
-    world.claims.configure(max_waiting=1000, lease=LEASE, per_address=0)
+    world.set(max_notebooks_per_address=0)
     assert (await world.claims.open_ticket("lab", quota_key="x")).status is Status.WAITING
 
 
 async def test_two_at_once_from_one_address_are_counted_one_after_the_other(world: World) -> None:
-    world.claims.per_address = 1
+    world.set(max_notebooks_per_address=1)
     world.ready()
     world.ready()
     answers = await asyncio.gather(

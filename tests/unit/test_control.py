@@ -9,6 +9,8 @@ import pytest
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.operations import LARGEST_POOL, Gate, Operations
 from tmpnb_py.pools.planner import Backoff, End, Record, Remove, Situation, Start, Targets, plan
@@ -35,7 +37,7 @@ def control_of(pool: Records, directory: Path, *, max_containers: int | None = N
     control = Operations(
         pool,
         Gate(directory / "test.closed"),
-        max_containers=max_containers,
+        LiveOptions(Settings(pool_size=0, max_containers=max_containers)),
         gate_moved=moved,
         observe_soon=lambda: calls.append("woken"),
     )

@@ -15,7 +15,8 @@ import pytest
 from tmpnb_py.cli.main import EXIT_CODES
 from tmpnb_py.core import errors
 from tmpnb_py.core.units import parse_duration, parse_size
-from tmpnb_py.options.settings import OPTIONS, Option
+from tmpnb_py.options.declaration import Option
+from tmpnb_py.options.settings import OPTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"

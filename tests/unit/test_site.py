@@ -60,7 +60,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         for name in ("python", "r"):
             engine = Engine(host, pool=name)
             pools[name] = HandMadePool(engine, tmp_path, name)
-            claims[name] = Claims(engine, pools[name], line=Line(5), clock=lambda: NOW)
+            claims[name] = Claims(engine, pools[name], pools[name].options, line=Line(lambda: 5), clock=lambda: NOW)
             pools[name].serve(claims[name])
             stack.push_async_callback(claims[name].close)
         yield World(Site(claims.values()), pools, claims, server.sockets[0].getsockname()[1])

@@ -32,6 +32,7 @@ from tmpnb_py.core.errors import (
 )
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.pool import Pool
 
@@ -46,16 +47,15 @@ T = TypeVar("T")
 
 
 class Claims:
-    """The visitors' side of a pool. `lease`: seconds that a ticket is kept for a visitor who is away."""
+    """The visitors' side of a pool."""
 
     def __init__(
         self,
         engine: Engine,
         pool: Pool,
+        options: LiveOptions,
         *,
         line: Line,
-        lease: float = 120.0,
-        per_address: int = 0,
         book: LineStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,8 +63,7 @@ class Claims:
         self.pool = self._pool = pool
         self._metrics = pool.metrics
         self._line = line
-        self._lease = lease
-        self.per_address = per_address
+        self._options = options
         self._book = book or LineStore(None)
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
@@ -81,20 +80,14 @@ class Claims:
         self._wishes: list[float] = []  # until when each of them counts
         self.stopping = False
 
-    def configure(self, *, max_waiting: int, lease: float, per_address: int = 0) -> None:
-        """Change how many may wait, how long their places are kept, and how many notebooks one address may have."""
-        self._line.capacity = max_waiting
-        self._lease = lease
-        self.per_address = per_address
-
     def waits(self, now: float) -> list[float]:
         """How many seconds each visitor in line has waited, the first first."""
         return self._line.waits(now)
 
     @property
-    def lease(self) -> float:
-        """Seconds that a place is kept for a visitor who is away."""
-        return self._lease
+    def _lease(self) -> float:
+        """Seconds that a ticket is kept for a visitor who is away."""
+        return self._options.current.place_lease
 
     @property
     def waiting(self) -> int:
@@ -110,7 +103,7 @@ class Claims:
 
     def _wish(self, retry_after: float) -> None:
         """Somebody was sent away. Where none are kept ready they would find none, however often they come back."""
-        if self._pool.size == 0 and self.wished < self._pool.concurrency:
+        if self._pool.size == 0 and self.wished < self._options.current.starts_at_once:
             self._wishes.append(self._clock() + retry_after + _WISH_SECONDS)
             self._pool.observe_soon()
 
@@ -183,14 +176,15 @@ class Claims:
 
     def _check_address(self, quota_key: str) -> None:
         """Whoever has as many as one address may have, in use and waited for in line, gets no further one."""
-        if not self.per_address or not quota_key:
+        allowed = self._options.current.max_notebooks_per_address
+        if not allowed or not quota_key:
             return
         in_line = [one for one in self._tickets.values() if one.place is not None and one.container is None]
         held = sum(one.quota_key == quota_key for one in self._pool.in_state(State.CLAIMED))
         held += sum(one.quota_key == quota_key and one.status is Status.WAITING for one in in_line)
-        if held >= self.per_address:
+        if held >= allowed:
             raise AddressFullError(
-                f"no more than {self.per_address} notebooks may be in use from one address", retry_after=RETRY_AFTER
+                f"no more than {allowed} notebooks may be in use from one address", retry_after=RETRY_AFTER
             )
 
     async def _try_at_once(self, ticket: Ticket) -> None:

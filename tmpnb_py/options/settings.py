@@ -7,30 +7,23 @@ bytes, durations are seconds.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
+import functools
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tmpnb_py.core.branding import ACCENT, TITLE
 from tmpnb_py.core.models import Egress, Mount
 from tmpnb_py.core.units import DAY, KIB, MIB, TIB
 from tmpnb_py.options import values
-from tmpnb_py.options.values import Kind, Network, Quantity, format_value
+from tmpnb_py.options.declaration import DOCKER, ENV_PREFIX, Elsewhere, Option, Reload, describe, option
+from tmpnb_py.options.values import Kind, Network, Quantity
 
 DEFAULT_IMAGE = "tmpnb-py-workshops:latest"
-ENV_PREFIX = "TMPNB_"
 _SYSTEM_DIRECTORY = Path("/run/tmpnb-py")
-
-
-def _option(default: Any, group: str, description: str, *, unset: str = "") -> Any:
-    """A field. `unset` says what a default of None means."""
-    return Field(default, description=description, json_schema_extra={"group": group, "unset": unset})
 
 
 _YEARS = 3650 * DAY  # an upper bound that only catches slips
@@ -57,372 +50,503 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    ip: Host = _option(
+    ip: Host = option(
         "0.0.0.0",
         _LISTEN,
         "Address or host name that visitors connect to; 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4.",
+        reload=Reload.RESTART,
     )
-    port: Annotated[int, _PORT] = _option(8000, _LISTEN, "Port for visitors; 0 lets the kernel pick a free one.")
-    admin_ip: Host = _option("127.0.0.1", _LISTEN, "Address or host name of the admin listener; as ip.")
-    admin_port: Annotated[int, _PORT] = _option(
-        10000, _LISTEN, "Port of the admin listener; 0 lets the kernel pick a free one."
+    port: Annotated[int, _PORT] = option(
+        8000, _LISTEN, "Port for visitors; 0 lets the kernel pick a free one.", reload=Reload.RESTART
     )
-    admin_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = _option(
+    admin_ip: Host = option(
+        "127.0.0.1", _LISTEN, "Address or host name of the admin listener; as ip.", reload=Reload.RESTART
+    )
+    admin_port: Annotated[int, _PORT] = option(
+        10000, _LISTEN, "Port of the admin listener; 0 lets the kernel pick a free one.", reload=Reload.RESTART
+    )
+    admin_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = option(
         SecretStr(""),
         _LISTEN,
         "Token that the admin listener demands. Better set in the environment (ADMIN_AUTH_TOKEN does too): "
         "other users of the machine can read a command line.",
+        reload=Reload.AT_ONCE,
     )
 
-    base_url: Annotated[str, AfterValidator(values.read_base_url)] = _option(
+    base_url: Annotated[str, AfterValidator(values.read_base_url)] = option(
         "/",
         _LISTEN,
         "Path that the service has on its host, such as /jupyter/: pages, API and notebooks are below it.",
+        reload=Reload.RESTART,
     )
-    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_host_names), NoDecode] = _option(
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_host_names), NoDecode] = option(
         (),
         _LISTEN,
         "Names that visitors reach this service by (comma list; *.example.net is every name below it, * any name at "
         "all). Addresses, localhost and this machine's own names are always accepted, others get 421: any web page "
         "can point a name of its own at this service.",
+        reload=Reload.AT_ONCE,
     )
-    api_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = _option(
+    api_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = option(
         SecretStr(""),
         _LISTEN,
         "Token that the visitors' API demands; no pages are served then. Better set in the environment "
         "(API_AUTH_TOKEN does too).",
+        reload=Reload.RESTART,
     )
 
-    engine: Literal["auto", "docker", "local"] = _option(
+    engine: Literal["auto", "docker", "local"] = option(
         "auto",
         _NOTEBOOK,
         "What runs the containers: Docker, or (local) this machine, in sandboxes of bubblewrap. auto is Docker where "
         "DOCKER_HOST is set or /var/run/docker.sock exists, and local with 127.0.0.1 as ip where not.",
+        reload=Reload.RESTART,
     )
-    image: Annotated[str, AfterValidator(values.read_image)] = _option(
-        DEFAULT_IMAGE, _NOTEBOOK, "Image that each notebook is started from."
+    image: Annotated[str, AfterValidator(values.read_image)] = option(
+        DEFAULT_IMAGE, _NOTEBOOK, "Image that each notebook is started from.", reload=Reload.RENEW
     )
-    command: Annotated[str, AfterValidator(values.read_command)] | None = _option(
+    command: Annotated[str, AfterValidator(values.read_command)] | None = option(
         None,
         _NOTEBOOK,
         "Command that starts the notebook server in the container, run by a shell. Replaced in it: "
         "{base_path}, {token}, and either {socket} or {ip} and {port}.",
         unset="what fits the image",
+        reload=Reload.RENEW,
     )
-    interfaces: Annotated[tuple[str, ...], BeforeValidator(values.read_interfaces), NoDecode] = _option(
+    interfaces: Annotated[tuple[str, ...], BeforeValidator(values.read_interfaces), NoDecode] = option(
         (),
         _NOTEBOOK,
         "Interfaces of the image, beside Jupyter's own, that links may open (comma list of the first part of their "
         "paths, such as rstudio,voila,proxy); an image can name its own (label org.tmpnb.interfaces).",
+        reload=Reload.AT_ONCE,
     )
-    redirect_uri: str = _option("/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document.")
-    docker_network: Annotated[str, AfterValidator(values.read_network_name)] | None = _option(
+    redirect_uri: str = option(
+        "/lab", _NOTEBOOK, "Where a new notebook opens when the link names no document.", reload=Reload.AT_ONCE
+    )
+    docker_network: Annotated[str, AfterValidator(values.read_network_name)] | None = option(
         None,
         _NOTEBOOK,
         "Existing network of the engine that notebooks are attached to; they are reached there by address, and "
         "what they may reach is that network's affair.",
         unset="one that fits transport and egress",
+        reload=Reload.RESTART,
+        engines=DOCKER,
+        elsewhere=Elsewhere.REFUSED,
     )
-    host_network: bool = _option(
+    host_network: bool = option(
         False,
         _NOTEBOOK,
         "Whether notebooks share the host's network: nothing keeps them apart there, so an admin token is needed.",
+        reload=Reload.RESTART,
+        engines=DOCKER,
+        elsewhere=Elsewhere.REFUSED,
     )
-    transport: Literal["auto", "socket", "port", "address"] = _option(
+    transport: Literal["auto", "socket", "port", "address"] = option(
         "auto",
         _NOTEBOOK,
         "Way from the proxy to a container: a Unix socket, a port on loopback, its address on docker_network, or "
         "whichever works (auto).",
+        reload=Reload.RENEW,
     )
-    egress: Egress = _option(
+    egress: Egress = option(
         Egress.NONE,
         _NOTEBOOK,
         "What notebooks may reach: nothing (none) or the public internet (internet), which is neither a private or "
         "link-local address nor the engine's machine.",
+        reload=Reload.RENEW,
     )
-    egress_allow: Annotated[tuple[Network, ...], BeforeValidator(values.read_reach), NoDecode] = _option(
+    egress_allow: Annotated[tuple[Network, ...], BeforeValidator(values.read_reach), NoDecode] = option(
         (),
         _NOTEBOOK,
         "Addresses and networks that notebooks may reach beside the public internet (comma list such as "
         "10.1.0.0/16); * opens everything, this machine included. Needs egress internet.",
+        reload=Reload.RENEW,
     )
-    accept_missing: Annotated[tuple[str, ...], BeforeValidator(values.read_protections), NoDecode] = _option(
+    accept_missing: Annotated[tuple[str, ...], BeforeValidator(values.read_protections), NoDecode] = option(
         (),
         _NOTEBOOK,
         "Protections that notebooks may lack where the engine does not give them (comma list of network, privileges, "
         "seccomp, memory, processes, disk, verification); none are started without the others.",
+        reload=Reload.RENEW,
+        engines=DOCKER,
     )
-    container_ip: Annotated[str, AfterValidator(values.read_address)] = _option(
+    container_ip: Annotated[str, AfterValidator(values.read_address)] = option(
         "127.0.0.1",
         _NOTEBOOK,
         "Address of the engine's host on which ports are published; with host_network, the one that notebook "
         "servers listen on.",
+        reload=Reload.RESTART,
+        engines=DOCKER,
     )
-    container_port: Annotated[int, Quantity(Kind.NUMBER, 1, 65535)] = _option(
+    container_port: Annotated[int, Quantity(Kind.NUMBER, 1, 65535)] = option(
         8888,
         _NOTEBOOK,
         "Port that the notebook server listens on in its container; with host_network, the first one that is tried.",
+        reload=Reload.RESTART,
+        engines=DOCKER,
     )
-    container_user: Annotated[str, AfterValidator(values.read_user)] = _option(
-        "1000", _NOTEBOOK, "User that the command runs as, with or without a group, such as 1000:100."
+    container_user: Annotated[str, AfterValidator(values.read_user)] = option(
+        "1000",
+        _NOTEBOOK,
+        "User that the command runs as, with or without a group, such as 1000:100.",
+        reload=Reload.RENEW,
+        engines=DOCKER,
     )
-    host_directories: Annotated[tuple[Mount, ...], BeforeValidator(values.read_mounts), NoDecode] = _option(
+    host_directories: Annotated[tuple[Mount, ...], BeforeValidator(values.read_mounts), NoDecode] = option(
         (),
         _NOTEBOOK,
         "Directories of the engine's host that every notebook sees (comma list of /host:/mount:ro or rw); rw lets "
         "every visitor change them.",
+        reload=Reload.RENEW,
+        engines=DOCKER,
     )
-    extra_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_extra_hosts), NoDecode] = _option(
-        (), _NOTEBOOK, "Names that notebooks find without DNS (comma list of name:address)."
+    extra_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_extra_hosts), NoDecode] = option(
+        (),
+        _NOTEBOOK,
+        "Names that notebooks find without DNS (comma list of name:address).",
+        reload=Reload.RENEW,
+        engines=DOCKER,
     )
-    mem_limit: Annotated[int, Quantity(Kind.SIZE, 64 * MIB, 64 * TIB)] = _option(
-        512 * MIB, _NOTEBOOK, "Memory of each container (size, at least 64m); it gets no swap beyond that."
+    mem_limit: Annotated[int, Quantity(Kind.SIZE, 64 * MIB, 64 * TIB)] = option(
+        512 * MIB,
+        _NOTEBOOK,
+        "Memory of each container (size, at least 64m); it gets no swap beyond that.",
+        reload=Reload.RENEW,
     )
-    cpu_quota: Annotated[int, Quantity(Kind.NUMBER, 1000, 1_000_000_000, zero="no limit")] = _option(
+    cpu_quota: Annotated[int, Quantity(Kind.NUMBER, 1000, 1_000_000_000, zero="no limit")] = option(
         50000,
         _NOTEBOOK,
         "CPU time of each container in microseconds per 100 ms: 50000 is half a CPU, 0 is no limit.",
+        reload=Reload.RENEW,
     )
-    cpu_shares: Annotated[int, Quantity(Kind.NUMBER, 2, 262_144, zero="the engine's default")] = _option(
-        0, _NOTEBOOK, "Weight of each container where CPUs are scarce (1024 is usual); 0 is the engine's default."
+    cpu_shares: Annotated[int, Quantity(Kind.NUMBER, 2, 262_144, zero="the engine's default")] = option(
+        0,
+        _NOTEBOOK,
+        "Weight of each container where CPUs are scarce (1024 is usual); 0 is the engine's default.",
+        reload=Reload.RENEW,
+        engines=DOCKER,
     )
-    pids_limit: Annotated[int, Quantity(Kind.NUMBER, 32, 4_194_304, zero="no limit")] = _option(
-        256, _NOTEBOOK, "Processes and threads of each container (number, at least 32); 0 is no limit."
+    pids_limit: Annotated[int, Quantity(Kind.NUMBER, 32, 4_194_304, zero="no limit")] = option(
+        256,
+        _NOTEBOOK,
+        "Processes and threads of each container (number, at least 32); 0 is no limit.",
+        reload=Reload.RENEW,
     )
-    home_size: Annotated[int, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
-        256 * MIB, _NOTEBOOK, "Room in each home directory (size), where the image lets it be bounded."
+    home_size: Annotated[int, Quantity(Kind.SIZE, MIB, 64 * TIB)] = option(
+        256 * MIB,
+        _NOTEBOOK,
+        "Room in each home directory (size), where the image lets it be bounded.",
+        reload=Reload.RENEW,
     )
-    tmp_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
+    tmp_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = option(
         None,
         _NOTEBOOK,
         "Room in each /tmp (size), where the image has a read-only root; what is in it counts as memory.",
         unset="half of mem_limit",
+        reload=Reload.RENEW,
     )
-    shm_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = _option(
+    shm_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = option(
         None,
         _NOTEBOOK,
         "Shared memory of each container, its /dev/shm (size); what is in it counts as memory.",
         unset="half of mem_limit",
+        reload=Reload.RENEW,
     )
-    use_tokens: bool = _option(True, _NOTEBOOK, "Whether each notebook server demands a token of its own.")
+    use_tokens: bool = option(
+        True, _NOTEBOOK, "Whether each notebook server demands a token of its own.", reload=Reload.RENEW
+    )
 
-    pool_name: Annotated[str, AfterValidator(values.read_pool_name)] = _option(
-        "tmpnb", _POOL, "Name of the pool; two services on one engine need different names."
+    pool_name: Annotated[str, AfterValidator(values.read_pool_name)] = option(
+        "tmpnb", _POOL, "Name of the pool; two services on one engine need different names.", reload=Reload.RESTART
     )
-    pool_size: Annotated[int, Quantity(Kind.NUMBER, 0, 100_000)] = _option(
-        10, _POOL, "Number of containers that are kept started and ready for the next visitors."
+    pool_size: Annotated[int, Quantity(Kind.NUMBER, 0, 100_000)] = option(
+        10,
+        _POOL,
+        "Number of containers that are kept started and ready for the next visitors.",
+        reload=Reload.AT_ONCE,
     )
-    max_containers: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1_000_000)] = _option(
+    max_containers: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1_000_000)] = option(
         None,
         _POOL,
         "Number of containers at most, ready and in use; never below pool_size.",
         unset="what fits the engine's memory",
+        reload=Reload.AT_ONCE,
     )
-    start_concurrency: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1000)] = _option(
-        None, _POOL, "Number of containers that may be starting at the same time.", unset="number of CPUs"
+    start_concurrency: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1000)] = option(
+        None,
+        _POOL,
+        "Number of containers that may be starting at the same time.",
+        unset="number of CPUs",
+        reload=Reload.AT_ONCE,
     )
-    start_timeout: Annotated[float, _SOON] = _option(
-        60.0, _POOL, "Time in which a started container has to answer (duration), or it is removed."
+    start_timeout: Annotated[float, _SOON] = option(
+        60.0,
+        _POOL,
+        "Time in which a started container has to answer (duration), or it is removed.",
+        reload=Reload.AT_ONCE,
     )
-    ready_max_age: Annotated[float, _NEVER] = _option(
-        86400.0, _POOL, "Age at which an unused ready container is replaced (duration); 0 is never."
+    ready_max_age: Annotated[float, _NEVER] = option(
+        86400.0,
+        _POOL,
+        "Age at which an unused ready container is replaced (duration); 0 is never.",
+        reload=Reload.AT_ONCE,
     )
-    user_length: Annotated[int, Quantity(Kind.NUMBER, 25, 64)] = _option(
-        26, _POOL, "Characters of the id in each notebook's URL, which nobody must be able to guess: at least 25."
+    user_length: Annotated[int, Quantity(Kind.NUMBER, 25, 64)] = option(
+        26,
+        _POOL,
+        "Characters of the id in each notebook's URL, which nobody must be able to guess: at least 25.",
+        reload=Reload.RESTART,
     )
-    max_waiting: Annotated[int, Quantity(Kind.NUMBER, 0, 1_000_000)] = _option(
-        200, _POOL, "Number of people who may wait in line while no container is ready."
+    max_waiting: Annotated[int, Quantity(Kind.NUMBER, 0, 1_000_000)] = option(
+        200, _POOL, "Number of people who may wait in line while no container is ready.", reload=Reload.AT_ONCE
     )
-    max_wait: Annotated[float, Quantity(Kind.DURATION, 0, 3600)] = _option(
-        60.0, _POOL, "Longest wait that one request may ask for with ?wait= (duration)."
+    max_wait: Annotated[float, Quantity(Kind.DURATION, 0, 3600)] = option(
+        60.0, _POOL, "Longest wait that one request may ask for with ?wait= (duration).", reload=Reload.AT_ONCE
     )
 
-    place_lease: Annotated[float, Quantity(Kind.DURATION, 5, DAY)] = _option(
-        120.0, _POOL, "Time that a place in line is kept for a visitor whose browser is away (duration)."
+    place_lease: Annotated[float, Quantity(Kind.DURATION, 5, DAY)] = option(
+        120.0,
+        _POOL,
+        "Time that a place in line is kept for a visitor whose browser is away (duration).",
+        reload=Reload.AT_ONCE,
     )
-    max_notebooks_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = _option(
+    max_notebooks_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = option(
         0,
         _POOL,
         "Number of notebooks, in use and waited for, that one client address (of IPv6, one /64 network) may have; 0 "
         "is no limit. A whole class may share an address.",
+        reload=Reload.AT_ONCE,
     )
 
-    cull_timeout: Annotated[float, _NEVER] = _option(
-        3600.0, _CULL, "Time without activity after which a session ends (duration); 0 is never."
+    cull_timeout: Annotated[float, _NEVER] = option(
+        3600.0,
+        _CULL,
+        "Time without activity after which a session ends (duration); 0 is never.",
+        reload=Reload.AT_ONCE,
     )
-    cull_disconnected: Annotated[float, _NEVER] = _option(
+    cull_disconnected: Annotated[float, _NEVER] = option(
         900.0,
         _CULL,
         "Time without activity after which a session with no browser connected ends (duration); 0 is never.",
+        reload=Reload.AT_ONCE,
     )
-    cull_busy: Annotated[float, _NEVER] = _option(
+    cull_busy: Annotated[float, _NEVER] = option(
         3600.0,
         _CULL,
         "Time that a busy kernel keeps a session alive with nobody connected (duration); 0 is without end.",
+        reload=Reload.AT_ONCE,
     )
-    cull_unvisited: Annotated[float, _NEVER] = _option(
-        300.0, _CULL, "Time after which a session that nobody ever opened ends (duration); 0 is never."
+    cull_unvisited: Annotated[float, _NEVER] = option(
+        300.0,
+        _CULL,
+        "Time after which a session that nobody ever opened ends (duration); 0 is never.",
+        reload=Reload.AT_ONCE,
     )
-    cull_max: Annotated[float, _NEVER] = _option(
-        14400.0, _CULL, "Age at which a session ends whatever happens in it (duration); 0 is never."
+    cull_max: Annotated[float, _NEVER] = option(
+        14400.0,
+        _CULL,
+        "Age at which a session ends whatever happens in it (duration); 0 is never.",
+        reload=Reload.AT_ONCE,
     )
 
-    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(values.read_networks), NoDecode] = _option(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(values.read_networks), NoDecode] = option(
         (),
         _PROXY,
         "Addresses and networks of reverse proxies whose X-Forwarded headers are believed (comma list).",
+        reload=Reload.RESTART,
     )
-    max_head_size: Annotated[int, Quantity(Kind.SIZE, 4 * KIB, MIB)] = _option(
-        32 * KIB, _PROXY, "Room for the first line and the headers of a request (size); an answer's may have 64k."
+    max_head_size: Annotated[int, Quantity(Kind.SIZE, 4 * KIB, MIB)] = option(
+        32 * KIB,
+        _PROXY,
+        "Room for the first line and the headers of a request (size); an answer's may have 64k.",
+        reload=Reload.RESTART,
     )
-    head_timeout: Annotated[float, _SOON] = _option(
-        15.0, _PROXY, "Time in which a client has to send its headers (duration)."
+    head_timeout: Annotated[float, _SOON] = option(
+        15.0, _PROXY, "Time in which a client has to send its headers (duration).", reload=Reload.AT_ONCE
     )
-    body_timeout: Annotated[float, _SOON] = _option(
-        60.0, _PROXY, "Time without progress after which a client's upload is given up (duration)."
+    body_timeout: Annotated[float, _SOON] = option(
+        60.0,
+        _PROXY,
+        "Time without progress after which a client's upload is given up (duration).",
+        reload=Reload.AT_ONCE,
     )
-    write_timeout: Annotated[float, _SOON] = _option(
+    write_timeout: Annotated[float, _SOON] = option(
         60.0,
         _PROXY,
         "Time without progress after which a client that does not read its answer is given up (duration).",
+        reload=Reload.AT_ONCE,
     )
-    keepalive_timeout: Annotated[float, _SOON] = _option(
-        75.0, _PROXY, "Time that an idle client connection is kept open (duration)."
+    keepalive_timeout: Annotated[float, _SOON] = option(
+        75.0, _PROXY, "Time that an idle client connection is kept open (duration).", reload=Reload.AT_ONCE
     )
-    proxy_keepalive_timeout: Annotated[float, _SOON] = _option(
+    proxy_keepalive_timeout: Annotated[float, _SOON] = option(
         3600.0,
         _PROXY,
         "The same of a connection of trusted_proxies (duration): longer than they keep them, or requests that they "
         "send into one that just closes are answered 502.",
+        reload=Reload.AT_ONCE,
     )
-    connect_timeout: Annotated[float, _SOON] = _option(
-        10.0, _PROXY, "Time in which a container has to accept a connection (duration)."
+    connect_timeout: Annotated[float, _SOON] = option(
+        10.0, _PROXY, "Time in which a container has to accept a connection (duration).", reload=Reload.AT_ONCE
     )
-    response_timeout: Annotated[float, _SOON] = _option(
-        300.0, _PROXY, "Time in which a container has to begin its answer (duration)."
+    response_timeout: Annotated[float, _SOON] = option(
+        300.0, _PROXY, "Time in which a container has to begin its answer (duration).", reload=Reload.AT_ONCE
     )
-    max_connections: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000)] = _option(
-        10000, _PROXY, "Number of client connections at the same time."
+    max_connections: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000)] = option(
+        10000, _PROXY, "Number of client connections at the same time.", reload=Reload.AT_ONCE
     )
-    max_connections_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = _option(
+    max_connections_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = option(
         2500,
         _PROXY,
         "Number of connections that one client address (of IPv6, one /64 network) may hold; 0 is no limit. Those of "
         "trusted proxies are not held to it. A browser with a notebook holds about ten, and a whole class may share "
         "an address.",
+        reload=Reload.AT_ONCE,
     )
 
-    allow_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_origins), NoDecode] = _option(
+    allow_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_origins), NoDecode] = option(
         (),
         _API,
         "Sites whose pages may use the API, and notebooks whose token they show, from a browser (comma list such as "
         "https://example.org); * is every site.",
+        reload=Reload.AT_ONCE,
     )
-    tokenless_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_named_origins), NoDecode] = _option(
+    tokenless_origin: Annotated[tuple[str, ...], BeforeValidator(values.read_named_origins), NoDecode] = option(
         (),
         _API,
         "Sites with clients of the old tmpnb (comma list): as allow_origin, and their pages need not show the token "
         "of a notebook that POST /api/spawn gave them.",
+        reload=Reload.AT_ONCE,
     )
-    frame_ancestors: Annotated[tuple[str, ...], BeforeValidator(values.read_ancestors), NoDecode] = _option(
+    frame_ancestors: Annotated[tuple[str, ...], BeforeValidator(values.read_ancestors), NoDecode] = option(
         (),
         _API,
         "Sites whose pages may show workshops' notes in a frame (comma list such as https://lms.example.org or "
         "https://*.example.org; self is this service's own host, * is every site).",
+        reload=Reload.AT_ONCE,
     )
-    binder_spec: Annotated[tuple[str, ...], BeforeValidator(values.read_binder_specs), NoDecode] = _option(
+    binder_spec: Annotated[tuple[str, ...], BeforeValidator(values.read_binder_specs), NoDecode] = option(
         (),
         _API,
         "Repositories that clients of BinderHub (thebe) may ask for, with the workshop that they get (comma list of "
         "gh/org/repo=workshop or, for no workshop in particular, gh/org/repo); * is any. One that is called as a "
         "workshop needs no entry.",
+        reload=Reload.AT_ONCE,
     )
-    allow_methods: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
+    allow_methods: Annotated[str, AfterValidator(values.read_header_list)] | None = option(
         None,
         _API,
         "Methods that such pages may use (Access-Control-Allow-Methods).",
         unset="those of each address",
+        reload=Reload.AT_ONCE,
     )
-    allow_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
+    allow_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = option(
         None,
         _API,
         "Headers that such pages may send (Access-Control-Allow-Headers).",
         unset="Authorization, Content-Type, Last-Event-ID; to notebooks all",
+        reload=Reload.AT_ONCE,
     )
-    expose_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = _option(
-        None, _API, "Headers that such pages may read (Access-Control-Expose-Headers).", unset="none"
+    expose_headers: Annotated[str, AfterValidator(values.read_header_list)] | None = option(
+        None,
+        _API,
+        "Headers that such pages may read (Access-Control-Expose-Headers).",
+        unset="none",
+        reload=Reload.AT_ONCE,
     )
-    allow_credentials: bool = _option(
+    allow_credentials: bool = option(
         False,
         _API,
         "Whether such pages may send cookies to the API (Access-Control-Allow-Credentials); not with *. Notebooks "
         "never see them.",
+        reload=Reload.AT_ONCE,
     )
-    max_age: Annotated[float | None, Quantity(Kind.DURATION, 0, DAY)] = _option(
+    max_age: Annotated[float | None, Quantity(Kind.DURATION, 0, DAY)] = option(
         None,
         _API,
         "Time that a browser may remember these answers (duration; Access-Control-Max-Age).",
         unset="the browser's own",
+        reload=Reload.AT_ONCE,
     )
 
-    site_title: Annotated[str, AfterValidator(values.read_title)] = _option(
-        TITLE, _LOOK, "Name of the service, in the head of each page."
+    site_title: Annotated[str, AfterValidator(values.read_title)] = option(
+        TITLE, _LOOK, "Name of the service, in the head of each page.", reload=Reload.AT_ONCE
     )
-    site_logo: Annotated[Path | None, BeforeValidator(values.read_file)] = _option(
-        None, _LOOK, "Picture beside it: an SVG, PNG, JPEG or WebP file of at most 256 KiB.", unset="none"
+    site_logo: Annotated[Path | None, BeforeValidator(values.read_file)] = option(
+        None,
+        _LOOK,
+        "Picture beside it: an SVG, PNG, JPEG or WebP file of at most 256 KiB.",
+        unset="none",
+        reload=Reload.AT_ONCE,
     )
-    accent_color: Annotated[str, AfterValidator(values.read_color)] = _option(
+    accent_color: Annotated[str, AfterValidator(values.read_color)] = option(
         ACCENT,
         _LOOK,
         "Colour of buttons and links (#rrggbb); where it could not be read it is made lighter or darker.",
+        reload=Reload.AT_ONCE,
     )
-    announcement: Annotated[str, AfterValidator(values.read_words)] | None = _option(
-        None, _LOOK, "Words above each page; addresses in it become links.", unset="none"
+    announcement: Annotated[str, AfterValidator(values.read_words)] | None = option(
+        None, _LOOK, "Words above each page; addresses in it become links.", unset="none", reload=Reload.AT_ONCE
     )
-    site_footer: Annotated[str, AfterValidator(values.read_words)] | None = _option(
-        None, _LOOK, "Words below each page, such as who runs this; addresses in it become links.", unset="none"
+    site_footer: Annotated[str, AfterValidator(values.read_words)] | None = option(
+        None,
+        _LOOK,
+        "Words below each page, such as who runs this; addresses in it become links.",
+        unset="none",
+        reload=Reload.AT_ONCE,
     )
-    privacy_notice: Annotated[str, AfterValidator(values.read_words)] | None = _option(
+    privacy_notice: Annotated[str, AfterValidator(values.read_words)] | None = option(
         None,
         _LOOK,
         "Text of the page /privacy, which each page then links to; an empty line ends a paragraph.",
         unset="none",
+        reload=Reload.AT_ONCE,
     )
-    workshops_file: Annotated[Path | None, BeforeValidator(values.read_file)] = _option(
+    workshops_file: Annotated[Path | None, BeforeValidator(values.read_file)] = option(
         None,
         _LOOK,
         "TOML file with the workshops of the first page, written like an image's own manifest.",
         unset="those of the image",
+        reload=Reload.AT_ONCE,
     )
 
-    remember_sessions: bool = _option(
-        True, _LOOK, "Whether a cookie remembers a visitor's running notebooks, so that the pages lead back to them."
+    remember_sessions: bool = option(
+        True,
+        _LOOK,
+        "Whether a cookie remembers a visitor's running notebooks, so that the pages lead back to them.",
+        reload=Reload.AT_ONCE,
     )
 
-    log_format: Literal["auto", "console", "json"] = _option(
+    log_format: Literal["auto", "console", "json"] = option(
         "auto",
         _SERVICE,
         "Form of the log: readable (console), one JSON object per line, or by terminal (auto).",
+        reload=Reload.RESTART,
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _option(
-        "info", _SERVICE, "Least severe level that is logged."
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info", _SERVICE, "Least severe level that is logged.", reload=Reload.AT_ONCE
     )
-    audit_client_address: bool = _option(
+    audit_client_address: bool = option(
         False,
         _SERVICE,
         "Whether the log's events of sessions (session_started, session_ended) name the client's address.",
+        reload=Reload.AT_ONCE,
     )
-    cleanup_on_exit: bool = _option(
-        False, _SERVICE, "Whether stopping removes every container of the pool; otherwise they stay."
+    cleanup_on_exit: bool = option(
+        False,
+        _SERVICE,
+        "Whether stopping removes every container of the pool; otherwise they stay.",
+        reload=Reload.AT_ONCE,
     )
-    shutdown_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = _option(
-        10.0, _SERVICE, "Time that open requests are given to finish on shutdown (duration)."
+    shutdown_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = option(
+        10.0, _SERVICE, "Time that open requests are given to finish on shutdown (duration).", reload=Reload.AT_ONCE
     )
-    runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = _option(
+    runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = option(
         None,
         _SERVICE,
         "Directory for sockets, the pool's lock and the static files that notebooks share.",
         unset="/run/tmpnb-py as root or where it is yours, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
+        reload=Reload.RESTART,
     )
 
     @classmethod
@@ -523,7 +647,12 @@ class Settings(BaseSettings):
     @property
     def starts_at_once(self) -> int:
         """How many containers may be starting at a time: `start_concurrency`, or the number of CPUs."""
-        return self.start_concurrency or os.cpu_count() or 1
+        return self.start_concurrency or _processors()
+
+
+@functools.cache
+def _processors() -> int:
+    return os.cpu_count() or 1  # which reads a file of /sys each time
 
 
 def _owner(path: Path) -> int | None:
@@ -533,49 +662,4 @@ def _owner(path: Path) -> int | None:
         return None
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """What the command line and the documentation need to know of one field of `Settings`."""
-
-    name: str
-    kind: Kind
-    group: str
-    description: str
-    default: str
-    choices: tuple[str, ...] = ()
-
-    @property
-    def flag(self) -> str:
-        """The option on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return ENV_PREFIX + self.name.upper()
-
-
-def _describe(name: str, field: FieldInfo) -> Option:
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)  # noqa: S101 - every field is made by _option
-    kind, choices = _kind(field)
-    default = str(extra["unset"]) if field.default is None else format_value(kind, field.default)
-    return Option(name, kind, str(extra["group"]), field.description or "", default, choices)
-
-
-def _kind(field: FieldInfo) -> tuple[Kind, tuple[str, ...]]:
-    for item in field.metadata:
-        if isinstance(item, Quantity):
-            return item.kind, ()
-    annotation = field.annotation
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return Kind.CHOICE, tuple(str(member.value) for member in annotation)
-    if isinstance(field.default, str) and (choices := get_args(annotation)):
-        return Kind.CHOICE, choices
-    if get_origin(annotation) is tuple:
-        return Kind.LIST, ()
-    kinds: dict[object, Kind] = {bool: Kind.SWITCH, SecretStr: Kind.SECRET, Path | None: Kind.PATH}
-    return kinds.get(annotation, Kind.TEXT), ()
-
-
-OPTIONS: dict[str, Option] = {name: _describe(name, field) for name, field in Settings.model_fields.items()}
+OPTIONS: dict[str, Option] = {name: describe(name, field) for name, field in Settings.model_fields.items()}

@@ -59,16 +59,22 @@ class Limits:
     unvisited: float
     maximum: float
 
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the options set."""
+        return cls(
+            timeout=settings.cull_timeout,
+            disconnected=settings.cull_disconnected,
+            busy=settings.cull_busy,
+            unvisited=settings.cull_unvisited,
+            maximum=settings.cull_max,
+        )
 
-def limits_of(settings: Settings) -> Limits:
-    """The options as the idle rules take them."""
-    return Limits(
-        timeout=settings.cull_timeout,
-        disconnected=settings.cull_disconnected,
-        busy=settings.cull_busy,
-        unvisited=settings.cull_unvisited,
-        maximum=settings.cull_max,
-    )
+    @property
+    def shortest(self) -> float:
+        """The least time in which a session can end; `math.inf` where no limit applies."""
+        limits = (self.timeout, self.disconnected, self.unvisited, self.maximum)
+        return min((limit for limit in limits if limit), default=_NEVER)
 
 
 class Nudges:

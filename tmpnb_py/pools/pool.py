@@ -13,15 +13,14 @@ from typing import Protocol
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import Ended, EndReason, Failure, ImageFacts, State
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.options.settings import Settings
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.pools.container import Container
-from tmpnb_py.pools.idle import limits_of
 from tmpnb_py.pools.journal import Journal
 from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.operations import Gate, Operations
 from tmpnb_py.pools.reaper import Reaper
-from tmpnb_py.pools.reconciler import Reconciler, options_of
+from tmpnb_py.pools.reconciler import Reconciler
 from tmpnb_py.pools.records import Listener, Records
 from tmpnb_py.pools.start_rate import StartRate
 from tmpnb_py.pools.status import PoolStatus
@@ -67,7 +66,7 @@ class Pool:
     def __init__(
         self,
         engine: Engine,
-        settings: Settings,
+        options: LiveOptions,
         metrics: PoolMetrics,
         *,
         learn_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
@@ -77,16 +76,16 @@ class Pool:
         """`learn_image` is told the image at each listing, and `static_url` says where its notebooks find the static
         files that they share; `on_image_missing` is called when the engine does not have the image.
         """
-        self.name = settings.pool_name
+        self.name = options.current.pool_name
         self.metrics = metrics
-        self._settings = settings
+        self.options = options
         self._visitors: Visitors = _NoVisitors()
         self._records = Records(self.name)
         self._rate = StartRate()
         self._journal = Journal(self._records, metrics)
         self._configuration = PoolConfiguration(
             engine,
-            settings,
+            options,
             pool_size=lambda: self._records.size,
             on_image=learn_image,
             static_url=static_url,
@@ -95,7 +94,7 @@ class Pool:
             engine,
             self._records,
             metrics,
-            options=options_of(settings),
+            options=options,
             configuration=self._configuration,
             rate=self._rate,
             waiting=self._wanted,
@@ -103,12 +102,12 @@ class Pool:
         )
         self._operations = Operations(
             self._records,
-            Gate(settings.runtime_path / f"{self.name}.closed"),
-            max_containers=settings.max_containers,
+            Gate(options.current.runtime_path / f"{self.name}.closed"),
+            options,
             gate_moved=self._gate_moved,
             observe_soon=self._reconciler.observe_soon,
         )
-        self._reaper = Reaper(self._records, limits_of(settings))
+        self._reaper = Reaper(self._records, options)
         self._records.subscribe(self._journal)
         self._records.subscribe(self._moved)
 
@@ -119,16 +118,6 @@ class Pool:
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` after each transition of a container. It must only wake somebody."""
         self._records.subscribe(listener)
-
-    def configure(self, settings: Settings) -> None:
-        """Follow other settings from now on."""
-        if settings.pool_size != self._settings.pool_size:
-            self._records.size = settings.pool_size
-        self._settings = settings
-        self._configuration.configure(settings)
-        self._reconciler.configure(options_of(settings))
-        self._operations.configure(max_containers=settings.max_containers)
-        self._reaper.configure(limits_of(settings))
 
     # --- its tasks
 
@@ -254,7 +243,7 @@ class Pool:
     @property
     def concurrency(self) -> int:
         """How many containers may be starting at the same time."""
-        return self._settings.starts_at_once
+        return self.options.current.starts_at_once
 
     def estimate(self, position: int, now: float) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -20,25 +19,25 @@ from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line import Line
 from tmpnb_py.claims.line_store import LineStore
-from tmpnb_py.core import binder_spec, logs
+from tmpnb_py.core import logs
 from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
-from tmpnb_py.options.reload import Change, compare
+from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.values import format_value
-from tmpnb_py.pools.idle import limits_of
 from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.pool import Pool
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
-from tmpnb_py.service import listen, runtime, wiring
+from tmpnb_py.service import listen, runtime
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.site.metrics import SiteMetrics
 from tmpnb_py.site.site import Site
 from tmpnb_py.web.application import admin_application, public_application
+from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.workshops.catalogue import Catalogue
@@ -49,7 +48,6 @@ from tmpnb_py.workshops.preview import Preview
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
 _LOCK_SECONDS = 1.0
-
 _log = structlog.get_logger(__name__)
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -71,12 +69,15 @@ class Service:
 
         `preview` is a folder whose workshops are shown in place of the image's.
         """
-        self.settings = settings
+        self.options = LiveOptions(settings)
         self.engine = engine
         self.counters = Counters()
         self._book = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
         self._catalogue = catalogue = Catalogue(engine)
-        catalogue.own = wiring.workshops(settings) if preview is None else preview.manifest
+        if preview is None:
+            catalogue.read_own(settings.workshops_file)
+        else:
+            catalogue.own = preview.manifest
         self._preview = preview
         metrics = PoolMetrics()
         measured = MeteredEngine(engine, metrics.engine_called)
@@ -88,7 +89,7 @@ class Service:
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
         self.pool = Pool(
             measured,
-            settings,
+            self.options,
             metrics,
             learn_image=catalogue.learn,
             static_url=self._static.url,
@@ -97,36 +98,25 @@ class Service:
         self.claims = Claims(
             measured,
             self.pool,
-            line=Line(settings.max_waiting),
-            lease=settings.place_lease,
-            per_address=settings.max_notebooks_per_address,
+            self.options,
+            line=Line(lambda: self.options.current.max_waiting),
             book=self._book,
         )
         self.pool.serve(self.claims)
         self.site = Site([self.claims])
         self.metrics = SiteMetrics(self.site.pools.values(), ProxyMetrics(self.counters), version=__version__)
+        self._own_names: tuple[str, ...] = ()  # until it listens
+        self._hosts = self.options.derive(lambda settings: listen.hosts(settings, self._own_names))
         self._context = Context(
+            options=self.options,
             site=self.site,
             metrics=self.metrics,
             catalogue=catalogue,
             notes_cache=self._notes_cache,
-            branding=dataclasses.replace(wiring.branding(settings), is_preview=preview is not None),
-            remember_sessions=settings.remember_sessions,
-            limits=limits_of(settings),
-            image=settings.image,
-            max_wait=settings.max_wait,
-            redirect_uri=settings.redirect_uri,
-            interfaces=settings.interfaces,
-            has_network=wiring.has_network(settings, shared=engine.shares_network),
-            api_token=settings.api_auth_token.get_secret_value(),
-            cors=wiring.cors(settings),
-            frame_ancestors=settings.frame_ancestors,
-            binder_rules=binder_spec.rules(settings.binder_spec),
-            admin_token=settings.admin_auth_token.get_secret_value(),
-            hosts=wiring.hosts(settings, ()),
+            branding=read_branding(settings, is_preview=preview is not None),
+            hosts=self._hosts,
+            shares_network=engine.shares_network,
             links=self._links,
-            audit_client_address=settings.audit_client_address,
-            trusted_proxies=settings.trusted_proxies,
         )
         self._runner = web.AppRunner(
             public_application(self._context, self._static, preview),
@@ -144,34 +134,22 @@ class Service:
             application=self._dial_application,
             error_page=lambda status, wants_html: proxy_error_page(self._context, status, wants_html=wants_html),
             counters=self.counters,
-            limits=wiring.proxy_limits(settings),
-            trusted_proxies=settings.trusted_proxies,
-            cors=self._context.cors,
-            hosts=self._context.hosts,
-            base_url=settings.base_url,
+            options=self.options,
+            hosts=self._hosts,
         )
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
         self._stopped = False
-        self._own_names: tuple[str, ...] = ()
         self.site.subscribe(self.proxy.moved)
 
     def reload(self, settings: Settings) -> Change:
         """Take on what can change while the service runs; the log says of each option whether it did."""
-        change = compare(self.settings, settings)
+        change = self.options.replace(settings)
         for name in change.restart:
             _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
-        self.settings = settings = change.settings
-        self.pool.configure(settings)
-        self.claims.configure(
-            max_waiting=settings.max_waiting,
-            lease=settings.place_lease,
-            per_address=settings.max_notebooks_per_address,
-        )
-        self.proxy.limits = wiring.proxy_limits(settings)
-        self._configure_pages(settings)
+        settings = change.settings
         self._read_files(settings)
         logs.set_level(settings.log_level)
         for name in change.changed:
@@ -180,32 +158,11 @@ class Service:
         _log.info("reloaded", pool=self.pool.name, changed=len(change.changed), need_restart=len(change.restart))
         return change
 
-    def _configure_pages(self, settings: Settings) -> None:
-        context = self._context
-        context.limits = limits_of(settings)
-        context.image = settings.image
-        context.max_wait = settings.max_wait
-        context.redirect_uri = settings.redirect_uri
-        context.interfaces = settings.interfaces
-        context.has_network = wiring.has_network(settings, shared=self.engine.shares_network)
-        context.remember_sessions = settings.remember_sessions
-        context.cors = self.proxy.cors = wiring.cors(settings)
-        self._answer_to_names()
-        context.frame_ancestors = settings.frame_ancestors
-        context.binder_rules = binder_spec.rules(settings.binder_spec)
-        context.admin_token = settings.admin_auth_token.get_secret_value()
-        context.audit_client_address = settings.audit_client_address
-
-    def _answer_to_names(self) -> None:
-        hosts = wiring.hosts(self.settings, self._own_names)
-        self._context.hosts = self.proxy.hosts = hosts
-        self._context.refused_names.clear()
-
     def _read_files(self, settings: Settings) -> None:
         """What the operator's files say now, even where the options that name them are the same."""
         try:
-            self._context.branding = wiring.branding(settings)
-            self._catalogue.own = wiring.workshops(settings)
+            self._context.branding = read_branding(settings)
+            self._catalogue.read_own(settings.workshops_file)
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
 
@@ -227,7 +184,7 @@ class Service:
             if waiting := self.claims.restore():
                 _log.info("line_restored", pool=self.pool.name, waiting=waiting)
             self._own_names = await listen.own_names()
-            self._answer_to_names()
+            self.options.renew(self._hosts)
             await self._listen()
             for name, work in self.pool.work().items():
                 self._own(name, work)
@@ -308,10 +265,10 @@ class Service:
         for listener in self._listeners:
             listener.close()
         self.claims.stop()
-        await self.proxy.shut_down(self.settings.shutdown_timeout)
+        await self.proxy.shut_down(self.options.current.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.settings.cleanup_on_exit and self._fault is None and await self.pool.is_manager()
+        remove = self.options.current.cleanup_on_exit and self._fault is None and await self.pool.is_manager()
         await self.pool.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove:
             try:
@@ -347,7 +304,7 @@ class Service:
     # --- listening
 
     async def _listen(self) -> None:
-        settings, loop = self.settings, asyncio.get_running_loop()
+        settings, loop = self.options.current, asyncio.get_running_loop()
         await self._runner.setup()
         await self._admin_runner.setup()
         with listen.explained("port", settings.ip, settings.port):

@@ -18,7 +18,7 @@ from tmpnb_py.web.context import CONTEXT
 def session_begins(request: web.Request, container: Container, target: str) -> None:
     """A visitor is about to be told where their notebook is; called once per claim."""
     context = request.app[CONTEXT]
-    client = _address(request) if context.audit_client_address else ""
+    client = _address(request) if context.options.current.audit_client_address else ""
     context.site.session_started(container, workshop=context.catalogue.workshop_of(target), client=client)
 
 
@@ -28,13 +28,14 @@ def visitor_origin(request: web.Request) -> str:
     The address itself is not kept, only what a secret of this process makes of it.
     """
     context = request.app[CONTEXT]
-    if not context.site.claims_for().per_address or shows_api_token(request):
+    if not context.options.current.max_notebooks_per_address or shows_api_token(request):
         return ""
     return hmac.new(context.secret, quota_key_of(_address(request)).encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _address(request: web.Request) -> str:
-    address = client_address(request.headers.getall("X-Forwarded-For", ()), request.app[CONTEXT].trusted_proxies)
+    trusted = request.app[CONTEXT].options.current.trusted_proxies
+    address = client_address(request.headers.getall("X-Forwarded-For", ()), trusted)
     return address.encode(errors="backslashreplace").decode()  # it is any bytes, where a trusted proxy passes them on
 
 

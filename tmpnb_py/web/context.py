@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from tmpnb_py import __version__
+from tmpnb_py.core import binder_spec
 from tmpnb_py.core.branding import Branding
-from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
+from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.models import Failure, State
 from tmpnb_py.core.routes import INTERFACES, document_target, needs_network
+from tmpnb_py.options.live import Derived, LiveOptions
+from tmpnb_py.pools.configuration import has_network
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import Limits, expires_at
-from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors
-from tmpnb_py.proxy.header_rules import Network
+from tmpnb_py.proxy.cors import Cors
 from tmpnb_py.site.metrics import SiteMetrics
 from tmpnb_py.site.site import Site
 from tmpnb_py.web.api.schema import AdminSession, LastFailure, Session, Stats
@@ -33,39 +35,69 @@ from tmpnb_py.workshops.notes_cache import NotesCache
 
 @dataclasses.dataclass(slots=True)
 class Context:
-    """The services behind the pages, and the options that a reload replaces: whoever answers reads them anew."""
+    """The services behind the pages, and the options: a handler reads them when it answers.
 
+    `branding` is replaced where the operator's files are read again.
+    """
+
+    options: LiveOptions
     site: Site
     metrics: SiteMetrics
     catalogue: Catalogue
     notes_cache: NotesCache
-    limits: Limits
-    image: str
-    max_wait: float
-    redirect_uri: str = ""
-    interfaces: tuple[str, ...] = ()
-    has_network: bool = True
-    api_token: str = ""
-    cors: Cors = NO_OTHER_SITES
-    frame_ancestors: tuple[str, ...] = ()
-    binder_rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    admin_token: str = ""
-    hosts: Hosts = ALL_HOSTS
+    hosts: Derived[Hosts]
+    shares_network: bool = True
     links: Links = dataclasses.field(default_factory=Links)
-    refused_names: set[str] = dataclasses.field(default_factory=set)
-    audit_client_address: bool = False
-    trusted_proxies: tuple[Network, ...] = ()
-    remember_sessions: bool = True
     branding: Branding = dataclasses.field(default_factory=Branding)
     secret: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
     now: Callable[[], float] = time.monotonic
     started_at: float = dataclasses.field(default_factory=time.monotonic)
+    _limits: Derived[Limits] = dataclasses.field(init=False)
+    _cors: Derived[Cors] = dataclasses.field(init=False)
+    _binder_rules: Derived[Mapping[str, str]] = dataclasses.field(init=False)
+    _refused_names: Derived[set[str]] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self._limits = self.options.derive(Limits.of)
+        self._cors = self.options.derive(Cors.of)
+        self._binder_rules = self.options.derive(lambda settings: binder_spec.rules(settings.binder_spec))
+        self._refused_names = self.options.derive(lambda _: set())
+
+    @property
+    def limits(self) -> Limits:
+        """When sessions end."""
+        return self._limits.value
+
+    @property
+    def cors(self) -> Cors:
+        """What pages of other sites may do."""
+        return self._cors.value
+
+    @property
+    def binder_rules(self) -> Mapping[str, str]:
+        """The repositories that clients of BinderHub may ask for, with the workshop that each gets."""
+        return self._binder_rules.value
+
+    @property
+    def refused_names(self) -> set[str]:
+        """The host names whose refusal has been logged since the start or the last reload."""
+        return self._refused_names.value
+
+    @property
+    def api_token(self) -> str:
+        """The token that the visitors' API demands; "" for none."""
+        return self.options.current.api_auth_token.get_secret_value()
+
+    @property
+    def admin_token(self) -> str:
+        """The token that the admin listener demands; "" for none."""
+        return self.options.current.admin_auth_token.get_secret_value()
 
     @property
     def known_interfaces(self) -> tuple[str, ...]:
         """What links may open, by the first part of the path: Jupyter's, the operator's and the image's."""
         image = self.catalogue.image
-        return (*INTERFACES, *self.interfaces, *(() if image is None else image.interfaces))
+        return (*INTERFACES, *self.options.current.interfaces, *(() if image is None else image.interfaces))
 
     def target(self, wish: str) -> str:
         """A visitor's wish below a notebook's base path, "" being where the operator lets notebooks open.
@@ -74,9 +106,9 @@ class Context:
         `NoNetworkError` for what could only fail in a notebook that reaches nothing.
         """
         if not wish:
-            return document_target(self.redirect_uri, None)
+            return document_target(self.options.current.redirect_uri, None)
         target = document_target(wish, None if self.catalogue.image is None else self.known_interfaces)
-        if not self.has_network and needs_network(target):
+        if not has_network(self.options.current, shared=self.shares_network) and needs_network(target):
             raise NoNetworkError("it fetches files over the network, which notebooks here do not have")
         return target
 
@@ -151,7 +183,7 @@ def stats_of(context: Context) -> Stats:
         available=pool.count(State.READY),
         capacity=pool.capacity,
         version=__version__,
-        container_image=context.image,
+        container_image=context.options.current.image,
         pool_size=pool.size,
         starting=pool.count(State.STARTING),
         claimed=pool.count(State.CLAIMED),

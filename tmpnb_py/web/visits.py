@@ -37,7 +37,7 @@ _ENTRY = re.compile(r"([a-z0-9]{1,64})-([0-9a-f]{32})")
 def sessions(request: web.Request) -> list[Container]:
     """The visitor's running sessions, the newest first."""
     context = request.app[CONTEXT]
-    if not context.remember_sessions:
+    if not context.options.current.remember_sessions:
         return []
     found = []
     for session_id, proof in _entries(request):
@@ -75,7 +75,7 @@ async def first_listing(context: Context) -> None:
 async def is_undecided(request: web.Request) -> bool:
     """Whether nobody can know yet what the visitor has: they bring sessions, and the engine was not listed so far."""
     context = request.app[CONTEXT]
-    if context.site.listed or not context.remember_sessions or not _entries(request):
+    if context.site.listed or not context.options.current.remember_sessions or not _entries(request):
         return False
     await first_listing(context)
     return not context.site.listed
@@ -111,7 +111,7 @@ def usable_with(request: web.Request, key: str) -> Container | None:
 
 def remember(request: web.Request, response: web.StreamResponse, container: Container) -> None:
     """Put a session first in the cookie, if the operator wants one."""
-    if not request.app[CONTEXT].remember_sessions:
+    if not request.app[CONTEXT].options.current.remember_sessions:
         return
     kept = [container, *(one for one in sessions(request) if one is not container)][:_MOST]
     response.set_cookie(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
+from pathlib import Path
 
 import structlog
 
@@ -11,7 +12,7 @@ from tmpnb_py.core.errors import EngineError, ManifestError, TooLargeError
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.pools.metrics import NO_WORKSHOP, OTHER_WORKSHOP
-from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse
+from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse, read_file
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +31,10 @@ class Catalogue:
         self._of_image = Manifest()
         self.own: Manifest | None = None
         self.image: ImageFacts | None = None
+
+    def read_own(self, path: Path | None) -> None:
+        """Show the operator's list, or the image's if there is none. Raises `ManifestError`, and changes nothing."""
+        self.own = None if path is None else read_file(path)
 
     @property
     def manifest(self) -> Manifest:

@@ -75,7 +75,7 @@ def _wait(request: web.Request, context: Context) -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise web.HTTPBadRequest(text="wait is a number of seconds, 0 or more.")
-    return min(seconds, context.max_wait)
+    return min(seconds, context.options.current.max_wait)
 
 
 async def _target(request: web.Request) -> str:

@@ -99,8 +99,8 @@ def state_of(request: web.Request, ticket: Ticket) -> TicketState:
 
 def _key(request: web.Request, container: Container | None) -> str | None:
     """For pages of ours, which can be loaded again and are to know then that it is the same session."""
-    is_told = container is not None and request.app[CONTEXT].remember_sessions and not is_foreign(request)
-    return visits.key_of(container) if is_told and container is not None else None
+    remembers = request.app[CONTEXT].options.current.remember_sessions
+    return visits.key_of(container) if container is not None and remembers and not is_foreign(request) else None
 
 
 def pause(position: int | None) -> float:

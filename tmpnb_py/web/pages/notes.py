@@ -83,7 +83,7 @@ async def page(request: web.Request) -> web.Response:
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     branding, session = respond.look_of(request), visits.offered(request)
     style = f" {respond.csp_hash(branding.style)}" if branding.style else ""
-    ancestors = " ".join(request.app[CONTEXT].frame_ancestors) or "'none'"
+    ancestors = " ".join(request.app[CONTEXT].options.current.frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
         "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),

@@ -81,7 +81,7 @@ async def landing(request: web.Request) -> web.Response:
         cards=_cards(request, context),
         running=_running(request, context),
         places=_places(request, context),
-        place_kept=messages.exactly(context.site.claims_for().lease),
+        place_kept=messages.exactly(context.options.current.place_lease),
         lifetime=messages.lifetime(context.limits),
         key=visits.key(request),
         keeping=kept,
