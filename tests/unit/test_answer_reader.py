@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.answer_reader import AnswerReader, Framing, chunk
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool, UpstreamSide

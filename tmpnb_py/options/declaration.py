@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tmpnb_py.options.values import Kind, Quantity, format_value
 
@@ -65,9 +66,18 @@ class Option:
         return not self.engines or engine in self.engines
 
 
+class Group(BaseSettings):
+    """Options that are documented together, under a title."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    title: ClassVar[str]
+
+
 def option(
     default: Any,
-    group: str,
     description: str,
     *,
     reload: Reload,
@@ -75,20 +85,20 @@ def option(
     engines: tuple[str, ...] = (),
     elsewhere: Elsewhere = Elsewhere.IGNORED,
 ) -> Any:
-    """A field of `Settings`. `unset` says in the documentation what a default of None means."""
-    extra = {"group": group, "unset": unset, "reload": reload, "engines": ",".join(engines), "elsewhere": elsewhere}
+    """A field of a `Group`. `unset` says in the documentation what a default of None means."""
+    extra = {"unset": unset, "reload": reload, "engines": ",".join(engines), "elsewhere": elsewhere}
     return Field(default, description=description, json_schema_extra={**extra})
 
 
-def describe(name: str, field: FieldInfo) -> Option:
-    """The option that a field of `Settings` declares."""
+def describe(name: str, field: FieldInfo, group: str) -> Option:
+    """The option that a field of a group declares."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)  # noqa: S101 - every field is made by `option`
     kind, choices = _kind(field)
     return Option(
         name,
         kind,
-        str(extra["group"]),
+        group,
         field.description or "",
         default=str(extra["unset"]) if field.default is None else format_value(kind, field.default),
         reload=Reload(str(extra["reload"])),

@@ -17,7 +17,7 @@ from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import WORKSHOPS, Links
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import messages, respond, visits
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
