@@ -22,7 +22,7 @@ from tmpnb_py.claims.tickets import Status
 from tmpnb_py.core.errors import ManifestError
 from tmpnb_py.core.models import Egress, EndReason, Observed, State
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
 ONCE = re.compile(r'name="once" value="([0-9a-f]{64})"')
@@ -211,7 +211,7 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
     async with host_with(MANIFEST) as host, running(host, max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
         first = await one.opened()
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         status, page = await one.get("/spawn?workshop=knots")
         assert (status, "Open it there" in page, "let nobody new in" in page) == (200, True, True)
         assert "Start afresh" not in page
@@ -528,10 +528,10 @@ async def test_who_waits_while_the_service_is_closed_keeps_the_place() -> None:
 async def test_who_finds_the_service_closed_is_let_in_by_the_page_that_looks_again() -> None:
     async with running() as rig, visitor(rig) as one:
         await rig.ready(1)
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         shown, page = await one.get("/spawn/lab")
         assert (shown, '<meta http-equiv="refresh" content="60">' in page) == (503, True)
         assert "looks again by itself" in page
-        rig.service.operations.open()
+        rig.service.pool.open_to_newcomers()
         shown, page = await one.get("/spawn/lab")
         assert (shown, "data-start" in page) == (200, True)

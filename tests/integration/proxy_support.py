@@ -28,8 +28,9 @@ from tmpnb_py.core.models import Address, EndReason, SocketAddress, TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.server import Page, Proxy
 
 T = TypeVar("T")
@@ -234,7 +235,7 @@ class Rig:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
-        self.pool = Pool("test")
+        self.pool = Records("test")
         self.pool.capacity = 1000
         self.counters = Counters()
         self.reports: list[dict[str, Any]] = []

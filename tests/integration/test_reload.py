@@ -49,7 +49,7 @@ async def test_the_pool_grows_and_shrinks(rig: Rig) -> None:
 
 
 async def test_a_size_that_the_operator_set_meanwhile_stays(rig: Rig) -> None:
-    rig.service.operations.resize(2)
+    rig.service.pool.resize(2)
     rig.service.reload(_changed(rig, max_wait=5.0))
     await rig.ready(2)
     assert rig.service.pool.size == 2

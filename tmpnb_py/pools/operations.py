@@ -14,7 +14,7 @@ import structlog
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.options.live import LiveOptions
-from tmpnb_py.pools.pool import Pool
+from tmpnb_py.pools.records import Records
 
 LARGEST_POOL = 100_000
 
@@ -54,7 +54,7 @@ class Operations:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Records,
         gate: Gate,
         options: LiveOptions,
         *,

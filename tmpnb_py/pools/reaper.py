@@ -20,8 +20,9 @@ from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.jupyter.questions import NoAnswerError, report
 from tmpnb_py.jupyter.report import Report
 from tmpnb_py.options.live import Change, LiveOptions
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import Ask, Keep, Limits, Reap, Verdict, decide
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.records import Records
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
@@ -42,7 +43,7 @@ class _Kept:
 class Reaper:
     """Marks idle, unvisited and overlong sessions for removal."""
 
-    def __init__(self, pool: Pool, options: LiveOptions) -> None:
+    def __init__(self, pool: Records, options: LiveOptions) -> None:
         self._pool = pool
         self._limits = options.derive(Limits.of)
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)

@@ -37,8 +37,9 @@ from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import planner
 from tmpnb_py.pools.adoption import taken_up
-from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.records import Records
 from tmpnb_py.pools.removals import Removals
 from tmpnb_py.pools.start_rate import StartRate
 
@@ -65,8 +66,8 @@ class Reconciler:
     def __init__(
         self,
         engine: Engine,
-        pool: Pool,
-        metrics: Metrics,
+        pool: Records,
+        metrics: PoolMetrics,
         *,
         options: LiveOptions,
         configuration: Configuration,

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from tmpnb_py.core.errors import is_our_lack
 from tmpnb_py.options.live import Derived
-from tmpnb_py.pools.metrics import Counters
 from tmpnb_py.proxy.answers import ErrorPage, last_answer
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.deadlines import Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
 from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head

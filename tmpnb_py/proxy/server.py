@@ -7,19 +7,20 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from typing import Protocol
 
 from tmpnb_py.core import links
 from tmpnb_py.core.host_names import Hosts
-from tmpnb_py.core.models import Refusal
+from tmpnb_py.core.models import Refusal, State
 from tmpnb_py.core.quota_keys import plain_address
 from tmpnb_py.core.routes import Route, below, match
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.activity import Channel
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.cors import Cors, admitted, shows_token, without_cookie
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool
 from tmpnb_py.proxy.header_rules import ClientFacts, get_all, is_trusted
 from tmpnb_py.proxy.limits import Admission, ProxyLimits
@@ -34,12 +35,19 @@ _SWEEP_SECONDS = 1.0
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
 
 
+class Sessions(Protocol):
+    """Who knows the running sessions: a `Site`."""
+
+    def session(self, container_id: str, /) -> Container | None:
+        """The claimed container that requests for this id go to, if it can be dialled."""
+
+
 class Proxy:
     """Accepts visitors' connections and leads each request to its notebook or to our own application."""
 
     def __init__(
         self,
-        pool: Pool,
+        sessions: Sessions,
         *,
         application: Dial,
         error_page: ErrorPage,
@@ -48,7 +56,7 @@ class Proxy:
         hosts: Derived[Hosts],
     ) -> None:
         """`hosts` are the names that are answered to."""
-        self._pool = pool
+        self._session = sessions.session
         self._application = Upstream(application)
         self.error_page = error_page
         self.counters = counters
@@ -71,7 +79,13 @@ class Proxy:
         """The protocol factory for `loop.create_server`."""
         return ClientConnection(self)
 
-    def know(self, container: Container) -> None:
+    def moved(self, container: Container) -> None:
+        """A container is in another state than before. When it ends, its connections do."""
+        self._know(container)
+        if container.state is State.REMOVING:
+            self.drop(container.id)
+
+    def _know(self, container: Container) -> None:
         """A container may have been started below another base: its visitors' open pages go on asking there."""
         if container.base_url.encode() not in self._bases:
             self._bases += (container.base_url.encode(),)
@@ -181,7 +195,7 @@ class Proxy:
         route = match(request.target, self._bases) if self._hosts.value.answer_to(request.fields.hosts) else None
         if route is not None:
             target = route.target
-            container = self._pool.session(route.session_id) if route.path is not None else None
+            container = self._session(route.session_id) if route.path is not None else None
             cors = self._cors.value
             if container is not None and cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
@@ -251,5 +265,5 @@ def _watch(container: Container, request: Request, path: bytes) -> Watch:
 async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
     """Connect to where a container is now: one that was restarted may be somewhere else."""
     endpoint = container.endpoint
-    assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
+    assert endpoint is not None  # noqa: S101  (`Sessions.session` gives only what can be dialled)
     return await endpoint.connect(factory)

@@ -22,24 +22,20 @@ from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.core import logs
 from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
-from tmpnb_py.core.models import State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.values import format_value
-from tmpnb_py.pools.configuration import PoolConfiguration
-from tmpnb_py.pools.journal import Journal
-from tmpnb_py.pools.metrics import Counters, Metrics
-from tmpnb_py.pools.operations import Gate, Operations
-from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.pools.reaper import Reaper
-from tmpnb_py.pools.reconciler import Reconciler
-from tmpnb_py.pools.start_rate import StartRate
+from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.pool import Pool
+from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.service import listen, runtime
 from tmpnb_py.shared_files.shared import SharedFiles
+from tmpnb_py.site.metrics import SiteMetrics
+from tmpnb_py.site.site import Site
 from tmpnb_py.web.application import admin_application, public_application
 from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.context import Context
@@ -52,10 +48,6 @@ from tmpnb_py.workshops.preview import Preview
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
 _LOCK_SECONDS = 1.0
-# What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
-# with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
-_HEAD_START = 0.02
-
 _log = structlog.get_logger(__name__)
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -79,77 +71,45 @@ class Service:
         """
         self.options = LiveOptions(settings)
         self.engine = engine
-        self.pool = Pool(settings.pool_name)
         self.counters = Counters()
-        line, rate = Line(lambda: self.options.current.max_waiting), StartRate()
         self._book = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
-        gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
         self._catalogue = catalogue = Catalogue(engine)
         if preview is None:
             catalogue.read_own(settings.workshops_file)
         else:
             catalogue.own = preview.manifest
         self._preview = preview
-        self.metrics = Metrics(
-            self.pool,
-            self.counters,
-            version=__version__,
-            waiting=lambda: len(line),
-            is_open=lambda: gate.is_open,
-            workshops=catalogue.slugs,
-        )
-        journal = Journal(self.pool, self.metrics)
-        measured = MeteredEngine(engine, self.metrics.engine_called)
+        metrics = PoolMetrics()
+        measured = MeteredEngine(engine, metrics.engine_called)
         self._notes_cache = NotesCache(preview or ImageFiles(measured, catalogue), catalogue)
         self._provider = image_provider
         self._keep_lock = keep_lock
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
         self._links = Links(settings.base_url)
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
-        self._configuration = PoolConfiguration(
+        self.pool = Pool(
             measured,
             self.options,
-            pool_size=lambda: self.pool.size,
-            on_image=catalogue.learn,
+            metrics,
+            learn_image=catalogue.learn,
             static_url=self._static.url,
-        )
-        self.reconciler = Reconciler(
-            measured,
-            self.pool,
-            self.metrics,
-            options=self.options,
-            configuration=self._configuration,
-            rate=rate,
-            waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(
             measured,
             self.pool,
-            self.metrics,
             self.options,
-            line=line,
-            rate=rate,
-            wake_reconciler=self.reconciler.observe_soon,
-            engine_failed=self._engine_failed,
-            is_open=lambda: gate.is_open,
+            line=Line(lambda: self.options.current.max_waiting),
             book=self._book,
         )
-        self.operations = Operations(
-            self.pool,
-            gate,
-            self.options,
-            gate_moved=self.claims.gate_moved,
-            observe_soon=self.reconciler.observe_soon,
-        )
-        self.reaper = Reaper(self.pool, self.options)
+        self.pool.serve(self.claims)
+        self.site = Site([self.claims])
+        self.metrics = SiteMetrics(self.site.pools.values(), ProxyMetrics(self.counters), version=__version__)
         self._own_names: tuple[str, ...] = ()  # until it listens
         self._hosts = self.options.derive(lambda settings: listen.hosts(settings, self._own_names))
         self._context = Context(
             options=self.options,
-            pool=self.pool,
-            claims=self.claims,
-            operations=self.operations,
+            site=self.site,
             metrics=self.metrics,
             catalogue=catalogue,
             notes_cache=self._notes_cache,
@@ -157,7 +117,6 @@ class Service:
             hosts=self._hosts,
             shares_network=engine.shares_network,
             links=self._links,
-            began=lambda container, workshop: journal.session_started(container, workshop=workshop),
         )
         self._runner = web.AppRunner(
             public_application(self._context, self._static, preview),
@@ -171,7 +130,7 @@ class Service:
             admin_application(self._context), handler_cancellation=True, auto_decompress=False, access_log=None
         )
         self.proxy = Proxy(
-            self.pool,
+            self.site,
             application=self._dial_application,
             error_page=lambda status, wants_html: proxy_error_page(self._context, status, wants_html=wants_html),
             counters=self.counters,
@@ -183,8 +142,7 @@ class Service:
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
         self._stopped = False
-        self.pool.subscribe(journal)
-        self.pool.subscribe(self._on_transition)
+        self.site.subscribe(self.proxy.moved)
 
     def reload(self, settings: Settings) -> Change:
         """Take on what can change while the service runs; the log says of each option whether it did."""
@@ -212,25 +170,9 @@ class Service:
         """The folder of a preview has changed."""
         self._catalogue.own = manifest
 
-    def _engine_failed(self, error: EngineError) -> None:
-        """A claim met an engine that does not answer."""
-        self.reconciler.engine_failed(error)
-        self.reconciler.wake()
-
     def _look_again(self) -> None:
         """Something that new notebooks need is to be found out anew."""
-        self.reconciler.observe_soon()
-
-    def _on_transition(self, container: Container) -> None:
-        self.proxy.know(container)
-        if container.state is State.READY:
-            self.claims.serve_line()
-        elif container.state is State.REMOVING:
-            self.proxy.drop(container.id)
-        elif container.state is State.CLAIMED:
-            asyncio.get_running_loop().call_later(_HEAD_START, self.reconciler.wake)
-            return
-        self.reconciler.wake()
+        self.pool.observe_soon()
 
     # --- start and stop
 
@@ -244,8 +186,8 @@ class Service:
             self._own_names = await listen.own_names()
             self.options.renew(self._hosts)
             await self._listen()
-            self._own("reconciler", self.reconciler.run())
-            self._own("reaper", self.reaper.run())
+            for name, work in self.pool.work().items():
+                self._own(name, work)
             self._own("claims", self.claims.run())
             self._own("proxy", self.proxy.run())
             self._own("lock", self._keep_locked())
@@ -253,7 +195,7 @@ class Service:
             if self._preview is not None:
                 self._own("preview", self._preview.run(self._show))
             if self._provider is not None:
-                self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
+                self._own("image-provider", self._provider.run(self.pool.observe_soon), optional=True)
             yield self
         finally:
             await self._end_everything()
@@ -326,8 +268,8 @@ class Service:
         await self.proxy.shut_down(self.options.current.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.options.current.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
-        await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
+        remove = self.options.current.cleanup_on_exit and self._fault is None and await self.pool.is_manager()
+        await self.pool.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove:
             try:
                 await self.engine.remove_pool()
@@ -349,9 +291,7 @@ class Service:
             await self.proxy.shut_down(0)
         await self._runner.cleanup()
         await self._admin_runner.cleanup()
-        for container in self.pool:
-            if container.endpoint is not None:
-                container.endpoint.close()
+        self.pool.hang_up()
         await self.engine.close()
 
     async def _cancel_tasks(self) -> None:

@@ -87,7 +87,7 @@ def shows_api_token(request: web.Request) -> bool:
 def _shows_session_token(request: web.Request) -> bool:
     if not request.path.startswith("/api/sessions/"):
         return False
-    container = request.app[CONTEXT].pool.get(request.match_info.get("id", ""))
+    container = request.app[CONTEXT].site.find(request.match_info.get("id", ""))
     return container is not None and bool(container.token) and same_token(presented_token(request), container.token)
 
 

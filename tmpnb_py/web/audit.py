@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web.access import shows_api_token
 from tmpnb_py.web.context import CONTEXT
@@ -18,9 +18,8 @@ from tmpnb_py.web.context import CONTEXT
 def session_begins(request: web.Request, container: Container, target: str) -> None:
     """A visitor is about to be told where their notebook is; called once per claim."""
     context = request.app[CONTEXT]
-    if context.options.current.audit_client_address:
-        container.client = _address(request)
-    context.began(container, context.metrics.opened(target))
+    client = _address(request) if context.options.current.audit_client_address else ""
+    context.site.session_started(container, workshop=context.catalogue.workshop_of(target), client=client)
 
 
 def visitor_origin(request: web.Request) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from tmpnb_py import __version__
-from tmpnb_py.claims.claims import Claims
 from tmpnb_py.core import binder_spec
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.host_names import Hosts
@@ -23,11 +22,11 @@ from tmpnb_py.core.models import Failure, State
 from tmpnb_py.core.routes import INTERFACES, document_target, needs_network
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.configuration import has_network
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import Limits, expires_at
-from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.operations import Operations
-from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.cors import Cors
+from tmpnb_py.site.metrics import SiteMetrics
+from tmpnb_py.site.site import Site
 from tmpnb_py.web.api.schema import AdminSession, LastFailure, Session, Stats
 from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.workshops.catalogue import Catalogue
@@ -42,16 +41,13 @@ class Context:
     """
 
     options: LiveOptions
-    pool: Pool
-    claims: Claims
-    operations: Operations
-    metrics: Metrics
+    site: Site
+    metrics: SiteMetrics
     catalogue: Catalogue
     notes_cache: NotesCache
     hosts: Derived[Hosts]
     shares_network: bool = True
     links: Links = dataclasses.field(default_factory=Links)
-    began: Callable[[Container, str], None] = lambda _container, _workshop: None
     branding: Branding = dataclasses.field(default_factory=Branding)
     secret: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
     now: Callable[[], float] = time.monotonic
@@ -142,10 +138,10 @@ def monotonic_epoch() -> float:
 
 def session_of(context: Context, container_id: str) -> Session | None:
     """A session by its id: running, or ended and still remembered; None for what was never a visitor's."""
-    container = context.pool.get(container_id)
+    container = context.site.find(container_id)
     if container is not None and container.claimed_at is not None:
         return Session.model_validate(_facts(context, container))
-    ended = context.pool.ended(container_id)
+    ended = context.site.ended(container_id)
     if ended is None:
         return None
     message = how_it_ended(ended.reason)
@@ -182,7 +178,7 @@ def _facts(context: Context, container: Container) -> dict[str, object]:
 
 def stats_of(context: Context) -> Stats:
     """The pool in numbers."""
-    pool = context.pool
+    pool = context.site.pool_for().status
     return Stats(
         available=pool.count(State.READY),
         capacity=pool.capacity,
@@ -192,14 +188,14 @@ def stats_of(context: Context) -> Stats:
         starting=pool.count(State.STARTING),
         claimed=pool.count(State.CLAIMED),
         removing=pool.count(State.REMOVING),
-        waiting=context.claims.waiting,
+        waiting=pool.waiting,
         cause=pool.failure.kind.value if pool.failure is not None else None,
     )
 
 
 def failure_of(context: Context) -> LastFailure | None:
     """The failure that keeps containers from becoming ready now, with all that is known of it."""
-    failure = context.pool.failure
+    failure = context.site.pool_for().failure
     return None if failure is None else described(failure)
 
 

@@ -8,7 +8,6 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.models import State
 from tmpnb_py.core.units import DAY, HOUR, MINUTE
 from tmpnb_py.pools.idle import Limits
-from tmpnb_py.pools.pool import Pool
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.endings import how_it_ended
 
@@ -20,25 +19,20 @@ _SOON = 3.0  # seconds below which a number would say too much
 
 def at_once(context: Context) -> bool:
     """Whether somebody who came now would not wait."""
-    pool = context.pool  # what an engine that is down had ready is nobody's
-    return bool(pool.count(State.READY)) and not _in_trouble(pool) and not context.claims.waiting
-
-
-def _in_trouble(pool: Pool) -> bool:
-    """Whether what is ready cannot be given away."""
-    return pool.engine_down or pool.refusal is not None
+    pool = context.site.pool_for().status  # what an engine that is down had ready is nobody's
+    return bool(pool.count(State.READY)) and not pool.is_in_trouble and not pool.waiting
 
 
 def busyness(context: Context) -> str:
     """How it would go for somebody who came now."""
-    pool = context.pool
+    pool = context.site.pool_for().status
     if at_once(context):
         return "A notebook is ready for you at once."
-    if _in_trouble(pool) or pool.failure is not None:
+    if pool.is_in_trouble or pool.failure is not None:
         return f"{_TROUBLE} You can wait in line, or try again in a few minutes."
     if not pool.was_ready:
         return "The first notebooks are being started. You can wait in line."
-    seconds = context.claims.estimate(context.claims.waiting + 1)
+    seconds = context.site.claims_for().estimate(pool.waiting + 1)
     if seconds is None:
         return "All notebooks are in use; you can wait in line."
     return f"A notebook will be ready for you in {about(seconds)}."
@@ -57,8 +51,9 @@ def told(context: Context, ticket: Ticket, position: int | None, estimate: float
 
 def standing(context: Context, ticket: Ticket) -> str:
     """How a ticket's visitor stands now."""
-    position = context.claims.position(ticket)
-    estimate = None if position is None else context.claims.estimate(position)
+    claims = context.site.claims_with(ticket.id)
+    position = claims.position(ticket)
+    estimate = None if position is None else claims.estimate(position)
     return told(context, ticket, position, estimate)
 
 
@@ -69,10 +64,10 @@ def _place(position: int) -> str:
 
 
 def _outlook(context: Context, position: int, estimate: float | None) -> str:
-    pool = context.pool
-    if not context.operations.is_open:
+    pool = context.site.pool_for().status
+    if not pool.is_open:
         return f"{_CLOSED} You keep your place as long as this page is open, and it goes on when they open it again."
-    if _in_trouble(pool) or pool.failure is not None:
+    if pool.is_in_trouble or pool.failure is not None:
         return f"{_TROUBLE} The service keeps trying, and you keep your place."
     if estimate is not None:
         return f"Your notebook will be ready in {about(estimate)}."
@@ -88,7 +83,9 @@ def latest_turn(context: Context, position: int) -> float | None:
     maximum = context.limits.maximum
     now = context.now()
     ends = sorted(
-        one.claimed_at + maximum - now for one in context.pool.in_state(State.CLAIMED) if one.claimed_at is not None
+        one.claimed_at + maximum - now
+        for one in context.site.pool_for().in_state(State.CLAIMED)
+        if one.claimed_at is not None
     )
     return max(0.0, ends[position - 1]) if maximum and position <= len(ends) else None
 

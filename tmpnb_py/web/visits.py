@@ -18,7 +18,7 @@ import re
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Status, Ticket
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
 
@@ -39,9 +39,9 @@ def sessions(request: web.Request) -> list[Container]:
     context = request.app[CONTEXT]
     if not context.options.current.remember_sessions:
         return []
-    pool, found = context.pool, []
+    found = []
     for session_id, proof in _entries(request):
-        container = pool.session(session_id)
+        container = context.site.session(session_id)
         if container is not None and hmac.compare_digest(_proof(container, "cookie"), proof):
             found.append(container)
     return found
@@ -55,7 +55,7 @@ def _entries(request: web.Request) -> list[tuple[str, str]]:
 
 def usable(request: web.Request) -> Container | None:
     """The session in which another document can be opened: one of today's image."""
-    digest = request.app[CONTEXT].pool.current_digest
+    digest = request.app[CONTEXT].site.pool_for().current_digest
     return next((one for one in sessions(request) if one.config_digest == digest), None)
 
 
@@ -67,7 +67,7 @@ def offered(request: web.Request) -> Container | None:
 async def first_listing(context: Context) -> None:
     """In the first moment after a start: wait a little until it is known what there is, notebooks and workshops."""
     for _ in range(round(_MOMENT / _LOOK_AGAIN)):
-        if context.pool.listed or context.pool.engine_down:
+        if context.site.listed or context.site.pool_for().engine_down:
             return
         await asyncio.sleep(_LOOK_AGAIN)
 
@@ -75,10 +75,10 @@ async def first_listing(context: Context) -> None:
 async def is_undecided(request: web.Request) -> bool:
     """Whether nobody can know yet what the visitor has: they bring sessions, and the engine was not listed so far."""
     context = request.app[CONTEXT]
-    if context.pool.listed or not context.options.current.remember_sessions or not _entries(request):
+    if context.site.listed or not context.options.current.remember_sessions or not _entries(request):
         return False
     await first_listing(context)
-    return not context.pool.listed
+    return not context.site.listed
 
 
 def may_be_told(request: web.Request) -> bool:
@@ -158,7 +158,8 @@ def places(request: web.Request) -> list[Ticket]:
     """
     if not may_be_told(request):
         return []
-    found = [request.app[CONTEXT].claims.find(ticket_id) for ticket_id in _tickets(request)]
+    site = request.app[CONTEXT].site
+    found = [site.claims_with(ticket_id).find(ticket_id) for ticket_id in _tickets(request)]
     return [ticket for ticket in found if ticket is not None and _is_open(ticket)]
 
 

@@ -17,6 +17,7 @@ import urllib.parse
 from aiohttp import web
 
 from tmpnb_py import __version__
+from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core import binder_spec
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
@@ -128,7 +129,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     refuse_silent_browser(request)
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
-    ticket = request.app[CONTEXT].claims.find(ticket_id) if ticket_id else None
+    ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
     if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
         return web.Response(status=204)  # which ends a browser's reconnecting
     return await _answer(request, ticket)
@@ -161,10 +162,10 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
     if ticket is None or problem:
         await _send(response, "failed", BuildEvent(phase="failed", message=problem))
         return response
-    claims = request.app[CONTEXT].claims
+    claims = request.app[CONTEXT].site.claims_with(ticket.id)
     try:
         with claims.watching(ticket):
-            await _tell_until_settled(request, response, ticket)
+            await _tell_until_settled(request, response, ticket, claims)
     finally:
         claims.release(ticket, _PLACE_KEPT)
     return response
@@ -173,10 +174,12 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
     target = tickets.target_of(context, _opened(_start(request, context)))
-    return await context.claims.open_ticket(target, quota_key=visitor_origin(request))
+    return await context.site.claims_for(target).open_ticket(target, quota_key=visitor_origin(request))
 
 
-async def _tell_until_settled(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> None:
+async def _tell_until_settled(
+    request: web.Request, response: web.StreamResponse, ticket: Ticket, claims: Claims
+) -> None:
     sent, silent_since = "", time.monotonic()
     while True:
         state = tickets.state_of(request, ticket)
@@ -194,7 +197,7 @@ async def _tell_until_settled(request: web.Request, response: web.StreamResponse
         elif time.monotonic() - silent_since >= _HEARTBEAT:
             await response.write(b":keepalive\n\n")
             silent_since = time.monotonic()
-        if request.app[CONTEXT].claims.stopping:
+        if claims.stopping:
             return
         await ticket.changed(tickets.pause(state.position))
 

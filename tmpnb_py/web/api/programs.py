@@ -10,8 +10,8 @@ from aiohttp import web
 
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.routes import wish_of_address
-from tmpnb_py.pools.metrics import CONTENT_TYPE
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
+from tmpnb_py.site.metrics import CONTENT_TYPE
 from tmpnb_py.web import respond, visits
 from tmpnb_py.web.access import (
     is_allowed_origin,
@@ -60,9 +60,9 @@ async def spawn(request: web.Request) -> web.Response:
     refuse_robots(request)
     wait = _wait(request, context)
     target = await _target(request)
-    container = await context.claims.claim(wait=wait, quota_key=visitor_origin(request))
+    container = await context.site.claims_for(target).claim(wait=wait, quota_key=visitor_origin(request))
     if is_tokenless(request):
-        container.tokenless_origin = request.headers["Origin"]
+        container.admit(request.headers["Origin"])
     session_begins(request, container, target)
     return respond.json(spawned(context, container, target))
 
@@ -108,7 +108,7 @@ async def end_session(request: web.Request) -> web.Response:
     container = _own_container(request)
     if container is None:
         return _not_the_owner()
-    request.app[CONTEXT].pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    request.app[CONTEXT].site.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
     return await session(request)
 
 
@@ -128,7 +128,7 @@ async def keep_session(request: web.Request) -> web.Response:
 
 def _own_container(request: web.Request) -> Container | None:
     """The container of a session whose owner asks, showing its token; None for anybody else."""
-    container = request.app[CONTEXT].pool.get(request.match_info["id"])
+    container = request.app[CONTEXT].site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise _unknown(request, "There is no such session, or it has ended.")
     is_refused = is_foreign(request) and not is_allowed_origin(request)
@@ -138,7 +138,7 @@ def _own_container(request: web.Request) -> Container | None:
 
 def _unknown(request: web.Request, message: str) -> web.HTTPException:
     """An id that stands for nothing; until the engine's first listing nobody can know that (decision 2)."""
-    if request.app[CONTEXT].pool.listed:
+    if request.app[CONTEXT].site.listed:
         return web.HTTPNotFound(text=message)
     return web.HTTPServiceUnavailable(
         text="The service has just started and does not know its sessions yet.", headers={"Retry-After": "2"}
@@ -162,7 +162,7 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 from the moment the first container is ready; until then 503 with the cause's class."""
-    pool = request.app[CONTEXT].pool
+    pool = request.app[CONTEXT].site.pool_for().status
     if pool.was_ready:
         return web.json_response({"status": "ready"})
     cause = pool.failure.kind.value if pool.failure is not None else None
@@ -177,9 +177,9 @@ async def not_running(request: web.Request) -> web.StreamResponse:
     if is_preflight(request):
         return web.Response(status=204)
     html = respond.wants_html(request) or is_tokenless(request)
-    if not context.pool.listed:
+    if not context.site.listed:
         return respond.problem(request, 503, "starting", retry_after=2, html=html)
-    container = context.pool.get(container_id)
+    container = context.site.find(container_id)
     if container is not None and container.state is State.CLAIMED:
         if container.endpoint is not None and strangers.is_sent_to_login(request):
             return await strangers.page(request, container)

@@ -15,12 +15,13 @@ import time
 import pydantic
 from aiohttp import web
 
+from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import AddressFullError
 from tmpnb_py.core.links import document, opened
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import expires_at
-from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import messages, respond, visits
 from tmpnb_py.web.access import is_foreign, refuse_foreign
 from tmpnb_py.web.api.schema import Spawned, TicketRequest, TicketState
@@ -76,11 +77,12 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
 def state_of(request: web.Request, ticket: Ticket) -> TicketState:
     """A ticket as its visitor sees it. Whoever is shown that it is READY has been told."""
     context = request.app[CONTEXT]
-    position = context.claims.position(ticket)
-    estimate = None if position is None else context.claims.estimate(position)
+    claims = context.site.claims_with(ticket.id)
+    position = claims.position(ticket)
+    estimate = None if position is None else claims.estimate(position)
     container = ticket.container if ticket.status is Status.READY and not ticket.has_ended else None
     if container is not None and not ticket.announced:
-        context.claims.told(ticket)
+        claims.told(ticket)
         session_begins(request, container, ticket.target)
     return TicketState.model_validate(
         {
@@ -115,13 +117,14 @@ async def drawn(request: web.Request, target: str, once: str, *, instead_of: Con
     Who may have no more than that one has to let go of it first.
     """
     context, key, origin = request.app[CONTEXT], minted(request.app[CONTEXT], once), visitor_origin(request)
+    claims = context.site.claims_for(target)
     try:
-        ticket = await context.claims.open_ticket(target, key=key, quota_key=origin)
+        ticket = await claims.open_ticket(target, key=key, quota_key=origin)
     except AddressFullError:
         if instead_of is None:
             raise
         _end(context, instead_of)
-        return await context.claims.open_ticket(target, key=key, quota_key=origin)
+        return await claims.open_ticket(target, key=key, quota_key=origin)
     if instead_of is not None:
         _end(context, instead_of)
     return ticket
@@ -129,7 +132,7 @@ async def drawn(request: web.Request, target: str, once: str, *, instead_of: Con
 
 def _end(context: Context, container: Container) -> None:
     if container.state is State.CLAIMED:
-        context.pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+        context.site.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
 
 
 def mint(context: Context) -> str:
@@ -208,7 +211,8 @@ def _answer(
 
 def _found(request: web.Request) -> Ticket:
     refuse_foreign(request)
-    ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
+    ticket_id = request.match_info["id"]
+    ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id)
     if ticket is None:
         raise web.HTTPNotFound(text="There is no such ticket, or its place was given up.")
     return ticket
@@ -223,7 +227,7 @@ async def look(request: web.Request) -> web.Response:
 async def give_up(request: web.Request) -> web.Response:
     """Give a place up, or a notebook that was never opened."""
     ticket = _found(request)
-    request.app[CONTEXT].claims.leave(ticket)
+    request.app[CONTEXT].site.claims_with(ticket.id).leave(ticket)
     state = TicketState(id=ticket.id, status="left", message="Your place in line was given up.")
     return respond.json(state)
 
@@ -231,23 +235,26 @@ async def give_up(request: web.Request) -> web.Response:
 async def leave(request: web.Request) -> web.Response:
     """The page is being left (`navigator.sendBeacon`): keep the place for as long as a reload takes."""
     ticket = _found(request)
-    request.app[CONTEXT].claims.release(ticket, _LEAVING)
+    request.app[CONTEXT].site.claims_with(ticket.id).release(ticket, _LEAVING)
     return web.Response(status=204)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     """A ticket as server-sent events (WHATWG HTML §9.2): what changes, until nothing will any more."""
-    ticket, claims = _found(request), request.app[CONTEXT].claims
+    ticket = _found(request)
+    claims = request.app[CONTEXT].site.claims_with(ticket.id)
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     response = web.StreamResponse(headers={**headers, "X-Content-Type-Options": "nosniff"})
     with claims.watching(ticket):
         await response.prepare(request)
         await response.write(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
-        await _tell_until_settled(request, response, ticket)
+        await _tell_until_settled(request, response, ticket, claims)
     return response
 
 
-async def _tell_until_settled(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> None:
+async def _tell_until_settled(
+    request: web.Request, response: web.StreamResponse, ticket: Ticket, claims: Claims
+) -> None:
     sent, silent_since = "", time.monotonic()
     while True:
         state = state_of(request, ticket)
@@ -258,6 +265,6 @@ async def _tell_until_settled(request: web.Request, response: web.StreamResponse
         elif time.monotonic() - silent_since >= _HEARTBEAT:
             await response.write(b": still here\n\n")
             silent_since = time.monotonic()
-        if state.status != "waiting" or request.app[CONTEXT].claims.stopping:
+        if state.status != "waiting" or claims.stopping:
             return
         await ticket.changed(pause(state.position))

@@ -15,7 +15,8 @@ from tmpnb_py.core import links
 from tmpnb_py.core.models import State
 from tmpnb_py.core.routes import document_of
 from tmpnb_py.jupyter.questions import lacks
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.pool import Pool
 from tmpnb_py.web.context import Context
 from tmpnb_py.workshops.manifest import Workshop
 
@@ -62,7 +63,7 @@ async def found_subject(context: Context, wish: str, container: Container | None
 
 
 async def _is_missing(context: Context, document: str, container: Container | None) -> bool:
-    pool = context.pool
+    pool = context.site.pool_for(document)
     memory = _memories.setdefault(pool, _Memory())
     if container is not None:
         return await memory.ask(container, document)

@@ -16,7 +16,7 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import AddressFullError, FullError
 from tmpnb_py.core.links import Links, document, opened
 from tmpnb_py.core.routes import DEFAULT_DOCUMENT
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import access, messages, respond, visits
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.context import CONTEXT, Context, NoNetworkError
@@ -52,7 +52,7 @@ async def launch(request: web.Request) -> web.Response:
     if visits.may_be_told(request) and await visits.is_undecided(request):
         return respond.starting_again(request)
     container = visits.offered(request)
-    if container is None and not context.operations.is_open:
+    if container is None and not context.site.pool_for().is_open:
         return respond.closed(request)
     robot = is_robot(request)
     subject = documents.subject(context, wish) if robot else await documents.found_subject(context, wish, container)
@@ -62,7 +62,7 @@ async def launch(request: web.Request) -> web.Response:
         script="" if robot else "visit.js",
         subject=subject,
         running=container is not None,
-        open=context.operations.is_open,
+        open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         lifetime=messages.lifetime(context.limits),
@@ -223,9 +223,10 @@ async def wait(request: web.Request) -> web.Response:
         wish = ""
     if not visits.holds(request, request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
-    ticket = context.claims.find(request.match_info["id"])
+    claims = context.site.claims_with(request.match_info["id"])
+    ticket = claims.find(request.match_info["id"])
     if ticket is None or ticket.status is Status.LEFT:
-        if not context.operations.is_open:
+        if not context.site.pool_for().is_open:
             return respond.closed(request)
         return respond.page(request, "lost.html", status=404, path=wish, mint=lambda: tickets.mint(context))
     if ticket.has_ended and ticket.container is not None:
@@ -241,7 +242,7 @@ async def wait(request: web.Request) -> web.Response:
         )
     own = visits.offered(request)
     if own is not None and _came_meanwhile(own, ticket):
-        context.claims.leave(ticket)
+        claims.leave(ticket)
         return _lead(request, own, ticket.target)
     state = tickets.state_of(request, ticket)
     if ticket.status is Status.READY and ticket.container is not None:
@@ -263,7 +264,9 @@ def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
 async def give_up(request: web.Request) -> web.StreamResponse:
     """The button on that page: leave the line."""
     _refuse_other_pages(request)
-    ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
+    ticket_id = request.match_info["id"]
+    claims = request.app[CONTEXT].site.claims_with(ticket_id)
+    ticket = claims.find(ticket_id)
     if ticket is not None:
-        request.app[CONTEXT].claims.leave(ticket)
+        claims.leave(ticket)
     return respond.see_other(request, request.app[CONTEXT].links.base)

@@ -16,7 +16,7 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import Links, document
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import messages, respond, visits
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT

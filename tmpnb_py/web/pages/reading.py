@@ -9,7 +9,7 @@ from aiohttp import web
 
 from tmpnb_py.core.links import BLANK, ROOT, document, opened
 from tmpnb_py.core.routes import DEFAULT_DOCUMENT
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import messages, respond, visits
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.context import CONTEXT, Context, stats_of
@@ -75,7 +75,7 @@ async def landing(request: web.Request) -> web.Response:
         "landing.html",
         blank=BLANK if context.target("") == DEFAULT_DOCUMENT else "",
         script="copy.js" if kept is None else "landing.js",
-        open=context.operations.is_open,
+        open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         cards=_cards(request, context),
@@ -137,7 +137,7 @@ def _since(container: Container) -> str:
 async def info(request: web.Request) -> web.Response:
     """tmpnb's page with the numbers of `/api/stats`, for people."""
     context = request.app[CONTEXT]
-    return respond.page(request, "info.html", stats=stats_of(context), open=context.operations.is_open)
+    return respond.page(request, "info.html", stats=stats_of(context), open=context.site.pool_for().is_open)
 
 
 async def privacy(request: web.Request) -> web.Response:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tmpnb_py.core.links import opened
 from tmpnb_py.core.routes import wish_of_address
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import respond, visits
 from tmpnb_py.web.api.tickets import mint
 from tmpnb_py.web.context import CONTEXT, Context
