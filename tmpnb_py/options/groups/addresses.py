@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode
 
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import Kind, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
 
 _PORT = Quantity(Kind.NUMBER, 0, 65535)
 

@@ -11,7 +11,8 @@ from tmpnb_py.core.models import Egress, Mount
 from tmpnb_py.core.units import MIB, TIB
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import DOCKER, Elsewhere, Group, Reload, option
-from tmpnb_py.options.values import Kind, Network, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
+from tmpnb_py.options.values import Network
 
 DEFAULT_IMAGE = "tmpnb-py-workshops:latest"
 

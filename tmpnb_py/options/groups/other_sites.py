@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 from tmpnb_py.core.units import DAY
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import Kind, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
 
 
 class OtherSitesOptions(Group):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator
 from tmpnb_py.core.units import DAY
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import NEVER, SOON, Kind, Quantity
+from tmpnb_py.options.kinds import NEVER, SOON, Kind, Quantity
 
 
 class PoolOptions(Group):

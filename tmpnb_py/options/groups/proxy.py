@@ -10,7 +10,8 @@ from pydantic_settings import NoDecode
 from tmpnb_py.core.units import KIB, MIB
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import SOON, Kind, Network, Quantity
+from tmpnb_py.options.kinds import SOON, Kind, Quantity
+from tmpnb_py.options.values import Network
 
 
 class ProxyOptions(Group):

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from tmpnb_py.core.units import DAY
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import Kind, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
 
 _SYSTEM_DIRECTORY = Path("/run/tmpnb-py")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import NEVER
+from tmpnb_py.options.kinds import NEVER
 
 
 class SessionOptions(Group):
