@@ -18,6 +18,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
+
 PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
 FOR_EVER = "public, max-age=31536000, immutable"
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
@@ -55,19 +57,24 @@ class _Pieces(Payload):
             await writer.write(memoryview(self._value)[start : start + PIECE])
 
 
+def joined(request: web.BaseRequest, name: str) -> str:
+    """A header that is a list, which may have come in several lines (RFC 9110 §5.3)."""
+    return ", ".join(request.headers.getall(name, ()))
+
+
 def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -> web.Response:
-    """The content, or 304 where the client has it (RFC 9110, 13.1.2)."""
-    compressed = "gzip" in request.headers.get("Accept-Encoding", "") and len(content.compressed) < len(content.body)
-    etag = f"{content.etag}-gz" if compressed else content.etag
+    """The content in the coding that the client prefers, or 304 where the client has it (RFC 9110 §13.1.2)."""
+    is_smaller = len(content.compressed) < len(content.body)
+    coding = choose_coding(joined(request, "Accept-Encoding"), ("gzip",) if is_smaller else ())
+    etag = f'"{content.etag}-gz"' if coding else f'"{content.etag}"'
     vary = ", ".join(("Accept-Encoding", *filter(None, (headers.get("Vary"),))))
-    all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": vary, "ETag": f'"{etag}"'}
-    known = request.if_none_match or ()
-    if any(one.value in ("*", etag) for one in known):
+    all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": vary, "ETag": etag}
+    if is_not_modified(joined(request, "If-None-Match"), etag):
         return web.Response(status=304, headers=all_headers)
-    if compressed:
-        all_headers["Content-Encoding"] = "gzip"
+    if coding:
+        all_headers["Content-Encoding"] = coding
     charset = None if content.type.startswith(("image/", "audio/", "video/")) else "utf-8"
-    body = content.compressed if compressed else content.body
+    body = content.compressed if coding else content.body
     return web.Response(body=_Pieces(body), content_type=content.type, charset=charset, headers=all_headers)
 
 

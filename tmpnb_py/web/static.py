@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
 from tmpnb_py.core.links import STATIC
 from tmpnb_py.shared_files.shared import Found, SharedFiles
 from tmpnb_py.shared_files.store import LostFileError
-from tmpnb_py.shared_files.tree import accepted, content_type, etag, matches
-from tmpnb_py.web.assets import PIECE
+from tmpnb_py.shared_files.tree import content_type, etag
+from tmpnb_py.web.assets import PIECE, joined
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 # A document of a hostile image, opened as a page, must do nothing on the origin that all notebooks share. A script is
@@ -61,9 +62,9 @@ def _find(request: web.Request, files: SharedFiles) -> Found:
 async def _loaded(request: web.Request, files: SharedFiles) -> tuple[web.StreamResponse, bytes]:
     """The answer in the form that suits the visitor, not begun, and what it is to hold. Raises `OSError`."""
     found = _find(request, files)
-    coding = accepted(", ".join(request.headers.getall("Accept-Encoding", ())), found.codings)
+    coding = choose_coding(joined(request, "Accept-Encoding"), found.codings)
     headers = _headers(found, coding)
-    if matches(request.headers.get("If-None-Match", ""), headers["ETag"]):
+    if is_not_modified(joined(request, "If-None-Match"), headers["ETag"]):
         del headers["Content-Type"]
         return web.Response(status=304, headers=headers), b""
     if coding:
