@@ -16,7 +16,7 @@ from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Failure, State
-from tmpnb_py.web.api import tickets
+from tmpnb_py.web import event_stream
 
 
 async def open_ticket(rig: Rig, headers: dict[str, str] | None = None, **wish: Any) -> dict[str, Any]:
@@ -141,7 +141,7 @@ async def test_pages_and_programs_are_served_in_the_order_in_which_they_came() -
 
 
 async def test_a_quiet_stream_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tickets, "_HEARTBEAT", 0.0)
+    monkeypatch.setattr(event_stream, "HEARTBEAT", 0.0)
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         await rig.spawn()

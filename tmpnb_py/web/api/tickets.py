@@ -11,6 +11,7 @@ import math
 import re
 import secrets
 import time
+from collections.abc import AsyncGenerator
 
 import pydantic
 from aiohttp import web
@@ -21,16 +22,16 @@ from tmpnb_py.core.links import document, opened
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.idle import expires_at
 from tmpnb_py.pools.pool import Container
-from tmpnb_py.web import messages, respond, visits
+from tmpnb_py.web import event_stream, messages, respond, visits
 from tmpnb_py.web.access import is_foreign, refuse_foreign
 from tmpnb_py.web.api.schema import Spawned, TicketRequest, TicketState
 from tmpnb_py.web.audit import session_begins, visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context, moment
+from tmpnb_py.web.event_stream import Event
 from tmpnb_py.web.robots import refuse_robots
 
 # A reload comes back within seconds; who has really left should not keep a place for minutes.
 _LEAVING = 15.0
-_HEARTBEAT = 15.0
 _RETRY_MILLISECONDS = 2000
 
 _PATH = "/api/tickets/{id:[0-9a-f]{32}}"
@@ -236,28 +237,21 @@ async def leave(request: web.Request) -> web.Response:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """A ticket as server-sent events (WHATWG HTML §9.2): what changes, until nothing will any more."""
+    """A ticket as server-sent events: what changes, until nothing will any more."""
     ticket, claims = _found(request), request.app[CONTEXT].claims
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    response = web.StreamResponse(headers={**headers, "X-Content-Type-Options": "nosniff"})
     with claims.watching(ticket):
-        await response.prepare(request)
-        await response.write(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
-        await _tell_until_settled(request, response, ticket)
-    return response
+        return await event_stream.answer(
+            request,
+            _states(request, ticket),
+            is_stopping=lambda: claims.stopping,
+            retry_milliseconds=_RETRY_MILLISECONDS,
+        )
 
 
-async def _tell_until_settled(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> None:
-    sent, silent_since = "", time.monotonic()
+async def _states(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:
     while True:
         state = state_of(request, ticket)
-        text = state.model_dump_json()
-        if text != sent:
-            await response.write(f"id: {ticket.id}\ndata: {text}\n\n".encode())
-            sent, silent_since = text, time.monotonic()
-        elif time.monotonic() - silent_since >= _HEARTBEAT:
-            await response.write(b": still here\n\n")
-            silent_since = time.monotonic()
-        if state.status != "waiting" or request.app[CONTEXT].claims.stopping:
+        yield Event(state.model_dump_json(), ticket.id)
+        if state.status != "waiting":
             return
         await ticket.changed(pause(state.position))
