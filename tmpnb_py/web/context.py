@@ -1,33 +1,25 @@
-"""What every handler needs, put together once by the composition root, and the views made from it."""
+"""What every handler needs, put together once by the composition root."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import functools
-import hmac
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
 from tmpnb_py.core.links import Links
-from tmpnb_py.core.models import Failure, State
 from tmpnb_py.core.routes import INTERFACES, document_target, needs_network
-from tmpnb_py.pools.idle import Limits, expires_at
+from tmpnb_py.pools.idle import Limits
 from tmpnb_py.pools.metrics import Metrics
 from tmpnb_py.pools.operations import Operations
 from tmpnb_py.pools.pool import Container, Pool
 from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors
 from tmpnb_py.proxy.header_rules import Network
-from tmpnb_py.web.api.schema import AdminSession, LastFailure, Session, Stats
-from tmpnb_py.web.endings import how_it_ended
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.notes_cache import NotesCache
 
@@ -90,99 +82,3 @@ class NoNetworkError(ValueError):
 
 
 CONTEXT = web.AppKey("context", Context)
-
-
-def moment(at: float | None, *, epoch: float | None = None) -> datetime.datetime | None:
-    """A monotonic moment as UTC, in whole seconds; None for never.
-
-    `epoch` is what `monotonic_epoch` gave: moments that readers compare take the same, so that equal ones stay equal.
-    """
-    if at is None or not math.isfinite(at):
-        return None
-    unix = at + (monotonic_epoch() if epoch is None else epoch)
-    return datetime.datetime.fromtimestamp(round(unix), datetime.UTC)
-
-
-def monotonic_epoch() -> float:
-    """When the monotonic clock was 0, in Unix time; a little different whenever it is asked for."""
-    return time.time() - time.monotonic()
-
-
-def session_of(context: Context, container_id: str) -> Session | None:
-    """A session by its id: running, or ended and still remembered; None for what was never a visitor's."""
-    container = context.pool.get(container_id)
-    if container is not None and container.claimed_at is not None:
-        return Session.model_validate(_facts(context, container))
-    ended = context.pool.ended(container_id)
-    if ended is None:
-        return None
-    message = how_it_ended(ended.reason)
-    return Session(id=container_id, state=State.REMOVING, reason=ended.reason, message=message)
-
-
-def admin_session(context: Context, container: Container) -> AdminSession:
-    """A session as the operator sees it."""
-    facts = _facts(context, container)
-    more = {"visited": container.visited, "open_connections": container.open_connections}
-    return AdminSession.model_validate({**facts, **more})
-
-
-def _facts(context: Context, container: Container) -> dict[str, object]:
-    evidence = container.evidence
-    claimed = container.state is State.CLAIMED
-    limits = context.limits
-    end = expires_at(evidence, limits, time.monotonic()) if claimed else None
-    latest = evidence.claimed_at + limits.maximum if claimed and limits.maximum > 0 else None
-    tell = functools.partial(moment, epoch=monotonic_epoch())
-    return {
-        "id": container.id,
-        "state": container.state,
-        "now": tell(time.monotonic()),
-        "started": tell(container.claimed_at),
-        "last_activity": tell(evidence.last_activity),
-        "expires_at": tell(end),
-        "ends_at": tell(latest),
-        "idle_timeout": limits.timeout if claimed and limits.timeout > 0 else None,
-        "reason": container.reason,
-        "message": None if container.reason is None else how_it_ended(container.reason),
-    }
-
-
-def stats_of(context: Context) -> Stats:
-    """The pool in numbers."""
-    pool = context.pool
-    return Stats(
-        available=pool.count(State.READY),
-        capacity=pool.capacity,
-        version=__version__,
-        container_image=context.image,
-        pool_size=pool.size,
-        starting=pool.count(State.STARTING),
-        claimed=pool.count(State.CLAIMED),
-        removing=pool.count(State.REMOVING),
-        waiting=context.claims.waiting,
-        cause=pool.failure.kind.value if pool.failure is not None else None,
-    )
-
-
-def failure_of(context: Context) -> LastFailure | None:
-    """The failure that keeps containers from becoming ready now, with all that is known of it."""
-    failure = context.pool.failure
-    return None if failure is None else described(failure)
-
-
-def described(failure: Failure) -> LastFailure:
-    """A failure as the operator sees it."""
-    at = moment(failure.at) or datetime.datetime.now(datetime.UTC)
-    return LastFailure(cause=failure.kind.value, message=failure.message, at=at, log_lines=failure.log_lines)
-
-
-def presented_token(request: web.Request) -> str:
-    """The token of an `Authorization: token …` (tmpnb's and Jupyter's form) or `Bearer …` header."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() in ("token", "bearer") else ""
-
-
-def same_token(presented: str, expected: str) -> bool:
-    """Compare in constant time. What was presented may be any bytes, as aiohttp decodes headers."""
-    return hmac.compare_digest(presented.encode(errors="surrogateescape"), expected.encode())

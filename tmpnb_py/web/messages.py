@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from tmpnb_py.claims.tickets import Status, Ticket
-from tmpnb_py.core.models import State
+from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.units import DAY, HOUR, MINUTE
 from tmpnb_py.pools.idle import Limits
 from tmpnb_py.pools.pool import Pool
 from tmpnb_py.web.context import Context
-from tmpnb_py.web.endings import how_it_ended
+
+ENDED: Mapping[EndReason, str] = {
+    EndReason.IDLE: "Nobody had used it for a while.",
+    EndReason.UNVISITED: "It was not opened in time.",
+    EndReason.TOO_OLD: "It had reached the longest time that a notebook may run here.",
+    EndReason.OUT_OF_MEMORY: "It needed more memory than a notebook has here.",
+    EndReason.CRASHED: "Its server stopped unexpectedly.",
+    EndReason.UNREACHABLE: "The service had lost the way to it.",
+    EndReason.ENGINE_RESTARTED: "The machine it ran on was restarted.",
+    EndReason.ENDED_BY_OWNER: "You ended it.",
+    EndReason.ENDED_BY_OPERATOR: "The people who run this service ended it.",
+}
 
 _TROUBLE = "No notebook can be started at the moment."
 _CLOSED = "The people who run this service let nobody in just now, perhaps because they are about to update it."
@@ -44,7 +56,7 @@ def busyness(context: Context) -> str:
     return f"A notebook will be ready for you in {about(seconds)}."
 
 
-def told(context: Context, ticket: Ticket, position: int | None, estimate: float | None) -> str:
+def ticket_message(context: Context, ticket: Ticket, position: int | None, estimate: float | None) -> str:
     """What a visitor with this ticket is told."""
     if ticket.has_ended:
         return how_it_ended(ticket.container.reason if ticket.container is not None else None)
@@ -59,7 +71,7 @@ def standing(context: Context, ticket: Ticket) -> str:
     """How a ticket's visitor stands now."""
     position = context.claims.position(ticket)
     estimate = None if position is None else context.claims.estimate(position)
-    return told(context, ticket, position, estimate)
+    return ticket_message(context, ticket, position, estimate)
 
 
 def _place(position: int) -> str:
@@ -128,3 +140,9 @@ def about(seconds: float) -> str:
         return f"about {minutes} minutes"
     hours = round(minutes / 30) / 2
     return f"about {hours:g} hours"
+
+
+def how_it_ended(reason: EndReason | None) -> str:
+    """That a session has ended, and why as far as that is known."""
+    why = "" if reason is None else ENDED.get(reason, "")
+    return f"This notebook has ended. {why}".rstrip()

@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jinja2
 import pydantic
@@ -18,9 +18,11 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
+from tmpnb_py.web import idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.endings import ENDED
+from tmpnb_py.web.messages import ENDED
+from tmpnb_py.web.visitor import is_secure
 
 _log = structlog.get_logger(__name__)
 
@@ -117,11 +119,11 @@ def page(
     **values: object,
 ) -> web.Response:
     """A page of ours, with the headers that all of them have. `script` names the template that is its script."""
-    branding = look_of(request)
+    branding = branding_of(request)
     code = template_text(script) if script else ""
     policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
     return web.Response(
-        text=render(template, branding, links_of(request), script=code, **values),
+        text=render(template, branding, links_of(request), script=code, mint=_mint(request), **values),
         status=status,
         content_type="text/html",
         charset="utf-8",
@@ -134,7 +136,12 @@ def page_headers(request: web.BaseRequest) -> dict[str, str]:
     return {**PAGE_HEADERS, **_alone(request)}
 
 
-def look_of(request: web.BaseRequest) -> Branding:
+def _mint(request: web.BaseRequest) -> Callable[[], str] | None:
+    """Makes the names that a page's forms send along (see `idempotency`)."""
+    return functools.partial(idempotency.issue, request.app[CONTEXT]) if isinstance(request, web.Request) else None
+
+
+def branding_of(request: web.BaseRequest) -> Branding:
     """How the operator wants pages to look."""
     return request.app[CONTEXT].branding if isinstance(request, web.Request) else _PLAIN
 
@@ -149,12 +156,7 @@ def _alone(request: web.BaseRequest) -> dict[str, str]:
 
     Browsers know that only over TLS, and complain elsewhere.
     """
-    return {"Cross-Origin-Opener-Policy": "noopener-allow-popups"} if is_secure(request) else {}
-
-
-def is_secure(request: web.BaseRequest) -> bool:
-    """Whether the visitor came over TLS; our proxy lets only a trusted one say so."""
-    return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+    return {"Cross-Origin-Opener-Policy": "noopener-allow-popups"} if is_secure(request.headers) else {}
 
 
 def see_other(request: web.BaseRequest, url: str) -> web.Response:

@@ -10,10 +10,7 @@ from __future__ import annotations
 import functools
 import re
 
-from aiohttp import web
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
-
-from tmpnb_py.web.access import shows_api_token
 
 _NO_ROBOTS = frozenset(("http-library", "browser-automation"))
 _CONTACT = r"\+https?://"
@@ -21,19 +18,13 @@ _AT_ONCE = 25  # as that project's own reader has it: twice as fast as all patte
 _LONGEST = 512  # characters; browsers have about 150
 
 
-def is_robot(request: web.Request) -> bool:
-    """Whether a request says that a robot sends it."""
-    return _names_a_robot(request.headers.get("User-Agent", "")[:_LONGEST])
-
-
-def refuse_robots(request: web.Request) -> None:
-    """Raise `HTTPForbidden` where a robot would take a notebook, unless it shows the operator's API token."""
-    if is_robot(request) and not shows_api_token(request):
-        raise web.HTTPForbidden(text="Robots may read the pages here; notebooks are for people.")
+def names_a_robot(user_agent: str) -> bool:
+    """Whether a `User-Agent` is a robot's, by its own word."""
+    return _matches(user_agent[:_LONGEST])
 
 
 @functools.lru_cache(1024)
-def _names_a_robot(user_agent: str) -> bool:
+def _matches(user_agent: str) -> bool:
     return any(pattern.search(user_agent) for pattern in _patterns())
 
 

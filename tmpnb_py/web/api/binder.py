@@ -23,14 +23,12 @@ from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, Ful
 from tmpnb_py.core.links import document
 from tmpnb_py.core.routes import document_of, placed
 from tmpnb_py.jupyter.questions import begin_in
-from tmpnb_py.web import event_stream, respond
-from tmpnb_py.web.access import refuse_foreign, refuse_silent_browser
+from tmpnb_py.web import admission, event_stream, respond
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.api.schema import BuildEvent, TicketState
-from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.event_stream import Event
-from tmpnb_py.web.robots import is_robot
+from tmpnb_py.web.visitor import visitor_of
 
 _RETRY_MILLISECONDS = 3000
 # The suffix says that its client has had the last word of this stream.
@@ -114,12 +112,13 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
 
 async def build(request: web.Request) -> web.StreamResponse:
     """A notebook, told of as BinderHub does."""
-    refuse_foreign(request)
+    visitor = visitor_of(request)
+    admission.refuse_foreign(visitor)
     if not _asks_for_events(request):
         link = request.app[CONTEXT].links.to("v2/" + request.rel_url.raw_path.removeprefix("/build/"))
         message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
         return respond.problem(request, 406, "error", message)
-    refuse_silent_browser(request)
+    admission.refuse_hidden_page(visitor)
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
     ticket = request.app[CONTEXT].claims.find(ticket_id) if ticket_id else None
@@ -132,7 +131,9 @@ def _asks_for_events(request: web.Request) -> bool:
     """Whether a program reads a stream: no navigation, no prefetch, no robot that accepts whatever comes."""
     purpose = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
     is_visit = request.headers.get("Sec-Fetch-Mode") == "navigate" or "prefetch" in purpose
-    return "text/event-stream" in request.headers.get("Accept", "") and not is_visit and not is_robot(request)
+    return (
+        "text/event-stream" in request.headers.get("Accept", "") and not is_visit and not visitor_of(request).is_robot
+    )
 
 
 async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResponse:
@@ -172,23 +173,21 @@ async def _failure(problem: str) -> AsyncGenerator[Event, None]:
 
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
-    target = tickets.target_of(context, _opened(_start(request, context)))
-    return await context.claims.open_ticket(target, quota_key=visitor_origin(request))
+    target = admission.target_of(context, _opened(_start(request, context)))
+    return await admission.open_ticket(context, visitor_of(request), target)
 
 
 async def _phases(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:
     """The ticket in BinderHub's words, from waiting to ready or failed."""
-    state = tickets.state_of(request, ticket)
-    while state.status == "waiting":
-        yield _event(ticket.id, BuildEvent(phase="waiting", message=state.message))
-        await ticket.changed(tickets.pause(state.position))
-        state = tickets.state_of(request, ticket)
-    if state.status == "ready":
-        yield _event(ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))
-        await _begin_in_folder(ticket)
-        yield _event(f"{ticket.id}-ready", _ready(request, state))
-    else:
-        yield _event("failed", BuildEvent(phase="failed", message=state.message))
+    async for state in tickets.states(request, ticket):
+        if state.status == "waiting":
+            yield _event(ticket.id, BuildEvent(phase="waiting", message=state.message))
+        elif state.status == "ready":
+            yield _event(ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))
+            await _begin_in_folder(ticket)
+            yield _event(f"{ticket.id}-ready", _ready(request, state))
+        else:
+            yield _event("failed", BuildEvent(phase="failed", message=state.message))
 
 
 async def _begin_in_folder(ticket: Ticket) -> None:

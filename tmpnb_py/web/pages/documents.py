@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 import urllib.parse
-import weakref
+
+from aiohttp import web
 
 from tmpnb_py.core import links
 from tmpnb_py.core.models import State
 from tmpnb_py.core.routes import document_of
 from tmpnb_py.jupyter.questions import lacks
 from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.web.context import Context
+from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Workshop
 
 _AT_ONCE = 4
@@ -36,43 +37,52 @@ class Subject:
     missing: str = ""
 
 
-def subject(context: Context, wish: str) -> Subject:
-    """What a wish is about."""
-    path, _, query = wish.partition("?")
-    if urllib.parse.unquote(path) == "git-pull":
-        return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
-    document = document_of(path)
-    workshops = context.catalogue.manifest.workshops
-    return Subject(wish, document, next((one for one in workshops if one.start == document.rstrip("/")), None))
+class Documents:
+    """Finds what links ask for. Of fresh notebooks it remembers what they lack."""
 
+    def __init__(self, pool: Pool, catalogue: Catalogue) -> None:
+        self._pool = pool
+        self._catalogue = catalogue
+        self._memory = _Memory()
 
-async def found_subject(context: Context, wish: str, container: Container | None = None) -> Subject:
-    """`subject`, where its document is; else what to open instead: the workshop in whose folder it would be.
+    def read(self, wish: str) -> Subject:
+        """What a wish is about, whether or not it is there."""
+        path, _, query = wish.partition("?")
+        if urllib.parse.unquote(path) == "git-pull":
+            return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
+        document = document_of(path)
+        workshops = self._catalogue.manifest.workshops
+        return Subject(wish, document, next((one for one in workshops if one.start == document.rstrip("/")), None))
 
-    `container` is the visitor's own notebook, if it would be opened there.
-    """
-    asked = subject(context, wish)
-    if not asked.document or (asked.workshop and container is None) or wish.startswith("git-pull"):
-        return asked
-    if not await _is_missing(context, asked.document, container):
-        return asked
-    workshop = _nearest(context, asked.document)
-    path = "" if workshop is None else links.document(workshop.start)
-    return Subject(path, workshop=workshop, missing=asked.document)
+    async def find(self, wish: str, container: Container | None = None) -> Subject:
+        """What a wish is about; where its document is missing, what to open instead: the workshop of its folder.
 
+        `container` is the visitor's own notebook, if it would be opened there.
+        """
+        asked = self.read(wish)
+        if not asked.document or (asked.workshop and container is None) or wish.startswith("git-pull"):
+            return asked
+        if not await self._is_missing(asked.document, container):
+            return asked
+        workshop = self._nearest(asked.document)
+        path = "" if workshop is None else links.document(workshop.start)
+        return Subject(path, workshop=workshop, missing=asked.document)
 
-async def _is_missing(context: Context, document: str, container: Container | None) -> bool:
-    pool = context.pool
-    memory = _memories.setdefault(pool, _Memory())
-    if container is not None:
-        return await memory.ask(container, document)
-    known = memory.known.get((pool.current_digest, document))
-    ready = next((one for one in pool.in_state(State.READY) if one.config_digest == pool.current_digest), None)
-    if known is not None or ready is None:
-        return bool(known)
-    missing = await memory.ask(ready, document)
-    # Meanwhile somebody may have got it, and what they delete in it is missing in theirs only.
-    return ready.state is State.READY and memory.note((ready.config_digest, document), missing)
+    async def _is_missing(self, document: str, container: Container | None) -> bool:
+        pool, memory = self._pool, self._memory
+        if container is not None:
+            return await memory.ask(container, document)
+        known = memory.known.get((pool.current_digest, document))
+        ready = next((one for one in pool.in_state(State.READY) if one.config_digest == pool.current_digest), None)
+        if known is not None or ready is None:
+            return bool(known)
+        missing = await memory.ask(ready, document)
+        # Meanwhile somebody may have got it, and what they delete in it is missing in theirs only.
+        return ready.state is State.READY and memory.note((ready.config_digest, document), missing)
+
+    def _nearest(self, document: str) -> Workshop | None:
+        folders = [(posixpath.dirname(one.start), one) for one in self._catalogue.manifest.workshops]
+        return next((one for folder, one in folders if folder and document.startswith(f"{folder}/")), None)
 
 
 class _Memory:
@@ -101,9 +111,4 @@ class _Memory:
         return missing
 
 
-_memories: weakref.WeakKeyDictionary[Pool, _Memory] = weakref.WeakKeyDictionary()
-
-
-def _nearest(context: Context, document: str) -> Workshop | None:
-    folders = [(posixpath.dirname(one.start), one) for one in context.catalogue.manifest.workshops]
-    return next((one for folder, one in folders if folder and document.startswith(f"{folder}/")), None)
+DOCUMENTS = web.AppKey("documents", Documents)
