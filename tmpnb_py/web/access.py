@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from tmpnb_py.core.host_names import hosts_of, name_of
 from tmpnb_py.proxy.cors import NOTEBOOK_METHODS
 from tmpnb_py.web import respond
-from tmpnb_py.web.api import openapi
+from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.visitor import visitor_of
@@ -27,7 +27,7 @@ _BUILD = "/build/"
 _SHARED = (_API, _NOTEBOOKS, _BUILD)
 _WITHOUT_TOKEN = (_NOTEBOOKS, "/static/")  # notebooks have tokens of their own
 # Nothing secret, and scrapers and probes carry no token.
-_OPEN = frozenset((openapi.PATH, "/metrics", "/healthz", "/readyz"))
+_OPEN = frozenset((DESCRIPTION_PATH, "/metrics", "/healthz", "/readyz"))
 # Probes and scrapers know a service by whatever name it has in their network. (The asterisk is `OPTIONS *`.)
 _UNDER_ANY_NAME = frozenset(("/metrics", "/healthz", "/readyz", "*"))
 _LOGGED_NAMES = 20  # strangers may make up any number of them

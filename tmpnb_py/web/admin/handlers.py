@@ -14,19 +14,20 @@ from tmpnb_py.core.quota_keys import is_loopback
 from tmpnb_py.web import respond
 from tmpnb_py.web.admin import page as admin_page
 from tmpnb_py.web.api import openapi, programs, views
+from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.tokens import presented_token, same_token
 
 _NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
 _SPEAKS_FOR_ANOTHER = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-_OPEN = frozenset(("/", openapi.PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
+_OPEN = frozenset(("/", DESCRIPTION_PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
 
 
 def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
     app.router.add_get("/", admin_page.page)
-    app.router.add_get(openapi.PATH, openapi.admin)
+    app.router.add_get(DESCRIPTION_PATH, openapi.admin)
     app.router.add_get("/metrics", programs.metrics)
     app.router.add_get("/healthz", programs.healthz)
     app.router.add_get("/readyz", programs.readyz)

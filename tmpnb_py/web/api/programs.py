@@ -15,6 +15,7 @@ from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import admission, respond
 from tmpnb_py.web.access import is_preflight
 from tmpnb_py.web.api import openapi, views
+from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem, SpawnRequest
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.messages import how_it_ended
@@ -32,7 +33,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
     app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
     app.router.add_post("/api/sessions/{id:[a-z0-9]+}/keep", keep_session)
-    app.router.add_get(openapi.PATH, openapi.public)
+    app.router.add_get(DESCRIPTION_PATH, openapi.public)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
