@@ -1,4 +1,4 @@
-"""What every handler needs, put together once by the composition root."""
+"""What every handler needs, assembled once by the composition root."""
 
 from __future__ import annotations
 
