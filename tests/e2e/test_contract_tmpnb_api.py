@@ -356,7 +356,7 @@ async def test_the_operators_endpoints_are_the_operators() -> None:
         for method, path in (("DELETE", "/api/pool"), ("PATCH", "/api/pool"), ("POST", "/api/close")):
             assert (await asked(rig, method, path))[0] == 401
             assert (await answer(rig, method, path))[0] == 404
-        assert rig.service.operations.is_open
+        assert rig.service.pool.is_open
         assert rig.service.pool.count(State.READY) == 1
 
 

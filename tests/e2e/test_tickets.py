@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
+from tests.pool_support import records_of
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Failure, State
 from tmpnb_py.web import event_stream
@@ -192,13 +193,15 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
         ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
-            rig.service.pool.fail(Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
+            records_of(rig.service.pool).fail(
+                Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic())
+            )
             while "No notebook can be started" not in (state := await stream.next())["message"]:
                 pass
             assert state["status"] == "waiting"
             assert "you keep your place" in state["message"]
             assert b"secret" not in stream.raw
-            rig.service.operations.close()
+            rig.service.pool.close_to_newcomers()
             while "let nobody in right now" not in (state := await stream.next())["message"]:
                 pass
             assert (state["status"], state["position"], state["estimate"]) == ("waiting", 1, None)
@@ -283,7 +286,7 @@ async def test_an_engine_that_goes_down_costs_nobody_the_place() -> None:
         holder = await rig.spawn()
         ticket = await open_ticket(rig)
         rig.engine.down = True
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.observe_soon()
         await rig.until(lambda: rig.service.pool.engine_down)
         late = await open_ticket(rig)
         assert (late["status"], late["position"]) == ("waiting", 2)

@@ -15,12 +15,15 @@ from tmpnb_py.jupyter import questions
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import NoAnswerError
 from tmpnb_py.jupyter.report import Report
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import reaper
-from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION, Limits
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION
 from tmpnb_py.pools.reaper import Reaper
+from tmpnb_py.pools.records import Records
 
-LIMITS = Limits(timeout=100, disconnected=0, busy=0, unvisited=0, maximum=0)
+OPTIONS = Settings(cull_timeout=100, cull_disconnected=0, cull_busy=0, cull_unvisited=0, cull_max=0)
 CLAIM = 1000.0
 
 
@@ -31,13 +34,13 @@ class World:
         self.now = CLAIM
         self.asked = 0
         self.answer: Callable[[], Report] = lambda: Report(busy=False)
-        self.pool = Pool("p")
+        self.pool = Records("p")
         self.pool.listed = True
         self.session = Container("a", "digest", "token", CLAIM, State.CLAIMED, claimed_at=CLAIM, visited=True)
         self.session.endpoint = cast(Endpoint, object())
         self.session.open_connections = 1
         self.pool.insert(self.session)
-        self.reaper = Reaper(self.pool, LIMITS)
+        self.reaper = Reaper(self.pool, LiveOptions(OPTIONS))
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(reaper, "report", self._report)
 

@@ -24,6 +24,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.client import NotebookClient, NotebookError, Outcome, notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.workshops import manifest
@@ -150,7 +151,7 @@ async def _ways(engine: Engine, image: ImageFacts, settings: Settings) -> list[T
 
     Where that is a port, the engine has found out that a socket does not work.
     """
-    chosen = await PoolConfiguration(engine, settings).transport(image)
+    chosen = await PoolConfiguration(engine, LiveOptions(settings)).transport(image)
     return [Transport.SOCKET, Transport.PORT] if chosen is Transport.SOCKET else [chosen]
 
 
@@ -228,7 +229,8 @@ async def started(engine: Engine, settings: Settings, transport: Transport) -> A
 
     Raises `StartFailedError` with its last words, and the engine's errors.
     """
-    config = await PoolConfiguration(engine, settings.model_copy(update={"transport": transport.value})).resolve()
+    options = LiveOptions(settings.model_copy(update={"transport": transport.value}))
+    config = await PoolConfiguration(engine, options).resolve()
     token = secrets.token_hex(24) if config.use_tokens else ""
     spec = ContainerSpec(f"check{secrets.token_hex(10)}", token, config)
     endpoint: Endpoint | None = None

@@ -21,7 +21,8 @@ from tmpnb_py.core import quota_keys
 from tmpnb_py.core.errors import EngineDownError, SettingsError
 from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
 from tmpnb_py.options import tmpnb
-from tmpnb_py.options.settings import ENV_PREFIX, OPTIONS, Settings
+from tmpnb_py.options.declaration import ENV_PREFIX, Elsewhere
+from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.tmpnb import LEGACY
 from tmpnb_py.options.values import Kind
 
@@ -30,17 +31,6 @@ SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # where no other file is named
 # tmpnb's own names for the tokens are understood too; ours win where both are set.
 ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
-_DOCKER_ONLY = (
-    "docker_network",
-    "host_network",
-    "container_ip",
-    "container_port",
-    "container_user",
-    "host_directories",
-    "extra_hosts",
-    "cpu_shares",
-    "accept_missing",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,8 +259,18 @@ def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["do
 
 def without_effect(settings: Settings, engine: str) -> list[str]:
     """The options that were set though this engine knows nothing of the kind."""
-    names = () if engine == "docker" else _DOCKER_ONLY
-    return [name for name in names if getattr(settings, name) != Settings.model_fields[name].default]
+    return [name for name in _not_understood(settings, engine) if OPTIONS[name].elsewhere is Elsewhere.IGNORED]
+
+
+def refused(settings: Settings, engine: str) -> list[str]:
+    """The options that were set and that this engine must not go without."""
+    return [name for name in _not_understood(settings, engine) if OPTIONS[name].elsewhere is Elsewhere.REFUSED]
+
+
+def _not_understood(settings: Settings, engine: str) -> Iterator[str]:
+    for name, option in OPTIONS.items():
+        if not option.is_for(engine) and getattr(settings, name) != Settings.model_fields[name].default:
+            yield name
 
 
 def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:

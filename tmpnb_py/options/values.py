@@ -21,7 +21,7 @@ from tmpnb_py.core import binder_spec, links
 from tmpnb_py.core.host_names import EVERY_NAME, normal
 from tmpnb_py.core.models import Mount, Protection
 from tmpnb_py.core.routes import INTERFACE, INTERFACES, document_target
-from tmpnb_py.core.units import format_duration, format_size, parse_duration, parse_size
+from tmpnb_py.core.units import DAY, format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -100,6 +100,10 @@ class Quantity:
         if self.kind is not Kind.NUMBER and not value >= 0:  # written so that it catches NaN as well
             raise ValueError(f"is not a {self.kind}")
         return value
+
+
+NEVER = Quantity(Kind.DURATION, 0.1, 3650 * DAY, zero="never")  # an upper bound that only catches slips
+SOON = Quantity(Kind.DURATION, 0.1, DAY)
 
 
 def read_host(value: str) -> str:

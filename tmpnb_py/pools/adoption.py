@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tmpnb_py.core import boot_clock
 from tmpnb_py.core.models import Observed, State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 
 _CLOCKS_DIFFER = 60.0  # seconds that the engine's machine's clock may be off from this one's
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import math
 import random
 import secrets
@@ -34,33 +33,23 @@ from tmpnb_py.core.models import ContainerConfig, ContainerSpec, EndReason, Exit
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.endpoint import Endpoint, is_removed
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.live import Change, LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import planner
 from tmpnb_py.pools.adoption import taken_up
-from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.records import Records
 from tmpnb_py.pools.removals import Removals
 from tmpnb_py.pools.start_rate import StartRate
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
-ID_LENGTH = 26  # 36^25 > 2^128: the id is a capability (decision 11)
 _LIST_SECONDS = 30.0
 _RETRY_ENGINE = 2.0
 _ENGINE_DYING = 30.0  # dockerd gives containers 10 s to end, and some more to itself
 _LOG_LINES = 20
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
-    """What the reconciler aims at; times in seconds. `pool_size` is the size to begin with (see `Pool.size`)."""
-
-    pool_size: int
-    concurrency: int
-    ready_max_age: float
-    start_timeout: float
-    image: str = ""
-    id_length: int = ID_LENGTH
 
 
 class Configuration(Protocol):
@@ -77,10 +66,10 @@ class Reconciler:
     def __init__(
         self,
         engine: Engine,
-        pool: Pool,
-        metrics: Metrics,
+        pool: Records,
+        metrics: PoolMetrics,
         *,
-        options: Options,
+        options: LiveOptions,
         configuration: Configuration,
         rate: StartRate,
         waiting: Callable[[], int],
@@ -90,9 +79,8 @@ class Reconciler:
         self._pool = pool
         self._metrics = metrics
         self._options = options
-        pool.size = options.pool_size
-        self._capacity_for: object = None
-        self._configured = 0
+        pool.size = options.current.pool_size
+        self._capacity_for: tuple[int, Settings] | None = None
         self._configuration = configuration
         self._rate = rate
         self._waiting = waiting
@@ -107,13 +95,14 @@ class Reconciler:
         self._exits: dict[str, Exit] = {}  # of the last listing
         self._removal_due: dict[str, float] = {}
         self._removals = Removals(engine)
+        options.subscribe(self._options_changed)
 
     # --- what others call
 
-    def configure(self, options: Options) -> None:
-        """Aim at something else from the next round on (the operator reloads); `Pool.size` is not touched."""
-        self._options = options
-        self._configured += 1
+    def _options_changed(self, change: Change) -> None:
+        """A size that the operator has set meanwhile stays, unless the option itself has changed."""
+        if "pool_size" in change.changed:
+            self._pool.size = change.settings.pool_size
         self.observe_soon()
 
     def wake(self) -> None:
@@ -212,14 +201,15 @@ class Reconciler:
         if not self._opened:
             await self._engine.open()
             self._opened = True
-        await self._engine.hold(self._options.image, self.observe_soon)
+        await self._engine.hold(self._options.current.image, self.observe_soon)
 
     async def _learn_capacity(self) -> None:
         """Ask for the capacity where size or settings have changed, also while it was last asked for."""
-        asked_for = (self._pool.size, self._configured)
-        if self._capacity_for != asked_for:
-            self._pool.capacity = await self._configuration.capacity()
-            self._capacity_for = asked_for
+        size, settings = self._pool.size, self._options.current
+        if self._capacity_for is not None and self._capacity_for[0] == size and self._capacity_for[1] is settings:
+            return
+        self._pool.capacity = await self._configuration.capacity()
+        self._capacity_for = (size, settings)
 
     async def _resolve(self) -> None:
         try:
@@ -258,7 +248,7 @@ class Reconciler:
         self._list_at = time.monotonic() + _RETRY_ENGINE
 
     def _situation(self, listing: planner.Listing | None) -> planner.Situation:
-        options = self._options
+        settings = self._options.current
         digest = None if self._config is None or self._pool.engine_down else self._config.digest
         return planner.Situation(
             now=time.monotonic(),
@@ -266,8 +256,8 @@ class Reconciler:
                 digest=digest if self._pool.listed or listing is not None else None,
                 pool_size=self._pool.size,
                 max_containers=self._pool.capacity,
-                concurrency=options.concurrency,
-                ready_max_age=options.ready_max_age,
+                concurrency=settings.starts_at_once,
+                ready_max_age=settings.ready_max_age,
             ),
             records=[self._record(container) for container in self._pool],
             listing=listing,
@@ -311,7 +301,7 @@ class Reconciler:
         config = self._config
         if config is None:
             return
-        container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(self._options.id_length))
+        container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(self._options.current.user_length))
         token = secrets.token_hex(24) if config.use_tokens else ""
         now = time.monotonic()
         container = Container(
@@ -326,7 +316,7 @@ class Reconciler:
         try:
             address = await self._engine.start(spec)
             endpoint = await wait_until_ready(
-                address, spec, timeout_seconds=self._options.start_timeout, died=self._died[container.id]
+                address, spec, timeout_seconds=self._options.current.start_timeout, died=self._died[container.id]
             )
             await self._engine.mark_ready(container.id)
         except Exception as error:  # noqa: BLE001  (whatever it is, the record must not stay STARTING for ever)

@@ -40,7 +40,7 @@ async def known_host(request: web.Request, handler: Handler) -> web.StreamRespon
     if request.path in _UNDER_ANY_NAME:
         return await handler(request)
     for host in hosts_of(_raw(request, "Host"), _raw(request, "X-Forwarded-Host")):
-        if not request.app[CONTEXT].hosts.knows(host):
+        if not request.app[CONTEXT].hosts.value.knows(host):
             name = name_of(host.decode("latin-1"))
             _log_refused(request, name)
             return respond.unknown_host(request, name)
@@ -57,7 +57,7 @@ def _log_refused(request: web.Request, name: str) -> None:
     if name in context.refused_names or len(context.refused_names) >= _LOGGED_NAMES:
         return
     context.refused_names.add(name)
-    allowed = ",".join((*context.hosts.allowed, name))
+    allowed = ",".join((*context.hosts.value.allowed, name))
     hint = f"if this name is yours, allow it: --allowed-hosts {allowed}, or TMPNB_ALLOWED_HOSTS={allowed}"
     _log.warning("host_refused", host=name, hint=hint)
 
@@ -80,7 +80,7 @@ async def api_token(request: web.Request, handler: Handler) -> web.StreamRespons
 def _shows_session_token(request: web.Request) -> bool:
     if not request.path.startswith("/api/sessions/"):
         return False
-    container = request.app[CONTEXT].pool.get(request.match_info.get("id", ""))
+    container = request.app[CONTEXT].site.find(request.match_info.get("id", ""))
     return container is not None and visitor_of(request).shows_token_of(container)
 
 

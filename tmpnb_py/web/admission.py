@@ -15,7 +15,7 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import AddressFullError
 from tmpnb_py.core.links import document
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import idempotency
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.visitor import Visitor
@@ -62,7 +62,7 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
             raise web.HTTPBadRequest(text="There is no workshop of this name.")
         path = document(found.start)
     try:
-        return context.target(path)
+        return context.documents.target(path)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
 
@@ -73,17 +73,17 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
 async def first_listing(context: Context) -> None:
     """In the first moment after a start: wait a little until it is known what there is, notebooks and workshops."""
     for _ in range(round(_LISTING_SECONDS / _POLL_SECONDS)):
-        if context.pool.listed or context.pool.engine_down:
+        if context.site.listed or context.site.pool_for().engine_down:
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
 async def is_undecided(context: Context, visitor: Visitor) -> bool:
     """Whether nobody can know yet what the visitor has: they bring sessions, and the engine was not listed so far."""
-    if context.pool.listed or not visitor.brings_sessions:
+    if context.site.listed or not visitor.brings_sessions:
         return False
     await first_listing(context)
-    return not context.pool.listed
+    return not context.site.listed
 
 
 # --- what is given
@@ -97,7 +97,7 @@ async def open_ticket(
     `once` names the wish (see `idempotency`). The session `instead_of` ends: afterwards, unless the visitor may have
     no more than that one.
     """
-    claims, key = context.claims, idempotency.accepted(context, once)
+    claims, key = context.site.claims_for(target), idempotency.accepted(context, once)
     try:
         ticket = await claims.open_ticket(target, key=key, quota_key=visitor.quota_key)
     except AddressFullError:
@@ -112,7 +112,7 @@ async def open_ticket(
 
 def _end(context: Context, container: Container) -> None:
     if container.state is State.CLAIMED:
-        context.pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+        context.site.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
 
 
 def announce(context: Context, visitor: Visitor, ticket: Ticket) -> None:
@@ -122,12 +122,11 @@ def announce(context: Context, visitor: Visitor, ticket: Ticket) -> None:
     """
     if ticket.status is not Status.READY or ticket.container is None or ticket.has_ended or ticket.announced:
         return
-    context.claims.told(ticket)
+    context.site.claims_with(ticket.id).told(ticket)
     begin_session(context, visitor, ticket.container, ticket.target)
 
 
 def begin_session(context: Context, visitor: Visitor, container: Container, target: str) -> None:
     """Record that a visitor is told where their notebook is. Called once per claim."""
-    if context.audit_client_address:
-        container.client = visitor.address
-    context.began(container, context.metrics.opened(target))
+    client = visitor.address if context.options.current.audit_client_address else ""
+    context.site.session_started(container, workshop=context.catalogue.workshop_of(target), client=client)

@@ -11,7 +11,6 @@ from tmpnb_py.web.admin import pool as admin_pool
 from tmpnb_py.web.api import binder, programs, tickets
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.pages import launch, notes, preview, reading
-from tmpnb_py.web.pages.documents import DOCUMENTS, Documents
 from tmpnb_py.workshops.preview import Preview
 
 _MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
@@ -22,7 +21,6 @@ def public_application(context: Context, files: SharedFiles, folder: Preview | N
     middlewares = [access.known_host, access.options, respond.errors_middleware, access.api_token]
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
-    app[DOCUMENTS] = Documents(context.pool, context.catalogue)
     app.on_response_prepare.append(access.add_cors_headers)
     programs.add_routes(app)
     tickets.add_routes(app)

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 
 SESSIONS = "tmpnb-sessions"
 DAY = 86400

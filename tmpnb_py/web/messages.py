@@ -6,13 +6,13 @@ Plain words and nothing technical: the readers came for a notebook. Queries only
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.units import DAY, HOUR, MINUTE
 from tmpnb_py.pools.idle import Limits
-from tmpnb_py.pools.pool import Pool
 from tmpnb_py.web.context import Context
 
 # How a session ended: on our pages, from the API, and in the scripts that ask it.
@@ -61,25 +61,20 @@ def problem_message(status: int) -> tuple[str, str]:
 
 def at_once(context: Context) -> bool:
     """Whether a visitor who came now would get a notebook without waiting."""
-    pool = context.pool
-    return bool(pool.count(State.READY)) and not _in_trouble(pool) and not context.claims.waiting
-
-
-def _in_trouble(pool: Pool) -> bool:
-    """Whether ready notebooks cannot be handed out: claims are recorded in the engine."""
-    return pool.engine_down or pool.refusal is not None
+    pool = context.site.pool_for().status
+    return bool(pool.count(State.READY)) and not pool.is_in_trouble and not pool.waiting
 
 
 def busyness(context: Context) -> str:
     """What a visitor who came now could expect."""
-    pool = context.pool
+    pool = context.site.pool_for().status
     if at_once(context):
         return "A notebook is ready for you at once."
-    if _in_trouble(pool) or pool.failure is not None:
+    if pool.is_in_trouble or pool.failure is not None:
         return f"{_TROUBLE} You can wait in line, or try again in a few minutes."
     if not pool.was_ready:
         return "The first notebooks are being started. You can wait in line."
-    seconds = context.claims.estimate(context.claims.waiting + 1)
+    seconds = context.site.claims_for().estimate(pool.waiting + 1)
     if seconds is None:
         return "All notebooks are in use; you can wait in line."
     return f"A notebook will be ready for you in {about(seconds)}."
@@ -98,8 +93,9 @@ def ticket_message(context: Context, ticket: Ticket, position: int | None, estim
 
 def standing(context: Context, ticket: Ticket) -> str:
     """`ticket_message`, as things are now."""
-    position = context.claims.position(ticket)
-    estimate = None if position is None else context.claims.estimate(position)
+    claims = context.site.claims_with(ticket.id)
+    position = claims.position(ticket)
+    estimate = None if position is None else claims.estimate(position)
     return ticket_message(context, ticket, position, estimate)
 
 
@@ -110,28 +106,27 @@ def _place(position: int) -> str:
 
 
 def _outlook(context: Context, position: int, estimate: float | None) -> str:
-    pool = context.pool
-    if not context.operations.is_open:
-        return (
-            f"{_CLOSED} You keep your place as long as this page is open, and it goes on when they open it again."
-        )
-    if _in_trouble(pool) or pool.failure is not None:
+    pool = context.site.pool_for().status
+    if not pool.is_open:
+        return f"{_CLOSED} You keep your place as long as this page is open, and it goes on when they open it again."
+    if pool.is_in_trouble or pool.failure is not None:
         return f"{_TROUBLE} The service keeps trying, and you keep your place."
     if estimate is not None:
         return f"Your notebook will be ready in {about(estimate)}."
     if not pool.was_ready:
         return "The first notebooks are being started, which can take some minutes."
-    latest = latest_turn(context, position)
+    latest = latest_turn(context, position, time.monotonic())
     bound = "" if latest is None else f" That is in {about(latest)} at the latest."
     return f"All notebooks are in use; your turn comes when enough visitors have left.{bound}"
 
 
-def latest_turn(context: Context, position: int) -> float | None:
+def latest_turn(context: Context, position: int, now: float) -> float | None:
     """Seconds until as many sessions as `position` have reached their maximum age; None where there is no maximum."""
     maximum = context.limits.maximum
-    now = context.now()
     ends = sorted(
-        one.claimed_at + maximum - now for one in context.pool.in_state(State.CLAIMED) if one.claimed_at is not None
+        one.claimed_at + maximum - now
+        for one in context.site.pool_for().in_state(State.CLAIMED)
+        if one.claimed_at is not None
     )
     return max(0.0, ends[position - 1]) if maximum and position <= len(ends) else None
 

@@ -24,7 +24,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.models import State
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web import cookies
 from tmpnb_py.web.context import CONTEXT, Context
@@ -63,6 +63,7 @@ class Visitor:
         self._request = request
         self._headers = request.headers
         self._context = context
+        self._options = context.options.current
         self._proven: list[Container] | None = None
 
     # --- whose page or program asks
@@ -140,7 +141,7 @@ class Visitor:
     @functools.cached_property
     def address(self) -> str:
         """The client's address, as far as our proxy and those that the operator trusts can tell."""
-        address = client_address(self._headers.getall("X-Forwarded-For", ()), self._context.trusted_proxies)
+        address = client_address(self._headers.getall("X-Forwarded-For", ()), self._options.trusted_proxies)
         return address.encode(errors="backslashreplace").decode()  # a trusted proxy may pass any bytes on
 
     @functools.cached_property
@@ -149,7 +150,7 @@ class Visitor:
 
         The address itself is not kept, only what a secret of this process makes of it.
         """
-        if not self._context.claims.per_address or self.shows_api_token:
+        if not self._options.max_notebooks_per_address or self.shows_api_token:
             return ""
         text = quota_key_of(self.address).encode()
         return hmac.new(self._context.secret, text, hashlib.sha256).hexdigest()[:32]
@@ -173,7 +174,7 @@ class Visitor:
 
     @functools.cached_property
     def _named_sessions(self) -> list[tuple[str, str]]:
-        return cookies.named_sessions(self._request.cookies) if self._context.remember_sessions else []
+        return cookies.named_sessions(self._request.cookies) if self._options.remember_sessions else []
 
     @property
     def brings_sessions(self) -> bool:
@@ -183,16 +184,16 @@ class Visitor:
     @property
     def sessions(self) -> list[Container]:
         """The visitor's running sessions, the newest first."""
-        pool = self._context.pool
-        if self._proven is None or not pool.listed:
-            found = [(pool.session(session_id), proof) for session_id, proof in self._named_sessions]
+        site = self._context.site
+        if self._proven is None or not site.listed:
+            found = [(site.session(session_id), proof) for session_id, proof in self._named_sessions]
             self._proven = [one for one, proof in found if one is not None and cookies.is_proof_of(one, proof)]
         return [one for one in self._proven if one.state is State.CLAIMED]
 
     @property
     def usable_session(self) -> Container | None:
         """The session in which another document can be opened: one of today's image."""
-        digest = self._context.pool.current_digest
+        digest = self._context.site.pool_for().current_digest
         return next((one for one in self.sessions if one.config_digest == digest), None)
 
     @property
@@ -214,12 +215,12 @@ class Visitor:
     @property
     def keeps_sessions(self) -> bool:
         """Whether the answer may hold the key to a session: for a page of ours, where sessions are remembered."""
-        return self._context.remember_sessions and not self.is_foreign
+        return self._options.remember_sessions and not self.is_foreign
 
     def remember(self, response: web.StreamResponse, container: Container) -> None:
         """Put a session first in the visitor's cookie, if the operator wants one."""
         context = self._context
-        if context.remember_sessions:
+        if self._options.remember_sessions:
             cookies.set_sessions(
                 response,
                 [container, *(one for one in self.sessions if one is not container)],

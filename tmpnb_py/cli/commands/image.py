@@ -14,7 +14,8 @@ import click
 
 from tmpnb_py.cli.options import CONFIG_HELP, ENGINE_OPTIONS, read, with_settings
 from tmpnb_py.core.errors import ImageTransferError, ImageUnfitError, ManifestError
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings, need_docker, read_settings
 
 if TYPE_CHECKING:

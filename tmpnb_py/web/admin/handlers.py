@@ -90,24 +90,24 @@ def _is_our_page(request: web.Request) -> bool:
 async def status(request: web.Request) -> web.Response:
     """Everything about the pool at once."""
     context = request.app[CONTEXT]
-    pool, now = context.pool, time.monotonic()
+    pool, now = context.site.pool_for(), time.monotonic()
     model = AdminStatus(
         name=pool.name,
         up_since=_moment(context.started_at),
         pool=views.pool_status(context),
         stats=views.stats_of(context),
-        engine_up=pool.listed and not pool.engine_down,
+        engine_up=pool.status.engine_up,
         failure=views.failure_of(context),
         failures=tuple(views.described(failure) for failure in reversed(pool.failures)),
-        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in context.claims.recent_starts),
-        waiting_seconds=tuple(round(waited, 1) for waited in context.claims.waits(now)),
+        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in pool.recent_starts),
+        waiting_seconds=tuple(round(waited, 1) for waited in context.site.claims_for().waits(now)),
         sessions=_running(context),
     )
     return respond.json(model)
 
 
 def _running(context: Context) -> tuple[AdminSession, ...]:
-    return tuple(views.admin_session(context, one) for one in context.pool.in_state(State.CLAIMED))
+    return tuple(views.admin_session(context, one) for one in context.site.pool_for().in_state(State.CLAIMED))
 
 
 def _moment(at: float) -> datetime.datetime:
@@ -129,10 +129,10 @@ async def session(request: web.Request) -> web.Response:
 async def end_session(request: web.Request) -> web.Response:
     """End a session for the operator."""
     context = request.app[CONTEXT]
-    container = context.pool.get(request.match_info["id"])
+    container = context.site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise web.HTTPNotFound(text="There is no such session, or it has ended.")
-    context.pool.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    context.site.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
     found = views.session_of(context, container.id)
     assert found is not None  # noqa: S101  (it was marked just now, so it is remembered)
     return respond.json(found)

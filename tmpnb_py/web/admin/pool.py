@@ -1,6 +1,6 @@
 """Steering the pool on the operator's listener: its size, its drain, and whether newcomers are let in.
 
-`DELETE /api/pool` is tmpnb's own; the rest is ours. Handlers only call `Operations`, which marks and returns at once.
+`DELETE /api/pool` is tmpnb's own; the rest is ours. Handlers only call the pool, which marks and returns at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def drain(request: web.Request) -> web.Response:
     """Replace every ready container; sessions stay."""
-    return respond.json(Drained(drained=request.app[CONTEXT].operations.drain(time.monotonic())))
+    return respond.json(Drained(drained=request.app[CONTEXT].site.pool_for().drain(time.monotonic())))
 
 
 async def resize(request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ async def resize(request: web.Request) -> web.Response:
     except pydantic.ValidationError as error:
         raise web.HTTPBadRequest(text=f'Send JSON such as {{"size": 20}}: {_explain(error)}.') from error
     try:
-        context.operations.resize(wish.size)
+        context.site.pool_for().resize(wish.size)
     except SettingsError as error:
         raise web.HTTPConflict(text=f"{error.message}.") from error
     return respond.json(pool_status(context))
@@ -60,12 +60,12 @@ def _explain(error: pydantic.ValidationError) -> str:
 async def close(request: web.Request) -> web.Response:
     """Let no newcomers in; sessions go on."""
     context = request.app[CONTEXT]
-    context.operations.close()
+    context.site.pool_for().close_to_newcomers()
     return respond.json(pool_status(context))
 
 
 async def open_again(request: web.Request) -> web.Response:
     """Let newcomers in again."""
     context = request.app[CONTEXT]
-    context.operations.open()
+    context.site.pool_for().open_to_newcomers()
     return respond.json(pool_status(context))

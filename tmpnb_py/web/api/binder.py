@@ -121,7 +121,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     admission.refuse_hidden_page(visitor)
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
-    ticket = request.app[CONTEXT].claims.find(ticket_id) if ticket_id else None
+    ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
     if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
         return web.Response(status=204)  # which ends a browser's reconnecting
     return await _answer(request, ticket)
@@ -137,7 +137,6 @@ def _asks_for_events(request: web.Request) -> bool:
 
 
 async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResponse:
-    claims = request.app[CONTEXT].claims
     problem = ""
     try:
         ticket = ticket or await _draw(request)
@@ -153,6 +152,7 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
         problem = "No notebook can be started now."
     if ticket is None or problem:
         return await _stream(request, _failure(problem))
+    claims = request.app[CONTEXT].site.claims_with(ticket.id)
     try:
         with claims.watching(ticket):
             return await _stream(request, _phases(request, ticket))
@@ -161,7 +161,7 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
 
 
 async def _stream(request: web.Request, events: AsyncGenerator[Event, None]) -> web.StreamResponse:
-    claims = request.app[CONTEXT].claims
+    claims = request.app[CONTEXT].site.claims_for()
     return await event_stream.answer(
         request, events, is_stopping=lambda: claims.stopping, retry_milliseconds=_RETRY_MILLISECONDS
     )

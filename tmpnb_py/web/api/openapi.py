@@ -16,7 +16,7 @@ from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 from tmpnb_py import __version__
-from tmpnb_py.pools.metrics import CONTENT_TYPE
+from tmpnb_py.site.metrics import CONTENT_TYPE
 from tmpnb_py.web.api import schema
 from tmpnb_py.web.api.endpoints import ADMIN, ALWAYS, PROXY, PUBLIC, Model, Operation
 from tmpnb_py.web.context import CONTEXT

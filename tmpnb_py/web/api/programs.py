@@ -10,8 +10,8 @@ from aiohttp import web
 
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.routes import wish_of_address
-from tmpnb_py.pools.metrics import CONTENT_TYPE
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
+from tmpnb_py.site.metrics import CONTENT_TYPE
 from tmpnb_py.web import admission, respond
 from tmpnb_py.web.access import is_preflight
 from tmpnb_py.web.api import openapi, views
@@ -20,7 +20,6 @@ from tmpnb_py.web.api.schema import Problem, SpawnRequest
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.messages import how_it_ended
 from tmpnb_py.web.pages import strangers
-from tmpnb_py.web.pages.documents import DOCUMENTS
 from tmpnb_py.web.visitor import visitor_of
 
 
@@ -53,9 +52,9 @@ async def spawn(request: web.Request) -> web.Response:
     admission.refuse_robots(visitor)
     wait = _wait(request, context)
     target = await _target(request)
-    container = await context.claims.claim(wait=wait, quota_key=visitor.quota_key)
+    container = await context.site.claims_for(target).claim(wait=wait, quota_key=visitor.quota_key)
     if visitor.is_tokenless:
-        container.tokenless_origin = request.headers["Origin"]
+        container.admit(request.headers["Origin"])
     admission.begin_session(context, visitor, container, target)
     return respond.json(views.spawned(context, container, target))
 
@@ -68,7 +67,7 @@ def _wait(request: web.Request, context: Context) -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise web.HTTPBadRequest(text="wait is a number of seconds, 0 or more.")
-    return min(seconds, context.max_wait)
+    return min(seconds, context.options.current.max_wait)
 
 
 async def _target(request: web.Request) -> str:
@@ -78,7 +77,7 @@ async def _target(request: web.Request) -> str:
     except pydantic.ValidationError:
         wish = SpawnRequest()
     try:
-        return request.app[CONTEXT].target(wish.path)
+        return request.app[CONTEXT].documents.target(wish.path)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"path: {error}.") from error
 
@@ -101,7 +100,7 @@ async def end_session(request: web.Request) -> web.Response:
     container = _own_container(request)
     if container is None:
         return _not_the_owner()
-    request.app[CONTEXT].pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    request.app[CONTEXT].site.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
     return await session(request)
 
 
@@ -121,7 +120,7 @@ async def keep_session(request: web.Request) -> web.Response:
 
 def _own_container(request: web.Request) -> Container | None:
     """The container of a session whose owner asks, showing its token; None for anybody else."""
-    container = request.app[CONTEXT].pool.get(request.match_info["id"])
+    container = request.app[CONTEXT].site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise _unknown(request, "There is no such session, or it has ended.")
     visitor = visitor_of(request)
@@ -131,7 +130,7 @@ def _own_container(request: web.Request) -> Container | None:
 
 def _unknown(request: web.Request, message: str) -> web.HTTPException:
     """An id that stands for nothing; until the engine's first listing nobody can know that (decision 2)."""
-    if request.app[CONTEXT].pool.listed:
+    if request.app[CONTEXT].site.listed:
         return web.HTTPNotFound(text=message)
     return web.HTTPServiceUnavailable(
         text="The service has just started and does not know its sessions yet.", headers={"Retry-After": "2"}
@@ -155,7 +154,7 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 from the moment the first container is ready; until then 503 with the cause's class."""
-    pool = request.app[CONTEXT].pool
+    pool = request.app[CONTEXT].site.pool_for().status
     if pool.was_ready:
         return web.json_response({"status": "ready"})
     cause = pool.failure.kind.value if pool.failure is not None else None
@@ -170,9 +169,9 @@ async def not_running(request: web.Request) -> web.StreamResponse:
     if is_preflight(request):
         return web.Response(status=204)
     html = respond.wants_html(request) or visitor.is_tokenless
-    if not context.pool.listed:
+    if not context.site.listed:
         return respond.problem(request, 503, "starting", retry_after=2, html=html)
-    container = context.pool.get(container_id)
+    container = context.site.find(container_id)
     if container is not None and container.state is State.CLAIMED:
         if container.endpoint is not None and strangers.is_sent_to_login(request):
             return await strangers.page(request, container)
@@ -195,7 +194,7 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
     wish = wish_of_address(request.rel_url.raw_path.removeprefix(f"/user/{container_id}"))
     try:
-        context.target(wish)
+        context.documents.target(wish)
     except ValueError:
         wish = ""
     return respond.page(
@@ -203,6 +202,6 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
         "ended.html",
         status=410,
         reason=reason,
-        subject=await request.app[DOCUMENTS].find(wish, visitor_of(request).offered_session),
+        subject=await context.documents.find(wish, visitor_of(request).offered_session),
         has_pages=not context.api_token,
     )

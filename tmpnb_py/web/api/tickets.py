@@ -11,7 +11,7 @@ import pydantic
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Ticket
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import admission, event_stream, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.api.schema import TicketRequest, TicketState
@@ -83,7 +83,8 @@ def _answer(visitor: Visitor, state: TicketState, container: Container | None, *
 
 def _found(request: web.Request) -> Ticket:
     admission.refuse_foreign(visitor_of(request))
-    ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
+    ticket_id = request.match_info["id"]
+    ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id)
     if ticket is None:
         raise web.HTTPNotFound(text="There is no such ticket, or its place was given up.")
     return ticket
@@ -98,7 +99,7 @@ async def look(request: web.Request) -> web.Response:
 async def give_up(request: web.Request) -> web.Response:
     """Give a place up, or a notebook that was never opened."""
     ticket = _found(request)
-    request.app[CONTEXT].claims.leave(ticket)
+    request.app[CONTEXT].site.claims_with(ticket.id).leave(ticket)
     state = TicketState(id=ticket.id, status="left", message="Your place in line was given up.")
     return respond.json(state)
 
@@ -106,13 +107,14 @@ async def give_up(request: web.Request) -> web.Response:
 async def leave(request: web.Request) -> web.Response:
     """The page is being left (`navigator.sendBeacon`): keep the place for as long as a reload takes."""
     ticket = _found(request)
-    request.app[CONTEXT].claims.release(ticket, _LEAVING)
+    request.app[CONTEXT].site.claims_with(ticket.id).release(ticket, _LEAVING)
     return web.Response(status=204)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     """A ticket as server-sent events: what changes, until nothing will any more."""
-    ticket, claims = _found(request), request.app[CONTEXT].claims
+    ticket = _found(request)
+    claims = request.app[CONTEXT].site.claims_with(ticket.id)
     with claims.watching(ticket):
         return await event_stream.answer(
             request,

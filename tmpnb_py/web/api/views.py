@@ -15,8 +15,8 @@ from tmpnb_py import __version__
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.links import opened
 from tmpnb_py.core.models import Failure, State
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import expires_at
-from tmpnb_py.pools.pool import Container
 from tmpnb_py.web import messages
 from tmpnb_py.web.api.schema import AdminSession, LastFailure, PoolStatus, Session, Spawned, Stats, TicketState
 from tmpnb_py.web.context import Context
@@ -41,10 +41,10 @@ def monotonic_epoch() -> float:
 
 def session_of(context: Context, container_id: str) -> Session | None:
     """A session by its id: running, or ended and still remembered; None for what was never a visitor's."""
-    container = context.pool.get(container_id)
+    container = context.site.find(container_id)
     if container is not None and container.claimed_at is not None:
         return Session.model_validate(_facts(context, container))
-    ended = context.pool.ended(container_id)
+    ended = context.site.ended(container_id)
     if ended is None:
         return None
     message = messages.how_it_ended(ended.reason)
@@ -81,24 +81,24 @@ def _facts(context: Context, container: Container) -> dict[str, object]:
 
 def stats_of(context: Context) -> Stats:
     """The pool in numbers."""
-    pool = context.pool
+    pool = context.site.pool_for().status
     return Stats(
         available=pool.count(State.READY),
         capacity=pool.capacity,
         version=__version__,
-        container_image=context.image,
+        container_image=context.options.current.image,
         pool_size=pool.size,
         starting=pool.count(State.STARTING),
         claimed=pool.count(State.CLAIMED),
         removing=pool.count(State.REMOVING),
-        waiting=context.claims.waiting,
+        waiting=pool.waiting,
         cause=pool.failure.kind.value if pool.failure is not None else None,
     )
 
 
 def failure_of(context: Context) -> LastFailure | None:
     """The failure that keeps containers from becoming ready now, with all that is known of it."""
-    failure = context.pool.failure
+    failure = context.site.pool_for().failure
     return None if failure is None else described(failure)
 
 
@@ -124,8 +124,9 @@ def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketS
 
     `with_key`: our own pages learn the session's key; loaded again, they know by it that it is the same session.
     """
-    position = context.claims.position(ticket)
-    estimate = None if position is None else context.claims.estimate(position)
+    claims = context.site.claims_with(ticket.id)
+    position = claims.position(ticket)
+    estimate = None if position is None else claims.estimate(position)
     container = ticket.container if ticket.status is Status.READY and not ticket.has_ended else None
     return TicketState.model_validate(
         {
@@ -153,7 +154,7 @@ def reused(context: Context, container: Container, target: str) -> TicketState:
 
 def pool_status(context: Context) -> PoolStatus:
     """The pool as the operator steers it."""
-    pool = context.pool
+    pool = context.site.pool_for().status
     return PoolStatus(
         size=pool.size,
         max_containers=pool.capacity,
@@ -161,6 +162,6 @@ def pool_status(context: Context) -> PoolStatus:
         starting=pool.count(State.STARTING),
         claimed=pool.count(State.CLAIMED),
         removing=pool.count(State.REMOVING),
-        waiting=context.claims.waiting,
-        closed=not context.operations.is_open,
+        waiting=pool.waiting,
+        closed=not pool.is_open,
     )

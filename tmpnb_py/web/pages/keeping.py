@@ -21,5 +21,5 @@ def offered(request: web.Request) -> str | None:
     """
     context = request.app[CONTEXT]
     image, key = context.catalogue.image, visitor_of(request).page_key
-    can_restore = image is not None and image.restores and (context.operations.is_open or key)
+    can_restore = image is not None and image.restores and (context.site.pool_for().is_open or key)
     return key if can_restore else None

@@ -16,11 +16,11 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import AddressFullError, FullError
 from tmpnb_py.core.links import Links, document, opened
 from tmpnb_py.core.routes import DEFAULT_DOCUMENT
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import admission, idempotency, messages, respond
 from tmpnb_py.web.api import views
-from tmpnb_py.web.context import CONTEXT, Context, NoNetworkError
-from tmpnb_py.web.pages.documents import DOCUMENTS
+from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.documents import NoNetworkError
 from tmpnb_py.web.visitor import visitor_of
 
 _WAITING = Links().waiting("{id:[0-9a-f]{32}}")
@@ -51,8 +51,8 @@ async def launch(request: web.Request) -> web.Response:
         return _without_network(request)
     if visitor.may_be_told and await admission.is_undecided(context, visitor):
         return respond.starting_again(request)
-    container, documents = visitor.offered_session, request.app[DOCUMENTS]
-    if container is None and not context.operations.is_open:
+    container, documents = visitor.offered_session, context.documents
+    if container is None and not context.site.pool_for().is_open:
         return respond.closed(request)
     subject = documents.read(wish) if visitor.is_robot else await documents.find(wish, container)
     return respond.page(
@@ -61,7 +61,7 @@ async def launch(request: web.Request) -> web.Response:
         script="" if visitor.is_robot else "visit.js",
         subject=subject,
         running=container is not None,
-        open=context.operations.is_open,
+        open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         lifetime=messages.lifetime(context.limits),
@@ -81,7 +81,7 @@ def _wish(request: web.Request) -> str:
     else:
         wish = f"{path}?{raw_query}" if raw_query else path
     try:
-        request.app[CONTEXT].target(wish)
+        request.app[CONTEXT].documents.target(wish)
     except NoNetworkError:
         raise
     except ValueError as error:
@@ -115,7 +115,7 @@ def _source(request: web.Request) -> str:
 async def deep_links(request: web.Request, handler: Handler) -> web.StreamResponse:
     """`/lab/tree/…`, `/rstudio/` and their kin lead to their launch page; our own pages go first."""
     nowhere = isinstance(request.match_info.http_exception, web.HTTPNotFound) and request.method in ("GET", "HEAD")
-    if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].known_interfaces:
+    if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].documents.interfaces:
         return await handler(request)
     raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + request.rel_url.raw_path_qs))
 
@@ -194,18 +194,19 @@ async def wait(request: web.Request) -> web.Response:
     wish = _openable(context, request.query.get("path", ""))
     if not visitor.holds(request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
-    ticket = context.claims.find(request.match_info["id"])
+    claims = context.site.claims_with(request.match_info["id"])
+    ticket = claims.find(request.match_info["id"])
     if ticket is None or ticket.status is Status.LEFT:
-        if not context.operations.is_open:
+        if not context.site.pool_for().is_open:
             return respond.closed(request)
         return respond.page(request, "lost.html", status=404, path=wish)
-    subject = request.app[DOCUMENTS].read(wish)
+    subject = context.documents.read(wish)
     if ticket.has_ended and ticket.container is not None:
         reason = ticket.container.reason
         return respond.page(request, "ended.html", status=410, reason=reason, subject=subject, has_pages=True)
     own = visitor.offered_session
     if own is not None and _came_meanwhile(own, ticket):
-        context.claims.leave(ticket)
+        claims.leave(ticket)
         return _lead(request, own, ticket.target)
     if ticket.status is Status.READY and ticket.container is not None:
         admission.announce(context, visitor, ticket)
@@ -219,7 +220,7 @@ async def wait(request: web.Request) -> web.Response:
 def _openable(context: Context, wish: str) -> str:
     """A wish from an address, if it can be opened; else ""."""
     try:
-        context.target(wish)
+        context.documents.target(wish)
     except ValueError:
         return ""
     return wish
@@ -236,7 +237,8 @@ def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
 async def give_up(request: web.Request) -> web.StreamResponse:
     """The button on that page: leave the line."""
     admission.refuse_other_pages(visitor_of(request))
-    ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
+    claims = request.app[CONTEXT].site.claims_with(request.match_info["id"])
+    ticket = claims.find(request.match_info["id"])
     if ticket is not None:
-        request.app[CONTEXT].claims.leave(ticket)
+        claims.leave(ticket)
     return respond.see_other(request, request.app[CONTEXT].links.base)

@@ -16,7 +16,7 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import Links, document
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import admission, messages, respond
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
@@ -88,7 +88,7 @@ async def page(request: web.Request) -> web.Response:
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     branding, session = respond.branding_of(request), visitor.offered_session
     style = f" {respond.csp_hash(branding.style)}" if branding.style else ""
-    ancestors = " ".join(context.frame_ancestors) or "'none'"
+    ancestors = " ".join(context.options.current.frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
         "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),

@@ -37,7 +37,7 @@ async def script(request: web.Request) -> web.Response:
 
 async def changes(request: web.Request) -> web.StreamResponse:
     """Each version of the folder, with what is wrong in it, from now on."""
-    claims = request.app[CONTEXT].claims
+    claims = request.app[CONTEXT].site.claims_for()
     events = _versions(request.app[_PREVIEW])
     return await event_stream.answer(request, events, is_stopping=lambda: claims.stopping)
 

@@ -10,12 +10,12 @@ from aiohttp import web
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.links import BLANK, ROOT, document, opened
 from tmpnb_py.core.routes import DEFAULT_DOCUMENT
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import admission, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.documents import Subject
 from tmpnb_py.web.pages import keeping
-from tmpnb_py.web.pages.documents import DOCUMENTS, Subject
 from tmpnb_py.web.visitor import Visitor, visitor_of
 from tmpnb_py.workshops.manifest import Workshop
 
@@ -76,15 +76,15 @@ async def landing(request: web.Request) -> web.Response:
     return respond.page(
         request,
         "landing.html",
-        blank=BLANK if context.target("") == DEFAULT_DOCUMENT else "",
+        blank=BLANK if context.documents.target("") == DEFAULT_DOCUMENT else "",
         script="copy.js" if kept is None else "landing.js",
-        open=context.operations.is_open,
+        open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         cards=_cards(request, context),
         running=_running(context, visitor),
         places=_places(request, context),
-        place_kept=messages.exactly(context.claims.lease),
+        place_kept=messages.exactly(context.options.current.place_lease),
         lifetime=messages.lifetime(context.limits),
         key=visitor.page_key,
         keeping=kept,
@@ -107,7 +107,7 @@ def _running(context: Context, visitor: Visitor) -> list[Running]:
     """The visitor's notebooks, for a page that may speak of them."""
     if not visitor.may_be_told:
         return []
-    target, usable = context.target(""), visitor.usable_session
+    target, usable = context.documents.target(""), visitor.usable_session
     return [
         Running(opened(one.path, target, one.token), _since(one), is_usable=one is usable) for one in visitor.sessions
     ]
@@ -118,13 +118,14 @@ def _places(request: web.Request, context: Context) -> list[Place]:
 
     So does that of a notebook that came meanwhile and that nobody has seen yet.
     """
-    visitor, documents = visitor_of(request), request.app[DOCUMENTS]
-    found = [context.claims.find(ticket_id) for ticket_id in visitor.ticket_ids] if visitor.may_be_told else []
+    visitor, site = visitor_of(request), context.site
+    held = visitor.ticket_ids if visitor.may_be_told else []
+    found = [site.claims_with(ticket_id).find(ticket_id) for ticket_id in held]
     return [
         Place(
             context.links.waiting(one.id, one.target),
             messages.standing(context, one),
-            _called(documents.read(one.target)),
+            _called(context.documents.read(one.target)),
         )
         for one in found
         if one is not None and _is_open(one)
@@ -149,7 +150,7 @@ def _since(container: Container) -> str:
 async def info(request: web.Request) -> web.Response:
     """tmpnb's page with the numbers of `/api/stats`, for people."""
     context = request.app[CONTEXT]
-    return respond.page(request, "info.html", stats=views.stats_of(context), open=context.operations.is_open)
+    return respond.page(request, "info.html", stats=views.stats_of(context), open=context.site.pool_for().is_open)
 
 
 async def privacy(request: web.Request) -> web.Response:

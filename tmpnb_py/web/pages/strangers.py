@@ -13,10 +13,9 @@ from aiohttp import web
 
 from tmpnb_py.core.links import opened
 from tmpnb_py.core.routes import wish_of_address
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.pages.documents import DOCUMENTS
 from tmpnb_py.web.visitor import visitor_of
 
 
@@ -34,8 +33,8 @@ async def page(request: web.Request, container: Container) -> web.StreamResponse
     if visitor.may_be_told and container in visitor.sessions:
         if "token=" in place:  # it was shown, and did not help
             return respond.see_other(request, login)
-        return respond.see_other(request, opened(container.path, context.target(wish), container.token))
-    subject = await request.app[DOCUMENTS].find(wish, visitor.offered_session)
+        return respond.see_other(request, opened(container.path, context.documents.target(wish), container.token))
+    subject = await context.documents.find(wish, visitor.offered_session)
     return respond.page(
         request,
         "stranger.html",
@@ -53,7 +52,7 @@ def _wish(context: Context, container: Container, place: str) -> str:
         return ""
     wish = wish_of_address(path.removeprefix(container.path))
     try:
-        context.target(wish)
+        context.documents.target(wish)
     except ValueError:
         return ""
     return wish
