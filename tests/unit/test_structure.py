@@ -33,9 +33,7 @@ TASKS_WITHOUT_OWNER = {
 }
 # What two services in one process would share, each with the reason why that does no harm.
 SHARED_STATE = {
-    "web.pages.documents._memories": "to be mended",
     "web.pages.notes._assets": "to be mended",
-    "web.pages.notes._made": "to be mended",
 }
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
