@@ -29,7 +29,6 @@ TASKS_WITHOUT_OWNER = {
     "core.tasks": "the owner itself",
     "engines.docker.engine": "a creation that must not be cut off is awaited where it is begun",
     "images.build": "a process's start that must not be cut off is awaited where it is begun",
-    "service.app": "to be mended",
 }
 # What two services in one process would share, each with the reason why that does no harm.
 SHARED_STATE = {
