@@ -39,6 +39,7 @@ from tmpnb_py.site.site import Site
 from tmpnb_py.web.application import admin_application, public_application
 from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.context import Context
+from tmpnb_py.web.documents import Documents
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Manifest
@@ -108,15 +109,14 @@ class Service:
         self._own_names: tuple[str, ...] = ()  # until it listens
         self._hosts = self.options.derive(lambda settings: listen.hosts(settings, self._own_names))
         self._context = Context(
-            options=self.options,
-            site=self.site,
-            metrics=self.metrics,
+            self.options,
+            self.site,
+            self.metrics,
             catalogue=catalogue,
+            documents=Documents(self.options, self.site, catalogue, shares_network=engine.shares_network),
             notes_cache=self._notes_cache,
-            branding=read_branding(settings, is_preview=preview is not None),
             hosts=self._hosts,
-            shares_network=engine.shares_network,
-            links=self._links,
+            branding=read_branding(settings, is_preview=preview is not None),
         )
         self._runner = web.AppRunner(
             public_application(self._context, self._static, preview),
