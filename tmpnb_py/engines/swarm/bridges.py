@@ -17,9 +17,7 @@ from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import SocketAddress
 from tmpnb_py.engines.docker.options import SOCKET_NAME, is_id
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import RelayAwayError
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from tmpnb_py.engines.swarm.wire import Connection, RelayAwayError
 
 _HEAD_LIMIT = 64 * 1024
 _HEAD_SECONDS = 10.0

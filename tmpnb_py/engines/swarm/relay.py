@@ -16,9 +16,10 @@ import pydantic
 import structlog
 
 from tmpnb_py.core.errors import EngineDownError, EngineError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +27,6 @@ _RECONNECT_SECONDS = 1.0
 _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
 _WATCHER_EVENTS = 10_000
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Watcher:
@@ -45,13 +44,13 @@ class Relay:
         self._node = node
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
+        self._tasks = Tasks()
         self._connections: set[asyncio.Task[None]] = set()
-        self._again = Event(event="again")
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve until the block ends; yields the port."""
-        following = asyncio.create_task(self._follow(), name="relay-events")
+        self._tasks.start("relay-events", self._follow())
         server = await asyncio.start_server(
             self._accept, host, port, ssl=self._contexts.server, limit=wire.LIMIT,
             ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
@@ -60,10 +59,10 @@ class Relay:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            following.cancel()
+            await self._tasks.close()
             for task in self._connections:
                 task.cancel()
-            await asyncio.gather(following, *self._connections, return_exceptions=True)
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _follow(self) -> None:
         """Hand the engine's events on, for ever."""

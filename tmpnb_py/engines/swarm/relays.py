@@ -11,15 +11,16 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pydantic
 import structlog
 
 from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Event, Hello, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -29,14 +30,14 @@ _BACK_OFF = (0.2, 2.0)
 _ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
 _SPARE = 4
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Address = tuple[str, int]
 
 
 class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
-    def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
+    def __init__(self, address: Address, contexts: wire.Contexts, pool: str, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._address = address
         self._contexts = contexts
         self._pool = pool
@@ -86,7 +87,7 @@ class Link:
         """A connection that is a notebook's from now on. Raises as `ask`."""
         connection, _ = await self._exchange(question)
         if not self._spare and (self._refill is None or self._refill.done()):
-            self._refill = asyncio.create_task(self._keep_one(), name="relay-spare")
+            self._refill = self._tasks.start("relay-spare", self._keep_one())
         return connection
 
     async def _exchange(self, question: Question) -> tuple[Connection, dict[str, Any]]:
@@ -147,21 +148,17 @@ class Relays:
         self._links: dict[Address, asyncio.Task[None]] = {}
         self._by_node: dict[str, Link] = {}
         self._lost_at: dict[str, float] = {}  # monotonic seconds
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._changed = asyncio.Event()
 
     def open(self) -> None:
         """Begin to look for them, unless that has been begun."""
-        if not self._tasks:
-            self._spawn(self._look_up(), "relays")
+        if not len(self._tasks):
+            self._tasks.start("relays", self._look_up())
 
     async def close(self) -> None:
         """Give back every connection."""
-        tasks = [*self._tasks, *self._links.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._tasks.close()
         self._links.clear()
         self._by_node.clear()
 
@@ -203,10 +200,6 @@ class Relays:
             found[node] = answer
         return found
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-
     async def _look_up(self) -> None:
         while True:
             found: set[Address] = set()
@@ -215,12 +208,12 @@ class Relays:
             for gone in self._links.keys() - found if found else ():  # a resolver that fails has no say
                 self._links.pop(gone).cancel()
             for new in found - self._links.keys():
-                self._links[new] = asyncio.create_task(self._keep(new), name=f"relay {new[0]}")
+                self._links[new] = self._tasks.start(f"relay {new[0]}", self._keep(new))
             await asyncio.sleep(_LOOK_UP_SECONDS)
 
     async def _keep(self, address: Address) -> None:
         """Keep a link to one relay, for ever."""
-        link, pause = Link(address, self._contexts, self._pool), _BACK_OFF[0]
+        link, pause = Link(address, self._contexts, self._pool, self._tasks), _BACK_OFF[0]
         while True:
             try:
                 await link.watch(self._hear)
