@@ -25,6 +25,7 @@ import structlog
 
 from tmpnb_py.core import boot_clock
 from tmpnb_py.core.errors import (
+    ContainerHangsError,
     EngineDownError,
     EngineError,
     ImageMissingError,
@@ -346,10 +347,10 @@ class SwarmEngine(ImageStreams):
         raise EngineError("others kept changing the notebook's service")
 
     def _see_that_it_is_reached(self, container_id: str) -> None:
-        """Nobody is given a notebook whose machine is out of reach just now."""
+        """Nobody is given a notebook whose machine is out of reach just now. Raises `ContainerHangsError`."""
         node = self._where.get(container_id, "")
-        if node:
-            self._relays.of(node)
+        if node and node not in self._relays.nodes:
+            raise ContainerHangsError("the relay of the notebook's node does not answer")
 
     async def _update(self, service: Mapping[str, Any], state: str) -> bool:
         """Set the state, if the service is still as it was seen. A lost answer is seen in the next look."""

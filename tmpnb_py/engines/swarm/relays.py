@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ class Link:
         self._contexts = contexts
         self._pool = pool
         self._spare: list[Connection] = []
+        self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
         self._refill: asyncio.Task[None] | None = None
         self.node = ""
         self.name = ""
@@ -66,13 +68,13 @@ class Link:
             writer.close()
 
     def lose(self) -> None:
-        """Forget who it was, and close what is open."""
+        """Forget who it was, and cut what is open: nothing will come from a node without power, not even an end."""
         self.node = ""
         if self._refill is not None:
             self._refill.cancel()
-        for _, writer in self._spare:
-            writer.close()
         self._spare.clear()
+        for writer in list(self._open):
+            writer.transport.abort()
 
     async def ask(self, question: Question) -> dict[str, Any]:
         """The relay's answer. Raises `RelayAwayError`, and `EngineError` for what it could not do."""
@@ -121,6 +123,7 @@ class Link:
         if not self._contexts.is_ours(writer):
             writer.close()
             raise RelayAwayError(f"what answers at {host} does not have the relays' secret")
+        self._open.add(writer)
         return reader, writer
 
 
