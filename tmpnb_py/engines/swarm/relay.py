@@ -45,14 +45,14 @@ class Relay:
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
         self._tasks = Tasks()
-        self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve until the block ends; yields the port."""
         self._tasks.start("relay-events", self._follow())
         server = await asyncio.start_server(
-            self._accept, host, port, ssl=self._contexts.server, limit=wire.LIMIT,
+            wire.serve_by(self._tasks, "relay-connection", self._accept),
+            host, port, ssl=self._contexts.server, limit=wire.LIMIT,
             ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
         )  # fmt: skip
         try:
@@ -60,9 +60,6 @@ class Relay:
         finally:
             server.close()
             await self._tasks.close()
-            for task in self._connections:
-                task.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _follow(self) -> None:
         """Hand the engine's events on, for ever."""
@@ -81,20 +78,14 @@ class Relay:
                 with contextlib.suppress(asyncio.QueueFull):  # the watching side ends at a full queue
                     watcher.queue.put_nowait(event)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - this runs in one
-        self._connections.add(task)
+    async def _accept(self, peer: Connection) -> None:
         try:
-            if self._contexts.is_ours(writer):
-                await self._serve(reader, writer)
+            if self._contexts.is_ours(peer[1]):
+                await self._serve(*peer)
             else:
-                log.warning("relay_refused", peer=str(writer.get_extra_info("peername")))
+                log.warning("relay_refused", peer=str(peer[1].get_extra_info("peername")))
         except (OSError, RelayAwayError, pydantic.ValidationError) as error:
             log.info("relay_connection_lost", error=type(error).__name__)
-        finally:
-            self._connections.discard(task)
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

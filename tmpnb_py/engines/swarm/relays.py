@@ -72,9 +72,9 @@ class Link:
         self.node = ""
         if self._refill is not None:
             self._refill.cancel()
-        self._spare.clear()
         for writer in list(self._open):
             writer.transport.abort()
+        self._spare.clear()
 
     async def ask(self, question: Question) -> dict[str, Any]:
         """The relay's answer. Raises `RelayAwayError`, and `EngineError` for what it could not do."""

@@ -17,12 +17,14 @@ import asyncio
 import hmac
 import json
 import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
 
 PORT = 7443
@@ -164,9 +166,24 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 async def join(one: Connection, other: Connection) -> None:
     """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)"""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_pump(one, other))
-        group.create_task(_pump(other, one))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(one, other))
+            group.create_task(_pump(other, one))
+    finally:
+        one[1].close()
+        other[1].close()
+
+
+def serve_by(
+    tasks: Tasks, name: str, serve: Callable[[Connection], Coroutine[Any, Any, None]]
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    """What asyncio's servers call: each connection is served by a task of `tasks`, and closed with it."""
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.start(name, serve((reader, writer))).add_done_callback(lambda _: writer.close())
+
+    return accepted
 
 
 async def _pump(source: Connection, sink: Connection) -> None:
