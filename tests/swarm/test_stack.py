@@ -29,7 +29,9 @@ _PATIENCE = 120.0
 
 @pytest.fixture(scope="module")
 def service_image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program's own image, of this checkout."""
+    """The program's own image, of this checkout. SERVICE_IMAGE names one that is there already."""
+    if ready := os.environ.get("SERVICE_IMAGE"):
+        return ready
     project = Project(tmp_path_factory.mktemp("service"))
     arguments = ["--network", "host", "--build-arg", f"BASE={base_image()}", "--tag", IMAGE]
     docker("build", *arguments, str(project.directory), seconds=600)
@@ -93,7 +95,7 @@ def stack(service_image: str, server_image: str, pool: str) -> Iterator[Stack]:
 
 async def ask(method: str, url: str, **more: Any) -> tuple[int, Any]:
     """Status and JSON, (0, None) where nobody answers."""
-    timeout = aiohttp.ClientTimeout(total=20)
+    timeout = aiohttp.ClientTimeout(total=70)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as client, client.request(method, url, **more) as response:
             return response.status, await response.json(content_type=None) if response.status == 200 else None
@@ -125,7 +127,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
 
     await until(stack, serving)
     url = await serving()
-    notebooks = [(await ask("POST", f"{url}/api/spawn"))[1] for _ in range(4)]
+    notebooks = [(await ask("POST", f"{url}/api/spawn?wait=60"))[1] for _ in range(4)]
     by_node = {
         node.name: notebook
         for notebook in notebooks
