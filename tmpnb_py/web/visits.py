@@ -152,20 +152,22 @@ def hold(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> 
 
 
 def places(request: web.Request) -> list[Ticket]:
-    """This browser's places in line, the newest first, for a page that may speak of them. Looking keeps them.
+    """This browser's places in line, the newest first, for a page that may speak of them; they are kept by it.
 
-    So does that of a notebook that came meanwhile and that nobody has seen yet.
+    So are those of notebooks that came meanwhile and that nobody has seen yet.
     """
     if not may_be_told(request):
         return []
     site = request.app[CONTEXT].site
     found = [site.claims_with(ticket_id).find(ticket_id) for ticket_id in _tickets(request)]
-    return [ticket for ticket in found if ticket is not None and _is_open(ticket)]
+    held = [ticket for ticket in found if ticket is not None and _is_open(ticket)]
+    for ticket in held:
+        site.claims_with(ticket.id).renew(ticket)
+    return held
 
 
 def _is_open(ticket: Ticket) -> bool:
-    came = ticket.status is Status.READY and not ticket.announced and not ticket.has_ended
-    return came or ticket.status is Status.WAITING
+    return ticket.is_waiting or ticket.status is Status.READY
 
 
 def _tickets(request: web.Request) -> list[str]:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
-from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core import binder_spec
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
 from tmpnb_py.core.links import document
@@ -130,7 +130,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
-    if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
+    if ending == "failed" or (ending and (ticket is None or ticket.status is Status.ENDED)):
         return web.Response(status=204)  # which ends a browser's reconnecting
     return await _answer(request, ticket)
 
@@ -182,6 +182,7 @@ async def _tell_until_settled(
 ) -> None:
     sent, silent_since = "", time.monotonic()
     while True:
+        tickets.announce(request, ticket)
         state = tickets.state_of(request, ticket)
         if state.status == "ready":
             await _send(response, ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))

@@ -11,6 +11,7 @@ import math
 import re
 import secrets
 import time
+from collections.abc import Mapping
 
 import pydantic
 from aiohttp import web
@@ -74,20 +75,35 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
 
 
+_STATUSES: Mapping[Status, str] = {
+    Status.WAITING: "waiting",
+    Status.HANDING_OVER: "waiting",
+    Status.READY: "ready",
+    Status.ANNOUNCED: "ready",
+    Status.ENDED: "ended",
+    Status.CLOSED: "left",
+    Status.LEFT: "left",
+}
+
+
+def announce(request: web.Request, ticket: Ticket) -> None:
+    """Note that the visitor is about to be shown a ticket. A notebook's session begins when it is first shown."""
+    context = request.app[CONTEXT]
+    if context.site.claims_with(ticket.id).announce(ticket) and ticket.container is not None:
+        session_begins(request, ticket.container, ticket.target)
+
+
 def state_of(request: web.Request, ticket: Ticket) -> TicketState:
-    """A ticket as its visitor sees it. Whoever is shown that it is READY has been told."""
+    """A ticket as its visitor sees it. `announce` has to go before."""
     context = request.app[CONTEXT]
     claims = context.site.claims_with(ticket.id)
     position = claims.position(ticket)
     estimate = None if position is None else claims.estimate(position)
-    container = ticket.container if ticket.status is Status.READY and not ticket.has_ended else None
-    if container is not None and not ticket.announced:
-        claims.told(ticket)
-        session_begins(request, container, ticket.target)
+    container = ticket.container if ticket.is_served else None
     return TicketState.model_validate(
         {
             "id": ticket.id,
-            "status": "ended" if ticket.has_ended else ticket.status,
+            "status": _STATUSES[ticket.status],
             "position": position,
             "estimate": None if estimate is None else math.ceil(estimate),
             "session": None if container is None else spawned(context, container, ticket.target),
@@ -119,12 +135,12 @@ async def drawn(request: web.Request, target: str, once: str, *, instead_of: Con
     context, key, origin = request.app[CONTEXT], minted(request.app[CONTEXT], once), visitor_origin(request)
     claims = context.site.claims_for(target)
     try:
-        ticket = await claims.open_ticket(target, key=key, quota_key=origin)
+        ticket = await claims.open_ticket(target, idempotency_key=key, quota_key=origin)
     except AddressFullError:
         if instead_of is None:
             raise
         _end(context, instead_of)
-        return await claims.open_ticket(target, key=key, quota_key=origin)
+        return await claims.open_ticket(target, idempotency_key=key, quota_key=origin)
     if instead_of is not None:
         _end(context, instead_of)
     return ticket
@@ -177,6 +193,7 @@ async def open_ticket(request: web.Request) -> web.Response:
         return respond.problem(request, 409, "stale", message)
     ended = visits.usable_with(request, wish.key) if wish.end and wish.fresh and not is_foreign(request) else None
     ticket = await drawn(request, target, wish.once, instead_of=ended)
+    announce(request, ticket)
     response = _answer(request, state_of(request, ticket), ticket.container, status=201)
     if not is_foreign(request):
         visits.hold(request, response, ticket)
@@ -221,6 +238,8 @@ def _found(request: web.Request) -> Ticket:
 async def look(request: web.Request) -> web.Response:
     """A ticket now; asking keeps the place."""
     ticket = _found(request)
+    request.app[CONTEXT].site.claims_with(ticket.id).renew(ticket)
+    announce(request, ticket)
     return _answer(request, state_of(request, ticket), ticket.container)
 
 
@@ -257,6 +276,7 @@ async def _tell_until_settled(
 ) -> None:
     sent, silent_since = "", time.monotonic()
     while True:
+        announce(request, ticket)
         state = state_of(request, ticket)
         text = state.model_dump_json()
         if text != sent:

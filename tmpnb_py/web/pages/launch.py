@@ -168,10 +168,10 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
             mint=lambda: tickets.mint(context),
             one_address=isinstance(full, AddressFullError),
         )
-    if ticket.status is Status.WAITING:
+    if ticket.is_waiting:
         await ticket.changed(_MOMENT)
-    if ticket.status is Status.READY and ticket.container is not None:
-        tickets.state_of(request, ticket)
+    if ticket.container is not None:
+        tickets.announce(request, ticket)
         return _lead(request, ticket.container, ticket.target)
     response = respond.see_other(request, context.links.waiting(ticket.id, wish))
     visits.hold(request, response, ticket)
@@ -225,11 +225,11 @@ async def wait(request: web.Request) -> web.Response:
         raise web.HTTPSeeOther(context.links.launch(wish))
     claims = context.site.claims_with(request.match_info["id"])
     ticket = claims.find(request.match_info["id"])
-    if ticket is None or ticket.status is Status.LEFT:
+    if ticket is None or ticket.status in (Status.CLOSED, Status.LEFT):
         if not context.site.pool_for().is_open:
             return respond.closed(request)
         return respond.page(request, "lost.html", status=404, path=wish, mint=lambda: tickets.mint(context))
-    if ticket.has_ended and ticket.container is not None:
+    if ticket.status is Status.ENDED and ticket.container is not None:
         reason = ticket.container.reason
         return respond.page(
             request,
@@ -240,12 +240,14 @@ async def wait(request: web.Request) -> web.Response:
             has_pages=True,
             mint=lambda: tickets.mint(context),
         )
+    claims.renew(ticket)
     own = visits.offered(request)
     if own is not None and _came_meanwhile(own, ticket):
         claims.leave(ticket)
         return _lead(request, own, ticket.target)
+    tickets.announce(request, ticket)
     state = tickets.state_of(request, ticket)
-    if ticket.status is Status.READY and ticket.container is not None:
+    if ticket.container is not None:
         return _lead(request, ticket.container, ticket.target)
     subject = documents.subject(context, wish)
     # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
@@ -258,7 +260,7 @@ def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
 
     Not one that they had before: whoever has one and waits wants another one.
     """
-    return ticket.status is Status.WAITING and (container.claimed_at or 0.0) > ticket.joined_at
+    return ticket.is_waiting and (container.claimed_at or 0.0) > ticket.joined_at
 
 
 async def give_up(request: web.Request) -> web.StreamResponse:
