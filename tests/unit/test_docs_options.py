@@ -33,7 +33,9 @@ def _tables() -> str:
     parts = []
     for group, options in itertools.groupby(OPTIONS.values(), key=lambda option: option.group):
         rows = "\n".join(map(_row, options))
-        parts.append(f"### {group}\n\n| option | variable | default | meaning | a change |\n|---|---|---|---|---|\n{rows}\n")
+        parts.append(
+            f"### {group}\n\n| option | variable | default | meaning | a change |\n|---|---|---|---|---|\n{rows}\n"
+        )
     return "\n".join(parts)
 
 

@@ -13,6 +13,7 @@ import enum
 import secrets
 from collections.abc import Iterator, Mapping
 
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.pools.container import Container
 
 
@@ -170,12 +171,7 @@ class Ticket:
 
     async def changed(self, seconds: float | None) -> bool:
         """Wait for the next change, at most `seconds` (None: without limit). False if there was none in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await event_or_time(self._changed, seconds)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
