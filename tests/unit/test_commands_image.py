@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_image_store import IMAGE
+from tests.unit.test_image_transfer import IMAGE
 from tests.unit.test_workshop_folders import START, notebook
 from tmpnb_py.cli import main as cli
 from tmpnb_py.cli.commands import image
@@ -18,7 +18,7 @@ from tmpnb_py.cli.progress import TransferProgress
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.core.models import ImageFacts, Mount, Transport
 from tmpnb_py.images import check as image_check
-from tmpnb_py.images.check import Advice, KernelTrial, NotebookTrial, Report, Trial
+from tmpnb_py.images.results import Advice, CheckReport, KernelTrial, NotebookTrial, ServerTrial
 from tmpnb_py.images.transfer import Progress
 from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
 from tmpnb_py.workshops.manifest import EXAMPLE
@@ -182,12 +182,12 @@ def test_check(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], works: bool
 ) -> None:
     notebooks = (NotebookTrial("a.ipynb", 3, 1, 2.0, () if works else ("cell 3: \x1b[31mno",)),)
-    trial = Trial(Transport.SOCKET, 0.6, 0.45, 48 << 20, kernels=(KERNEL,), notebooks=notebooks, classic=True)
+    trial = ServerTrial(Transport.SOCKET, 0.6, 0.45, 48 << 20, kernels=(KERNEL,), notebooks=notebooks, classic=True)
     advice = () if works else (Advice("a.ipynb: cell 3: no", "correct the notebook", serious=True),)
 
-    async def check(*_: Any, **options: Any) -> Report:
+    async def check(*_: Any, **options: Any) -> CheckReport:
         options["say"]("starting it")
-        return Report(engine.facts, 1300 << 20, 6, (trial,), advice)
+        return CheckReport(engine.facts, 1300 << 20, 6, (trial,), advice)
 
     monkeypatch.setattr(image_check, "check", check)
     assert run("check") == (0 if works else 4)

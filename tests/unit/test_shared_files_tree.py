@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
 from tmpnb_py.engines.docker.options import create_body, facts_of
-from tmpnb_py.shared_files.tree import Entry, Tree, accepted, content_type, etag, matches, named
+from tmpnb_py.shared_files.tree import SharedFile, Tree, accepted, content_type, etag, matches, named
 
-ENTRY = Entry("ab" * 32, 5)
+ENTRY = SharedFile("ab" * 32, 5)
 
 
 def test_only_known_kinds_of_files_are_shared_under_their_public_names() -> None:
@@ -47,7 +47,7 @@ def test_no_kind_that_is_shared_is_a_page() -> None:
 
 
 def test_an_address_changes_with_names_and_contents_only() -> None:
-    tree = Tree({"a.js": ENTRY, "b.js": Entry("cd" * 32, 7)})
+    tree = Tree({"a.js": ENTRY, "b.js": SharedFile("cd" * 32, 7)})
     assert Tree({"b.js": tree.files["b.js"], "a.js": ENTRY}).digest == tree.digest
     assert len({tree.digest, Tree({"a.js": ENTRY}).digest, Tree({"b.js": ENTRY}).digest}) == 3
 
@@ -84,7 +84,7 @@ def test_each_form_has_its_own_tag_and_any_of_them_says_that_the_client_has_it()
     assert matches("*", tags[0])
     assert not matches("", tags[0])
     assert not matches(tags[1], tags[0])  # another form of the file is not what the client would get
-    assert not matches(etag(Entry("cd" * 32, 5), "br"), etag(ENTRY, "br"))
+    assert not matches(etag(SharedFile("cd" * 32, 5), "br"), etag(ENTRY, "br"))
 
 
 @pytest.mark.parametrize(

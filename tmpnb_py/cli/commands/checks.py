@@ -16,7 +16,7 @@ import aiohttp
 
 from tmpnb_py import __version__
 from tmpnb_py.cli.commands.engine import as_the_service, opened_engine
-from tmpnb_py.cli.commands.measure import Trial, try_one
+from tmpnb_py.cli.commands.measure import Measurement, measure
 from tmpnb_py.cli.commands.output import size
 from tmpnb_py.core.errors import (
     EngineError,
@@ -72,7 +72,7 @@ class Examination:
 
     loaded: LoadedSettings
     info: EngineInfo | None = None
-    trial: Trial | None = None
+    trial: Measurement | None = None
 
     @property
     def settings(self) -> Settings:
@@ -151,7 +151,7 @@ class Examination:
         for finding in _isolation(engine, configuration.gaps):
             yield finding
         try:
-            self.trial = trial = await try_one(engine, config, timeout_seconds=settings.start_timeout)
+            self.trial = trial = await measure(engine, config, timeout_seconds=settings.start_timeout)
         except StartFailedError as error:
             yield Finding(
                 Grade.FAIL,
@@ -198,7 +198,7 @@ def _way(transport: Transport) -> str:
     return "Unix socket" if transport is Transport.SOCKET else transport.value
 
 
-def _started(trial: Trial) -> list[Finding]:
+def _started(trial: Measurement) -> list[Finding]:
     figures = trial.figures
     text = f"answers below its base path after {figures.start_seconds:.2f} s over a {_way(trial.transport)}"
     found = [Finding(Grade.OK, "start", f"{text}; {size(figures.memory_ready)} of memory")]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tmpnb_py.cli.commands.checks import Examination, Finding
-    from tmpnb_py.cli.commands.plan import Figures, Plan
+    from tmpnb_py.cli.commands.plan import CapacityPlan, Figures
 
 _COLORS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
@@ -78,7 +78,7 @@ def _print_finding(target: Console, finding: Finding) -> None:
         target.print(Text(f"      | {one}"), soft_wrap=True)
 
 
-def _planned(examination: Examination, people: int | None) -> tuple[Plan, Figures] | None:
+def _planned(examination: Examination, people: int | None) -> tuple[CapacityPlan, Figures] | None:
     from tmpnb_py.cli.commands.plan import DEFAULTS, Machine, plan_for  # noqa: PLC0415
 
     if people is None:
@@ -90,7 +90,7 @@ def _planned(examination: Examination, people: int | None) -> tuple[Plan, Figure
     return plan, figures
 
 
-def _print_json(findings: list[Finding], planned: tuple[Plan, Figures] | None) -> None:
+def _print_json(findings: list[Finding], planned: tuple[CapacityPlan, Figures] | None) -> None:
     answer: dict[str, Any] = {"findings": [dataclasses.asdict(finding) for finding in findings]}
     if planned is not None:
         plan, figures = planned
@@ -98,12 +98,12 @@ def _print_json(findings: list[Finding], planned: tuple[Plan, Figures] | None) -
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
-def _print_plan(target: Console, examination: Examination, plan: Plan, figures: Figures) -> None:
+def _print_plan(target: Console, examination: Examination, plan: CapacityPlan, figures: Figures) -> None:
     for line in _plan_lines(examination, plan, figures):
         target.print(line, soft_wrap=True)
 
 
-def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[str]:
+def _plan_lines(examination: Examination, plan: CapacityPlan, figures: Figures) -> list[str]:
     from tmpnb_py.cli.commands.checks import free_disk  # noqa: PLC0415
     from tmpnb_py.cli.commands.output import size, span  # noqa: PLC0415
 
@@ -126,7 +126,7 @@ def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[
     return [*lines, f"  → {_advice(examination, plan, figures)}"]
 
 
-def _advice(examination: Examination, plan: Plan, figures: Figures) -> str:
+def _advice(examination: Examination, plan: CapacityPlan, figures: Figures) -> str:
     from tmpnb_py.cli.commands.plan import WORK_MARGIN  # noqa: PLC0415
 
     info = examination.info

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tmpnb_py.engines.base import Engine
-    from tmpnb_py.images.check import Report, Trial
+    from tmpnb_py.images.results import CheckReport, ServerTrial
     from tmpnb_py.workshops.manifest import Manifest
 
 _BUILDERS = {"auto": None, "classic": False, "buildkit": True}
@@ -217,19 +217,19 @@ def check(ctx: click.Context, name: str, notebooks: bool, as_json: bool, config:
 
 async def _check(settings: Settings, *, notebooks: bool, as_json: bool) -> None:
     from tmpnb_py.cli.commands.output import console  # noqa: PLC0415
-    from tmpnb_py.images import check as image_check  # noqa: PLC0415
+    from tmpnb_py.images import results  # noqa: PLC0415
 
     say = (lambda _: None) if as_json else _telling(console())
     report = await _examined(settings, notebooks=notebooks, say=say)
     if as_json:
-        click.echo(image_check.as_json(report))
+        click.echo(results.as_json(report))
     else:
         _print_report(console(), report)
     if not report.works:
         raise ImageUnfitError(f"{report.image.image} cannot serve visitors as it is")
 
 
-async def _examined(settings: Settings, *, notebooks: bool, say: Callable[[str], None]) -> Report:
+async def _examined(settings: Settings, *, notebooks: bool, say: Callable[[str], None]) -> CheckReport:
     from tmpnb_py.cli.commands.engine import as_the_service  # noqa: PLC0415
     from tmpnb_py.images import check as image_check  # noqa: PLC0415
     from tmpnb_py.service.runtime import borrowed_runtime_dir  # noqa: PLC0415
@@ -254,7 +254,7 @@ def _plain(text: str) -> str:
     return " ".join(clean_lines(text.splitlines()))
 
 
-def _print_report(target: Console, report: Report) -> None:
+def _print_report(target: Console, report: CheckReport) -> None:
     from tmpnb_py.cli.commands.output import size  # noqa: PLC0415
 
     facts = report.image
@@ -273,7 +273,7 @@ def _workshops(count: int) -> str:
     return "1 workshop" if count == 1 else f"{count} workshops"
 
 
-def _trial_lines(trial: Trial) -> list[str]:
+def _trial_lines(trial: ServerTrial) -> list[str]:
     from tmpnb_py.cli.commands.output import size  # noqa: PLC0415
 
     if trial.problem:

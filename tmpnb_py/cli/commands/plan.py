@@ -56,7 +56,7 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class CapacityPlan:
     """The needs: bytes, CPUs, and the seconds that this machine takes to start all notebooks beforehand.
 
     `memory` is for people who work with small data, `memory_full` for the case that everybody uses their limit.
@@ -71,13 +71,13 @@ class Plan:
     fill_seconds: float | None
 
 
-def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> Plan:
+def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> CapacityPlan:
     """What `people` at once need while `ready` more notebooks wait for the next ones."""
     working = min(figures.memory_working + WORK_MARGIN, mem_limit)
     waiting = min(figures.memory_ready, mem_limit)
     opening = people * (figures.kernel_cpu + OPENING_CPU + figures.start_cpu) / OPENING_SECONDS
     fill = None if machine is None else (people + ready) * max(figures.start_cpu, 0.01) / max(1, machine.cpus)
-    return Plan(
+    return CapacityPlan(
         people=people,
         ready=ready,
         memory=SYSTEM_MEMORY + people * working + ready * waiting,

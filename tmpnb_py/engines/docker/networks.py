@@ -1,7 +1,4 @@
-"""The bridges of containers that need a network (see `options.network_body`).
-
-Used by the Docker engine.
-"""
+"""The bridges of containers that need a network (see `options.network_body`). Used by the Docker engine."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tmpnb_py.engines.docker.trials import Calling
 
 
 class Networks:
-    """Makes a pool's networks when they are first needed, and removes them."""
+    """Creates a pool's networks when they are first needed, and removes them."""
 
     def __init__(self, calling: Calling, pool: str, labels: Sequence[str]) -> None:
         self._calling = calling
@@ -26,10 +23,10 @@ class Networks:
         self._lock = asyncio.Lock()
 
     async def prepare(self, config: ContainerConfig) -> dict[str, Any] | None:
-        """Make the network that such containers need, if any. Concurrent calls make it once.
+        """Create the network that such containers need, if any. Concurrent calls create it once.
 
-        Returns the network of ours as the engine lists it. One that the operator named is never made; raises
-        `EngineError` where it does not exist.
+        Returns our network as the engine lists it. Never creates a network that the operator named: raises
+        `EngineError` if that does not exist.
         """
         name = options.network_name(self._pool, config)
         if config.network:
@@ -41,21 +38,23 @@ class Networks:
                 return found
             refused: RefusedError | None = None
             try:
-                async with self._calling("make a network") as docker:
+                async with self._calling("create a network") as docker:
                     await docker.networks.create(options.network_body(self._pool, name, config))
-            except RefusedError as error:  # another process may just have made it, or the bridge
+            except RefusedError as error:  # another process may just have created it, or the bridge
                 refused = error
             found = await self._oldest(name)
         if found is None and refused is not None:
             raise refused
         if found is None:
-            raise EngineError(f"the network {name} was made, and is gone", remedy="see what else removes networks")
+            raise EngineError(
+                f"the network {name} was created, and is gone", remedy="find out what else removes networks"
+            )
         return found
 
     async def _oldest(self, name: str) -> dict[str, Any] | None:
-        """The network of that name.
+        """The network of that name, or None.
 
-        Docker allows two, and then refuses to use either: whoever raced keeps the oldest.
+        Docker allows two of one name, and then refuses to use either: racing processes keep the oldest.
         """
         same = sorted(
             (one for one in await self._list() if one["Name"] == name),
@@ -73,11 +72,11 @@ class Networks:
         if network not in known:
             raise EngineError(
                 f"the engine has no network {network}",
-                remedy=f"make it (docker network create {network}), or name another one with docker_network",
+                remedy=f"create it (docker network create {network}), or name another one with docker_network",
             )
 
     async def remove(self) -> list[dict[str, Any]]:
-        """Remove the networks, but those that containers still use. Returns those that went."""
+        """Remove the networks that no container uses. Returns the removed ones."""
         return [network for network in await self._list() if await self._delete(network["Id"])]
 
     async def _delete(self, network_id: str) -> bool:
