@@ -13,7 +13,7 @@ import pytest
 from tests.unit.test_image_transfer import IMAGE
 from tests.unit.test_workshop_folders import START, notebook
 from tmpnb_py.cli import main as cli
-from tmpnb_py.cli.commands import image
+from tmpnb_py.cli.commands import image_workshops
 from tmpnb_py.cli.progress import TransferProgress
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.core.models import ImageFacts, Mount, Transport
@@ -164,7 +164,7 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
     assert run("workshops", "--preview", tmp_path, "--port", "8123") == 0
     (settings,) = served
     assert (settings.pool_size, settings.pool_name, settings.cleanup_on_exit) == (1, "tmpnb-preview", True)
-    assert settings.host_directories == (Mount(str(tmp_path), image.PREVIEW_PLACE, read_only=True),)
+    assert settings.host_directories == (Mount(str(tmp_path), image_workshops.PREVIEW_PLACE, read_only=True),)
     assert settings.ip == "127.0.0.1"
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first == "All workshops: http://localhost:8123/"
