@@ -25,7 +25,8 @@ from tmpnb_py.core import logs
 from tmpnb_py.core.models import Transport
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.images.started import Started, started_image
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 
 _MINUTE = 60.0
 _CELLS = (

@@ -24,7 +24,8 @@ from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.images.kernels import try_kernel
 from tmpnb_py.images.notebooks import find_notebooks, source_of
 from tmpnb_py.images.started import Started, started_image
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 
 MIB = 1024 * 1024
 _POOL = "bench-image"

@@ -85,6 +85,6 @@ async def test_what_the_operator_names_can_change() -> None:
     async with running() as rig:
         await rig.ready(1)
         for names, status in (((), 404), (("shiny",), 302), ((), 404)):
-            rig.service.reload(rig.service.settings.model_copy(update={"interfaces": names}))
+            rig.service.reload(rig.service.options.current.model_copy(update={"interfaces": names}))
             async with rig.client.get("/shiny/", allow_redirects=False) as answer:
                 assert answer.status == status

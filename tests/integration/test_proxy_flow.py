@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import pathlib
@@ -691,10 +690,10 @@ async def test_too_many_connections_of_one_address_are_closed_at_once(rig: Rig) 
     first.close()
     await until(lambda: rig.clients == 2)
     assert (await rig.ask(server)).status == 200
-    rig.proxy.limits = dataclasses.replace(rig.proxy.limits, max_connections_per_address=0)
+    rig.set(max_connections_per_address=0)
     more = [await rig.client() for _ in range(5)]
     await until(lambda: rig.clients >= 7)
-    rig.proxy.limits = dataclasses.replace(rig.proxy.limits, max_connections_per_address=6)
+    rig.set(max_connections_per_address=6)
     assert await (await rig.client()).closed() == b""  # those before count, whatever the limit was then
     for client in more:
         client.close()

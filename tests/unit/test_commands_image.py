@@ -13,14 +13,15 @@ import pytest
 from tests.unit.test_image_transfer import IMAGE
 from tests.unit.test_workshop_folders import START, notebook
 from tmpnb_py.cli import main as cli
-from tmpnb_py.cli.commands import image_workshops
+from tmpnb_py.cli.commands import image, image_check, image_workshops
 from tmpnb_py.cli.progress import TransferProgress
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.core.models import ImageFacts, Mount, Transport
-from tmpnb_py.images import check as image_check
+from tmpnb_py.images import check as checking
 from tmpnb_py.images.results import Advice, CheckReport, KernelTrial, NotebookTrial, ServerTrial
 from tmpnb_py.images.transfer import Progress
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.workshops.manifest import EXAMPLE
 from tmpnb_py.workshops.preview import Preview
 
@@ -70,7 +71,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     async def opened(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
         yield engine
 
-    monkeypatch.setattr(image, "_docker", opened)
+    for module in (image, image_check, image_workshops):
+        monkeypatch.setattr(module, "docker_engine", opened)
     monkeypatch.setattr(image, "_downloads", lambda: tmp_path / "downloads")
     return engine
 
@@ -189,7 +191,7 @@ def test_check(
         options["say"]("starting it")
         return CheckReport(engine.facts, 1300 << 20, 6, (trial,), advice)
 
-    monkeypatch.setattr(image_check, "check", check)
+    monkeypatch.setattr(checking, "check", check)
     assert run("check") == (0 if works else 4)
     shown = capsys.readouterr().out
     assert "by socket: answers after 0.60 s, 0.45 CPU-s, 48 MiB, /tree works" in shown

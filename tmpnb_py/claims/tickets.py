@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from tmpnb_py.claims.line import Place
 from tmpnb_py.core.models import State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 
 
 class Status(enum.StrEnum):

@@ -21,6 +21,7 @@ from tmpnb_py.images.notebooks import run_notebooks
 from tmpnb_py.images.results import Advice, CheckReport, ServerTrial
 from tmpnb_py.images.started import started_image
 from tmpnb_py.jupyter.client import NotebookClient, NotebookError
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.workshops import manifest
@@ -56,7 +57,7 @@ async def _ways(engine: Engine, image: ImageFacts, settings: Settings) -> list[T
 
     If that is a port, the engine has found that a socket does not work.
     """
-    chosen = await PoolConfiguration(engine, settings).transport(image)
+    chosen = await PoolConfiguration(engine, LiveOptions(settings)).transport(image)
     return [Transport.SOCKET, Transport.PORT] if chosen is Transport.SOCKET else [chosen]
 
 

@@ -16,6 +16,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.client import NotebookClient, notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 
@@ -59,8 +60,8 @@ async def started(engine: Engine, config: ContainerConfig, *, timeout_seconds: f
 @contextlib.asynccontextmanager
 async def started_image(engine: Engine, settings: Settings, transport: Transport) -> AsyncIterator[Started]:
     """Start a container of the settings' image, reached by `transport`, as `started` does."""
-    chosen = settings.model_copy(update={"transport": transport.value})
-    config = await PoolConfiguration(engine, chosen).resolve()
+    options = LiveOptions(settings.model_copy(update={"transport": transport.value}))
+    config = await PoolConfiguration(engine, options).resolve()
     async with started(engine, config, timeout_seconds=settings.start_timeout) as container:
         yield container
 

@@ -14,8 +14,9 @@ from collections.abc import Coroutine
 from typing import Protocol
 
 from tmpnb_py.core.errors import is_our_lack
-from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.options.live import Derived
 from tmpnb_py.proxy.answers import ErrorPage, last_answer
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.deadlines import Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
 from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head
@@ -36,7 +37,7 @@ class Gateway(Protocol):
     """What a client's connection asks of the proxy that it belongs to (`proxy.server`)."""
 
     counters: Counters
-    limits: ProxyLimits
+    limits: Derived[ProxyLimits]
     error_page: ErrorPage
     draining: bool
 
@@ -76,7 +77,7 @@ class ClientConnection(TimedConnection):
     )
 
     def __init__(self, proxy: Gateway) -> None:
-        super().__init__(proxy.counters, proxy.limits.write_timeout)
+        super().__init__(proxy.counters, proxy.limits.value.write_timeout)
         self._proxy = proxy
         self.facts = ClientFacts("")
         self._phase = Phase.HEAD
@@ -97,7 +98,7 @@ class ClientConnection(TimedConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.facts = self._proxy.facts(transport.get_extra_info("peername"))
-        self._arm(self._keepalive_timeout(self._proxy.limits.head_timeout))
+        self._arm(self._keepalive_timeout(self._proxy.limits.value.head_timeout))
         self._proxy.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -192,7 +193,7 @@ class ClientConnection(TimedConnection):
         received = self._received
         if received[0] == _CR:
             return self._skip_empty_line()
-        found = find_head(received, REQUEST_LINE, self._proxy.limits.max_head_size)
+        found = find_head(received, REQUEST_LINE, self._proxy.limits.value.max_head_size)
         if found is None:
             return False
         line, end = found
@@ -260,7 +261,7 @@ class ClientConnection(TimedConnection):
     async def _connect(self, exchange: Exchange) -> None:
         connection, status = None, 502
         try:
-            connection = await exchange.upstream.connect(self._proxy.limits.connect_timeout)
+            connection = await exchange.upstream.connect(self._proxy.limits.value.connect_timeout)
         except TimeoutError:
             status = 504
         except OSError as error:
@@ -407,7 +408,7 @@ class ClientConnection(TimedConnection):
 
     def _rearm(self) -> None:
         """Set the deadline of what this phase waits for."""
-        limits, exchange = self._proxy.limits, self._exchange
+        limits, exchange = self._proxy.limits.value, self._exchange
         if self._phase is Phase.LINGER:
             seconds = limits.write_timeout if self._count_unsent() else _LINGER_SECONDS
         elif self._phase is Phase.HEAD:
@@ -429,7 +430,7 @@ class ClientConnection(TimedConnection):
         Whoever closes first may close a connection into which a request is just being sent, and most proxies cannot
         send it again (RFC 9112 §9.3.1). Some also keep connections at hand that they have not used yet.
         """
-        return max(seconds, self._proxy.limits.proxy_keepalive_timeout) if self.facts.trusted else seconds
+        return max(seconds, self._proxy.limits.value.proxy_keepalive_timeout) if self.facts.trusted else seconds
 
     def drain(self) -> None:
         """No further request on this connection; tunnels and idle connections close now."""

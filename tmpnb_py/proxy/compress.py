@@ -13,6 +13,7 @@ import time
 import weakref
 import zlib
 
+from tmpnb_py.core.http_negotiation import accepted_codings, entity_tags
 from tmpnb_py.proxy.header_rules import Headers, get_all
 
 MIN_SIZE = 1400  # bytes; less fits a packet anyway
@@ -116,8 +117,8 @@ def _forbids(headers: Headers) -> bool:
 
 def was_given(request: Headers, answer: Headers) -> bool:
     """Whether 304 is about a compressed answer: the client knows it by the tag that `described` has given it."""
-    known = [tag.strip() for value in get_all(request, b"if-none-match") for tag in value.split(b",")]
-    return any(weak(tag) in known for tag in get_all(answer, b"etag"))
+    known = entity_tags(_text(request, b"if-none-match"))
+    return any(weak(tag).decode("latin-1") in known for tag in get_all(answer, b"etag"))
 
 
 def is_offered(method: bytes, path: bytes) -> bool:
@@ -137,12 +138,13 @@ def is_wanted(version: str, headers: Headers) -> bool:
 
 
 def _accepts_gzip(headers: Headers) -> bool:
-    """Named, and not with a weight of nothing (RFC 9110 §12.5.3). Browsers name it."""
-    for part in b",".join(get_all(headers, b"accept-encoding")).lower().split(b","):
-        coding, _, weight = part.translate(None, b" \t").partition(b";")
-        if coding == b"gzip":
-            return not weight.startswith(b"q=0") or weight.strip(b"q=0.") != b""
-    return False
+    """Whether a client names it without ruling it out. Browsers name it; `*` may come from those who read none."""
+    return accepted_codings(_text(headers, b"accept-encoding")).get("gzip", 0.0) > 0
+
+
+def _text(headers: Headers, name: bytes) -> str:
+    """A header that is a list, whose elements may have come in several lines."""
+    return b", ".join(get_all(headers, name)).decode("latin-1")
 
 
 def described(headers: Headers, status: int) -> Headers:

@@ -12,6 +12,8 @@ import hmac
 import secrets
 import urllib.parse
 
+from tmpnb_py.options.settings import Settings
+
 Headers = list[tuple[bytes, bytes]]
 
 NOTEBOOK_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -38,6 +40,19 @@ class Cors:
     credentials: bool = False
     max_age: int | None = None
     tokenless: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Cors:
+        """What the options allow."""
+        return cls(
+            origins=frozenset(settings.allow_origin + settings.tokenless_origin),
+            tokenless=frozenset(settings.tokenless_origin),
+            methods=settings.allow_methods or "",
+            headers=settings.allow_headers or "",
+            expose=settings.expose_headers or "",
+            credentials=settings.allow_credentials,
+            max_age=None if settings.max_age is None else int(settings.max_age),
+        )
 
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin may use the service."""
@@ -67,9 +82,6 @@ class Cors:
         if self.max_age is not None:
             answer.append(("Access-Control-Max-Age", str(self.max_age)))
         return answer
-
-
-NO_OTHER_SITES = Cors()
 
 
 def is_foreign(origin: bytes, host: bytes) -> bool:

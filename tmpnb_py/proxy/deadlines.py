@@ -13,7 +13,7 @@ import math
 import time
 from typing import cast
 
-from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.proxy.counters import Counters
 
 
 class Phase(enum.Enum):

@@ -7,20 +7,22 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from typing import Protocol
 
 from tmpnb_py.core import links
-from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
-from tmpnb_py.core.models import Refusal
+from tmpnb_py.core.host_names import Hosts
+from tmpnb_py.core.models import Refusal, State
 from tmpnb_py.core.quota_keys import plain_address
 from tmpnb_py.core.routes import Route, below, match
+from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.activity import Channel
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
-from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
+from tmpnb_py.proxy.cors import Cors, admitted, shows_token, without_cookie
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool
-from tmpnb_py.proxy.header_rules import ClientFacts, Network, get_all, is_trusted
+from tmpnb_py.proxy.header_rules import ClientFacts, get_all, is_trusted
 from tmpnb_py.proxy.limits import Admission, ProxyLimits
 from tmpnb_py.proxy.presence import Watch, readable, request_came
 from tmpnb_py.proxy.request import Request
@@ -33,33 +35,38 @@ _SWEEP_SECONDS = 1.0
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
 
 
+class Sessions(Protocol):
+    """Who knows the running sessions: a `Site`."""
+
+    def session(self, container_id: str, /) -> Container | None:
+        """The claimed container that requests for this id go to, if it can be dialled."""
+
+
 class Proxy:
     """Accepts visitors' connections and leads each request to its notebook or to our own application."""
 
     def __init__(
         self,
-        pool: Pool,
+        sessions: Sessions,
         *,
         application: Dial,
         error_page: ErrorPage,
         counters: Counters,
-        limits: ProxyLimits,
-        trusted_proxies: tuple[Network, ...] = (),
-        cors: Cors = NO_OTHER_SITES,
-        hosts: Hosts = ALL_HOSTS,
-        base_url: str = links.ROOT,
+        options: LiveOptions,
+        hosts: Derived[Hosts],
     ) -> None:
-        self._pool = pool
+        """`hosts` are the names that are answered to."""
+        self._session = sessions.session
         self._application = Upstream(application)
         self.error_page = error_page
         self.counters = counters
-        self.limits = limits
-        self.cors = cors
-        self.hosts = hosts
+        self.limits = options.derive(ProxyLimits.of)
+        self._cors = options.derive(Cors.of)
+        self._hosts = hosts
         # Below the root, too: for a proxy in front that takes the base away, and for probes that know of none.
-        self._bases = tuple(dict.fromkeys((base_url.encode(), links.ROOT.encode())))
+        self._bases = tuple(dict.fromkeys((options.current.base_url.encode(), links.ROOT.encode())))
         self.draining = False
-        self._trusted = trusted_proxies
+        self._trusted = options.current.trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
         self._clients: set[ClientConnection] = set()
         self._admission = Admission()
@@ -72,14 +79,20 @@ class Proxy:
         """The protocol factory for `loop.create_server`."""
         return ClientConnection(self)
 
-    def know(self, container: Container) -> None:
+    def moved(self, container: Container) -> None:
+        """A container is in another state than before. When it ends, its connections do."""
+        self._know(container)
+        if container.state is State.REMOVING:
+            self.drop(container.id)
+
+    def _know(self, container: Container) -> None:
         """A container may have been started below another base: its visitors' open pages go on asking there."""
         if container.base_url.encode() not in self._bases:
             self._bases += (container.base_url.encode(),)
 
     def response_timeout(self, upstream: UpstreamPool) -> float:
         """How long to wait for the beginning of an answer, in seconds."""
-        limits = self.limits
+        limits = self.limits.value
         if upstream is not self._application:
             return limits.response_timeout
         return max(limits.response_timeout, limits.application_timeout)
@@ -143,7 +156,7 @@ class Proxy:
         """A connection was accepted; one too many is closed at once."""
         self._clients.add(client)
         self.counters.open_connections = len(self._clients)
-        limits = self.limits
+        limits = self.limits.value
         refusal = self._admission.enter(
             client.facts, in_all=limits.max_connections, each=limits.max_connections_per_address
         )
@@ -179,11 +192,12 @@ class Proxy:
         method that only a notebook's server may know (RFC 9110 §9.1).
         """
         container, target = None, request.target
-        route = match(request.target, self._bases) if self.hosts.answer_to(request.fields.hosts) else None
+        route = match(request.target, self._bases) if self._hosts.value.answer_to(request.fields.hosts) else None
         if route is not None:
             target = route.target
-            container = self._pool.session(route.session_id) if route.path is not None else None
-            if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
+            container = self._session(route.session_id) if route.path is not None else None
+            cors = self._cors.value
+            if container is not None and cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
             elif container is not None and _is_strangers(request, container, route):
                 container = None
@@ -206,7 +220,7 @@ class Proxy:
 
         Our own application answers preflights, and old clients that ask for what they did not claim.
         """
-        origin, cors = request.foreign_origin, self.cors
+        origin, cors = request.foreign_origin, self._cors.value
         headers = cors.answer_headers(origin)
         request.answer_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         if not origin or not cors.allows(origin):
@@ -251,5 +265,5 @@ def _watch(container: Container, request: Request, path: bytes) -> Watch:
 async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
     """Connect to where a container is now: one that was restarted may be somewhere else."""
     endpoint = container.endpoint
-    assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
+    assert endpoint is not None  # noqa: S101  (`Sessions.session` gives only what can be dialled)
     return await endpoint.connect(factory)

@@ -14,7 +14,8 @@ from tmpnb_py.cli.commands.image_engine import docker_engine, run_quietly
 from tmpnb_py.cli.commands.image_workshops import workshops
 from tmpnb_py.cli.options import CONFIG_HELP, ENGINE_OPTIONS, read, with_settings
 from tmpnb_py.core.errors import ImageTransferError, ManifestError
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings, read_settings
 
 _BUILDERS = {"auto": None, "classic": False, "buildkit": True}

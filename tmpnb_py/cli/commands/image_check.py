@@ -10,7 +10,8 @@ import click
 from tmpnb_py.cli.commands.image_engine import docker_engine, run_quietly
 from tmpnb_py.cli.options import ENGINE_OPTIONS, read, with_settings
 from tmpnb_py.core.errors import ImageUnfitError
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console

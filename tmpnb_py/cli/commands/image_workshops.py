@@ -13,7 +13,8 @@ import click
 from tmpnb_py.cli.commands.image_engine import docker_engine, run_quietly
 from tmpnb_py.cli.options import ENGINE_OPTIONS, read, with_settings
 from tmpnb_py.core.errors import ManifestError
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings
 
 if TYPE_CHECKING:

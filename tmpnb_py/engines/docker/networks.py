@@ -12,6 +12,9 @@ from tmpnb_py.engines.docker import options
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.trials import Calling
 
+_ATTEMPTS = 12
+_BETWEEN_ATTEMPTS = 0.25  # seconds; a busy engine took more than one to create a bridge with its firewall rules
+
 
 class Networks:
     """Creates a pool's networks when they are first needed, and removes them."""
@@ -34,22 +37,33 @@ class Networks:
         if config.network or name == "none":
             return None
         async with self._lock:
+            return await self._found_or_created(name, options.network_body(self._pool, name, config))
+
+    async def _found_or_created(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the network of that name, created if there is none.
+
+        Another process may be creating it now. The engine then refuses ours because the bridge's name is taken, for a
+        moment before it lists theirs. So a refusal is final only if it lasts.
+        """
+        refused: RefusedError | None = None
+        for _ in range(_ATTEMPTS):
             if found := await self._oldest(name):
                 return found
-            refused: RefusedError | None = None
+            if refused is not None:
+                await asyncio.sleep(_BETWEEN_ATTEMPTS)
             try:
                 async with self._calling("create a network") as docker:
-                    await docker.networks.create(options.network_body(self._pool, name, config))
-            except RefusedError as error:  # another process may just have created it, or the bridge
+                    await docker.networks.create(body)
+                refused = None
+            except RefusedError as error:
                 refused = error
-            found = await self._oldest(name)
-        if found is None and refused is not None:
+        if found := await self._oldest(name):
+            return found
+        if refused is not None:
             raise refused
-        if found is None:
-            raise EngineError(
-                f"the network {name} was created, and is gone", remedy="find out what else removes networks"
-            )
-        return found
+        raise EngineError(
+            f"the network {name} was created, and is gone", remedy="find out what else removes networks"
+        )
 
     async def _oldest(self, name: str) -> dict[str, Any] | None:
         """The network of that name, or None.

@@ -58,7 +58,7 @@ from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.engines.local.watch import Watches
 from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.engines.sockets import SocketDirectories
-from tmpnb_py.options.settings import DEFAULT_IMAGE
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 
 # Everything else is passed in the environment: other users of the machine can read a command line.
 COMMAND = "exec start-notebook.sh"
