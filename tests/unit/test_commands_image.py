@@ -99,7 +99,7 @@ def test_load_takes_the_sum_from_the_file_beside(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ([], "nothing says what"),
+        ([], "there is no checksum for"),
         (["--sha256", "0" * 64], "nothing was loaded"),
         (["--md5", "xyz"], "is not a md5 sum"),
         (["--md5", hashlib.md5(IMAGE).hexdigest().upper()], ""),
@@ -143,7 +143,7 @@ def test_workshops_are_added(engine: Engine, tmp_path: Path, capsys: pytest.Capt
     assert shown.err.startswith(
         "warning: introduction-to-r/Introduction to R.ipynb: has outputs in exercises (cell 1)"
     )
-    assert "in place of those that it had: introduction-to-r\n" in shown.out
+    assert "replaced: introduction-to-r\n" in shown.out
     assert "tmpnb-py serve --image mine:1\n" in shown.out
     assert "  Introduction to R: http://localhost:8000/workshops/introduction-to-r/\n" in shown.out
     assert run("workshops", "--only") == 2

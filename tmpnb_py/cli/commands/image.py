@@ -35,21 +35,21 @@ def image() -> None:
     "--target", type=click.Choice(["full", "minimal"]), default="full", show_default=True,
     help="With R, Octave, bash and gnuplot, or Python only.",
 )  # fmt: skip
-@click.option("--base", metavar="IMAGE", help="Image to build upon, instead of the one in the Dockerfile.")
+@click.option("--base", metavar="IMAGE", help="Base image, instead of the one in the Dockerfile.")
 @click.option(
     "--ca-bundle", type=_FILE, help="Certificates (PEM) to trust while building, for networks that inspect TLS."
 )
-@click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name of the image that is made.")
-@click.option("--network", help="The engine's network to build in, such as host.")
+@click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name of the new image.")
+@click.option("--network", help="The engine's network for the build, such as host.")
 @click.option(
     "--builder", type=click.Choice(["auto", "classic", "buildkit"]), default="auto", show_default=True,
-    help="The engine's builder; BuildKit, where it is there, builds stages at the same time.",
+    help="The engine's builder. BuildKit builds stages concurrently, if the engine has it.",
 )  # fmt: skip
 @click.option("--config", metavar="FILE", help=CONFIG_HELP)
 def build(*, config: str | None, builder: str, **options: Any) -> None:
     """Build the workshops' image.
 
-    The base is used where the engine has it, else pulled, else made with mmdebstrap.
+    If the engine lacks the base image, it is pulled, or else made with mmdebstrap.
     """
     run_quietly(_build(read_settings({}, os.environ, config), buildkit=_BUILDERS[builder], **options))
 
@@ -70,10 +70,10 @@ async def _build(loaded: LoadedSettings, *, tag: str, **options: Any) -> None:
 @click.option("--base", metavar="IMAGE", help="Another image than the one in the Dockerfile.")
 @click.option("--config", metavar="FILE", help=CONFIG_HELP)
 def base(*, base: str | None, config: str | None) -> None:
-    """Print the name of an image to build upon, which the engine then has.
+    """Make sure that the engine has a base image, and print its name.
 
-    It is the one that `build` takes: used where the engine has it, else pulled, else made with mmdebstrap. Other
-    ways to build need its name: `TMPNB_BASE=$(tmpnb-py image base) docker compose build`.
+    It is the one that `build` uses: if the engine lacks it, it is pulled, or else made with mmdebstrap. Other ways to
+    build need its name: `TMPNB_BASE=$(tmpnb-py image base) docker compose build`.
     """
     run_quietly(_base(read_settings({}, os.environ, config), base))
 
@@ -91,16 +91,18 @@ async def _base(loaded: LoadedSettings, wanted: str | None) -> None:
 
 @image.command()
 @click.argument("source", metavar="FILE|URL")
-@click.option("--sha256", default="", help="The file's SHA-256 sum, as who announced it says.")
-@click.option("--md5", default="", help="Its MD5 sum: for old announcements; it finds damage, but no forgery.")
-@click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name that the image gets.")
+@click.option("--sha256", default="", help="The file's SHA-256 sum, as its publisher announced it.")
+@click.option(
+    "--md5", default="", help="The file's MD5 sum, for old announcements: it detects damage, but no forgery."
+)
+@click.option("--tag", default=DEFAULT_IMAGE, show_default=True, help="Name for the image.")
 @with_settings(ENGINE_OPTIONS)
 @click.pass_context
 def load(ctx: click.Context, /, *, source: str, sha256: str, md5: str, tag: str, config: str | None) -> None:
-    """Load an image from a file or an address into the engine.
+    """Load an image from a file or URL into the engine.
 
-    It is checked before the engine sees it: a wrong sum loads nothing. A download that broke off goes on where it
-    stopped when the same command is run again. For a file with FILE.sha256 beside it the sum need not be given.
+    Its checksum is verified first: a wrong sum loads nothing. Run the same command again to resume an interrupted
+    download. A file with FILE.sha256 beside it needs no sum.
     """
     run_quietly(_load(read(ctx, config).settings, source, sha256.strip().lower(), md5.strip().lower(), tag))
 
@@ -111,8 +113,8 @@ async def _load(settings: Settings, source: str, sha256: str, md5: str, tag: str
 
     sums = transfer.Sums(sha256 or ("" if md5 else _sum_beside(source)), md5)
     if not sums.sha256 and not sums.md5:
-        remedy = "give --sha256 with the sum that was announced (`sha256sum FILE` shows a file's)"
-        raise ImageTransferError(f"nothing says what {source} has to be", remedy=remedy)
+        remedy = "pass the announced sum with --sha256 (`sha256sum FILE` shows a file's)"
+        raise ImageTransferError(f"there is no checksum for {source}", remedy=remedy)
     async with docker_engine(settings) as engine:
         with TransferProgress() as progress:
             facts = await transfer.load(engine, source, sums, tag=tag, directory=_downloads(), report=progress.report)
@@ -120,7 +122,7 @@ async def _load(settings: Settings, source: str, sha256: str, md5: str, tag: str
 
 
 def _sum_beside(source: str) -> str:
-    """The sum in FILE.sha256, as `image save` and sha256sum write it; "" where there is none."""
+    """The sum in FILE.sha256, as `image save` and sha256sum write it; "" if there is none."""
     try:
         return Path(f"{source}.sha256").read_text(encoding="utf-8").split()[0].lower()
     except (OSError, UnicodeDecodeError, IndexError):
@@ -128,9 +130,9 @@ def _sum_beside(source: str) -> str:
 
 
 def _downloads() -> Path:
-    """Where downloads lie: on a disk, and where they are found again by the next call."""
+    """The directory of downloads: on disk, and the same for the next call."""
     if os.geteuid() == 0:
-        return Path("/var/tmp/tmpnb-py")  # noqa: S108 - made with mode 0700, and root's alone
+        return Path("/var/tmp/tmpnb-py")  # noqa: S108 - created with mode 0700, for root only
     base = os.environ.get("XDG_CACHE_HOME", "")
     return Path(base if base.startswith("/") else Path.home() / ".cache", "tmpnb-py")
 
@@ -144,7 +146,7 @@ def _downloads() -> Path:
 @with_settings(ENGINE_OPTIONS)
 @click.pass_context
 def save(ctx: click.Context, name: str, output: Path, config: str | None) -> None:
-    """Write an image to a file, with its sums and what it holds beside it; `image load` takes it."""
+    """Write an image to a file for `image load`, with its checksums and contents beside it."""
     run_quietly(_save(read(ctx, config).settings, name, output))
 
 

@@ -1,4 +1,4 @@
-"""`image check`: does an image serve visitors?"""
+"""`image check`: check whether an image can serve visitors."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _OPTIONS = (
 
 @click.command()
 @click.argument("name", metavar="IMAGE", default=DEFAULT_IMAGE)
-@click.option("--notebooks", is_flag=True, help="Also run every notebook that a fresh home has, from top to bottom.")
+@click.option("--notebooks", is_flag=True, help="Also run every notebook of a new home from top to bottom.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_settings(_OPTIONS)
 @click.pass_context
 def check(ctx: click.Context, name: str, notebooks: bool, as_json: bool, config: str | None) -> None:
     """Start an image as serve would, and try all of its kernels.
 
-    Each way to reach it is tried (socket, port), and in each kernel a cell with a plot. It says what the image
-    supports, what a start takes, and what is missing with its remedy. The exit code is 4 where it serves nobody.
+    Tries each transport (socket, port), and a plot in each kernel. Shows what the image supports, what a start uses,
+    and what is missing with its remedy. The exit code is 4 if the image cannot serve visitors.
     """
     settings = read(ctx, config).settings.model_copy(update={"image": name})
     run_quietly(_check(settings, notebooks=notebooks, as_json=as_json))
@@ -73,7 +73,7 @@ def _telling(target: Console) -> Callable[[str], None]:
 
 
 def _plain(text: str) -> str:
-    """One line without what a terminal obeys: these words come from an image."""
+    """One line without control characters, as the text comes from an image."""
     from tmpnb_py.core.log_cleaning import clean_lines  # noqa: PLC0415
 
     return " ".join(clean_lines(text.splitlines()))

@@ -1,4 +1,4 @@
-"""What the commands below `image` share: Docker's engine, and how they run."""
+"""Shared by the commands below `image`: opening Docker's engine, and running with a quiet log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def docker_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
-    """The engine with the images, opened: Docker's. Raises `EngineError`."""
+    """Open Docker's engine, the one that has images. Raises `EngineError`."""
     from tmpnb_py.cli.commands.engine import opened_engine  # noqa: PLC0415 - a wrong option answers at once
 
     need_docker(settings, os.environ)
@@ -28,5 +28,5 @@ async def docker_engine(settings: Settings, *, pool: str | None = None) -> Async
 def run_quietly(work: Coroutine[Any, Any, Any]) -> None:
     from tmpnb_py.core import logs  # noqa: PLC0415
 
-    logs.configure("auto", "error")  # what a command has to say, it prints
+    logs.configure("auto", "error")  # commands print their results
     asyncio.run(work)

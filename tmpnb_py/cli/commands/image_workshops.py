@@ -20,7 +20,7 @@ from tmpnb_py.options.sources import LoadedSettings
 if TYPE_CHECKING:
     from tmpnb_py.workshops.manifest import Manifest
 
-PREVIEW_PLACE = "/usr/share/preview"  # where start-notebook.sh looks for a folder to be shown live
+PREVIEW_PLACE = "/usr/share/preview"  # where start-notebook.sh expects a previewed folder
 
 _OPTIONS = (
     *ENGINE_OPTIONS, "image", "ip", "port", "admin_port", "mem_limit", "cpu_quota", "egress", "egress_allow",
@@ -31,26 +31,28 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command()
 @click.option(
-    "--add", type=_FOLDER, metavar="DIR", help="Make an image that has these workshops, before those of --image."
+    "--add", type=_FOLDER, metavar="DIR", help="Build an image with these workshops before those of --image."
 )
-@click.option("--only", is_flag=True, help="With --add: have these workshops instead of those of --image.")
-@click.option("--preview", type=_FOLDER, metavar="DIR", help="Serve this folder's pages and notebooks as it changes.")
-@click.option("--tag", help="Name of the image that --add makes, instead of the one that it builds upon.")
+@click.option("--only", is_flag=True, help="With --add: replace the workshops of --image.")
+@click.option(
+    "--preview", type=_FOLDER, metavar="DIR", help="Serve this folder's pages and notebooks while it changes."
+)
+@click.option("--tag", help="Name of the image that --add builds, instead of --image.")
 @with_settings(_OPTIONS)
 @click.pass_context
 def workshops(
     ctx: click.Context, /, *, add: Path | None, only: bool, preview: Path | None, tag: str | None, config: str | None
 ) -> None:
-    """List an image's workshops, add some, or try out a folder while it is being written.
+    """List an image's workshops, add some, or preview a folder while you write it.
 
-    A folder holds workshops.toml and beside it what the workshops need; --preview writes that file to begin with
-    where there is none. --add builds upon --image.
+    A folder contains workshops.toml and the workshops' files; --preview drafts workshops.toml if there is none. --add
+    builds upon --image.
     """
     loaded = read(ctx, config)
     if add is not None and preview is not None:
-        raise click.UsageError("--add and --preview do not go together")
+        raise click.UsageError("--add and --preview exclude each other")
     if only and add is None:
-        raise click.UsageError("--only says what --add does: add --add DIR")
+        raise click.UsageError("--only needs --add DIR")
     if preview is not None:
         _preview(loaded, preview)
     elif add is not None:
@@ -66,7 +68,7 @@ async def _list(settings: Settings) -> None:
         found = await folders.of_image(engine, await engine.image(settings.image))
     if not found.workshops:
         remedy = "add some with --add DIR"
-        raise ManifestError(f"{settings.image} has no workshops that the landing page could show", remedy=remedy)
+        raise ManifestError(f"{settings.image} has no workshops for the landing page", remedy=remedy)
     _print_workshops(found)
 
 
@@ -91,23 +93,23 @@ async def _add(settings: Settings, directory: Path, tag: str, *, only: bool) -> 
     what = "only the workshops" if only else "the workshops"
     click.echo(f"built {tag}: {settings.image} with {what} of {directory}")
     if added.replaced:
-        click.echo(f"in place of those that it had: {', '.join(added.replaced)}")
+        click.echo(f"replaced: {', '.join(added.replaced)}")
     _print_workshops(added.manifest)
     _print_next_steps(settings, tag, collection.manifest)
 
 
 def _print_next_steps(settings: Settings, tag: str, own: Manifest) -> None:
-    """How people get at the workshops now."""
+    """Print how people get to the workshops now."""
     option = "" if tag == DEFAULT_IMAGE else f" --image {shlex.quote(tag)}"
     click.echo(f"\nTry its notebooks:  tmpnb-py image check {shlex.quote(tag)} --notebooks")
     click.echo(f"Serve it:           tmpnb-py serve{option}")
-    click.echo("A service that runs with this image takes the new one by itself. Then people read and run:")
+    click.echo("A service with this image adopts the new one by itself. Then people read and run:")
     for workshop, address in _addresses(settings, own):
         click.echo(f"  {workshop}: {address}")
 
 
 def _addresses(settings: Settings, own: Manifest) -> Iterator[tuple[str, str]]:
-    """The workshops' titles, and the addresses of their pages on this machine."""
+    """The workshops' titles with the URLs of their pages on this machine."""
     from tmpnb_py.core.links import Links, document  # noqa: PLC0415
     from tmpnb_py.workshops.notes.notebook import is_readable  # noqa: PLC0415
 
@@ -128,8 +130,8 @@ def _preview(loaded: LoadedSettings, directory: Path) -> None:
     if not (directory / MANIFEST_NAME).exists():
         path, drafted = asyncio.run(draft.write(directory))
         count = len(drafted.workshops)
-        click.echo(f"wrote {path} with {count} workshop{'s' if count > 1 else ''}, as your notebooks begin.")
-        click.echo("Look at it: titles, descriptions, minutes and the order are yours to change.")
+        click.echo(f"wrote {path} with {count} workshop{'s' if count > 1 else ''}, drafted from your notebooks.")
+        click.echo("Edit it: titles, descriptions, minutes and the order are yours to change.")
     preview = Preview(directory)
     for problem in preview.problems:
         click.echo(f"problem: {problem}", err=True)
@@ -138,14 +140,14 @@ def _preview(loaded: LoadedSettings, directory: Path) -> None:
     click.echo(f"All workshops: http://localhost:{settings.port}{settings.base_url}")
     for title, address in _addresses(settings, preview.manifest):
         click.echo(f"  {title}: {address}")
-    click.echo(f"Save in {directory}: the pages follow, and say what is wrong. Ctrl-C ends it.")
+    click.echo(f"Save files in {directory}: the pages follow, and show problems. Ctrl-C ends the preview.")
     asyncio.run(serve(settings, preview=preview))
 
 
 def preview_settings(settings: Settings, directory: Path) -> Settings:
-    """The settings for a folder's author: one notebook ready, the folder mounted, nothing left behind.
+    """The settings of a preview: one ready notebook, the folder mounted, everything removed at the end.
 
-    Only this machine is served, unless somebody named an address.
+    Serves only this machine, unless an address is given.
     """
     from tmpnb_py.core.models import Mount  # noqa: PLC0415
 
@@ -155,7 +157,7 @@ def preview_settings(settings: Settings, directory: Path) -> Settings:
         "pool_size": 1,
         "host_directories": (*settings.host_directories, mount),
         "cleanup_on_exit": True,
-        "shutdown_timeout": 1.0,  # open pages listen as long as they are open
+        "shutdown_timeout": 1.0,  # open pages keep a connection as long as they are open
         "ip": settings.ip if "ip" in settings.model_fields_set else "127.0.0.1",
     }
     return settings.model_copy(update=changes)
