@@ -163,7 +163,7 @@ async def test_the_token_is_found_as_serve_finds_it(tmp_path: Path) -> None:
         assert (await run("status", env={"TMPNB_CONFIG": str(config)})).code == 0
         config.write_text("admin_port = 0\n")
         unknown = await run("status", "--config", str(config))
-        assert (unknown.code, "Give that port with --admin-port" in unknown.err) == (2, True)
+        assert (unknown.code, "Pass that port with --admin-port" in unknown.err) == (2, True)
 
 
 async def test_a_token_of_the_whole_alphabet_passes() -> None:

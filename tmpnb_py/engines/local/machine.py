@@ -52,6 +52,14 @@ c.ServerApp.sock = os.environ["TMPNB_SOCKET"]
 c.IdentityProvider.token = os.environ.get("JUPYTER_TOKEN", "")
 c.ServerApp.allow_root = True  # needed without a sandbox; in a sandbox nobody is root
 """
+# The image removes jupytext's extension, so only here its file types and its factory exist.
+_JUPYTEXT_VIEWERS = """\
+{
+  "@jupyterlab/docmanager-extension:plugin": {
+    "defaultViewers": { "r-markdown": "Jupytext Notebook", "quarto": "Jupytext Notebook" }
+  }
+}
+"""
 # Installed beside tmpnb-py, or with Node.js, JupyterLab would start more slowly than in the image.
 _LAB = """\
 import os
@@ -165,6 +173,7 @@ def _scripts(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
         "etc/hosts": ("127.0.0.1 localhost notebook\n::1 localhost\n", 0o644),
         "etc/profile": (_PROFILE % path, 0o644),
         "jupyter/jupyter_server_config.py": (_JUPYTER, 0o644),
+        "jupyter/labconfig/default_setting_overrides.json": (_JUPYTEXT_VIEWERS, 0o644),
         "jupyter/lab.py": (_LAB, 0o644),
         "bin/jupyter-lab": (
             f"""#!/bin/sh\nexec '{prefix}/bin/python3' "${{0%/*}}/../jupyter/lab.py" "$@"\n""",
