@@ -107,6 +107,7 @@ class Reconciler:
 
         What cannot be removed in time is left to the next start, which finds it by its labels.
         """
+        await self._tasks.close()
         try:
             async with asyncio.timeout(timeout_seconds):
                 if remove_everything:
