@@ -64,7 +64,7 @@ async def test_one_answer_tells_by_one_clock(monkeypatch: pytest.MonkeyPatch) ->
         await rig.ready(1)
         spawned = await rig.spawn()
         set_back = types.SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic)
-        monkeypatch.setattr("tmpnb_py.web.context.time", set_back)
+        monkeypatch.setattr("tmpnb_py.web.api.views.time", set_back)
         told = await _ask(rig, spawned)
     assert told["started"] == told["last_activity"]
 

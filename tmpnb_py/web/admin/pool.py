@@ -11,10 +11,10 @@ import pydantic
 from aiohttp import web
 
 from tmpnb_py.core.errors import SettingsError
-from tmpnb_py.core.models import State
 from tmpnb_py.web import respond
-from tmpnb_py.web.api.schema import Drained, PoolSize, PoolStatus
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.api.schema import Drained, PoolSize
+from tmpnb_py.web.api.views import pool_status
+from tmpnb_py.web.context import CONTEXT
 
 
 def add_routes(app: web.Application) -> None:
@@ -27,24 +27,9 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/open", open_again)
 
 
-def status_of(context: Context) -> PoolStatus:
-    """The pool as the operator steers it."""
-    pool = context.site.pool_for().status
-    return PoolStatus(
-        size=pool.size,
-        max_containers=pool.capacity,
-        ready=pool.count(State.READY),
-        starting=pool.count(State.STARTING),
-        claimed=pool.count(State.CLAIMED),
-        removing=pool.count(State.REMOVING),
-        waiting=pool.waiting,
-        closed=not pool.is_open,
-    )
-
-
 async def show(request: web.Request) -> web.Response:
     """How the pool is and what it aims at."""
-    return respond.json(status_of(request.app[CONTEXT]))
+    return respond.json(pool_status(request.app[CONTEXT]))
 
 
 async def drain(request: web.Request) -> web.Response:
@@ -63,7 +48,7 @@ async def resize(request: web.Request) -> web.Response:
         context.site.pool_for().resize(wish.size)
     except SettingsError as error:
         raise web.HTTPConflict(text=f"{error.message}.") from error
-    return respond.json(status_of(context))
+    return respond.json(pool_status(context))
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -76,11 +61,11 @@ async def close(request: web.Request) -> web.Response:
     """Let no newcomers in; sessions go on."""
     context = request.app[CONTEXT]
     context.site.pool_for().close_to_newcomers()
-    return respond.json(status_of(context))
+    return respond.json(pool_status(context))
 
 
 async def open_again(request: web.Request) -> web.Response:
     """Let newcomers in again."""
     context = request.app[CONTEXT]
     context.site.pool_for().open_to_newcomers()
-    return respond.json(status_of(context))
+    return respond.json(pool_status(context))
