@@ -19,7 +19,7 @@ from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.pool import Pool
-from tmpnb_py.service import runtime
+from tmpnb_py.service.runtime_dir import line_path
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Manifest
@@ -71,7 +71,7 @@ class ServedPool:
             static_url=self.static_files.url,
             on_image_missing=None if image_provider is None else image_provider.ask,
         )
-        self._line_store = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
+        self._line_store = LineStore(line_path(settings.runtime_path, settings.pool_name))
         line = Line(lambda: options.current.max_waiting)
         self.claims = Claims(measured, self.pool, options, line=line, book=self._line_store)
         self.pool.serve(self.claims)
