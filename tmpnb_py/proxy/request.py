@@ -38,7 +38,7 @@ class Request:
 
     @property
     def headers(self) -> Headers:
-        """As they came, or as they have been made fit for the notebook."""
+        """As they came, or as they were rewritten for the notebook."""
         return self.fields.headers if self._headers is None else self._headers
 
     @headers.setter

@@ -43,7 +43,7 @@ class Sessions(Protocol):
 
 
 class Proxy:
-    """Accepts visitors' connections and leads each request to its notebook or to our own application."""
+    """Accepts visitors' connections and routes each request to its notebook or to our own application."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Proxy:
         return max(limits.response_timeout, limits.application_timeout)
 
     def drop(self, container_id: str) -> None:
-        """A session has ended: close every connection to its container, and with them its tunnels."""
+        """Close every connection to a container whose session has ended, and with them its tunnels."""
         upstream = self._upstreams.pop(container_id, None)
         if upstream is not None:
             upstream.close()
@@ -169,7 +169,7 @@ class Proxy:
         return ClientFacts(address, trusted=is_trusted(address, self._trusted))
 
     def opened(self, client: ClientConnection) -> None:
-        """A connection was accepted; one too many is closed at once."""
+        """Count a connection that was accepted; close it at once where it is one too many."""
         self._clients.add(client)
         self.counters.open_connections = len(self._clients)
         limits = self.limits.value
@@ -183,7 +183,7 @@ class Proxy:
             client.abort()
 
     def lost(self, client: ClientConnection) -> None:
-        """A connection is gone."""
+        """Stop counting a connection that is gone."""
         self._clients.discard(client)
         self._admission.leave(client.facts)
         self.counters.open_connections = len(self._clients)
@@ -191,7 +191,7 @@ class Proxy:
             self._nobody_left.set()
 
     def counted(self, status: int) -> None:
-        """An answer has begun."""
+        """Count an answer by its status."""
         self.counters.responses[status // 100] += 1
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -201,7 +201,7 @@ class Proxy:
     def exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
         """Route a request. What belongs to no live session is answered by our own application.
 
-        So is what was sent to a name that is none of ours: it refuses that. Raises `BadRequestError` (501) for a
+        So is a request to a host name that is none of ours, which it refuses. Raises `BadRequestError` (501) for a
         method that only a notebook's server may know (RFC 9110 §9.1).
         """
         container, target = None, request.target
@@ -261,14 +261,14 @@ class Proxy:
 def _is_strangers(request: Request, container: Container, route: Route) -> bool:
     """Whether Jupyter has sent a browser without the notebook's cookie to its login page (Tornado's `?next=`).
 
-    Our own application says there whose notebook that is. Whoever comes otherwise gets the server's own page.
+    Our own application says there whose notebook that is. Everybody else gets the server's own page.
     """
     is_sent = route.path == b"login" and route.query.startswith(b"next=")
     return is_sent and bool(container.token) and request.fields.navigates
 
 
 def _watch(container: Container, request: Request, path: bytes) -> Watch:
-    """Who looks on at a WebSocket, if the server agrees to it. What is read must not be compressed."""
+    """The observer of a WebSocket. What it reads must not be compressed."""
     watch = Watch(container, path)
     if watch.channel is not Channel.OTHER:
         request.headers = readable(request.headers)
