@@ -105,7 +105,7 @@ class Gzip:
 
 
 def can_be(headers: Headers, status: int, length: int | None) -> bool:
-    """Whether an answer may be compressed for a client that accepts that; of a 304, whether it may be about such a one."""
+    """Whether an answer may be compressed for a client that accepts that; or a 304 be about such an answer."""
     if status == 304:
         return any(not tag.startswith(b"W/") for tag in get_all(headers, b"etag"))
     if status != 200 or length is None or not MIN_SIZE <= length <= MAX_SIZE:

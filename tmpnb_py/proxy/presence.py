@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def request_came(container: Container, request: Request, path: bytes, query: bytes) -> Attempt | None:
-    """Record a request's presence. The attempt that is returned becomes activity if its answer shows a person's doing."""
+    """Record a request's presence. The attempt returned becomes activity if its answer shows a person's doing."""
     now = time.monotonic()
     container.stamp_presence(now)
     if request.websocket:
