@@ -18,7 +18,7 @@ from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.deadlines import ConnectionState, Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
 from tmpnb_py.proxy.framing import MalformedError
-from tmpnb_py.proxy.header_rules import ClientFacts, get_all
+from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.request_reader import RequestReader
@@ -140,10 +140,7 @@ class ClientConnection(TimedConnection):
         be given one.
         """
         exchange = self._exchange
-        if exchange is None or exchange.container is not None:
-            return False
-        request = exchange.request
-        return request.method == b"POST" or b"text/event-stream" in get_all(request.headers, b"accept")
+        return exchange is not None and exchange.container is None and exchange.request.may_wait_in_line
 
     def pause_writing(self) -> None:
         super().pause_writing()
