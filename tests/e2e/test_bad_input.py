@@ -248,7 +248,7 @@ async def test_wrong_tokens_and_unknown_ids() -> None:
         async with rig.client.delete(f"/api/sessions/{spawned['id']}", headers=token) as response:
             assert response.status == 401
         await rig.ready(1)
-        hidden = next(one for one in rig.service.pool if one.claimed_at is None).id
+        hidden = next(one for one in rig.pool if one.claimed_at is None).id
         for path in (f"/user/{hidden}/api", f"/user/{hidden}/"):
             async with rig.client.get(path) as response:
                 assert response.status == 410

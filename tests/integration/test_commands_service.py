@@ -64,7 +64,7 @@ async def test_status_as_json_is_the_admin_listeners_answer(rig: Rig) -> None:
 
 
 async def test_status_shows_the_last_failure_with_its_log_and_keeps_the_earlier_ones(rig: Rig) -> None:
-    pool, now = rig.service.pool, time.monotonic()
+    pool, now = rig.pool, time.monotonic()
     fail(pool, Failure(FailureClass.IMAGE_MISSING, "the engine has no image x", now - 90))
     fail(pool, Failure(FailureClass.EXITS_AT_ONCE, "it exited", now - 60, ("first line", "[bold]no markup[/bold]")))
     done = await run("status", *at(rig))
@@ -110,7 +110,7 @@ async def test_sessions_are_listed_and_ended(rig: Rig) -> None:
 
     done = await run("end", first["id"], *at(rig))
     assert (done.code, done.out) == (0, f"ended {first['id']}\n")
-    assert rig.service.pool.count(State.CLAIMED) == 1
+    assert rig.pool.count(State.CLAIMED) == 1
     again = await run("end", first["id"], *at(rig))
     assert again.code == 7
     assert again.err == "error: the service refused: There is no such session, or it has ended.\n"
@@ -237,7 +237,7 @@ async def test_completion_offers_commands_options_and_values() -> None:
 
 
 async def test_status_of_five_hundred_sessions_is_quick(rig: Rig) -> None:
-    pool, now = rig.service.pool, time.monotonic()
+    pool, now = rig.pool, time.monotonic()
     for number in range(500):
         container = Container(f"session{number:05}", "digest", "t", now - 100, state=State.CLAIMED)
         container.claimed_at = container.last_activity = now - 100

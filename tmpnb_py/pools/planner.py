@@ -19,7 +19,7 @@ _QUIET = 300.0  # without a failure for so long, earlier ones no longer count
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
+class ContainerFacts:
     """What the planner needs to know of one of our records. Times are monotonic seconds."""
 
     id: str
@@ -83,7 +83,7 @@ class Situation:
 
     now: float
     targets: Targets
-    records: Sequence[Record]
+    records: Sequence[ContainerFacts]
     listing: Listing | None = None
     ended: Mapping[str, Ended] = dataclasses.field(default_factory=dict)
     waiting: int = 0
@@ -190,7 +190,7 @@ def _from_listing(situation: Situation) -> list[Action]:
     return actions
 
 
-def _known(observed: Observed, record: Record, listing: Listing) -> list[Action]:
+def _known(observed: Observed, record: ContainerFacts, listing: Listing) -> list[Action]:
     if record.state is State.REMOVING:
         return []
     if observed.exit is None:
@@ -202,7 +202,7 @@ def _known(observed: Observed, record: Record, listing: Listing) -> list[Action]
     return [End(record.id, _reason_for_death(listing))]
 
 
-def _moved(observed: Observed, record: Record, listing: Listing) -> list[Action]:
+def _moved(observed: Observed, record: ContainerFacts, listing: Listing) -> list[Action]:
     """A container that somebody restarted may be somewhere else. Whether a ready one answers there, nobody knows."""
     if observed.address in (None, record.address) or record.changed_at >= listing.asked_at:
         return []
@@ -224,19 +224,19 @@ def _unknown(observed: Observed) -> Action:
     return Adopt(observed)
 
 
-def _is_outdated(record: Record, targets: Targets, now: float) -> bool:
+def _is_outdated(record: ContainerFacts, targets: Targets, now: float) -> bool:
     return _has_older_config(record, targets) or _is_old(record, targets, now)
 
 
-def _has_older_config(record: Record, targets: Targets) -> bool:
+def _has_older_config(record: ContainerFacts, targets: Targets) -> bool:
     return targets.digest is not None and record.config_digest != targets.digest
 
 
-def _is_old(record: Record, targets: Targets, now: float) -> bool:
+def _is_old(record: ContainerFacts, targets: Targets, now: float) -> bool:
     return targets.ready_max_age > 0 and now - record.created_at >= targets.ready_max_age
 
 
-def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> list[Action]:
+def _surplus(situation: Situation, records: Sequence[ContainerFacts], ending: int) -> list[Action]:
     """End ready containers beyond the pool's size or the capacity, outdated ones first, and one of these to make
     room for its successor.
     """
@@ -281,7 +281,7 @@ def _may_start(situation: Situation) -> bool:
     return situation.targets.digest is not None and situation.now >= situation.backoff.retry_at
 
 
-def _starts(situation: Situation, records: Sequence[Record]) -> list[Action]:
+def _starts(situation: Situation, records: Sequence[ContainerFacts]) -> list[Action]:
     targets, backoff = situation.targets, situation.backoff
     if not _may_start(situation):
         return []

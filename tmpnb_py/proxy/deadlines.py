@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import math
 import time
@@ -26,8 +27,25 @@ class Phase(enum.Enum):
     LINGER = enum.auto()  # the last answer has been written; whatever still comes is discarded
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """What a client's connection is doing at a moment. Sizes in bytes.
+
+    `unread` has come and not been used; `buffered` has been written and not been taken by the client.
+    """
+
+    phase: Phase
+    has_exchange: bool
+    unread: int
+    buffered: int
+    is_reading: bool
+    writing_paused: bool
+    upstream_paused: bool
+    half_closed: bool
+
+
 def write_eof(transport: asyncio.Transport) -> None:
-    """Send no more. A peer that is gone already makes asyncio's raise; then the loss is reported by and by."""
+    """Close the sending half. asyncio raises where the peer is gone already, and reports the loss soon after."""
     with contextlib.suppress(OSError):
         if transport.can_write_eof():
             transport.write_eof()
@@ -114,7 +132,7 @@ class TimedConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _finish_writing(self) -> None:
-        """Say that nothing more will come, and read on."""
+        """Close the sending half, and go on reading."""
         if self._transport is not None and not self._transport.is_closing():
             self._set_reading(paused=False)
             write_eof(self._transport)

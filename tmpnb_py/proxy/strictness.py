@@ -6,12 +6,14 @@ import base64
 import hashlib
 import re
 
-from tmpnb_py.core.routes import is_origin_form, split_absolute
 from tmpnb_py.proxy.framing import Fields, MalformedError, read_fields
 from tmpnb_py.proxy.header_rules import Headers, get_all, is_websocket_upgrade, serialize_fields, with_host
 
 # The port may be empty (RFC 3986 §3.2.3).
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?][!\"$-~]*)?)")
+_ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
 
 # RFC 6455 §1.3, and §4.1: 16 random bytes in base64.
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -31,6 +33,20 @@ METHODS = frozenset(
     b"GET HEAD POST PUT DELETE OPTIONS PATCH PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH".split()
 )
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
+
+
+def is_origin_form(target: bytes) -> bool:
+    """Whether a request's target has the usual form (RFC 9112 §3.2.1): `/path?query`."""
+    return _ORIGIN_FORM.fullmatch(target) is not None
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:
+    """The authority of a target in absolute form (RFC 9112 §3.2.2), and what follows it; None for any other form.
+
+    A user's name before the host is refused (RFC 9110 §4.2.4): it is there to deceive.
+    """
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    return None if found is None else (found[1], found[2])
 
 
 def is_usual(method: bytes, target: bytes, version: str) -> bool:
@@ -65,7 +81,7 @@ def made_usual(method: bytes, target: bytes, version: str, block: bytes) -> tupl
 
 
 def check_handshake(headers: Headers, *, has_body: bool) -> None:
-    """RFC 6455 §4.2.1: what is no WebSocket handshake is no upgrade, so it must not be passed on as one."""
+    """RFC 6455 §4.2.1: refuse an upgrade that is no WebSocket handshake."""
     if has_body:
         raise BadRequestError(400, "an upgrade with a body is refused")
     keys = get_all(headers, b"sec-websocket-key")
@@ -76,14 +92,14 @@ def check_handshake(headers: Headers, *, has_body: bool) -> None:
 
 
 def accepts_handshake(request: Headers, answer: Headers) -> bool:
-    """RFC 6455 §4.1: who understands the handshake shows it by what is made of the client's key."""
+    """RFC 6455 §4.1: a server that understands the handshake proves it by what it makes of the client's key."""
     (key,) = get_all(request, b"sec-websocket-key")
     made = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
     return is_websocket_upgrade(answer) and get_all(answer, b"sec-websocket-accept") == [made]
 
 
 def check_fields(version: str, fields: Fields) -> None:
-    """Exactly one well-formed `Host`, no name that somebody takes for one of framing, and no service worker's script.
+    """Demand one well-formed `Host`, no header that some servers take for one of framing, no service worker's script.
 
     A worker answers for its notebook's pages with headers of its own choice, behind the back of this proxy, also when
     the notebook has ended. Browsers name the request for its script (Service Workers §"Update", `Service-Worker`).

@@ -6,11 +6,10 @@ Scripts bring 128 random bits of their own. A name is as good as the ticket, so 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
 
+from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.web.context import Context
 
 _OWN_NAME = re.compile(r"[0-9a-f]{32}")
@@ -19,7 +18,7 @@ _OWN_NAME = re.compile(r"[0-9a-f]{32}")
 def issue(context: Context) -> str:
     """A name for a form that is about to be shown."""
     name = secrets.token_hex(16)
-    return f"{name}{_seal(context, name)}"
+    return f"{name}{proof(context.secret, Purpose.TICKET, name)}"
 
 
 def accepted(context: Context, once: str) -> str:
@@ -30,9 +29,4 @@ def accepted(context: Context, once: str) -> str:
     if _OWN_NAME.fullmatch(once):
         return once
     name, seal = once[:32], once[32:]
-    is_ours = hmac.compare_digest(_seal(context, name).encode(), seal.encode())
-    return name if is_ours else ""
-
-
-def _seal(context: Context, name: str) -> str:
-    return hmac.new(context.secret, name.encode(), hashlib.sha256).hexdigest()[:32]
+    return name if is_proof(seal, context.secret, Purpose.TICKET, name) else ""

@@ -36,14 +36,9 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.service import listen
-from tmpnb_py.service.runtime import (
-    borrowed_runtime_dir,
-    connections_that_fit,
-    files_needed,
-    lock_pool,
-    open_files_limit,
-    user_name,
-)
+from tmpnb_py.service.open_files import connections_that_fit, files_needed, open_files_limit
+from tmpnb_py.service.pool_lock import lock_pool
+from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, user_name
 
 _OLDEST_ENGINE = (20, 10)
 _PORT_SECONDS = 3.0

@@ -57,7 +57,7 @@ async def _check(settings: Settings, *, notebooks: bool, as_json: bool) -> None:
 async def _examined(settings: Settings, *, notebooks: bool, say: Callable[[str], None]) -> CheckReport:
     from tmpnb_py.cli.commands.engine import as_the_service  # noqa: PLC0415
     from tmpnb_py.images import check as image_check  # noqa: PLC0415
-    from tmpnb_py.service.runtime import borrowed_runtime_dir  # noqa: PLC0415
+    from tmpnb_py.service.runtime_dir import borrowed_runtime_dir  # noqa: PLC0415
 
     settings = as_the_service(settings)
     with borrowed_runtime_dir(settings.runtime_path):

@@ -30,7 +30,8 @@ def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
     directory.
     """
     from tmpnb_py.cli.commands.engine import as_the_service, opened_engine  # noqa: PLC0415 - loads the engines
-    from tmpnb_py.service.runtime import borrowed_runtime_dir, line_path, lock_pool  # noqa: PLC0415
+    from tmpnb_py.service.pool_lock import lock_pool  # noqa: PLC0415
+    from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, line_path  # noqa: PLC0415
     from tmpnb_py.shared_files import store  # noqa: PLC0415
 
     settings = as_the_service(read(ctx, config).settings)

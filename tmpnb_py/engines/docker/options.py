@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core.document_paths import INTERFACE
 from tmpnb_py.core.models import (
     ContainerConfig,
     ContainerSpec,
@@ -28,7 +29,6 @@ from tmpnb_py.core.models import (
     TcpAddress,
     Transport,
 )
-from tmpnb_py.core.routes import INTERFACE
 from tmpnb_py.engines.docker import reach
 
 PROJECT = "tmpnb-py"
