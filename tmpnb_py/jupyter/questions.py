@@ -18,6 +18,7 @@ import pydantic
 
 from tmpnb_py.core.errors import LACK_REMEDY, FailureClass, LackError, StartFailedError, is_our_lack
 from tmpnb_py.core.models import Address, ContainerSpec
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.report import Report
@@ -65,7 +66,7 @@ async def wait_until_ready(
             deadline += time.monotonic() - asked_at + interval
         if endpoint is not None:
             return endpoint
-        if await _happens(died, interval):
+        if await event_or_time(died, interval):
             raise StartFailedError("the container exited before it answered", FailureClass.EXITS_AT_ONCE)
         interval = min(_LAST_INTERVAL, interval * 1.3)
     raise StartFailedError(
@@ -91,14 +92,6 @@ async def _answering(address: Address, spec: ContainerSpec) -> Endpoint | None:
         return endpoint
     endpoint.close()
     return None
-
-
-async def _happens(event: asyncio.Event, within: float) -> bool:
-    try:
-        async with asyncio.timeout(within):
-            return await event.wait()
-    except TimeoutError:
-        return False
 
 
 async def accepts(endpoint: Endpoint) -> bool:
