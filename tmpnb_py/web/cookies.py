@@ -36,6 +36,11 @@ def named_sessions(cookies: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for entry in entries if (match := _ENTRY.fullmatch(entry)) is not None]
 
 
+def entry(container: Container) -> str:
+    """A session as the cookie names it: its id and the proof."""
+    return f"{container.id}-{_proof(container, 'cookie')}"
+
+
 def is_proof_of(container: Container, proof: str) -> bool:
     """Whether a proof from the cookie is this session's."""
     return hmac.compare_digest(_proof(container, "cookie"), proof)
@@ -70,7 +75,7 @@ def set_sessions(
     response: web.StreamResponse, containers: Sequence[Container], *, path: str, max_age: int, secure: bool
 ) -> None:
     """Name these sessions, the newest first, in the browser's cookie; as many as it holds."""
-    value = ".".join(f"{one.id}-{_proof(one, 'cookie')}" for one in containers[:_MOST])
+    value = ".".join(map(entry, containers[:_MOST]))
     _set(response, SESSIONS, value, path=path, max_age=max_age, secure=secure)
 
 

@@ -2,7 +2,7 @@
 
 What a request says (its headers and cookies) is read when it is first asked for and kept. What the pool says of it
 (which of its sessions run) is looked up when it is asked for, since a handler may wait in between. Nothing here acts,
-raises or waits; `admission` does.
+raises or waits; `allocation` does.
 
 All notebooks share one origin, so a script in somebody else's notebook could ask our pages for the sessions of
 whoever opens it. Therefore pages speak of sessions only to a navigation of the whole window (`may_be_told`), and

@@ -23,7 +23,7 @@ from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, Ful
 from tmpnb_py.core.links import document
 from tmpnb_py.core.routes import document_of, placed
 from tmpnb_py.jupyter.questions import begin_in
-from tmpnb_py.web import admission, event_stream, respond
+from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.api.schema import BuildEvent, TicketState
 from tmpnb_py.web.context import CONTEXT, Context
@@ -113,12 +113,12 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
 async def build(request: web.Request) -> web.StreamResponse:
     """A notebook, told of as BinderHub does."""
     visitor = visitor_of(request)
-    admission.refuse_foreign(visitor)
+    allocation.refuse_foreign(visitor)
     if not _asks_for_events(request):
         link = request.app[CONTEXT].links.to("v2/" + request.rel_url.raw_path.removeprefix("/build/"))
         message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
         return respond.problem(request, 406, "error", message)
-    admission.refuse_hidden_page(visitor)
+    allocation.refuse_hidden_page(visitor)
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
@@ -173,8 +173,8 @@ async def _failure(problem: str) -> AsyncGenerator[Event, None]:
 
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
-    target = admission.target_of(context, _opened(_start(request, context)))
-    return await admission.open_ticket(context, visitor_of(request), target)
+    target = allocation.target_of(context, _opened(_start(request, context)))
+    return await allocation.open_ticket(context, visitor_of(request), target)
 
 
 async def _phases(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:

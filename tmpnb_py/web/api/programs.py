@@ -12,7 +12,7 @@ from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.routes import wish_of_address
 from tmpnb_py.pools.container import Container
 from tmpnb_py.site.metrics import CONTENT_TYPE
-from tmpnb_py.web import admission, respond
+from tmpnb_py.web import allocation, respond
 from tmpnb_py.web.access import is_preflight
 from tmpnb_py.web.api import openapi, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
@@ -48,14 +48,14 @@ def add_shortcuts(app: web.Application) -> None:
 async def spawn(request: web.Request) -> web.Response:
     """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.refuse_foreign(visitor)
-    admission.refuse_robots(visitor)
+    allocation.refuse_foreign(visitor)
+    allocation.refuse_robots(visitor)
     wait = _wait(request, context)
     target = await _target(request)
     container = await context.site.claims_for(target).claim(wait=wait, quota_key=visitor.quota_key)
     if visitor.is_tokenless:
         container.admit(request.headers["Origin"])
-    admission.begin_session(context, visitor, container, target)
+    allocation.begin_session(context, visitor, container, target)
     return respond.json(views.spawned(context, container, target))
 
 

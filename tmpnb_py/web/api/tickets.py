@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, event_stream, respond
+from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.api.schema import TicketRequest, TicketState
 from tmpnb_py.web.context import CONTEXT
@@ -38,12 +38,12 @@ def add_routes(app: web.Application) -> None:
 async def open_ticket(request: web.Request) -> web.Response:
     """A ticket, or the session that the visitor has."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.refuse_foreign(visitor)
-    admission.refuse_robots(visitor)
+    allocation.refuse_foreign(visitor)
+    allocation.refuse_robots(visitor)
     wish = _wish(await request.read())
-    target = admission.target_of(context, wish.path, wish.workshop)
+    target = allocation.target_of(context, wish.path, wish.workshop)
     if not visitor.is_foreign and not wish.fresh:
-        if await admission.is_undecided(context, visitor):
+        if await allocation.is_undecided(context, visitor):
             return respond.starting_again(request)
         session = visitor.session_with_key(wish.key)
         if session is not None:
@@ -53,7 +53,7 @@ async def open_ticket(request: web.Request) -> web.Response:
             return respond.problem(request, 409, "stale", message)
     ends = not visitor.is_foreign and wish.fresh and wish.end
     ended = visitor.session_with_key(wish.key) if ends else None
-    ticket = await admission.open_ticket(context, visitor, target, wish.once, instead_of=ended)
+    ticket = await allocation.open_ticket(context, visitor, target, wish.once, instead_of=ended)
     response = _answer(visitor, _shown(request, ticket), ticket.container, status=201)
     if not visitor.is_foreign:
         visitor.hold(response, ticket)
@@ -63,7 +63,7 @@ async def open_ticket(request: web.Request) -> web.Response:
 def _shown(request: web.Request, ticket: Ticket) -> TicketState:
     """The ticket's state, of which its visitor learns with this."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.announce(context, visitor, ticket)
+    allocation.announce(context, visitor, ticket)
     return views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
 
 
@@ -82,7 +82,7 @@ def _answer(visitor: Visitor, state: TicketState, container: Container | None, *
 
 
 def _found(request: web.Request) -> Ticket:
-    admission.refuse_foreign(visitor_of(request))
+    allocation.refuse_foreign(visitor_of(request))
     ticket_id = request.match_info["id"]
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id)
     if ticket is None:

@@ -120,7 +120,7 @@ def spawned(context: Context, container: Container, target: str) -> Spawned:
 
 
 def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketState:
-    """A ticket as its visitor sees it; `admission.announce` goes before.
+    """A ticket as its visitor sees it; `allocation.announce` goes before.
 
     `with_key`: our own pages learn the session's key; loaded again, they know by it that it is the same session.
     """

@@ -17,7 +17,7 @@ from tmpnb_py.core.errors import AddressFullError, FullError
 from tmpnb_py.core.links import Links, document, opened
 from tmpnb_py.core.routes import DEFAULT_DOCUMENT
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, idempotency, messages, respond
+from tmpnb_py.web import allocation, idempotency, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import NoNetworkError
@@ -44,12 +44,12 @@ def add_routes(app: web.Application) -> None:
 async def launch(request: web.Request) -> web.Response:
     """The page that posts: crawlers and link previews stop here and cost nothing, also those that run scripts."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    await admission.first_listing(context)
+    await allocation.first_listing(context)
     try:
         wish = _wish(request)
     except NoNetworkError:
         return _without_network(request)
-    if visitor.may_be_told and await admission.is_undecided(context, visitor):
+    if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)
     container, documents = visitor.offered_session, context.documents
     if container is None and not context.site.pool_for().is_open:
@@ -132,25 +132,25 @@ async def hub_link(request: web.Request) -> web.StreamResponse:
 async def post_launch(request: web.Request) -> web.StreamResponse:
     """Claim a notebook for the visitor who pressed the button, and lead there (303), or to where one waits."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.refuse_other_pages(visitor)
-    admission.refuse_robots(visitor)
+    allocation.refuse_other_pages(visitor)
+    allocation.refuse_robots(visitor)
     fields = await _form(request)
     wish = fields.get("path", "")
-    target = admission.target_of(context, wish)
+    target = allocation.target_of(context, wish)
     if visitor.may_be_told and "fresh" not in fields:
-        if await admission.is_undecided(context, visitor):
+        if await allocation.is_undecided(context, visitor):
             return respond.see_other(request, context.links.launch_of(wish))
         if (session := visitor.usable_session) is not None:
             return _lead(request, session, target)
     ended = visitor.session_with_key(fields["end"]) if {"end", "fresh"} <= fields.keys() else None
     try:
-        ticket = await admission.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
+        ticket = await allocation.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
     except FullError as full:
         return _full(request, full, wish)
     if ticket.status is Status.WAITING:
         await ticket.changed(_MOMENT)
     if ticket.status is Status.READY and ticket.container is not None:
-        admission.announce(context, visitor, ticket)
+        allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     response = respond.see_other(request, context.links.waiting(ticket.id, wish))
     visitor.hold(response, ticket)
@@ -209,7 +209,7 @@ async def wait(request: web.Request) -> web.Response:
         claims.leave(ticket)
         return _lead(request, own, ticket.target)
     if ticket.status is Status.READY and ticket.container is not None:
-        admission.announce(context, visitor, ticket)
+        allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     state = views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
     # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
@@ -236,7 +236,7 @@ def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
 
 async def give_up(request: web.Request) -> web.StreamResponse:
     """The button on that page: leave the line."""
-    admission.refuse_other_pages(visitor_of(request))
+    allocation.refuse_other_pages(visitor_of(request))
     claims = request.app[CONTEXT].site.claims_with(request.match_info["id"])
     ticket = claims.find(request.match_info["id"])
     if ticket is not None:

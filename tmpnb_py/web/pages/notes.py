@@ -17,7 +17,7 @@ from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import Links, document
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, messages, respond
+from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.cookies import page_key
@@ -83,8 +83,8 @@ async def without_slash(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     """A workshop's notes."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    await admission.first_listing(context)
-    if visitor.may_be_told and await admission.is_undecided(context, visitor):
+    await allocation.first_listing(context)
+    if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     branding, session = respond.branding_of(request), visitor.offered_session
     style = f" {respond.csp_hash(branding.style)}" if branding.style else ""

@@ -11,7 +11,7 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.links import BLANK, ROOT, document, opened
 from tmpnb_py.core.routes import DEFAULT_DOCUMENT
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, messages, respond
+from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import Subject
@@ -71,7 +71,7 @@ async def without_slash(request: web.Request) -> web.Response:
 async def landing(request: web.Request) -> web.Response:
     """The first page: what there is, how busy it is, and the way in."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    await admission.first_listing(context)
+    await allocation.first_listing(context)
     kept = keeping.offered(request)
     return respond.page(
         request,
