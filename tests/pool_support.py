@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tmpnb_py.core.models import ContainerConfig
+from tmpnb_py.core.models import ContainerConfig, Failure
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.options.live import LiveOptions
@@ -25,6 +25,11 @@ TODAY = "today"
 def records_of(pool: Pool) -> Records:
     """The records of a pool, to put containers, failures and the like into them."""
     return pool._records
+
+
+def fail(pool: Pool, failure: Failure) -> None:
+    """A container did not become ready."""
+    pool._health.start_failed(failure)
 
 
 def reaper_of(pool: Pool) -> Reaper:
@@ -59,5 +64,5 @@ class HandMadePool(Pool):
     def engine_is_listed(self) -> None:
         """The engine was listed; the containers are those that the test has made."""
         self._records.listed = True
-        self._records.engine_down = False
-        self._records.failure = None
+        self._health.engine_answered()
+        self._health.configured()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
-from tests.pool_support import records_of
+from tests.pool_support import fail
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Failure, State
 from tmpnb_py.web import event_stream
@@ -193,9 +193,7 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
         ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
-            records_of(rig.service.pool).fail(
-                Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic())
-            )
+            fail(rig.service.pool, Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
             while "No notebook can be started" not in (state := await stream.next())["message"]:
                 pass
             assert state["status"] == "waiting"

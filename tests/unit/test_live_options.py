@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pytest
 
-from tmpnb_py.options.declaration import Option, Reload
+from tmpnb_py.core.models import Gap, Protection
+from tmpnb_py.engines.fake import FakeEngine, FakeHost
+from tmpnb_py.options.declaration import Reload, option
 from tmpnb_py.options.live import Change, LiveOptions, compare
 from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.sources import refused, without_effect
+from tmpnb_py.pools.configuration import PoolConfiguration
 
 
 def test_a_comparison_keeps_what_needs_a_restart() -> None:
@@ -17,17 +23,17 @@ def test_a_comparison_keeps_what_needs_a_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "option"),
+    ("kind", "given"),
     [(Reload.AT_ONCE, {"cull_timeout": 60.0}), (Reload.RENEW, {"mem_limit": 1 << 30})],
 )
-def test_what_can_change_is_in_force(kind: Reload, option: dict[str, float]) -> None:
-    (name,) = option
+def test_what_can_change_is_in_force(kind: Reload, given: dict[str, float]) -> None:
+    (name,) = given
     options = LiveOptions(Settings())
-    change = options.replace(Settings.model_validate(option))
+    change = options.replace(Settings.model_validate(given))
     assert OPTIONS[name].reload is kind
     assert (change.changed, change.restart) == ((name,), ())
     assert options.current is change.settings
-    assert getattr(options.current, name) == option[name]
+    assert getattr(options.current, name) == given[name]
 
 
 def test_what_needs_a_restart_stays_as_it_was() -> None:
@@ -99,9 +105,38 @@ def test_boxes_are_independent_of_each_other() -> None:
     assert [limit.value for limit in limits] == [1.0, 120.0]
 
 
-@pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
-def test_every_option_declares_what_a_change_does(option: Option) -> None:
-    assert option.reload in Reload
-    assert option.is_for("docker")
-    if not option.is_for("local"):
-        assert option.engines == ("docker",)
+class Recording(Settings):
+    """Settings that remember which options were asked for."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in OPTIONS:
+            self.asked.add(name)
+        return super().__getattribute__(name)
+
+
+async def test_what_containers_are_made_of_renews_them_or_needs_a_restart() -> None:
+    """Nothing else: a pool must not be renewed for an option that is in force at once, nor keep old containers."""
+    async with FakeHost() as host:
+        host.gaps = (Gap(Protection.NETWORK, "it reaches 10.0.0.1", ""),)
+        options = LiveOptions(Recording(image="fake", accept_missing=("network",)))
+        Recording.asked.clear()
+        await PoolConfiguration(FakeEngine(host, pool="pool"), options).resolve()
+    renewing = {name for name, option in OPTIONS.items() if option.reload is Reload.RENEW}
+    assert renewing <= Recording.asked
+    assert {OPTIONS[name].reload for name in Recording.asked - renewing} == {Reload.RESTART}
+
+
+def test_what_only_docker_understands_is_declared() -> None:
+    names = {name for name, option in OPTIONS.items() if not option.is_for("local")}
+    assert all(OPTIONS[name].is_for("docker") for name in OPTIONS)
+    settings = Settings(cpu_shares=512, docker_network="n")
+    assert {"cpu_shares", "docker_network"} <= names
+    assert (without_effect(settings, "local"), refused(settings, "local")) == (["cpu_shares"], ["docker_network"])
+    assert (without_effect(settings, "docker"), refused(settings, "docker")) == ([], [])
+
+
+def test_an_option_says_what_its_change_does() -> None:
+    with pytest.raises(TypeError, match="reload"):
+        option(1, "An option that does not say it.")  # type: ignore[call-arg]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import time
@@ -40,7 +41,8 @@ class World:
         self.session.endpoint = cast(Endpoint, object())
         self.session.open_connections = 1
         self.pool.insert(self.session)
-        self.reaper = Reaper(self.pool, LiveOptions(OPTIONS))
+        self.options = LiveOptions(OPTIONS)
+        self.reaper = Reaper(self.pool, self.options)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(reaper, "report", self._report)
 
@@ -117,3 +119,23 @@ async def test_a_busy_kernel_is_asked_again_only_when_it_could_have_ended(world:
     assert await world.at(100) == 100
     assert await world.at(150) == 50
     assert world.asked == 1
+
+
+async def test_other_limits_hold_at_once(world: World) -> None:
+    """The clock stands still, so only the change wakes the reaper; what it kept by the old limits is void."""
+    world.answer = lambda: Report(busy=True)
+    assert await world.at(100) == 100
+    world.answer = lambda: Report(busy=False)
+    running = asyncio.create_task(world.reaper.run())
+    await _others_turn()
+    assert (world.ended(), world.asked) == (None, 1)
+    world.options.replace(OPTIONS.model_copy(update={"cull_timeout": 50.0}))
+    await _others_turn()
+    assert (world.ended(), world.asked) == (EndReason.IDLE, 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def _others_turn() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)

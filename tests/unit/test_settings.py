@@ -16,9 +16,9 @@ from pydantic import SecretStr, ValidationError
 from tmpnb_py.core.errors import EngineDownError, SettingsError
 from tmpnb_py.core.models import Egress
 from tmpnb_py.core.units import GIB, KIB, MIB, format_duration, format_size, parse_duration, parse_size
+from tmpnb_py.options.kinds import Kind, format_value
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.sources import choose_engine, load_settings, need_docker, read_settings
-from tmpnb_py.options.values import Kind, format_value
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""How an option is declared, and what its declaration says of it to everybody else.
+"""How an option is declared, and what the rest of the program reads from the declaration.
 
-`settings` declares each option once with `option`: its value, what it is for, what a change of it does to a running
-service, and which engines understand it. The command line, the documentation, reloading and the engines read this as
-an `Option`; none of them keeps a list of options of its own. Pure.
+`groups` declare each option once with `option`: its default, its help, what a change of it does to a running service,
+and which engines understand it. The command line, the documentation, reloading and the engines read this as an
+`Option`; none of them keeps a list of options of its own. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tmpnb_py.options.values import Kind, Quantity, format_value
+from tmpnb_py.options.kinds import Kind, Quantity, format_value
 
 ENV_PREFIX = "TMPNB_"
 DOCKER = ("docker",)  # for `engines`: only this one understands the option
@@ -109,7 +109,7 @@ def describe(name: str, field: FieldInfo, group: str) -> Option:
 
 
 def _kind(field: FieldInfo) -> tuple[Kind, tuple[str, ...]]:
-    """How the values of a field are written, and which ones there are where they can be counted."""
+    """How the values of a field are written; of a choice, also its values."""
     for item in field.metadata:
         if isinstance(item, Quantity):
             return item.kind, ()

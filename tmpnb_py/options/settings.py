@@ -44,7 +44,7 @@ class Settings(
     NotebookOptions,
     AddressOptions,
 ):
-    """The effective settings. Built directly, it knows only its arguments and the defaults."""
+    """A frozen snapshot of all options. Built directly, it knows only its arguments and the defaults."""
 
     @classmethod
     def settings_customise_sources(

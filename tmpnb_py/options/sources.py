@@ -1,7 +1,7 @@
 """Where the values of the settings come from: command line over environment over TOML file over defaults.
 
-`read_settings` is called by the command line, once at start and again on a reload. All that is wrong is
-reported at once, each problem with the place that the value was written in. Nothing here runs concurrently.
+The command line calls `read_settings` at the start and on each reload. All mistakes are reported together, each with
+the place that its value was written in. Nothing here runs concurrently.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tmpnb_py.core.errors import EngineDownError, SettingsError
 from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
 from tmpnb_py.options import tmpnb
 from tmpnb_py.options.declaration import ENV_PREFIX, Elsewhere
+from tmpnb_py.options.kinds import Kind
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.tmpnb import LEGACY
-from tmpnb_py.options.values import Kind
 
 CONFIG_VARIABLE = "TMPNB_CONFIG"
-SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # where no other file is named
+SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # if no other file is named
 # tmpnb's own names for the tokens are understood too; ours win where both are set.
 ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
@@ -35,7 +35,7 @@ API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, no
 
 @dataclasses.dataclass(frozen=True)
 class LoadedSettings:
-    """The settings, where each value that is not a default came from, and what is odd but no error."""
+    """The settings, the origin of each value that is not a default, and warnings."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -49,7 +49,7 @@ class _Value:
 
 
 def load_settings(given: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None) -> Settings:
-    """`read_settings` for callers that need nothing but the values."""
+    """`read_settings` for callers that need only the values."""
     return read_settings(given, environ, config).settings
 
 
@@ -58,8 +58,8 @@ def read_settings(
 ) -> LoadedSettings:
     """Settings from the command line (`given`, by field name), `environ`, a TOML file and the defaults.
 
-    `config` is the file's path from the command line, before TMPNB_CONFIG and the system's own. Raises
-    SettingsError that lists everything that is wrong, each with the place that it was written in.
+    `config` is the file's path from the command line; it takes precedence over TMPNB_CONFIG and the system's file.
+    Raises `SettingsError`, which lists all mistakes with the places that they were written in.
     """
     problems: list[str] = []
     command_line = {name: _Value(raw, f"--{name.replace('_', '-')}") for name, raw in given.items()}
@@ -89,7 +89,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Value]:
 
 
 def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _Value]:
-    """A layer under today's names. Where an old name and its new one are both in it, the new one wins."""
+    """Rename tmpnb's options in a layer. The new name wins if the layer has both."""
     current: dict[str, _Value] = {}
     for name, value in sorted(layer.items(), key=lambda item: item[0] in LEGACY):
         reading = tmpnb.read(name, value.raw, value.origin)
@@ -100,7 +100,7 @@ def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _
 
 
 def _from_file(config: str | None, environ: Mapping[str, str], problems: list[str]) -> dict[str, _Value]:
-    """The file's values; what is wrong with the file itself is added to `problems`."""
+    """The file's values; mistakes in the file itself are added to `problems`."""
     name = config if config is not None else environ.get(CONFIG_VARIABLE)
     origin = "--config" if config is not None else CONFIG_VARIABLE
     if not name and config is None:
@@ -119,7 +119,7 @@ def _from_file(config: str | None, environ: Mapping[str, str], problems: list[st
 
 def _read_toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        path.stat()  # the source takes a missing file for an empty one; this says what is wrong
+        path.stat()  # the source treats a missing file as empty; this raises what is wrong
         raise OSError("it is not a regular file")
     return TomlConfigSettingsSource(Settings, path).toml_data
 
@@ -144,7 +144,7 @@ def _validated(values: Mapping[str, _Value], problems: list[str]) -> Settings | 
 
 
 def _explain(name: str, details: ErrorDetails) -> str:
-    """One of pydantic's errors as a sentence that begins with the value, unless that is secret."""
+    """Translate an error of pydantic's into a sentence that begins with the value, unless the value is secret."""
     option = OPTIONS.get(name)
     if option is None:
         return _no_such(name)
@@ -185,7 +185,7 @@ def _wrong(problems: Sequence[str]) -> SettingsError:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each variable that looks like an option and is none: a slip must not vanish."""
+    """Warn of each variable that looks like an option but is none, so that a typing error does not go unnoticed."""
     known = {name.upper() for name in (*OPTIONS, *LEGACY)} | {CONFIG_VARIABLE.removeprefix(ENV_PREFIX)}
     unknown = {
         name: slip
@@ -199,7 +199,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _risks(settings: Settings) -> list[str]:
-    """What is allowed and probably not meant."""
+    """Warn of what is allowed but probably not intended."""
     warnings = []
     if not settings.admin_auth_token.get_secret_value() and not is_loopback(settings.admin_ip):
         warnings.append(
@@ -210,14 +210,14 @@ def _risks(settings: Settings) -> list[str]:
         warnings.append("trusted_proxies holds every address: any visitor can forge the address in the logs.")
     if settings.trusted_proxies and not settings.allowed_hosts:
         warnings.append(
-            "trusted_proxies without allowed_hosts: whoever comes by the proxy's host name is refused with 421. Name "
-            "it in allowed_hosts."
+            "trusted_proxies without allowed_hosts: requests for the proxy's host name get 421. Name it in "
+            "allowed_hosts."
         )
     return [*warnings, *_loosened(settings)]
 
 
 def _loosened(settings: Settings) -> Iterator[str]:
-    """What the operator has given up of what keeps visitors apart and the host safe."""
+    """Warn of each option that weakens the isolation of visitors or the protection of the host."""
     if settings.host_network:
         yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
     if not settings.host_network and not is_loopback(settings.container_ip):
@@ -242,15 +242,15 @@ def _loosened(settings: Settings) -> Iterator[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to what listens there."""
+    """Whether only this machine can connect to a listener on this address or name."""
     return is_loopback_name(host) or quota_keys.is_loopback(host)
 
 
 def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:
-    """The engine to use: where none is named, Docker if there is any trace of it, else the local one.
+    """The engine to use: the one that is named, else Docker if there is any trace of it, else the local one.
 
-    A socket that exists counts even if nothing answers on it: an engine that is down at boot must not move
-    visitors onto the host.
+    A Docker socket counts even if nothing answers on it: an engine that is down at boot must not move visitors onto
+    the host.
     """
     if settings.engine != "auto":
         return settings.engine
@@ -258,12 +258,12 @@ def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["do
 
 
 def without_effect(settings: Settings, engine: str) -> list[str]:
-    """The options that were set though this engine knows nothing of the kind."""
+    """The options that were set and that this engine ignores."""
     return [name for name in _not_understood(settings, engine) if OPTIONS[name].elsewhere is Elsewhere.IGNORED]
 
 
 def refused(settings: Settings, engine: str) -> list[str]:
-    """The options that were set and that this engine must not go without."""
+    """The options that were set, that this engine does not have, and that it must not silently leave out."""
     return [name for name in _not_understood(settings, engine) if OPTIONS[name].elsewhere is Elsewhere.REFUSED]
 
 
@@ -274,7 +274,7 @@ def _not_understood(settings: Settings, engine: str) -> Iterator[str]:
 
 
 def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Raises `EngineDownError` where Docker is not the engine to use."""
+    """Raise `EngineDownError` unless Docker is the engine to use."""
     if choose_engine(settings, environ) == "docker":
         return
     if settings.engine == "local":

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from tmpnb_py.core.errors import UnprotectedError
+from tmpnb_py.core.errors import ImageMissingError, UnprotectedError
 from tmpnb_py.core.models import ContainerConfig, Egress, Gap, ImageFacts, Transport
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
@@ -49,12 +49,15 @@ class PoolConfiguration:
         pool_size: Callable[[], int] | None = None,
         on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
         static_url: Callable[[ImageFacts], Awaitable[str]] | None = None,
+        on_image_missing: Callable[[], None] | None = None,
     ) -> None:
         """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time;
-        `static_url` says where its notebooks find the static files that they share.
+        `static_url` says where its notebooks find the static files that they share. `on_image_missing` is called
+        each time that the engine does not have the image.
         """
         self._on_image = on_image
         self._static_url = static_url
+        self._on_image_missing = on_image_missing
         self._engine = engine
         self._options = options
         self._pool_size = pool_size or (lambda: options.current.pool_size)
@@ -63,7 +66,14 @@ class PoolConfiguration:
 
     async def resolve(self) -> ContainerConfig:
         """What a container started now looks like. Raises `EngineError` (`ImageMissingError` among them)."""
-        settings = self._options.current
+        try:
+            return await self._resolve(self._options.current)
+        except ImageMissingError:
+            if self._on_image_missing is not None:
+                self._on_image_missing()
+            raise
+
+    async def _resolve(self, settings: Settings) -> ContainerConfig:
         image = await self._engine.image(settings.image)
         if self._on_image is not None:
             await self._on_image(image)

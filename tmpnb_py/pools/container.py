@@ -6,10 +6,11 @@ what the visitor does. Everything is synchronous.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from tmpnb_py.core import links
-from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.models import EndReason, Exit, State
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.activity import Familiar
 from tmpnb_py.pools.idle import Evidence, Nudges
@@ -38,6 +39,10 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
+    died: asyncio.Event | None = None  # set when the engine lists it as exited while its start is under way
+    exit: Exit | None = None  # how it exited, as far as the engine has told
+    removal_due_at: float = 0.0  # of one that is to be removed; infinite while that is under way, or must wait
+    failed_removals: int = 0
     kernel_nudges: Nudges = dataclasses.field(default_factory=Nudges)
     terminal_nudges: Nudges = dataclasses.field(default_factory=Nudges)
     familiar: Familiar = dataclasses.field(default_factory=Familiar)
@@ -57,6 +62,12 @@ class Container:
     def path(self) -> str:
         """The path below which visitors find its server."""
         return links.session(self.base_url, self.id)
+
+    def dial(self, endpoint: Endpoint) -> None:
+        """Reach it here from now on."""
+        if self.endpoint is not None:
+            self.endpoint.close()
+        self.endpoint, self.unreachable_since, self.is_cut_off = endpoint, None, False
 
     def admit(self, origin: str) -> None:
         """Let pages of this origin in without the token: one of them has claimed the container."""

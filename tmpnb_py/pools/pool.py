@@ -16,6 +16,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.health import Health
 from tmpnb_py.pools.journal import Journal
 from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.operations import Gate, Operations
@@ -81,6 +82,7 @@ class Pool:
         self.options = options
         self._visitors: Visitors = _NoVisitors()
         self._records = Records(self.name)
+        self._health = Health(self.name, metrics)
         self._rate = StartRate()
         self._journal = Journal(self._records, metrics)
         self._configuration = PoolConfiguration(
@@ -89,16 +91,16 @@ class Pool:
             pool_size=lambda: self._records.size,
             on_image=learn_image,
             static_url=static_url,
+            on_image_missing=on_image_missing,
         )
         self._reconciler = Reconciler(
             engine,
             self._records,
-            metrics,
-            options=options,
+            self._health,
+            options,
             configuration=self._configuration,
             rate=self._rate,
-            waiting=self._wanted,
-            on_image_missing=on_image_missing,
+            wanted=self._wanted,
         )
         self._operations = Operations(
             self._records,
@@ -175,7 +177,7 @@ class Pool:
     @property
     def status(self) -> PoolStatus:
         """A snapshot of now."""
-        records = self._records
+        records, health = self._records, self._health
         return PoolStatus(
             name=self.name,
             containers={state: records.count(state) for state in State},
@@ -184,10 +186,10 @@ class Pool:
             waiting=self._visitors.waiting,
             is_open=self.is_open,
             listed=records.listed,
-            engine_down=records.engine_down,
+            engine_down=health.engine_down,
             was_ready=records.was_ready,
-            failure=records.failure,
-            refusal=records.refusal,
+            failure=health.failure,
+            refusal=health.refusal,
         )
 
     @property
@@ -198,22 +200,22 @@ class Pool:
     @property
     def engine_down(self) -> bool:
         """Whether the engine did not answer when it was last asked."""
-        return self._records.engine_down
+        return self._health.engine_down
 
     @property
     def failure(self) -> Failure | None:
         """What keeps containers from becoming ready now."""
-        return self._records.failure
+        return self._health.failure
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """The latest failures, the oldest first."""
-        return tuple(self._records.failures)
+        return tuple(self._health.failures)
 
     @property
     def refusal(self) -> Failure | None:
         """What keeps the ready containers from being handed out now."""
-        return self._records.refusal
+        return self._health.refusal
 
     @property
     def size(self) -> int:
@@ -250,7 +252,7 @@ class Pool:
         records = self._records
         starting = [now - one.created_at for one in records.in_state(State.STARTING)]
         room = max(0, records.capacity - len(records))
-        concurrency = self.concurrency if records.failure is None else 0
+        concurrency = self.concurrency if self._health.failure is None else 0
         return self._rate.estimate(position, concurrency, starting, now, room=room)
 
     # --- handing out and ending
@@ -287,11 +289,11 @@ class Pool:
 
     def refuse(self, failure: Failure) -> None:
         """The engine refuses to mark containers as claimed, so none can be handed out."""
-        self._records.refusal = failure
+        self._health.refused(failure)
 
     def forget_refusal(self) -> None:
         """Claims may work again."""
-        self._records.refusal = None
+        self._health.not_refused()
 
     def observe_soon(self) -> None:
         """Have the engine listed at once: it may differ from the records, or more containers are wanted."""

@@ -11,12 +11,11 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
-from tmpnb_py.core.models import Ended, EndReason, Failure, State
+from tmpnb_py.core.models import Ended, EndReason, State
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.container import Container
 
 _REMEMBERED_ENDS = 10_000
-_REMEMBERED_FAILURES = 20
 
 
 Listener = Callable[[Container], None]
@@ -26,21 +25,17 @@ class Records:
     """All records of one pool.
 
     `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
-    `failure` says why none becomes ready now, `refusal` why none can be given away.
     `size` is how many are to be ready and `capacity` how many there may be in all: the operator changes them.
+    `current_digest` names the configuration that containers are started with, None while that is not known.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.listed = False
-        self.engine_down = False
         self.was_ready = False
-        self.failure: Failure | None = None
-        self.refusal: Failure | None = None
         self.current_digest: str | None = None
         self.size = 0
         self.capacity = 0
-        self.failures: collections.deque[Failure] = collections.deque(maxlen=_REMEMBERED_FAILURES)
         self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
         self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
         self._listeners: list[Listener] = []
@@ -162,14 +157,6 @@ class Records:
         if len(self._ended) > _REMEMBERED_ENDS:
             self._ended.popitem(last=False)
         self._notify(container)
-
-    def fail(self, failure: Failure) -> None:
-        """No container becomes ready now. `failure` is the present one, and the newest of those remembered."""
-        last = self.failures[-1] if self.failures else None
-        if last is not None and (last.kind, last.message) == (failure.kind, failure.message):
-            self.failures.pop()  # an engine that is down is asked every two seconds: that is one failure
-        self.failure = failure
-        self.failures.append(failure)
 
     def blame_engine(self, since: float) -> None:
         """What has crashed since then was ended by the engine's own end: its containers die before it does."""

@@ -84,9 +84,6 @@ class Cors:
         return answer
 
 
-NO_OTHER_SITES = Cors()
-
-
 def is_foreign(origin: bytes, host: bytes) -> bool:
     """Whether a page of this origin is another site's than the host that it asks."""
     return origin.partition(b"://")[2].lower() != host.lower()

@@ -25,9 +25,9 @@ from tmpnb_py.core.links import Links
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
+from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
-from tmpnb_py.options.values import format_value
 from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.pool import Pool
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics

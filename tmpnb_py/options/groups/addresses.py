@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode
 
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import Kind, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
 
 _PORT = Quantity(Kind.NUMBER, 0, 65535)
 
@@ -29,32 +29,36 @@ class AddressOptions(Group):
     port: Annotated[int, _PORT] = option(
         8000, "Port for visitors; 0 lets the kernel pick a free one.", reload=Reload.RESTART
     )
-    admin_ip: Host = option("127.0.0.1", "Address or host name of the admin listener; as ip.", reload=Reload.RESTART)
+    admin_ip: Host = option(
+        "127.0.0.1",
+        "Address or host name that the admin listener listens on; written like ip.",
+        reload=Reload.RESTART,
+    )
     admin_port: Annotated[int, _PORT] = option(
         10000, "Port of the admin listener; 0 lets the kernel pick a free one.", reload=Reload.RESTART
     )
     admin_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = option(
         SecretStr(""),
-        "Token that the admin listener demands. Better set in the environment (ADMIN_AUTH_TOKEN does too): "
-        "other users of the machine can read a command line.",
+        "Token that the admin listener demands. Prefer the environment (ADMIN_AUTH_TOKEN works too): other users of "
+        "the machine can read a command line.",
         reload=Reload.AT_ONCE,
     )
     base_url: Annotated[str, AfterValidator(values.read_base_url)] = option(
         "/",
-        "Path that the service has on its host, such as /jupyter/: pages, API and notebooks are below it.",
+        "Path of the service on its host, such as /jupyter/: pages, API and notebooks are below it.",
         reload=Reload.RESTART,
     )
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_host_names), NoDecode] = option(
         (),
-        "Names that visitors reach this service by (comma list; *.example.net is every name below it, * any name at "
-        "all). Addresses, localhost and this machine's own names are always accepted, others get 421: any web page "
-        "can point a name of its own at this service.",
+        "Host names that visitors reach this service by (comma list; *.example.net is every name below it, * is any "
+        "name). Addresses, localhost and this machine's own names are always accepted; other names get 421, because "
+        "any web page can point a name of its own at this service.",
         reload=Reload.AT_ONCE,
     )
     api_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = option(
         SecretStr(""),
-        "Token that the visitors' API demands; no pages are served then. Better set in the environment "
-        "(API_AUTH_TOKEN does too).",
+        "Token that the visitors' API demands; with it, no pages are served. Prefer the environment (API_AUTH_TOKEN "
+        "works too).",
         reload=Reload.RESTART,
     )
 

@@ -11,7 +11,8 @@ from tmpnb_py.core.models import Egress, Mount
 from tmpnb_py.core.units import MIB, TIB
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import DOCKER, Elsewhere, Group, Reload, option
-from tmpnb_py.options.values import Kind, Network, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
+from tmpnb_py.options.values import Network
 
 DEFAULT_IMAGE = "tmpnb-py-workshops:latest"
 
@@ -32,24 +33,24 @@ class NotebookOptions(Group):
     )
     command: Annotated[str, AfterValidator(values.read_command)] | None = option(
         None,
-        "Command that starts the notebook server in the container, run by a shell. Replaced in it: "
-        "{base_path}, {token}, and either {socket} or {ip} and {port}.",
+        "Shell command that starts the notebook server in the container. Placeholders in it: {base_path}, {token}, "
+        "and either {socket} or {ip} and {port}.",
         unset="what fits the image",
         reload=Reload.RENEW,
     )
     interfaces: Annotated[tuple[str, ...], BeforeValidator(values.read_interfaces), NoDecode] = option(
         (),
-        "Interfaces of the image, beside Jupyter's own, that links may open (comma list of the first part of their "
-        "paths, such as rstudio,voila,proxy); an image can name its own (label org.tmpnb.interfaces).",
+        "Interfaces of the image that links may open beside Jupyter's own (comma list of the first part of their "
+        "paths, such as rstudio,voila,proxy); an image can declare its own (label org.tmpnb.interfaces).",
         reload=Reload.AT_ONCE,
     )
     redirect_uri: str = option(
-        "/lab", "Where a new notebook opens when the link names no document.", reload=Reload.AT_ONCE
+        "/lab", "Page that a new notebook opens at if the link names no document.", reload=Reload.AT_ONCE
     )
     docker_network: Annotated[str, AfterValidator(values.read_network_name)] | None = option(
         None,
-        "Existing network of the engine that notebooks are attached to; they are reached there by address, and "
-        "what they may reach is that network's affair.",
+        "Existing network of the engine to attach notebooks to. They are reached there by address, and that network "
+        "decides what they can reach.",
         unset="one that fits transport and egress",
         reload=Reload.RESTART,
         engines=DOCKER,
@@ -57,71 +58,71 @@ class NotebookOptions(Group):
     )
     host_network: bool = option(
         False,
-        "Whether notebooks share the host's network: nothing keeps them apart there, so an admin token is needed.",
+        "Whether notebooks share the host's network. Nothing isolates them there, so an admin token is required.",
         reload=Reload.RESTART,
         engines=DOCKER,
         elsewhere=Elsewhere.REFUSED,
     )
     transport: Literal["auto", "socket", "port", "address"] = option(
         "auto",
-        "Way from the proxy to a container: a Unix socket, a port on loopback, its address on docker_network, or "
+        "How the proxy reaches a container: by a Unix socket, a port on loopback, its address on docker_network, or "
         "whichever works (auto).",
         reload=Reload.RENEW,
     )
     egress: Egress = option(
         Egress.NONE,
-        "What notebooks may reach: nothing (none) or the public internet (internet), which is neither a private or "
-        "link-local address nor the engine's machine.",
+        "What notebooks can reach: nothing (none) or the public internet (internet), which includes neither private "
+        "and link-local addresses nor the engine's machine.",
         reload=Reload.RENEW,
     )
     egress_allow: Annotated[tuple[Network, ...], BeforeValidator(values.read_reach), NoDecode] = option(
         (),
-        "Addresses and networks that notebooks may reach beside the public internet (comma list such as "
-        "10.1.0.0/16); * opens everything, this machine included. Needs egress internet.",
+        "Addresses and networks that notebooks can reach beside the public internet (comma list such as "
+        "10.1.0.0/16); * opens everything, including this machine. Requires egress internet.",
         reload=Reload.RENEW,
     )
     accept_missing: Annotated[tuple[str, ...], BeforeValidator(values.read_protections), NoDecode] = option(
         (),
-        "Protections that notebooks may lack where the engine does not give them (comma list of network, privileges, "
-        "seccomp, memory, processes, disk, verification); none are started without the others.",
+        "Protections that notebooks may lack if the engine does not provide them (comma list of network, "
+        "privileges, seccomp, memory, processes, disk, verification); no notebook starts without the others.",
         reload=Reload.RENEW,
         engines=DOCKER,
     )
     container_ip: Annotated[str, AfterValidator(values.read_address)] = option(
         "127.0.0.1",
-        "Address of the engine's host on which ports are published; with host_network, the one that notebook "
+        "Address of the engine's host that ports are published on; with host_network, the address that notebook "
         "servers listen on.",
         reload=Reload.RESTART,
         engines=DOCKER,
     )
     container_port: Annotated[int, Quantity(Kind.NUMBER, 1, 65535)] = option(
         8888,
-        "Port that the notebook server listens on in its container; with host_network, the first one that is tried.",
+        "Port that the notebook server listens on in its container; with host_network, the first port to try.",
         reload=Reload.RESTART,
         engines=DOCKER,
     )
     container_user: Annotated[str, AfterValidator(values.read_user)] = option(
         "1000",
-        "User that the command runs as, with or without a group, such as 1000:100.",
+        "User that runs the command, with or without a group, such as 1000:100.",
         reload=Reload.RENEW,
         engines=DOCKER,
     )
     host_directories: Annotated[tuple[Mount, ...], BeforeValidator(values.read_mounts), NoDecode] = option(
         (),
-        "Directories of the engine's host that every notebook sees (comma list of /host:/mount:ro or rw); rw lets "
-        "every visitor change them.",
+        "Directories of the engine's host that every notebook sees (comma list of /host:/mount:ro or rw); with rw, "
+        "every visitor can change them.",
         reload=Reload.RENEW,
         engines=DOCKER,
     )
     extra_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_extra_hosts), NoDecode] = option(
         (),
-        "Names that notebooks find without DNS (comma list of name:address).",
+        "Host names that notebooks resolve without DNS (comma list of name:address).",
         reload=Reload.RENEW,
         engines=DOCKER,
     )
     mem_limit: Annotated[int, Quantity(Kind.SIZE, 64 * MIB, 64 * TIB)] = option(
         512 * MIB,
-        "Memory of each container (size, at least 64m); it gets no swap beyond that.",
+        "Memory of each container (size, at least 64m); it gets no swap in addition.",
         reload=Reload.RENEW,
     )
     cpu_quota: Annotated[int, Quantity(Kind.NUMBER, 1000, 1_000_000_000, zero="no limit")] = option(
@@ -131,7 +132,7 @@ class NotebookOptions(Group):
     )
     cpu_shares: Annotated[int, Quantity(Kind.NUMBER, 2, 262_144, zero="the engine's default")] = option(
         0,
-        "Weight of each container where CPUs are scarce (1024 is usual); 0 is the engine's default.",
+        "CPU weight of each container under contention (1024 is usual); 0 is the engine's default.",
         reload=Reload.RENEW,
         engines=DOCKER,
     )
@@ -142,22 +143,22 @@ class NotebookOptions(Group):
     )
     home_size: Annotated[int, Quantity(Kind.SIZE, MIB, 64 * TIB)] = option(
         256 * MIB,
-        "Room in each home directory (size), where the image lets it be bounded.",
+        "Space in each home directory (size), if the image lets it be limited.",
         reload=Reload.RENEW,
     )
     tmp_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = option(
         None,
-        "Room in each /tmp (size), where the image has a read-only root; what is in it counts as memory.",
+        "Space in each /tmp (size), if the image has a read-only root; its content counts as memory.",
         unset="half of mem_limit",
         reload=Reload.RENEW,
     )
     shm_size: Annotated[int | None, Quantity(Kind.SIZE, MIB, 64 * TIB)] = option(
         None,
-        "Shared memory of each container, its /dev/shm (size); what is in it counts as memory.",
+        "Shared memory of each container, its /dev/shm (size); its content counts as memory.",
         unset="half of mem_limit",
         reload=Reload.RENEW,
     )
-    use_tokens: bool = option(True, "Whether each notebook server demands a token of its own.", reload=Reload.RENEW)
+    use_tokens: bool = option(True, "Whether each notebook server demands its own token.", reload=Reload.RENEW)
 
     @field_validator("transport")
     @classmethod

@@ -22,21 +22,21 @@ class PageOptions(Group):
     )
     site_logo: Annotated[Path | None, BeforeValidator(values.read_file)] = option(
         None,
-        "Picture beside it: an SVG, PNG, JPEG or WebP file of at most 256 KiB.",
+        "Logo beside the name: an SVG, PNG, JPEG or WebP file of at most 256 KiB.",
         unset="none",
         reload=Reload.AT_ONCE,
     )
     accent_color: Annotated[str, AfterValidator(values.read_color)] = option(
         ACCENT,
-        "Colour of buttons and links (#rrggbb); where it could not be read it is made lighter or darker.",
+        "Colour of buttons and links (#rrggbb); made lighter or darker where it would be illegible.",
         reload=Reload.AT_ONCE,
     )
     announcement: Annotated[str, AfterValidator(values.read_words)] | None = option(
-        None, "Words above each page; addresses in it become links.", unset="none", reload=Reload.AT_ONCE
+        None, "Text above each page; addresses in it become links.", unset="none", reload=Reload.AT_ONCE
     )
     site_footer: Annotated[str, AfterValidator(values.read_words)] | None = option(
         None,
-        "Words below each page, such as who runs this; addresses in it become links.",
+        "Text below each page, such as who runs the service; addresses in it become links.",
         unset="none",
         reload=Reload.AT_ONCE,
     )
@@ -48,7 +48,7 @@ class PageOptions(Group):
     )
     workshops_file: Annotated[Path | None, BeforeValidator(values.read_file)] = option(
         None,
-        "TOML file with the workshops of the first page, written like an image's own manifest.",
+        "TOML file with the workshops of the first page, in the format of an image's own manifest.",
         unset="those of the image",
         reload=Reload.AT_ONCE,
     )

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator
 from tmpnb_py.core.units import DAY
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import NEVER, SOON, Kind, Quantity
+from tmpnb_py.options.kinds import NEVER, SOON, Kind, Quantity
 
 
 class PoolOptions(Group):
@@ -24,24 +24,24 @@ class PoolOptions(Group):
     )
     pool_size: Annotated[int, Quantity(Kind.NUMBER, 0, 100_000)] = option(
         10,
-        "Number of containers that are kept started and ready for the next visitors.",
+        "Number of containers to keep started and ready for the next visitors.",
         reload=Reload.AT_ONCE,
     )
     max_containers: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1_000_000)] = option(
         None,
-        "Number of containers at most, ready and in use; never below pool_size.",
+        "Maximum number of containers, ready and in use; never below pool_size.",
         unset="what fits the engine's memory",
         reload=Reload.AT_ONCE,
     )
     start_concurrency: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1000)] = option(
         None,
-        "Number of containers that may be starting at the same time.",
+        "Number of containers that may start at the same time.",
         unset="number of CPUs",
         reload=Reload.AT_ONCE,
     )
     start_timeout: Annotated[float, SOON] = option(
         60.0,
-        "Time in which a started container has to answer (duration), or it is removed.",
+        "Time for a started container to answer (duration); after that it is removed.",
         reload=Reload.AT_ONCE,
     )
     ready_max_age: Annotated[float, NEVER] = option(
@@ -51,24 +51,24 @@ class PoolOptions(Group):
     )
     user_length: Annotated[int, Quantity(Kind.NUMBER, 25, 64)] = option(
         26,
-        "Characters of the id in each notebook's URL, which nobody must be able to guess: at least 25.",
+        "Length of the id in each notebook's URL, which nobody must be able to guess: at least 25 characters.",
         reload=Reload.RESTART,
     )
     max_waiting: Annotated[int, Quantity(Kind.NUMBER, 0, 1_000_000)] = option(
-        200, "Number of people who may wait in line while no container is ready.", reload=Reload.AT_ONCE
+        200, "Number of people who may wait in line when no container is ready.", reload=Reload.AT_ONCE
     )
     max_wait: Annotated[float, Quantity(Kind.DURATION, 0, 3600)] = option(
-        60.0, "Longest wait that one request may ask for with ?wait= (duration).", reload=Reload.AT_ONCE
+        60.0, "Longest wait that a request can ask for with ?wait= (duration).", reload=Reload.AT_ONCE
     )
     place_lease: Annotated[float, Quantity(Kind.DURATION, 5, DAY)] = option(
         120.0,
-        "Time that a place in line is kept for a visitor whose browser is away (duration).",
+        "Time that a place in line is kept while the visitor's browser is away (duration).",
         reload=Reload.AT_ONCE,
     )
     max_notebooks_per_address: Annotated[int, Quantity(Kind.NUMBER, 1, 1_000_000, zero="no limit")] = option(
         0,
-        "Number of notebooks, in use and waited for, that one client address (of IPv6, one /64 network) may have; 0 "
-        "is no limit. A whole class may share an address.",
+        "Number of notebooks, in use and waited for, per client address (for IPv6, per /64 network); 0 is no limit. "
+        "A whole class may share an address.",
         reload=Reload.AT_ONCE,
     )
 

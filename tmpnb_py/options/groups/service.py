@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from tmpnb_py.core.units import DAY
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import Group, Reload, option
-from tmpnb_py.options.values import Kind, Quantity
+from tmpnb_py.options.kinds import Kind, Quantity
 
 _SYSTEM_DIRECTORY = Path("/run/tmpnb-py")
 
@@ -23,15 +23,16 @@ class ServiceOptions(Group):
 
     log_format: Literal["auto", "console", "json"] = option(
         "auto",
-        "Form of the log: readable (console), one JSON object per line, or by terminal (auto).",
+        "Format of the log: readable (console), one JSON object per line (json), or readable on a terminal and JSON "
+        "elsewhere (auto).",
         reload=Reload.RESTART,
     )
     log_level: Literal["debug", "info", "warning", "error"] = option(
-        "info", "Least severe level that is logged.", reload=Reload.AT_ONCE
+        "info", "Lowest severity that is logged.", reload=Reload.AT_ONCE
     )
     audit_client_address: bool = option(
         False,
-        "Whether the log's events of sessions (session_started, session_ended) name the client's address.",
+        "Whether the log's session events (session_started, session_ended) contain the client's address.",
         reload=Reload.AT_ONCE,
     )
     cleanup_on_exit: bool = option(
@@ -40,7 +41,7 @@ class ServiceOptions(Group):
         reload=Reload.AT_ONCE,
     )
     shutdown_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = option(
-        10.0, "Time that open requests are given to finish on shutdown (duration).", reload=Reload.AT_ONCE
+        10.0, "Time for open requests to finish on shutdown (duration).", reload=Reload.AT_ONCE
     )
     runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = option(
         None,
