@@ -20,7 +20,7 @@ from tests.pool_support import HandMadePool
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line import Line
 from tmpnb_py.core.branding import Branding
-from tmpnb_py.core.host_names import ALL_HOSTS
+from tmpnb_py.core.host_names import EVERY_NAME, Hosts
 from tmpnb_py.core.models import State, TcpAddress
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.jupyter.endpoint import Endpoint
@@ -131,7 +131,7 @@ def _context(engine: Engine, pool: HandMadePool, claims: Claims) -> Context:
         catalogue=catalogue,
         documents=Documents(pool.options, site, catalogue, shares_network=False),
         notes_cache=NotesCache(ImageFiles(engine, catalogue), catalogue),
-        hosts=pool.options.derive(lambda _: ALL_HOSTS),
+        hosts=pool.options.derive(lambda _: Hosts((EVERY_NAME,))),
         branding=Branding(),
     )
 

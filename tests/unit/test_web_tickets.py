@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pool_support import records_of
+from tests.pool_support import fail, records_of
 from tests.web_support import World, serving
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Failure, State
@@ -264,7 +264,7 @@ async def test_a_wait_that_is_none(world: World, wait: str) -> None:
 
 
 async def test_what_keeps_notebooks_from_starting_is_told_by_its_class_only(world: World) -> None:
-    records_of(world.pool).failure = Failure(FailureClass.IMAGE_MISSING, "a secret of the engine", 0.0)
+    fail(world.pool, Failure(FailureClass.IMAGE_MISSING, "a secret of the engine", 0.0))
     response, text = await world.ask("POST", "/api/spawn")
     problem = json.loads(text)
     assert (response.status, problem["status"], problem["cause"]) == (
