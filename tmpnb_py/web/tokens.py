@@ -1,4 +1,4 @@
-"""Tokens that requests show: the operator's, and those of sessions."""
+"""Tokens in requests: the operator's and those of sessions."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def presented_token(headers: Mapping[str, str]) -> str:
 
 
 def same_token(presented: str, expected: str) -> bool:
-    """Compare in constant time. What was presented may be any bytes, as aiohttp decodes headers."""
+    """Compare in constant time. `presented` may stand for any bytes, as aiohttp decodes headers."""
     return hmac.compare_digest(presented.encode(errors="surrogateescape"), expected.encode())
