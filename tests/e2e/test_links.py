@@ -11,7 +11,7 @@ from yarl import URL
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_visits import visitor
-from tmpnb_py.core.routes import INTERFACES
+from tmpnb_py.core.document_paths import INTERFACES
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
 
 HTML = {"Accept": "text/html"}

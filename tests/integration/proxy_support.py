@@ -354,10 +354,9 @@ class Rig:
     async def _stop_proxy(self) -> None:
         await until(lambda: not self.clients)
         await self.proxy.shut_down(1)
-        upstreams = [*self.proxy._upstreams.values(), self.proxy._application]
-        await until(lambda: not any(upstream._connections for upstream in upstreams))
-        assert not any(upstream._idle or upstream._closing for upstream in upstreams)
-        assert not self.proxy._tasks
+        await until(lambda: not any(one.open for one in self.proxy.upstreams.values()))
+        assert not any(one.idle or one.closing for one in self.proxy.upstreams.values())
+        assert not self.proxy.dialling
 
 
 def _error_page(status: int, *, wants_html: bool) -> Page:

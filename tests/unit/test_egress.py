@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tmpnb_py.core.document_paths import document_target, needs_network
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
-from tmpnb_py.core.routes import document_target, needs_network
 from tmpnb_py.engines.docker.options import create_body
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import has_network

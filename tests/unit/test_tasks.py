@@ -86,6 +86,14 @@ async def test_closing_cancels_and_waits_and_tells_nobody() -> None:
     assert (cleaned, told, len(tasks)) == (["first"], [], 0)
 
 
+async def test_what_must_not_be_cut_off_is_waited_for() -> None:
+    told: list[str] = []
+    tasks = Tasks(lambda name, _: told.append(name))
+    tasks.start("a", asyncio.sleep(0.01))
+    await tasks.finish()
+    assert (told, len(tasks)) == (["a"], 0)
+
+
 async def test_a_task_that_nobody_else_refers_to_lives_on() -> None:
     done: list[bool] = []
 

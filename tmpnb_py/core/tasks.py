@@ -17,7 +17,7 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Ended = Callable[[str, BaseException | None], None]
+Ended = Callable[[str, BaseException | None], object]
 
 
 def log_failure(name: str, error: BaseException | None) -> None:  # noqa: ARG001  (an `Ended`)
@@ -64,6 +64,12 @@ class Tasks:
         self._running.discard(task)
         error = None if task.cancelled() else task.exception()
         (ended or self._ended)(task.get_name(), error)
+
+    async def finish(self) -> None:
+        """Wait until all tasks have ended by themselves."""
+        while self._running:
+            await asyncio.wait(tuple(self._running))
+            await asyncio.sleep(0)  # lets their owners be told
 
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended, with those that they start meanwhile."""

@@ -20,6 +20,7 @@ from typing import Any
 from tmpnb_py.core.errors import EngineError, ManifestError, StartFailedError
 from tmpnb_py.core.log_cleaning import clean_lines
 from tmpnb_py.core.models import Address, ContainerSpec, ImageFacts, Transport
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.client import NotebookClient, NotebookError, Outcome, notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
@@ -258,12 +259,14 @@ async def until_ready(engine: Engine, spec: ContainerSpec, address: Address, sec
     statuses: list[int] = []
 
     async def watch() -> None:
-        async for _ in engine.events():
-            statuses.extend(one.exit.status for one in await engine.list() if one.id == spec.id and one.exit)
-            if statuses:
-                died.set()
+        with contextlib.suppress(EngineError):
+            async for _ in engine.events():
+                statuses.extend(one.exit.status for one in await engine.list() if one.id == spec.id and one.exit)
+                if statuses:
+                    died.set()
 
-    watcher = asyncio.create_task(watch(), name="watch-container")
+    tasks = Tasks()
+    tasks.start("watch-container", watch())
     try:
         return await wait_until_ready(address, spec, timeout_seconds=seconds, died=died)
     except StartFailedError as error:
@@ -273,9 +276,7 @@ async def until_ready(engine: Engine, spec: ContainerSpec, address: Address, sec
             error.message = f"{error.message}, with status {statuses[0]}"
         raise
     finally:
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError, EngineError):
-            await watcher
+        await tasks.close()
 
 
 async def _answers_classic(client: NotebookClient) -> bool:

@@ -15,9 +15,9 @@ import idna
 from pydantic import SecretStr
 
 from tmpnb_py.core import binder_spec, links
+from tmpnb_py.core.document_paths import INTERFACE, INTERFACES, document_target
 from tmpnb_py.core.host_names import EVERY_NAME, normal
 from tmpnb_py.core.models import Mount, Protection
-from tmpnb_py.core.routes import INTERFACE, INTERFACES, document_target
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

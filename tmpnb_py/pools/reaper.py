@@ -7,7 +7,6 @@ the end nearer), and asks a notebook server only when its session is about to be
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import math
 import time
@@ -17,6 +16,7 @@ import structlog
 
 from tmpnb_py.core.errors import LackError
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.jupyter.questions import NoAnswerError, report
 from tmpnb_py.jupyter.report import Report
 from tmpnb_py.options.live import Change, LiveOptions
@@ -62,11 +62,7 @@ class Reaper:
             self._woken.clear()
             wake_at = await self.reap_once()
             period = min(_LONGEST_SLEEP, max(0.1, self._limits.value.shortest / 4))
-            pause = max(0.05, min(wake_at - time.monotonic(), period))
-            # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
+            await event_or_time(self._woken, max(0.05, min(wake_at - time.monotonic(), period)))
 
     async def reap_once(self) -> float:
         """One round; returns when (monotonic seconds) the next session can end."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import structlog
@@ -22,6 +22,7 @@ from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.core import logs
 from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
+from tmpnb_py.core.tasks import Tasks, finish_unless
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
@@ -138,7 +139,7 @@ class Service:
             hosts=self._hosts,
         )
         self._listeners: list[asyncio.Server] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(self._vital_ended)
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
         self._stopped = False
@@ -187,38 +188,25 @@ class Service:
             self.options.renew(self._hosts)
             await self._listen()
             for name, work in self.pool.work().items():
-                self._own(name, work)
-            self._own("claims", self.claims.run())
-            self._own("proxy", self.proxy.run())
-            self._own("lock", self._keep_locked())
-            self._own("static-files", self._static.run(), optional=True)
+                self._tasks.start(name, work)
+            self._tasks.start("claims", self.claims.run())
+            self._tasks.start("proxy", self.proxy.run())
+            self._tasks.start("lock", self._keep_locked())
+            self._tasks.start("static-files", self._static.run(), ended=_optional_ended)
             if self._preview is not None:
-                self._own("preview", self._preview.run(self._show))
+                self._tasks.start("preview", self._preview.run(self._show))
             if self._provider is not None:
-                self._own("image-provider", self._provider.run(self.pool.observe_soon), optional=True)
+                self._tasks.start("image-provider", self._provider.run(self.pool.observe_soon), ended=_optional_ended)
             yield self
         finally:
             await self._end_everything()
 
-    def _own(self, name: str, work: Coroutine[object, object, None], *, optional: bool = False) -> None:
-        """Begin a task that ends with the service. The service ends with it, too, unless it is `optional`."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(self._optional_ended if optional else self._vital_ended)
-        self._tasks.append(task)
-
-    def _vital_ended(self, task: asyncio.Task[None]) -> None:
-        if task not in self._tasks:
-            return  # it was to end
-        error = None if task.cancelled() else task.exception()
-        self._fault = self._fault or error or RuntimeError(f"the task {task.get_name()} has ended")
+    def _vital_ended(self, name: str, error: BaseException | None) -> None:
+        """A task that the service cannot be without has ended by itself: so does the service."""
+        self._fault = self._fault or error or RuntimeError(f"the task {name} has ended")
         if find_known(error) is None:  # which says all that there is to say
-            _log.critical("task_died", task=task.get_name(), exc_info=error, hint="the service ends; notebooks stay")
+            _log.critical("task_died", task=name, exc_info=error, hint="the service ends; notebooks stay")
         self._broke.set()
-
-    def _optional_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            _log.error("task_died", task=task.get_name(), exc_info=error, hint="the service goes on without it")
 
     async def _keep_locked(self) -> None:
         while True:
@@ -227,10 +215,7 @@ class Service:
 
     async def until(self, asked_to_stop: asyncio.Event) -> None:
         """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
-        waits = [asyncio.get_running_loop().create_task(one.wait()) for one in (asked_to_stop, self._broke)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await finish_unless(self._broke, asked_to_stop.wait(), name="until")
 
     @property
     def port(self) -> int:
@@ -247,16 +232,8 @@ class Service:
 
         A service that could not go on keeps its containers, and then what broke it is raised.
         """
-        work = asyncio.get_running_loop().create_task(self._stop(), name="stop")
-        force = asyncio.get_running_loop().create_task((forced or asyncio.Event()).wait(), name="force")
-        await asyncio.wait((work, force), return_when=asyncio.FIRST_COMPLETED)
-        force.cancel()
-        if not work.done():
+        if not await finish_unless(forced or asyncio.Event(), self._stop(), name="stop"):
             _log.warning("forced", hint="containers stay; the next start takes them up again")
-            work.cancel()
-        await asyncio.gather(work, force, return_exceptions=True)
-        if not work.cancelled() and (error := work.exception()) is not None:
-            raise error
         if self._fault is not None:
             raise self._fault
 
@@ -295,10 +272,7 @@ class Service:
         await self.engine.close()
 
     async def _cancel_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._notes_cache.close()
 
     # --- listening
@@ -338,3 +312,8 @@ class Service:
         except BaseException:
             ours.close()  # which ends the other side too
             raise
+
+
+def _optional_ended(name: str, error: BaseException | None) -> None:
+    if error is not None:
+        _log.error("task_died", task=name, exc_info=error, hint="the service goes on without it")

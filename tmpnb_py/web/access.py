@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.host_names import hosts_of, name_of
+from tmpnb_py.core.links import API, BUILD, SESSIONS, STATIC
 from tmpnb_py.proxy.cors import NOTEBOOK_METHODS
 from tmpnb_py.web import respond
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
@@ -21,11 +22,8 @@ from tmpnb_py.web.visitor import visitor_of
 
 _log = structlog.get_logger(__name__)
 
-_API = "/api/"
-_NOTEBOOKS = "/user/"
-_BUILD = "/build/"
-_SHARED = (_API, _NOTEBOOKS, _BUILD)
-_WITHOUT_TOKEN = (_NOTEBOOKS, "/static/")  # notebooks have tokens of their own
+_SHARED = (API, SESSIONS, BUILD)
+_WITHOUT_TOKEN = (SESSIONS, STATIC)  # notebooks have tokens of their own
 # Nothing secret, and scrapers and probes carry no token.
 _OPEN = frozenset((DESCRIPTION_PATH, "/metrics", "/healthz", "/readyz"))
 # Probes and scrapers know a service by whatever name it has in their network. (The asterisk is `OPTIONS *`.)
@@ -111,7 +109,7 @@ async def add_cors_headers(request: web.Request, response: web.StreamResponse) -
     for name, value in cors.answer_headers(origin):
         response.headers.add(name, value)
     if request.method == "OPTIONS" and cors.allows(origin):
-        is_api = not request.path.startswith(_NOTEBOOKS)
+        is_api = not request.path.startswith(SESSIONS)
         methods = response.headers.get("Allow", "GET") if is_api else NOTEBOOK_METHODS
         # Clients send all kinds of headers to notebooks (X-XSRFToken for one), and none of them grants access.
         headers = _DEFAULT_HEADERS if is_api else request.headers.get("Access-Control-Request-Headers", "")

@@ -12,8 +12,8 @@ import time
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import AddressFullError
-from tmpnb_py.core.links import document
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import idempotency

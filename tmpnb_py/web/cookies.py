@@ -10,14 +10,13 @@ else's notebook.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.pools.container import Container
 
 SESSIONS = "tmpnb-sessions"
@@ -38,27 +37,22 @@ def named_sessions(cookies: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def entry(container: Container) -> str:
     """A session as the cookie names it: its id and the proof."""
-    return f"{container.id}-{_proof(container, 'cookie')}"
+    return f"{container.id}-{proof(container.token, Purpose.COOKIE, container.id)}"
 
 
-def is_proof_of(container: Container, proof: str) -> bool:
+def is_proof_of(container: Container, shown: str) -> bool:
     """Whether a proof from the cookie is this session's."""
-    return hmac.compare_digest(_proof(container, "cookie"), proof)
+    return is_proof(shown, container.token, Purpose.COOKIE, container.id)
 
 
 def page_key(container: Container) -> str:
     """What our own pages carry that may use this session, if it is their visitor's."""
-    return _proof(container, "page")
+    return proof(container.token, Purpose.PAGE, container.id)
 
 
 def is_page_key_of(container: Container, key: str) -> bool:
     """Whether a request carries this session's page key. It may be any text."""
-    return hmac.compare_digest(page_key(container).encode(), key.encode())
-
-
-def _proof(container: Container, purpose: str) -> str:
-    text = f"tmpnb {purpose} {container.id}".encode()
-    return hmac.new(container.token.encode(), text, hashlib.sha256).hexdigest()[:32]
+    return is_proof(key, container.token, Purpose.PAGE, container.id)
 
 
 def held_tickets(cookies: Mapping[str, str]) -> list[str]:

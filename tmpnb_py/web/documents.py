@@ -11,9 +11,8 @@ import dataclasses
 import posixpath
 import urllib.parse
 
-from tmpnb_py.core import links
+from tmpnb_py.core.document_paths import INTERFACES, document, document_of, document_target, needs_network
 from tmpnb_py.core.models import State
-from tmpnb_py.core.routes import INTERFACES, document_of, document_target, needs_network
 from tmpnb_py.jupyter.questions import lacks
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.configuration import has_network
@@ -94,7 +93,7 @@ class Documents:
         if not await self._is_missing(asked.document, container):
             return asked
         workshop = self._nearest(asked.document)
-        path = "" if workshop is None else links.document(workshop.start)
+        path = "" if workshop is None else document(workshop.start)
         return Subject(path, workshop=workshop, missing=asked.document)
 
     async def _is_missing(self, document: str, container: Container | None) -> bool:

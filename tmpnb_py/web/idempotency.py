@@ -6,11 +6,10 @@ make 128 random bits of their own. A key gives access to the ticket, so nobody m
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
 
+from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.web.context import Context
 
 _RANDOM_KEY = re.compile(r"[0-9a-f]{32}")
@@ -19,7 +18,7 @@ _RANDOM_KEY = re.compile(r"[0-9a-f]{32}")
 def issue(context: Context) -> str:
     """A new key for a form that is about to be shown."""
     key = secrets.token_hex(16)
-    return f"{key}{_seal(context, key)}"
+    return f"{key}{proof(context.secret, Purpose.TICKET, key)}"
 
 
 def accepted(context: Context, once: str) -> str:
@@ -30,9 +29,4 @@ def accepted(context: Context, once: str) -> str:
     if _RANDOM_KEY.fullmatch(once):
         return once
     key, seal = once[:32], once[32:]
-    is_ours = hmac.compare_digest(_seal(context, key).encode(), seal.encode())
-    return key if is_ours else ""
-
-
-def _seal(context: Context, key: str) -> str:
-    return hmac.new(context.secret, key.encode(), hashlib.sha256).hexdigest()[:32]
+    return key if is_proof(seal, context.secret, Purpose.TICKET, key) else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
-from tmpnb_py.core.links import STATIC
+from tmpnb_py.core.links import STATIC_PATTERN
 from tmpnb_py.shared_files.shared import Found, SharedFiles
 from tmpnb_py.shared_files.store import LostFileError
 from tmpnb_py.shared_files.tree import content_type, etag
@@ -29,7 +29,7 @@ def add_routes(app: web.Application, files: SharedFiles) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return await answer(request, files)
 
-    app.router.add_get(f"/{STATIC}/{{digest:[0-9a-f]{{32}}}}/{{name:.+}}", handler)
+    app.router.add_get(STATIC_PATTERN, handler)
 
 
 async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse:

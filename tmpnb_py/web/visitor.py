@@ -12,8 +12,6 @@ handlers use one only for a request that carries the page's own key, which only 
 from __future__ import annotations
 
 import functools
-import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -23,13 +21,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.models import State
+from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web import cookies
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.robots import names_a_robot
-from tmpnb_py.web.tokens import presented_token, same_token
 
 # aiohttp before 3.14 has no such key, and takes any other.
 _VISITOR: Any = getattr(web, "RequestKey", web.AppKey)("visitor", object)
@@ -132,11 +130,11 @@ class Visitor:
     def shows_api_token(self) -> bool:
         """Whether an API token is set and the request has it."""
         expected = self._context.api_token
-        return bool(expected) and same_token(self.token, expected)
+        return bool(expected) and is_same(self.token, expected)
 
     def shows_token_of(self, container: Container) -> bool:
         """Whether the request has this session's own token."""
-        return bool(container.token) and same_token(self.token, container.token)
+        return bool(container.token) and is_same(self.token, container.token)
 
     @functools.cached_property
     def address(self) -> str:
@@ -152,8 +150,7 @@ class Visitor:
         """
         if not self._options.max_notebooks_per_address or self.shows_api_token:
             return ""
-        text = quota_key_of(self.address).encode()
-        return hmac.new(self._context.secret, text, hashlib.sha256).hexdigest()[:32]
+        return proof(self._context.secret, Purpose.ADDRESS, quota_key_of(self.address))
 
     @functools.cached_property
     def is_secure(self) -> bool:
@@ -250,6 +247,12 @@ class Visitor:
             waiting_path=links.waiting(ticket.id),
             secure=self.is_secure,
         )
+
+
+def presented_token(headers: Mapping[str, str]) -> str:
+    """The token of an `Authorization: token …` (tmpnb's and Jupyter's form) or `Bearer …` header; "" for none."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() in ("token", "bearer") else ""
 
 
 def is_secure(headers: Mapping[str, str]) -> bool:

@@ -377,7 +377,8 @@ def _print_next_steps(settings: Settings, tag: str, own: Manifest) -> None:
 
 def _addresses(settings: Settings, own: Manifest) -> Iterator[tuple[str, str]]:
     """The workshops' titles, and the addresses of their pages on this machine."""
-    from tmpnb_py.core.links import Links, document  # noqa: PLC0415
+    from tmpnb_py.core.document_paths import document  # noqa: PLC0415
+    from tmpnb_py.core.links import Links  # noqa: PLC0415
     from tmpnb_py.workshops.notes.notebook import is_readable  # noqa: PLC0415
 
     links = Links(settings.base_url)

@@ -13,8 +13,9 @@ from tmpnb_py.core.models import Egress
 from tmpnb_py.engines.local.engine import COMMAND
 from tmpnb_py.engines.local.machine import python_versions
 from tmpnb_py.engines.local.sandbox import Sandbox
+from tmpnb_py.options.risks import is_loopback
 from tmpnb_py.options.settings import OPTIONS, Settings
-from tmpnb_py.options.sources import is_loopback, refused
+from tmpnb_py.options.sources import refused
 
 _LOOPBACK = "127.0.0.1"
 

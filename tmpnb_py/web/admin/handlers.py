@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.host_names import is_loopback_name
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.proofs import is_same
 from tmpnb_py.core.quota_keys import is_loopback
 from tmpnb_py.web import respond
 from tmpnb_py.web.admin import page as admin_page
@@ -17,7 +18,7 @@ from tmpnb_py.web.api import openapi, programs, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.tokens import presented_token, same_token
+from tmpnb_py.web.visitor import presented_token
 
 _NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
 _SPEAKS_FOR_ANOTHER = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -49,7 +50,7 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
     if request.path in _OPEN:
         return await handler(request)
     if context.admin_token:
-        if not same_token(presented_token(request.headers), context.admin_token):
+        if not is_same(presented_token(request.headers), context.admin_token):
             message = "Send the operator's token: Authorization: token …."
             model = Problem(status="unauthorized", message=message)
             return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})

@@ -20,9 +20,9 @@ from aiohttp import web
 from tmpnb_py import __version__
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core import binder_spec
+from tmpnb_py.core.document_paths import document, document_of, placed
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
-from tmpnb_py.core.links import document
-from tmpnb_py.core.routes import document_of, placed
+from tmpnb_py.core.links import BUILD, LAUNCH_LINK
 from tmpnb_py.jupyter.questions import begin_in
 from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import tickets
@@ -40,12 +40,12 @@ _PLACE_KEPT = 30.0
 
 def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
-    app.router.add_get("/build/{provider}/{spec:.+}", build, allow_head=False)
+    app.router.add_get(BUILD + "{provider}/{spec:.+}", build, allow_head=False)
 
 
 def add_pages(app: web.Application) -> None:
     """Every page for people who follow a link made for BinderHub or JupyterHub."""
-    app.router.add_get("/v2/{provider}/{spec:.+}", launch_link)
+    app.router.add_get(LAUNCH_LINK + "{provider}/{spec:.+}", launch_link)
     app.router.add_get("/versions", versions)
     for path in ("/hub/api", "/hub/api/"):
         app.router.add_get(path, hub_version)
@@ -116,7 +116,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     visitor = visitor_of(request)
     allocation.refuse_foreign(visitor)
     if not _asks_for_events(request):
-        link = request.app[CONTEXT].links.to("v2/" + request.rel_url.raw_path.removeprefix("/build/"))
+        link = request.app[CONTEXT].links.launch_link(request.rel_url.raw_path)
         message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
         return respond.problem(request, 406, "error", message)
     allocation.refuse_hidden_page(visitor)

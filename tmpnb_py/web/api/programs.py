@@ -8,8 +8,9 @@ import time
 import pydantic
 from aiohttp import web
 
+from tmpnb_py.core.document_paths import wish_of_address
+from tmpnb_py.core.links import SESSION_PATTERN, below_session
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.core.routes import wish_of_address
 from tmpnb_py.pools.container import Container
 from tmpnb_py.site.metrics import CONTENT_TYPE
 from tmpnb_py.web import allocation, respond
@@ -36,7 +37,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
-    app.router.add_route("*", "/user/{id:[a-z0-9]+}{tail:(/.*)?}", not_running)
+    app.router.add_route("*", SESSION_PATTERN, not_running)
 
 
 def add_shortcuts(app: web.Application) -> None:
@@ -192,7 +193,7 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
     if not html:
         return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
-    wish = wish_of_address(request.rel_url.raw_path.removeprefix(f"/user/{container_id}"))
+    wish = wish_of_address(below_session(request.rel_url.raw_path))
     try:
         context.documents.target(wish)
     except ValueError:

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.document_paths import DEFAULT_DOCUMENT, document
 from tmpnb_py.core.errors import AddressFullError, FullError
-from tmpnb_py.core.links import Links, document, opened
-from tmpnb_py.core.routes import DEFAULT_DOCUMENT
+from tmpnb_py.core.links import SPAWN_PATTERN, WAITING_PATTERN, opened
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import allocation, idempotency, messages, respond
 from tmpnb_py.web.api import views
@@ -23,7 +23,6 @@ from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import NoNetworkError
 from tmpnb_py.web.visitor import visitor_of
 
-_WAITING = Links().waiting("{id:[0-9a-f]{32}}")
 # Seconds that a form waits for a notebook before it leads to the waiting page.
 _MOMENT = 1.0
 _LONGEST_SOURCE = 200  # characters of an address that is shown
@@ -31,10 +30,10 @@ _LONGEST_SOURCE = 200  # characters of an address that is shown
 
 def add_routes(app: web.Application) -> None:
     """Every page of this module."""
-    app.router.add_get(_WAITING, wait)
-    app.router.add_post(_WAITING, give_up)
-    app.router.add_get("/spawn{path:(/.*)?}", launch)
-    app.router.add_post("/spawn{path:(/.*)?}", post_launch)
+    app.router.add_get(WAITING_PATTERN, wait)
+    app.router.add_post(WAITING_PATTERN, give_up)
+    app.router.add_get(SPAWN_PATTERN, launch)
+    app.router.add_post(SPAWN_PATTERN, post_launch)
     app.router.add_get("/hub/user-redirect{path:(/.*)?}", hub_link)
 
 
@@ -117,13 +116,13 @@ async def deep_links(request: web.Request, handler: Handler) -> web.StreamRespon
     nowhere = isinstance(request.match_info.http_exception, web.HTTPNotFound) and request.method in ("GET", "HEAD")
     if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].documents.interfaces:
         return await handler(request)
-    raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + request.rel_url.raw_path_qs))
+    raise web.HTTPFound(request.app[CONTEXT].links.launch_at(request.rel_url.raw_path_qs))
 
 
 async def hub_link(request: web.Request) -> web.StreamResponse:
     """Redirect links that nbgitpuller's generator makes for a JupyterHub."""
     wish = request.rel_url.raw_path_qs.removeprefix("/hub/user-redirect")
-    raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + wish))
+    raise web.HTTPFound(request.app[CONTEXT].links.launch_at(wish))
 
 
 # --- its form

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from tmpnb_py.core.branding import Branding
+from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
-from tmpnb_py.core.links import Links, document
+from tmpnb_py.core.links import WORKSHOPS, Links
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.assets import Assets, Content, answer, source
@@ -59,9 +60,9 @@ _parent = live_script.parent_script()
 def add_routes(app: web.Application) -> None:
     """Every page and file of this module."""
     app[_RENDERED] = weakref.WeakKeyDictionary()
-    for path in ("/workshops", "/workshops/"):
+    for path in (WORKSHOPS, f"{WORKSHOPS}/"):
         app.router.add_get(path, overview)
-    slug = "/workshops/{slug:[a-z0-9-]{1,64}}"
+    slug = WORKSHOPS + "/{slug:[a-z0-9-]{1,64}}"
     app.router.add_get(slug, without_slash)
     app.router.add_get(slug + "/", page)
     app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)

@@ -8,8 +8,8 @@ import time
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Status, Ticket
-from tmpnb_py.core.links import BLANK, ROOT, document, opened
-from tmpnb_py.core.routes import DEFAULT_DOCUMENT
+from tmpnb_py.core.document_paths import BLANK, DEFAULT_DOCUMENT, document
+from tmpnb_py.core.links import NOT_FOR_ROBOTS, ROOT, WORKSHOPS, opened
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.api import views
@@ -19,7 +19,6 @@ from tmpnb_py.web.pages import keeping
 from tmpnb_py.web.visitor import Visitor, visitor_of
 from tmpnb_py.workshops.manifest import Workshop
 
-_NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
 _YEAR = 31_536_000
 
 
@@ -92,7 +91,7 @@ async def landing(request: web.Request) -> web.Response:
 
 
 def _cards(request: web.Request, context: Context) -> list[Card]:
-    has_notes = any(one.canonical.startswith("/workshops/") for one in request.app.router.resources())
+    has_notes = any(one.canonical.startswith(f"{WORKSHOPS}/") for one in request.app.router.resources())
     return [
         Card(
             workshop=one,
@@ -178,5 +177,5 @@ async def logo(request: web.Request) -> web.Response:
 async def robots(request: web.Request) -> web.Response:
     """robots.txt: crawlers stay away from where notebooks are started."""
     links = request.app[CONTEXT].links
-    lines = ["User-agent: *", *(f"Disallow: {links.to(path)}" for path in _NOT_FOR_ROBOTS)]
+    lines = ["User-agent: *", *(f"Disallow: {links.base[:-1]}{path}" for path in NOT_FOR_ROBOTS)]
     return web.Response(text="\n".join(lines) + "\n")

@@ -11,8 +11,8 @@ import urllib.parse
 
 from aiohttp import web
 
+from tmpnb_py.core.document_paths import wish_of_address
 from tmpnb_py.core.links import opened
-from tmpnb_py.core.routes import wish_of_address
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
