@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tests.pool_support import HandMadePool
 from tmpnb_py.claims.claims import Claims
-from tmpnb_py.claims.line import Line
+from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.host_names import EVERY_NAME, Hosts
 from tmpnb_py.core.models import State, TcpAddress
@@ -111,7 +111,7 @@ async def serving(
         engine = Engine(await stack.enter_async_context(FakeHost()))
         pool = HandMadePool(engine, directory, **options)
         pool.engine_is_listed()
-        claims = Claims(engine, pool, pool.options, line=Line(lambda: pool.options.current.max_waiting))
+        claims = Claims(engine, pool, LineStore(None))
         pool.serve(claims)
         stack.push_async_callback(claims.close)
         context = _context(engine, pool, claims)

@@ -25,7 +25,6 @@ LONG_FUNCTIONS = {
 WIDE_CONSTRUCTORS: dict[str, str] = {}
 # Where a task is begun by other means than `Tasks.start` and a TaskGroup, each with its reason.
 TASKS_WITHOUT_OWNER = {
-    "claims.claims": "to be mended",
     "core.tasks": "the owner itself",
     "engines.docker.engine": "a creation that must not be cut off is awaited where it is begun",
     "images.build": "a process's start that must not be cut off is awaited where it is begun",

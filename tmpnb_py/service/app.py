@@ -17,7 +17,6 @@ from aiohttp import web
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
-from tmpnb_py.claims.line import Line
 from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.core import logs
 from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
@@ -74,7 +73,7 @@ class Service:
         self.options = LiveOptions(settings)
         self.engine = engine
         self.counters = Counters()
-        self._book = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
+        self._line_store = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
         self._catalogue = catalogue = Catalogue(engine)
         if preview is None:
             catalogue.read_own(settings.workshops_file)
@@ -97,13 +96,7 @@ class Service:
             static_url=self._static.url,
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
-        self.claims = Claims(
-            measured,
-            self.pool,
-            self.options,
-            line=Line(lambda: self.options.current.max_waiting),
-            book=self._book,
-        )
+        self.claims = Claims(measured, self.pool, self._line_store)
         self.pool.serve(self.claims)
         self.site = Site([self.claims])
         self.metrics = SiteMetrics(self.site.pools.values(), ProxyMetrics(self.counters), version=__version__)
@@ -254,7 +247,7 @@ class Service:
                 _log.warning("cleanup_incomplete", error=error.message, remedy=error.remedy)
         if remove:
             await self._static.remove()
-            self._book.forget()
+            self._line_store.clear()
         self._stopped = True
         _log.info("stopped", pool=self.pool.name, kept=len(self.pool), duration=round(time.monotonic() - began, 2))
 
@@ -263,7 +256,7 @@ class Service:
             listener.close()
         await self._cancel_tasks()
         await self.claims.close()
-        self._book.close()
+        self._line_store.close()
         if not self._stopped:
             await self.proxy.shut_down(0)
         await self._runner.cleanup()

@@ -11,7 +11,7 @@ import time
 
 from aiohttp import web
 
-from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import AddressFullError
 from tmpnb_py.core.models import EndReason, State
@@ -99,12 +99,12 @@ async def open_ticket(
     """
     claims, key = context.site.claims_for(target), idempotency.accepted(context, once)
     try:
-        ticket = await claims.open_ticket(target, key=key, quota_key=visitor.quota_key)
+        ticket = await claims.open_ticket(target, idempotency_key=key, quota_key=visitor.quota_key)
     except AddressFullError:
         if instead_of is None:
             raise
         _end(context, instead_of)
-        return await claims.open_ticket(target, key=key, quota_key=visitor.quota_key)
+        return await claims.open_ticket(target, idempotency_key=key, quota_key=visitor.quota_key)
     if instead_of is not None:
         _end(context, instead_of)
     return ticket
@@ -120,10 +120,8 @@ def announce(context: Context, visitor: Visitor, ticket: Ticket) -> None:
 
     Call it before a ticket is shown. No-op for a ticket that is not READY, and for one that was announced before.
     """
-    if ticket.status is not Status.READY or ticket.container is None or ticket.has_ended or ticket.announced:
-        return
-    context.site.claims_with(ticket.id).told(ticket)
-    begin_session(context, visitor, ticket.container, ticket.target)
+    if context.site.claims_with(ticket.id).announce(ticket) and ticket.container is not None:
+        begin_session(context, visitor, ticket.container, ticket.target)
 
 
 def begin_session(context: Context, visitor: Visitor, container: Container, target: str) -> None:

@@ -82,11 +82,11 @@ def busyness(context: Context) -> str:
 
 def ticket_message(context: Context, ticket: Ticket, position: int | None, estimate: float | None) -> str:
     """What to tell the visitor who holds a ticket. `position` and `estimate` (seconds) are those of `Claims`."""
-    if ticket.has_ended:
+    if ticket.status is Status.ENDED:
         return how_it_ended(ticket.container.reason if ticket.container is not None else None)
-    if ticket.status is Status.READY:
+    if ticket.is_served:
         return "Your notebook is ready."
-    if ticket.status is Status.LEFT or position is None:
+    if position is None:
         return "Your place in line was given up."
     return f"{_place(position)} {_outlook(context, position, estimate)}"
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator
 from aiohttp import web
 
 from tmpnb_py import __version__
-from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core import binder_spec
 from tmpnb_py.core.document_paths import document, document_of, placed
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
@@ -123,7 +123,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
-    if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
+    if ending == "failed" or (ending and (ticket is None or ticket.status is Status.ENDED)):
         return web.Response(status=204)  # which ends a browser's reconnecting
     return await _answer(request, ticket)
 

@@ -93,6 +93,7 @@ def _found(request: web.Request) -> Ticket:
 async def look(request: web.Request) -> web.Response:
     """A ticket as it is now; asking keeps the place."""
     ticket = _found(request)
+    request.app[CONTEXT].site.claims_with(ticket.id).renew(ticket)
     return _answer(visitor_of(request), _shown(request, ticket), ticket.container)
 
 

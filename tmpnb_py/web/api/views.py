@@ -10,6 +10,7 @@ import functools
 import math
 import secrets
 import time
+from collections.abc import Mapping
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.tickets import Status, Ticket
@@ -120,6 +121,17 @@ def spawned(context: Context, container: Container, target: str) -> Spawned:
     )
 
 
+_STATUSES: Mapping[Status, str] = {
+    Status.WAITING: "waiting",
+    Status.HANDING_OVER: "waiting",
+    Status.READY: "ready",
+    Status.ANNOUNCED: "ready",
+    Status.ENDED: "ended",
+    Status.CLOSED: "left",
+    Status.LEFT: "left",
+}
+
+
 def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketState:
     """A ticket as its visitor sees it. Call `allocation.announce` before showing it.
 
@@ -128,11 +140,11 @@ def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketS
     claims = context.site.claims_with(ticket.id)
     position = claims.position(ticket)
     estimate = None if position is None else claims.estimate(position)
-    container = ticket.container if ticket.status is Status.READY and not ticket.has_ended else None
+    container = ticket.container if ticket.is_served else None
     return TicketState.model_validate(
         {
             "id": ticket.id,
-            "status": "ended" if ticket.has_ended else ticket.status,
+            "status": _STATUSES[ticket.status],
             "position": position,
             "estimate": None if estimate is None else math.ceil(estimate),
             "session": None if container is None else spawned(context, container, ticket.target),

@@ -146,9 +146,9 @@ async def post_launch(request: web.Request) -> web.StreamResponse:
         ticket = await allocation.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
     except FullError as full:
         return _full(request, full, wish)
-    if ticket.status is Status.WAITING:
+    if ticket.is_waiting:
         await ticket.changed(_MOMENT)
-    if ticket.status is Status.READY and ticket.container is not None:
+    if ticket.container is not None:
         allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     response = respond.see_other(request, context.links.waiting(ticket.id, wish))
@@ -195,19 +195,20 @@ async def wait(request: web.Request) -> web.Response:
         raise web.HTTPSeeOther(context.links.launch(wish))
     claims = context.site.claims_with(request.match_info["id"])
     ticket = claims.find(request.match_info["id"])
-    if ticket is None or ticket.status is Status.LEFT:
+    if ticket is None or ticket.status in (Status.CLOSED, Status.LEFT):
         if not context.site.pool_for().is_open:
             return respond.closed(request)
         return respond.page(request, "lost.html", status=404, path=wish)
     subject = context.documents.read(wish)
-    if ticket.has_ended and ticket.container is not None:
+    if ticket.status is Status.ENDED and ticket.container is not None:
         reason = ticket.container.reason
         return respond.page(request, "ended.html", status=410, reason=reason, subject=subject, has_pages=True)
+    claims.renew(ticket)
     own = visitor.offered_session
     if own is not None and _came_meanwhile(own, ticket):
         claims.leave(ticket)
         return _lead(request, own, ticket.target)
-    if ticket.status is Status.READY and ticket.container is not None:
+    if ticket.container is not None:
         allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     state = views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
@@ -230,7 +231,7 @@ def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
 
     A visitor who had one before wants another one.
     """
-    return ticket.status is Status.WAITING and (container.claimed_at or 0.0) > ticket.joined_at
+    return ticket.is_waiting and (container.claimed_at or 0.0) > ticket.joined_at
 
 
 async def give_up(request: web.Request) -> web.StreamResponse:

@@ -120,20 +120,21 @@ def _places(request: web.Request, context: Context) -> list[Place]:
     visitor, site = visitor_of(request), context.site
     held = visitor.ticket_ids if visitor.may_be_told else []
     found = [site.claims_with(ticket_id).find(ticket_id) for ticket_id in held]
+    kept = [ticket for ticket in found if ticket is not None and _is_open(ticket)]
+    for ticket in kept:
+        site.claims_with(ticket.id).renew(ticket)
     return [
         Place(
             context.links.waiting(one.id, one.target),
             messages.standing(context, one),
             _called(context.documents.read(one.target)),
         )
-        for one in found
-        if one is not None and _is_open(one)
+        for one in kept
     ]
 
 
 def _is_open(ticket: Ticket) -> bool:
-    came = ticket.status is Status.READY and not ticket.announced and not ticket.has_ended
-    return came or ticket.status is Status.WAITING
+    return ticket.is_waiting or ticket.status is Status.READY
 
 
 def _called(subject: Subject) -> str:
