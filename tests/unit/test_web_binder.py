@@ -75,7 +75,7 @@ async def test_why_there_is_none_is_the_streams_last_word(world: World) -> None:
     await world.claims.open_ticket("lab")
     assert "The line is full." in await failure()
     world.pool.close_to_newcomers()
-    assert "let nobody new in" in await failure()
+    assert "letting anyone new in" in await failure()
     response, _ = await world.ask("GET", BUILD, headers={**STREAM, "Last-Event-ID": "failed"})
     assert response.status == 204, "which ends the reconnecting"
 

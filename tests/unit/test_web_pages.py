@@ -67,7 +67,7 @@ async def test_a_closed_service_says_so_but_opens_what_runs(world: World) -> Non
     container = await world.claimed("a")
     world.pool.close_to_newcomers()
     response, page = await world.ask("GET", "/spawn", headers=HTML)
-    assert (response.status, "let nobody new in" in page) == (503, True)
+    assert (response.status, "letting anyone new in" in page) == (503, True)
     own = {**HTML, "Cookie": f"tmpnb-sessions={cookies.entry(container)}"}
     response, page = await world.ask("GET", "/spawn", headers=own)
     assert (response.status, f'data-key="{cookies.page_key(container)}"' in page) == (200, True)

@@ -144,7 +144,7 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
     except _UnknownError as error:
         problem = str(error)
     except ClosedError:
-        problem = "The people who run this service let nobody new in right now."
+        problem = "The people who run this service are not letting anyone new in right now."
     except AddressFullError as error:
         problem = f"{error.message[:1].upper()}{error.message[1:]}."
     except FullError as error:
