@@ -79,7 +79,7 @@ async def first_listing(context: Context) -> None:
 
 
 async def is_undecided(context: Context, visitor: Visitor) -> bool:
-    """Whether the visitor brings sessions that the engine may know, and is still not listed after a wait."""
+    """Whether it is unknown which sessions the visitor has: they bring some, and no listing came in two seconds."""
     if context.site.listed or not visitor.brings_sessions:
         return False
     await first_listing(context)

@@ -73,6 +73,14 @@ class Documents:
             raise NoNetworkError("it fetches files over the network, which notebooks here do not have")
         return target
 
+    def openable(self, wish: str) -> str:
+        """The wish from a URL if it can be opened, otherwise "", which opens the start."""
+        try:
+            self.target(wish)
+        except ValueError:
+            return ""
+        return wish
+
     def read(self, wish: str) -> Subject:
         """What a link opens, whether or not that exists."""
         path, _, query = wish.partition("?")

@@ -1,8 +1,8 @@
 """Who sends a request: everything that handlers decide by, read from it once.
 
-What a request says (its headers and cookies) is read when it is first asked for and kept. What the pool says of it
-(which of its sessions run) is looked up when it is asked for, since a handler may wait in between. Nothing here acts,
-raises or waits; `allocation` does.
+What a request says in its headers and cookies is read on first use and kept, and the options are those that were in
+force when it came. Which of its sessions run is looked up at each use, since a handler may wait in between. Nothing
+here acts, raises or waits; `allocation` does.
 
 All notebooks share one origin, so a script in somebody else's notebook could ask our pages for the sessions of
 whoever opens it. Therefore pages speak of sessions only to a navigation of the whole window (`may_be_told`), and

@@ -193,11 +193,7 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
     if not html:
         return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
-    wish = wish_of_address(below_session(request.rel_url.raw_path))
-    try:
-        context.documents.target(wish)
-    except ValueError:
-        wish = ""
+    wish = context.documents.openable(wish_of_address(below_session(request.rel_url.raw_path)))
     return respond.page(
         request,
         "ended.html",

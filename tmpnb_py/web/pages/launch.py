@@ -190,7 +190,7 @@ async def wait(request: web.Request) -> web.Response:
     page. A visitor who got a notebook in another tab meanwhile needs no second one.
     """
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    wish = _openable(context, request.query.get("path", ""))
+    wish = context.documents.openable(request.query.get("path", ""))
     if not visitor.holds(request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
     claims = context.site.claims_with(request.match_info["id"])
@@ -215,15 +215,6 @@ async def wait(request: web.Request) -> web.Response:
     # A visitor who waits beside a running notebook asked for another one; the page asks again if the place is lost.
     another = idempotency.issue(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
-
-
-def _openable(context: Context, wish: str) -> str:
-    """A wish from an address, if it can be opened; else ""."""
-    try:
-        context.documents.target(wish)
-    except ValueError:
-        return ""
-    return wish
 
 
 def _came_meanwhile(container: Container, ticket: Ticket) -> bool:

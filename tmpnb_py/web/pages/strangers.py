@@ -50,9 +50,4 @@ def _wish(context: Context, container: Container, place: str) -> str:
     path = place.partition("?")[0]
     if not path.startswith(container.path):
         return ""
-    wish = wish_of_address(path.removeprefix(container.path))
-    try:
-        context.documents.target(wish)
-    except ValueError:
-        return ""
-    return wish
+    return context.documents.openable(wish_of_address(path.removeprefix(container.path)))
