@@ -7,6 +7,8 @@ not allow modules, and nothing leaks into the page's globals.
 from __future__ import annotations
 
 import base64
+import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -65,7 +67,36 @@ _OUTPUT_LIBRARIES = {
 _ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
 
 
-def add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bundle:
+    """The files of notes pages, and those that other sites' pages load. The same for every service.
+
+    `notes_style` and `notes_script` are paths below the base of all URLs.
+    """
+
+    assets: Assets
+    notes_style: str
+    notes_script: str
+    live: Content
+    parent: Content
+
+
+@functools.cache
+def bundle() -> Bundle:
+    """Put all of them together, once."""
+    assets = Assets()
+    frame = _add_frame(assets)
+    scripts = {"RENDERER": _add_renderer(assets), "LIBRARIES": _add_libraries(assets)}
+    return Bundle(
+        assets,
+        assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css")),
+        assets.add("notes.js", _notes_script(frame, scripts)),
+        _live_script(frame, scripts),
+        _parent_script(),
+    )
+
+
+def _add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
     """Serve the libraries for outputs. Returns the paths of each one's scripts below the base of all URLs."""
     return {name: [_add(assets, path) for path in paths] for name, paths in _OUTPUT_LIBRARIES.items()}
 
@@ -85,14 +116,14 @@ def _icons() -> str:
     return f"window.tmpnbIcons = {json.dumps(icons)};\n"
 
 
-def add_frame(assets: Assets) -> str:
+def _add_frame(assets: Assets) -> str:
     """Serve the frame for HTML from kernels. Returns its path below the base of all URLs."""
     output = assets.add("output.html", source("live/output.html"), _headers(_OUTPUT_POLICY))
     keeper = source("live/keeper.html").replace("OUTPUT", output.rpartition("/")[2])
     return assets.add("keeper.html", keeper, _headers(_KEEPER_POLICY))
 
 
-def add_renderer(assets: Assets) -> str:
+def _add_renderer(assets: Assets) -> str:
     """Serve the script that renders mathematics and Markdown. Returns its path below the base of all URLs.
 
     The libraries run in frames of their own, which are fetched when they are needed.
@@ -133,18 +164,18 @@ def _headers(policy: str) -> dict[str, str]:
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 
 
-def notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
+def _notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
     """The script of our own notes pages. `scripts` names those that it loads when it needs them."""
     return _script(("framed", "work", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
 
 
-def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
+def _live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
     """The script for other sites' pages."""
     values = {"FRAME": frame, **scripts, "UP": "./", "STYLE": source("live/cell.css")}
     return Content.of(_script(("live",), values).encode(), "text/javascript")
 
 
-def parent_script() -> Content:
+def _parent_script() -> Content:
     """The script for other sites' pages that show our notes in a frame."""
     return Content.of(source("live/parent.js").encode(), "text/javascript")
 

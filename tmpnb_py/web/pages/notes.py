@@ -19,7 +19,7 @@ from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import WORKSHOPS, Links
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import allocation, messages, respond
-from tmpnb_py.web.assets import Assets, Content, answer, source
+from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.cookies import page_key
 from tmpnb_py.web.pages import live_script
@@ -48,14 +48,6 @@ _LIVE_HEADERS = {
 # Each workshop's page and pictures as rendered last, with the branding and the lifetime that they show.
 _RENDERED = web.AppKey("rendered_notes", weakref.WeakKeyDictionary[Book, tuple[Branding, str, Mapping[str, Content]]])
 
-_assets = Assets()
-_style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
-_frame = live_script.add_frame(_assets)
-_scripts = {"RENDERER": live_script.add_renderer(_assets), "LIBRARIES": live_script.add_libraries(_assets)}
-_script = _assets.add("notes.js", live_script.notes_script(_frame, _scripts))
-_live = live_script.live_script(_frame, _scripts)
-_parent = live_script.parent_script()
-
 
 def add_routes(app: web.Application) -> None:
     """Every page and file of this module."""
@@ -66,7 +58,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(slug, without_slash)
     app.router.add_get(slug + "/", page)
     app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)
-    app.router.add_get("/assets/{name}", _assets.get)
+    app.router.add_get("/assets/{name}", live_script.bundle().assets.get)
     app.router.add_get("/live.js", live)
     app.router.add_get("/frame.js", parent)
 
@@ -104,12 +96,12 @@ async def page(request: web.Request) -> web.Response:
 
 async def live(request: web.Request) -> web.Response:
     """The script for other sites' pages. Its URL never changes, so browsers check it every few minutes."""
-    return answer(request, _live, _LIVE_HEADERS)
+    return answer(request, live_script.bundle().live, _LIVE_HEADERS)
 
 
 async def parent(request: web.Request) -> web.Response:
     """The script for pages that show notes in a frame; likewise."""
-    return answer(request, _parent, _LIVE_HEADERS)
+    return answer(request, live_script.bundle().parent, _LIVE_HEADERS)
 
 
 async def picture(request: web.Request) -> web.Response:
@@ -174,8 +166,8 @@ def _render(book: Book, branding: Branding, links: Links, lifetime: str, session
         lang=notes.lang,
         direction=direction(notes.lang),
         launch=links.launch(document(workshop.start)),
-        stylesheet=links.to(_style),
-        notes_script=links.to(_script),
+        stylesheet=links.to(live_script.bundle().notes_style),
+        notes_script=links.to(live_script.bundle().notes_script),
         lifetime=lifetime,
         key="" if session is None else page_key(session),
         session="" if session is None else session.id,
