@@ -172,7 +172,7 @@ class Service:
         await self.web.set_up()
         with listen.explained("port", settings.ip, settings.port):
             for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
-                listen.notice_the_dead(sock)
+                listen.enable_keepalive(sock)
                 self._listeners.append(
                     await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
                 )

@@ -10,17 +10,17 @@ _ENOUGH = 1 << 20  # some systems allow a thousand million, for which some libra
 
 
 def files_needed(max_connections: int) -> int:
-    """How many files may have to be open at once."""
+    """How many files so many connections may need open at once."""
     return _BESIDE + _EACH * max_connections
 
 
 def connections_that_fit(files: int) -> int:
-    """For how many connections so many open files are enough."""
+    """How many connections so many open files suffice for."""
     return max(1, (files - _BESIDE) // _EACH)
 
 
 def open_files_limit() -> int:
-    """How many files this process may have open once it has raised its soft limit."""
+    """How many files this process may open once it has raised its soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard):
         return _ENOUGH
@@ -28,7 +28,7 @@ def open_files_limit() -> int:
 
 
 def raise_open_files_limit() -> int:
-    """Raise the soft limit as far as that needs no privilege; returns the limit. Each connection is a file or two."""
+    """Raise the soft limit as far as possible without privileges. Returns the limit."""
     limit = open_files_limit()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < limit:

@@ -19,10 +19,10 @@ _log = structlog.get_logger(__name__)
 
 
 class PoolLock:
-    """The pool's lock in a runtime directory, held while the context is. The kernel gives it back after `kill -9`.
+    """The pool's lock in a runtime directory, held in a `with` block. The kernel releases it after `kill -9`.
 
-    It has two halves. The lock on the file is for everybody who sees this directory, from whichever container. The
-    name of a socket is for whoever comes while the directory is being removed, and makes a new one with a new file:
+    It has two halves. The lock on a file works for every process that sees the directory, from any container. The
+    name of a socket works even if the directory was removed and another process makes a new one with a new file:
     names in Linux's abstract namespace (unix(7)) are in no directory.
     """
 
@@ -73,7 +73,7 @@ class PoolLock:
         return descriptor
 
     def _named(self) -> socket.socket | None:
-        """Bind the name. Where it is somebody else's, who only wants to be in the way, the file alone counts."""
+        """Bind the name. If another user holds it, who can only want to be in the way, the file alone counts."""
         place = hashlib.sha256(str(self._path.resolve()).encode()).hexdigest()[:32]
         address = f"\0tmpnb-py/{os.geteuid()}/{place}"
         name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -89,16 +89,16 @@ class PoolLock:
         return name
 
     def _keep_directory(self) -> None:
-        """Systemd's cleaner of temporary files leaves alone what is below a locked directory (tmpfiles.d(5))."""
+        """Lock the directory: systemd-tmpfiles cleans nothing below a locked one (tmpfiles.d(5))."""
         with contextlib.suppress(OSError):
             descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._kept_directory = descriptor
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def keep(self) -> None:
-        """Called about once a second: keep the file fresh, and make it anew where somebody has removed it.
+        """Keep the file fresh, and create it again if it was removed. To be called about once a second.
 
-        Raises `PoolLockedError` where another process has the new one.
+        Raises `PoolLockedError` if another process holds the new one.
         """
         if self._file is None:
             return
@@ -115,7 +115,7 @@ class PoolLock:
             self._is_broken = True
 
     def _answer(self) -> None:
-        """Whoever asks who has the name is answered by the kernel, and waits for nothing more."""
+        """Accept connections of processes that ask who holds the name: the kernel tells them our process id."""
         while self._name is not None:
             try:
                 self._name.accept()[0].close()
@@ -147,7 +147,7 @@ def _locked_error(pool: str, holder: str) -> PoolLockedError:
 
 
 def _holder_of(address: str) -> int | None:
-    """The process of this user that listens there; None where there is none."""
+    """The process id of this user's process that listens there; None if there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
         asking.setblocking(False)
         try:

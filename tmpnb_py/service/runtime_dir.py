@@ -18,10 +18,10 @@ _OWN_DIRECTORY = "Choose a directory of your own, empty or not there yet, with -
 
 
 def prepare_runtime_dir(path: Path) -> None:
-    """Make the directory (0700), or take up the one that is there if it is ours. Raises `SettingsError`.
+    """Create the directory (mode 0700), or use an existing one if it is ours. Raises `SettingsError`.
 
-    A directory is ours if it is empty or holds what an earlier process left: it is made private, so a mistaken path
-    (/tmp, a home) must be refused instead.
+    A directory is ours if it is empty or holds what an earlier process left. It is made private, so a mistaken path
+    (/tmp, a home) must be refused.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -36,9 +36,9 @@ def prepare_runtime_dir(path: Path) -> None:
 
 @contextlib.contextmanager
 def borrowed_runtime_dir(path: Path) -> Iterator[None]:
-    """The directory for a command beside or without a service. One that was not there goes again afterwards.
+    """Use the directory for a command that runs beside or without a service. One created here is removed again.
 
-    (Left behind by root, it would be refused to a service that runs as another user.) Raises `SettingsError`.
+    (If root left one behind, a service that runs as another user would refuse it.) Raises `SettingsError`.
     """
     made = not path.exists()
     prepare_runtime_dir(path)
@@ -83,7 +83,7 @@ def _why_not_ours(path: Path, facts: os.stat_result) -> str:
 
 
 def user_name(uid: int) -> str:
-    """A user of this machine, in words."""
+    """A user of this machine by name, or by number if there is none."""
     try:
         return f"the user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
@@ -91,5 +91,5 @@ def user_name(uid: int) -> str:
 
 
 def line_path(runtime_dir: Path, pool: str) -> Path:
-    """Where it is written down who waits in line."""
+    """The file that stores a pool's line."""
     return runtime_dir / f"{pool}.line"

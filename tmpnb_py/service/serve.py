@@ -1,4 +1,4 @@
-"""What `tmpnb-py serve` does: the engine is chosen, the pool locked, and a service runs until a signal ends it."""
+"""`tmpnb-py serve`: chooses the engine, locks the pool, and runs a service until a signal ends it."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class ServedPool:
     # --- end, after the tasks have ended
 
     async def end_work(self) -> None:
-        """End what is under way: hand-overs of containers, and notes that are being made."""
+        """End hand-overs and the making of notes that are under way."""
         await self.notes_cache.close()
         await self.claims.close()
 
@@ -128,7 +128,7 @@ class ServedPool:
         self._line_store.forget()
 
     async def close(self) -> None:
-        """Let go of the disk, of the containers and of the engine."""
+        """Close the line's file, the containers' endpoints and the engine."""
         self._line_store.close()
         self.pool.hang_up()
         await self._engine.close()
