@@ -208,7 +208,7 @@ async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pyt
             "knots",
             b'{"nbformat": 2}',
             404,
-            "the file is no notebook of format 3 or 4. JupyterLab may say more of it.",
+            "the file is not a notebook of format 3 or 4. JupyterLab may say more of it.",
         ),
         ("nothing", TEXT, 404, "There are no such notes."),
     ],

@@ -101,7 +101,7 @@ async def test_watching_in_a_pipe_is_one_json_object_per_line(rig: Rig) -> None:
 
 
 async def test_sessions_are_listed_and_ended(rig: Rig) -> None:
-    assert (await run("sessions", *at(rig))).out == "no session runs\n"
+    assert (await run("sessions", *at(rig))).out == "no session is running\n"
     first, second = await rig.spawn(), await rig.spawn("?wait=5")
     listed = await run("sessions", *at(rig))
     assert [line.split()[0] for line in listed.out.splitlines()] == ["session", first["id"], second["id"]]
@@ -163,7 +163,7 @@ async def test_the_token_is_found_as_serve_finds_it(tmp_path: Path) -> None:
         assert (await run("status", env={"TMPNB_CONFIG": str(config)})).code == 0
         config.write_text("admin_port = 0\n")
         unknown = await run("status", "--config", str(config))
-        assert (unknown.code, "Give that port with --admin-port" in unknown.err) == (2, True)
+        assert (unknown.code, "Pass that port with --admin-port" in unknown.err) == (2, True)
 
 
 async def test_a_token_of_the_whole_alphabet_passes() -> None:
@@ -178,7 +178,7 @@ async def test_no_service() -> None:
     assert done.out == ""
     assert done.err == (
         "error: no service answers at http://127.0.0.1:1/ (nothing listens there)\n"
-        "  → Start it with tmpnb-py serve, or say where it is with --admin-ip, --admin-port or --config.\n"
+        "  → Start it with tmpnb-py serve, or tell its address with --admin-ip, --admin-port or --config.\n"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.e2e.inprocess import Rig, running
-from tests.integration.test_static import FILES, address, host_with
+from tests.integration.test_shared_files import FILES, address, host_with
 from tmpnb_py.core.errors import PoolLockedError
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeHost
