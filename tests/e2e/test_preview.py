@@ -75,7 +75,7 @@ async def test_the_pages_follow_the_folder(folder: Path) -> None:
             assert '<script src="/preview.js" defer>' in landing
             page = await text(PAGE)
             assert '<h1 id="tn-title">First</h1>' in page
-            assert "the picture mine/gone.png is not there" in page
+            assert "the picture mine/gone.png does not exist" in page
             assert "the picture mine/link.png is not there" in page
             async with rig.client.get(f"{PAGE}files/mine/k.png") as response:
                 assert await response.read() == PNG
@@ -104,7 +104,7 @@ def test_what_only_its_author_may_read_is_told(folder: Path) -> None:
     (folder / "mine" / "k.png").chmod(0o600)
     (folder / "mine").chmod(0o700)
     (folder / "workshops.toml").write_text(MANIFEST + "\n")
-    assert preview.branding()
+    assert preview.refresh()
     (problem,) = tuple(preview.problems)
     assert problem.startswith(f"{folder / 'mine'} and 1 more: only you may read this")
 
