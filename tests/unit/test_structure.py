@@ -28,9 +28,7 @@ TASKS_WITHOUT_OWNER = {
     "images.build": "a process's start that must not be cut off is awaited where it is begun",
 }
 # What two services in one process would share, each with the reason why that does no harm.
-SHARED_STATE = {
-    "web.pages.notes._assets": "to be mended",
-}
+SHARED_STATE: dict[str, str] = {}
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -49,7 +49,10 @@ _PROBLEMS: Mapping[int, tuple[str, str]] = {
 }
 
 _TROUBLE = "No notebook can be started at the moment."
-_CLOSED = "The people who run this service let nobody in right now, perhaps because they are about to update it."
+_CLOSED = (
+    "The people who run this service are not letting anyone in right now, "
+    "perhaps because they are about to update it."
+)
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _SOON = 3.0  # seconds below which a number would say too much
 
