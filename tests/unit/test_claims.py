@@ -23,7 +23,8 @@ from tmpnb_py.core.models import EndReason, State
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr("tmpnb_py.claims.handover._PATIENCE", 60.0)  # a busy machine is no hanging container
     async with a_world() as world:
         yield world
 
