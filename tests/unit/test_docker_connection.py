@@ -48,8 +48,8 @@ async def test_it_opens_calls_and_closes(address: str) -> None:
     with pytest.raises(EngineDownError, match="was closed"):
         async with connection.calling("ask"):
             pass
-    async with connection.opening():
-        assert not connection.is_closed
+    async with connection.opening(), connection.calling("ask") as client:
+        assert await client.version()
     await connection.close()
 
 
