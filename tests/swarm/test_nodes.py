@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ import pytest
 from tests.e2e.service import ADMIN_TOKEN, Deployment, Service
 from tests.engine_support import docker
 from tests.integration.command_support import Done, run
-from tests.swarm.nodes import running_swarm
+from tests.swarm.nodes import Node, running_swarm
 from tests.swarm.relays import RelaysOfNodes
 from tests.swarm.test_service import node_of, start
 from tmpnb_py.web.api.schema import AdminNode, AdminStatus
@@ -81,6 +82,59 @@ async def on_each(
 async def session(client: aiohttp.ClientSession, notebook: dict[str, Any]) -> dict[str, Any]:
     async with client.get(f"/api/sessions/{notebook['id']}") as response:
         return dict(await response.json())
+
+
+async def push(deployment_host: str, relays: RelaysOfNodes, image: str, directory: Path) -> Done:
+    environment = {
+        "DOCKER_HOST": deployment_host,
+        "TMPNB_ENGINE": "swarm",
+        "TMPNB_SWARM_RELAYS": ",".join(relays.names),
+        "TMPNB_SWARM_SECRET": str(relays.secret),
+        "TMPNB_RUNTIME_DIR": str(directory),
+    }
+    return await run("image", "push-nodes", image, env=environment)
+
+
+async def test_an_image_is_brought_to_all_nodes(relays: RelaysOfNodes, server_image: str, tmp_path: Path) -> None:
+    """The first node has the image, the second its base, the third nothing; and then a relay is killed."""
+    first, second, third = relays.swarm.nodes
+    recipe = tmp_path / "image"
+    recipe.mkdir()
+    lines = [f"FROM {server_image}", *("RUN head -c 64M /dev/urandom > /tmp/more && echo" for _ in range(4))]
+    (recipe / "Dockerfile").write_text("\n".join(lines))
+    first.docker("build", "--network=none", "--quiet", "--tag=big", str(recipe), seconds=120)
+    image_id = first.docker("image", "inspect", "--format={{.Id}}", "big").strip()
+    count = len(first.docker("image", "inspect", "--format={{range .RootFS.Layers}}{{.}} {{end}}", "big").split())
+
+    def images(node: Node) -> list[str]:
+        return node.docker("images", "--all", "--quiet", "--no-trunc").split()
+
+    pushing = asyncio.create_task(push(first.host, relays, "big", tmp_path / "run"))
+    async with within():
+        while not await asyncio.to_thread(images, third):
+            await asyncio.sleep(0.02)
+    relays.stop(third)
+    done = await pushing
+    assert done.code == 3
+    assert f"not on {third.name}" in done.err
+    assert f"{first.name}: has it" in done.out
+    assert f"{second.name}: {count - 4} of {count} layers are there, 0 B sent" in done.out
+    assert f"{second.name}: has it now, 256 MiB were sent" in done.out
+    assert image_id in images(second)
+
+    relays.start(third)
+    again = await push(first.host, relays, "big", tmp_path / "run")
+    assert (again.code, again.err) == (0, "")
+    assert f"{third.name}: 0 of" not in again.out, "what has arrived stays"
+    assert images(third) == [image_id], "and nothing else does"
+    run_it = ("run", "--rm", "--network=none", image_id, "sh", "-c", "wc -c < /tmp/more")
+    assert third.docker(*run_it).strip() == second.docker(*run_it).strip() == str(64 * 2**20)
+    third.docker("image", "prune", "--force")
+    assert images(third) == [image_id]
+    assert not list((tmp_path / "run").glob("*"))
+
+    nothing = await push(first.host, relays, "big", tmp_path / "run")
+    assert sorted(nothing.out.splitlines()) == [f"{node.name}: has it" for node in relays.swarm.nodes]
 
 
 async def test_nodes_are_shown_emptied_and_drained(relays: RelaysOfNodes, server_image: str, pool: str) -> None:

@@ -311,6 +311,22 @@ class NodeStatus:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class NodeTransfer:
+    """How far an image is on its way to a node: it has `layers` of so many; `sent` and `size` are bytes.
+
+    `error` is what has ended it.
+    """
+
+    node: str
+    layers: int
+    of: int
+    sent: int
+    size: int
+    done: bool = False
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
     """The last failed start: its public class, the operator's message and the container's last log lines."""
 

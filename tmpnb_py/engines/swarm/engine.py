@@ -42,6 +42,7 @@ from tmpnb_py.core.models import (
     Gap,
     ImageFacts,
     NodeStatus,
+    NodeTransfer,
     Observed,
     State,
     Transport,
@@ -58,6 +59,7 @@ from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.bridges import Bridges
 from tmpnb_py.engines.swarm.fleet import Fleet
 from tmpnb_py.engines.swarm.lease import Lease
+from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
 from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
@@ -104,6 +106,7 @@ class SwarmEngine(ImageStreams):
         self._api = EngineApi(docker_host, seconds=_CALL_SECONDS)
         super().__init__(self._api.stream)
         self._pool = pool
+        self._runtime_dir = runtime_dir
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
         self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
@@ -279,8 +282,7 @@ class SwarmEngine(ImageStreams):
         if not usable:
             raise ImageMissingError(
                 f"no node that a relay answers from has the image {image.image}",
-                remedy=f"docker save {image.image} | ssh NODE docker load, on every node; docker service ps tells "
-                "whether relays run",
+                remedy="tmpnb-py image push-nodes brings it to them; docker service ps tells whether relays run",
             )
         return set(self._nodes) - usable
 
@@ -289,7 +291,7 @@ class SwarmEngine(ImageStreams):
         lacking = [one for one in self._relays.nodes if (one, image.image_id) not in self._has_image]
         names = frozenset(self._nodes[one].name if one in self._nodes else one for one in lacking)
         for name in sorted(names - self._without_image):
-            hint = "it does not have the image: docker load it there"
+            hint = "it does not have the image: tmpnb-py image push-nodes brings it there"
             log.warning("node_unused", node=name, image=image.image, hint=hint)
         self._without_image = names
 
@@ -468,6 +470,13 @@ class SwarmEngine(ImageStreams):
             if found.id == changed:
                 return found
         raise EngineError(f"the node {node} has left the swarm")
+
+    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+        """Over the relays, layer by layer, to each node that is not down."""
+        nodes = [one for one in await self._list_nodes() if not one.down]
+        async with spooled(self.save_image(image.image_id), self._runtime_dir) as archive:
+            push = Push(self._relays, archive, report)
+            return tuple(await asyncio.gather(*(push.to(one.id, one.name) for one in nodes)))
 
     async def usage(self, container_id: str) -> Usage:
         """What a running notebook takes."""

@@ -17,15 +17,16 @@ import asyncio
 import hmac
 import json
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
+from tmpnb_py.engines.swarm import layers
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
@@ -34,6 +35,7 @@ HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost the node
 HANDSHAKE_SECONDS = 10.0
 _CHUNK = 256 * 1024
+CHUNK_SECONDS = 60.0
 
 
 class RelayAwayError(EngineError):
@@ -46,7 +48,19 @@ class Question(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     do: Literal[
-        "hello", "take", "ready", "remove", "ended", "inventory", "logs", "usage", "has_image", "watch", "connect"
+        "hello",
+        "take",
+        "ready",
+        "remove",
+        "ended",
+        "inventory",
+        "logs",
+        "usage",
+        "has_image",
+        "layers",
+        "load",
+        "watch",
+        "connect",
     ]
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
@@ -54,6 +68,12 @@ class Question(pydantic.BaseModel):
     memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
+    diff_ids: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
+        default=(), max_length=layers.MOST_LAYERS
+    )
+    config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
+    layer: int = pydantic.Field(default=0, ge=0, le=layers.MOST_LAYERS)
+    size: int = pydantic.Field(default=0, ge=0, le=layers.LAYER_LIMIT)
 
     @pydantic.field_validator("id")
     @classmethod
@@ -133,6 +153,20 @@ async def read_line(reader: asyncio.StreamReader) -> bytes:
     except asyncio.LimitOverrunError as error:
         raise RelayAwayError("a message is too long") from error
     return line
+
+
+async def read_exactly(reader: asyncio.StreamReader, size: int) -> AsyncGenerator[bytes, None]:
+    """So many bytes in chunks. Raises `RelayAwayError` where fewer come, or none for a long time."""
+    while size:
+        try:
+            async with asyncio.timeout(CHUNK_SECONDS):
+                chunk = await reader.read(min(_CHUNK, size))
+        except TimeoutError as error:
+            raise RelayAwayError("nothing more came") from error
+        if not chunk:
+            raise RelayAwayError("it was cut off")
+        size -= len(chunk)
+        yield chunk
 
 
 def answer_of(line: bytes) -> dict[str, Any]:
