@@ -171,12 +171,15 @@ class SwarmEngine(ImageStreams):
             raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
 
     async def info(self) -> EngineInfo:
-        """Memory and CPUs of all nodes that take notebooks, and this manager's version."""
+        """Memory and CPUs of all nodes that take notebooks, and this manager's version.
+
+        Memory that notebooks have on other nodes (paused ones, say) counts, too, as those notebooks do.
+        """
         version = await self._api.call("GET", "version")
-        nodes = [one for one in await self._list_nodes() if one.usable]
-        return EngineInfo(
-            self.name, str(version["Version"]), sum(one.memory for one in nodes), sum(one.cpus for one in nodes)
-        )
+        nodes = {one.id: one for one in await self._list_nodes() if one.usable}
+        elsewhere = sum(one.memory for one in await self._fleet.placed() if one.node not in nodes)
+        memory = sum(one.memory for one in nodes.values()) + elsewhere
+        return EngineInfo(self.name, str(version["Version"]), memory, sum(one.cpus for one in nodes.values()))
 
     async def _list_nodes(self) -> Sequence[Node]:
         self._nodes = services.nodes_of(await self._api.call("GET", "nodes"))
@@ -322,13 +325,13 @@ class SwarmEngine(ImageStreams):
                             await started.wait() if not started.is_set() else await asyncio.sleep(1)
         except TimeoutError as error:
             raise EngineError(
-                f"Swarm did not start a notebook in time: {message or 'it says nothing'}",
-                remedy="tmpnb-py status shows the nodes; notebooks reserve mem_limit each" + self._who_lacks_it(),
+                f"Swarm did not start a notebook in time: {message or 'it says nothing'}{self._who_lacks_it()}",
+                remedy="tmpnb-py status shows the nodes; notebooks reserve mem_limit each",
             ) from error
 
     def _who_lacks_it(self) -> str:
         names = ", ".join(sorted(self._without_image))
-        return f"; without the image, and so unused: {names}" if names else ""
+        return f" (without the image, and so unused: {names})" if names else ""
 
     async def mark_ready(self, container_id: str) -> None:
         """Have the relay seal the socket's directory and look whether all is in force, then make READY durable."""
