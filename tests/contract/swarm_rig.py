@@ -64,8 +64,8 @@ class RelaysOfNodes:
         process.wait()
 
     @property
-    def names(self) -> tuple[tuple[str, int], ...]:
-        return tuple((node.address, PORT) for node in self.swarm.nodes)
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{node.address}:{PORT}" for node in self.swarm.nodes)
 
 
 @contextlib.contextmanager
@@ -130,7 +130,16 @@ class SwarmRig:
         self.others.append(name)
         manager = self.relays.swarm.manager
         await asyncio.to_thread(
-            manager.docker, "service", "create", "--detach", "--replicas=0", "--name", name, self.image, "true"
+            manager.docker,
+            "service",
+            "create",
+            "--detach",
+            "--no-resolve-image",
+            "--replicas=0",
+            "--name",
+            name,
+            self.image,
+            "true",
         )
 
     async def ready_ones(self, engine: Engine) -> list[str]:

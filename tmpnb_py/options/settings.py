@@ -42,6 +42,7 @@ Host = Annotated[str, AfterValidator(values.read_host)]
 
 _LISTEN = "Addresses and ports"
 _NOTEBOOK = "Notebooks"
+_SWARM = "Swarm"
 _POOL = "Pool"
 _CULL = "End of sessions"
 _PROXY = "Proxy"
@@ -93,10 +94,11 @@ class Settings(BaseSettings):
         "(API_AUTH_TOKEN does too).",
     )
 
-    engine: Literal["auto", "docker", "local"] = _option(
+    engine: Literal["auto", "docker", "local", "swarm"] = _option(
         "auto",
         _NOTEBOOK,
-        "What runs the containers: Docker, or (local) this machine, in sandboxes of bubblewrap. auto is Docker where "
+        "What runs the containers: Docker, (swarm) Docker Swarm on many machines, or (local) this machine, in "
+        "sandboxes of bubblewrap. auto is Docker where "
         "DOCKER_HOST is set or /var/run/docker.sock exists, and local with 127.0.0.1 as ip where not.",
     )
     image: Annotated[str, AfterValidator(values.read_image)] = _option(
@@ -205,6 +207,23 @@ class Settings(BaseSettings):
         unset="half of mem_limit",
     )
     use_tokens: bool = _option(True, _NOTEBOOK, "Whether each notebook server demands a token of its own.")
+
+    swarm_relays: Annotated[tuple[str, ...], BeforeValidator(values.read_relays), NoDecode] = _option(
+        ("tasks.relay:7443",),
+        _SWARM,
+        "Where the relays of the swarm's nodes are reached (comma list of host:port); all addresses of a name count.",
+    )
+    swarm_secret: Annotated[Path, BeforeValidator(values.read_path)] = _option(
+        Path("/run/secrets/tmpnb-relay"),
+        _SWARM,
+        "File with the private key and the certificate that this service and the relays share.",
+    )
+    swarm_constraint: Annotated[tuple[str, ...], BeforeValidator(values.read_constraints), NoDecode] = _option(
+        (),
+        _SWARM,
+        "Nodes on which notebooks may run, by Swarm's own placement constraints (comma list such as "
+        "node.labels.notebooks==true,node.role==worker); empty is all.",
+    )
 
     pool_name: Annotated[str, AfterValidator(values.read_pool_name)] = _option(
         "tmpnb", _POOL, "Name of the pool; two services on one engine need different names."

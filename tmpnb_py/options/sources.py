@@ -41,6 +41,13 @@ _DOCKER_ONLY = (
     "cpu_shares",
     "accept_missing",
 )
+_SWARM_ONLY = ("swarm_relays", "swarm_secret", "swarm_constraint")
+# What each engine knows nothing of.
+_WITHOUT_EFFECT = {
+    "docker": _SWARM_ONLY,
+    "local": (*_DOCKER_ONLY, *_SWARM_ONLY),
+    "swarm": ("container_ip", "container_port", "accept_missing"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +263,7 @@ def is_loopback(host: str) -> bool:
     return is_loopback_name(host) or quota_keys.is_loopback(host)
 
 
-def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:
+def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local", "swarm"]:
     """The engine to use: where none is named, Docker if there is any trace of it, else the local one.
 
     A socket that exists counts even if nothing answers on it: an engine that is down at boot must not move
@@ -269,13 +276,13 @@ def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["do
 
 def without_effect(settings: Settings, engine: str) -> list[str]:
     """The options that were set though this engine knows nothing of the kind."""
-    names = () if engine == "docker" else _DOCKER_ONLY
+    names = _WITHOUT_EFFECT.get(engine, ())
     return [name for name in names if getattr(settings, name) != Settings.model_fields[name].default]
 
 
 def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
     """Raises `EngineDownError` where Docker is not the engine to use."""
-    if choose_engine(settings, environ) == "docker":
+    if choose_engine(settings, environ) in ("docker", "swarm"):
         return
     if settings.engine == "local":
         raise EngineDownError(

@@ -73,9 +73,9 @@ _CALL_SECONDS = 10.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SwarmOptions:
-    """Where the relays are, what they share with us, and where notebooks may be placed (Swarm's own constraints)."""
+    """Where the relays are (`host:port`), what they share with us, and where notebooks may be placed."""
 
-    relays: tuple[tuple[str, int], ...]
+    relays: tuple[str, ...]
     secret: Path
     constraints: tuple[str, ...] = ()
 

@@ -137,7 +137,7 @@ class Relays:
     """All relays. `told` hears of every event, with the node's id."""
 
     def __init__(
-        self, names: Sequence[Address], contexts: wire.Contexts, pool: str, told: Callable[[str, Event], None]
+        self, names: Sequence[str], contexts: wire.Contexts, pool: str, told: Callable[[str, Event], None]
     ) -> None:
         self._names = names
         self._contexts = contexts
@@ -204,8 +204,8 @@ class Relays:
     async def _look_up(self) -> None:
         while True:
             found: set[Address] = set()
-            for name, port in self._names:
-                found |= await _addresses(name, port)
+            for name in self._names:
+                found |= await _addresses(name)
             for gone in self._links.keys() - found if found else ():  # a resolver that fails has no say
                 self._links.pop(gone).cancel()
             for new in found - self._links.keys():
@@ -242,10 +242,11 @@ class Relays:
         self._told(link.node, event)
 
 
-async def _addresses(name: str, port: int) -> set[Address]:
-    loop = asyncio.get_running_loop()
+async def _addresses(name: str) -> set[Address]:
+    """All addresses of a `host:port`; none where the resolver does not know it (yet)."""
+    host, _, port = name.rpartition(":")
     try:
-        found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError:
         return set()
-    return {(str(one[4][0]), port) for one in found}
+    return {(str(one[4][0]), int(port)) for one in found}
