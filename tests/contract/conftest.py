@@ -10,7 +10,8 @@ import pytest
 from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import DockerRig, FakeRig, Rig
-from tests.contract.swarm_rig import RelaysOfNodes, SwarmRig, swarm_with_relays
+from tests.contract.swarm_rig import SwarmRig
+from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
 from tmpnb_py.engines.base import Engine
 
 
