@@ -46,10 +46,11 @@ class RelaysOfNodes:
             self._processes[node.name] = node.inside(*environment, *command, log=log.fileno())
 
     def stop(self, node: Node) -> None:
-        process = self._processes.pop(node.name)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process = self._processes.pop(node.name, None)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     @property
     def names(self) -> tuple[str, ...]:
