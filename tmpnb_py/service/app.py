@@ -25,6 +25,7 @@ from tmpnb_py.core.links import Links
 from tmpnb_py.core.tasks import Tasks, finish_unless
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
+from tmpnb_py.fronts.hub import Hub, contexts_of
 from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
@@ -138,6 +139,10 @@ class Service:
             options=self.options,
             hosts=self._hosts,
         )
+        self._hub: Hub | None = None
+        if settings.front_port:
+            self._hub = Hub(self.site, self.proxy, self.options, contexts_of(settings))
+            self.metrics.add(self._hub)
         self._listeners: list[asyncio.Server] = []
         self._tasks = Tasks(self._vital_ended)
         self._broke = asyncio.Event()
@@ -245,6 +250,8 @@ class Service:
         await self.proxy.shut_down(self.options.current.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
+        if self._hub is not None:
+            await self._hub.close()
         remove = self.options.current.cleanup_on_exit and self._fault is None and await self.pool.is_manager()
         await self.pool.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove:
@@ -262,6 +269,8 @@ class Service:
         for listener in self._listeners:
             listener.close()
         await self._cancel_tasks()
+        if self._hub is not None:
+            await self._hub.close()
         await self.claims.close()
         self._book.close()
         if not self._stopped:
@@ -290,6 +299,9 @@ class Service:
         with listen.explained("admin_port", settings.admin_ip, settings.admin_port):
             for sock in await asyncio.to_thread(listen.bound, settings.admin_ip, settings.admin_port):
                 await web.SockSite(self._admin_runner, sock).start()
+        if self._hub is not None:
+            with listen.explained("front_port", settings.front_ip, settings.front_port):
+                await self._hub.open(*await asyncio.to_thread(listen.bound, settings.front_ip, settings.front_port))
         _log.info(
             "listening",
             url=self._links.on(listen.url(settings.ip, self.port)),
