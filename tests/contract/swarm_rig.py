@@ -18,7 +18,7 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.engine import SwarmEngine, SwarmOptions
+from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 
 
 class SwarmRig:
@@ -36,9 +36,9 @@ class SwarmRig:
         self.others: list[str] = []
 
     def engine(self, pool: str) -> SwarmEngine:
-        options = SwarmOptions(self.relays.names, self.relays.secret)
+        swarm = Swarm(self.relays.names, self.relays.secret)
         host = f"unix://{self.forwarder.path}"
-        engine = SwarmEngine(pool=pool, runtime_dir=self.directory / "run", options=options, docker_host=host)
+        engine = SwarmEngine(pool=pool, runtime_dir=self.directory / "run", swarm=swarm, docker_host=host)
         self.engines.append(engine)
         self.pools.add(pool)
         return engine

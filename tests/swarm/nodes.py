@@ -56,7 +56,9 @@ class Node:
         """Switch the machine on, and its engine."""
         # Where Docker is on a machine of its own: /var/lib/docker and /run/docker.sock, which are not this machine's.
         script = (
-            f"hostname {self.name} && mount --bind {self.root} /var/lib/docker && mount -t tmpfs tmpfs /run && "
+            f"hostname {self.name} && while umount --lazy /var/lib/docker 2>/dev/null; do :; done; "
+            f"mount --bind {self.root} /var/lib/docker && "
+            "mount --make-shared /var/lib/docker && mount -t tmpfs tmpfs /run && "
             "exec sleep infinity"
         )
         self.root.mkdir(exist_ok=True)
@@ -108,6 +110,8 @@ class Node:
 
     def power_off(self) -> None:
         """The machine and everything on it is gone at once; what is on its disk stays."""
+        if self._machine is not None:
+            self.unplug()  # first: else the kernel says good-bye for it to all that it was connected to
         for process in (self._machine, self._engine):
             if process is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -117,7 +121,7 @@ class Node:
 
     def unplug(self, *, plugged: bool = False) -> None:
         """Take the machine off the network, or put it back."""
-        _ip("-n", self._namespace, "link", "set", "eth0", "up" if plugged else "down")
+        _run("ip", "-n", self._namespace, "link", "set", "eth0", "up" if plugged else "down", check=False)
 
 
 class Swarm:

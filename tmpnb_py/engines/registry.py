@@ -19,7 +19,9 @@ from tmpnb_py.engines.docker.host import resolve
 from tmpnb_py.engines.local.engine import LocalEngine
 from tmpnb_py.engines.local.fitting import for_local_engine, need_jupyterlab
 from tmpnb_py.engines.local.machine import find_sandbox
-from tmpnb_py.engines.swarm.engine import SwarmEngine, SwarmOptions
+from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
+from tmpnb_py.engines.swarm.fitting import for_swarm
+from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import choose_engine
 
@@ -52,8 +54,8 @@ async def _docker(settings: Settings, environ: Mapping[str, str], pool: str, _wo
 
 async def _swarm(settings: Settings, environ: Mapping[str, str], pool: str, _workshops: Path | None) -> Chosen:
     resolve(None, environ)
-    options = SwarmOptions(settings.swarm_relays, settings.swarm_secret, settings.swarm_constraint)
-    return Chosen(SwarmEngine(pool=pool, runtime_dir=settings.runtime_path, options=options), lambda same: same)
+    swarm = Swarm(settings.swarm_relays, settings.swarm_secret or DEFAULT_SECRET, settings.swarm_constraint)
+    return Chosen(SwarmEngine(pool=pool, runtime_dir=settings.runtime_path, swarm=swarm), for_swarm)
 
 
 async def _local(settings: Settings, _environ: Mapping[str, str], pool: str, workshops: Path | None) -> Chosen:

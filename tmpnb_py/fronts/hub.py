@@ -24,6 +24,7 @@ from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.fronts import stamps, wire
 from tmpnb_py.fronts.ledger import Ledger
 from tmpnb_py.fronts.wire import Contexts, Hello, Place, Report, Route, Stamp, Told
+from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
@@ -258,4 +259,4 @@ def shared(settings: Settings) -> dict[str, str]:
 
 def contexts_of(settings: Settings) -> Contexts:
     """The TLS of front ends' connections. Raises `SettingsError` where the secret cannot be used."""
-    return Contexts(settings.front_secret or settings.swarm_secret, wire.PROTOCOL)
+    return Contexts(settings.front_secret or settings.swarm_secret or DEFAULT_SECRET, wire.PROTOCOL)

@@ -21,8 +21,8 @@ from tmpnb_py.options.kinds import Kind, Quantity, format_value
 ENV_PREFIX = "TMPNB_"
 # For `engines`: only these understand the option.
 DOCKER = ("docker",)
-DOCKER_OR_SWARM = ("docker", "swarm")
 SWARM = ("swarm",)
+CONTAINERS = ("docker", "swarm")
 
 
 class Reload(enum.StrEnum):

@@ -24,6 +24,7 @@ from tmpnb_py.fronts.pipes import Ways
 from tmpnb_py.fronts.proxy import FrontProxy, Orchestrator
 from tmpnb_py.fronts.table import Table
 from tmpnb_py.fronts.wire import SHARED
+from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
@@ -86,7 +87,7 @@ class Front:
 
     def _relays(self) -> Relays:
         settings = self.options.current
-        contexts = relay_wire.Contexts(settings.swarm_secret)
+        contexts = relay_wire.Contexts(settings.swarm_secret or DEFAULT_SECRET)
         return Relays(settings.swarm_relays, contexts, "", lambda _node, _event: None)
 
     def _moved(self, container: Container) -> None:

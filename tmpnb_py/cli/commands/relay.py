@@ -16,7 +16,7 @@ import click
     "--secret",
     envvar="TMPNB_SWARM_SECRET",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("/run/secrets/tmpnb-relay"),
+    default=Path("/run/secrets/relay"),
     show_default=True,
     help="File with the private key and the certificate that the service and all relays share.",
 )

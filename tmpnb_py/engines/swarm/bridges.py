@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -15,11 +16,10 @@ from pathlib import Path
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import SocketAddress
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import SOCKET_NAME, is_id
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import RelayAwayError
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from tmpnb_py.engines.swarm.wire import Connection, RelayAwayError
 
 _HEAD_LIMIT = 64 * 1024
 _HEAD_SECONDS = 10.0
@@ -41,7 +41,7 @@ class Bridges:
         self._root = Path(os.path.abspath(runtime_dir)) / "relayed" / pool  # noqa: PTH100 - resolve() follows links
         self._reach = reach
         self._servers: dict[str, asyncio.AbstractServer] = {}
-        self._connections: dict[asyncio.Task[None], str] = {}
+        self._connections: dict[str, Tasks] = {}
 
     async def open(self, container_id: str) -> SocketAddress:
         """Where the notebook is to be reached from here; made where it is not yet."""
@@ -58,9 +58,8 @@ class Bridges:
         return SocketAddress(str(directory), SOCKET_NAME)
 
     async def _listen(self, container_id: str, directory: Path) -> asyncio.AbstractServer:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(container_id, (reader, writer))
-
+        tasks = self._connections.setdefault(container_id, Tasks())
+        serve = wire.serve_by(tasks, "bridge", functools.partial(self._serve, container_id))
         (directory / SOCKET_NAME).unlink(missing_ok=True)  # of a process before this one
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:  # by way of the descriptor: a directory's path may exceed the 107 bytes of unix(7)
@@ -75,7 +74,7 @@ class Bridges:
         server = self._servers.pop(container_id, None)
         if server is not None:
             server.close()
-        await self._cut([task for task, one in self._connections.items() if one == container_id])
+        await self._connections.pop(container_id, Tasks()).close()
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def keep(self, ids: set[str]) -> None:
@@ -88,7 +87,9 @@ class Bridges:
         for server in self._servers.values():
             server.close()
         self._servers.clear()
-        await self._cut(list(self._connections))
+        connections, self._connections = self._connections, {}
+        for tasks in connections.values():
+            await tasks.close()
 
     def remove_pool(self) -> None:
         """Remove the pool's directory."""
@@ -99,16 +100,7 @@ class Bridges:
             raise EngineError(f"not a container id: {container_id!r}")
         return self._root / container_id
 
-    @staticmethod
-    async def _cut(tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _serve(self, container_id: str, visitor: Connection) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - this runs in one
-        self._connections[task] = container_id
         try:
             await wire.join(visitor, await self._reach(container_id))
         except RelayAwayError:
@@ -119,6 +111,3 @@ class Bridges:
                     await visitor[1].drain()
         except EngineError:  # its server does not answer: neither do we
             pass
-        finally:
-            self._connections.pop(task, None)
-            visitor[1].close()

@@ -25,6 +25,7 @@ import structlog
 
 from tmpnb_py.core import boot_clock
 from tmpnb_py.core.errors import (
+    ContainerHangsError,
     EngineDownError,
     EngineError,
     ImageMissingError,
@@ -45,6 +46,7 @@ from tmpnb_py.core.models import (
     Transport,
     Usage,
 )
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.streams import ImageStreams, read_paths
@@ -56,13 +58,12 @@ from tmpnb_py.engines.swarm.bridges import Bridges
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
-from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
 NODE_GRACE = 120.0  # seconds that sessions of a dead node are kept: it may come back with them
+_READY_GRACE = 15.0
 _RELAYS_SECONDS = 8.0
 _POLL_SECONDS = 0.25
 _TRIES = 8
@@ -72,7 +73,7 @@ _CALL_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SwarmOptions:
+class Swarm:
     """Where the relays are (`host:port`), what they share with us, and where notebooks may be placed."""
 
     relays: tuple[str, ...]
@@ -93,16 +94,16 @@ class SwarmEngine(ImageStreams):
         *,
         pool: str,
         runtime_dir: Path,
-        options: SwarmOptions,
+        swarm: Swarm,
         docker_host: str | None = None,
         start_timeout: float = 40.0,
     ) -> None:
         self._api = EngineApi(docker_host, seconds=_CALL_SECONDS)
         super().__init__(self._api.stream)
         self._pool = pool
-        self._options = options
+        self._constraints = swarm.constraints
         self._start_timeout = start_timeout
-        self._relays = Relays(options.relays, wire.Contexts(options.secret), pool, self._hear)
+        self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
         self._bridges = Bridges(runtime_dir, pool, self._reach)
         self._lease = Lease(self._api, pool)
         self._claimant = secrets.token_hex(4)
@@ -115,7 +116,7 @@ class SwarmEngine(ImageStreams):
         self._down_since: dict[str, float] = {}  # of nodes, monotonic seconds
         self._starting: dict[str, asyncio.Event] = {}
         self._listeners: set[asyncio.Queue[str]] = set()
-        self._sweeping: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
         self._closed = False
 
     # --- connection
@@ -134,8 +135,8 @@ class SwarmEngine(ImageStreams):
         self._relays.open()
         await self._relays.wait_for(frozenset(one.id for one in self._nodes.values() if one.usable), _RELAYS_SECONDS)
         self._tell_absent()
-        if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep(), name=f"sweep of {self._pool}")
+        if not len(self._tasks):
+            self._tasks.start(f"sweep of {self._pool}", self._sweep())
 
     def _tell_absent(self) -> None:
         for node in self._nodes.values():
@@ -146,10 +147,7 @@ class SwarmEngine(ImageStreams):
         """Give back every connection and the lease. Notebooks stay."""
         await self._lease.release()
         self._closed = True
-        sweeping, self._sweeping = self._sweeping, None
-        if sweeping is not None:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+        await self._tasks.close()
         await self._bridges.close_all()
         await self._relays.close()
         await self._api.close()
@@ -247,7 +245,7 @@ class SwarmEngine(ImageStreams):
         name = services.name_of(self._pool, spec.id)
         avoid = await self._nodes_to_avoid(spec.config.image)
         init = spec.config.image.image_id not in self._own_init
-        body = services.service_body(self._pool, spec, init=init, constraints=self._options.constraints, avoid=avoid)
+        body = services.service_body(self._pool, spec, init=init, constraints=self._constraints, avoid=avoid)
         started = self._starting[spec.id] = asyncio.Event()
         try:
             try:
@@ -354,10 +352,10 @@ class SwarmEngine(ImageStreams):
         raise EngineError("others kept changing the notebook's service")
 
     def _see_that_it_is_reached(self, container_id: str) -> None:
-        """Nobody is given a notebook whose machine is out of reach just now."""
+        """Nobody is given a notebook whose machine is out of reach just now. Raises `ContainerHangsError`."""
         node = self._where.get(container_id, "")
-        if node:
-            self._relays.of(node)
+        if node and node not in self._relays.nodes:
+            raise ContainerHangsError("the relay of the notebook's node does not answer")
 
     async def _update(self, service: Mapping[str, Any], state: str) -> bool:
         """Set the state, if the service is still as it was seen. A lost answer is seen in the next look."""
@@ -410,11 +408,13 @@ class SwarmEngine(ImageStreams):
             self._exits[container_id] = ended = await self._how_it_ended(container_id, task)
             return ended
         since = self._down_since.get(task.node)
-        if since is None:
-            return None
-        ready = (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE) == State.READY
-        # Whoever has a session waits a while, as the node may come back; what nobody has yet is made anew elsewhere.
-        return services.LOST if ready or time.monotonic() - since > NODE_GRACE else None
+        down_for = 0.0 if since is None else time.monotonic() - since
+        if (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE) == State.READY:
+            # Nobody has it yet, so another one is made at once. A relay that is only started anew is back earlier.
+            lost = since is not None or self._relays.absent_for(task.node) > _READY_GRACE
+        else:
+            lost = down_for > NODE_GRACE  # the node may come back, and with it what somebody works with
+        return services.LOST if lost else None
 
     async def _how_it_ended(self, container_id: str, task: Task) -> Exit:
         """By its node's engine, which knows whether memory was short; else by what Swarm knows."""
@@ -498,15 +498,15 @@ class SwarmEngine(ImageStreams):
     async def events(self) -> AsyncGenerator[str, None]:
         """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
         queue: asyncio.Queue[str] = asyncio.Queue()
-        following = asyncio.create_task(self._follow(queue), name=f"events of {self._pool}")
+        tasks = Tasks()
+        tasks.start(f"events of {self._pool}", self._follow(queue))
         self._listeners.add(queue)
         try:
             while not self._closed:
                 yield await queue.get()
         finally:
             self._listeners.discard(queue)
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await tasks.close()
 
     async def _follow(self, queue: asyncio.Queue[str]) -> None:
         """Put a "" whenever the manager's events flow (again): until then changes may have been missed."""

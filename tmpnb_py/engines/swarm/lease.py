@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from tmpnb_py.core.errors import EngineError, PoolLockedError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
@@ -37,6 +38,7 @@ class Lease:
         self._api = api
         self._pool = pool
         self._holder = secrets.token_hex(8)
+        self._tasks = Tasks()
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -54,7 +56,7 @@ class Lease:
             if error.status != 409 and "already exists" not in error.message and "conflicts" not in error.message:
                 raise
             await self._take_over()
-        self._renewing = asyncio.create_task(self._renew(on_lost), name=f"lease of {self._pool}")
+        self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
 
     async def release(self) -> None:
         """Give it back, if we have it."""
@@ -62,8 +64,7 @@ class Lease:
         if task is None:
             return
         held = not task.done()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.close()
         if held:
             with contextlib.suppress(EngineError):
                 await self._api.call("DELETE", f"configs/{manager_name(self._pool)}")

@@ -16,9 +16,10 @@ import pydantic
 import structlog
 
 from tmpnb_py.core.errors import EngineDownError, EngineError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +27,6 @@ _RECONNECT_SECONDS = 1.0
 _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
 _WATCHER_EVENTS = 10_000
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Watcher:
@@ -45,25 +44,22 @@ class Relay:
         self._node = node
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
-        self._connections: set[asyncio.Task[None]] = set()
-        self._again = Event(event="again")
+        self._tasks = Tasks()
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve until the block ends; yields the port."""
-        following = asyncio.create_task(self._follow(), name="relay-events")
+        self._tasks.start("relay-events", self._follow())
         server = await asyncio.start_server(
-            self._accept, host, port, ssl=self._contexts.server, limit=wire.LIMIT,
+            wire.serve_by(self._tasks, "relay-connection", self._accept),
+            host, port, ssl=self._contexts.server, limit=wire.LIMIT,
             ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
         )  # fmt: skip
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            following.cancel()
-            for task in self._connections:
-                task.cancel()
-            await asyncio.gather(following, *self._connections, return_exceptions=True)
+            await self._tasks.close()
 
     async def _follow(self) -> None:
         """Hand the engine's events on, for ever."""
@@ -82,20 +78,14 @@ class Relay:
                 with contextlib.suppress(asyncio.QueueFull):  # the watching side ends at a full queue
                     watcher.queue.put_nowait(event)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - this runs in one
-        self._connections.add(task)
+    async def _accept(self, peer: Connection) -> None:
         try:
-            if self._contexts.is_ours(writer):
-                await self._serve(reader, writer)
+            if self._contexts.is_ours(peer[1]):
+                await self._serve(*peer)
             else:
-                log.warning("relay_refused", peer=str(writer.get_extra_info("peername")))
+                log.warning("relay_refused", peer=str(peer[1].get_extra_info("peername")))
         except (OSError, RelayAwayError, pydantic.ValidationError) as error:
             log.info("relay_connection_lost", error=type(error).__name__)
-        finally:
-            self._connections.discard(task)
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+import time
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pydantic
 import structlog
 
 from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Event, Hello, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -28,18 +31,19 @@ _BACK_OFF = (0.2, 2.0)
 _ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
 _SPARE = 4
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Address = tuple[str, int]
 
 
 class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
-    def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
+    def __init__(self, address: Address, contexts: wire.Contexts, pool: str, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._address = address
         self._contexts = contexts
         self._pool = pool
         self._spare: list[Connection] = []
+        self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
         self._refill: asyncio.Task[None] | None = None
         self.node = ""
         self.name = ""
@@ -64,12 +68,12 @@ class Link:
             writer.close()
 
     def lose(self) -> None:
-        """Forget who it was, and close what is open."""
+        """Forget who it was, and cut what is open: nothing will come from a node without power, not even an end."""
         self.node = ""
         if self._refill is not None:
             self._refill.cancel()
-        for _, writer in self._spare:
-            writer.close()
+        for writer in list(self._open):
+            writer.transport.abort()
         self._spare.clear()
 
     async def ask(self, question: Question) -> dict[str, Any]:
@@ -85,7 +89,7 @@ class Link:
         """A connection that is a notebook's from now on. Raises as `ask`."""
         connection, _ = await self._exchange(question)
         if not self._spare and (self._refill is None or self._refill.done()):
-            self._refill = asyncio.create_task(self._keep_one(), name="relay-spare")
+            self._refill = self._tasks.start("relay-spare", self._keep_one())
         return connection
 
     async def _exchange(self, question: Question) -> tuple[Connection, dict[str, Any]]:
@@ -119,6 +123,7 @@ class Link:
         if not self._contexts.is_ours(writer):
             writer.close()
             raise RelayAwayError(f"what answers at {host} does not have the relays' secret")
+        self._open.add(writer)
         return reader, writer
 
 
@@ -145,21 +150,18 @@ class Relays:
         self._told = told
         self._links: dict[Address, asyncio.Task[None]] = {}
         self._by_node: dict[str, Link] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost_at: dict[str, float] = {}  # monotonic seconds
+        self._tasks = Tasks()
         self._changed = asyncio.Event()
 
     def open(self) -> None:
         """Begin to look for them, unless that has been begun."""
-        if not self._tasks:
-            self._spawn(self._look_up(), "relays")
+        if not len(self._tasks):
+            self._tasks.start("relays", self._look_up())
 
     async def close(self) -> None:
         """Give back every connection."""
-        tasks = [*self._tasks, *self._links.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._tasks.close()
         self._links.clear()
         self._by_node.clear()
 
@@ -167,6 +169,10 @@ class Relays:
     def nodes(self) -> frozenset[str]:
         """The nodes whose relays answer."""
         return frozenset(self._by_node)
+
+    def absent_for(self, node: str) -> float:
+        """Since how many seconds a node's relay has not answered; 0 for one that does, or never did."""
+        return time.monotonic() - self._lost_at[node] if node in self._lost_at else 0.0
 
     def of(self, node: str) -> Link:
         """A node's relay. Raises `RelayAwayError`."""
@@ -197,10 +203,6 @@ class Relays:
             found[node] = answer
         return found
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-
     async def _look_up(self) -> None:
         while True:
             found: set[Address] = set()
@@ -209,12 +211,12 @@ class Relays:
             for gone in self._links.keys() - found if found else ():  # a resolver that fails has no say
                 self._links.pop(gone).cancel()
             for new in found - self._links.keys():
-                self._links[new] = asyncio.create_task(self._keep(new), name=f"relay {new[0]}")
+                self._links[new] = self._tasks.start(f"relay {new[0]}", self._keep(new))
             await asyncio.sleep(_LOOK_UP_SECONDS)
 
     async def _keep(self, address: Address) -> None:
         """Keep a link to one relay, for ever."""
-        link, pause = Link(address, self._contexts, self._pool), _BACK_OFF[0]
+        link, pause = Link(address, self._contexts, self._pool, self._tasks), _BACK_OFF[0]
         while True:
             try:
                 await link.watch(self._hear)
@@ -232,11 +234,13 @@ class Relays:
     def _drop(self, link: Link) -> None:
         if self._by_node.get(link.node) is link:
             del self._by_node[link.node]
+            self._lost_at[link.node] = time.monotonic()
         link.lose()
 
     def _hear(self, link: Link, event: Event) -> None:
         if self._by_node.get(link.node) is not link:
             self._by_node[link.node] = link
+            self._lost_at.pop(link.node, None)
             self._changed.set()
             log.info("relay_found", node=link.name)
         self._told(link.node, event)

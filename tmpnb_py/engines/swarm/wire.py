@@ -17,12 +17,14 @@ import asyncio
 import hmac
 import json
 import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
 
 PORT = 7443
@@ -31,6 +33,7 @@ _ALPN = "tmpnb-relay/1"
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost the node
 HANDSHAKE_SECONDS = 10.0
+_CHUNK = 256 * 1024
 
 
 class RelayAwayError(EngineError):
@@ -159,26 +162,39 @@ def refusal_of(error: EngineError) -> dict[str, Any]:
     }
 
 
-async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Bytes from one to the other until either ends."""
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def join(one: Connection, other: Connection) -> None:
+    """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)"""
     try:
-        while data := await source.read(256 * 1024):
-            sink.write(data)
-            await sink.drain()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(one, other))
+            group.create_task(_pump(other, one))
+    finally:
+        one[1].close()
+        other[1].close()
+
+
+def serve_by(
+    tasks: Tasks, name: str, serve: Callable[[Connection], Coroutine[Any, Any, None]]
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    """What asyncio's servers call: each connection is served by a task of `tasks`, and closed with it."""
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.start(name, serve((reader, writer))).add_done_callback(lambda _: writer.close())
+
+    return accepted
+
+
+async def _pump(source: Connection, sink: Connection) -> None:
+    """Bytes from one to the other until either ends. Closing both ends the pump of the other direction."""
+    try:
+        while data := await source[0].read(_CHUNK):
+            sink[1].write(data)
+            await sink[1].drain()
     except OSError:
         return
-
-
-async def join(
-    one: tuple[asyncio.StreamReader, asyncio.StreamWriter], other: tuple[asyncio.StreamReader, asyncio.StreamWriter]
-) -> None:
-    """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)"""
-    pumps = [asyncio.create_task(pump(one[0], other[1])), asyncio.create_task(pump(other[0], one[1]))]
-    try:
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in pumps:
-            task.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        for _, writer in (one, other):
-            writer.close()
+        source[1].close()
+        sink[1].close()

@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 from tmpnb_py.core.models import Egress, Mount
 from tmpnb_py.core.units import MIB, TIB
 from tmpnb_py.options import values
-from tmpnb_py.options.declaration import DOCKER, DOCKER_OR_SWARM, Elsewhere, Group, Reload, option
+from tmpnb_py.options.declaration import CONTAINERS, DOCKER, Elsewhere, Group, Reload, option
 from tmpnb_py.options.kinds import Kind, Quantity
 from tmpnb_py.options.values import Network
 
@@ -24,9 +24,9 @@ class NotebookOptions(Group):
 
     engine: Literal["auto", "docker", "local", "swarm"] = option(
         "auto",
-        "What runs the containers: Docker, (swarm) Docker Swarm on many machines, or (local) this machine, in "
-        "sandboxes of bubblewrap. auto is Docker where DOCKER_HOST is set or /var/run/docker.sock exists, and local "
-        "with 127.0.0.1 as ip where not.",
+        "What runs the containers: Docker, Docker Swarm (swarm: see swarm.md), or (local) this machine, in sandboxes "
+        "of bubblewrap. auto is Docker where DOCKER_HOST is set or /var/run/docker.sock exists, and local with "
+        "127.0.0.1 as ip where not.",
         reload=Reload.RESTART,
     )
     image: Annotated[str, AfterValidator(values.read_image)] = option(
@@ -54,14 +54,14 @@ class NotebookOptions(Group):
         "decides what they can reach.",
         unset="one that fits transport and egress",
         reload=Reload.RESTART,
-        engines=DOCKER_OR_SWARM,
+        engines=DOCKER,
         elsewhere=Elsewhere.REFUSED,
     )
     host_network: bool = option(
         False,
         "Whether notebooks share the host's network. Nothing isolates them there, so an admin token is required.",
         reload=Reload.RESTART,
-        engines=DOCKER_OR_SWARM,
+        engines=DOCKER,
         elsewhere=Elsewhere.REFUSED,
     )
     transport: Literal["auto", "socket", "port", "address"] = option(
@@ -106,20 +106,20 @@ class NotebookOptions(Group):
         "1000",
         "User that runs the command, with or without a group, such as 1000:100.",
         reload=Reload.RENEW,
-        engines=DOCKER_OR_SWARM,
+        engines=CONTAINERS,
     )
     host_directories: Annotated[tuple[Mount, ...], BeforeValidator(values.read_mounts), NoDecode] = option(
         (),
         "Directories of the engine's host that every notebook sees (comma list of /host:/mount:ro or rw); with rw, "
         "every visitor can change them.",
         reload=Reload.RENEW,
-        engines=DOCKER_OR_SWARM,
+        engines=CONTAINERS,
     )
     extra_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_extra_hosts), NoDecode] = option(
         (),
         "Host names that notebooks resolve without DNS (comma list of name:address).",
         reload=Reload.RENEW,
-        engines=DOCKER_OR_SWARM,
+        engines=DOCKER,
     )
     mem_limit: Annotated[int, Quantity(Kind.SIZE, 64 * MIB, 64 * TIB)] = option(
         512 * MIB,
@@ -135,7 +135,7 @@ class NotebookOptions(Group):
         0,
         "CPU weight of each container under contention (1024 is usual); 0 is the engine's default.",
         reload=Reload.RENEW,
-        engines=DOCKER_OR_SWARM,
+        engines=CONTAINERS,
     )
     pids_limit: Annotated[int, Quantity(Kind.NUMBER, 32, 4_194_304, zero="no limit")] = option(
         256,
