@@ -11,7 +11,8 @@ import asyncio
 import dataclasses
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 import pydantic
 import structlog
@@ -55,11 +56,11 @@ class _Front:
 class Hub(Collector):
     """Serves the front ends of one service. As a collector it says how many there are."""
 
-    def __init__(self, site: Site, proxy: Proxy, options: LiveOptions, contexts: Contexts) -> None:
+    def __init__(self, site: Site, proxy: Proxy, options: LiveOptions) -> None:
         self._site = site
         self._proxy = proxy
         self._shared = options.derive(shared)
-        self._contexts = contexts
+        self._options = options
         self._ledger = Ledger()
         self._fronts: dict[str, _Front] = {}
         self._tasks = Tasks()
@@ -70,11 +71,12 @@ class Hub(Collector):
         site.subscribe(self._moved)
         options.subscribe(self._reloaded)
 
-    async def open(self, *listeners: socket.socket) -> None:
-        """Serve on bound sockets until `close`."""
+    async def open(self, listeners: Iterable[socket.socket]) -> None:
+        """Serve on bound sockets until `close`. Raises `SettingsError` where the secret cannot be used."""
+        contexts = contexts_of(self._options.current)
         for listener in listeners:
             server = await asyncio.start_server(
-                self._accept, sock=listener, ssl=self._contexts.server, limit=wire.LIMIT,
+                partial(self._accept, contexts), sock=listener, ssl=contexts.server, limit=wire.LIMIT,
                 ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
             )  # fmt: skip
             self._servers.append(server)
@@ -135,12 +137,12 @@ class Hub(Collector):
 
     # --- connections
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start("front", self._serve(reader, writer))
+    def _accept(self, contexts: Contexts, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.start("front", self._serve(contexts, reader, writer))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, contexts: Contexts, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if not self._contexts.is_ours(writer):
+            if not contexts.is_ours(writer):
                 log.warning("front_refused", peer=str(writer.get_extra_info("peername")))
                 return
             async with asyncio.timeout(wire.HANDSHAKE_SECONDS):
@@ -182,8 +184,8 @@ class Hub(Collector):
             front.writer, front.lost_at = writer, None
         log.info("front_joined", front=front.name)
         try:
-            async with asyncio.TaskGroup() as both:
-                telling = both.create_task(self._tell(hello, writer))
+            async with asyncio.TaskGroup() as group:
+                telling = group.create_task(self._tell(hello, writer))
                 await self._listen(front, reader)
                 telling.cancel()
         except* (OSError, EngineError, pydantic.ValidationError) as errors:

@@ -24,8 +24,9 @@ from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool, UpstreamSide
 from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.request import Request
-from tmpnb_py.proxy.server import Proxy, Sessions
-from tmpnb_py.proxy.upstream import Upstream
+from tmpnb_py.proxy.routing import Sessions
+from tmpnb_py.proxy.server import Proxy
+from tmpnb_py.proxy.upstreams import Upstreams
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -58,16 +59,16 @@ class Orchestrator:
 class _Patient:
     """The orchestrator's connections for requests that wait until it is there."""
 
-    def __init__(self, upstream: Upstream, orchestrator: Orchestrator) -> None:
-        self._upstream = upstream
+    def __init__(self, upstreams: Upstreams, orchestrator: Orchestrator) -> None:
+        self._upstreams = upstreams
         self._orchestrator = orchestrator
 
     def take_idle(self) -> UpstreamSide | None:
-        return self._upstream.take_idle()
+        return self._upstreams.application.take_idle()
 
     async def connect(self, timeout_seconds: float) -> UpstreamSide:
         await self._orchestrator.wait()
-        return await self._upstream.connect(timeout_seconds)
+        return await self._upstreams.application.connect(timeout_seconds)
 
 
 class FrontProxy(Proxy):
@@ -93,30 +94,28 @@ class FrontProxy(Proxy):
             options=options,
             hosts=hosts,
         )
-        self._orchestrator = orchestrator
         self._is_away = is_away
-        self._patient = _Patient(self._application, orchestrator)
+        self._patient = _Patient(self.upstreams, orchestrator)
+        self.exchange = self._exchange
 
     def client_factory(self) -> ClientConnection:
         """The protocol factory for `loop.create_server`."""
         return FrontConnection(self)
 
-    def exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
+    def _exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
         """As the orchestrator's proxy does; who asks for a notebook is patient."""
-        exchange = super().exchange(client, request, facts)
+        exchange = self._router.exchange(client, request, facts)
         if exchange.container is None and request.method == b"POST":
             exchange.upstream = self._patient
         return exchange
 
     def response_timeout(self, upstream: UpstreamPool) -> float:
         """How long to wait for the beginning of an answer, in seconds."""
-        return super().response_timeout(self._application if upstream is self._patient else upstream)
+        return super().response_timeout(self.upstreams.application if upstream is self._patient else upstream)
 
     def hang_up(self) -> None:
         """The orchestrator has fallen silent: whoever waits for its answer is told so now."""
-        old, self._application = self._application, Upstream(self._orchestrator.dial, self._budget)
-        self._patient = _Patient(self._application, self._orchestrator)
-        old.close()
+        self.upstreams.drop_application()
 
     def status_of(self, exchange: Exchange, status: int) -> int:
         """503 says: come again. So it is for what is away, and not gone."""

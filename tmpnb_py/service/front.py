@@ -30,7 +30,7 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.service import listen
-from tmpnb_py.service.runtime import raise_open_files_limit
+from tmpnb_py.service.open_files import raise_open_files_limit
 from tmpnb_py.service.serve import signals
 from tmpnb_py.site.metrics import CONTENT_TYPE, SiteMetrics
 from tmpnb_py.web.branding import read_branding
@@ -94,7 +94,7 @@ class Front:
         self.proxy.moved(container)
 
     def _ended(self, container: Container) -> None:
-        self.proxy.drop(container.id)
+        self.proxy.upstreams.drop(container.id)
 
     def _share(self, told: Mapping[str, str]) -> None:
         """Take on the orchestrator's options; what it does not tell is at its default."""
@@ -166,7 +166,7 @@ class Front:
         await self._admin_runner.setup()
         with listen.explained("port", settings.ip, settings.port):
             for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
-                listen.notice_the_dead(sock)
+                listen.enable_keepalive(sock)
                 self._listeners.append(
                     await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
                 )
