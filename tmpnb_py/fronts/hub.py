@@ -19,7 +19,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.fronts import stamps, wire
@@ -73,7 +73,13 @@ class Hub(Collector):
 
     async def open(self, listeners: Iterable[socket.socket]) -> None:
         """Serve on bound sockets until `close`. Raises `SettingsError` where the secret cannot be used."""
-        contexts = contexts_of(self._options.current)
+        listeners = tuple(listeners)
+        try:
+            contexts = contexts_of(self._options.current)
+        except SettingsError:
+            for listener in listeners:
+                listener.close()
+            raise
         for listener in listeners:
             server = await asyncio.start_server(
                 partial(self._accept, contexts), sock=listener, ssl=contexts.server, limit=wire.LIMIT,

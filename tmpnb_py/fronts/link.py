@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import socket
 import time
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 _DIAL_SECONDS = 3.0
 _BACK_OFF = (0.1, 2.0)
 _REPORT_SECONDS = 1.0
+_PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
 _WRITE_SECONDS = 10.0
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -57,7 +59,8 @@ class Link:
         self._lost = lost
         self._id = secrets.token_hex(16)
         self._address: Address | None = None
-        self._writer: asyncio.StreamWriter | None = None  # once it is up to date: it may be told something
+        self._writer: asyncio.StreamWriter | None = None
+        self._tells = False  # whether the orchestrator knows all notebooks, and so what reports are about
         self.up = asyncio.Event()
         self.losses = 0
 
@@ -65,8 +68,9 @@ class Link:
         """Keep the connection, for ever."""
         pause = _BACK_OFF[0]
         while True:
-            for address in await self._addresses():
-                if await self._follow(address):
+            addresses = await self._addresses()
+            for address in addresses:
+                if await self._follow(address, others=len(addresses) > 1):
                     pause = _BACK_OFF[0]
             await asyncio.sleep(pause)
             pause = min(2 * pause, _BACK_OFF[1])
@@ -82,8 +86,11 @@ class Link:
                     found[str(one[4][0]), int(port)] = None
         return list(found)
 
-    async def _follow(self, address: Address) -> bool:
-        """Follow the orchestrator at an address until it is lost; False where none answered."""
+    async def _follow(self, address: Address, *, others: bool) -> bool:
+        """Follow the orchestrator at an address until it is lost; False where none answered.
+
+        One that does not get to know the notebooks may not be the one that manages them: `others` are tried then.
+        """
         writer = None
         try:
             reader, writer = await self._dial(address)
@@ -96,7 +103,8 @@ class Link:
             )
             writer.write(wire.line_of(hello))
             self._table.begin()
-            await self._hear(address, reader, writer)
+            self._writer, self._tells = writer, False
+            await self._hear(address, reader, _PATIENCE if others else math.inf)
         except TimeoutError:
             if self.up.is_set():
                 self._lost()
@@ -104,7 +112,7 @@ class Link:
             log.debug("orchestrator_away", address=address[0], error=str(error) or type(error).__name__)
         finally:
             was_up = self.up.is_set()
-            self._address = self._writer = None
+            self._address, self._writer, self._tells = None, None, False
             self.up.clear()
             if writer is not None:
                 writer.close()
@@ -113,8 +121,9 @@ class Link:
             log.warning("orchestrator_lost", sessions=len(self._table), hint="open notebooks go on; claims wait")
         return was_up
 
-    async def _hear(self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
+    async def _hear(self, address: Address, reader: asyncio.StreamReader, patience: float) -> None:
+        began = time.monotonic()
+        while self._tells or time.monotonic() - began < patience:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
                 line = await wire.read_line(reader)
             if not line:
@@ -128,9 +137,9 @@ class Link:
                 self._address = address
                 self.up.set()
                 log.info("orchestrator_found", address=address[0])
-            if told.event == "alive" and self._writer is None:
+            if told.event == "alive" and not self._tells:
                 self._table.forget_told()  # it may have begun anew since
-                self._writer = writer
+                self._tells = True
 
     # --- reports
 
@@ -145,7 +154,7 @@ class Link:
         writer = self._writer
         if writer is None:
             return
-        news = self._table.news(time.monotonic())
+        news = self._table.news(time.monotonic()) if self._tells else iter(())
         try:
             for stamps in _parts(news):
                 writer.write(wire.line_of(Report(stamps=stamps)))
