@@ -58,9 +58,9 @@ class RelaysOfNodes:
 
 
 @contextlib.contextmanager
-def swarm_with_relays(*images: str) -> Iterator[RelaysOfNodes]:
-    """Three nodes that have the images, with relays."""
-    with running_swarm() as swarm:
+def swarm_with_relays(*images: str, count: int = 3) -> Iterator[RelaysOfNodes]:
+    """Nodes that have the images, with relays."""
+    with running_swarm(count=count) as swarm:
         swarm.load(*images)
         relays = RelaysOfNodes(swarm)
         for node in swarm.nodes:

@@ -29,7 +29,9 @@ _PATIENCE = 120.0
 
 @pytest.fixture(scope="module")
 def service_image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program's own image, of this checkout."""
+    """The program's own image, of this checkout. SERVICE_IMAGE names one that is there already."""
+    if ready := os.environ.get("SERVICE_IMAGE"):
+        return ready
     project = Project(tmp_path_factory.mktemp("service"))
     arguments = ["--network", "host", "--build-arg", f"BASE={base_image()}", "--tag", IMAGE]
     docker("build", *arguments, str(project.directory), seconds=600)
@@ -93,7 +95,7 @@ def stack(service_image: str, server_image: str, pool: str) -> Iterator[Stack]:
 
 async def ask(method: str, url: str, **more: Any) -> tuple[int, Any]:
     """Status and JSON, (0, None) where nobody answers."""
-    timeout = aiohttp.ClientTimeout(total=20)
+    timeout = aiohttp.ClientTimeout(total=70)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as client, client.request(method, url, **more) as response:
             return response.status, await response.json(content_type=None) if response.status == 200 else None
@@ -125,7 +127,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
 
     await until(stack, serving)
     url = await serving()
-    notebooks = [(await ask("POST", f"{url}/api/spawn"))[1] for _ in range(4)]
+    notebooks = [(await ask("POST", f"{url}/api/spawn?wait=60"))[1] for _ in range(4)]
     by_node = {
         node.name: notebook
         for notebook in notebooks
@@ -170,5 +172,19 @@ async def test_the_documented_stack(stack: Stack) -> None:
 
     seconds = await until(stack, living_answer)
     print(f"the orchestrator ran again after {seconds:.1f} s")
-    assert seconds < 60
+    assert seconds < 90  # 15 until Swarm has noticed, 12 until the pool may be taken over; the rest is a busy machine
     await until(stack, serving)
+
+    # Of three managers one is left: nothing is given away, and who works goes on.
+    url = await serving(0)
+    notebooks = [(await ask("POST", f"{url}/api/spawn?wait=60"))[1] for _ in range(3)]
+    second = next(node for node in swarm.nodes if node is not dead and f"//{node.address}:" not in url)
+    kept = [one for one in notebooks if not second.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={one['id']}")]
+    second.power_off()
+    addresses.remove(second.address)
+    living = kept
+    assert kept, "spread over the nodes"
+    await until(stack, living_answer)
+    status, _ = await ask("POST", f"{url}/api/spawn?wait=1")
+    assert status != 200
+    assert await living_answer()

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import gzip
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 
 from aiohttp import web
@@ -96,6 +96,11 @@ class Assets:
         make = functools.cache(lambda: Content.of(text.encode(), _TYPES[extension]))
         self._files[hashed] = make, headers or {}
         return f"assets/{hashed}"
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of all files."""
+        return self._files.keys()
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer `/assets/<name>`."""

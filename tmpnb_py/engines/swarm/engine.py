@@ -69,6 +69,7 @@ _POLL_SECONDS = 0.25
 _TRIES = 8
 _RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
 _SWEEP_SECONDS = 60.0
+_INSPECT_SECONDS = 3.0
 _CALL_SECONDS = 10.0
 
 
@@ -248,18 +249,14 @@ class SwarmEngine(ImageStreams):
         body = services.service_body(self._pool, spec, init=init, constraints=self._constraints, avoid=avoid)
         started = self._starting[spec.id] = asyncio.Event()
         try:
-            try:
-                await self._api.call("POST", "services/create", body=body)
-            except RefusedError as error:
-                if error.status == 409 or "name conflicts" in error.message:
-                    raise EngineError(f"the container {docker.handle(spec.id)} exists already") from error
-                raise
-            try:
-                return await self._started(spec, name, started)
-            except BaseException:
-                with contextlib.suppress(EngineError):
-                    await self.remove(spec.id)
-                raise
+            await self._api.call("POST", "services/create", body=body)
+            return await self._started(spec, name, started)
+        except BaseException as error:
+            if isinstance(error, RefusedError) and (error.status == 409 or "name conflicts" in error.message):
+                raise EngineError(f"the container {docker.handle(spec.id)} exists already") from error
+            with contextlib.suppress(EngineError):  # what was made although the answer got lost goes, too
+                await self.remove(spec.id)
+            raise
         finally:
             self._starting.pop(spec.id, None)
 
@@ -418,8 +415,10 @@ class SwarmEngine(ImageStreams):
 
     async def _how_it_ended(self, container_id: str, task: Task) -> Exit:
         """By its node's engine, which knows whether memory was short; else by what Swarm knows."""
-        with contextlib.suppress(EngineError, ValueError, KeyError, TypeError):
-            found = await self._relays.of(task.node).ask(Question(do="ended", pool=self._pool, id=container_id))
+        question = Question(do="ended", pool=self._pool, id=container_id)
+        with contextlib.suppress(EngineError, ValueError, KeyError, TypeError, TimeoutError):
+            async with asyncio.timeout(_INSPECT_SECONDS):
+                found = await self._relays.of(task.node).ask(question)
             if found["running"] is False:
                 return Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
         return Exit(task.status or services.LOST.status)
