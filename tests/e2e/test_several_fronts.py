@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, Front, Service
@@ -36,7 +38,13 @@ class Stack:
 def stack_of(deployment: Deployment, *options: str, secret: Path | None = None) -> Iterator[Stack]:
     secret = secret or make_secret(deployment.directory / "front.pem")
     port = free_ports(1)[0]
-    served = ["--front-ip=127.0.0.1", f"--front-port={port}", f"--front-secret={secret}", *options]
+    served = [
+        "--no-cleanup-on-exit",
+        "--front-ip=127.0.0.1",
+        f"--front-port={port}",
+        f"--front-secret={secret}",
+        *options,
+    ]
     orchestrator = deployment.start(*served)
     ours = [f"--front-orchestrator=127.0.0.1:{port}", f"--front-secret={secret}", "--front-wait=30s"]
     fronts = [deployment.start_front(*ours) for _ in range(2)]
@@ -82,6 +90,32 @@ async def asking(notebook: Notebook, path: str = "api/kernels") -> AsyncIterator
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_requests_go_on_whoever_is_killed(deployment: Deployment, small: list[str]) -> None:
+    """The orchestrator stops, is killed, and a front end is: a notebook's requests by the other one lose nothing."""
+    with stack_of(deployment, *small, "--pool-size=1") as stack:
+        a, b = stack.fronts
+        async with a.http() as by_a, b.http() as by_b:
+            notebook = Notebook.of(by_b, await stack.orchestrator.spawn(by_a))
+            await asyncio.sleep(0.5)
+            async with asking(notebook) as counted:
+                stack.orchestrator.signal(signal.SIGTERM)
+                claim = asyncio.create_task(stack.orchestrator.spawn(by_a))
+                await asyncio.to_thread(stack.orchestrator.wait)
+                await asyncio.sleep(0.5)
+                assert not claim.done(), "it waits for the next one"
+                stack.restart()
+                assert (await claim)["id"] != notebook.id
+                stack.orchestrator.kill()
+                a.kill()
+                await b.event("orchestrator_lost", count=2)
+                stack.restart()
+                await b.event("orchestrator_found", count=3)
+                await stack.orchestrator.spawn(by_b)
+            assert counted.lost == []
+            assert counted.answered > 20
+
+
+@pytest.mark.long
 async def test_nothing_is_lost_whoever_is_killed(deployment: Deployment, workshop_image: str) -> None:
     """The orchestrator, then a front end, in the midst of cells and requests; claims wait and are made once."""
     options = (f"--image={workshop_image}", "--pool-size=1", "--cpu-quota=0")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pydantic
 import pytest
 
+from tmpnb_py.core.installation import PACKAGE
 from tmpnb_py.core.models import SocketAddress, State, TcpAddress
 from tmpnb_py.fronts import stamps, wire
 from tmpnb_py.fronts.hub import shared
@@ -242,6 +244,21 @@ def test_a_front_ends_record_says_what_the_orchestrators_would() -> None:
     stamps.apply(stamps.stamp_of(there, NOTHING, now), here, 2, now)
     assert here.evidence == there.evidence
     assert Seen.of(here) == Seen.of(there)
+
+
+# --- what is documented
+
+
+def test_every_log_event_and_metric_is_documented() -> None:
+    page = (PACKAGE.parent / "docs" / "swarm.md").read_text()
+    text = "".join(
+        path.read_text() for path in (*(PACKAGE / "fronts").glob("*.py"), PACKAGE / "service" / "front.py")
+    )
+    named = set(re.findall(r"log\.(?:debug|info|warning)\(\s*\"(\w+)\"", text))
+    named |= set(re.findall(r"\"(tmpnb_\w+)\"", text))
+    assert {"front_joined", "orchestrator_lost", "tmpnb_fronts"} <= named
+    for name in named:
+        assert re.search(rf"`{name}(?:_total)?`", page), name
 
 
 # --- the wire

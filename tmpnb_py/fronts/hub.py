@@ -88,10 +88,16 @@ class Hub(Collector):
             self._servers.append(server)
         self._tasks.start("fronts", self._follow_site())
 
-    async def close(self) -> None:
-        """Hang up. Front ends go on with what they know."""
+    def retire(self) -> None:
+        """This process ends: have front ends look for the next one. What they have forwarded is still answered."""
         for server in self._servers:
             server.close()
+        for front in self._fronts.values():
+            front.writer.close()
+
+    async def close(self) -> None:
+        """Hang up. Front ends go on with what they know."""
+        self.retire()
         await self._tasks.close()
 
     def collect(self) -> Iterator[Metric]:

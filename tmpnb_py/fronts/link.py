@@ -176,7 +176,7 @@ class Link:
 
     async def wait_up(self, seconds: float) -> None:
         """Wait until the orchestrator is there. Raises `ConnectionRefusedError` where it does not come in time."""
-        if not self.up.is_set() and not await event_or_time(self.up, seconds):
+        if not self.up.is_set() and not await event_or_time(self.up, max(0.0, seconds)):
             raise ConnectionRefusedError("the orchestrator is away")
 
     async def _dial(self, address: Address) -> Stream:

@@ -9,7 +9,8 @@ orchestrator ended may have claimed a notebook.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tmpnb_py.core.host_names import Hosts
@@ -29,8 +30,10 @@ from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.proxy.upstreams import Upstreams
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+T = TypeVar("T")
 
-_SHORT_WAIT = 1.0  # of anybody, for an orchestrator that is just being started anew
+_AGAIN_SECONDS = 0.1
+_SHORT_WAIT = 2.0  # of anybody, for an orchestrator that is just being started anew
 
 
 class Orchestrator:
@@ -47,9 +50,20 @@ class Orchestrator:
         await link.wait_up(_SHORT_WAIT)
         return await piped(await link.forward(), factory, self._tasks)
 
-    async def wait(self) -> None:
-        """Wait for it as long as who asks for a notebook may. Raises `OSError`."""
-        await self._link().wait_up(self._options.current.front_wait)
+    async def wait(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what needs a connection, as soon as there is one, for as long as who asks for a notebook may wait.
+
+        What fails has sent nothing yet. Raises `OSError`.
+        """
+        deadline = time.monotonic() + self._options.current.front_wait
+        while True:
+            await self._link().wait_up(deadline - time.monotonic())
+            try:
+                return await work()
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def close(self) -> None:
         """Cut what is connected."""
@@ -67,8 +81,7 @@ class _Patient:
         return self._upstreams.application.take_idle()
 
     async def connect(self, timeout_seconds: float) -> UpstreamSide:
-        await self._orchestrator.wait()
-        return await self._upstreams.application.connect(timeout_seconds)
+        return await self._orchestrator.wait(lambda: self._upstreams.application.connect(timeout_seconds))
 
 
 class FrontProxy(Proxy):

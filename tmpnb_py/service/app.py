@@ -222,6 +222,7 @@ class Service:
     async def _stop(self) -> None:
         began, settings, pool = time.monotonic(), self.options.current, self.served.pool
         self._stop_listening()
+        self.fronts.retire()
         self.served.claims.stop()
         await self.proxy.shut_down(settings.shutdown_timeout)
         await self._end_work()

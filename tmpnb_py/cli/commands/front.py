@@ -25,7 +25,7 @@ _OPTIONS = (
 @with_settings(_OPTIONS)
 @click.pass_context
 def front(ctx: click.Context, config: str | None) -> None:
-    """Lead visitors to notebooks and to the service, from any machine (see docs/fronts.md).
+    """Lead visitors to notebooks and to the service, from any machine (see docs/swarm.md).
 
     It learns from the service where notebooks are, and goes on serving them while that is away. It obeys only a
     service that has the same secret. The service needs --front-port.
