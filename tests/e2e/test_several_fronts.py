@@ -31,6 +31,7 @@ class Stack:
     fronts: list[Front]
 
     def restart(self) -> None:
+        """The next orchestrator; when that is stopped, nothing is left."""
         self.orchestrator = self.deployment.start(*self.options)
 
 
@@ -39,13 +40,12 @@ def stack_of(deployment: Deployment, *options: str, secret: Path | None = None) 
     secret = secret or make_secret(deployment.directory / "front.pem")
     port = free_ports(1)[0]
     served = [
-        "--no-cleanup-on-exit",
         "--front-ip=127.0.0.1",
         f"--front-port={port}",
         f"--front-secret={secret}",
         *options,
     ]
-    orchestrator = deployment.start(*served)
+    orchestrator = deployment.start(*served, cleanup=False)
     ours = [f"--front-orchestrator=127.0.0.1:{port}", f"--front-secret={secret}", "--front-wait=30s"]
     fronts = [deployment.start_front(*ours) for _ in range(2)]
     for front in fronts:
@@ -99,6 +99,7 @@ async def test_requests_go_on_whoever_is_killed(deployment: Deployment, small: l
             await asyncio.sleep(0.5)
             async with asking(notebook) as counted:
                 stack.orchestrator.signal(signal.SIGTERM)
+                await a.event("orchestrator_lost")
                 claim = asyncio.create_task(stack.orchestrator.spawn(by_a))
                 await asyncio.to_thread(stack.orchestrator.wait)
                 await asyncio.sleep(0.5)
