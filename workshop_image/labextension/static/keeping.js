@@ -1,10 +1,10 @@
 /*
- * Keeping a visitor's work beyond its notebook, and bringing it back. Loaded by remoteEntry.js on the first use.
+ * Keeps a visitor's work beyond its notebook, and restores it. Loaded by remoteEntry.js on the first use.
  *
- * What is kept is an archive that the notebook's own server makes and takes (workshop_image/server). Where archives
- * are kept is a place: an object with `keep(url)`, to which goes what is behind an address, and `take()`, which gives
- * back a File, or null where nobody wants one. Today there is one place, the visitor's downloads. Another must be out
- * of reach of every notebook's scripts: this page's origin is shared by all notebooks, so its storage is none.
+ * The notebook's own server creates and restores archives (workshop_image/server). They are kept in a place: an object
+ * with `keep(url)`, which stores the content of a URL, and `take()`, which returns a File, or null if the visitor
+ * cancels. Today the only place is the visitor's downloads. Another place must be out of reach of all notebooks'
+ * scripts, so this page's storage is unsuitable: all notebooks share its origin.
  */
 
 const downloads = {
@@ -33,7 +33,7 @@ const MOST_UNSAVED = 32e6; // characters that are sent to the server for a downl
 const NAMED = 8; // files that a dialog names
 
 export class Keeping {
-  /** `lab` are JupyterLab's modules; `places` the server's addresses. */
+  /** `lab` are JupyterLab's modules, `places` the server's URLs. */
   constructor(lab, app, places) {
     this.lab = lab;
     this.app = app;
@@ -43,7 +43,7 @@ export class Keeping {
 
   // --- Keep
 
-  /** Nothing is saved for it, which may fail: what only this page has goes along as it is. */
+  /** Does not save first, as that may fail: unsaved documents are included as this page has them. */
   async keep() {
     const { unsaved, lacking } = await this.unsaved();
     const told = await this.call(this.places.archive, JSON.stringify({ ...this.layout(), unsaved }), "application/json");
@@ -95,7 +95,7 @@ export class Keeping {
     return { unsaved, lacking };
   }
 
-  // --- Bring back
+  // --- Restore
 
   async restore() {
     const { Notification } = this.lab;
@@ -123,7 +123,7 @@ export class Keeping {
     await this.open(told);
   }
 
-  /** What is open shows what is on the disk now. */
+  /** Reload the open documents from the disk. */
   async reload(paths) {
     const stale = this.documents().filter(({ context }) => paths.includes(path(context)) && !context.model.dirty);
     await Promise.all(stale.map(({ context }) => context.revert()));
@@ -132,7 +132,7 @@ export class Keeping {
     }
   }
 
-  /** Open what was open, the last in front, and say how it went; once in this tab, wherever it was restored from. */
+  /** Reopen the documents, the last one in front, and show the result; once per tab, wherever the restore began. */
   async open(told) {
     sessionStorage.setItem("tmpnb-session:opened", told.id);
     for (const one of told.open) {
@@ -154,7 +154,7 @@ export class Keeping {
     }
   }
 
-  /** A dialog, as JupyterLab cuts what is longer than two lines out of its notifications. */
+  /** Uses a dialog, as JupyterLab truncates notifications to two lines. */
   say(title, text, entries = [], count = entries.length) {
     const { Dialog, Widget, showDialog } = this.lab;
     const body = new Widget();
@@ -171,7 +171,7 @@ export class Keeping {
     return showDialog({ title, body, buttons: [Dialog.okButton({ label: "OK" })] });
   }
 
-  /** The server's answer, with `ok`; one that is none, or none of ours, with a `message`. */
+  /** The server's answer with `ok`; a missing or foreign one with a `message`. */
   async call(url, body = null, type = "") {
     const { ServerConnection } = this.lab;
     const settings = this.app.serviceManager.serverSettings;
@@ -186,7 +186,7 @@ export class Keeping {
   }
 }
 
-// --- Words
+// --- Texts
 
 function path(context) {
   return context.localPath ?? context.path;

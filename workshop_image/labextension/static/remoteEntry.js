@@ -1,16 +1,14 @@
 /*
- * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
- * restore a download, end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for
- * their kernel, text opens as notebooks, a phone begins with the notebook alone, and the status bar says what there is of
- * the network, memory and disk.
+ * The time left of a temporary notebook, with choices: keep it, download everything, restore a download, end it now.
+ * When the notebook's server has gone, it leads to the page that explains why. Also: cells wait for their kernel, text
+ * opens as notebooks, a phone starts with only the notebook, and the status bar shows network, memory and disk.
  *
  * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
- * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
+ * module federation), which finds JupyterLab's own modules in the scope passed to `init`. So it needs no build.
  *
  * It asks the orchestrator (GET /api/sessions/<id>, which is no activity) rarely: when the end could be near, when
- * something failed, when the tab is shown again; never in a hidden tab. And it reports (POST …/keep) at most once a
- * minute that somebody is there: who reads, or writes without saving, sends no request. Where no orchestrator answers
- * it is silent.
+ * something failed, when the tab is shown again; never in a hidden tab. It reports the visitor's presence (POST …/keep)
+ * at most once a minute, as reading, or writing without saving, sends no request. Without an orchestrator it is silent.
  */
 (() => {
   "use strict";
@@ -20,11 +18,11 @@
   const PHONE = 600; // pixels
   const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
   const REPORT = 60; // seconds between two reports that somebody is there, at most a quarter of the limit
-  // What only a person does. Pages scroll by themselves, but they turn no wheel.
+  // Events that only a person causes. Pages can scroll by themselves, but cannot turn the wheel.
   const SIGNS = ["keydown", "pointerdown", "pointermove", "wheel", "touchmove", "drop"];
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
   const STYLE = `
-    /* On a narrow screen the menus give way to the time that is left: they can be scrolled. */
+    /* On a narrow screen the menus can be scrolled, so that the time left stays visible. */
     #jp-menu-panel { flex: 0 1 auto; min-width: 0; overflow: auto hidden; scrollbar-width: none; }
     .tmpnb-TimeLeft { flex: none; display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
     .tmpnb-TimeLeft[hidden], .tmpnb-TimeLeft.lm-mod-hidden { display: none; }
@@ -34,7 +32,7 @@
     .tmpnb-TimeLeft button:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: 1px; }
   `;
 
-  // --- What JupyterLab shares
+  // --- JupyterLab's shared modules
 
   let scope = {};
   const BESIDE = document.currentScript?.src; // what is loaded later lies beside this file
@@ -42,7 +40,7 @@
   async function shared(name) {
     const versions = scope[name] ?? {};
     const newest = Object.keys(versions).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    // A module that is in use already is the only one whose tokens and notifications are JupyterLab's own.
+    // Only a module that is already in use has JupyterLab's own tokens and notifications.
     const version = newest.find((one) => versions[one].loaded) ?? newest.at(-1);
     return (await versions[version].get())();
   }
@@ -108,7 +106,7 @@
     get: (module) => (module === "./figures" ? figures() : load()),
   };
 
-  /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
+  /** Show in the status bar that there is no network, before somebody searches for a fault. */
   async function network() {
     const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
     const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map(shared));
@@ -147,7 +145,7 @@
     }
   }
 
-  /** Whether the page's address asks for something to be done once: it is taken out of the address, for whoever comes again. */
+  /** Whether the page's URL requests a one-time action. Removes that from the URL, so that a reload does not repeat it. */
   function takeOnce(name) {
     const url = new URL(location.href);
     if (!url.searchParams.has(name)) return false;
@@ -156,13 +154,13 @@
     return true;
   }
 
-  /** The first page says "Blank notebook": here is one, with the server's own kernel. */
+  /** Open a new notebook with the server's default kernel, for "Blank notebook" on the first page. */
   async function makeNotebook({ commands, serviceManager }) {
     await serviceManager.kernelspecs.ready;
     await commands.execute("notebook:create-new", { kernelName: serviceManager.kernelspecs.specs?.default });
   }
 
-  /** Where nothing says which kernel a new notebook wants, JupyterLab offers the first of the alphabet: not its default. */
+  /** Offer the default kernel for a new notebook; JupyterLab would offer the alphabetically first one. */
   function preferKernel(dialog, specs) {
     const select = dialog.querySelector(".jp-KernelSelector select, .jp-Dialog-body select");
     const group = select?.selectedOptions[0]?.closest("optgroup");
@@ -173,7 +171,7 @@
     }
   }
 
-  /** Memory and disk in the status bar, and why a kernel ended: where the notebook's server tells. */
+  /** Show memory and disk in the status bar, and why a kernel ended, if the notebook's server supports that. */
   function beginLimits(lab, app) {
     const url = lab.PageConfig.getOption("tmpnbLimits");
     if (url && BESIDE) {
@@ -202,7 +200,7 @@
     Promise.all([restored, read]).then(() => setTimeout(() => add("tmpnb-text", text, ["Editor", "Notebook"])));
   }
 
-  /** JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick. */
+  /** Make early cells wait: JupyterLab silently drops a cell run before its kernel is there, and visitors are that quick. */
   function waitForKernels(CodeCell) {
     const { execute } = CodeCell;
     CodeCell.execute = async (cell, context, ...more) => {
@@ -226,7 +224,7 @@
       this.known = false; // whether it has ever answered for this session
     }
 
-    /** What becomes of the session: {state: "running" | "ended" | "unknown" | "absent", …}. Raises nothing. */
+    /** The session's state: {state: "running" | "ended" | "unknown" | "absent", …}. Never throws. */
     async ask() {
       const answer = await this.call("GET", this.url);
       if (answer?.ok && answer.told?.id === this.id) {
@@ -246,7 +244,7 @@
       const seconds = (text) => (text ? Date.parse(text) / 1000 : Infinity);
       return {
         state: "running",
-        // The browser's clock may be wrong; only differences between moments of the same clock count.
+        // The browser's clock may be wrong, so only differences of the same clock are used.
         ahead: clock ? Date.now() / 1000 - Date.parse(clock) / 1000 : 0,
         started: seconds(told.started),
         active: seconds(told.last_activity),
@@ -275,7 +273,7 @@
       return this.call("DELETE", this.url);
     }
 
-    /** Null where nobody answers. */
+    /** Null without an answer. */
     async call(method, url) {
       try {
         const response = await fetch(url, { method, headers: this.headers, cache: "no-store", redirect: "manual" });
@@ -310,7 +308,7 @@
     }
 
     async begin(palette, menu) {
-      // The first answer says whether there is an orchestrator at all; one that restarts is asked again.
+      // The first answer tells whether there is an orchestrator at all; a restarting one is asked again.
       for (let pause = 5; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
         const { state } = await this.look();
         if (state === "absent") {
@@ -345,7 +343,7 @@
       }
     }
 
-    /** JupyterLab's dialog that its server cannot be reached stays until somebody closes it, however well all is again. */
+    /** Close JupyterLab's dialog about an unreachable server when the server is back; it would stay until somebody closes it. */
     async untilReached() {
       if (this.unreached) {
         return;
@@ -363,10 +361,10 @@
       this.lab.Dialog.tracker.forEach((dialog) => title(dialog) === this.lab.unreachable && dialog.reject());
     }
 
-    /** Somebody is there: it is reported at once, and what follows within a minute together at its end. */
+    /** Report presence at once, and further events within a minute together at its end. */
     sign(event) {
       const still = event.type === "pointermove" && this.pointer === (this.pointer = `${event.screenX},${event.screenY}`);
-      // Browsers say that the pointer moved when it was the page beneath it.
+      // Browsers also report pointer moves when only the page beneath moved.
       if (!event.isTrusted || still || this.reporting || this.over) {
         return;
       }
@@ -378,7 +376,7 @@
       }, Math.max(wait, 0));
     }
 
-    /** The end is further away. A warning that is being read goes with the next question: it has buttons. */
+    /** The end is further away. A visible warning, which has buttons, disappears with the next question. */
     keptAt(answer) {
       if (this.session && !this.over && !this.warned) {
         this.session = this.orchestrator.read(answer);
@@ -387,7 +385,7 @@
       }
     }
 
-    /** Remember what was worked on, also beyond a reload of the page. */
+    /** Remember the edited documents, even across a reload of the page. */
     note({ type, oldValue, newValue }) {
       const renamed = type === "rename" && this.worked.has(oldValue?.path);
       if (renamed || (type === "save" && this.documents().some(({ context }) => context.path === newValue?.path))) {
@@ -396,7 +394,7 @@
       }
     }
 
-    /** Something happened that may mean the end: at once, but not again and again. */
+    /** Check at once after a possible sign of the end, but not repeatedly. */
     lookSoon() {
       const wait = this.asked + 1000 - Date.now();
       if (wait <= 0) {
@@ -407,7 +405,7 @@
       }
     }
 
-    /** Ask, show what is to be shown, and decide when to ask next. One question at a time. */
+    /** Ask, update the display, and schedule the next question. One question at a time. */
     look() {
       this.asking ??= this.lookOnce().finally(() => (this.asking = null));
       return this.asking;
@@ -444,14 +442,14 @@
       this.timers = [];
     }
 
-    /** Seconds until the end if nothing happens; `final` where nothing can prevent it. */
+    /** Seconds until the end without activity; `final` if nothing can prevent it. */
     left() {
       const { ahead, started, active, idle, ends } = this.session;
       const now = Date.now() / 1000 - ahead;
       const idleEnd = Math.max(active, this.kernelsActive(now)) + idle;
       const final = ends <= idleEnd;
       const window = Math.min(WINDOW, (final ? ends - started : idle) / 4);
-      // Clocks that tell whole seconds must not make 61 minutes of an hour.
+      // Rounding to whole seconds must not turn an hour into 61 minutes.
       return { left: Math.min(idleEnd - now, ends - now, idle), final, window };
     }
 
@@ -468,7 +466,7 @@
       return Math.max(...moments);
     }
 
-    // --- Telling
+    // --- Display
 
     show() {
       const style = document.createElement("style");
@@ -488,7 +486,7 @@
       }
     }
 
-    /** The time in the top bar, and the warnings; called after each answer and whenever the text changes. */
+    /** Update the time in the top bar, and the warnings, after each answer and whenever the text changes. */
     tell() {
       const { left, final, window } = this.left();
       if (!this.widget) {
@@ -527,7 +525,7 @@
       return this.lab.Notification.warning(message, { autoClose: false, actions: this.actions(final).slice(0, 2) });
     }
 
-    /** The most fitting first; a notification has room for two. */
+    /** The best choices first; a notification has room for two. */
     actions(final) {
       const names = [
         ...(final ? [] : [["Keep it", "tmpnb:keep"]]),
@@ -542,7 +540,7 @@
       }));
     }
 
-    /** The same choices behind the time in the top bar. */
+    /** The same choices in the menu of the top bar's time. */
     async choose() {
       const { left, final } = this.left();
       const { Dialog, showDialog } = this.lab;
@@ -560,7 +558,7 @@
       actions.find(({ label }) => result.button.accept && label === result.button.label)?.callback();
     }
 
-    // --- Doing
+    // --- Actions
 
     offer(palette, menu) {
       const { commands } = this.app;
@@ -598,7 +596,7 @@
       }
     }
 
-    /** What downloads and restores, loaded when it is needed. */
+    /** Load the module for downloads and restores when needed. */
     keeping() {
       const places = { archive: this.archive, restore: this.restore };
       this.loading ??= import(new URL("keeping.js", BESIDE).href)
@@ -611,7 +609,7 @@
       return this.loading;
     }
 
-    /** What somebody restored on the way here is opened, once in a tab. */
+    /** Open documents that were restored on the way here, once per tab. */
     openRestored() {
       const told = JSON.parse(this.lab.PageConfig.getOption("tmpnbRestored") || "{}");
       if (told.id && sessionStorage.getItem(`${NAME}:opened`) !== told.id) {
@@ -648,7 +646,7 @@
 
     // --- The end
 
-    /** The server has gone. What is open here is the last there is of it, so nobody loses that without being asked. */
+    /** The server has gone. This page has the last copy of the open documents, so ask before it is lost. */
     async ended(message) {
       this.over = true;
       this.rest();
@@ -663,7 +661,7 @@
         this.button.title = "This notebook has ended: save what is open, and go on";
         this.widget.show();
       }
-      // JupyterLab's own dialogs, about a dead kernel and failed saves, come to nothing now.
+      // JupyterLab's own dialogs about a dead kernel and failed saves are pointless now.
       this.lab.Dialog.tracker.forEach((dialog) => dialog.reject());
       await this.say();
     }
@@ -690,7 +688,7 @@
       }
     }
 
-    /** The open documents that this visitor worked on; one that has not been loaded holds nothing of theirs. */
+    /** The open documents that this visitor edited, except those not loaded yet. */
     documents() {
       return [...this.app.shell.widgets("main")].filter(
         ({ context }) => context?.isReady && (this.worked.has(context.path) || hasWork(context.model)),
@@ -698,7 +696,7 @@
     }
   }
 
-  // --- Small things
+  // --- Helpers
 
   function words(seconds) {
     const minutes = Math.ceil(seconds / 60);
@@ -708,7 +706,7 @@
     return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} hours`;
   }
 
-  /** A notebook is "dirty" as soon as its kernel has said what it is: only what a person did counts. */
+  /** Only a person's edits count: JupyterLab calls a notebook "dirty" once its kernel has reported its language. */
   function hasWork(model) {
     if (!model.cells) {
       return model.dirty;
@@ -732,9 +730,9 @@
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
-  /** To the page that says why, at the same document: it is what this address answers now. */
+  /** Go to the page that explains the end, which this document's URL now answers with. */
   function leave() {
-    // JupyterLab would ask whether unsaved changes may be lost; that has been asked.
+    // JupyterLab would ask about unsaved changes, which we have already asked.
     addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), { capture: true });
     location.reload();
   }
