@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.engine_support import docker, skip_or_fail
 
 _SECONDS = 90.0
-_PROGRAMS = ("dockerd", "ip", "nsenter", "unshare")
+_PROGRAMS = ("dockerd", "ip", "nsenter", "openssl", "setpriv", "unshare")
 
 
 class SwarmError(AssertionError):
@@ -65,6 +65,7 @@ class Node:
         Path("/var/lib/docker").mkdir(exist_ok=True)
         self._machine = subprocess.Popen(
             [
+                "setpriv", "--pdeathsig", "KILL",  # whatever ends the tests switches the machines off
                 "nsenter", f"--net=/run/netns/{self._namespace}",
                 "unshare", "--mount", "--propagation", "private", "--uts", "--pid", "--mount-proc", "--fork",
                 "--kill-child", "sh", "-c", script,
