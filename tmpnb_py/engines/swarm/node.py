@@ -93,7 +93,7 @@ class NodeEngine:
             raise EngineError(
                 "no-new-privileges is not in force for notebooks on this node",
                 remedy='start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-                "before version 25 services cannot ask for it",
+                "services of Docker 20.10 cannot ask for it",
             )
         if fields.get("Seccomp") != "2":
             raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")

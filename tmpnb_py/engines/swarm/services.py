@@ -131,7 +131,7 @@ def _container(pool: str, spec: ContainerSpec, labels: Mapping[str, str], *, ini
         "Init": init,
         "ReadOnly": config.image.supports_read_only,
         "CapabilityDrop": ["ALL"],
-        # Engines before API 1.44 drop this silently; the relay looks before a notebook becomes ready.
+        # Docker 20.10 (API 1.41) drops this silently; the relay looks before a notebook becomes ready.
         "Privileges": {"NoNewPrivileges": True},
         "Ulimits": [
             {"Name": "nofile", "Soft": 4096, "Hard": 4096},
