@@ -231,7 +231,7 @@ class Claims:
         self._tickets.shorten(ticket, seconds)
 
     def announce(self, ticket: Ticket) -> bool:
-        """Note that the visitor is about to be shown the notebook. False if that was noted before, or there is none."""
+        """Note that the visitor is about to see the notebook. False if that was noted before, or there is none."""
         return self._tickets.announce(ticket)
 
     def leave(self, ticket: Ticket) -> None:

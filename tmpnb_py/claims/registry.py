@@ -110,7 +110,7 @@ class TicketRegistry:
             ticket.end()
 
     def announce(self, ticket: Ticket) -> bool:
-        """Note that the visitor is about to be shown the notebook. False if that was noted before, or there is none."""
+        """Note that the visitor is about to see the notebook. False if that was noted before, or there is none."""
         if ticket.status is not Status.READY:
             return False
         ticket.announce()
