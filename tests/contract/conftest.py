@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,8 @@ import pytest
 from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import DockerRig, FakeRig, Rig
+from tests.contract.swarm_rig import SwarmRig
+from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
 from tmpnb_py.engines.base import Engine
 
 
@@ -22,7 +24,23 @@ async def docker_rig(server_image: str) -> AsyncIterator[DockerRig]:
     await rig.close()
 
 
-@pytest.fixture(params=["fake", "local", "local-unprotected", pytest.param("docker", marks=pytest.mark.engine)])
+@pytest.fixture(scope="session")
+def relays_of_nodes(server_image: str) -> Iterator[RelaysOfNodes]:
+    """A swarm of three nodes with relays, for all tests that need one."""
+    with swarm_with_relays(server_image) as relays:
+        yield relays
+
+
+_ENGINES = [
+    "fake",
+    "local",
+    "local-unprotected",
+    pytest.param("docker", marks=pytest.mark.engine),
+    pytest.param("swarm", marks=[pytest.mark.engine, pytest.mark.long]),
+]
+
+
+@pytest.fixture(params=_ENGINES)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     """Each engine in turn."""
     if request.param == "fake":
@@ -32,6 +50,10 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     elif request.param == "local-unprotected":
         local_support.need_jupyterlab()
         rig = LocalRig(None)
+    elif request.param == "swarm":
+        image = request.getfixturevalue("server_image")
+        rig = SwarmRig(request.getfixturevalue("relays_of_nodes"), image)
+        await rig.forwarder.open()
     else:
         rig = DockerRig(request.getfixturevalue("server_image"))
         await rig.forwarder.open()

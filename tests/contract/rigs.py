@@ -195,8 +195,9 @@ class FakeRig:
 class Forwarder:
     """Stands in front of the real engine's socket, to cut its connections and take it down."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, engine: Path = engine_support.ENGINE_SOCKET) -> None:
         self.path = path
+        self._engine = engine
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -220,7 +221,7 @@ class Forwarder:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        engine_reader, engine_writer = await asyncio.open_unix_connection(engine_support.ENGINE_SOCKET)
+        engine_reader, engine_writer = await asyncio.open_unix_connection(self._engine)
         self._writers |= {writer, engine_writer}
         try:
             async with asyncio.TaskGroup() as group:

@@ -17,7 +17,7 @@ import click
 
 import tmpnb_py
 from tmpnb_py.cli.commands import config as config_command
-from tmpnb_py.cli.commands import doctor, image, purge, service
+from tmpnb_py.cli.commands import doctor, image, purge, relay, service
 from tmpnb_py.cli.options import SettingsCommand, read, with_settings
 from tmpnb_py.core.errors import find_known
 from tmpnb_py.options.settings import Settings
@@ -141,5 +141,12 @@ def _log_warnings(loaded: LoadedSettings) -> None:
         structlog.get_logger(__name__).warning("settings", hint=warning)
 
 
-for _command in (*service.COMMANDS, *purge.COMMANDS, *doctor.COMMANDS, *config_command.COMMANDS, *image.COMMANDS):
+for _command in (
+    *service.COMMANDS,
+    *purge.COMMANDS,
+    *doctor.COMMANDS,
+    *config_command.COMMANDS,
+    *image.COMMANDS,
+    *relay.COMMANDS,
+):
     cli.add_command(_command)

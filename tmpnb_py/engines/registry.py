@@ -1,6 +1,6 @@
 """The registry of engines and the choice of one. Used by `serve` and by the commands.
 
-A new engine is a folder beside `docker` and `local`, and one line in `ENGINES`.
+A new engine is a folder beside `docker`, `local` and `swarm`, and one line in `ENGINES`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from tmpnb_py.engines.docker.host import resolve
 from tmpnb_py.engines.local.engine import LocalEngine
 from tmpnb_py.engines.local.fitting import for_local_engine, need_jupyterlab
 from tmpnb_py.engines.local.machine import find_sandbox
+from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
+from tmpnb_py.engines.swarm.fitting import for_swarm
+from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import choose_engine
 
@@ -49,6 +52,12 @@ async def _docker(settings: Settings, environ: Mapping[str, str], pool: str, _wo
     return Chosen(DockerEngine(pool=pool, runtime_dir=settings.runtime_path), lambda same: same)
 
 
+async def _swarm(settings: Settings, environ: Mapping[str, str], pool: str, _workshops: Path | None) -> Chosen:
+    resolve(None, environ)
+    swarm = Swarm(settings.swarm_relays, settings.swarm_secret or DEFAULT_SECRET, settings.swarm_constraint)
+    return Chosen(SwarmEngine(pool=pool, runtime_dir=settings.runtime_path, swarm=swarm), for_swarm)
+
+
 async def _local(settings: Settings, _environ: Mapping[str, str], pool: str, workshops: Path | None) -> Chosen:
     if settings.engine == "auto":
         _log.info("engine", engine="local", hint="DOCKER_HOST is not set and /var/run/docker.sock does not exist")
@@ -73,4 +82,5 @@ async def _local(settings: Settings, _environ: Mapping[str, str], pool: str, wor
 ENGINES: dict[str, Callable[[Settings, Mapping[str, str], str, Path | None], Awaitable[Chosen]]] = {
     "docker": _docker,
     "local": _local,
+    "swarm": _swarm,
 }

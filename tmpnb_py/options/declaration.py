@@ -19,7 +19,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tmpnb_py.options.kinds import Kind, Quantity, format_value
 
 ENV_PREFIX = "TMPNB_"
-DOCKER = ("docker",)  # for `engines`: only this one understands the option
+# For `engines`: only these understand the option.
+DOCKER = ("docker",)
+SWARM = ("swarm",)
+CONTAINERS = ("docker", "swarm")
 
 
 class Reload(enum.StrEnum):

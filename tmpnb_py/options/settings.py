@@ -18,11 +18,13 @@ from tmpnb_py.options.groups.pool import PoolOptions
 from tmpnb_py.options.groups.proxy import ProxyOptions
 from tmpnb_py.options.groups.service import ServiceOptions
 from tmpnb_py.options.groups.sessions import SessionOptions
+from tmpnb_py.options.groups.swarm import SwarmOptions
 
 # In the order of the documentation.
 GROUPS: tuple[type[Group], ...] = (
     AddressOptions,
     NotebookOptions,
+    SwarmOptions,
     PoolOptions,
     SessionOptions,
     ProxyOptions,
@@ -41,6 +43,7 @@ class Settings(
     ProxyOptions,
     SessionOptions,
     PoolOptions,
+    SwarmOptions,
     NotebookOptions,
     AddressOptions,
 ):

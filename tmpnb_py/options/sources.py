@@ -197,7 +197,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:
+def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local", "swarm"]:
     """The engine to use: the one that is named, else Docker if there is any trace of it, else the local one.
 
     A Docker socket counts even if nothing answers on it: an engine that is down at boot must not move visitors onto
@@ -226,7 +226,7 @@ def _not_understood(settings: Settings, engine: str) -> Iterator[str]:
 
 def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
     """Raise `EngineDownError` unless Docker is the engine to use."""
-    if choose_engine(settings, environ) == "docker":
+    if choose_engine(settings, environ) in ("docker", "swarm"):
         return
     if settings.engine == "local":
         raise EngineDownError(

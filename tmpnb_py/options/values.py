@@ -167,6 +167,25 @@ def read_interfaces(value: object) -> object:
     return names
 
 
+def read_relays(value: object) -> object:
+    """Hosts with ports."""
+    found = tuple(str(part) for part in _parts(value, "tasks.relay:7443"))
+    for one in found:
+        host, _, port = one.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f'holds "{one}", which is not a host with a port: write tasks.relay:7443')
+    return found
+
+
+def read_constraints(value: object) -> object:
+    """Swarm's placement constraints."""
+    found = tuple(str(part) for part in _parts(value, "node.role==worker"))
+    for one in found:
+        if not re.fullmatch(r"(?:node|engine)\.[A-Za-z0-9._-]+ ?(?:==|!=) ?[A-Za-z0-9._/:-]+", one):
+            raise ValueError(f'holds "{one}", which is no constraint of Swarm: write node.labels.notebooks==true')
+    return found
+
+
 def read_network_name(value: str) -> str:
     """Check the name of a network of the engine."""
     if value in ("host", "none"):

@@ -275,7 +275,7 @@ def create_body(
     host["Memory"] = host["MemorySwap"] = config.mem_limit
     host["PidsLimit"] = config.pids_limit
     if config.image.supports_read_only and config.image.home:
-        host["Tmpfs"][config.image.home] = _home_options(config.home_size, config.user)
+        host["Tmpfs"][config.image.home] = home_options(config.home_size, config.user)
     host["Mounts"] = [bind(mount.source, mount.target, read_only=mount.read_only) for mount in config.mounts]
     if socket_source is not None:
         host["Mounts"].append(bind(socket_source))
@@ -286,7 +286,7 @@ def create_body(
     body: dict[str, Any] = {
         "Image": config.image.image_id,
         "Cmd": ["/bin/sh", "-c", render_command(spec, port)],
-        "Env": _environment(spec),
+        "Env": environment_of(spec),
         "User": config.user,
         "Hostname": HOSTNAME,
         "Labels": labels_of(pool, spec, port),
@@ -383,7 +383,8 @@ def _hardened(image: ImageFacts, *, init: bool, tmp_size: int) -> dict[str, Any]
     return host
 
 
-def _home_options(size: int, user: str) -> str:
+def home_options(size: int, user: str) -> str:
+    """Mount options of a home in memory, of `size` bytes, for the container's user."""
     # exec: people compile and run programs in their home. uid and gid: without them the server cannot write to it.
     # Only the image knows the uid of a name; all of Jupyter's images use 1000.
     name, _, group = ("0" if user == "root" else user).partition(":")
@@ -392,7 +393,8 @@ def _home_options(size: int, user: str) -> str:
     return f"rw,exec,nosuid,nodev,uid={uid},gid={gid},mode=0700,size={size}"
 
 
-def _environment(spec: ContainerSpec) -> list[str]:
+def environment_of(spec: ContainerSpec) -> list[str]:
+    """A notebook's environment, as Docker takes it."""
     # One thread per process: OpenBLAS starts one per CPU of the host, and threads count against the pids
     # limit.
     environment = ["OPENBLAS_NUM_THREADS=1", f"TMPNB_BASE_PATH={spec.base_path}"]

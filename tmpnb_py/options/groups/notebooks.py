@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 from tmpnb_py.core.models import Egress, Mount
 from tmpnb_py.core.units import MIB, TIB
 from tmpnb_py.options import values
-from tmpnb_py.options.declaration import DOCKER, Elsewhere, Group, Reload, option
+from tmpnb_py.options.declaration import CONTAINERS, DOCKER, Elsewhere, Group, Reload, option
 from tmpnb_py.options.kinds import Kind, Quantity
 from tmpnb_py.options.values import Network
 
@@ -22,10 +22,11 @@ class NotebookOptions(Group):
 
     title: ClassVar[str] = "Notebooks"
 
-    engine: Literal["auto", "docker", "local"] = option(
+    engine: Literal["auto", "docker", "local", "swarm"] = option(
         "auto",
-        "What runs the containers: Docker, or (local) this machine, in sandboxes of bubblewrap. auto is Docker where "
-        "DOCKER_HOST is set or /var/run/docker.sock exists, and local with 127.0.0.1 as ip where not.",
+        "What runs the containers: Docker, Docker Swarm (swarm: see swarm.md), or (local) this machine, in sandboxes "
+        "of bubblewrap. auto is Docker where DOCKER_HOST is set or /var/run/docker.sock exists, and local with "
+        "127.0.0.1 as ip where not.",
         reload=Reload.RESTART,
     )
     image: Annotated[str, AfterValidator(values.read_image)] = option(
@@ -105,14 +106,14 @@ class NotebookOptions(Group):
         "1000",
         "User that runs the command, with or without a group, such as 1000:100.",
         reload=Reload.RENEW,
-        engines=DOCKER,
+        engines=CONTAINERS,
     )
     host_directories: Annotated[tuple[Mount, ...], BeforeValidator(values.read_mounts), NoDecode] = option(
         (),
         "Directories of the engine's host that every notebook sees (comma list of /host:/mount:ro or rw); with rw, "
         "every visitor can change them.",
         reload=Reload.RENEW,
-        engines=DOCKER,
+        engines=CONTAINERS,
     )
     extra_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_extra_hosts), NoDecode] = option(
         (),
@@ -134,7 +135,7 @@ class NotebookOptions(Group):
         0,
         "CPU weight of each container under contention (1024 is usual); 0 is the engine's default.",
         reload=Reload.RENEW,
-        engines=DOCKER,
+        engines=CONTAINERS,
     )
     pids_limit: Annotated[int, Quantity(Kind.NUMBER, 32, 4_194_304, zero="no limit")] = option(
         256,

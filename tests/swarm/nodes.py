@@ -1,0 +1,277 @@
+"""Three machines in one: a Docker Swarm whose nodes are network namespaces, each with a Docker engine of its own.
+
+A node is a process that holds namespaces for mounts, processes, the host name and the network; its engine runs in
+them. Killing that process is a power cut: engine, containers and mounts go at once. The switch between the nodes is a
+namespace of its own, because this machine's firewall would drop bridged frames otherwise. The kernel needs no ip_vs:
+nothing here uses virtual addresses or the ingress mesh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tests.engine_support import docker, skip_or_fail
+
+_SECONDS = 90.0
+_PROGRAMS = ("dockerd", "ip", "nsenter", "openssl", "setpriv", "unshare")
+
+
+class SwarmError(AssertionError):
+    """The swarm does not come up."""
+
+
+class Node:
+    """One machine of the swarm. `host` is its engine's address, `address` its own on the switch."""
+
+    def __init__(self, directory: Path, number: int, namespace: str, address: str, options: Sequence[str]) -> None:
+        self.name = f"node{number}"
+        self.directory = directory / self.name
+        self.directory.mkdir()
+        self.address = address
+        self.host = f"unix://{self.directory}/docker.sock"
+        self.root = self.directory / "data"
+        self._namespace = namespace
+        self._options = options
+        self._machine: subprocess.Popen[bytes] | None = None
+        self._engine: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "docker.sock"
+
+    def docker(self, *arguments: str, check: bool = True, seconds: float = 60) -> str:
+        """The docker command on this node."""
+        return docker("--host", self.host, *arguments, check=check, seconds=seconds)
+
+    def start(self) -> None:
+        """Switch the machine on, and its engine."""
+        # Where Docker is on a machine of its own: /var/lib/docker and /run/docker.sock, which are not this machine's.
+        script = (
+            f"hostname {self.name} && while umount --lazy /var/lib/docker 2>/dev/null; do :; done; "
+            f"mount --bind {self.root} /var/lib/docker && "
+            "mount --make-shared /var/lib/docker && mount -t tmpfs tmpfs /run && "
+            "exec sleep infinity"
+        )
+        self.root.mkdir(exist_ok=True)
+        Path("/var/lib/docker").mkdir(exist_ok=True)
+        self._machine = subprocess.Popen(
+            [
+                "setpriv", "--pdeathsig", "KILL",  # whatever ends the tests switches the machines off
+                "nsenter", f"--net=/run/netns/{self._namespace}",
+                "unshare", "--mount", "--propagation", "private", "--uts", "--pid", "--mount-proc", "--fork",
+                "--kill-child", "sh", "-c", script,
+            ],
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        _until(self._is_on, f"{self.name} did not start")
+        self.start_engine()
+
+    def start_engine(self) -> None:
+        """Start the engine alone."""
+        self.socket.unlink(missing_ok=True)
+        with (self.directory / "log").open("ab") as log:
+            self._engine = self.inside(
+                "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock", "--storage-driver=overlay2",
+                "--cgroup-parent", f"/{self._namespace}", *self._options,
+                log=log.fileno(),
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until the engine answers."""
+        _until(self._answers, f"the engine of {self.name} does not start", self._engine, self.directory / "log")
+
+    def _answers(self) -> bool:
+        return bool(self.docker("version", "--format", "{{.Server.Version}}", check=False))
+
+    def inside(self, *command: str, log: int) -> subprocess.Popen[bytes]:
+        """A process on this machine, which dies with it at the latest."""
+        enter = ["nsenter", "--target", self._init(), "--mount", "--uts", "--net", "--pid"]
+        return subprocess.Popen(
+            [*enter, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def _init(self) -> str:
+        """The number, out here, of the machine's first process."""
+        assert self._machine is not None
+        children = Path(f"/proc/{self._machine.pid}/task/{self._machine.pid}/children")
+        return children.read_text().strip() if children.exists() else ""
+
+    def _is_on(self) -> bool:
+        number = self._init()
+        return bool(number) and Path(f"/proc/{number}/comm").read_text() == "sleep\n"
+
+    def power_off(self) -> None:
+        """The machine and everything on it is gone at once; what is on its disk stays."""
+        if self._machine is not None:
+            self.unplug()  # first: else the kernel says good-bye for it to all that it was connected to
+        for process in (self._machine, self._engine):
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._machine = self._engine = None
+
+    def unplug(self, *, plugged: bool = False) -> None:
+        """Take the machine off the network, or put it back."""
+        _run("ip", "-n", self._namespace, "link", "set", "eth0", "up" if plugged else "down", check=False)
+
+
+class Swarm:
+    """A running swarm. `nodes[0]` is its manager, or the first of `managers`."""
+
+    def __init__(self, directory: Path, *, count: int, managers: int = 1, options: Sequence[str]) -> None:
+        self._prefix = f"tsw{secrets.token_hex(3)}"
+        self._net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(250)}"
+        self._managers = managers
+        self.directory = directory
+        self._loaded: set[str] = set()
+        self.nodes = [
+            Node(directory, one, f"{self._prefix}-{one}", f"{self._net}.{10 + one}", options)
+            for one in range(1, count + 1)
+        ]
+
+    @property
+    def manager(self) -> Node:
+        return self.nodes[0]
+
+    def start(self) -> None:
+        """Bring everything up."""
+        self._wire()
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.wait()
+        first = self.nodes[0]
+        first.docker("swarm", "init", "--advertise-addr", first.address, "--default-addr-pool", f"{_POOL}")
+        for number, node in enumerate(self.nodes[1:], 2):
+            role = "manager" if number <= self._managers else "worker"
+            token = first.docker("swarm", "join-token", "--quiet", role)
+            node.docker("swarm", "join", "--advertise-addr", node.address, "--token", token, f"{first.address}:2377")
+        _until(lambda: self.ready() == len(self.nodes), "the nodes do not find each other")
+
+    def ready(self) -> int:
+        """How many nodes the manager believes in."""
+        return self.manager.docker("node", "ls", "--format", "{{.Status}}", check=False).split().count("Ready")
+
+    def _wire(self) -> None:
+        """A switch, a cable from it to each node, and one to this machine."""
+        switch = f"{self._prefix}-0"
+        _ip("netns", "add", switch)
+        _ip("-n", switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", switch, "link", "set", "br0", "up")
+        _ip("link", "add", self._prefix, "type", "veth", "peer", "name", "host", "netns", switch)
+        _ip("-n", switch, "link", "set", "host", "master", "br0", "up")
+        _ip("addr", "add", f"{self._net}.1/24", "dev", self._prefix)
+        _ip("link", "set", self._prefix, "up")
+        for number, node in enumerate(self.nodes, 1):
+            namespace = f"{self._prefix}-{number}"
+            _ip("netns", "add", namespace)
+            _ip("-n", namespace, "link", "set", "lo", "up")
+            _ip("-n", switch, "link", "add", f"p{number}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
+            _ip("-n", switch, "link", "set", f"p{number}", "master", "br0", "up")
+            _ip("-n", namespace, "addr", "add", f"{node.address}/24", "dev", "eth0")
+            _ip("-n", namespace, "link", "set", "eth0", "up")
+            _ip("-n", namespace, "route", "add", "default", "via", f"{self._net}.1")
+            enter = ("nsenter", f"--net=/run/netns/{namespace}")
+            _run(*enter, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+
+    def load(self, *images: str) -> None:
+        """Copy images of this machine's engine to every node."""
+        wanted = [image for image in images if image not in self._loaded]
+        if not wanted:
+            return
+        archive = self.directory / "images.tar"
+        docker("save", "--output", str(archive), *wanted)
+        loads = [
+            subprocess.Popen(
+                ["docker", "--host", node.host, "load", "--quiet", "--input", archive], stdout=subprocess.DEVNULL
+            )
+            for node in self.nodes
+        ]
+        assert [one.wait() for one in loads] == [0] * len(loads)
+        archive.unlink()
+        self._loaded.update(wanted)
+
+    def stop(self) -> None:
+        """Everything off, and nothing left."""
+        for node in self.nodes:
+            node.power_off()
+        _run("ip", "link", "del", self._prefix, check=False)
+        for number in range(len(self.nodes) + 1):
+            _run("ip", "netns", "del", f"{self._prefix}-{number}", check=False)
+        _remove_cgroups(self._prefix)
+
+
+_POOL = "10.180.0.0/16"
+
+
+@contextlib.contextmanager
+def running_swarm(
+    *, count: int = 3, managers: int = 1, options: Sequence[str] = ("--no-new-privileges",)
+) -> Iterator[Swarm]:
+    """A swarm, which is gone afterwards. Skips (in CI: fails) where this machine cannot have one."""
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing or os.geteuid() != 0:
+        skip_or_fail(f"a swarm of one's own needs root and {', '.join(missing or _PROGRAMS)}")
+    directory = Path(tempfile.mkdtemp(prefix="tsw-"))
+    # In memory: emptying a disk of three engines' layers takes longer than any test.
+    _run("mount", "-t", "tmpfs", "-o", "size=6g,mode=0755", "tmpfs", str(directory))
+    swarm = Swarm(directory, count=count, managers=managers, options=options)
+    try:
+        try:
+            swarm.start()
+        except (SwarmError, subprocess.CalledProcessError) as error:
+            skip_or_fail(f"a swarm does not start here: {error}")
+        yield swarm
+    finally:
+        swarm.stop()
+        _run("umount", "--lazy", str(directory), check=False)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _until(
+    holds: Callable[[], bool], complaint: str, process: subprocess.Popen[bytes] | None = None, log: Path | None = None
+) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not holds():
+        if (process is not None and process.poll() is not None) or time.monotonic() > deadline:
+            lines = log.read_text(errors="replace").splitlines()[-8:] if log is not None else []
+            raise SwarmError("\n".join([complaint, *lines]))
+        time.sleep(0.05)
+
+
+def _run(*command: str, check: bool = True) -> None:
+    subprocess.run(command, check=check, capture_output=True)
+
+
+def _ip(*arguments: str) -> None:
+    _run("ip", *arguments)
+
+
+def _remove_cgroups(prefix: str) -> None:
+    """What the engines' containers leave; a group goes when its last process has."""
+    root = Path("/sys/fs/cgroup")
+    for top in [*root.glob(f"{prefix}-*"), *root.glob(f"*/{prefix}-*")]:
+        deadline = time.monotonic() + 3
+        while top.exists() and time.monotonic() < deadline:
+            for directory, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(directory).rmdir()
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":  # a swarm to try things on, until its input ends
+    with running_swarm() as tried:
+        tried.load(*os.environ.get("IMAGES", "").split())
+        for node in tried.nodes:
+            print(node.name, node.address, node.host, flush=True)
+        input()

@@ -1,0 +1,73 @@
+"""Relays on the nodes of a test's swarm, each a process of its machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.swarm.nodes import Node, Swarm, running_swarm
+from tmpnb_py.engines.swarm.wire import PORT
+
+_PROGRAM = str(Path(sys.executable).parent / "tmpnb-py")
+
+
+def make_secret(path: Path) -> Path:
+    """A key and its certificate, as docs/swarm.md makes them."""
+    certificate = path.with_suffix(".crt")
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "36500", "-subj", "/CN=tmpnb-relay", "-keyout", path, "-out", certificate,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_text(path.read_text() + certificate.read_text())
+    certificate.unlink()
+    return path
+
+
+class RelaysOfNodes:
+    """A relay on each node, as a process of that machine."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        self.swarm = swarm
+        self.secret = make_secret(swarm.directory / "relay.pem")
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, node: Node) -> None:
+        command = [_PROGRAM, "relay", f"--secret={self.secret}", f"--ip={node.address}", "--log-format=json"]
+        with (node.directory / "relay.log").open("ab") as log:
+            environment = ["env", f"DOCKER_HOST={node.host}"]
+            self._processes[node.name] = node.inside(*environment, *command, log=log.fileno())
+
+    def stop(self, node: Node) -> None:
+        process = self._processes.pop(node.name, None)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{node.address}:{PORT}" for node in self.swarm.nodes)
+
+
+@contextlib.contextmanager
+def swarm_with_relays(*images: str, **of_swarm: Any) -> Iterator[RelaysOfNodes]:
+    """Nodes that have the images, with relays."""
+    with running_swarm(**of_swarm) as swarm:
+        swarm.load(*images)
+        relays = RelaysOfNodes(swarm)
+        for node in swarm.nodes:
+            relays.start(node)
+        try:
+            yield relays
+        finally:
+            for node in swarm.nodes:
+                relays.stop(node)

@@ -1,0 +1,72 @@
+"""Nodes on which notebooks cannot be as they have to be get none, and the operator is told why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.contract.swarm_rig import SwarmRig
+from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
+from tmpnb_py.core.errors import EngineError, ImageMissingError
+
+pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(300)]
+
+
+@asynccontextmanager
+async def rig_on(relays: RelaysOfNodes, image: str) -> AsyncIterator[SwarmRig]:
+    rig = SwarmRig(relays, image)
+    await rig.forwarder.open()
+    try:
+        yield rig
+    finally:
+        await rig.close()
+
+
+@pytest.fixture
+def swarm_of(server_image: str) -> Any:
+    """Makes a swarm of a test's own."""
+    return lambda **of_swarm: swarm_with_relays(server_image, **of_swarm)
+
+
+async def test_without_no_new_privileges_nothing_becomes_ready(swarm_of: Any, server_image: str, pool: str) -> None:
+    with swarm_of(count=1, options=()) as relays:
+        async with rig_on(relays, server_image) as rig:
+            engine = rig.engine(pool)
+            await engine.open()
+            spec = await rig.spec(engine)
+            await engine.start(spec)
+            with pytest.raises(EngineError, match="no-new-privileges") as caught:
+                await engine.mark_ready(spec.id)
+            assert "daemon.json" in caught.value.remedy
+            await engine.remove(spec.id)
+            assert await rig.remains(pool) == []
+
+
+async def test_notebooks_go_where_image_and_relay_are(swarm_of: Any, server_image: str, pool: str) -> None:
+    with swarm_of(count=2) as relays:
+        manager, worker = relays.swarm.nodes
+        worker.docker("rmi", "--force", server_image)
+        async with rig_on(relays, server_image) as rig:
+            engine = rig.engine(pool)
+            await engine.open()
+            specs = [await rig.spec(engine) for _ in range(3)]
+            await asyncio.gather(*(engine.start(spec) for spec in specs))
+            label = f"label=org.tmpnb.pool={pool}"
+            assert len(manager.docker("ps", "-q", "--filter", label).split()) == 3
+            assert worker.docker("ps", "-aq", "--filter", label) == ""
+            await asyncio.gather(*(engine.remove(spec.id) for spec in specs))
+
+            relays.stop(manager)
+            async with asyncio.timeout(10):
+                while True:  # until that has been noticed, it is a relay that does not answer
+                    with pytest.raises(EngineError) as caught:
+                        await engine.start(await rig.spec(engine))
+                    if isinstance(caught.value, ImageMissingError):
+                        break
+            assert server_image in caught.value.message
+            assert "docker load" in caught.value.remedy
+            relays.start(manager)

@@ -1,0 +1,116 @@
+"""The service on a swarm of three nodes: a claim, a cell, a relay that is away, and a node that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.e2e.service import Deployment, Service
+from tests.engine_support import SERVER_COMMAND_SOCKET
+from tests.swarm.nodes import Node
+from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+_READY = 3
+_NOTICED_SECONDS = 15.0  # Swarm calls a node dead after twelve
+_GRACE_SECONDS = 120.0
+
+
+@pytest.fixture
+def relays(server_image: str) -> Iterator[RelaysOfNodes]:
+    """A swarm of the test's own: it will be a machine short."""
+    with swarm_with_relays(server_image) as relays:
+        yield relays
+
+
+def start(deployment: Deployment, relays: RelaysOfNodes, image: str, *options: str) -> Service:
+    """A service beside the swarm, which it reaches over the network as a task of it would."""
+    return deployment.start(
+        "--engine=swarm", f"--swarm-relays={','.join(relays.names)}", f"--swarm-secret={relays.secret}",
+        f"--image={image}", f"--command={SERVER_COMMAND_SOCKET}", "--mem-limit=128m",
+        f"--pool-size={_READY}", "--max-containers=12", *options,
+    )  # fmt: skip
+
+
+def node_of(relays: RelaysOfNodes, container_id: str) -> Node:
+    """Where a notebook is."""
+    return next(
+        node
+        for node in relays.swarm.nodes
+        if node.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={container_id}", check=False)
+    )
+
+
+async def cell(client: aiohttp.ClientSession, notebook: dict[str, Any], code: str) -> tuple[int, str]:
+    """What running it in a notebook prints."""
+    headers = {"Authorization": f"token {notebook['token']}"}
+    async with client.post(f"{notebook['url']}exec", data=code, headers=headers) as response:
+        text = await response.text()
+        if response.status == 503:
+            assert response.headers["Retry-After"]
+        return response.status, text
+
+
+async def until(condition: Any, seconds: float) -> float:
+    """How long it takes until it holds."""
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < seconds, f"it did not happen within {seconds:g} s"
+        await asyncio.sleep(0.1)
+    return time.monotonic() - began
+
+
+async def test_a_claim_a_cell_a_relay_and_a_node_that_are_lost(
+    relays: RelaysOfNodes, server_image: str, pool: str
+) -> None:
+    swarm = relays.swarm
+    with Deployment(pool, docker_host=swarm.manager.host).ended() as deployment:
+        service = start(deployment, relays, server_image)
+        async with service.http() as client:
+            await service.stats_when(lambda stats: stats["available"] == _READY)
+            by_node: dict[str, dict[str, Any]] = {}
+            while len(by_node) < 3:
+                notebook = await service.spawn(client)
+                by_node.setdefault(node_of(relays, notebook["id"]).name, notebook)
+            assert [await cell(client, one, "print(6 * 7)") for one in by_node.values()] == [(200, '"42\\n"')] * 3
+            devices = "print(open('/proc/net/dev').read())"
+            for notebook in by_node.values():
+                _, seen = await cell(client, notebook, devices)
+                assert [line.split(":")[0].strip() for line in seen.split("\\n") if ":" in line] == ["lo"]
+
+            # A relay that starts anew loses no session.
+            second, third = swarm.nodes[1], swarm.nodes[2]
+            relays.stop(second)
+            away = by_node[second.name]
+
+            async def told() -> bool:  # a request that was under way is lost: 502
+                return (await cell(client, away, "print(1)"))[0] == 503
+
+            assert await until(told, 10) < 2
+            assert (await cell(client, by_node[third.name], "print(1)"))[0] == 200
+            relays.start(second)
+
+            async def back() -> bool:
+                return (await cell(client, away, "print(1)"))[0] == 200
+
+            await until(back, 30)
+
+            # A node that dies takes its sessions with it, and nobody else's.
+            third.power_off()
+
+            async def noticed() -> bool:
+                assert (await cell(client, away, "print(1)"))[0] == 200
+                return (await cell(client, by_node[third.name], "print(1)"))[0] == 503
+
+            assert await until(noticed, 30) < _NOTICED_SECONDS
+            for _ in range(_READY + 1):  # whatever was ready there is given to nobody
+                notebook = await service.spawn(client)
+                assert await cell(client, notebook, "print(1)") == (200, '"1\\n"')
+            await service.stats_when(lambda stats: stats["available"] == _READY)
+        service.stop()

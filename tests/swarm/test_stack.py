@@ -1,0 +1,190 @@
+"""`swarm.yaml` as it is documented, deployed with `docker stack deploy` on three nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.e2e.test_contract_tmpnb_compose import Project
+from tests.engine_support import SERVER_COMMAND_SOCKET, base_image, docker
+from tests.swarm.nodes import Node, Swarm, running_swarm
+from tests.swarm.relays import make_secret
+
+pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "tmpnb-py-test/service"
+PORT = 8000
+_PATIENCE = 120.0
+
+
+@pytest.fixture(scope="module")
+def service_image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program's own image, of this checkout. SERVICE_IMAGE names one that is there already."""
+    if ready := os.environ.get("SERVICE_IMAGE"):
+        return ready
+    project = Project(tmp_path_factory.mktemp("service"))
+    arguments = ["--network", "host", "--build-arg", f"BASE={base_image()}", "--tag", IMAGE]
+    docker("build", *arguments, str(project.directory), seconds=600)
+    return IMAGE
+
+
+class Stack:
+    """The stack, deployed."""
+
+    def __init__(self, swarm: Swarm, images: tuple[str, str], pool: str) -> None:
+        self.swarm = swarm
+        self.name = f"stack{secrets.token_hex(3)}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TMPNB_")},
+            "TMPNB_SERVICE_IMAGE": images[0],
+            "TMPNB_IMAGE": images[1],
+            "TMPNB_COMMAND": SERVER_COMMAND_SOCKET,
+            "TMPNB_SWARM_SECRET_FILE": str(make_secret(swarm.directory / "stack.pem")),
+            "TMPNB_PUBLISHED_PORT": str(PORT),
+            "TMPNB_POOL_NAME": pool,
+            "TMPNB_POOL_SIZE": "3",
+            "TMPNB_MAX_CONTAINERS": "12",
+            "TMPNB_MEM_LIMIT": "128m",
+        }
+
+    def deploy(self) -> None:
+        subprocess.run(
+            ["docker", "--host", self.swarm.manager.host, "stack", "deploy", "--resolve-image", "never",
+             "--compose-file", ROOT / "swarm.yaml", self.name],
+            env=self.environment, check=True, timeout=120,
+        )  # fmt: skip
+
+    def where(self, by: Node) -> Node | None:
+        """The node on which the orchestrator runs."""
+        listed = by.docker(
+            "service", "ps", f"{self.name}_orchestrator", "--filter", "desired-state=running",
+            "--format", "{{.Node}} {{.CurrentState}}", check=False,
+        )  # fmt: skip
+        running = [line.split()[0] for line in listed.splitlines() if line.split()[1:2] == ["Running"]]
+        return next((node for node in self.swarm.nodes if node.name in running), None)
+
+    def report(self) -> str:
+        parts = [node.docker("ps", "-a", check=False) for node in self.swarm.nodes]
+        parts += [
+            self.swarm.manager.docker("service", *words, f"{self.name}_{service}", check=False)
+            for service in ("orchestrator", "relay")
+            for words in (("ps", "--no-trunc"), ("logs", "--tail", "30"))
+        ]
+        return "\n".join(parts)
+
+
+@pytest.fixture
+def stack(service_image: str, server_image: str, pool: str) -> Iterator[Stack]:
+    """Three managers, so that one may be lost."""
+    with running_swarm(managers=3) as swarm:
+        swarm.load(service_image, server_image)
+        stack = Stack(swarm, (service_image, server_image), pool)
+        stack.deploy()
+        yield stack
+
+
+async def ask(method: str, url: str, **more: Any) -> tuple[int, Any]:
+    """Status and JSON, (0, None) where nobody answers."""
+    timeout = aiohttp.ClientTimeout(total=70)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as client, client.request(method, url, **more) as response:
+            return response.status, await response.json(content_type=None) if response.status == 200 else None
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, None
+
+
+async def until(stack: Stack, holds: Callable[[], Any], seconds: float = _PATIENCE) -> float:
+    """How long it takes until it holds."""
+    began = time.monotonic()
+    while not await holds():
+        if time.monotonic() - began > seconds:
+            pytest.fail(f"it did not happen within {seconds:g} s\n{stack.report()}")
+        await asyncio.sleep(0.2)
+    return time.monotonic() - began
+
+
+async def test_the_documented_stack(stack: Stack) -> None:
+    swarm = stack.swarm
+    addresses = [node.address for node in swarm.nodes]
+
+    async def serving(count: int = 3) -> str:
+        """Where the service answers with so many notebooks ready, "" nowhere."""
+        for address in addresses:
+            status, stats = await ask("GET", f"http://{address}:{PORT}/api/stats")
+            if status == 200 and stats["available"] >= count:
+                return f"http://{address}:{PORT}"
+        return ""
+
+    await until(stack, serving)
+    url = await serving()
+    notebooks = [(await ask("POST", f"{url}/api/spawn?wait=60"))[1] for _ in range(4)]
+    by_node = {
+        node.name: notebook
+        for notebook in notebooks
+        for node in swarm.nodes
+        if node.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={notebook['id']}")
+    }
+    assert len(by_node) >= 2, "spread over the nodes"
+
+    async def cell(notebook: dict[str, Any]) -> tuple[int, Any]:
+        headers = {"Authorization": f"token {notebook['token']}"}
+        url = await serving(0)
+        return await ask("POST", f"{url}{notebook['url']}exec", data="print(6 * 7)", headers=headers)
+
+    for notebook in notebooks:
+        assert await cell(notebook) == (200, "42\n")
+
+    async def all_answer() -> bool:
+        return all([await cell(notebook) == (200, "42\n") for notebook in notebooks])
+
+    # Updates of our own services: sessions live on.
+    for service in ("relay", "orchestrator"):
+        await asyncio.to_thread(
+            swarm.manager.docker,
+            "service",
+            "update",
+            "--force",
+            "--detach=false",
+            f"{stack.name}_{service}",
+            seconds=300,
+        )
+        await until(stack, all_answer, 60)
+
+    # The orchestrator's node dies: it runs again elsewhere, with every session of the living nodes.
+    url = await serving(0)
+    dead = next(node for node in swarm.nodes if f"//{node.address}:" in url)
+    living = [notebook for name, notebook in by_node.items() if name != dead.name]
+    dead.power_off()
+    addresses.remove(dead.address)
+
+    async def living_answer() -> bool:
+        return bool(await serving(0)) and all([await cell(one) == (200, "42\n") for one in living])
+
+    seconds = await until(stack, living_answer)
+    print(f"the orchestrator ran again after {seconds:.1f} s")
+    assert seconds < 90  # 15 until Swarm has noticed, 12 until the pool may be taken over; the rest is a busy machine
+    await until(stack, serving)
+
+    # Of three managers one is left: nothing is given away, and who works goes on.
+    url = await serving(0)
+    notebooks = [(await ask("POST", f"{url}/api/spawn?wait=60"))[1] for _ in range(3)]
+    second = next(node for node in swarm.nodes if node is not dead and f"//{node.address}:" not in url)
+    kept = [one for one in notebooks if not second.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={one['id']}")]
+    second.power_off()
+    addresses.remove(second.address)
+    living = kept
+    assert kept, "spread over the nodes"
+    await until(stack, living_answer)
+    status, _ = await ask("POST", f"{url}/api/spawn?wait=1")
+    assert status != 200
+    assert await living_answer()

@@ -1,0 +1,28 @@
+"""swarm.yaml hands on options that there are, and both services use the one secret."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tmpnb_py.engines.swarm.wire import PORT
+from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
+from tmpnb_py.options.settings import OPTIONS
+from tmpnb_py.options.sources import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
+
+STACK = (Path(__file__).parents[2] / "swarm.yaml").read_text()
+
+
+def test_what_it_sets_are_options() -> None:
+    names = set(re.findall(r"^      ([A-Z_]+):", STACK, re.MULTILINE))
+    known = {option.variable for option in OPTIONS.values()} | {ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE}
+    assert "TMPNB_SWARM_RELAYS" in names
+    assert names <= known
+
+
+def test_orchestrator_and_relays_meet() -> None:
+    assert f"TMPNB_SWARM_RELAYS: tasks.relay:{PORT}" in STACK
+    assert f"TMPNB_SWARM_SECRET: {DEFAULT_SECRET}" in STACK
+    assert f"--secret={DEFAULT_SECRET}" in STACK
+    assert STACK.count("secrets: [relay]") == 2
+    assert STACK.count("endpoint_mode: dnsrr") == 2, "a virtual address would lead to one relay of many"

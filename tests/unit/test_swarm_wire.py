@@ -1,0 +1,227 @@
+"""Orchestrator and relay: who obeys whom, what is refused, and what visitors see while a relay is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.swarm.relays import make_secret
+from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.bridges import Bridges
+from tmpnb_py.engines.swarm.node import NodeEngine
+from tmpnb_py.engines.swarm.relay import Relay
+from tmpnb_py.engines.swarm.relays import Link, Relays
+from tmpnb_py.engines.swarm.wire import Connection, Contexts, Event, Hello, Question, RelayAwayError
+
+
+class FakeNode(NodeEngine):
+    """A node whose notebooks say what they are sent."""
+
+    def __init__(self) -> None:
+        self.happens: asyncio.Queue[tuple[str, Event]] = asyncio.Queue()
+        self.asked: list[str] = []
+        self.path = ""
+
+    async def hello(self) -> Hello:
+        return Hello(node="n1", name="node1")
+
+    async def take(self, pool: str, container_id: str, memory: int) -> None:
+        self.asked.append(f"take {pool} {container_id} {memory}")
+        if container_id == "gone":
+            raise NoSuchContainerError("there is none")
+        if container_id == "odd":
+            raise EngineError("cannot", remedy="do that")
+
+    async def connect(self, pool: str, container_id: str) -> Connection:
+        if container_id != "abc":
+            raise EngineError("there is none")
+        return await asyncio.open_unix_connection(self.path)
+
+    async def events(self) -> Any:
+        while True:
+            yield await self.happens.get()
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_secret(tmp_path_factory.mktemp("secret") / "relay.pem")
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+@pytest.fixture
+async def port(node: FakeNode, secret: Path) -> AsyncIterator[int]:
+    """Where a relay serves."""
+    async with Relay(node, Contexts(secret)).serving("127.0.0.1", 0) as port:
+        yield port
+
+
+def link(port: int, secret: Path) -> Link:
+    found = Link(("127.0.0.1", port), Contexts(secret), "pool", Tasks())
+    found.node = "n1"
+    return found
+
+
+async def test_who_has_the_secret_is_answered(port: int, secret: Path, node: FakeNode) -> None:
+    one = link(port, secret)
+    assert await one.ask(Question(do="hello")) == {"node": "n1", "name": "node1"}
+    assert await one.ask(Question(do="take", pool="pool", id="abc", memory=5)) == {}
+    with pytest.raises(NoSuchContainerError):
+        await one.ask(Question(do="take", pool="pool", id="gone"))
+    with pytest.raises(EngineError, match="cannot") as caught:
+        await one.ask(Question(do="take", pool="pool", id="odd"))
+    assert caught.value.remedy == "do that"
+    assert node.asked == ["take pool abc 5", "take pool gone 0", "take pool odd 0"]
+    one.lose()
+
+
+async def test_another_secret_is_none(port: int, tmp_path: Path, node: FakeNode) -> None:
+    other = make_secret(tmp_path / "other.pem")
+    with pytest.raises(RelayAwayError):
+        await link(port, other).ask(Question(do="take", pool="pool", id="abc"))
+    assert node.asked == []
+
+
+async def test_a_certificate_that_the_secret_has_signed_is_none(
+    port: int, secret: Path, tmp_path: Path, node: FakeNode
+) -> None:
+    """Only the very certificate counts: whoever has been given another one by its key has not been given this."""
+    other = make_secret(tmp_path / "other.pem")
+    contexts = Contexts(secret)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(secret)
+    client.load_cert_chain(other)
+    client.set_alpn_protocols(["tmpnb-relay/1"])
+    with pytest.raises((OSError, asyncio.IncompleteReadError)):
+        await _hello_over(port, client)
+    assert contexts.server.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert node.asked == []
+
+
+async def _hello_over(port: int, context: ssl.SSLContext) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        writer.write(wire.line_of(Question(do="hello")))
+        return await reader.readuntil(b"\n")
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("change", ["no certificate", "another protocol", "old TLS"])
+async def test_whatever_is_less_is_refused(port: int, secret: Path, change: str) -> None:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(secret)
+    if change != "no certificate":
+        client.load_cert_chain(secret)
+    client.set_alpn_protocols(["http/1.1" if change == "another protocol" else "tmpnb-relay/1"])
+    if change == "old TLS":
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((OSError, asyncio.IncompleteReadError)):
+        await _hello_over(port, client)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n", b"{}\n", b"[]\n", b"nonsense\n", b'{"do":"exec"}\n', b'{"do":"hello","more":1}\n',
+        b'{"do":"take","pool":"pool","id":"../etc"}\n', b'{"do":"take","pool":"a b","id":"x"}\n',
+        b'{"do":"take","pool":"pool","id":"abc","memory":-1}\n', b'{"do":"has_image","image":"evil"}\n',
+        b"x" * (wire.LIMIT + 10),
+    ],
+    ids=range(11),
+)  # fmt: skip
+async def test_what_is_no_question_ends_the_connection(port: int, secret: Path, node: FakeNode, line: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=Contexts(secret).client)
+    writer.write(line)
+    async with asyncio.timeout(10):
+        with contextlib.suppress(OSError):
+            assert await reader.read(100) == b""
+    writer.transport.abort()
+    assert node.asked == []
+
+
+@pytest.mark.parametrize("line", [b"", b"x\n", b"[]\n", b"{}\n", b'{"ok":1}\n', b'{"error":1}\n', b"\xff\n"])
+def test_an_answer_that_is_none(line: bytes) -> None:
+    with pytest.raises(RelayAwayError):
+        wire.answer_of(line)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
+def test_a_secret_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="cannot be used") as caught:
+        Contexts(path)
+    assert "swarm.md" in caught.value.remedy
+
+
+async def test_what_happens_is_told_at_once(port: int, secret: Path, node: FakeNode) -> None:
+    heard: asyncio.Queue[tuple[str, Event]] = asyncio.Queue()
+    relays = Relays([f"127.0.0.1:{port}"], Contexts(secret), "pool", lambda *told: heard.put_nowait(told))
+    relays.open()
+    await relays.wait_for(frozenset({"n1"}), 10)
+    assert relays.nodes == {"n1"}
+    assert await heard.get() == ("n1", Event(event="again"))
+    died = Event(event="died", id="abc", status=137, out_of_memory=True)
+    node.happens.put_nowait(("other", died))
+    node.happens.put_nowait(("pool", died))
+    async with asyncio.timeout(5):
+        assert await heard.get() == ("n1", died)
+    assert heard.empty()
+    await relays.close()
+    with pytest.raises(RelayAwayError):
+        relays.of("n1")
+
+
+async def test_a_visitor_is_put_through_or_told_to_come_again(
+    port: int, secret: Path, node: FakeNode, tmp_path: Path
+) -> None:
+    one = link(port, secret)
+    away = False
+
+    async def reach(container_id: str) -> Connection:
+        if away:
+            raise RelayAwayError("away")
+        return await one.connect(Question(do="connect", pool="pool", id=container_id))
+
+    async def notebook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(head), head))
+        await writer.drain()
+        writer.close()
+
+    node.path = str(tmp_path / "notebook.sock")
+    bridges = Bridges(tmp_path / "run", "pool", reach)
+    server = await asyncio.start_unix_server(notebook, node.path)
+    async with server:
+        address = await bridges.open("abc")
+        assert await bridges.open("abc") == address
+        connector = aiohttp.UnixConnector(f"{address.directory}/{address.name}")
+        async with aiohttp.ClientSession(connector=connector) as client:
+            async with client.get("http://localhost/lab?x=1") as response:
+                assert (response.status, (await response.text()).splitlines()[0]) == (200, "GET /lab?x=1 HTTP/1.1")
+            away = True
+            async with client.get("http://localhost/lab") as response:
+                assert (response.status, response.headers["Retry-After"]) == (503, "2")
+            away = False
+            async with client.get("http://localhost/lab") as response:
+                assert response.status == 200
+    await bridges.close("abc")
+    assert list((tmp_path / "run" / "relayed" / "pool").iterdir()) == []
+    one.lose()
+    with pytest.raises(EngineError):
+        await bridges.open("../abc")

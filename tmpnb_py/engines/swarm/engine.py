@@ -1,0 +1,548 @@
+"""The Swarm engine: one service per notebook, on whichever node has room.
+
+Built by the composition root, as the other engines are. The manager's API makes, marks, lists and removes services;
+the relays do on each node what services cannot say (`relays`, `node`). Everything durable is in Swarm's services:
+what is kept here is a cache of where each notebook runs and of how those ended that relays have told of.
+
+Images are those of the engine that this process talks to, a manager. A node that lacks the image, or whose relay does
+not answer, is given no notebooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+
+from tmpnb_py.core import boot_clock
+from tmpnb_py.core.errors import (
+    ContainerHangsError,
+    EngineDownError,
+    EngineError,
+    ImageMissingError,
+    NoSuchContainerError,
+    PoolLockedError,
+)
+from tmpnb_py.core.models import (
+    Address,
+    ContainerConfig,
+    ContainerSpec,
+    Egress,
+    EngineInfo,
+    Exit,
+    Gap,
+    ImageFacts,
+    Observed,
+    State,
+    Transport,
+    Usage,
+)
+from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.docker.host import RefusedError
+from tmpnb_py.engines.docker.streams import ImageStreams, read_paths
+from tmpnb_py.engines.docker.usage import read_image_size
+from tmpnb_py.engines.image_files import READ_LIMIT
+from tmpnb_py.engines.swarm import services, wire
+from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.bridges import Bridges
+from tmpnb_py.engines.swarm.lease import Lease
+from tmpnb_py.engines.swarm.relays import Relays
+from tmpnb_py.engines.swarm.services import Node, Task
+from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
+
+log = structlog.get_logger(__name__)
+
+NODE_GRACE = 120.0  # seconds that sessions of a dead node are kept: it may come back with them
+_READY_GRACE = 15.0
+_RELAYS_SECONDS = 8.0
+_POLL_SECONDS = 0.25
+_TRIES = 8
+_RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
+_SWEEP_SECONDS = 60.0
+_INSPECT_SECONDS = 3.0
+_CALL_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Swarm:
+    """Where the relays are (`host:port`), what they share with us, and where notebooks may be placed."""
+
+    relays: tuple[str, ...]
+    secret: Path
+    constraints: tuple[str, ...] = ()
+
+
+class SwarmEngine(ImageStreams):
+    """Starts, marks, lists and removes the notebooks of one pool in a swarm. `start_timeout` is in seconds."""
+
+    name = "swarm"
+    shares_network = False
+    stores_images = True
+    sees_isolation = False
+
+    def __init__(
+        self,
+        *,
+        pool: str,
+        runtime_dir: Path,
+        swarm: Swarm,
+        docker_host: str | None = None,
+        start_timeout: float = 40.0,
+    ) -> None:
+        self._api = EngineApi(docker_host, seconds=_CALL_SECONDS)
+        super().__init__(self._api.stream)
+        self._pool = pool
+        self._constraints = swarm.constraints
+        self._start_timeout = start_timeout
+        self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
+        self._bridges = Bridges(runtime_dir, pool, self._reach)
+        self._lease = Lease(self._api, pool)
+        self._claimant = secrets.token_hex(4)
+        self._own_init: set[str] = set()
+        self._has_image: dict[tuple[str, str], bool] = {}  # by node and image
+        self._nodes: dict[str, Node] = {}  # as last listed
+        self._where: dict[str, str] = {}  # the node of each notebook
+        self._quotas: dict[str, int] = {}  # of notebooks that are starting
+        self._exits: dict[str, Exit] = {}  # that relays have told of
+        self._down_since: dict[str, float] = {}  # of nodes, monotonic seconds
+        self._starting: dict[str, asyncio.Event] = {}
+        self._listeners: set[asyncio.Queue[str]] = set()
+        self._tasks = Tasks()
+        self._closed = False
+
+    # --- connection
+
+    async def open(self) -> None:
+        """See that a manager answers, and wait a moment for the relays of its nodes."""
+        self._closed = False
+        await self._api.open()
+        info = await self._api.call("GET", "info")
+        if not (info.get("Swarm") or {}).get("ControlAvailable"):
+            raise EngineError(
+                "this Docker engine manages no swarm",
+                remedy="docker swarm init, or run the service on a manager: see docs/swarm.md",
+            )
+        await self._list_nodes()
+        self._relays.open()
+        await self._relays.wait_for(frozenset(one.id for one in self._nodes.values() if one.usable), _RELAYS_SECONDS)
+        self._tell_absent()
+        if not len(self._tasks):
+            self._tasks.start(f"sweep of {self._pool}", self._sweep())
+
+    def _tell_absent(self) -> None:
+        for node in self._nodes.values():
+            if node.usable and node.id not in self._relays.nodes:
+                log.warning("node_unused", node=node.name, hint="no relay answers there, so it gets no notebooks")
+
+    async def close(self) -> None:
+        """Give back every connection and the lease. Notebooks stay."""
+        await self._lease.release()
+        self._closed = True
+        await self._tasks.close()
+        await self._bridges.close_all()
+        await self._relays.close()
+        await self._api.close()
+
+    async def hold(self, image: str, on_lost: Callable[[], None]) -> None:  # noqa: ARG002 - no image is needed
+        """Be the pool's only manager in this swarm. Raises `PoolLockedError`."""
+        try:
+            await self._lease.take(on_lost)
+        except PoolLockedError:
+            raise
+        except RefusedError as error:
+            raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
+
+    async def info(self) -> EngineInfo:
+        """Memory and CPUs of all nodes that take notebooks, and this manager's version."""
+        version = await self._api.call("GET", "version")
+        nodes = [one for one in await self._list_nodes() if one.usable]
+        return EngineInfo(
+            self.name, str(version["Version"]), sum(one.memory for one in nodes), sum(one.cpus for one in nodes)
+        )
+
+    async def _list_nodes(self) -> Sequence[Node]:
+        self._nodes = services.nodes_of(await self._api.call("GET", "nodes"))
+        now = time.monotonic()
+        self._down_since = {one.id: self._down_since.get(one.id, now) for one in self._nodes.values() if one.down}
+        return list(self._nodes.values())
+
+    # --- images, of this manager's engine
+
+    async def image(self, image: str) -> ImageFacts:
+        """What an image says of itself. Raises `ImageMissingError` with a remedy."""
+        try:
+            inspected = await self._api.call("GET", f"images/{image}/json")
+        except (ImageMissingError, NoSuchContainerError) as error:
+            raise ImageMissingError(
+                f"this manager's engine has no image {image}",
+                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
+            ) from error
+        facts = docker.facts_of(image, inspected)
+        if docker.has_own_init(inspected):
+            self._own_init.add(facts.image_id)
+        return facts
+
+    async def image_exists(self, image: str) -> bool:
+        """Whether this manager's engine has the image."""
+        try:
+            await self.image(image)
+        except ImageMissingError:
+            return False
+        return True
+
+    async def image_size(self, image: ImageFacts) -> int:
+        """Bytes of an image on disk."""
+        return await read_image_size(self._api.stream, image.image_id, seconds=_CALL_SECONDS)
+
+    async def read_image(
+        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
+    ) -> dict[str, bytes]:
+        """Files of an image, read from a container that is created, never started, and removed."""
+        name = f"tmpnb.{self._pool}.read{secrets.token_hex(8)}"
+        body = docker.reading_body(self._pool, image)
+        await self._api.call("POST", "containers/create", params={"name": name}, body=body)
+        try:
+            return await read_paths(self._api.stream, name, paths, limit=limit)
+        finally:
+            with contextlib.suppress(NoSuchContainerError):
+                await self._api.call("DELETE", f"containers/{name}", params={"force": "1", "v": "1"})
+
+    async def choose_transport(self, config: ContainerConfig) -> Transport:
+        """SOCKET where the image supports it: the relays reach nothing else."""
+        return Transport.SOCKET if config.image.supports_socket else Transport.PORT
+
+    async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
+        """See that notebooks can be so in a swarm. Each one's relay looks before it is ready."""
+        if config.transport is not Transport.SOCKET:
+            raise EngineError(
+                "in a swarm notebooks are reached over Unix sockets only",
+                remedy="use an image that supports them (label org.tmpnb.socket) and a command with {socket}",
+            )
+        if config.egress is not Egress.NONE or config.network or config.extra_hosts:
+            raise EngineError(
+                "in a swarm notebooks have no network",
+                remedy="leave out --egress, --docker-network and --extra-hosts",
+            )
+        return ()
+
+    # --- notebooks
+
+    async def start(self, spec: ContainerSpec) -> Address:
+        """Create a service, wait until its task runs, and have its relay take it off the network.
+
+        On any error nothing is left behind.
+        """
+        await self.prepare(spec.config)
+        name = services.name_of(self._pool, spec.id)
+        avoid = await self._nodes_to_avoid(spec.config.image)
+        init = spec.config.image.image_id not in self._own_init
+        body = services.service_body(self._pool, spec, init=init, constraints=self._constraints, avoid=avoid)
+        started = self._starting[spec.id] = asyncio.Event()
+        try:
+            await self._api.call("POST", "services/create", body=body)
+            return await self._started(spec, name, started)
+        except BaseException as error:
+            if isinstance(error, RefusedError) and (error.status == 409 or "name conflicts" in error.message):
+                raise EngineError(f"the container {docker.handle(spec.id)} exists already") from error
+            with contextlib.suppress(EngineError):  # what was made although the answer got lost goes, too
+                await self.remove(spec.id)
+            raise
+        finally:
+            self._starting.pop(spec.id, None)
+
+    async def _nodes_to_avoid(self, image: ImageFacts) -> set[str]:
+        """Nodes on which a notebook could not become ready: without a relay, or without the image."""
+        unknown = [node for node in self._relays.nodes if (node, image.image_id) not in self._has_image]
+        if unknown:
+            answers = await self._relays.ask_all(Question(do="has_image", image=image.image_id))
+            for node, answer in answers.items():
+                if not isinstance(answer, EngineError):
+                    self._learn_image(node, image, there=answer.get("there") is True)
+        usable = {node for node in self._relays.nodes if self._has_image.get((node, image.image_id))}
+        if not usable:
+            raise ImageMissingError(
+                f"no node that a relay answers from has the image {image.image}",
+                remedy=f"docker save {image.image} | ssh NODE docker load, on every node; docker service ps tells "
+                "whether relays run",
+            )
+        return set(self._nodes) - usable
+
+    def _learn_image(self, node: str, image: ImageFacts, *, there: bool) -> None:
+        if there:
+            self._has_image[node, image.image_id] = True
+            return
+        name = self._nodes[node].name if node in self._nodes else node
+        log.warning(
+            "node_unused", node=name, image=image.image, hint="it does not have the image: docker load it there"
+        )
+
+    async def _started(self, spec: ContainerSpec, name: str, started: asyncio.Event) -> Address:
+        node = await self._placed(name, started)
+        self._where[spec.id] = node
+        self._quotas[spec.id] = spec.config.cpu_quota
+        await self._relays.of(node).ask(
+            Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
+        )
+        return await self._bridges.open(spec.id)
+
+    async def _placed(self, name: str, started: asyncio.Event) -> str:
+        """The node on which a service's task has been started. A relay tells at once; Swarm knows why none was."""
+        message = ""
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                while True:
+                    tasks = services.tasks_of(await self._api.call("GET", "tasks", params=_of_service(name)))
+                    task = next(iter(tasks.values()), Task(""))
+                    message = task.message
+                    if task.container and (task.has_ended or task.state == "running" or started.is_set()):
+                        return task.node
+                    if task.has_ended:
+                        raise EngineError(f"Swarm could not start a notebook: {message or task.state}")
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.02 if started.is_set() else _POLL_SECONDS):
+                            await started.wait() if not started.is_set() else await asyncio.sleep(1)
+        except TimeoutError as error:
+            raise EngineError(
+                f"Swarm did not start a notebook in time: {message or 'it says nothing'}",
+                remedy="docker node ls shows which nodes are ready; notebooks reserve mem_limit each",
+            ) from error
+
+    async def mark_ready(self, container_id: str) -> None:
+        """Have the relay seal the socket's directory and look whether all is in force, then make READY durable."""
+        where = await self._node_of(container_id)
+        quota = self._quotas.get(container_id, 0)
+        await self._relays.of(where).ask(Question(do="ready", pool=self._pool, id=container_id, cpu_quota=quota))
+        self._quotas.pop(container_id, None)
+        for _ in range(_TRIES):
+            service = await self._service(container_id)
+            if await self._update(service, State.READY.value):
+                return
+        raise EngineError("others kept changing the notebook's service")
+
+    async def claim(self, container_id: str, unix_time: float) -> bool:
+        """Make CLAIMED and its time durable, if nobody has changed the service since it was seen to be READY."""
+        mine = services.claimed(unix_time, self._claimant)
+        stamp = boot_clock.stamp()
+        for _ in range(_TRIES):
+            service = await self._service(container_id)
+            state = (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, "")
+            if state != State.READY:
+                return services.is_claimed_by(state, mine)
+            self._see_that_it_is_reached(container_id)
+            if await self._update(service, docker.stamped(mine, stamp)):
+                return True
+        raise EngineError("others kept changing the notebook's service")
+
+    def _see_that_it_is_reached(self, container_id: str) -> None:
+        """Nobody is given a notebook whose machine is out of reach just now. Raises `ContainerHangsError`."""
+        node = self._where.get(container_id, "")
+        if node and node not in self._relays.nodes:
+            raise ContainerHangsError("the relay of the notebook's node does not answer")
+
+    async def _update(self, service: Mapping[str, Any], state: str) -> bool:
+        """Set the state, if the service is still as it was seen. A lost answer is seen in the next look."""
+        spec = {**service["Spec"], "Labels": {**service["Spec"]["Labels"], services.LABEL_STATE: state}}
+        params = {"version": str(service["Version"]["Index"])}
+        try:
+            await self._api.call("POST", f"services/{service['ID']}/update", params=params, body=spec)
+        except RefusedError as error:
+            if services.is_conflict(error.message):
+                return False
+            raise _translated(error) from error
+        return True
+
+    async def _service(self, container_id: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = await self._api.call(
+                "GET", f"services/{services.name_of(self._pool, container_id)}"
+            )
+        except RefusedError as error:
+            raise _translated(error) from error
+        return found
+
+    async def list(self) -> list[Observed]:
+        """Every notebook of this pool, in three calls however many there are."""
+        params = services.filters(services.labels_of(self._pool))
+        listed, tasks, _ = await asyncio.gather(
+            self._api.call("GET", "services", params=params),
+            self._api.call("GET", "tasks", params=params),
+            self._list_nodes(),
+        )
+        by_service = services.tasks_of(tasks)
+        found = {services.id_of(one): one for one in listed if services.id_of(one)}
+        self._where = {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
+        self._exits = {one: ended for one, ended in self._exits.items() if one in found}
+        await self._bridges.keep(set(found) | set(self._starting))
+        return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
+
+    async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
+        ended = await self._ended(container_id, service, task)
+        has_address = ended is None and task is not None and bool(task.container)
+        address = await self._bridges.open(container_id) if has_address else None
+        return services.observed_of(service, address=address, ended=ended)
+
+    async def _ended(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Exit | None:
+        if container_id in self._exits:
+            return self._exits[container_id]
+        if task is None:
+            return None
+        if task.has_ended:
+            self._exits[container_id] = ended = await self._how_it_ended(container_id, task)
+            return ended
+        since = self._down_since.get(task.node)
+        down_for = 0.0 if since is None else time.monotonic() - since
+        if (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE) == State.READY:
+            # Nobody has it yet, so another one is made at once. A relay that is only started anew is back earlier.
+            lost = since is not None or self._relays.absent_for(task.node) > _READY_GRACE
+        else:
+            lost = down_for > NODE_GRACE  # the node may come back, and with it what somebody works with
+        return services.LOST if lost else None
+
+    async def _how_it_ended(self, container_id: str, task: Task) -> Exit:
+        """By its node's engine, which knows whether memory was short; else by what Swarm knows."""
+        question = Question(do="ended", pool=self._pool, id=container_id)
+        with contextlib.suppress(EngineError, ValueError, KeyError, TypeError, TimeoutError):
+            async with asyncio.timeout(_INSPECT_SECONDS):
+                found = await self._relays.of(task.node).ask(question)
+            if found["running"] is False:
+                return Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
+        return Exit(task.status or services.LOST.status)
+
+    async def remove(self, container_id: str) -> None:
+        """Remove the service, and have its relay remove container and volumes at once. What is gone is no error."""
+        if not docker.is_id(container_id):
+            raise EngineError(f"not a container id: {container_id!r}")
+        node = self._where.get(container_id)
+        if node is None:
+            with contextlib.suppress(NoSuchContainerError):
+                node = await self._node_of(container_id)
+        try:
+            await self._api.call("DELETE", f"services/{services.name_of(self._pool, container_id)}")
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+        await self._bridges.close(container_id)
+        if node and node in self._relays.nodes:
+            with contextlib.suppress(RelayAwayError):  # it will be swept when it is back
+                await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=container_id))
+        for known in (self._where, self._quotas, self._exits):
+            known.pop(container_id, None)
+
+    async def remove_pool(self) -> None:
+        """Remove what is left of the pool on the nodes, and our own sockets."""
+        await self._remove_leftovers()
+        await asyncio.to_thread(self._bridges.remove_pool)
+
+    async def usage(self, container_id: str) -> Usage:
+        """What a running notebook takes."""
+        node = await self._node_of(container_id)
+        found = await self._relays.of(node).ask(Question(do="usage", pool=self._pool, id=container_id))
+        try:
+            return Usage(int(found["memory"]), float(found["cpu_seconds"]), int(found["disk"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RelayAwayError("the relay's answer is none") from error
+
+    async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
+        """The last lines of output, raw, at most 64 KiB."""
+        node = await self._node_of(container_id)
+        question = Question(do="logs", pool=self._pool, id=container_id, lines=max(0, min(lines, 10_000)))
+        found = (await self._relays.of(node).ask(question)).get("lines")
+        return tuple(str(one) for one in found) if isinstance(found, list) else ()
+
+    async def _node_of(self, container_id: str) -> str:
+        """Where a notebook runs. Raises `NoSuchContainerError`."""
+        if not self._where.get(container_id):
+            service = await self._service(container_id)
+            tasks = services.tasks_of(
+                await self._api.call("GET", "tasks", params=_of_service(service["Spec"]["Name"]))
+            )
+            self._where[container_id] = tasks.get(service["ID"], Task("")).node
+        return self._where[container_id]
+
+    async def _reach(self, container_id: str) -> Connection:
+        link = self._relays.of(self._where.get(container_id, ""))
+        return await link.connect(Question(do="connect", pool=self._pool, id=container_id))
+
+    # --- events
+
+    def _hear(self, node: str, event: Event) -> None:
+        """What a relay tells."""
+        if event.event == "started":
+            if event.id in self._starting:
+                self._starting[event.id].set()
+            return
+        if event.event == "died":
+            self._exits[event.id] = Exit(event.status, out_of_memory=event.out_of_memory)
+        if event.event == "again":
+            for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
+                del self._has_image[known]
+        for queue in self._listeners:
+            queue.put_nowait("" if event.event == "again" else event.id)
+
+    async def events(self) -> AsyncGenerator[str, None]:
+        """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        tasks = Tasks()
+        tasks.start(f"events of {self._pool}", self._follow(queue))
+        self._listeners.add(queue)
+        try:
+            while not self._closed:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)
+            await tasks.close()
+
+    async def _follow(self, queue: asyncio.Queue[str]) -> None:
+        """Put a "" whenever the manager's events flow (again): until then changes may have been missed."""
+        pause = _RECONNECT_FIRST
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CALL_SECONDS)
+        params = {"filters": json.dumps({"type": ["node"], "scope": ["swarm"]})}
+        while not self._closed:
+            with contextlib.suppress(EngineError):
+                async with self._api.stream("GET", "events", params=params, timeout=timeout) as response:
+                    queue.put_nowait("")
+                    pause = _RECONNECT_FIRST
+                    async for _ in response.content:
+                        queue.put_nowait("")  # a node has come, gone or changed
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _RECONNECT_LAST)
+
+    # --- leftovers
+
+    async def _sweep(self) -> None:
+        """Now and then remove what nodes have of notebooks that are no services any more."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            with contextlib.suppress(EngineError):
+                if self._lease.is_held:
+                    await self._remove_leftovers()
+
+    async def _remove_leftovers(self) -> None:
+        answers = await self._relays.ask_all(Question(do="inventory", pool=self._pool))
+        listed = await self._api.call("GET", "services", params=services.filters(services.labels_of(self._pool)))
+        kept = {services.id_of(one) for one in listed} | set(self._starting)
+        for node, answer in answers.items():
+            ids = answer.get("ids") if isinstance(answer, dict) else None
+            for one in ids if isinstance(ids, list) else ():
+                if isinstance(one, str) and docker.is_id(one) and one not in kept:
+                    with contextlib.suppress(EngineError):
+                        await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=one))
+                        log.info("leftover_removed", node=node)
+
+
+def _of_service(name: str) -> dict[str, str]:
+    return {"filters": json.dumps({"service": [name]})}
+
+
+def _translated(error: RefusedError) -> EngineError:
+    return NoSuchContainerError("the swarm has no such notebook") if error.status == 404 else error

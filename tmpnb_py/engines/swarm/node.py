@@ -1,0 +1,269 @@
+"""What a relay does on its own node, by the node's engine: all that a service cannot say of a notebook.
+
+It touches only containers that are tasks of this program's services, found by their labels. Calls may run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import aiohttp
+
+from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.docker.host import RefusedError
+from tmpnb_py.engines.docker.streams import read_log
+from tmpnb_py.engines.docker.usage import read_usage
+from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.services import filters, labels_of
+from tmpnb_py.engines.swarm.wire import Event, Hello
+
+_SWARM_TASK = "com.docker.swarm.task.id"
+_SEALED = 0o555
+_REMOVE_SECONDS = 20.0
+_AGAIN_SECONDS = 0.1
+_SECONDS = 10.0
+_EVENTS = ["start", "die", "destroy"]
+_PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STATUS_LIMIT = 64 * 1024
+
+
+class NodeEngine:
+    """One node's notebooks."""
+
+    def __init__(self, api: EngineApi) -> None:
+        self._api = api
+        self._places: dict[tuple[str, str], str] = {}  # the directories of their sockets
+
+    async def hello(self) -> Hello:
+        """Who this node is. Raises `EngineError` where its engine is in no swarm."""
+        info = await self._api.call("GET", "info")
+        node = (info.get("Swarm") or {}).get("NodeID")
+        if not node:
+            raise EngineError("this engine is in no swarm", remedy="docker swarm init, or docker swarm join")
+        return Hello(node=node, name=str(info.get("Name", ""))[:256])
+
+    async def has_image(self, image: str) -> bool:
+        """Whether the node can start it without asking a registry."""
+        try:
+            await self._api.call("GET", f"images/{image}/json")
+        except (ImageMissingError, RefusedError, NoSuchContainerError):
+            return False
+        return True
+
+    # --- one notebook
+
+    async def take(self, pool: str, container_id: str, memory: int) -> None:
+        """Take a container off every network, and its swap. It goes on running; one that has ended is left alone."""
+        inspected = await self._inspect(pool, container_id)
+        if not inspected["State"]["Running"]:
+            return
+        docker_id = inspected["Id"]
+        for network in inspected["NetworkSettings"]["Networks"]:
+            body = {"Container": docker_id, "Force": True}
+            await self._api.call("POST", f"networks/{network}/disconnect", body=body)
+        if memory:
+            body = {"Memory": memory, "MemorySwap": memory}
+            await self._api.call("POST", f"containers/{docker_id}/update", body=body)
+        if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
+            raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
+
+    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+        """Seal the socket's directory, put the CPU limit into force, and see that nothing is missing.
+
+        Raises `EngineError` for what is not in force: such a notebook is not to become ready.
+        """
+        inspected = await self._inspect(pool, container_id)
+        if networks := inspected["NetworkSettings"]["Networks"]:
+            raise EngineError(f"a notebook is on a network: {', '.join(networks)}")
+        with self._opened(inspected) as place:
+            os.fchmod(place, _SEALED)
+        if cpu_quota:
+            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=docker.cpu_limit(cpu_quota))
+        fields = await self._status(inspected["Id"])
+        if fields.get("NoNewPrivs") != "1":
+            raise EngineError(
+                "no-new-privileges is not in force for notebooks on this node",
+                remedy='start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
+                "services of Docker 20.10 cannot ask for it",
+            )
+        if fields.get("Seccomp") != "2":
+            raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
+        if int(fields.get("CapBnd") or "1", 16):
+            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+
+    async def _status(self, docker_id: str) -> dict[str, str]:
+        """What the kernel says of the notebook's first process."""
+        body = {"AttachStdout": True, "Cmd": ["cat", "/proc/1/status"]}
+        made = await self._api.call("POST", f"containers/{docker_id}/exec", body=body)
+        timeout = aiohttp.ClientTimeout(total=_SECONDS)
+        found = bytearray()
+        async with self._api.stream(
+            "POST", f"exec/{made['Id']}/start", params={}, timeout=timeout, data=_body({"Detach": False}),
+            headers={"Content-Type": "application/json"},
+        ) as response:  # fmt: skip
+            async for chunk in response.content.iter_any():
+                found += chunk
+                if len(found) > _STATUS_LIMIT:
+                    break
+        text = docker.demultiplex(bytes(found)).decode("ascii", "replace")
+        return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+    async def remove(self, pool: str, container_id: str) -> None:
+        """Kill and remove, with volumes. What is gone is no error; what is being made is waited for."""
+        self._places.pop((pool, container_id), None)
+        labels = {**labels_of(pool), docker.LABEL_ID: container_id}
+        async with asyncio.timeout(_REMOVE_SECONDS):
+            while True:
+                for listed in await self._listed(labels):
+                    with contextlib.suppress(EngineError):  # Swarm removes it, too
+                        await self._api.call(
+                            "DELETE", f"containers/{listed['Id']}", params={"force": "1", "v": "1"},
+                            seconds=_REMOVE_SECONDS,
+                        )  # fmt: skip
+                volumes = await self._api.call("GET", "volumes", params=filters(labels))
+                for volume in volumes["Volumes"] or ():
+                    with contextlib.suppress(EngineError):
+                        await self._api.call("DELETE", f"volumes/{volume['Name']}")
+                if not await self._listed(labels) and not volumes["Volumes"]:
+                    return
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def ended(self, pool: str, container_id: str) -> dict[str, Any]:
+        """How a container ended."""
+        inspected = await self._inspect(pool, container_id)
+        found = docker.exit_of(inspected)
+        running = bool(inspected["State"]["Running"])
+        return {"running": running, "status": found.status, "out_of_memory": found.out_of_memory}
+
+    async def logs(self, pool: str, container_id: str, lines: int) -> tuple[str, ...]:
+        """The last lines of a container's output."""
+        inspected = await self._inspect(pool, container_id)
+        return await read_log(self._api.stream, inspected["Id"], lines=lines, seconds=_SECONDS)
+
+    async def usage(self, pool: str, container_id: str) -> dict[str, Any]:
+        """What a container takes."""
+        inspected = await self._inspect(pool, container_id)
+        found = await read_usage(self._api.stream, inspected["Id"], seconds=_SECONDS)
+        return {"memory": found.memory, "cpu_seconds": found.cpu_seconds, "disk": found.disk}
+
+    async def inventory(self, pool: str) -> list[str]:
+        """The ids of a pool that have a container or a volume here."""
+        found = {(one["Labels"] or {}).get(docker.LABEL_ID, "") for one in await self._listed(labels_of(pool))}
+        volumes = await self._api.call("GET", "volumes", params=filters(labels_of(pool)))
+        found |= {(one["Labels"] or {}).get(docker.LABEL_ID, "") for one in volumes["Volumes"] or ()}
+        return sorted(one for one in found if docker.is_id(one))
+
+    # --- its socket
+
+    async def connect(self, pool: str, container_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to a notebook's server. Raises `EngineError` while there is none."""
+        source = self._places.get((pool, container_id))
+        if source is None:
+            source = _source(await self._inspect(pool, container_id))
+            self._places[pool, container_id] = source
+        try:
+            place = os.open(source, _PLACE)
+        except OSError as error:
+            self._places.pop((pool, container_id), None)
+            raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
+        try:
+            found = os.stat(docker.SOCKET_NAME, dir_fd=place, follow_symlinks=False)
+            if not stat.S_ISSOCK(found.st_mode):
+                raise EngineError("what should be a notebook's socket is none")
+            return await asyncio.open_unix_connection(f"/proc/self/fd/{place}/{docker.SOCKET_NAME}")
+        except OSError as error:
+            raise EngineError(f"a notebook's server does not answer: {error}") from error
+        finally:
+            os.close(place)
+
+    @contextlib.contextmanager
+    def _opened(self, inspected: Mapping[str, Any]) -> Any:
+        source = _source(inspected)
+        try:
+            place = os.open(source, _PLACE)
+        except OSError as error:
+            raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
+        try:
+            if os.stat("..", dir_fd=place).st_dev == os.fstat(place).st_dev:
+                raise EngineError(
+                    "a notebook's socket is not to be seen from the relay",
+                    remedy="mount the engine's volumes into the relay with propagation rslave, as swarm.yaml does",
+                )
+            yield place
+        finally:
+            os.close(place)
+
+    # --- all of them
+
+    async def events(self) -> AsyncGenerator[tuple[str, Event], None]:
+        """What happens to containers: (pool, event), ("", "again") first. Raises `EngineError` when it breaks."""
+        params = {
+            "filters": json.dumps({
+                "type": ["container"], "event": _EVENTS, "label": [f"{docker.LABEL_PROJECT}={docker.PROJECT}"],
+            }),
+            "since": str(int(time.time()) - 1),
+        }  # fmt: skip
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS)
+        async with self._api.stream("GET", "events", params=params, timeout=timeout) as response:
+            yield "", Event(event="again")
+            async with aclosing(_lines(response)) as lines:
+                async for line in lines:
+                    actor = line.get("Actor") or {}
+                    attributes = actor.get("Attributes") or {}
+                    container_id = str(attributes.get(docker.LABEL_ID, ""))
+                    if docker.is_id(container_id) and _SWARM_TASK in attributes:
+                        pool = str(attributes.get(docker.LABEL_POOL, ""))
+                        yield pool, await self._event(str(line.get("Action")), container_id, str(actor.get("ID")))
+
+    async def _event(self, action: str, container_id: str, docker_id: str) -> Event:
+        if action == "start":
+            return Event(event="started", id=container_id)
+        if action == "die":
+            with contextlib.suppress(EngineError):  # inspecting waits until the engine has written down how it ended
+                found = docker.exit_of(await self._api.call("GET", f"containers/{docker_id}/json"))
+                return Event(event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory)
+        return Event(event="gone", id=container_id)
+
+    async def _listed(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        listed = await self._api.call("GET", "containers/json", params={"all": "1", **filters(labels)})
+        return [one for one in listed if _SWARM_TASK in (one["Labels"] or {})]
+
+    async def _inspect(self, pool: str, container_id: str) -> dict[str, Any]:
+        listed = await self._listed({**labels_of(pool), docker.LABEL_ID: container_id})
+        if not listed:
+            raise NoSuchContainerError("the node has no such container")
+        found: dict[str, Any] = await self._api.call("GET", f"containers/{listed[0]['Id']}/json")
+        return found
+
+
+def _source(inspected: Mapping[str, Any]) -> str:
+    if not inspected["State"]["Running"]:
+        raise EngineError("the notebook has ended")
+    mounts = inspected.get("Mounts") or ()
+    source = next((str(one["Source"]) for one in mounts if one.get("Destination") == docker.SOCKET_DIRECTORY), "")
+    if not source:
+        raise EngineError("the container has no directory for a socket")
+    return source
+
+
+async def _body(value: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+    yield json.dumps(value).encode()
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
+    try:
+        async for line in response.content:
+            if line.strip():
+                value = json.loads(line)
+                yield value if isinstance(value, dict) else {}
+    except ValueError as error:
+        raise EngineError(f"the Docker engine sent something that is not its API: {error}") from error

@@ -1,0 +1,183 @@
+"""The relay: `tmpnb-py relay`, on every node. It obeys holders of the secret, and keeps nothing that it would miss.
+
+What it knows is in the node's engine, so a relay that starts anew goes on where the last one was: connections break
+and are made again, notebooks do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+import pydantic
+import structlog
+
+from tmpnb_py.core.errors import EngineDownError, EngineError
+from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.node import NodeEngine
+from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
+
+log = structlog.get_logger(__name__)
+
+_RECONNECT_SECONDS = 1.0
+_IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
+_ANSWER_SECONDS = 40.0
+_WATCHER_EVENTS = 10_000
+
+
+class _Watcher:
+    """One orchestrator's queue. Whoever does not keep up is cut off, and lists anew when it comes back."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        self.queue: asyncio.Queue[Event] = asyncio.Queue(_WATCHER_EVENTS)
+
+
+class Relay:
+    """Serves orchestrators on one address."""
+
+    def __init__(self, node: NodeEngine, contexts: wire.Contexts) -> None:
+        self._node = node
+        self._contexts = contexts
+        self._watchers: set[_Watcher] = set()
+        self._tasks = Tasks()
+
+    @contextlib.asynccontextmanager
+    async def serving(self, host: str, port: int) -> AsyncIterator[int]:
+        """Serve until the block ends; yields the port."""
+        self._tasks.start("relay-events", self._follow())
+        server = await asyncio.start_server(
+            wire.serve_by(self._tasks, "relay-connection", self._accept),
+            host, port, ssl=self._contexts.server, limit=wire.LIMIT,
+            ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
+        )  # fmt: skip
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            await self._tasks.close()
+
+    async def _follow(self) -> None:
+        """Hand the engine's events on, for ever."""
+        while True:
+            try:
+                async with aclosing(self._node.events()) as events:
+                    async for pool, event in events:
+                        self._tell(pool, event)
+            except EngineError as error:
+                log.warning("engine_events_lost", error=error.message)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _tell(self, pool: str, event: Event) -> None:
+        for watcher in self._watchers:
+            if pool in ("", watcher.pool):
+                with contextlib.suppress(asyncio.QueueFull):  # the watching side ends at a full queue
+                    watcher.queue.put_nowait(event)
+
+    async def _accept(self, peer: Connection) -> None:
+        try:
+            if self._contexts.is_ours(peer[1]):
+                await self._serve(*peer)
+            else:
+                log.warning("relay_refused", peer=str(peer[1].get_extra_info("peername")))
+        except (OSError, RelayAwayError, pydantic.ValidationError) as error:
+            log.info("relay_connection_lost", error=type(error).__name__)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                line = await wire.read_line(reader)
+            if not line:
+                return
+            question = Question.model_validate_json(line)
+            if question.do == "watch":
+                await self._watch(question, writer)
+                return
+            if question.do == "connect":
+                if await self._put_through(question, (reader, writer)):
+                    return
+                continue
+            writer.write(wire.line_of(await self._answer(question)))
+            await writer.drain()
+
+    async def _answer(self, question: Question) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return {"ok": await self._operations[question.do](self, question)}
+        except TimeoutError:
+            return wire.refusal_of(EngineDownError("the node's engine did not answer in time"))
+        except EngineError as error:
+            return wire.refusal_of(error)
+
+    async def _put_through(self, question: Question, peer: Connection) -> bool:
+        try:
+            notebook = await self._node.connect(question.pool, question.id)
+        except EngineError as error:
+            peer[1].write(wire.line_of(wire.refusal_of(error)))
+            return False
+        peer[1].write(wire.line_of({"ok": {}}))
+        await wire.join(peer, notebook)
+        return True
+
+    async def _watch(self, question: Question, writer: asyncio.StreamWriter) -> None:
+        watcher = _Watcher(question.pool)
+        self._watchers.add(watcher)
+        try:
+            writer.write(wire.line_of({"ok": {}}))
+            while not watcher.queue.full():
+                event = Event(event="alive")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wire.HEARTBEAT_SECONDS):
+                        event = await watcher.queue.get()
+                writer.write(wire.line_of(event))
+                await writer.drain()
+        finally:
+            self._watchers.discard(watcher)
+
+    # --- operations
+
+    async def _hello(self, _: Question) -> dict[str, Any]:
+        return (await self._node.hello()).model_dump()
+
+    async def _take(self, asked: Question) -> dict[str, Any]:
+        await self._node.take(asked.pool, asked.id, asked.memory)
+        return {}
+
+    async def _ready(self, asked: Question) -> dict[str, Any]:
+        await self._node.ready(asked.pool, asked.id, asked.cpu_quota)
+        return {}
+
+    async def _remove(self, asked: Question) -> dict[str, Any]:
+        await self._node.remove(asked.pool, asked.id)
+        return {}
+
+    async def _ended(self, asked: Question) -> dict[str, Any]:
+        return await self._node.ended(asked.pool, asked.id)
+
+    async def _inventory(self, asked: Question) -> dict[str, Any]:
+        return {"ids": await self._node.inventory(asked.pool)}
+
+    async def _logs(self, asked: Question) -> dict[str, Any]:
+        return {"lines": await self._node.logs(asked.pool, asked.id, asked.lines)}
+
+    async def _usage(self, asked: Question) -> dict[str, Any]:
+        return await self._node.usage(asked.pool, asked.id)
+
+    async def _has_image(self, asked: Question) -> dict[str, Any]:
+        return {"there": await self._node.has_image(asked.image)}
+
+    _operations: ClassVar[dict[str, Callable[[Relay, Question], Awaitable[dict[str, Any]]]]] = {
+        "hello": _hello,
+        "take": _take,
+        "ready": _ready,
+        "remove": _remove,
+        "ended": _ended,
+        "inventory": _inventory,
+        "logs": _logs,
+        "usage": _usage,
+        "has_image": _has_image,
+    }

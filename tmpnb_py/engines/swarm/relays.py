@@ -1,0 +1,256 @@
+"""The orchestrator's side of the relays: which there are, on which node each is, and what it says.
+
+Their addresses come from names (`tasks.relay` in a stack: Docker's resolver answers with one address per relay) and
+are looked up again and again, as nodes come and go. Which node a relay is on it says itself: it has proved to hold
+the secret by then. A link that is silent for ten seconds is cut, and made anew in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pydantic
+import structlog
+
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Question, RelayAwayError
+
+log = structlog.get_logger(__name__)
+
+_LOOK_UP_SECONDS = 2.0
+_DIAL_SECONDS = 3.0
+_BACK_OFF = (0.2, 2.0)
+_ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
+_SPARE = 4
+
+Address = tuple[str, int]
+
+
+class Link:
+    """One relay's address, with connections to it. `node` is "" while it does not answer."""
+
+    def __init__(self, address: Address, contexts: wire.Contexts, pool: str, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._address = address
+        self._contexts = contexts
+        self._pool = pool
+        self._spare: list[Connection] = []
+        self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
+        self._refill: asyncio.Task[None] | None = None
+        self.node = ""
+        self.name = ""
+
+    async def watch(self, told: Callable[[Link, Event], None]) -> None:
+        """Follow the relay until it is lost. The first thing told is that events may have been missed."""
+        reader, writer = await self._dial()
+        try:
+            hello = Hello.model_validate(await _ask((reader, writer), Question(do="hello")))
+            await _ask((reader, writer), Question(do="watch", pool=self._pool))
+            self.node, self.name = hello.node, hello.name
+            told(self, Event(event="again"))
+            while True:
+                async with asyncio.timeout(wire.SILENCE_SECONDS):
+                    line = await wire.read_line(reader)
+                if not line:
+                    return
+                event = Event.model_validate_json(line)
+                if event.event != "alive":
+                    told(self, event)
+        finally:
+            writer.close()
+
+    def lose(self) -> None:
+        """Forget who it was, and cut what is open: nothing will come from a node without power, not even an end."""
+        self.node = ""
+        if self._refill is not None:
+            self._refill.cancel()
+        for writer in list(self._open):
+            writer.transport.abort()
+        self._spare.clear()
+
+    async def ask(self, question: Question) -> dict[str, Any]:
+        """The relay's answer. Raises `RelayAwayError`, and `EngineError` for what it could not do."""
+        connection, answer = await self._exchange(question)
+        if len(self._spare) < _SPARE and self.node:
+            self._spare.append(connection)
+        else:
+            connection[1].close()
+        return answer
+
+    async def connect(self, question: Question) -> Connection:
+        """A connection that is a notebook's from now on. Raises as `ask`."""
+        connection, _ = await self._exchange(question)
+        if not self._spare and (self._refill is None or self._refill.done()):
+            self._refill = self._tasks.start("relay-spare", self._keep_one())
+        return connection
+
+    async def _exchange(self, question: Question) -> tuple[Connection, dict[str, Any]]:
+        """One question; asked again over a new connection where a kept one has ended. (All may be asked twice.)"""
+        while True:
+            kept = bool(self._spare)
+            connection = self._spare.pop() if kept else await self._dial()
+            try:
+                return connection, await _ask(connection, question)
+            except RelayAwayError:
+                connection[1].close()
+                if not kept:
+                    raise
+            except BaseException:
+                connection[1].close()
+                raise
+
+    async def _keep_one(self) -> None:
+        with contextlib.suppress(RelayAwayError):
+            self._spare.append(await self._dial())
+
+    async def _dial(self) -> Connection:
+        host, port = self._address
+        try:
+            async with asyncio.timeout(_DIAL_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    host, port, ssl=self._contexts.client, limit=wire.LIMIT
+                )
+        except OSError as error:  # TimeoutError and ssl.SSLError are such
+            raise RelayAwayError(f"the relay at {host} does not answer: {error or type(error).__name__}") from error
+        if not self._contexts.is_ours(writer):
+            writer.close()
+            raise RelayAwayError(f"what answers at {host} does not have the relays' secret")
+        self._open.add(writer)
+        return reader, writer
+
+
+async def _ask(connection: Connection, question: Question) -> dict[str, Any]:
+    reader, writer = connection
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            writer.write(wire.line_of(question))
+            await writer.drain()
+            return wire.answer_of(await wire.read_line(reader))
+    except OSError as error:
+        raise RelayAwayError(f"the relay does not answer: {error or type(error).__name__}") from error
+
+
+class Relays:
+    """All relays. `told` hears of every event, with the node's id."""
+
+    def __init__(
+        self, names: Sequence[str], contexts: wire.Contexts, pool: str, told: Callable[[str, Event], None]
+    ) -> None:
+        self._names = names
+        self._contexts = contexts
+        self._pool = pool
+        self._told = told
+        self._links: dict[Address, asyncio.Task[None]] = {}
+        self._by_node: dict[str, Link] = {}
+        self._lost_at: dict[str, float] = {}  # monotonic seconds
+        self._tasks = Tasks()
+        self._changed = asyncio.Event()
+
+    def open(self) -> None:
+        """Begin to look for them, unless that has been begun."""
+        if not len(self._tasks):
+            self._tasks.start("relays", self._look_up())
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        await self._tasks.close()
+        self._links.clear()
+        self._by_node.clear()
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes whose relays answer."""
+        return frozenset(self._by_node)
+
+    def absent_for(self, node: str) -> float:
+        """Since how many seconds a node's relay has not answered; 0 for one that does, or never did."""
+        return time.monotonic() - self._lost_at[node] if node in self._lost_at else 0.0
+
+    def of(self, node: str) -> Link:
+        """A node's relay. Raises `RelayAwayError`."""
+        try:
+            return self._by_node[node]
+        except KeyError:
+            raise RelayAwayError(
+                "the relay of the notebook's node does not answer",
+                remedy="docker service ps <stack>_relay tells why",
+            ) from None
+
+    async def wait_for(self, nodes: frozenset[str], seconds: float) -> None:
+        """Wait until the relays of these nodes answer; not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not nodes <= self._by_node.keys():
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def ask_all(self, question: Question) -> dict[str, dict[str, Any] | EngineError]:
+        """What each relay answers, by node."""
+        links = dict(self._by_node)
+        answers = await asyncio.gather(*(link.ask(question) for link in links.values()), return_exceptions=True)
+        found: dict[str, dict[str, Any] | EngineError] = {}
+        for node, answer in zip(links, answers, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, EngineError):
+                raise answer
+            found[node] = answer
+        return found
+
+    async def _look_up(self) -> None:
+        while True:
+            found: set[Address] = set()
+            for name in self._names:
+                found |= await _addresses(name)
+            for gone in self._links.keys() - found if found else ():  # a resolver that fails has no say
+                self._links.pop(gone).cancel()
+            for new in found - self._links.keys():
+                self._links[new] = self._tasks.start(f"relay {new[0]}", self._keep(new))
+            await asyncio.sleep(_LOOK_UP_SECONDS)
+
+    async def _keep(self, address: Address) -> None:
+        """Keep a link to one relay, for ever."""
+        link, pause = Link(address, self._contexts, self._pool, self._tasks), _BACK_OFF[0]
+        while True:
+            try:
+                await link.watch(self._hear)
+            except (OSError, EngineError, pydantic.ValidationError) as error:
+                log.debug("relay_away", address=address[0], error=str(error) or type(error).__name__)
+            finally:
+                was = link.node
+                self._drop(link)
+            if was:
+                log.warning("relay_lost", node=link.name)
+                pause = _BACK_OFF[0]
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _BACK_OFF[1])
+
+    def _drop(self, link: Link) -> None:
+        if self._by_node.get(link.node) is link:
+            del self._by_node[link.node]
+            self._lost_at[link.node] = time.monotonic()
+        link.lose()
+
+    def _hear(self, link: Link, event: Event) -> None:
+        if self._by_node.get(link.node) is not link:
+            self._by_node[link.node] = link
+            self._lost_at.pop(link.node, None)
+            self._changed.set()
+            log.info("relay_found", node=link.name)
+        self._told(link.node, event)
+
+
+async def _addresses(name: str) -> set[Address]:
+    """All addresses of a `host:port`; none where the resolver does not know it (yet)."""
+    host, _, port = name.rpartition(":")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {(str(one[4][0]), int(port)) for one in found}

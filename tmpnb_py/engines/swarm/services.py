@@ -1,0 +1,282 @@
+"""What Swarm is told and what it tells, as plain dictionaries. Pure; used by the Swarm engine only.
+
+A notebook is a service with one replica that is never restarted. Its identity and its state are in the service's
+labels: changing them leaves the task alone, and Swarm takes a change only for the version that it was made from, so
+of two that claim one notebook one is refused. Names do not hold the id, which is the capability of its session.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, Exit, Observed, State
+from tmpnb_py.engines.docker import options as docker
+
+LABEL_STATE = "org.tmpnb.state"
+RELAY_LABEL = "org.tmpnb.relay"
+
+# Who has been given up: its node does not answer any more, or Swarm has started it a second time elsewhere.
+LOST = Exit(128 + 9)
+SOCKET_VOLUME, HOME_VOLUME = "socket", "home"
+# Room for a socket and for nothing else: the server may write there until its directory is sealed.
+_SOCKET_VOLUME_OPTIONS = "size=64k,nr_inodes=16,mode=0777,nosuid,nodev,noexec"
+_CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})-[0-9a-f]{{1,16}}(?:-({boot_clock.PATTERN}))?")
+_ENDED = {"complete", "failed", "rejected", "shutdown", "orphaned", "remove"}
+_CPU_SHARE = 1024  # one CPU's weight
+_CONFLICT = "update out of sequence"
+_MESSAGE_LIMIT = 300
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """Where a notebook runs, or ran. `message` is Swarm's own word on it."""
+
+    state: str
+    node: str = ""
+    container: str = ""
+    status: int | None = None
+    message: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in _ENDED
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of the swarm: `usable` when it is ready and takes new tasks, `down` when nothing is heard of it."""
+
+    id: str
+    name: str
+    usable: bool
+    down: bool
+    memory: int
+    cpus: int
+
+
+def name_of(pool: str, container_id: str) -> str:
+    """A service's name, a DNS label."""
+    return f"tmpnb-{hashlib.sha256(f'{pool}/{container_id}'.encode()).hexdigest()[:32]}"
+
+
+def manager_name(pool: str) -> str:
+    """The name of the config object that a pool's manager keeps renewing."""
+    return f"tmpnb-manager-{hashlib.sha256(pool.encode()).hexdigest()[:32]}"
+
+
+def labels_of(pool: str) -> dict[str, str]:
+    """What everything of a pool is labelled with."""
+    return {docker.LABEL_PROJECT: docker.PROJECT, docker.LABEL_POOL: pool}
+
+
+def filters(labels: Mapping[str, str], **more: Sequence[str]) -> dict[str, str]:
+    """The query that selects what has these labels."""
+    return {"filters": json.dumps({"label": [f"{key}={value}" for key, value in labels.items()], **more})}
+
+
+def is_conflict(message: str) -> bool:
+    """Whether an update was refused because somebody else made one first."""
+    return _CONFLICT in message
+
+
+# --- services
+
+
+def service_body(
+    pool: str, spec: ContainerSpec, *, init: bool, constraints: Sequence[str], avoid: Collection[str]
+) -> dict[str, Any]:
+    """The body of `POST /services/create` for a notebook. `avoid` are nodes on which it could not become ready."""
+    config = spec.config
+    labels = docker.labels_of(pool, spec)
+    reservations = {"MemoryBytes": config.mem_limit}
+    if config.cpu_shares:
+        reservations["NanoCPUs"] = config.cpu_shares * 10**9 // _CPU_SHARE
+    return {
+        "Name": name_of(pool, spec.id),
+        "Labels": {**labels, LABEL_STATE: State.STARTING.value},
+        "Mode": {"Replicated": {"Replicas": 1}},
+        "TaskTemplate": {
+            "ContainerSpec": _container(pool, spec, labels, init=init),
+            "RestartPolicy": {"Condition": "none"},
+            "Resources": {
+                "Limits": {"MemoryBytes": config.mem_limit, "Pids": config.pids_limit},
+                "Reservations": reservations,
+            },
+            "Placement": {
+                "Constraints": [*constraints, *(f"node.id!={one}" for one in sorted(avoid))],
+                "Preferences": [{"Spread": {"SpreadDescriptor": "node.id"}}],
+            },
+            "LogDriver": {"Name": "json-file", "Options": {"max-size": "1m", "max-file": "1"}},
+        },
+    }
+
+
+def _container(pool: str, spec: ContainerSpec, labels: Mapping[str, str], *, init: bool) -> dict[str, Any]:
+    config = spec.config
+    return {
+        "Image": config.image.image_id,  # by its id, no node asks a registry
+        "Args": ["/bin/sh", "-c", docker.render_command(spec)],
+        "Env": docker.environment_of(spec),
+        "User": config.user,
+        "Hostname": docker.HOSTNAME,
+        "Labels": dict(labels),
+        "Init": init,
+        "ReadOnly": config.image.supports_read_only,
+        "CapabilityDrop": ["ALL"],
+        # Docker 20.10 (API 1.41) drops this silently; the relay looks before a notebook becomes ready.
+        "Privileges": {"NoNewPrivileges": True},
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 4096, "Hard": 4096},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "Healthcheck": {"Test": ["NONE"]},  # Swarm would wait for an image's own
+        "StopGracePeriod": 0,
+        "Mounts": _mounts(pool, spec.id, config),
+    }
+
+
+def _mounts(pool: str, container_id: str, config: ContainerConfig) -> list[dict[str, Any]]:
+    mounts = [_volume(pool, container_id, SOCKET_VOLUME, docker.SOCKET_DIRECTORY, _SOCKET_VOLUME_OPTIONS)]
+    mounts.append(_tmpfs("/dev/shm", config.shm_size))  # noqa: S108 - the container's
+    if config.image.supports_read_only:
+        mounts.append(_tmpfs("/tmp", config.tmp_size))  # noqa: S108 - the container's
+        if config.image.home:
+            options = docker.home_options(config.home_size, config.user).removeprefix("rw,exec,")
+            mounts.append(_volume(pool, container_id, HOME_VOLUME, config.image.home, options))
+    mounts += [docker.bind(one.source, one.target, read_only=one.read_only) for one in config.mounts]
+    return mounts
+
+
+def _tmpfs(target: str, size: int) -> dict[str, Any]:
+    return {"Type": "tmpfs", "Target": target, "TmpfsOptions": {"SizeBytes": size, "Mode": 0o1777}}
+
+
+def _volume(pool: str, container_id: str, kind: str, target: str, options: str) -> dict[str, Any]:
+    """A volume in memory, made on the node on which the task lands, and bounded.
+
+    Swarm's own tmpfs mounts cannot say whose they are, nor be executable, as a home has to be.
+    """
+    return {
+        "Type": "volume",
+        "Source": f"{name_of(pool, container_id)}-{kind}",
+        "Target": target,
+        "VolumeOptions": {
+            "NoCopy": True,
+            "Labels": {**labels_of(pool), docker.LABEL_ID: container_id},
+            "DriverConfig": {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": options}},
+        },
+    }
+
+
+# --- states
+
+
+def claimed(unix_time: float, claimant: str) -> str:
+    """The state label of a claim, without the stamp that may follow."""
+    return f"{State.CLAIMED.value}-{max(0, math.floor(unix_time))}-{claimant}"
+
+
+def is_claimed_by(state: str, claim: str) -> bool:
+    """Whether a state label is this claim, whatever its stamp."""
+    return f"{state}-".startswith(f"{claim}-")
+
+
+def marks_of(state: str, created_unix: float) -> docker.Marks:
+    """What a state label tells. Whatever is undecidable is claimed: it never returns to the pool."""
+    if state in (State.STARTING, State.READY):
+        return docker.Marks(State(state))
+    if match := _CLAIMED.fullmatch(state):
+        return docker.Marks(State.CLAIMED, float(match[1]), match[2] or "")
+    return docker.Marks(State.CLAIMED, created_unix)
+
+
+# --- what Swarm lists
+
+
+def id_of(service: Mapping[str, Any]) -> str:
+    """The notebook's id, "" for a service that is none."""
+    found = str((service["Spec"].get("Labels") or {}).get(docker.LABEL_ID, ""))
+    return found if docker.is_id(found) else ""
+
+
+def tasks_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, Task]:
+    """The task of each service, by the service's own id.
+
+    A notebook has one for ever. Where there is a second one, Swarm has replaced the first, and what the visitor had
+    is gone: that is an orphaned task, wherever it runs.
+    """
+    found: dict[str, list[Task]] = {}
+    for one in listed:
+        found.setdefault(str(one.get("ServiceID", "")), []).append(_task(one))
+    return {
+        service: tasks[0] if len(tasks) == 1 else Task("orphaned", message="Swarm has started it a second time")
+        for service, tasks in found.items()
+    }
+
+
+def _task(listed: Mapping[str, Any]) -> Task:
+    status = listed.get("Status") or {}
+    container = status.get("ContainerStatus") or {}
+    return Task(
+        state=str(status.get("State", "")),
+        node=str(listed.get("NodeID", "")),
+        container=str(container.get("ContainerID", "")),
+        status=int(container.get("ExitCode") or 0),
+        message=str(status.get("Err") or status.get("Message") or "")[:_MESSAGE_LIMIT],
+    )
+
+
+def nodes_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, Node]:
+    """The swarm's machines by their ids, from `GET /nodes`."""
+    return {str(one["ID"]): _node(one) for one in listed}
+
+
+def _node(listed: Mapping[str, Any]) -> Node:
+    description = listed.get("Description") or {}
+    resources = description.get("Resources") or {}
+    state = (listed.get("Status") or {}).get("State")
+    return Node(
+        id=str(listed["ID"]),
+        name=str(description.get("Hostname", "")),
+        usable=state == "ready" and (listed.get("Spec") or {}).get("Availability") == "active",
+        down=state in ("down", "disconnected"),  # "unknown" is what a manager says that has just started
+        memory=int(resources.get("MemoryBytes") or 0),
+        cpus=int(resources.get("NanoCPUs") or 0) // 10**9,
+    )
+
+
+def created_unix(service: Mapping[str, Any]) -> float:
+    """When a service was made; Swarm writes RFC 3339 with nanoseconds."""
+    text = str(service.get("CreatedAt", ""))
+    try:
+        return datetime.fromisoformat(f"{text[:19]}+00:00").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def observed_of(service: Mapping[str, Any], *, address: Address | None, ended: Exit | None) -> Observed:
+    """A notebook as the engine's protocol wants it."""
+    labels: Mapping[str, str] = service["Spec"].get("Labels") or {}
+    created = created_unix(service)
+    marks = marks_of(labels.get(LABEL_STATE, ""), created)
+    base_url = labels.get(docker.LABEL_BASE_URL, links.ROOT)
+    return Observed(
+        id=id_of(service),
+        state=marks.state,
+        config_digest=labels.get(docker.LABEL_CONFIG, ""),
+        token=labels.get(docker.LABEL_TOKEN, ""),
+        created_unix=created,
+        claimed_unix=marks.claimed_unix,
+        exit=ended,
+        address=address if ended is None else None,
+        claimed_stamp=marks.claimed_stamp,
+        base_url=base_url if links.is_base(base_url) else links.ROOT,
+    )

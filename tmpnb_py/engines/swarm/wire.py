@@ -1,0 +1,199 @@
+"""What orchestrator and relays say to each other: TLS between holders of one secret, then lines of JSON.
+
+**Who is who.** The secret is a file with a private key and a certificate that this very key has signed. Each side
+proves that it has the key (TLS 1.3 makes both sign the handshake) and takes from the other the same certificate, byte
+for byte, and no other. Without the key nobody can do so, in whichever role and however many handshakes were
+overheard; each handshake signs fresh randomness, tickets and early data are off, so nothing can be replayed; versions
+below 1.3 and peers that do not speak this protocol's version (ALPN) are refused, so there is nothing to fall back to.
+
+**What is said.** The orchestrator asks in a line, the relay answers in a line; then the next question comes on the
+same connection, unless it was one to watch or to be put through to a notebook. All that is read is bounded and
+checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.docker.options import is_id
+
+PORT = 7443
+LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
+_ALPN = "tmpnb-relay/1"
+HEARTBEAT_SECONDS = 3.0
+SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost the node
+HANDSHAKE_SECONDS = 10.0
+_CHUNK = 256 * 1024
+
+
+class RelayAwayError(EngineError):
+    """The relay of a node does not answer; its notebooks may live on."""
+
+
+class Question(pydantic.BaseModel):
+    """What the orchestrator asks. Each operation uses some of the fields; unknown ones are refused."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    do: Literal[
+        "hello", "take", "ready", "remove", "ended", "inventory", "logs", "usage", "has_image", "watch", "connect"
+    ]
+    pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
+    id: str = ""
+    image: str = pydantic.Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
+    cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
+    lines: int = pydantic.Field(default=0, ge=0, le=10_000)
+
+    @pydantic.field_validator("id")
+    @classmethod
+    def _is_id(cls, value: str) -> str:
+        if value and not is_id(value):
+            raise ValueError("not an id")
+        return value
+
+
+class Hello(pydantic.BaseModel):
+    """Which node a relay is on."""
+
+    node: str = pydantic.Field(pattern=r"^[a-z0-9]{1,64}$")
+    name: str = pydantic.Field(max_length=256)
+
+
+class Event(pydantic.BaseModel):
+    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened."""
+
+    event: Literal["again", "alive", "started", "died", "gone"]
+    id: str = pydantic.Field(default="", pattern=r"^[a-z0-9]{0,64}$")
+    status: int = pydantic.Field(default=0, ge=-1, le=1 << 31)
+    out_of_memory: bool = False
+
+
+class Contexts:
+    """Both sides' TLS, made from the secret."""
+
+    def __init__(self, secret: Path) -> None:
+        try:
+            text = secret.read_text()
+            self._certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
+            self.server = self._made(secret, ssl.PROTOCOL_TLS_SERVER)
+            self.server.num_tickets = 0
+            self.client = self._made(secret, ssl.PROTOCOL_TLS_CLIENT)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise SettingsError(
+                f"the relays' secret {secret} cannot be used: {error}",
+                remedy="it has to be a private key and a certificate of its own: see docs/swarm.md",
+            ) from error
+
+    @staticmethod
+    def _made(secret: Path, protocol: ssl._SSLMethod) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname = False  # the certificate has no name: it is compared as a whole
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(secret)
+        context.load_verify_locations(secret)
+        context.set_alpn_protocols([_ALPN])
+        return context
+
+    def is_ours(self, writer: asyncio.StreamWriter) -> bool:
+        """Whether a finished handshake was with a holder of the secret that speaks this protocol."""
+        tls = writer.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        if certificate is None or tls.selected_alpn_protocol() != _ALPN:
+            return False
+        return hmac.compare_digest(certificate, self._certificate)
+
+
+def line_of(message: pydantic.BaseModel | dict[str, Any]) -> bytes:
+    """A message as it is sent."""
+    if isinstance(message, pydantic.BaseModel):
+        return message.model_dump_json(exclude_defaults=True).encode() + b"\n"
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+async def read_line(reader: asyncio.StreamReader) -> bytes:
+    """A line, b"" at the end of the connection. Raises `RelayAwayError` for one that is cut off or too long."""
+    try:
+        line = await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise RelayAwayError("a message was cut off") from error
+        return b""
+    except asyncio.LimitOverrunError as error:
+        raise RelayAwayError("a message is too long") from error
+    return line
+
+
+def answer_of(line: bytes) -> dict[str, Any]:
+    """What a relay has answered. Raises what it could not do."""
+    if not line:
+        raise RelayAwayError("the relay has closed the connection")
+    try:
+        answer = json.loads(line)
+    except ValueError as error:
+        raise RelayAwayError("the relay's answer is not JSON") from error
+    if isinstance(answer, dict) and isinstance(answer.get("ok"), dict):
+        return dict(answer["ok"])
+    if isinstance(answer, dict) and isinstance(answer.get("error"), str):
+        if answer.get("gone") is True:
+            raise NoSuchContainerError(answer["error"][:1000])
+        raise EngineError(answer["error"][:1000], remedy=str(answer.get("remedy", ""))[:1000])
+    raise RelayAwayError("the relay's answer is none")
+
+
+def refusal_of(error: EngineError) -> dict[str, Any]:
+    """What a relay answers where it could not do it."""
+    return {
+        "error": error.message[:1000],
+        "remedy": error.remedy[:1000],
+        "gone": isinstance(error, NoSuchContainerError),
+    }
+
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def join(one: Connection, other: Connection) -> None:
+    """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)"""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(one, other))
+            group.create_task(_pump(other, one))
+    finally:
+        one[1].close()
+        other[1].close()
+
+
+def serve_by(
+    tasks: Tasks, name: str, serve: Callable[[Connection], Coroutine[Any, Any, None]]
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    """What asyncio's servers call: each connection is served by a task of `tasks`, and closed with it."""
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.start(name, serve((reader, writer))).add_done_callback(lambda _: writer.close())
+
+    return accepted
+
+
+async def _pump(source: Connection, sink: Connection) -> None:
+    """Bytes from one to the other until either ends. Closing both ends the pump of the other direction."""
+    try:
+        while data := await source[0].read(_CHUNK):
+            sink[1].write(data)
+            await sink[1].drain()
+    except OSError:
+        return
+    finally:
+        source[1].close()
+        sink[1].close()
