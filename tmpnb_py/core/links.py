@@ -14,12 +14,14 @@ import re
 import urllib.parse
 from pathlib import PurePosixPath
 
+from tmpnb_py.core.languages import LANGUAGES
+
 ROOT = "/"
 USER = "user"
 STATIC = "static"
 BLANK = "lab?blank"  # JupyterLab, in which our images' extension makes a new notebook at once
 # Text that is a notebook in one of jupytext's formats. The image opens the same (its server's tmpnb_texts.py).
-TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", ".py", ".r", ".jl", ".sh")
+TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", *(one.suffix.lower() for one in LANGUAGES if one.suffix))
 
 _SEGMENT = r"(?!\.\.?/)[A-Za-z0-9._-]+"
 _BASE = re.compile(rf"/(?:{_SEGMENT}/){{0,8}}")

@@ -71,9 +71,3 @@ function nextFrame(action) {
   requestAnimationFrame(once);
   setTimeout(once, 250);
 }
-
-const NAMES = { r: "R", python: "Python", octave: "Octave", bash: "Bash", gnuplot: "gnuplot", julia: "Julia" };
-
-function spoken(language) {
-  return NAMES[language.toLowerCase()] || language || "the kernel";
-}

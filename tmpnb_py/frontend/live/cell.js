@@ -126,7 +126,7 @@ class Cell {
     } else if (event.key === "Enter" && !event.altKey && !event.isComposing) {
       const before = this.code.slice(0, this._field.selectionStart);
       const indent = /^[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
-      const more = /[:{(\[]$/.test(before.trimEnd()) && before.trimEnd().length ? "    ".slice(0, this._language === "r" ? 2 : 4) : "";
+      const more = /[:{(\[]$/.test(before.trimEnd()) && before.trimEnd().length ? " ".repeat(LANGUAGES[canonical(this._language)]?.indent ?? 4) : "";
       if (indent || more) {
         event.preventDefault();
         insert(this._field, `\n${indent}${more}`);

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from tmpnb_py.core import languages
 from tmpnb_py.web.assets import Assets, Content, source
 from tmpnb_py.web.respond import csp_hash
 from tmpnb_py.workshops.notes import allowed
 
 _PARTS = (
-    *("base", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
+    *("base", "languages", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
     *("service", "kernel", "highlight", "block", "runner", "lifetime", "cell"),
 )
 
@@ -151,7 +152,8 @@ def parent_script() -> Content:
 
 def _script(entry: Sequence[str], values: Mapping[str, Any]) -> str:
     parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
-    return f'"use strict";\n(() => {{\n{_constants(values)}{parts}}})();\n'
+    constants = _constants({"LANGUAGES": languages.for_pages(), **values})
+    return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'
 
 
 def _constants(values: Mapping[str, Any]) -> str:
