@@ -14,8 +14,8 @@ from pygments.lexers import get_lexer_by_name
 import tmpnb_py
 from tmpnb_py.cli.commands import sizing
 from tmpnb_py.core import languages
+from tmpnb_py.core.installation import workshop_directory
 from tmpnb_py.core.languages import BASH, GNUPLOT, LANGUAGES, OCTAVE, PYTHON, Language, R, find, find_runnable, title
-from tmpnb_py.images.build import workshop_directory
 from tmpnb_py.workshops.notes.code import highlight
 
 PACKAGE = Path(tmpnb_py.__file__).parent

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gzip
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 
@@ -20,6 +21,8 @@ from aiohttp.payload import Payload
 
 PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
 FOR_EVER = "public, max-age=31536000, immutable"
+# Comments that have lines of their own. Types are in some of them, and readers of a page need neither.
+_COMMENTS = re.compile(r"^[ \t]*(?://[^\n]*|/\*(?:(?!\*/).)*\*/)[ \t]*\n", re.MULTILINE | re.DOTALL)
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
@@ -74,6 +77,15 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
 def source(name: str) -> str:
     """A file of `frontend/`, as it is."""
     return (resources.files("tmpnb_py") / "frontend" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def script(name: str) -> str:
+    """A script of `frontend/` as pages get it: without the comments that have lines of their own.
+
+    No template literal of ours has a line that looks like one.
+    """
+    return _COMMENTS.sub("", source(name))
 
 
 class Assets:

@@ -18,6 +18,7 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
+from tmpnb_py.web import assets
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.endings import ENDED
@@ -81,7 +82,7 @@ def wants_html(request: web.BaseRequest) -> bool:
 
 @functools.cache
 def template_text(name: str) -> str:
-    """A template that takes no values, such as a style sheet or a script."""
+    """A template that takes no values, such as a style sheet."""
     return _templates.get_template(name).render()
 
 
@@ -116,9 +117,9 @@ def page(
     script: str = "",
     **values: object,
 ) -> web.Response:
-    """A page of ours, with the headers that all of them have. `script` names the template that is its script."""
+    """A page of ours, with the headers that all of them have. `script` names the scripts of `frontend/`."""
     branding = look_of(request)
-    code = template_text(script) if script else ""
+    code = "".join(map(assets.script, script.split()))
     policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
     return web.Response(
         text=render(template, branding, links_of(request), script=code, **values),

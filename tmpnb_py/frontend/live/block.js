@@ -4,9 +4,13 @@ const MARKED = /^(?:language|lang|highlight-source|highlight|brush:?|src|source)
 const NO_LANGUAGES = new Set(["highlight-default", "highlight-text", "highlight-none"]); // of Sphinx: the author said nothing
 const LEVELS = 4; // from a block to the element that says its language
 
-// The language that a block says it is in; "" where it says nothing.
+/**
+ * The language that a block says it is in; "" where it says nothing.
+ * @param {HTMLElement} block @returns {string}
+ */
 function languageOf(block) {
   if (block.dataset.language) return block.dataset.language;
+  /** @type {HTMLElement | null} */
   let element = block.querySelector("code") || block;
   for (let level = 0; element && level <= LEVELS; level++, element = element.parentElement) {
     const found = element.dataset?.lang || element.dataset?.language || languageIn([...element.classList]);
@@ -15,6 +19,7 @@ function languageOf(block) {
   return "";
 }
 
+/** @param {string[]} classes @returns {string} */
 function languageIn(classes) {
   for (const name of classes) {
     const marked = NO_LANGUAGES.has(name) ? null : MARKED.exec(name);
@@ -24,9 +29,12 @@ function languageIn(classes) {
   return classes.find((name) => LANGUAGE_NAMES.has(name.toLowerCase())) || "";
 }
 
-// The code of a block, without what its site put around it: line numbers, buttons, prompts with their output.
+/**
+ * The code of a block, without what its site put around it: line numbers, buttons, prompts with their output.
+ * @param {HTMLElement} block @param {string} language
+ */
 function codeOf(block, language) {
-  const copy = block.cloneNode(true);
+  const copy = /** @type {HTMLElement} */ (block.cloneNode(true));
   for (const needless of copy.querySelectorAll("button, .linenos, .lineno, .linenodiv, .ln, .line-number")) needless.remove();
   const isConsole = copy.querySelector(".gp");
   for (const needless of isConsole ? copy.querySelectorAll(".gp, .go, .gt") : []) needless.remove();
@@ -36,9 +44,12 @@ function codeOf(block, language) {
   return isConsole ? trimmed.replace(/\n{2,}/g, "\n") : withoutPrompts(trimmed, canonical(language));
 }
 
-// A transcript of a session is its input alone.
+/**
+ * Of a transcript of a session the input alone; anything else as it is.
+ * @param {string} text @param {string} language
+ */
 function withoutPrompts(text, language) {
-  const { prompt = "", continuation = "" } = LANGUAGES[language] || {};
+  const { prompt = "", continuation = "" } = LANGUAGES[language] ?? {};
   if (!prompt || !new RegExp(`^${prompt}`).test(text)) return text;
   const input = new RegExp(`^(?:${continuation ? `${prompt}|${continuation}` : prompt})`);
   const lines = text.split("\n").filter((line) => input.test(line));

@@ -1,7 +1,8 @@
 """The scripts that make code in a page live, each put together from the same parts into one file.
 
 One function around all parts, in one file: it needs no loader, no second request and no permission of other sites'
-policies for modules, and nothing of it is seen by the page that it is in. The parts are in `frontend/live/`.
+policies for modules, and nothing of it is seen by the page that it is in. The parts are in `frontend/live/`, and
+what runs in documents and workers without an origin in `frontend/live/sandboxed/`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from tmpnb_py.core import languages
-from tmpnb_py.web.assets import Assets, Content, source
+from tmpnb_py.web.assets import Assets, Content, script, source
 from tmpnb_py.web.respond import csp_hash
 from tmpnb_py.workshops.notes import allowed
 
@@ -35,7 +36,7 @@ _KEEPER_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "frame-src http: https:; form-action 'none'; base-uri 'none'"
 )
-# The pages that libraries work in, for texts of kernels and authors (see sandbox.html).
+# The pages that libraries work in, for texts of kernels and authors (see sandbox.js).
 _SANDBOX_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src {}; worker-src blob:; style-src 'unsafe-inline'; "
     "form-action 'none'; base-uri 'none'"
@@ -47,20 +48,27 @@ _EXTENSIONS = (
 )
 _SANDBOXES: Mapping[str, dict[str, Any]] = {
     "math": {
-        "files": [
+        "libraries": [
             *(f"mathjax/{name}.js" for name in ("startup", "core", "adaptors/liteDOM", "input/tex", "output/svg")),
             "mathjax-tex-font/svg.js",
             *(f"mathjax/input/tex/extensions/{name}.js" for name in _EXTENSIONS.split()),
         ],
         "is_ordered": True,
     },
-    "markdown": {"files": ["markdown-it/dist/markdown-it.min.js", "../delimiters.js"], "is_ordered": False},
+    "markdown": {
+        "libraries": ["markdown-it/dist/markdown-it.min.js"],
+        "parts": ["live/delimiters.js"],
+        "is_ordered": False,
+    },
 }
 
 # Scripts that outputs need in their frame, in their order. They are loaded by pages that show such an output only.
 _OUTPUT_LIBRARIES = {
     "vega": ("vega/build/vega.min.js", "vega-lite/build/vega-lite.min.js", "vega-embed/build/vega-embed.min.js"),
-    "widgets": ("live/modules.js", "html-manager/dist/libembed-amd.js", "icons.js", "live/widgets.js"),
+    "widgets": (
+        *("live/sandboxed/modules.js", "html-manager/dist/libembed-amd.js"),
+        *("icons.js", "live/sandboxed/widgets.js"),
+    ),
 }
 # Icons of controls by their weight: Font Awesome's, as html-manager's package brings them along.
 _ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
@@ -74,7 +82,7 @@ def add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
 def _add(assets: Assets, path: str) -> str:
     if path == "icons.js":
         return assets.add(path, _icons())
-    return assets.add(path.rpartition("/")[2], source(path) if path.startswith("live/") else _vendored(path))
+    return assets.add(path.rpartition("/")[2], script(path) if path.startswith("live/") else _vendored(path))
 
 
 def _icons() -> str:
@@ -88,8 +96,8 @@ def _icons() -> str:
 
 def add_frame(assets: Assets) -> str:
     """Offer the frame for kernels' HTML; returns its path below the base of all addresses."""
-    output = assets.add("output.html", source("live/output.html"), _headers(_OUTPUT_POLICY))
-    keeper = source("live/keeper.html").replace("OUTPUT", output.rpartition("/")[2])
+    output = assets.add("output.html", _document("output", {}), _headers(_OUTPUT_POLICY))
+    keeper = _document("keeper", {"OUTPUT": output.rpartition("/")[2]})
     return assets.add("keeper.html", keeper, _headers(_KEEPER_POLICY))
 
 
@@ -108,25 +116,32 @@ def add_renderer(assets: Assets) -> str:
         "FORMS": allowed.FORMS,
         "CLASSES": allowed.DRAWN_CLASSES,
     }
-    return assets.add("renderer.js", _constants(values) + source("live/delimiters.js") + source("live/renderer.js"))
+    return assets.add("renderer.js", _constants(values) + script("live/delimiters.js") + script("live/renderer.js"))
 
 
-def _add_sandbox(assets: Assets, name: str, *, files: Sequence[str], is_ordered: bool) -> str:
+def _add_sandbox(
+    assets: Assets, name: str, *, libraries: Sequence[str], parts: Sequence[str] = (), is_ordered: bool
+) -> str:
     """Offer a page without an origin with a library in it: its policy admits its own script and its worker."""
-    page = sandbox("\n".join([*map(_vendored, files), source(f"live/{name}_worker.js")]), is_ordered=is_ordered)
-    script = page.partition("<script>")[2].rpartition("</script>")[0]
-    return assets.add(f"{name}.html", page, _headers(_SANDBOX_POLICY.format(csp_hash(script))))
+    code = [*map(_vendored, libraries), *map(script, (*parts, f"live/sandboxed/{name}_worker.js"))]
+    page = sandbox("\n".join(code), is_ordered=is_ordered)
+    inline = page.partition("<script>")[2].rpartition("</script>")[0]
+    return assets.add(f"{name}.html", page, _headers(_SANDBOX_POLICY.format(csp_hash(inline))))
 
 
 def sandbox(code: str, *, is_ordered: bool) -> str:
     """The page for a worker's code. `is_ordered`: what its texts mean depends on those before."""
-    page = source("live/sandbox.html").replace("ORDERED", json.dumps(is_ordered))
-    return page.replace("SOURCE", json.dumps(code).replace("<", "\\u003c"))
+    return _document("sandbox", {"ORDERED": is_ordered, "SOURCE": code})
+
+
+def _document(name: str, values: Mapping[str, Any]) -> str:
+    """A document of `live/sandboxed/` with its script in it, and constants before that."""
+    constants = _constants(values).replace("<", "\\u003c")
+    page = source(f"live/sandboxed/{name}.html")
+    return page.replace("SCRIPT", f'"use strict";\n{constants}{script(f"live/sandboxed/{name}.js")}')
 
 
 def _vendored(name: str) -> str:
-    if name.startswith("../"):
-        return source(f"live/{name[3:]}")
     return (resources.files("tmpnb_py") / "vendor" / name).read_text(encoding="utf-8")
 
 
@@ -136,7 +151,7 @@ def _headers(policy: str) -> dict[str, str]:
 
 def notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
     """The script of our own notes page. `scripts` is where those are that it loads when it needs them."""
-    return _script(("framed", "work", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
+    return _script(("framed", "work", "carry", "notes_bar", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
 
 
 def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
@@ -147,11 +162,11 @@ def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
 
 def parent_script() -> Content:
     """The script for pages of other sites that show our notes in a frame."""
-    return Content.of(source("live/parent.js").encode(), "text/javascript")
+    return Content.of(script("live/parent.js").encode(), "text/javascript")
 
 
 def _script(entry: Sequence[str], values: Mapping[str, Any]) -> str:
-    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
+    parts = "\n".join(script(f"live/{name}.js") for name in (*_PARTS, *entry))
     constants = _constants({"LANGUAGES": languages.for_pages(), **values})
     return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'
 

@@ -11,7 +11,8 @@ import json
 
 from aiohttp import web
 
-from tmpnb_py.web.assets import Content, answer, source
+from tmpnb_py.web import assets
+from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.workshops.preview import Preview
 
 _HEARTBEAT = 15.0
@@ -21,7 +22,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _PREVIEW = web.AppKey("preview", Preview)
-_script = Content.of(source("preview.js").encode(), "text/javascript")
+_script = Content.of(assets.script("preview.js").encode(), "text/javascript")
 
 
 def add_routes(app: web.Application, preview: Preview) -> None:

@@ -3,7 +3,7 @@
 Browsers draw them by MathJax (frontend/live/renderer.js); without scripts the source is there to read. A formula is
 taken out of Markdown before that is read, and a word holds its place, which no rule of Markdown takes for anything
 else. Where that word is in a text it becomes a token of its own; wherever else, in code or an address, it becomes
-again what was written. `frontend/live/markdown_worker.js` does the same for live outputs.
+again what was written. `frontend/live/sandboxed/markdown_worker.js` does the same for live outputs.
 """
 
 from __future__ import annotations
