@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.options.settings import DEFAULT_IMAGE
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 
 SERVER_IMAGE = "tmpnb-py-test/server"
 SERVER_COMMAND_SOCKET = "python3 /server.py --base {base_path} --socket {socket}"

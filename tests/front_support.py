@@ -45,7 +45,9 @@ def caddy(directory: Path, configuration: str, *, place: int) -> contextlib.Abst
     return program("caddy", "run", "--adapter", "caddyfile", "--config", str(path), place=place, **homes)
 
 
-def haproxy(directory: Path, configuration: str, *, place: int) -> contextlib.AbstractAsyncContextManager[None]:
+def haproxy(
+    directory: Path, configuration: str, *, place: Path | int
+) -> contextlib.AbstractAsyncContextManager[None]:
     """HAProxy with a configuration."""
     path = directory / "haproxy.cfg"
     path.write_text(configuration)

@@ -26,7 +26,8 @@ from tmpnb_py.core.models import Transport
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.images import check
 from tmpnb_py.images.check import Started
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 
 _MINUTE = 60.0
 _CELLS = (

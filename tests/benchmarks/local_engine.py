@@ -36,6 +36,7 @@ from tmpnb_py.engines.local import process as local_process
 from tmpnb_py.engines.local.engine import COMMAND, LocalEngine
 from tmpnb_py.engines.local.machine import find_sandbox
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 
@@ -96,7 +97,7 @@ async def _opened(name: str) -> AsyncIterator[tuple[Engine, ContainerConfig]]:
     settings = Settings(command=COMMAND) if isinstance(engine, LocalEngine) else Settings()
     try:
         await engine.open()
-        yield engine, await PoolConfiguration(engine, settings).resolve()
+        yield engine, await PoolConfiguration(engine, LiveOptions(settings)).resolve()
     finally:
         for one in await engine.list():
             await engine.remove(one.id)

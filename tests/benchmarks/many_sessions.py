@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.many_sessions PORT SOCKET SESSIONS
 
-Pool, route look-up, header rules, stamps, limits and metrics are the product's; only engine and pages are missing.
+Records, route look-up, header rules, stamps, limits and metrics are the product's; only engine and pages are missing.
 Prints the ids, and serves until killed.
 """
 
@@ -17,11 +17,14 @@ from pathlib import Path
 
 import uvloop
 
+from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import SocketAddress, State
 from tmpnb_py.jupyter.endpoint import Endpoint
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.server import Page, Proxy
 
 
@@ -38,17 +41,19 @@ async def main() -> None:
     port, socket, sessions = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    pool, counters, now = Pool("bench"), Counters(), time.monotonic()
+    pool, counters, now = Records("bench"), Counters(), time.monotonic()
     ids = [f"session{number:019}" for number in range(sessions)]
     for one in ids:
         endpoint = Endpoint(SocketAddress(str(socket.parent), socket.name))
         pool.insert(Container(one, "", "", now, State.CLAIMED, claimed_at=now, endpoint=endpoint))
+    options = LiveOptions(Settings(allowed_hosts=("*",), max_connections_per_address=0))
     proxy = Proxy(
         pool,
         application=_no_application,  # type: ignore[arg-type]  # nothing here asks for a page
         error_page=_error_page,
         counters=counters,
-        limits=ProxyLimits(),
+        options=options,
+        hosts=options.derive(lambda settings: Hosts(settings.allowed_hosts)),
     )
     await asyncio.get_running_loop().create_server(proxy.client_factory, "127.0.0.1", port)
     print(json.dumps(ids[:1000]), flush=True)

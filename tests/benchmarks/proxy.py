@@ -34,7 +34,7 @@ from tests.ports import free_ports
 IMAGE = "tmpnb-py-bench/upstream"
 _CONTEXT = Path(__file__).parent / "upstream"
 NGINX = 'sed "s#LISTEN#unix:{socket}#" /nginx.conf > /tmp/nginx.conf && exec nginx -c /tmp/nginx.conf'
-_SERVER = "exec python3 /server.py {socket}"
+SERVER = "exec python3 /server.py {socket}"
 OURS = "tmpnb-py"
 _CONNECTIONS = 32
 _GB = 1 << 30
@@ -118,7 +118,7 @@ async def varied(options: argparse.Namespace) -> list[Row]:
         return await _race(one, "varied GETs", options.rounds, options.seconds, strict=False)
 
 
-_VARIED = """\
+VARIED = """\
 local n = 0
 local headers = {{
   ["Accept"] = "*/*", ["Accept-Encoding"] = "gzip, deflate, br, zstd", ["Accept-Language"] = "en-GB,en;q=0.9",
@@ -139,7 +139,7 @@ async def _race(one: Bench, what: str, rounds: int, seconds: float, *, strict: b
     tails: dict[str, list[float]] = {peer.name: [] for peer in one.contestants}
     costs: dict[str, list[float]] = {peer.name: [] for peer in one.contestants}
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_VARIED.format(path=one.path("api")))
+        script.write(VARIED.format(path=one.path("api")))
         script.flush()
         for number in range(rounds + 1):
             for peer in one.contestants:
@@ -210,7 +210,7 @@ async def websocket(options: argparse.Namespace) -> list[Row]:
     """Round trips of 200-byte messages on 64 connections, one message under way on each."""
     rates: dict[str, list[float]] = {}
     costs: dict[str, list[float]] = {}
-    async with bench(_SERVER, options.chp_dir) as one:
+    async with bench(SERVER, options.chp_dir) as one:
         frames = [peer for peer in one.contestants if peer.name != "aiohttp"]  # it masks anew: no echo byte by byte
         for _ in range(options.rounds):
             for peer in frames:
@@ -237,7 +237,7 @@ async def websocket(options: argparse.Namespace) -> list[Row]:
 async def bulk(options: argparse.Namespace) -> list[Row]:
     """100 MB down and up, four at a time."""
     rows: list[Row] = []
-    for kind, command, path in (("download", NGINX, "100MB"), ("upload", _SERVER, "sink")):
+    for kind, command, path in (("download", NGINX, "100MB"), ("upload", SERVER, "sink")):
         rates: dict[str, list[float]] = {}
         async with bench(command, options.chp_dir) as one:
             for _ in range(options.rounds):
@@ -367,7 +367,7 @@ async def _many(socket: Path, count: int, used: int) -> AsyncIterator[tuple[Peer
 async def idle(options: argparse.Namespace) -> list[Row]:
     """5,000 WebSockets on which nothing happens."""
     count = options.idle_connections
-    async with bench(_SERVER, None, alone=True) as one:
+    async with bench(SERVER, None, alone=True) as one:
         pid, port = one.service.pid, one.service.port
         _, body = await one.service.api("POST", "/api/spawn")  # one container may open 4096 files
         targets = [f"{port}/{one.path('ws')}", f"{port}/user/{json.loads(body)['id']}/ws"]
@@ -403,7 +403,7 @@ async def idle(options: argparse.Namespace) -> list[Row]:
 async def memory(options: argparse.Namespace) -> list[Row]:
     """1 GiB through while one of the four ends is slow: how much the process grows."""
     rows: list[Row] = []
-    async with bench(_SERVER, None, alone=True) as one:
+    async with bench(SERVER, None, alone=True) as one:
         port, pid = one.service.port, one.service.pid
         cases: dict[str, Callable[[], Awaitable[None]]] = {
             "slow reader of a download": lambda: _download(port, one.path(f"bytes/{_GB}"), slowly=True),

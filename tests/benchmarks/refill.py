@@ -29,6 +29,7 @@ from tmpnb_py.engines.docker import options as docker_options
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 
@@ -99,7 +100,7 @@ async def _bare_rig(image: str) -> AsyncIterator[tuple[str, ContainerConfig, Soc
     engine = DockerEngine(pool=pool, runtime_dir=directory)
     try:
         await engine.open()
-        config = await PoolConfiguration(engine, Settings(image=image)).resolve()
+        config = await PoolConfiguration(engine, LiveOptions(Settings(image=image))).resolve()
         if config.transport is not Transport.SOCKET:
             raise rig.MissingError("the engine's bind mounts do not pass sockets, so the loop cannot poll one")
         yield pool, config, SocketDirectories(directory, pool)

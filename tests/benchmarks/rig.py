@@ -147,18 +147,24 @@ async def request(port: int, method: str, path: str, body: bytes = b"") -> tuple
 
 
 @contextlib.asynccontextmanager
-async def serving(*arguments: str, pool_size: int, prefix: Sequence[str] = ()) -> AsyncIterator[Service]:
-    """`tmpnb-py serve` with options for loopback, a pool of its own and a free port; ended with its containers."""
+async def serving(
+    *arguments: str, pool_size: int, prefix: Sequence[str] = (), checkout: Path | None = None
+) -> AsyncIterator[Service]:
+    """`tmpnb-py serve` with options for loopback, a pool of its own and a free port; ended with its containers.
+
+    `checkout` is another one's directory, with the environment that its program runs in at `.venv`.
+    """
     pool, port = f"bench{secrets.token_hex(4)}", free_ports(1)[0]
     directory = Path(tempfile.mkdtemp(prefix="tmpnb-bench-"))
     log = directory / "log"
-    command = [*prefix, sys.executable, "-m", "tmpnb_py", "serve", "--ip=127.0.0.1", f"--port={port}"]
+    python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
+    command = [*prefix, python, "-m", "tmpnb_py", "serve", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--admin-port=0", f"--pool-name={pool}", f"--pool-size={pool_size}", "--log-format=json"]
     command += [f"--runtime-dir={directory / 'run'}", "--cleanup-on-exit", "--shutdown-timeout=1s", *arguments]
     began = time.time()
     try:
         with log.open("wb") as stream:
-            process = await asyncio.create_subprocess_exec(*command, stderr=stream)
+            process = await asyncio.create_subprocess_exec(*command, stderr=stream, cwd=checkout)
         try:
             service = Service(port, process.pid, pool, log, directory / "run", began)
             await _listening(service, process)

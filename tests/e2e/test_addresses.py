@@ -69,7 +69,7 @@ async def test_whoever_ends_one_may_have_another(rig: Rig) -> None:
 
 
 async def test_the_limit_can_be_changed_and_nothing_is_kept_without_it(rig: Rig) -> None:
-    options = rig.service.settings.model_copy(update={"max_notebooks_per_address": 0})
+    options = rig.service.options.current.model_copy(update={"max_notebooks_per_address": 0})
     rig.service.reload(options)
     for _ in range(3):
         async with rig.client.post("/api/spawn", headers=ONE) as answer:

@@ -356,7 +356,7 @@ async def test_the_operators_endpoints_are_the_operators() -> None:
         for method, path in (("DELETE", "/api/pool"), ("PATCH", "/api/pool"), ("POST", "/api/close")):
             assert (await asked(rig, method, path))[0] == 401
             assert (await answer(rig, method, path))[0] == 404
-        assert rig.service.operations.is_open
+        assert rig.service.pool.is_open
         assert rig.service.pool.count(State.READY) == 1
 
 
@@ -383,7 +383,7 @@ async def test_closed_to_newcomers() -> None:
             data = {"path": "lab"} if method == "POST" else None
             status, _, page = await answer(rig, method, path, {**HTML, "Sec-Fetch-Site": "same-origin"}, data=data)
             assert status == expected, path
-            assert "let nobody new in just now" in page
+            assert "let nobody new in right now" in page
             assert "<form" not in page
         assert "No newcomers are let in" in (await answer(rig, "GET", "/info", HTML))[2]
         # Sessions go on, and what watches the service does not take it for broken.

@@ -123,5 +123,5 @@ async def test_a_reload_takes_on_another_name() -> None:
         session = await rig.spawn()
         paths = ("/", f"/user/{session['id']}/api")
         assert [(await _ask(rig, "GET", path, Host="new.example"))[0] for path in paths] == [421, 421]
-        rig.service.reload(rig.service.settings.model_copy(update={"allowed_hosts": ("new.example",)}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"allowed_hosts": ("new.example",)}))
         assert [(await _ask(rig, "GET", path, Host="new.example"))[0] for path in paths] == [200, 200]

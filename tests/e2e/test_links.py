@@ -11,7 +11,7 @@ from yarl import URL
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.test_visits import visitor
-from tmpnb_py.core.routes import INTERFACES
+from tmpnb_py.core.document_paths import INTERFACES
 from tmpnb_py.engines.fake import FAKE_IMAGE, FakeHost
 
 HTML = {"Accept": "text/html"}
@@ -85,6 +85,6 @@ async def test_what_the_operator_names_can_change() -> None:
     async with running() as rig:
         await rig.ready(1)
         for names, status in (((), 404), (("shiny",), 302), ((), 404)):
-            rig.service.reload(rig.service.settings.model_copy(update={"interfaces": names}))
+            rig.service.reload(rig.service.options.current.model_copy(update={"interfaces": names}))
             async with rig.client.get("/shiny/", allow_redirects=False) as answer:
                 assert answer.status == status

@@ -56,7 +56,7 @@ async def test_the_numbers_follow_what_happens() -> None:
         ):
             pass
         rig.engine.down = True
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.observe_soon()
         await rig.until(lambda: rig.service.pool.engine_down)
         values = _values(await _text(rig))
         assert values["tmpnb_engine_up"] == 0

@@ -271,7 +271,7 @@ async def test_the_page_looks_as_the_operator_wants_and_so_it_does_after_a_reloa
         assert "--accent:#7a0046" in page
         assert "style-src 'self' 'sha256-" in policy
         assert 'name="robots"' not in page
-        rig.service.reload(rig.service.settings.model_copy(update={"site_title": "School of knots"}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"site_title": "School of knots"}))
         async with rig.client.get(PAGE) as response:
             assert "School of knots" in await response.text()
             assert response.headers["ETag"] != first

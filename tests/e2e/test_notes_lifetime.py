@@ -15,7 +15,7 @@ from tests.e2e.test_notes_hostile import done, message, opened, run
 from tests.e2e.test_notes_kept import another_site
 from tests.integration.browser_support import picture
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 
 pytestmark = pytest.mark.browser
 

@@ -209,7 +209,7 @@ async def test_nothing_is_promised_of_an_engine_that_is_down() -> None:
     async with running() as rig:
         await rig.ready(1)
         rig.engine.down = True
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.observe_soon()
         await rig.until(lambda: rig.service.pool.engine_down)
         assert rig.service.pool.count(State.READY) == 1
         async with rig.client.get("/", headers={"Accept": "text/html"}) as response:

@@ -8,7 +8,7 @@ from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py.core.models import State
-from tmpnb_py.web.robots import _names_a_robot
+from tmpnb_py.web.robots import names_a_robot
 
 ROBOTS = [
     "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; GPTBot/1.2; +https://openai.com/gptbot)",
@@ -92,9 +92,9 @@ def test_every_robot_of_the_list_is_one_by_the_name_that_it_gives_itself() -> No
     named = [one for one in CRAWLER_USER_AGENTS_DATA if "ai-crawler" in one["tags"]]
     examples = [text for one in named for text in one["instances"]]
     assert len(examples) > 50
-    missed = [text for text in examples if len(text) <= 512 and not _names_a_robot(text)]
+    missed = [text for text in examples if len(text) <= 512 and not names_a_robot(text)]
     assert missed == []
 
 
 def test_libraries_are_no_robots() -> None:
-    assert not any(_names_a_robot(text) for text in (aiohttp.http.SERVER_SOFTWARE, "python-httpx/0.27", "Wget/1.21"))
+    assert not any(names_a_robot(text) for text in (aiohttp.http.SERVER_SOFTWARE, "python-httpx/0.27", "Wget/1.21"))

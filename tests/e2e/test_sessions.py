@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.inprocess import Rig, running
+from tests.pool_support import reaper_of
 from tmpnb_py.engines.fake import FakeHost
 
 HOUR = 3600.0
@@ -63,7 +64,7 @@ async def test_one_answer_tells_by_one_clock(monkeypatch: pytest.MonkeyPatch) ->
         await rig.ready(1)
         spawned = await rig.spawn()
         set_back = types.SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic)
-        monkeypatch.setattr("tmpnb_py.web.context.time", set_back)
+        monkeypatch.setattr("tmpnb_py.web.api.views.time", set_back)
         told = await _ask(rig, spawned)
     assert told["started"] == told["last_activity"]
 
@@ -90,7 +91,7 @@ async def test_keeping_does_not_outlast_the_longest_time() -> None:
             kept = await response.json()
         assert kept["expires_at"] == kept["ends_at"]
         _rewind(rig, spawned, 2)
-        await rig.service.reaper.reap_once()
+        await reaper_of(rig.service.pool).reap_once()
         assert (await _ask(rig, spawned))["reason"] == "time up"
 
 

@@ -153,7 +153,7 @@ async def test_a_link_to_what_only_somebody_elses_notebook_has() -> None:
             return await questions.lacks(*arguments)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("tmpnb_py.web.pages.documents.lacks", lacks)
+            patched.setattr("tmpnb_py.web.documents.lacks", lacks)
             _, page = await seen(rig, "/spawn/lab/tree/mine.ipynb")
         assert session
         assert "data-start" in page

@@ -14,9 +14,10 @@ import pytest
 
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
+from tests.pool_support import fail
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Failure, State
-from tmpnb_py.web.api import tickets
+from tmpnb_py.web import event_stream
 
 
 async def open_ticket(rig: Rig, headers: dict[str, str] | None = None, **wish: Any) -> dict[str, Any]:
@@ -141,7 +142,7 @@ async def test_pages_and_programs_are_served_in_the_order_in_which_they_came() -
 
 
 async def test_a_quiet_stream_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tickets, "_HEARTBEAT", 0.0)
+    monkeypatch.setattr(event_stream, "HEARTBEAT", 0.0)
     async with running(max_containers=1) as rig:
         await rig.ready(1)
         await rig.spawn()
@@ -192,14 +193,14 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
         ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
-            rig.service.pool.fail(Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
+            fail(rig.service.pool, Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
             while "No notebook can be started" not in (state := await stream.next())["message"]:
                 pass
             assert state["status"] == "waiting"
             assert "you keep your place" in state["message"]
             assert b"secret" not in stream.raw
-            rig.service.operations.close()
-            while "let nobody in just now" not in (state := await stream.next())["message"]:
+            rig.service.pool.close_to_newcomers()
+            while "let nobody in right now" not in (state := await stream.next())["message"]:
                 pass
             assert (state["status"], state["position"], state["estimate"]) == ("waiting", 1, None)
             assert "You keep your place" in state["message"]
@@ -283,7 +284,7 @@ async def test_an_engine_that_goes_down_costs_nobody_the_place() -> None:
         holder = await rig.spawn()
         ticket = await open_ticket(rig)
         rig.engine.down = True
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.observe_soon()
         await rig.until(lambda: rig.service.pool.engine_down)
         late = await open_ticket(rig)
         assert (late["status"], late["position"]) == ("waiting", 2)

@@ -108,8 +108,8 @@ async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_op
     async with full() as rig, opened(rig, "/spawn?workshop=knots") as page:
         await expect(page.locator("#position")).to_have_text("2")
         await watched(rig, page)
-        rig.service.operations.close()
-        await expect(page.locator("#message")).to_contain_text("let nobody in just now")
+        rig.service.pool.close_to_newcomers()
+        await expect(page.locator("#message")).to_contain_text("let nobody in right now")
         await expect(page.locator("#said")).to_contain_text("You keep your place")  # screen readers hear it, too
         await picture(page, "waiting-closed")
         give_up_the_first(rig)
@@ -117,14 +117,14 @@ async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_op
         await rig.ready(1)
         await page.reload()
         await expect(page.locator("#position")).to_have_text("1")
-        rig.service.operations.open()
+        rig.service.pool.open_to_newcomers()
         await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
 
 
 async def test_who_finds_the_service_closed_goes_on_once_it_is_open() -> None:
     async with host_with(MANIFEST) as host, running(host) as rig:
         await rig.ready(1)
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         async with browser() as context:
             page = await context.new_page()
             await page.clock.install()
@@ -133,7 +133,7 @@ async def test_who_finds_the_service_closed_goes_on_once_it_is_open() -> None:
             async with page.expect_response(re.compile(r"/spawn\?workshop=knots")) as asked:
                 await page.clock.fast_forward(31_000)
             assert (await asked.value).status == 503
-            rig.service.operations.open()
+            rig.service.pool.open_to_newcomers()
             await page.clock.fast_forward(31_000)
             await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
 
@@ -440,8 +440,8 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         assert rig.service.claims.waiting == 1
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")
-        rig.service.operations.close()
-        await expect(page.locator("#message")).to_contain_text("let nobody in just now")
+        rig.service.pool.close_to_newcomers()
+        await expect(page.locator("#message")).to_contain_text("let nobody in right now")
 
 
 async def test_without_javascript_it_is_said_that_a_notebook_needs_it() -> None:
@@ -519,11 +519,11 @@ async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> N
         await inspect("launch-running")
         await page.goto(base)
         await inspect("landing-running")
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         for name, path in (("landing-closed-running", "/"), ("launch-closed-running", "/spawn?workshop=knots")):
             await page.goto(base + path)
             await inspect(name)
-        rig.service.operations.open()
+        rig.service.pool.open_to_newcomers()
         ended = rig.service.pool.in_state(State.CLAIMED)[0].id
         end_sessions(rig)
         # A place that was drawn here, and lost.
@@ -537,7 +537,7 @@ async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> N
         ):
             await page.goto(base + path)
             await inspect(name)
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         for name, path in (("landing-closed", "/"), ("closed", "/spawn")):
             await page.goto(base + path)
             await inspect(name)

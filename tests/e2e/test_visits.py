@@ -22,7 +22,7 @@ from tmpnb_py.claims.tickets import Status
 from tmpnb_py.core.errors import ManifestError
 from tmpnb_py.core.models import Egress, EndReason, Observed, State
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
 ONCE = re.compile(r'name="once" value="([0-9a-f]{64})"')
@@ -211,7 +211,7 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
     async with host_with(MANIFEST) as host, running(host, max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
         first = await one.opened()
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         status, page = await one.get("/spawn?workshop=knots")
         assert (status, "Open it there" in page, "let nobody new in" in page) == (200, True, True)
         assert "Start afresh" not in page
@@ -397,7 +397,7 @@ async def test_a_link_that_needs_the_network_takes_no_notebook_without_one(link:
 async def test_a_reload_gives_links_the_network() -> None:
     async with running() as rig:
         await rig.ready(1)
-        rig.service.reload(rig.service.settings.model_copy(update={"egress": Egress.INTERNET}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"egress": Egress.INTERNET}))
         async with rig.client.get("/spawn/git-pull?repo=https://git.example/o/r", headers=NAVIGATION) as response:
             assert response.status == 200
 
@@ -418,10 +418,10 @@ async def test_the_operators_own_workshops_and_their_reload(tmp_path: Path) -> N
         assert "Hitches" in page
         assert "Knots" not in page
         mine.write_bytes(mine.read_bytes().replace(b"Hitches", b"Bends"))
-        rig.service.reload(rig.service.settings)
+        rig.service.reload(rig.service.options.current)
         assert "Bends" in (await one.get("/"))[1]
         mine.write_text("[[workshop]]\nslug = 7\n")
-        rig.service.reload(rig.service.settings)
+        rig.service.reload(rig.service.options.current)
         assert "Bends" in (await one.get("/"))[1]
     with pytest.raises(ManifestError, match=r"mine\.toml: workshop 1: .*slug cannot be 7"):
         async with running(workshops_file=mine):
@@ -528,10 +528,10 @@ async def test_who_waits_while_the_service_is_closed_keeps_the_place() -> None:
 async def test_who_finds_the_service_closed_is_let_in_by_the_page_that_looks_again() -> None:
     async with running() as rig, visitor(rig) as one:
         await rig.ready(1)
-        rig.service.operations.close()
+        rig.service.pool.close_to_newcomers()
         shown, page = await one.get("/spawn/lab")
         assert (shown, '<meta http-equiv="refresh" content="60">' in page) == (503, True)
         assert "looks again by itself" in page
-        rig.service.operations.open()
+        rig.service.pool.open_to_newcomers()
         shown, page = await one.get("/spawn/lab")
         assert (shown, "data-start" in page) == (200, True)

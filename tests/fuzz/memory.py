@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
+from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
-from tmpnb_py.pools import pool
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container as Record
+from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.server import Page, Proxy
 
 SESSION_ID = "a" * 32
@@ -293,18 +296,20 @@ class Memory:
         self.reports: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reports.append(context))
         self.counters = Counters()
-        self._pool = pool.Pool("memory")
+        self._pool = Records("memory")
         self._pool.capacity = 1000
+        options = LiveOptions(Settings(allowed_hosts=("*",), **limits))
         self.proxy = Proxy(
             self._pool,
             application=self._dial_application,
             error_page=lambda status, *, wants_html: Page(b"application/json", b'{"status": %d}' % status),
             counters=self.counters,
-            limits=ProxyLimits(**limits),
+            options=options,
+            hosts=options.derive(lambda settings: Hosts(settings.allowed_hosts)),
         )
         now = time.monotonic()
         for session_id in (SESSION_ID, OTHER_ID):
-            record = pool.Container(session_id, "digest", "token", now)
+            record = Record(session_id, "digest", "token", now)
             self._pool.insert(record)
             assert self._pool.mark_ready(record, _MemoryEndpoint(self, session_id), now)
             assert self._pool.claim(now) is record

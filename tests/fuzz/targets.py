@@ -16,7 +16,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["tmpnb_py.proxy", "tmpnb_py.proxy.header_rules", "tmpnb_py.core.routes"]):
+with atheris.instrument_imports(include=["tmpnb_py.proxy", "tmpnb_py.proxy.header_rules", "tmpnb_py.core.links"]):
     from tests.fuzz.memory import TARGET, Memory
     from tests.fuzz.properties import check_chunks, check_frames, check_request_bytes, check_response_bytes
 from tests.fuzz.smuggling import CORPUS

@@ -22,8 +22,8 @@ from tests.fuzz.smuggling import CORPUS, TARGET_SIZE
 from tests.integration import proxy_support
 from tests.integration.proxy_support import Rig
 from tests.integration.test_proxy_fuzz import Call, run_examples
+from tmpnb_py.core.links import Targets
 from tmpnb_py.core.models import SocketAddress, TcpAddress
-from tmpnb_py.core.routes import match
 
 rig = proxy_support.rig
 
@@ -71,7 +71,7 @@ class Reader:
         found = []
         for request in recorder.requests:
             request.target, request.body = _of_first(request.target), _of_first(request.body)
-            route = match(request.target)
+            route = Targets().match(request.target)
             if route is not None and route.session_id == self._ids[0]:
                 request.target = route.target
                 found.append(with_host(reading(request)))

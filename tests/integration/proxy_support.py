@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import ipaddress
 import logging
 import pathlib
 import secrets
@@ -24,11 +23,14 @@ from typing import Any, TypeVar
 import pytest
 from aiohttp import web
 
+from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import Address, EndReason, SocketAddress, TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.proxy.limits import ProxyLimits
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.server import Page, Proxy
 
 T = TypeVar("T")
@@ -233,7 +235,7 @@ class Rig:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
-        self.pool = Pool("test")
+        self.pool = Records("test")
         self.pool.capacity = 1000
         self.counters = Counters()
         self.reports: list[dict[str, Any]] = []
@@ -245,18 +247,25 @@ class Rig:
 
     async def start(self, *, trusted: tuple[str, ...] = (), **limits: float) -> None:
         """Listen; may be called once, with limits that differ from the usual ones."""
+        self._started = Settings.model_validate({"allowed_hosts": "*", "trusted_proxies": trusted})
+        self._started = self._started.model_copy(update=limits)  # also what is too short for a real service
+        self._options = LiveOptions(self._started)
         self.proxy = Proxy(
             self.pool,
             application=self._dial_application,
             error_page=_error_page,
             counters=self.counters,
-            limits=ProxyLimits(**limits),  # type: ignore[arg-type]
-            trusted_proxies=tuple(ipaddress.ip_network(network) for network in trusted),
+            options=self._options,
+            hosts=self._options.derive(lambda settings: Hosts(settings.allowed_hosts)),
         )
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(self.proxy.client_factory, "127.0.0.1", 0, backlog=1024)
         self._stack.callback(listener.close)
         self.port = listener.sockets[0].getsockname()[1]
+
+    def set(self, **options: object) -> None:
+        """Run with the options of the start but for these."""
+        self._options.replace(self._started.model_copy(update=options))
 
     async def _dial_application(self, factory: Callable[[], P]) -> P:
         loop = asyncio.get_running_loop()
@@ -345,10 +354,9 @@ class Rig:
     async def _stop_proxy(self) -> None:
         await until(lambda: not self.clients)
         await self.proxy.shut_down(1)
-        upstreams = [*self.proxy._upstreams.values(), self.proxy._application]
-        await until(lambda: not any(upstream._connections for upstream in upstreams))
-        assert not any(upstream._idle or upstream._closing for upstream in upstreams)
-        assert not self.proxy._tasks
+        await until(lambda: not any(one.open for one in self.proxy.upstreams.values()))
+        assert not any(one.idle or one.closing for one in self.proxy.upstreams.values())
+        assert not self.proxy.dialling
 
 
 def _error_page(status: int, *, wants_html: bool) -> Page:

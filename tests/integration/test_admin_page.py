@@ -15,6 +15,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.inprocess import Rig, running
 from tests.integration.browser_support import browser, picture
+from tests.pool_support import fail
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import Failure, State
 
@@ -48,8 +49,9 @@ async def opened(rig: Rig, **options: Any) -> AsyncIterator[Page]:
 
 def _fail(rig: Rig) -> None:
     lines = ("Traceback (most recent call last):", "<script>document.title = 'owned'</script>")
-    rig.service.pool.fail(
-        Failure(FailureClass.EXITS_AT_ONCE, "it exited <b>at once</b>", time.monotonic() - 3000, lines)
+    fail(
+        rig.service.pool,
+        Failure(FailureClass.EXITS_AT_ONCE, "it exited <b>at once</b>", time.monotonic() - 3000, lines),
     )
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.proxy.header_rules import Network
-from tmpnb_py.web.audit import client_address
+from tmpnb_py.web.visitor import client_address
 
 
 async def _session(rig: Rig, **more: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import time
 from collections.abc import AsyncIterator
@@ -14,9 +15,10 @@ from aiohttp import web
 
 from tests.e2e.inprocess import Rig, running
 from tests.integration.command_support import PROGRAM, SECONDS, at, environment, run, run_on_terminal
+from tests.pool_support import fail, records_of
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import Failure, State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web.api.schema import AdminSessions, AdminStatus
 
 TOKEN = "operators0secret"
@@ -63,8 +65,8 @@ async def test_status_as_json_is_the_admin_listeners_answer(rig: Rig) -> None:
 
 async def test_status_shows_the_last_failure_with_its_log_and_keeps_the_earlier_ones(rig: Rig) -> None:
     pool, now = rig.service.pool, time.monotonic()
-    pool.fail(Failure(FailureClass.IMAGE_MISSING, "the engine has no image x", now - 90))
-    pool.fail(Failure(FailureClass.EXITS_AT_ONCE, "it exited", now - 60, ("first line", "[bold]no markup[/bold]")))
+    fail(pool, Failure(FailureClass.IMAGE_MISSING, "the engine has no image x", now - 90))
+    fail(pool, Failure(FailureClass.EXITS_AT_ONCE, "it exited", now - 60, ("first line", "[bold]no markup[/bold]")))
     done = await run("status", *at(rig))
     words = re.search(r"last failure, 1m\d*s? ago: exits at once: it exited\n((?:  \| .*\n)*)", done.out)
     assert words is not None
@@ -239,11 +241,14 @@ async def test_status_of_five_hundred_sessions_is_quick(rig: Rig) -> None:
     for number in range(500):
         container = Container(f"session{number:05}", "digest", "t", now - 100, state=State.CLAIMED)
         container.claimed_at = container.last_activity = now - 100
-        pool._records[State.CLAIMED][container.id] = container
+        container.changed_at = math.inf  # newer than any listing, which tells of none of them
+        records_of(pool).insert(container)
     began = time.monotonic()
     done = await run("status", *at(rig))
     took = time.monotonic() - began
     for number in range(500):
-        del pool._records[State.CLAIMED][f"session{number:05}"]
+        ended = pool.get(f"session{number:05}")
+        assert ended is not None
+        records_of(pool).forget(ended, now)
     assert done.out.count("session0") == 500
     print(f"status on 500 sessions: {took:.2f} s")

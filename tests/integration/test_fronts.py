@@ -143,7 +143,8 @@ async def test_haproxys_checks_find_the_service_well_and_its_whole_urls_are_unde
     (port,) = free_ports(1)
     async with running(pool_size=0) as rig:
         configuration = _CHECKED.format(directory=tmp_path, port=port, upstream=rig.service.port, check=check)
-        async with haproxy(tmp_path, configuration, place=port):
+        # It renames its socket into place last, when the port is long open.
+        async with haproxy(tmp_path, configuration, place=tmp_path / "stats"):
             assert await _checked(tmp_path / "stats") == "L7OK"
             async with aiohttp.request("GET", f"http://127.0.0.1:{port}/healthz") as response:
                 assert response.status == 200

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.e2e.inprocess import Rig, running
 from tmpnb_py.web.api import openapi
-from tmpnb_py.web.api.openapi import ADMIN, PUBLIC, Operation
+from tmpnb_py.web.api.endpoints import ADMIN, PUBLIC, Operation
 
 DESCRIBED = ("/api/", "/build/", "/metrics", "/healthz", "/readyz")
 TOKEN = "operators0secret"

@@ -10,18 +10,12 @@ import pytest
 from tests.integration import proxy_support
 from tests.integration.proxy_support import Rig, Wire, answering, request, response, until
 from tmpnb_py.proxy import compress
-from tmpnb_py.proxy.compress import Budget
 
 rig = proxy_support.rig
 
 SCRIPT = b"console.log('a line like any other');\n" * 400
 GZIP = "Accept-Encoding: gzip, br\r\n"
 HEADERS = 'Content-Type: text/javascript\r\nETag: "abc"\r\nAccept-Ranges: bytes\r\nVary: Cookie\r\n'
-
-
-@pytest.fixture(autouse=True)
-def _full_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compress, "_budget", Budget())
 
 
 async def test_a_script_is_compressed_and_the_connection_serves_the_next(rig: Rig) -> None:
@@ -127,7 +121,7 @@ async def test_a_server_that_dies_in_the_middle_is_noticed(rig: Rig) -> None:
     assert (await client.head()).status == 200
     with pytest.raises(asyncio.IncompleteReadError):
         await client.chunked()
-    await until(lambda: not compress._under_way)
+    await until(lambda: not rig.proxy.compressing)
 
 
 async def test_beyond_the_budget_answers_pass_as_they_are(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

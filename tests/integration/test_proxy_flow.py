@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import pathlib
@@ -78,7 +77,7 @@ async def test_a_large_download_does_not_grow_the_process(rig: Rig, chunked: boo
     client = await rig.client()
     await client.send(request(server))
     await client.head()
-    await until(lambda: any(one._writing_paused for one in rig.proxy._clients))
+    await until(lambda: any(one.state.writing_paused for one in rig.proxy.clients))
     grown = await drained_slowly(client, BIG)
     assert grown < 8 * MIB
 
@@ -108,7 +107,7 @@ async def test_a_large_upload_does_not_grow_the_process(rig: Rig, chunked: bool)
         await client.send(b"0\r\n\r\n" if chunked else b"")
 
     uploading = asyncio.ensure_future(upload())
-    await until(lambda: any(one._upstream_paused and one._reading_paused for one in rig.proxy._clients))
+    await until(lambda: any(one.state.upstream_paused and not one.state.is_reading for one in rig.proxy.clients))
     go.set()
     await soon(uploading, 30)
     assert (await client.response()).status == 200
@@ -143,7 +142,7 @@ async def test_a_slow_head_is_answered_408(rig: Rig) -> None:
     await rig.start(head_timeout=20, keepalive_timeout=50)
     client = await rig.client()
     await client.send(b"GET / HTTP/1.1\r\nHost: t\r\n")
-    await until(lambda: any(one._received for one in rig.proxy._clients))
+    await until(lambda: any(one.state.unread for one in rig.proxy.clients))
     await client.send(b"X: y\r\n")
     expire(rig, 19)
     assert rig.clients == 1
@@ -161,10 +160,10 @@ async def test_slow_clients_are_hung_up_on_while_others_are_served(rig: Rig, mon
     slow = [await rig.client(source=f"127.0.0.{2 + number % 200}") for number in range(300)]
     for number, client in enumerate(slow):
         await client.send((b"GET / HTTP/1.1\r\nHost: t\r\n", b"G", b"POST / HTTP/1.1\r\n")[number % 3])
-    await until(lambda: sum(bool(one._received) for one in rig.proxy._clients) == 300)
+    await until(lambda: sum(bool(one.state.unread) for one in rig.proxy.clients) == 300)
     normal = await rig.client()
-    for connection in rig.proxy._clients:
-        connection.deadline = 0.0 if connection._received else connection.deadline
+    for connection in rig.proxy.clients:
+        connection.deadline = 0.0 if connection.state.unread else connection.deadline
     sweeping = asyncio.ensure_future(rig.proxy.run())
     ended = asyncio.gather(*(client.response() for client in slow))
     while not ended.done():
@@ -214,7 +213,7 @@ async def test_a_trusted_proxys_connection_is_kept_until_that_proxy_closes_it(ri
     assert await proxy.rest() == b""
     slow = await rig.client()
     await slow.send(b"GET / HTTP/1.1\r\n")
-    await until(lambda: any(one._received for one in rig.proxy._clients))
+    await until(lambda: any(one.state.unread for one in rig.proxy.clients))
     expire(rig, 21)
     assert (await slow.response()).status == 408
 
@@ -289,7 +288,7 @@ async def stalled_download(rig: Rig) -> tuple[Server, Wire]:
     client = await rig.client(receive_buffer=4096)
     await client.send(request(server))
     await client.head()
-    await until(lambda: any(one._writing_paused for one in rig.proxy._clients))
+    await until(lambda: any(one.state.writing_paused for one in rig.proxy.clients))
     return server, client
 
 
@@ -306,12 +305,11 @@ async def test_a_client_that_stops_reading_is_not_waited_for_for_ever(rig: Rig) 
 async def test_a_client_that_reads_slowly_gets_its_time(rig: Rig) -> None:
     await rig.start(write_timeout=20)
     _server, client = await stalled_download(rig)
-    (connection,) = rig.proxy._clients
+    (connection,) = rig.proxy.clients
     for _ in range(3):
-        await until(lambda: connection._writing_paused)
-        transport = connection._transport
-        assert transport is not None
-        while connection._writing_paused and transport.get_write_buffer_size() >= connection._unsent:
+        await until(lambda: connection.state.writing_paused)
+        before = connection.state.buffered
+        while connection.state.writing_paused and connection.state.buffered >= before:
             await client.reader.read(65536)
             await asyncio.sleep(0)
         expire(rig, 21)
@@ -326,9 +324,9 @@ async def test_a_last_answer_that_nobody_reads_does_not_stay(rig: Rig) -> None:
     client = await rig.client(receive_buffer=4096)
     await client.send(request(server, headers="Connection: close\r\n"))
     await client.head()
-    await until(lambda: any(one._writing_paused for one in rig.proxy._clients))
-    (connection,) = rig.proxy._clients
-    while connection._exchange is not None:  # the container's part is done; about 64 KiB are left to send
+    await until(lambda: any(one.state.writing_paused for one in rig.proxy.clients))
+    (connection,) = rig.proxy.clients
+    while connection.state.has_exchange:  # the container's part is done; about 64 KiB are left to send
         await client.reader.read(65536)
         await asyncio.sleep(0)
     expire(rig, 21)
@@ -403,8 +401,8 @@ async def test_however_many_wait_for_a_full_backlog_one_looks_again(
     waiting = asyncio.Event()
     monkeypatch.setattr(endpoint, "connect", busy)
     asked = [asyncio.ensure_future(rig.ask(server)) for _ in range(50)]
-    await until(lambda: sum(one._exchange is not None for one in rig.proxy._clients) == 50)
-    exchange = next(iter(rig.proxy._clients))._exchange
+    await until(lambda: sum(one.state.has_exchange for one in rig.proxy.clients) == 50)
+    exchange = next(iter(rig.proxy.clients))._exchange
     assert exchange is not None
     upstream = exchange.upstream
     assert isinstance(upstream, Upstream)
@@ -439,7 +437,7 @@ async def test_a_client_that_leaves_while_waiting_takes_the_request_with_it(rig:
     await client.send(request(server))
     await until(lambda: server.open)
     client.close()  # looks like a half-close: it is waited for, but not for long
-    await until(lambda: any(one._half_closed for one in rig.proxy._clients))
+    await until(lambda: any(one.state.half_closed for one in rig.proxy.clients))
     expire(rig, 21)
     await until(lambda: server.open == 0)
 
@@ -567,7 +565,7 @@ async def test_an_early_answer_leaves_the_next_request_unharmed(rig: Rig) -> Non
     async def script(wire: Wire) -> None:
         while True:
             head = await wire.head()
-            while not answered.is_set() and not any(one._received for one in rig.proxy._clients):
+            while not answered.is_set() and not any(one.state.unread for one in rig.proxy.clients):
                 await asyncio.sleep(0.005)
                 answered.set()
             await wire.send(response(head.target[-1:]))
@@ -601,7 +599,7 @@ async def test_who_still_sends_has_more_time_to_read_the_last_answer_but_not_for
     client = await rig.client()
     await client.send(b"BAD\r\n\r\n")
     assert (await client.response()).status == 400
-    (connection,) = rig.proxy._clients
+    (connection,) = rig.proxy.clients
     connection.deadline = 0.0  # as if the time were over, but for what comes now
     await client.send(b"more")
     await until(lambda: connection.deadline)
@@ -691,10 +689,10 @@ async def test_too_many_connections_of_one_address_are_closed_at_once(rig: Rig) 
     first.close()
     await until(lambda: rig.clients == 2)
     assert (await rig.ask(server)).status == 200
-    rig.proxy.limits = dataclasses.replace(rig.proxy.limits, max_connections_per_address=0)
+    rig.set(max_connections_per_address=0)
     more = [await rig.client() for _ in range(5)]
     await until(lambda: rig.clients >= 7)
-    rig.proxy.limits = dataclasses.replace(rig.proxy.limits, max_connections_per_address=6)
+    rig.set(max_connections_per_address=6)
     assert await (await rig.client()).closed() == b""  # those before count, whatever the limit was then
     for client in more:
         client.close()

@@ -353,9 +353,9 @@ async def test_a_flood_of_pipelined_requests_is_not_read_ahead(rig: Rig) -> None
     flood = request(server) * 100_000
     writing = asyncio.ensure_future(client.send(flood))
     await until(lambda: server.accepted == 1)
-    (connection,) = rig.proxy._clients
-    await until(lambda: connection._reading_paused)
-    assert len(connection._received) <= 256 * 1024
+    (connection,) = rig.proxy.clients
+    await until(lambda: not connection.state.is_reading)
+    assert connection.state.unread <= 256 * 1024
     client.reset()
     await asyncio.gather(writing, return_exceptions=True)
     go.set()
@@ -600,6 +600,5 @@ async def test_a_thousand_requests_one_after_the_other_and_two_hundred_at_once(r
     answers = await soon(asyncio.gather(*(rig.ask(server, method="POST", body=b"x") for _ in range(200))))
     assert {answer.status for answer in answers} == {200}
     await until(lambda: not rig.clients)
-    upstream = rig.proxy._upstreams[server.container.id]
-    await until(lambda: len(upstream._connections) == len(upstream._idle) <= 64)
+    await until(lambda: (state := rig.proxy.upstreams[server.container.id]).open == state.idle <= 64)
     assert rig.counters.responses == [0, 0, 1200, 0, 0, 0]

@@ -245,12 +245,12 @@ async def test_empty_lines_behind_a_request_wait_for_its_answer_in_any_split(rig
     client = await rig.client()
     await client.send(request(await rig.server(script), method="POST", body=b"x"))
     await got.wait()
-    (connection,) = rig.proxy._clients
+    (connection,) = rig.proxy.clients
     for piece in pieces:
         before = rig.counters.bytes_received
         await client.send(piece)
         await until(lambda before=before: rig.counters.bytes_received > before)  # type: ignore[misc]
-    assert connection._exchange is not None
+    assert connection.state.has_exchange
     go.set()
     assert (await client.response()).body == b"done"
     assert (await client.response()).status == 400

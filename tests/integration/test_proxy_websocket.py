@@ -140,7 +140,7 @@ async def test_frames_sent_early_wait_for_the_101(rig: Rig) -> None:
     await client.send(request(server, "ws", headers=HANDSHAKE) + early[:500])
     sending = asyncio.ensure_future(client.send(early[500:]))
     await until(lambda: server.accepted)
-    await until(lambda: any(one._reading_paused for one in rig.proxy._clients))
+    await until(lambda: any(not one.state.is_reading for one in rig.proxy.clients))
     go.set()
     await client.head()
     assert await client.exactly(6) == b"got it"
@@ -178,7 +178,7 @@ async def test_a_client_that_half_closes_before_the_101(rig: Rig) -> None:
     client = await rig.client()
     await client.send(request(server, "ws", headers=HANDSHAKE))
     client.half_close()
-    await until(lambda: any(one._half_closed for one in rig.proxy._clients))
+    await until(lambda: any(one.state.half_closed for one in rig.proxy.clients))
     go.set()
     await client.head()
     assert await client.rest() == b"last words"
@@ -293,7 +293,7 @@ async def test_a_half_open_tunnel_in_use_is_kept(rig: Rig) -> None:
     client, inner = await tunnel(rig, server)
     inner.half_close()
     assert await client.rest() == b""
-    (connection,) = rig.proxy._clients
+    (connection,) = rig.proxy.clients
     connection.deadline = 0.0  # as if the time were over, but for what comes now
     await client.send(frame(TEXT, b"still here"))
     assert await inner.exactly(len(frame(TEXT, b"still here"))) == frame(TEXT, b"still here")
@@ -368,11 +368,10 @@ async def test_back_pressure_both_ways(rig: Rig, to_client: bool) -> None:
 
 
 def _stalled(rig: Rig, to_client: bool) -> bool:
-    (connection,) = rig.proxy._clients
+    (connection,) = rig.proxy.clients
     if to_client:
-        return connection._writing_paused
-    assert connection._transport is not None
-    return not connection._transport.is_reading()
+        return connection.state.writing_paused
+    return not connection.state.is_reading
 
 
 @pytest.mark.parametrize("to_client", [True, False])
@@ -391,7 +390,7 @@ async def test_an_end_that_reads_no_more_does_not_hold_the_other(rig: Rig, to_cl
         await asyncio.sleep(0.01)
     await until(lambda: rig.counters.open_tunnels == 0)
     await until(lambda: rig.clients == 0)
-    await until(lambda: not any(one._connections for one in rig.proxy._upstreams.values()))
+    await until(lambda: not any(one.open for one in rig.proxy.upstreams.values()))
 
 
 EXECUTE = b'{"header":{"msg_type":"execute_request"},"content":{"silent":false,"code":"1"}}'

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.inprocess import Rig, running
+from tests.pool_support import config_of, reaper_of
 from tmpnb_py.core.errors import EngineDownError, LackError
 from tmpnb_py.core.models import ContainerSpec, EndReason, State
 from tmpnb_py.engines import fake
@@ -35,7 +36,7 @@ async def answers(rig: Rig, session: str) -> int:
 
 async def again(rig: Rig, condition: Callable[[], bool]) -> None:
     """The engine is looked at again."""
-    rig.service.reconciler.observe_soon()
+    rig.service.pool.observe_soon()
     await rig.until(condition)
 
 
@@ -104,12 +105,10 @@ async def test_the_engine_is_not_blamed_for_what_we_lack() -> None:
 
 async def _restarted_without_its_socket(host: FakeHost, runtime_dir: Path) -> tuple[str, Path, Path]:
     async with running(host, runtime_dir=runtime_dir, cleanup_on_exit=False, pool_size=0) as rig:
-        rig.service.pool.size = 1
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.resize(1)
         await rig.ready(1)
         session = str((await rig.spawn())["id"])
-        rig.service.pool.size = 0
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.resize(0)
         await rig.until(lambda: len(rig.service.pool) == 1)
     directory = host.containers["tmpnb", session].directory
     away = directory.with_name("away")
@@ -138,10 +137,10 @@ async def test_what_cannot_be_asked_is_not_idle(host: FakeHost, tmp_path: Path) 
         assert container is not None
         container.last_presence -= 3600
         container.last_activity -= 3600
-        await rig.service.reaper.reap_once()
+        await reaper_of(rig.service.pool).reap_once()
         assert container.state is State.CLAIMED
         container.unreachable_since = time.monotonic() - reaper._OUT_OF_REACH
-        await rig.service.reaper.reap_once()
+        await reaper_of(rig.service.pool).reap_once()
         assert container.reason is EndReason.UNREACHABLE
         away.rename(directory)
 
@@ -157,10 +156,10 @@ async def test_a_session_whose_directory_was_removed_ends_soon(host: FakeHost, t
         assert not container.is_cut_off  # where the whole directory is not seen, it may be seen again
         (tmp_path / "elsewhere").rename(directory.parent)
         await again(rig, lambda: container.is_cut_off)
-        await rig.service.reaper.reap_once()
+        await reaper_of(rig.service.pool).reap_once()
         assert container.state is State.CLAIMED
         container.unreachable_since = time.monotonic() - reaper._CUT_OFF
-        await rig.service.reaper.reap_once()
+        await reaper_of(rig.service.pool).reap_once()
         assert container.reason is EndReason.UNREACHABLE
         assert await answers(rig, session) == 410
         away.rename(directory)
@@ -191,15 +190,14 @@ async def test_a_create_that_succeeded_after_its_time_out_is_removed(host: FakeH
     async with running(host, pool_size=0) as rig:
         await rig.until(lambda: rig.service.pool.listed)
         rig.engine.fail_next("start", EngineDownError("it did not answer in time"))
-        rig.service.pool.size = 1
+        rig.service.pool.resize(1)
         await again(rig, lambda: any(method == "start" for method, _ in rig.engine.calls))
-        rig.service.pool.size = 0
+        rig.service.pool.resize(0)
         late = next(name for method, name in rig.engine.calls if method == "start")
         await rig.until(lambda: rig.service.pool.ended(late) is not None)
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.observe_soon()
         await rig.until(lambda: len(rig.service.pool) == 0)
-        config = rig.service.reconciler._config
-        assert config is not None
+        config = await config_of(rig.service.pool)
         directory = host.directory / "tmpnb" / late
         directory.mkdir(parents=True)
         spec = ContainerSpec(late, "token", config)
@@ -216,7 +214,7 @@ async def test_the_capacity_bounds_what_is_ready(host: FakeHost) -> None:
         for _ in range(4):
             await rig.spawn("?wait=10")
         await rig.ready(3)
-        rig.service.reload(rig.service.settings.model_copy(update={"max_containers": 4}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 4}))
         await rig.until(lambda: rig.service.pool.capacity == 4 and rig.service.pool.count(State.READY) == 0)
         async with rig.client.post("/api/spawn") as answer:
             assert answer.status == 429
@@ -228,9 +226,9 @@ async def test_settings_that_change_while_the_capacity_is_asked_for_are_not_lost
         await rig.ready(1)
         rig.engine.delays["info"] = 0.3
         asked = sum(method == "info" for method, _ in rig.engine.calls)
-        rig.service.reload(rig.service.settings.model_copy(update={"max_containers": 30}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 30}))
         await rig.until(lambda: sum(method == "info" for method, _ in rig.engine.calls) > asked)
-        rig.service.reload(rig.service.settings.model_copy(update={"max_containers": 3}))
+        rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 3}))
         await rig.until(lambda: rig.service.pool.capacity == 3, seconds=5)
 
 
@@ -239,7 +237,7 @@ async def test_settings_that_change_while_the_capacity_is_asked_for_are_not_lost
 
 async def test_removals_that_hang_hold_up_no_other(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(host, pool_size=0, max_containers=20) as rig:
-        rig.service.pool.size = 8
+        rig.service.pool.resize(8)
         await again(rig, lambda: rig.service.pool.count(State.READY) == 8)
         sessions = [(await rig.spawn())["id"] for _ in range(8)]
         hanging, real, released = set(sessions[:6]), rig.engine.remove, asyncio.Event()

@@ -13,8 +13,7 @@ from structlog.testing import capture_logs
 from tests.e2e.inprocess import Rig, running
 from tests.e2e.service import Deployment
 from tmpnb_py.core.models import State
-from tmpnb_py.options.reload import RELOADED, compare
-from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.settings import Settings
 
 
 @pytest.fixture
@@ -25,18 +24,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 def _changed(rig: Rig, **options: Any) -> Settings:
-    return rig.service.settings.model_copy(update=options)
-
-
-def test_every_option_that_is_named_exists() -> None:
-    assert set(OPTIONS) >= RELOADED
-
-
-def test_a_comparison_keeps_what_cannot_change() -> None:
-    change = compare(Settings(port=1, pool_size=2), Settings(port=3, pool_size=4))
-    assert (change.changed, change.restart) == (("pool_size",), ("port",))
-    assert (change.settings.port, change.settings.pool_size) == (1, 4)
-    assert compare(Settings(), Settings()).changed == ()
+    return rig.service.options.current.model_copy(update=options)
 
 
 async def test_other_sites_come_and_go(rig: Rig) -> None:
@@ -46,7 +34,6 @@ async def test_other_sites_come_and_go(rig: Rig) -> None:
     async with rig.client.post("/api/spawn", headers=site) as response:
         assert response.status == 200
         url = f"{(await response.json())['url']}x"
-    assert rig.service._context.binder_rules == {"gh/org/repo": ""}
     for options, status in ({"tokenless_origin": ()}, None), ({"tokenless_origin": ("https://old.example",)}, 200):
         rig.service.reload(_changed(rig, **options))
         async with rig.client.get(url, headers=site) as response:
@@ -62,7 +49,7 @@ async def test_the_pool_grows_and_shrinks(rig: Rig) -> None:
 
 
 async def test_a_size_that_the_operator_set_meanwhile_stays(rig: Rig) -> None:
-    rig.service.operations.resize(2)
+    rig.service.pool.resize(2)
     rig.service.reload(_changed(rig, max_wait=5.0))
     await rig.ready(2)
     assert rig.service.pool.size == 2

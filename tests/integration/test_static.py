@@ -284,10 +284,10 @@ async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it
     await get(rig.client, f"{url}/static/lab/main.1f.js")
     for _ in range(5):
         listed = sum(call == "list" for call, _ in rig.engine.calls)
-        rig.service.reconciler.observe_soon()
+        rig.service.pool.observe_soon()
         await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed, seconds=0.4)  # type: ignore[misc]
     await rig.until(lambda: rig.service._static._attempts.has_failed("sha256:one"))
-    rig.service.reconciler.observe_soon()
+    rig.service.pool.observe_soon()
     await rig.spawn("?wait=10")
     await rig.ready(1)
     assert reads(rig) == before + 1

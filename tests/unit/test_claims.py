@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pool_support import HandMadePool
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line import Line
 from tmpnb_py.claims.line_store import LineStore
@@ -32,9 +33,8 @@ from tmpnb_py.core.errors import (
 from tmpnb_py.core.models import EndReason, State, TcpAddress
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.jupyter.endpoint import Endpoint
-from tmpnb_py.pools.metrics import Counters, Metrics
-from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.pools.start_rate import StartRate
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.pools.container import Container
 
 LEASE = 120.0
 
@@ -62,23 +62,24 @@ class Engine(FakeEngine):
 
 @dataclasses.dataclass
 class World:
-    """A pool, an engine and a clock that a test moves."""
+    """A pool, an engine, options and a clock that a test moves."""
 
-    pool: Pool
+    options: LiveOptions
+    pool: HandMadePool
     engine: Engine
     claims: Claims
     port: int
     now: float = 1000.0
-    open: bool = True
     made: int = 0
+
+    def set(self, **changed: int) -> None:
+        """Put other values of these options in force."""
+        self.options.replace(self.options.current.model_copy(update=changed))
 
     def ready(self) -> Container:
         """One more container is started and answers."""
         self.made += 1
-        one = Container(f"c{self.made}", "today", "token", created_at=self.now)
-        self.pool.insert(one)
-        assert self.pool.mark_ready(one, Endpoint(TcpAddress("127.0.0.1", self.port)), self.now)
-        return one
+        return self.pool.make_ready(f"c{self.made}", Endpoint(TcpAddress("127.0.0.1", self.port)), self.now)
 
     async def settled(self, *tickets: Ticket) -> None:
         async with asyncio.timeout(60):
@@ -97,8 +98,8 @@ class World:
             self.now += 1
             self.claims.sweep(self.now)
 
-    def counted(self, outcome: str) -> float:
-        return float(self.claims._metrics._claims.labels(outcome)._value.get())
+    def counted(self, outcome: str) -> int:
+        return self.pool.metrics.claims_by_outcome(outcome)
 
 
 @pytest.fixture
@@ -113,26 +114,14 @@ async def _world(book: LineStore | None = None) -> AsyncIterator[World]:
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    pool, line = Pool("test"), Line(5)
-    pool.current_digest, pool.capacity = "today", 100
     async with server, FakeHost() as host:
         engine = Engine(host)
-        claims = Claims(
-            engine,
-            pool,
-            Metrics(pool, Counters(), version="1", waiting=lambda: len(line)),
-            line=line,
-            rate=StartRate(),
-            concurrency=2,
-            wake_reconciler=lambda: None,
-            engine_failed=lambda _: setattr(pool, "engine_down", True),
-            is_open=lambda: made.open,
-            lease=LEASE,
-            book=book,
-            clock=lambda: made.now,
-        )
-        made = World(pool, engine, claims, server.sockets[0].getsockname()[1])
-        pool.subscribe(lambda one: claims.serve_line() if one.state is State.READY else None)
+        pool = HandMadePool(engine, host.directory, start_concurrency=2, max_waiting=5, place_lease=LEASE)
+        options = pool.options
+        line = Line(lambda: options.current.max_waiting)
+        claims = Claims(engine, pool, options, line=line, book=book, clock=lambda: made.now)
+        pool.serve(claims)
+        made = World(options, pool, engine, claims, server.sockets[0].getsockname()[1])
         yield made
         await claims.close()
 
@@ -418,7 +407,8 @@ async def test_waiting_goes_on_while_the_engine_is_down(world: World) -> None:
         await world.claims.claim(wait=60)
     one, two = world.ready(), world.ready()
     assert world.pool.count(State.READY) == 2  # nothing is tried meanwhile
-    world.engine.down = world.pool.engine_down = False
+    world.engine.down = False
+    world.pool.engine_is_listed()
     world.passed(1)
     await world.settled(first, second)
     assert [first.container, second.container] == [one, two]
@@ -433,7 +423,7 @@ async def test_who_waits_when_the_service_is_closed_keeps_the_place_and_newcomer
     last = await world.claims.open_ticket("lab")
     told = asyncio.create_task(first.changed(None))
     await asyncio.sleep(0)
-    world.open = False
+    world.pool.close_to_newcomers()
     assert world.claims.gate_moved() == 3
     assert await told
     assert [world.claims.position(one) for one in (first, last)] == [1, 3]
@@ -446,7 +436,7 @@ async def test_who_waits_when_the_service_is_closed_keeps_the_place_and_newcomer
     ready = [world.ready() for _ in range(3)]
     world.passed(1)
     assert world.pool.count(State.READY) == 3  # nobody is served meanwhile, and nobody else gets them
-    world.open = True
+    world.pool.open_to_newcomers()
     world.claims.gate_moved()
     await world.settled(first, last)
     assert [first.container, await program, last.container] == ready
@@ -455,7 +445,7 @@ async def test_who_waits_when_the_service_is_closed_keeps_the_place_and_newcomer
 async def test_a_program_that_waited_in_vain_hears_that_the_service_is_closed(world: World) -> None:
     program = asyncio.create_task(world.claims.claim(wait=0.05))
     await world.until(lambda: world.claims.waiting == 1)
-    world.open = False
+    world.pool.close_to_newcomers()
     world.claims.gate_moved()
     world.passed(1)
     world.claims.gate_moved()
@@ -466,7 +456,7 @@ async def test_a_program_that_waited_in_vain_hears_that_the_service_is_closed(wo
 
 async def test_a_place_in_a_closed_service_is_kept_for_the_lease_as_ever(world: World) -> None:
     ticket = await world.claims.open_ticket("lab", key="k")
-    world.open = False
+    world.pool.close_to_newcomers()
     world.claims.gate_moved()
     assert await world.claims.open_ticket("lab", key="k") is ticket
     world.passed(LEASE + 1)
@@ -501,7 +491,7 @@ async def test_a_program_that_waited_long_enough_leaves_the_line(world: World) -
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, seed: int) -> None:
     chance = random.Random(seed)
-    world.claims.configure(concurrency=2, max_waiting=1000, lease=LEASE)
+    world.set(max_waiting=1000)
     drawn: list[Ticket] = []
     left: set[str] = set()
     for _ in range(200):
@@ -532,7 +522,7 @@ async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, s
 
 async def test_one_address_gets_its_share_and_no_more(world: World) -> None:
     """In use and in line, of pages and programs; what has ended counts no more."""
-    world.claims.per_address = 2
+    world.set(max_notebooks_per_address=2)
     one = world.ready()
     assert (await world.claims.open_ticket("lab", key="k", quota_key="x")).container is one
     waiting = await world.claims.open_ticket("lab", quota_key="x")
@@ -552,12 +542,12 @@ async def test_one_address_gets_its_share_and_no_more(world: World) -> None:
         await world.claims.open_ticket("lab", quota_key="x")
     world.pool.end(one, EndReason.ENDED_BY_OWNER, world.now)
     assert (await world.claims.open_ticket("lab", quota_key="x")).status is Status.WAITING
-    world.claims.configure(concurrency=2, max_waiting=1000, lease=LEASE, per_address=0)
+    world.set(max_notebooks_per_address=0)
     assert (await world.claims.open_ticket("lab", quota_key="x")).status is Status.WAITING
 
 
 async def test_two_at_once_from_one_address_are_counted_one_after_the_other(world: World) -> None:
-    world.claims.per_address = 1
+    world.set(max_notebooks_per_address=1)
     world.ready()
     world.ready()
     answers = await asyncio.gather(
@@ -581,7 +571,7 @@ async def _restarted(path: Path, *taken_up: tuple[str, State]) -> AsyncIterator[
             one = Container(container_id, "today", "token", created_at=world.now, state=state, visited=True)
             one.endpoint = Endpoint(TcpAddress("127.0.0.1", world.port))
             world.pool.insert(one)
-        world.pool.listed = True
+        world.pool.engine_is_listed()
         world.claims.serve_line()
         yield world
         await asyncio.sleep(0)
@@ -660,7 +650,7 @@ async def test_before_the_engine_is_listed_nobody_is_served_twice(tmp_path: Path
         assert world.pool.count(State.READY) == 1
         claimed = Container("c1", "today", "token", created_at=world.now, state=State.CLAIMED, visited=True)
         world.pool.insert(claimed)
-        world.pool.listed = True
+        world.pool.engine_is_listed()
         world.passed(1)
         await world.settled(_ticket(world, first), _ticket(world, second))
         assert _ticket(world, first).container is claimed
@@ -697,7 +687,7 @@ async def test_who_gives_up_before_the_notebook_was_found_again_leaves_none_behi
         world.claims.leave(_ticket(world, first))
         claimed = Container("c1", "today", "token", created_at=world.now, state=State.CLAIMED, visited=True)
         world.pool.insert(claimed)
-        world.pool.listed = True
+        world.pool.engine_is_listed()
         world.passed(1)
         assert (claimed.state, claimed.reason) == (State.REMOVING, EndReason.UNVISITED)
 
@@ -771,7 +761,7 @@ async def test_a_restart_of_a_closed_service_keeps_the_places_too(tmp_path: Path
     async with _restarted(path) as world:
         first = await world.claims.open_ticket("lab")
     async with _world(LineStore(path)) as world:
-        world.open = False
+        world.pool.close_to_newcomers()
         assert world.claims.restore() == 1
         ready = world.ready()
         world.passed(1)

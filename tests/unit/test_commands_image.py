@@ -20,7 +20,8 @@ from tmpnb_py.core.models import ImageFacts, Mount, Transport
 from tmpnb_py.images import check as image_check
 from tmpnb_py.images.check import Advice, KernelTrial, NotebookTrial, Report, Trial
 from tmpnb_py.images.transfer import Progress
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.workshops.manifest import EXAMPLE
 from tmpnb_py.workshops.preview import Preview
 

@@ -15,7 +15,6 @@ from tmpnb_py.proxy.compress import (
     MIN_SIZE,
     SHARE,
     Budget,
-    Gzip,
     can_be,
     described,
     is_offered,
@@ -25,12 +24,6 @@ from tmpnb_py.proxy.compress import (
 from tmpnb_py.proxy.header_rules import Headers
 
 SCRIPT: Headers = [(b"Content-Type", b"application/javascript; charset=utf-8")]
-GZIP: Headers = [(b"Accept-Encoding", b"gzip, deflate")]
-
-
-@pytest.fixture(autouse=True)
-def _full_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compress, "_budget", Budget())
 
 
 @pytest.mark.parametrize(
@@ -127,14 +120,14 @@ def test_not_modified_is_about_what_the_client_has(known: bytes, given: bool) ->
 
 @given(st.lists(st.binary(max_size=5000), max_size=8))
 def test_any_content_in_any_split_comes_out_as_it_went_in(parts: list[bytes]) -> None:
-    stream = Gzip()
+    stream = Budget(0.0).begin()
     packed = b"".join(stream.feed(part, last=False) for part in parts) + stream.feed(b"", last=True)
     assert gzip.decompress(packed) == b"".join(parts)
 
 
 def test_it_takes_a_share_of_the_time_and_no_more() -> None:
-    budget = Budget()
-    now = budget._at
+    now = 1000.0
+    budget = Budget(now)
     assert budget.has_some(now)
     budget.spend(BURST, now)
     assert not budget.has_some(now)
@@ -148,8 +141,10 @@ def test_it_takes_a_share_of_the_time_and_no_more() -> None:
 
 
 def test_so_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compress, "AT_ONCE", len(compress._under_way) + 2)
-    held = [Gzip(), Gzip()]
-    assert not is_wanted("1.1", GZIP)
+    monkeypatch.setattr(compress, "AT_ONCE", 2)
+    budget = Budget(0.0)
+    held = [budget.begin(), budget.begin()]
+    assert (budget.answers, budget.has_some(1.0)) == (2, False)
     held.pop()
-    assert is_wanted("1.1", GZIP)
+    assert budget.has_some(1.0)
+    assert Budget(0.0).has_some(1.0), "another service's"

@@ -9,22 +9,25 @@ import pytest
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.operations import LARGEST_POOL, Gate, Operations
 from tmpnb_py.pools.planner import Backoff, End, Record, Remove, Situation, Start, Targets, plan
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.records import Records
 
 NOW = 100.0
 
 
-def pool_of(**counts: int) -> Pool:
-    pool = Pool("test")
+def pool_of(**counts: int) -> Records:
+    pool = Records("test")
     for state in State:
         for number in range(counts.get(state.value, 0)):
             pool.insert(Container(f"{state.value[0]}{number}", "today", "", created_at=0.0, state=state))
     return pool
 
 
-def control_of(pool: Pool, directory: Path, *, max_containers: int | None = None) -> tuple[Operations, list[str]]:
+def control_of(pool: Records, directory: Path, *, max_containers: int | None = None) -> tuple[Operations, list[str]]:
     calls: list[str] = []
 
     def moved() -> int:
@@ -34,14 +37,14 @@ def control_of(pool: Pool, directory: Path, *, max_containers: int | None = None
     control = Operations(
         pool,
         Gate(directory / "test.closed"),
-        max_containers=max_containers,
+        LiveOptions(Settings(pool_size=0, max_containers=max_containers)),
         gate_moved=moved,
         observe_soon=lambda: calls.append("woken"),
     )
     return control, calls
 
 
-def planned(pool: Pool, *, waiting: int = 0) -> list[object]:
+def planned(pool: Records, *, waiting: int = 0) -> list[object]:
     """The planner's actions for a pool as it stands."""
     records = [Record(one.id, one.state, one.config_digest, 0.0, 0.0, removal_due_at=0.0) for one in pool]
     targets = Targets(digest="today", pool_size=pool.size, max_containers=20, concurrency=20)

@@ -11,7 +11,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import Metric
@@ -20,9 +21,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.engine_support import skip_or_fail
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Refusal, State
+from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
-from tmpnb_py.pools.metrics import Counters, Metrics
+from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.pool import Pool
+from tmpnb_py.pools.status import PoolStatus
+from tmpnb_py.proxy.counters import Counters, ProxyMetrics
+from tmpnb_py.site.metrics import SiteMetrics
+from tmpnb_py.workshops.catalogue import Catalogue
+from tmpnb_py.workshops.manifest import Manifest, Workshop
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "metrics.md"
@@ -30,10 +37,26 @@ BEGIN, END = "<!-- metrics: begin -->\n", "<!-- metrics: end -->\n"
 NAME = re.compile(r"\b(?:tmpnb|process)_[a-z_]+\b")
 
 
-def _metrics() -> Metrics:
-    metrics = Metrics(
-        Pool("x"), Counters(), version="1.2.3", waiting=lambda: 0, workshops=lambda: ("introduction-to-r",)
+def _rendered(metrics: PoolMetrics) -> bytes:
+    status = PoolStatus(
+        name="x",
+        containers=dict.fromkeys(State, 0),
+        size=0,
+        capacity=0,
+        waiting=0,
+        is_open=True,
+        listed=True,
+        engine_down=False,
+        was_ready=True,
+        failure=None,
+        refusal=None,
     )
+    pool = SimpleNamespace(name="x", metrics=metrics, status=status)
+    return SiteMetrics([cast(Pool, pool)], ProxyMetrics(Counters()), version="1.2.3").render()
+
+
+def _metrics() -> PoolMetrics:
+    metrics = PoolMetrics()
     metrics.engine_called("start", 0.3, FailureClass.ENGINE_DOWN.value)
     metrics.claimed("hit", 0.01)
     metrics.started(0.7)
@@ -42,7 +65,7 @@ def _metrics() -> Metrics:
 
 
 def _families() -> list[Metric]:
-    families = text_string_to_metric_families(_metrics().render().decode())
+    families = text_string_to_metric_families(_rendered(_metrics()).decode())
     return sorted(families, key=lambda family: (family.name.startswith("process"), family.name))
 
 
@@ -85,7 +108,7 @@ def test_every_value_of_a_label_is_documented() -> None:
 
 
 def test_promtool_finds_nothing_to_complain_of() -> None:
-    done = _promtool("check", "metrics", input=_metrics().render())
+    done = _promtool("check", "metrics", input=_rendered(_metrics()))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -163,9 +186,14 @@ def _promtool(*arguments: str, **more: Any) -> subprocess.CompletedProcess[bytes
     ],
 )
 def test_only_known_workshops_become_labels(target: str, workshop: str) -> None:
+    catalogue = Catalogue(cast(Engine, None))
+    start = "introduction-to-r/Begin here.ipynb"
+    one = Workshop(slug="introduction-to-r", title="R", language="R", description="R", duration=5, start=start)
+    catalogue.own = Manifest(workshops=(one,))
+    assert catalogue.workshop_of(target) == workshop
     metrics = _metrics()
-    assert metrics.opened(target) == workshop
-    assert f'tmpnb_workshop_claims_total{{workshop="{workshop}"}} 1.0' in metrics.render().decode()
+    metrics.session_started(workshop)
+    assert f'tmpnb_workshop_claims_total{{workshop="{workshop}"}} 1.0' in _rendered(metrics).decode()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 from tmpnb_py.cli.main import EXIT_CODES, cli
 from tmpnb_py.core import errors
-from tmpnb_py.options.reload import RELOADED
+from tmpnb_py.options.declaration import Reload
 from tmpnb_py.options.settings import OPTIONS
 from tmpnb_py.options.tmpnb import LEGACY
 from tmpnb_py.proxy.framing import MAX_HEADERS
@@ -49,8 +49,15 @@ def test_every_exit_code_is_documented(page: str) -> None:
 
 
 def test_what_can_be_reloaded_is_documented() -> None:
+    """The table's first row names what renews containers, the others what takes effect at once."""
     section = (DOCS / "operating.md").read_text().partition("## Changing options")[2].partition("\n## ")[0]
-    assert {name for name in CODE.findall(section) if name in OPTIONS} == RELOADED
+    renews, *others = re.findall(r"^\| (?!what changes|--).* \| (.*) \|$", section, re.MULTILINE)
+    assert sorted(CODE.findall(renews)) == _declared(Reload.RENEW)
+    assert sorted(CODE.findall(" ".join(others))) == _declared(Reload.AT_ONCE)
+
+
+def _declared(reload: Reload) -> list[str]:
+    return sorted(name for name, option in OPTIONS.items() if option.reload is reload)
 
 
 def test_the_number_of_headers_is_documented() -> None:

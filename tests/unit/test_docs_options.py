@@ -15,7 +15,8 @@ import pytest
 from tmpnb_py.cli.main import EXIT_CODES
 from tmpnb_py.core import errors
 from tmpnb_py.core.units import parse_duration, parse_size
-from tmpnb_py.options.settings import OPTIONS, Option
+from tmpnb_py.options.declaration import Option
+from tmpnb_py.options.settings import OPTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
@@ -23,14 +24,18 @@ BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
 
 def _row(option: Option) -> str:
     choices = f" One of {', '.join(f'`{choice}`' for choice in option.choices)}." if option.choices else ""
-    return f"| `{option.flag}` | `{option.variable}` | `{option.default}` | {option.description}{choices} |"
+    engines = f" Only with the engine {' or '.join(option.engines)}." if option.engines else ""
+    meaning = f"{option.description}{choices}{engines}"
+    return f"| `{option.flag}` | `{option.variable}` | `{option.default}` | {meaning} | {option.reload.value} |"
 
 
 def _tables() -> str:
     parts = []
     for group, options in itertools.groupby(OPTIONS.values(), key=lambda option: option.group):
         rows = "\n".join(map(_row, options))
-        parts.append(f"### {group}\n\n| option | variable | default | meaning |\n|---|---|---|---|\n{rows}\n")
+        parts.append(
+            f"### {group}\n\n| option | variable | default | meaning | a change |\n|---|---|---|---|---|\n{rows}\n"
+        )
     return "\n".join(parts)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tmpnb_py.core.document_paths import document_target, needs_network
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
-from tmpnb_py.core.routes import document_target, needs_network
 from tmpnb_py.engines.docker.options import create_body
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.service import wiring
+from tmpnb_py.pools.configuration import has_network
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_container_is_told_what_it_reaches(egress: Egress, network: str, told:
     ],
 )
 def test_whether_notebooks_have_a_network(options: dict[str, object], shared: bool, has: bool) -> None:
-    assert wiring.has_network(Settings(**options), shared=shared) is has  # type: ignore[arg-type]
+    assert has_network(Settings(**options), shared=shared) is has  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

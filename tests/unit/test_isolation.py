@@ -19,8 +19,9 @@ from tmpnb_py.engines.docker import probe_inside as inside
 from tmpnb_py.engines.docker.host import refuse_podman, resolve
 from tmpnb_py.engines.docker.trials import facts
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.pools.configuration import PoolConfiguration
+from tmpnb_py.pools.configuration import PoolConfiguration, visitors_user
 
 CONFIG = ContainerConfig(
     image=ImageFacts("x", "sha256:x"),
@@ -184,7 +185,7 @@ def test_podman_is_refused_in_one_sentence() -> None:
 
 
 def configuration(host: FakeHost, **settings: Any) -> PoolConfiguration:
-    return PoolConfiguration(FakeEngine(host, pool="pool"), Settings(image="fake", **settings))
+    return PoolConfiguration(FakeEngine(host, pool="pool"), LiveOptions(Settings(image="fake", **settings)))
 
 
 async def test_nothing_is_started_without_its_protections() -> None:
@@ -213,8 +214,8 @@ async def test_nothing_is_started_without_its_protections() -> None:
 async def test_visitors_do_not_run_as_the_service_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     ours = ImageFacts("ours", "sha256:1", supports_socket=True, supports_read_only=True, home="/home/jovyan")
-    assert configuration(FakeHost())._user(ours) == "1001:1000"
-    assert configuration(FakeHost(), container_user="1000")._user(ours) == "1000"  # said explicitly
-    assert configuration(FakeHost())._user(dataclasses.replace(ours, home="")) == "1000"  # the home is the image's
+    assert visitors_user(Settings(), ours) == "1001:1000"
+    assert visitors_user(Settings(container_user="1000"), ours) == "1000"  # said explicitly
+    assert visitors_user(Settings(), dataclasses.replace(ours, home="")) == "1000"  # the home is the image's
     monkeypatch.setattr(os, "geteuid", lambda: 998)
-    assert configuration(FakeHost())._user(ours) == "1000"
+    assert visitors_user(Settings(), ours) == "1000"

@@ -23,7 +23,7 @@ class LineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = Line(CAPACITY)
+        self.line = Line(lambda: CAPACITY)
         self.model: list[str] = []
         self.now = 0.0
 
@@ -67,14 +67,14 @@ TestLine = LineMachine.TestCase
 
 
 def test_an_empty_line_has_no_first() -> None:
-    line = Line(1)
+    line = Line(lambda: 1)
     assert line.first() is None
     assert line.pop_first() is None
     assert len(line) == 0
 
 
 def test_joining_twice_keeps_ticket_and_place_even_when_the_line_is_full() -> None:
-    line = Line(2)
+    line = Line(lambda: 2)
     ticket = line.join("a", 1.0)
     line.join("b", 2.0)
     assert line.join("a", 3.0) is ticket
@@ -82,7 +82,7 @@ def test_joining_twice_keeps_ticket_and_place_even_when_the_line_is_full() -> No
 
 
 def test_whoever_comes_back_after_leaving_goes_to_the_end() -> None:
-    line = Line(2)
+    line = Line(lambda: 2)
     line.join("a", 1.0)
     line.join("b", 2.0)
     line.leave("a")
@@ -91,7 +91,7 @@ def test_whoever_comes_back_after_leaving_goes_to_the_end() -> None:
 
 
 def test_a_full_line_says_when_to_come_back() -> None:
-    line = Line(0)
+    line = Line(lambda: 0)
     with pytest.raises(LineFullError) as caught:
         line.join("a", 0.0)
     assert caught.value.retry_after == RETRY_AFTER
@@ -101,7 +101,7 @@ def test_a_full_line_says_when_to_come_back() -> None:
 
 
 def test_ten_thousand_wait_and_leave_from_the_middle() -> None:
-    line = Line(10_000)
+    line = Line(lambda: 10_000)
     for number in range(10_000):
         line.join(str(number), 0.0)
     for number in range(1, 10_000, 2):
@@ -208,7 +208,7 @@ def test_estimates_are_positive_and_grow_with_the_position(
 
 
 def test_whoever_could_not_be_served_is_back_at_the_same_place() -> None:
-    line = Line(3)
+    line = Line(lambda: 3)
     for name in "abc":
         line.join(name, 0.0)
     first, second = line.pop_first(), line.pop_first()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import time
@@ -15,12 +16,15 @@ from tmpnb_py.jupyter import questions
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import NoAnswerError
 from tmpnb_py.jupyter.report import Report
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import reaper
-from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION, Limits
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION
 from tmpnb_py.pools.reaper import Reaper
+from tmpnb_py.pools.records import Records
 
-LIMITS = Limits(timeout=100, disconnected=0, busy=0, unvisited=0, maximum=0)
+OPTIONS = Settings(cull_timeout=100, cull_disconnected=0, cull_busy=0, cull_unvisited=0, cull_max=0)
 CLAIM = 1000.0
 
 
@@ -31,13 +35,14 @@ class World:
         self.now = CLAIM
         self.asked = 0
         self.answer: Callable[[], Report] = lambda: Report(busy=False)
-        self.pool = Pool("p")
+        self.pool = Records("p")
         self.pool.listed = True
         self.session = Container("a", "digest", "token", CLAIM, State.CLAIMED, claimed_at=CLAIM, visited=True)
         self.session.endpoint = cast(Endpoint, object())
         self.session.open_connections = 1
         self.pool.insert(self.session)
-        self.reaper = Reaper(self.pool, LIMITS)
+        self.options = LiveOptions(OPTIONS)
+        self.reaper = Reaper(self.pool, self.options)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(reaper, "report", self._report)
 
@@ -114,3 +119,23 @@ async def test_a_busy_kernel_is_asked_again_only_when_it_could_have_ended(world:
     assert await world.at(100) == 100
     assert await world.at(150) == 50
     assert world.asked == 1
+
+
+async def test_other_limits_hold_at_once(world: World) -> None:
+    """The clock stands still, so only the change wakes the reaper; what it kept by the old limits is void."""
+    world.answer = lambda: Report(busy=True)
+    assert await world.at(100) == 100
+    world.answer = lambda: Report(busy=False)
+    running = asyncio.create_task(world.reaper.run())
+    await _others_turn()
+    assert (world.ended(), world.asked) == (None, 1)
+    world.options.replace(OPTIONS.model_copy(update={"cull_timeout": 50.0}))
+    await _others_turn()
+    assert (world.ended(), world.asked) == (EndReason.IDLE, 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def _others_turn() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)

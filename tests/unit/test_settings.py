@@ -16,9 +16,9 @@ from pydantic import SecretStr, ValidationError
 from tmpnb_py.core.errors import EngineDownError, SettingsError
 from tmpnb_py.core.models import Egress
 from tmpnb_py.core.units import GIB, KIB, MIB, format_duration, format_size, parse_duration, parse_size
+from tmpnb_py.options.kinds import Kind, format_value
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.sources import choose_engine, load_settings, need_docker, read_settings
-from tmpnb_py.options.values import Kind, format_value
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_the_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_runtime_directory_that_is_this_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A command that the service's own user types finds the service's directory."""
-    monkeypatch.setattr("tmpnb_py.options.settings._SYSTEM_DIRECTORY", tmp_path)
+    monkeypatch.setattr("tmpnb_py.options.groups.service._SYSTEM_DIRECTORY", tmp_path)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1234")
     monkeypatch.setattr("os.geteuid", lambda: 1234)
     assert Settings().runtime_path == Path("/run/user/1234/tmpnb-py")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import Mount
+from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.sources import load_settings, read_settings, without_effect
-from tmpnb_py.options.values import format_value
 
 _VOLUMES = ("/mnt/vol0", "/mnt/vol1", "/mnt/vol2")
 _HOSTS = ("db.example.org:10.0.0.5", "six:fd00::5", "h:host-gateway")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.image_modules import load
+from tmpnb_py.core.document_paths import TEXT_NOTEBOOKS, document
 from tmpnb_py.core.errors import NotesError
 from tmpnb_py.core.installation import workshop_directory
-from tmpnb_py.core.links import TEXT_NOTEBOOKS, document
 from tmpnb_py.workshops.notes import divs, texts
 from tmpnb_py.workshops.notes.model import Notes
 from tmpnb_py.workshops.notes.model import dump as dumped

@@ -32,9 +32,9 @@ from tmpnb_py.core.errors import (
 )
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.pools.start_rate import StartRate
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.pool import Pool
 
 _CLOSED = "the operator has closed the service to newcomers"
 _SWEEP_SECONDS = 1.0
@@ -47,38 +47,23 @@ T = TypeVar("T")
 
 
 class Claims:
-    """The visitors' side of a pool. `lease`: seconds that a ticket is kept for a visitor who is away.
-
-    `engine_failed` is told of an engine that does not answer a claim.
-    """
+    """The visitors' side of a pool."""
 
     def __init__(
         self,
         engine: Engine,
         pool: Pool,
-        metrics: Metrics,
+        options: LiveOptions,
         *,
         line: Line,
-        rate: StartRate,
-        concurrency: int,
-        wake_reconciler: Callable[[], None],
-        engine_failed: Callable[[EngineError], None],
-        is_open: Callable[[], bool] = lambda: True,
-        lease: float = 120.0,
-        per_address: int = 0,
         book: LineStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
-        self._pool = pool
-        self._metrics = metrics
+        self.pool = self._pool = pool
+        self._metrics = pool.metrics
         self._line = line
-        self._rate = rate
-        self._concurrency = concurrency
-        self._wake_reconciler = wake_reconciler
-        self._is_open = is_open
-        self._lease = lease
-        self.per_address = per_address
+        self._options = options
         self._book = book or LineStore(None)
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
@@ -89,34 +74,20 @@ class Claims:
             engine,
             pool,
             spawn=self._spawn,
-            engine_failed=engine_failed,
-            look_again=wake_reconciler,
             clock=clock,
         )
         self._handing_over = 0
         self._wishes: list[float] = []  # until when each of them counts
         self.stopping = False
 
-    def configure(self, *, concurrency: int, max_waiting: int, lease: float, per_address: int = 0) -> None:
-        """Change, from now on, how many start at a time (for the estimates), how many may wait, and the rest."""
-        self._concurrency = concurrency
-        self._line.capacity = max_waiting
-        self._lease = lease
-        self.per_address = per_address
-
     def waits(self, now: float) -> list[float]:
         """How many seconds each visitor in line has waited, the first first."""
         return self._line.waits(now)
 
     @property
-    def recent_starts(self) -> tuple[tuple[float, float], ...]:
-        """When the latest containers became ready, and after how many seconds."""
-        return self._rate.measured
-
-    @property
-    def lease(self) -> float:
-        """Seconds that a place is kept for a visitor who is away."""
-        return self._lease
+    def _lease(self) -> float:
+        """Seconds that a ticket is kept for a visitor who is away."""
+        return self._options.current.place_lease
 
     @property
     def waiting(self) -> int:
@@ -132,9 +103,9 @@ class Claims:
 
     def _wish(self, retry_after: float) -> None:
         """Somebody was sent away. Where none are kept ready they would find none, however often they come back."""
-        if self._pool.size == 0 and self.wished < self._concurrency:
+        if self._pool.size == 0 and self.wished < self._options.current.starts_at_once:
             self._wishes.append(self._clock() + retry_after + _WISH_SECONDS)
-            self._wake_reconciler()
+            self._pool.observe_soon()
 
     # --- drawing tickets
 
@@ -205,23 +176,23 @@ class Claims:
 
     def _check_address(self, quota_key: str) -> None:
         """Whoever has as many as one address may have, in use and waited for in line, gets no further one."""
-        if not self.per_address or not quota_key:
+        allowed = self._options.current.max_notebooks_per_address
+        if not allowed or not quota_key:
             return
         in_line = [one for one in self._tickets.values() if one.place is not None and one.container is None]
         held = sum(one.quota_key == quota_key for one in self._pool.in_state(State.CLAIMED))
         held += sum(one.quota_key == quota_key and one.status is Status.WAITING for one in in_line)
-        if held >= self.per_address:
+        if held >= allowed:
             raise AddressFullError(
-                f"no more than {self.per_address} notebooks may be in use from one address", retry_after=RETRY_AFTER
+                f"no more than {allowed} notebooks may be in use from one address", retry_after=RETRY_AFTER
             )
 
     async def _try_at_once(self, ticket: Ticket) -> None:
         """Settle the ticket if something is ready and nobody waits. Raises `ClosedError`, `EngineDownError`."""
-        if not self._is_open():
+        if not self._pool.is_open:
             raise ClosedError(_CLOSED)
-        if not self._may_take_at_once() or (first := self._pool.claim(self._clock())) is None:
+        if not self._may_take_at_once() or (first := self._pool.claim(self._clock(), ticket.quota_key)) is None:
             return
-        first.quota_key = ticket.quota_key
         container = await self._handover.take(first, self._may_take_at_once, ticket.quota_key)
         if container is not None:
             ticket.container = container
@@ -231,11 +202,11 @@ class Claims:
         return not len(self._line) and self._spare > 0
 
     def _join(self, ticket: Ticket, number: int) -> None:
-        if not self._is_open():
+        if not self._pool.is_open:
             raise ClosedError(_CLOSED)
         ticket.place = self._line.join(ticket.id, ticket.joined_at, number=number, retry_after=self._retry_after())
         self._tickets[ticket.id] = ticket
-        self._wake_reconciler()
+        self._pool.observe_soon()
 
     async def _wait(self, ticket: Ticket, number: int, deadline: float) -> None:
         """Stand in line until the ticket is settled or the time is over."""
@@ -254,7 +225,7 @@ class Claims:
         finally:
             self._line.leave(ticket.id)
             self._forget(ticket)
-        if ticket.status is Status.WAITING and not self._is_open():
+        if ticket.status is Status.WAITING and not self._pool.is_open:
             raise ClosedError(_CLOSED)
 
     # --- tickets that were drawn
@@ -296,7 +267,8 @@ class Claims:
                 if ticket.place is None:
                     self._forget(ticket)
                 continue
-            container.visited = container.visited and ticket.announced
+            if not ticket.announced:
+                container.mark_unvisited()
             ticket.container = container
             if ticket.status is Status.WAITING:
                 self._line.leave(ticket.id)
@@ -308,6 +280,10 @@ class Claims:
         """A ticket's visitor learns where their notebook is."""
         ticket.announced = True
         self._book.change(ticket.id, told=True)
+
+    def has(self, ticket_id: str) -> bool:
+        """Whether the ticket is kept here."""
+        return ticket_id in self._tickets
 
     def find(self, ticket_id: str) -> Ticket | None:
         """The ticket, as long as it is kept; looking at it keeps it for another lease."""
@@ -353,13 +329,9 @@ class Claims:
 
     def estimate(self, position: int) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
-        if not self._is_open():
+        if not self._pool.is_open:
             return None
-        now = self._clock()
-        starting = [now - one.created_at for one in self._pool.in_state(State.STARTING)]
-        room = max(0, self._pool.capacity - len(self._pool))
-        held_back = self._pool.failure is not None
-        return self._rate.estimate(position, 0 if held_back else self._concurrency, starting, now, room=room)
+        return self._pool.estimate(position, self._clock())
 
     def _hold(self, ticket: Ticket) -> None:
         ticket.held_until = self._clock() + ticket.lease
@@ -395,16 +367,17 @@ class Claims:
             return  # nobody could be told any more
         if self._given and self._pool.listed:
             self._find_given()
-        for _ in range(self._spare if self._is_open() and not self._given else 0):
+        for _ in range(self._spare if self._pool.is_open and not self._given else 0):
             if not len(self._line) or self._pool.engine_down:
                 return
             place = self._line.pop_first()
-            container = self._pool.claim(self._clock())
-            if place is None or container is None:
+            if place is None:
                 return
             ticket = self._tickets[place.id]
+            container = self._pool.claim(self._clock(), ticket.quota_key)
+            if container is None:
+                return
             ticket.container = container
-            container.quota_key = ticket.quota_key
             self._handing_over += 1
             self._spawn(self._hand_over(ticket, container))
 
@@ -480,7 +453,7 @@ class Claims:
                 self._give_up(ticket)
         self._book.keep()
         if self._pool.refusal is not None and now - self._pool.refusal.at > _REFUSAL_SECONDS:
-            self._pool.refusal = None
+            self._pool.forget_refusal()
 
     def _give_up(self, ticket: Ticket) -> None:
         """Nobody came back in time. What its visitor was told of is left to the reaper, and to be found again."""

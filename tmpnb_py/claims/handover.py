@@ -24,7 +24,8 @@ from tmpnb_py.core.errors import (
 from tmpnb_py.core.models import EndReason, Failure, State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.questions import accepts
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.pool import Pool
 
 # A claim takes some milliseconds. What takes longer may hang, or the engine's disk is busy: then both are waited for.
 _PATIENCE = 0.5
@@ -37,7 +38,7 @@ Task = asyncio.Task[bool]
 
 
 class Handover:
-    """Makes claims durable. `spawn` owns the tasks; `engine_failed` is told of an engine that does not answer."""
+    """Makes claims durable. `spawn` owns the tasks."""
 
     def __init__(
         self,
@@ -45,15 +46,11 @@ class Handover:
         pool: Pool,
         *,
         spawn: Callable[[Coroutine[object, object, bool]], Task],
-        engine_failed: Callable[[EngineError], None],
-        look_again: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._pool = pool
         self._spawn = spawn
-        self._engine_failed = engine_failed
-        self._look_again = look_again
         self._clock = clock
 
     async def take(self, first: Container, may_take: Callable[[], bool], quota_key: str = "") -> Container | None:
@@ -69,8 +66,8 @@ class Handover:
                 if (container := await attempt.wait()) is not None:
                     attempt.succeeded()
                     return container
-                if attempt.may_go_on and may_take() and (another := self._pool.claim(self._clock())) is not None:
-                    another.quota_key = quota_key
+                may_go_on = attempt.may_go_on and may_take()
+                if may_go_on and (another := self._pool.claim(self._clock(), quota_key)) is not None:
                     attempt.begin(another, self._spawn(self._make_durable(another)))
             attempt.failed()
             return None
@@ -85,7 +82,7 @@ class Handover:
                 return await self._claim(container)
         except EngineDownError as error:
             self._end(container, EndReason.CLAIM_FAILED)
-            self._engine_failed(error)
+            self._pool.engine_failed(error)
             raise
         except (NoSuchContainerError, ContainerHangsError) as error:
             _log.warning("claim_failed", id=container.id, error=error.message)
@@ -100,7 +97,7 @@ class Handover:
             return container.state is State.CLAIMED  # it may have ended meanwhile
         _log.error("claimed_by_another", id=container.id, hint="two services manage this pool: stop one of them")
         self._pool.disown(container)
-        self._look_again()
+        self._pool.observe_soon()
         return False
 
     def _end(self, container: Container, reason: EndReason) -> None:
@@ -152,14 +149,14 @@ class _Attempt:
             _log.warning("claim_failed", id=container.id, error=str(self._refusal))
             self._pool.end(container, EndReason.CLAIM_FAILED, self._clock())
         self._refused.clear()
-        self._pool.refusal = None
+        self._pool.forget_refusal()
 
     def failed(self) -> None:
         """Nothing went well. Raises what the engine said, if it refused."""
         if self._refusal is not None:
             if self._pool.refusal is None:
                 _log.error("claims_refused", error=self._refusal.message, remedy=self._refusal.remedy)
-            self._pool.refusal = Failure(self._refusal.failure, self._refusal.message, self._clock())
+            self._pool.refuse(Failure(self._refusal.failure, self._refusal.message, self._clock()))
             raise self._refusal
 
     def leave(self) -> None:

@@ -10,6 +10,7 @@ import bisect
 import dataclasses
 import itertools
 import operator
+from collections.abc import Callable
 
 from tmpnb_py.core.errors import LineFullError
 
@@ -30,10 +31,10 @@ _number = operator.attrgetter("number")
 
 
 class Line:
-    """First come, first served, for at most `capacity` who wait."""
+    """First come, first served, for at most `capacity()` who wait."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: Callable[[], int]) -> None:
+        self._capacity = capacity
         self._numbers = itertools.count(1)
         self._by_id: dict[str, Place] = {}
         # In the order of their numbers, so that a place is found by bisection. Deleting moves the pointers
@@ -63,7 +64,7 @@ class Line:
         """
         if place := self._by_id.get(ticket_id):
             return place
-        if len(self) >= self.capacity and not again:
+        if len(self) >= self._capacity() and not again:
             raise LineFullError(f"{len(self)} visitors are waiting already", retry_after=retry_after)
         place = Place(ticket_id, number or next(self._numbers), now)
         self._by_id[ticket_id] = place

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 from tmpnb_py.claims.line import Place
 from tmpnb_py.core.models import State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.pools.container import Container
 
 
 class Status(enum.StrEnum):
@@ -88,12 +89,7 @@ class Ticket:
 
     async def changed(self, seconds: float | None) -> bool:
         """Wait for the next change, for so long at most (None: as long as it takes); False when the time is over."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await event_or_time(self._changed, seconds)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

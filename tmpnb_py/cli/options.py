@@ -15,10 +15,11 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from tmpnb_py.core.models import Egress
-from tmpnb_py.options.settings import OPTIONS, Option
+from tmpnb_py.options.declaration import Option
+from tmpnb_py.options.kinds import Kind
+from tmpnb_py.options.settings import OPTIONS
 from tmpnb_py.options.sources import CONFIG_VARIABLE, SYSTEM_CONFIG, LoadedSettings, read_settings
 from tmpnb_py.options.tmpnb import LEGACY
-from tmpnb_py.options.values import Kind
 
 CONFIG_HELP = (
     f"TOML file with options, one per line, such as pool_size = 10. [{CONFIG_VARIABLE}] "

@@ -77,6 +77,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-ALL_HOSTS = Hosts((EVERY_NAME,))

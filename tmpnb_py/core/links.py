@@ -1,10 +1,11 @@
-"""The addresses of this service: how each is made, below the path that the service has on its host. Pure.
+"""Every URL of this service: how it is made, and how the target of a request is read. Pure.
 
-Pages, API and engines take their addresses from here: the base (`--base-url`) is put before them in this one place.
-`routes` reads what is made here; our own application never sees the base, as the proxy takes it away.
+Nobody else knows where on a host things are: pages, API and engines take their URLs from here, the proxy learns here
+which notebook a request is for. All are below the base (`--base-url`), which is put before them and taken away in
+this place only. Documents in a notebook have paths of their own below its base path: see `document_paths`.
 
-A notebook's address is part of what its container was started with: its server answers below that path and no other.
-So a container keeps the base that it has, whatever the service is started with later.
+A notebook's base path is part of what its container was started with: its server answers below that path and no
+other. So a container keeps the base that it has, whatever the service is started with later.
 """
 
 from __future__ import annotations
@@ -12,32 +13,39 @@ from __future__ import annotations
 import dataclasses
 import re
 import urllib.parse
-from pathlib import PurePosixPath
-
-from tmpnb_py.core.languages import LANGUAGES
+from typing import NamedTuple
 
 ROOT = "/"
-USER = "user"
-STATIC = "static"
-BLANK = "lab?blank"  # JupyterLab, in which our images' extension makes a new notebook at once
-# Text that is a notebook in one of jupytext's formats. The image opens the same (its server's tmpnb_texts.py).
-TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", *(one.suffix.lower() for one in LANGUAGES if one.suffix))
+# What our own application finds at which path, without the base, which it never sees.
+API = "/api/"
+BUILD = "/build/"
+LAUNCH_LINK = "/v2/"  # BinderHub's
+SESSIONS = "/user/"
+SPAWN = "/spawn"
+STATIC = "/static/"
+WORKSHOPS = "/workshops"
+NOT_FOR_ROBOTS = (SPAWN, SESSIONS, API, BUILD, LAUNCH_LINK, "/hub/")
+# Patterns for aiohttp's router.
+SESSION_PATTERN = SESSIONS + "{id:[a-z0-9]+}{tail:(/.*)?}"
+SPAWN_PATTERN = SPAWN + "{path:(/.*)?}"
+WAITING_PATTERN = SPAWN + "/wait/{id:[0-9a-f]{32}}"
+STATIC_PATTERN = STATIC + "{digest:[0-9a-f]{32}}/{name:.+}"
 
 _SEGMENT = r"(?!\.\.?/)[A-Za-z0-9._-]+"
 _BASE = re.compile(rf"/(?:{_SEGMENT}/){{0,8}}")
 
 
 def is_base(text: str) -> bool:
-    """Whether this can be the base of addresses: `/`, or plain names with a slash on both sides.
+    """Whether this can be the base of URLs: `/`, or plain names with a slash on both sides.
 
-    None of them is `user`: where a notebook's id stands in a path must be certain.
+    None of them is `user`: where a notebook's id is in a path must be unambiguous.
     """
-    return _BASE.fullmatch(text) is not None and len(text) <= 200 and USER not in text.split("/")
+    return _BASE.fullmatch(text) is not None and len(text) <= 200 and SESSIONS not in text
 
 
 def session(base: str, container_id: str) -> str:
-    """The path below which a notebook's server lives, with both slashes."""
-    return f"{base}{USER}/{container_id}/"
+    """The path below which a notebook's server answers, with both slashes."""
+    return f"{base[:-1]}{SESSIONS}{container_id}/"
 
 
 def opened(session_path: str, target: str, token: str) -> str:
@@ -46,19 +54,9 @@ def opened(session_path: str, target: str, token: str) -> str:
     return f"{url}{'&' if '?' in target else '?'}token={token}" if token else url
 
 
-def is_text_notebook(place: str) -> bool:
-    """Whether a file is, by its name, text that can be a notebook."""
-    return PurePosixPath(place).suffix.lower() in TEXT_NOTEBOOKS
-
-
-def document(place: str) -> str:
-    """A workshop's document below a notebook's base path, by its place in `~/work`. Text opens as a notebook."""
-    return f"lab/tree/{urllib.parse.quote(place)}" + ("?factory=Notebook" if is_text_notebook(place) else "")
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Links:
-    """The service's own addresses. `base` is the path of the first page, with both slashes."""
+    """The URLs of the service's own pages. `base` is the path of the first page, with both slashes."""
 
     base: str = ROOT
 
@@ -71,25 +69,136 @@ class Links:
         return self.base + path
 
     def launch(self, wish: str = "") -> str:
-        """The launch page of a document; `wish` is its path as it stands in a link."""
-        return f"{self.base}spawn/{wish}" if wish else f"{self.base}spawn"
+        """The launch page of a document; `wish` is its path as a link has it."""
+        return self.launch_at(f"/{wish}" if wish else "")
+
+    def launch_at(self, rest: str) -> str:
+        """The launch page with what follows its name: a path with its slash, a query, or both."""
+        return self._at(SPAWN + rest)
 
     def launch_of(self, wish: str = "") -> str:
         """The same with the wish as a parameter, which may hold anything."""
-        return f"{self.base}spawn" + (f"?urlpath={_quoted(wish)}" if wish else "")
+        return self.launch_at(f"?urlpath={_quoted(wish)}" if wish else "")
 
     def waiting(self, ticket_id: str, wish: str = "") -> str:
         """Where a ticket's visitor waits; the wish is in it for the case that the place is lost."""
-        return f"{self.base}spawn/wait/{ticket_id}" + (f"?path={_quoted(wish)}" if wish else "")
+        return self.launch_at(f"/wait/{ticket_id}") + (f"?path={_quoted(wish)}" if wish else "")
 
     def notes(self, slug: str) -> str:
         """A workshop to read."""
-        return f"{self.base}workshops/{slug}/"
+        return self._at(f"{WORKSHOPS}/{slug}/")
 
     def static(self, digest: str) -> str:
         """Where the shared static files of an image are, without a slash at the end."""
-        return f"{self.base}{STATIC}/{digest}"
+        return self._at(STATIC + digest)
+
+    def launch_link(self, build_path: str) -> str:
+        """BinderHub's link for people, by the path that programs post to: `/build/<provider>/<spec>`."""
+        return self._at(LAUNCH_LINK + build_path.removeprefix(BUILD))
+
+    def _at(self, path: str) -> str:
+        return self.base[:-1] + path
 
 
 def _quoted(wish: str) -> str:
     return urllib.parse.quote(wish, safe="")
+
+
+# --- reading the target of a request
+
+_ROOT = ROOT.encode()
+_SESSIONS = SESSIONS.encode()
+_SESSION = re.compile(rb"/*%b([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?" % _SESSIONS[1:], re.DOTALL)
+_NEEDLESSLY_ENCODED = re.compile(rb"%(3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
+
+
+class Route(NamedTuple):
+    """A request for the notebook `session_id`.
+
+    `path` is what follows `/user/<id>/`, raw, or None where the slash is missing; `target` is what the container
+    gets; `query` is raw and without its question mark; `base` is the base that it is below.
+    """
+
+    session_id: str
+    path: bytes | None
+    query: bytes
+    target: bytes
+    base: bytes = _ROOT
+
+    def moved_to(self, base_path: bytes) -> bytes:
+        """The same target below another base path, for a container that was started with that one."""
+        return base_path + self.target[len(self.base) + len(_SESSIONS) + len(self.session_id) :]
+
+
+class Targets:
+    """Reads the raw targets of requests, below every base that a notebook may have.
+
+    What is matched is what is sent: what follows the id is never decoded, normalised or resolved, so there is no
+    second reading of it that could lead to another session. `/user/<id>/../<other>` belongs to `<id>`. Only letters
+    and digits that are encoded without need are themselves (RFC 3986 §6.2.2.2), up to the id: `/%75ser/<id>/` is
+    `/user/<id>/`.
+    """
+
+    __slots__ = ("_bases",)
+
+    def __init__(self, base: str = ROOT) -> None:
+        # Below the root, too: for a proxy in front that takes the base away, and for probes that know of none.
+        self._bases = tuple(dict.fromkeys((base.encode(), _ROOT)))
+
+    def know(self, base: str) -> None:
+        """Read below this base, too: a container was started with it, so open pages of its visitor ask there."""
+        if base.encode() not in self._bases:
+            self._bases += (base.encode(),)
+
+    def match(self, target: bytes) -> Route | None:
+        """The notebook that a target is for, or None: everything else is for our own application.
+
+        Of the bases the first that fits counts. Slashes doubled round the base and right after the notebook's own
+        (old embedding clients make both) are collapsed.
+        """
+        if target.startswith(b"//"):
+            target = b"/" + target.lstrip(b"/")
+        for base in self._bases:
+            if target.startswith(base) and (route := _below(target, base)) is not None:
+                return route
+        return None
+
+    def own(self, target: bytes, route: Route | None) -> bytes:
+        """A target as our own application gets it, without the base; `route` is what `match` gave."""
+        return _without(target, self._bases[0] if route is None else route.base)
+
+
+def below_session(path: str) -> str:
+    """What follows the id in the raw path of a session's URL, without the base; "" for what is none."""
+    route = _below(path.encode(errors="surrogateescape"), _ROOT)
+    return "" if route is None or route.path is None else route.path.decode(errors="surrogateescape")
+
+
+def _below(target: bytes, base: bytes) -> Route | None:
+    found = _SESSION.fullmatch(target, len(base))
+    if found is None and b"%" in target:
+        target = base + _with_plain_prefix(target[len(base) :])
+        found = _SESSION.fullmatch(target, len(base))
+    if found is None:
+        return None
+    session_id, path, query = found.group(1), found.group(2), found.group(3) or b""
+    if path is not None:
+        path = path.lstrip(b"/")
+    if b"//" in target:
+        target = base + _SESSIONS[1:] + session_id
+        target += b"" if path is None else b"/" + path
+        target += b"" if found.group(3) is None else b"?" + query
+    return Route(session_id.decode(), path, query, target, base)
+
+
+def _without(target: bytes, base: bytes) -> bytes:
+    """Who asks outside of the base has a proxy in front that took it away."""
+    return target[len(base) - 1 :] if base != _ROOT and target.startswith(base) else target
+
+
+def _with_plain_prefix(rest: bytes) -> bytes:
+    """What follows a base, with `user` and the id as letters and digits; all else of it is left as it is."""
+    path, mark, query = rest.lstrip(b"/").partition(b"?")
+    parts = path.split(b"/", 2)
+    parts[:2] = [_NEEDLESSLY_ENCODED.sub(lambda found: bytes.fromhex(found[1].decode()), part) for part in parts[:2]]
+    return b"/".join(parts) + mark + query

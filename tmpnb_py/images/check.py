@@ -21,10 +21,12 @@ from tmpnb_py.core import languages
 from tmpnb_py.core.errors import EngineError, ManifestError, StartFailedError
 from tmpnb_py.core.log_cleaning import clean_lines
 from tmpnb_py.core.models import Address, ContainerSpec, ImageFacts, Transport
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.client import NotebookClient, NotebookError, Outcome, notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.workshops import manifest
@@ -143,7 +145,7 @@ async def _ways(engine: Engine, image: ImageFacts, settings: Settings) -> list[T
 
     Where that is a port, the engine has found out that a socket does not work.
     """
-    chosen = await PoolConfiguration(engine, settings).transport(image)
+    chosen = await PoolConfiguration(engine, LiveOptions(settings)).transport(image)
     return [Transport.SOCKET, Transport.PORT] if chosen is Transport.SOCKET else [chosen]
 
 
@@ -221,7 +223,8 @@ async def started(engine: Engine, settings: Settings, transport: Transport) -> A
 
     Raises `StartFailedError` with its last words, and the engine's errors.
     """
-    config = await PoolConfiguration(engine, settings.model_copy(update={"transport": transport.value})).resolve()
+    options = LiveOptions(settings.model_copy(update={"transport": transport.value}))
+    config = await PoolConfiguration(engine, options).resolve()
     token = secrets.token_hex(24) if config.use_tokens else ""
     spec = ContainerSpec(f"check{secrets.token_hex(10)}", token, config)
     endpoint: Endpoint | None = None
@@ -249,12 +252,14 @@ async def until_ready(engine: Engine, spec: ContainerSpec, address: Address, sec
     statuses: list[int] = []
 
     async def watch() -> None:
-        async for _ in engine.events():
-            statuses.extend(one.exit.status for one in await engine.list() if one.id == spec.id and one.exit)
-            if statuses:
-                died.set()
+        with contextlib.suppress(EngineError):
+            async for _ in engine.events():
+                statuses.extend(one.exit.status for one in await engine.list() if one.id == spec.id and one.exit)
+                if statuses:
+                    died.set()
 
-    watcher = asyncio.create_task(watch(), name="watch-container")
+    tasks = Tasks()
+    tasks.start("watch-container", watch())
     try:
         return await wait_until_ready(address, spec, timeout_seconds=seconds, died=died)
     except StartFailedError as error:
@@ -264,9 +269,7 @@ async def until_ready(engine: Engine, spec: ContainerSpec, address: Address, sec
             error.message = f"{error.message}, with status {statuses[0]}"
         raise
     finally:
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError, EngineError):
-            await watcher
+        await tasks.close()
 
 
 async def _answers_classic(client: NotebookClient) -> bool:

@@ -1,7 +1,7 @@
 """Where the values of the settings come from: command line over environment over TOML file over defaults.
 
-`read_settings` is called by the command line, once at start and again on a reload. All that is wrong is
-reported at once, each problem with the place that the value was written in. Nothing here runs concurrently.
+The command line calls `read_settings` at the start and on each reload. All mistakes are reported together, each with
+the place that its value was written in. Nothing here runs concurrently.
 """
 
 from __future__ import annotations
@@ -17,35 +17,24 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
-from tmpnb_py.core import quota_keys
 from tmpnb_py.core.errors import EngineDownError, SettingsError
-from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
 from tmpnb_py.options import tmpnb
-from tmpnb_py.options.settings import ENV_PREFIX, OPTIONS, Settings
+from tmpnb_py.options.declaration import ENV_PREFIX, Elsewhere
+from tmpnb_py.options.kinds import Kind
+from tmpnb_py.options.risks import risks
+from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.tmpnb import LEGACY
-from tmpnb_py.options.values import Kind
 
 CONFIG_VARIABLE = "TMPNB_CONFIG"
-SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # where no other file is named
+SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # if no other file is named
 # tmpnb's own names for the tokens are understood too; ours win where both are set.
 ADMIN_TOKEN_VARIABLE = "ADMIN_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 API_TOKEN_VARIABLE = "API_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a secret
-_DOCKER_ONLY = (
-    "docker_network",
-    "host_network",
-    "container_ip",
-    "container_port",
-    "container_user",
-    "host_directories",
-    "extra_hosts",
-    "cpu_shares",
-    "accept_missing",
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedSettings:
-    """The settings, where each value that is not a default came from, and what is odd but no error."""
+    """The settings, the origin of each value that is not a default, and warnings."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -59,7 +48,7 @@ class _Value:
 
 
 def load_settings(given: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None) -> Settings:
-    """`read_settings` for callers that need nothing but the values."""
+    """`read_settings` for callers that need only the values."""
     return read_settings(given, environ, config).settings
 
 
@@ -68,8 +57,8 @@ def read_settings(
 ) -> LoadedSettings:
     """Settings from the command line (`given`, by field name), `environ`, a TOML file and the defaults.
 
-    `config` is the file's path from the command line, before TMPNB_CONFIG and the system's own. Raises
-    SettingsError that lists everything that is wrong, each with the place that it was written in.
+    `config` is the file's path from the command line; it takes precedence over TMPNB_CONFIG and the system's file.
+    Raises `SettingsError`, which lists all mistakes with the places that they were written in.
     """
     problems: list[str] = []
     command_line = {name: _Value(raw, f"--{name.replace('_', '-')}") for name, raw in given.items()}
@@ -81,7 +70,7 @@ def read_settings(
     if problems or settings is None:
         raise _wrong(problems)
     origins = {name: value.origin for name, value in values.items()}
-    warnings += [*tmpnb.warnings_of(environ), *_unknown_variables(environ), *_risks(settings)]
+    warnings += [*tmpnb.warnings_of(environ), *_unknown_variables(environ), *risks(settings)]
     return LoadedSettings(settings, origins, tuple(warnings))
 
 
@@ -99,7 +88,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Value]:
 
 
 def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _Value]:
-    """A layer under today's names. Where an old name and its new one are both in it, the new one wins."""
+    """Rename tmpnb's options in a layer. The new name wins if the layer has both."""
     current: dict[str, _Value] = {}
     for name, value in sorted(layer.items(), key=lambda item: item[0] in LEGACY):
         reading = tmpnb.read(name, value.raw, value.origin)
@@ -110,7 +99,7 @@ def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _
 
 
 def _from_file(config: str | None, environ: Mapping[str, str], problems: list[str]) -> dict[str, _Value]:
-    """The file's values; what is wrong with the file itself is added to `problems`."""
+    """The file's values; mistakes in the file itself are added to `problems`."""
     name = config if config is not None else environ.get(CONFIG_VARIABLE)
     origin = "--config" if config is not None else CONFIG_VARIABLE
     if not name and config is None:
@@ -129,7 +118,7 @@ def _from_file(config: str | None, environ: Mapping[str, str], problems: list[st
 
 def _read_toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        path.stat()  # the source takes a missing file for an empty one; this says what is wrong
+        path.stat()  # the source treats a missing file as empty; this raises what is wrong
         raise OSError("it is not a regular file")
     return TomlConfigSettingsSource(Settings, path).toml_data
 
@@ -154,7 +143,7 @@ def _validated(values: Mapping[str, _Value], problems: list[str]) -> Settings | 
 
 
 def _explain(name: str, details: ErrorDetails) -> str:
-    """One of pydantic's errors as a sentence that begins with the value, unless that is secret."""
+    """Translate an error of pydantic's into a sentence that begins with the value, unless the value is secret."""
     option = OPTIONS.get(name)
     if option is None:
         return _no_such(name)
@@ -195,7 +184,7 @@ def _wrong(problems: Sequence[str]) -> SettingsError:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each variable that looks like an option and is none: a slip must not vanish."""
+    """Warn of each variable that looks like an option but is none, so that a typing error does not go unnoticed."""
     known = {name.upper() for name in (*OPTIONS, *LEGACY)} | {CONFIG_VARIABLE.removeprefix(ENV_PREFIX)}
     unknown = {
         name: slip
@@ -208,59 +197,11 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _risks(settings: Settings) -> list[str]:
-    """What is allowed and probably not meant."""
-    warnings = []
-    if not settings.admin_auth_token.get_secret_value() and not is_loopback(settings.admin_ip):
-        warnings.append(
-            f"The admin listener on {settings.admin_ip} answers only this machine's loopback address, as it has no "
-            "token: set ADMIN_AUTH_TOKEN, or leave admin_ip at 127.0.0.1."
-        )
-    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
-        warnings.append("trusted_proxies holds every address: any visitor can forge the address in the logs.")
-    if settings.trusted_proxies and not settings.allowed_hosts:
-        warnings.append(
-            "trusted_proxies without allowed_hosts: whoever comes by the proxy's host name is refused with 421. Name "
-            "it in allowed_hosts."
-        )
-    return [*warnings, *_loosened(settings)]
-
-
-def _loosened(settings: Settings) -> Iterator[str]:
-    """What the operator has given up of what keeps visitors apart and the host safe."""
-    if settings.host_network:
-        yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
-    if not settings.host_network and not is_loopback(settings.container_ip):
-        yield f"container_ip {settings.container_ip}: whoever reaches it gets to the notebooks past this service."
-    if settings.container_user.partition(":")[0] in ("0", "root"):
-        yield f"container_user {settings.container_user}: commands run as root in their container."
-    for mount in settings.host_directories:
-        if mount.source == "/" or mount.source.endswith("docker.sock"):
-            yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
-        elif not mount.read_only:
-            yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
-    if EVERY_NAME in settings.allowed_hosts:
-        yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
-    if "*" in settings.allow_origin:
-        yield "allow_origin *: pages of every site may start notebooks in their visitors' browsers."
-    if "*" in settings.frame_ancestors:
-        yield "frame_ancestors *: pages of every site may show notes in a frame, and visitors may be led to run them."
-    for origin in settings.tokenless_origin:
-        yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
-    if settings.allow_credentials and "*" in settings.allow_origin:
-        yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to what listens there."""
-    return is_loopback_name(host) or quota_keys.is_loopback(host)
-
-
 def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local"]:
-    """The engine to use: where none is named, Docker if there is any trace of it, else the local one.
+    """The engine to use: the one that is named, else Docker if there is any trace of it, else the local one.
 
-    A socket that exists counts even if nothing answers on it: an engine that is down at boot must not move
-    visitors onto the host.
+    A Docker socket counts even if nothing answers on it: an engine that is down at boot must not move visitors onto
+    the host.
     """
     if settings.engine != "auto":
         return settings.engine
@@ -268,13 +209,23 @@ def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["do
 
 
 def without_effect(settings: Settings, engine: str) -> list[str]:
-    """The options that were set though this engine knows nothing of the kind."""
-    names = () if engine == "docker" else _DOCKER_ONLY
-    return [name for name in names if getattr(settings, name) != Settings.model_fields[name].default]
+    """The options that were set and that this engine ignores."""
+    return [name for name in _not_understood(settings, engine) if OPTIONS[name].elsewhere is Elsewhere.IGNORED]
+
+
+def refused(settings: Settings, engine: str) -> list[str]:
+    """The options that were set, that this engine does not have, and that it must not silently leave out."""
+    return [name for name in _not_understood(settings, engine) if OPTIONS[name].elsewhere is Elsewhere.REFUSED]
+
+
+def _not_understood(settings: Settings, engine: str) -> Iterator[str]:
+    for name, option in OPTIONS.items():
+        if not option.is_for(engine) and getattr(settings, name) != Settings.model_fields[name].default:
+            yield name
 
 
 def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Raises `EngineDownError` where Docker is not the engine to use."""
+    """Raise `EngineDownError` unless Docker is the engine to use."""
     if choose_engine(settings, environ) == "docker":
         return
     if settings.engine == "local":

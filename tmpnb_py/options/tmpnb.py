@@ -1,7 +1,7 @@
-"""tmpnb's options that are no options here: what each has become, and what its user is told.
+"""tmpnb's options that have another name here or none: what each has become, and how its user is warned.
 
-Asked by `sources` for every value, before the settings are made of them; the command line accepts the names.
-`Settings` knows nothing of this. Pure.
+`sources` asks for every value before it makes settings of them; the command line accepts the names. `Settings` knows
+nothing of this. Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHORTEST_ID = 25  # characters; 36^25 > 2^128
 
 @dataclasses.dataclass(frozen=True)
 class Legacy:
-    """`note` follows the option's name in a warning; `becomes` names the option of ours that gets its value."""
+    """`note` follows the option's name in a warning; `becomes` names the option here that takes the value, if any."""
 
     note: str
     becomes: str = ""
@@ -39,7 +39,7 @@ _PROXY_VARIABLES = "CONFIGPROXY_"
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A value under the name that it has here ("" = none), and what to tell the operator ("" = nothing)."""
+    """A value under its name here ("" for none), and a warning for the operator ("" for none)."""
 
     name: str
     raw: Any
@@ -47,7 +47,7 @@ class Reading:
 
 
 def read(name: str, raw: Any, origin: str) -> Reading:
-    """What an option means that was written at `origin`."""
+    """Translate an option; `origin` is the place that it was written in."""
     legacy = LEGACY.get(name)
     if legacy is not None:
         value = legacy.values.get(raw, raw) if isinstance(raw, str) else raw
@@ -59,7 +59,7 @@ def read(name: str, raw: Any, origin: str) -> Reading:
 
 
 def warnings_of(environ: Iterable[str]) -> list[str]:
-    """What to say of variables that tmpnb needed."""
+    """Warnings about environment variables that tmpnb needed."""
     names = sorted(name for name in environ if name.startswith(_PROXY_VARIABLES))
     return [f"{name} in the environment is not needed: the proxy is part of this program." for name in names]
 

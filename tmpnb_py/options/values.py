@@ -1,109 +1,31 @@
-"""How the values of options are read, checked and written. Pure; used by `settings`, with which it changes.
+"""How values that are more than a number are read and checked: hosts, networks, lists, paths, texts. Pure.
 
-Every check raises ValueError with a text that follows the offending value and says what to write instead.
+Every check raises ValueError with a text that follows the offending value and says what to write instead. Used by
+`groups`, with which it changes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import ipaddress
 import posixpath
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import idna
-from pydantic import GetCoreSchemaHandler, SecretStr
-from pydantic_core import CoreSchema, core_schema
+from pydantic import SecretStr
 
 from tmpnb_py.core import binder_spec, links
+from tmpnb_py.core.document_paths import INTERFACE, INTERFACES, document_target
 from tmpnb_py.core.host_names import EVERY_NAME, normal
 from tmpnb_py.core.models import Mount, Protection
-from tmpnb_py.core.routes import INTERFACE, INTERFACES, document_target
-from tmpnb_py.core.units import format_duration, format_size, parse_duration, parse_size
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MOST_WORDS = 20_000
 
 
-class Kind(enum.StrEnum):
-    """How an option's value is written."""
-
-    TEXT = "text"
-    NUMBER = "number"
-    SIZE = "size"
-    DURATION = "duration"
-    SWITCH = "switch"
-    CHOICE = "choice"
-    LIST = "list"
-    SECRET = "secret"  # noqa: S105 - a kind of option
-    PATH = "path"
-
-
-def _parse_number(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
-        raise ValueError("is not a whole number")
-    return int(text)
-
-
-_PARSERS: dict[Kind, Callable[[str], float]] = {
-    Kind.NUMBER: _parse_number,
-    Kind.SIZE: parse_size,
-    Kind.DURATION: parse_duration,
-}
-
-
-def format_quantity(kind: Kind, value: float) -> str:
-    """A number, size or duration in the units that the options are written in."""
-    if kind is Kind.DURATION:
-        return format_duration(value)
-    return format_size(int(value)) if kind is Kind.SIZE else str(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantity:
-    """Annotates a number, size or duration: reads text with units, and holds the value between two bounds.
-
-    `zero` names what 0 means where 0 is allowed below `minimum`, for the message.
-    """
-
-    kind: Kind
-    minimum: float
-    maximum: float
-    zero: str = ""
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.read, handler(source))
-
-    def read(self, value: object) -> object:
-        """The value within its bounds. Raises ValueError with a text that follows the offending value."""
-        if value is None:
-            return None
-        number = self._number(value)
-        if self.zero and number == 0:
-            return number
-        if number < self.minimum:
-            zero = f", or 0 for {self.zero}" if self.zero else ""
-            raise ValueError(f"is too small: give at least {format_quantity(self.kind, self.minimum)}{zero}")
-        if number > self.maximum:
-            raise ValueError(f"is too large: give at most {format_quantity(self.kind, self.maximum)}")
-        return number
-
-    def _number(self, value: object) -> float:
-        if isinstance(value, str):
-            return _PARSERS[self.kind](value)
-        whole = self.kind is not Kind.DURATION
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise ValueError("is not a whole number" if whole else "is not a duration")
-        if self.kind is not Kind.NUMBER and not value >= 0:  # written so that it catches NaN as well
-            raise ValueError(f"is not a {self.kind}")
-        return value
-
-
 def read_host(value: str) -> str:
-    """An address or a host name to listen on."""
+    """Check an IP address or host name to listen on."""
     if "%" not in value:
         try:
             return str(ipaddress.ip_address(value))
@@ -117,11 +39,12 @@ def read_host(value: str) -> str:
 
 
 def read_host_names(value: object) -> object:
-    """Names of this service, as browsers send them; `*.` before one stands for all names below it."""
+    """Parse host names of this service, as browsers send them; `*.` before one matches all names below it."""
     return tuple(_host_name(str(part)) for part in _parts(value, "notebooks.example.org,*.example.net"))
 
 
 def read_base_url(value: str) -> str:
+    """Normalise the path of the service to begin and end with a slash."""
     base = f"/{value.strip('/')}/" if value.strip("/") else links.ROOT
     if not links.is_base(base):
         raise ValueError(
@@ -145,12 +68,14 @@ def _host_name(part: str) -> str:
 
 
 def read_image(value: str) -> str:
+    """Check the name of an image."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]*", value, re.ASCII):
         raise ValueError("is not the name of an image: write one such as tmpnb-py-workshops:latest")
     return value
 
 
 def read_command(value: str) -> str:
+    """Check a start command: it names one of `{socket}` and `{port}` at most."""
     if not value.strip() or "\0" in value:
         raise ValueError("is not a command: leave the option out to use the start line that fits the image")
     if "{socket}" in value and "{port}" in value:
@@ -159,18 +84,21 @@ def read_command(value: str) -> str:
 
 
 def read_pool_name(value: str) -> str:
+    """Check the name of a pool, which becomes part of file names and of names in the engine."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
         raise ValueError("is not a pool's name: use 1 to 32 of a-z, 0-9, - and _, the first a letter or a digit")
     return value
 
 
 def read_secret(value: SecretStr) -> SecretStr:
+    """Check that a secret fits into a header."""
     if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
         raise ValueError("travels in a header: use visible ASCII characters without blanks")
     return value
 
 
 def read_path(value: object) -> object:
+    """Make a path absolute, with `~` expanded."""
     if not isinstance(value, str | Path):
         return value
     if not str(value).strip() or "\0" in str(value):
@@ -182,6 +110,7 @@ def read_path(value: object) -> object:
 
 
 def read_file(value: object) -> object:
+    """Make the path of a file absolute, with `~` expanded."""
     if not isinstance(value, str | Path):
         return value
     if not str(value).strip() or "\0" in str(value):
@@ -190,7 +119,7 @@ def read_file(value: object) -> object:
 
 
 def read_color(value: str) -> str:
-    """#rrggbb, also written #rgb."""
+    """Normalise a colour to `#rrggbb`; `#rgb` and a missing `#` are accepted."""
     found = re.fullmatch(r"#?([0-9a-f]{6}|[0-9a-f]{3})", value.strip().lower())
     if found is None:
         raise ValueError("is not a colour: write it as #rrggbb, such as #0b5fa5")
@@ -199,18 +128,21 @@ def read_color(value: str) -> str:
 
 
 def read_title(value: str) -> str:
+    """Check a title of one line."""
     if not value.strip() or len(value) > 80 or not value.isprintable():
         raise ValueError("is not a name for the pages: write one line of at most 80 characters")
     return value.strip()
 
 
 def read_words(value: str) -> str:
+    """Check a text for the pages."""
     if len(value) > _MOST_WORDS or not all(char.isprintable() or char in "\n\t" for char in value):
         raise ValueError(f"is not text that fits a page: write at most {_MOST_WORDS} characters")
     return value.strip()
 
 
 def read_redirect(value: str, interfaces: tuple[str, ...]) -> str:
+    """Check that a notebook can be opened at this path, with Jupyter's interfaces and the given ones."""
     try:
         document_target(value, (*INTERFACES, *interfaces))
     except ValueError as error:
@@ -219,7 +151,7 @@ def read_redirect(value: str, interfaces: tuple[str, ...]) -> str:
 
 
 def read_address(value: str) -> str:
-    """An IP address; a name would not do where the engine wants an address."""
+    """Check an IP address; a name is refused, because the engine takes none."""
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
@@ -227,6 +159,7 @@ def read_address(value: str) -> str:
 
 
 def read_interfaces(value: object) -> object:
+    """Parse the first parts of the paths of interfaces."""
     names = tuple(str(part).strip("/") for part in _parts(value, "rstudio,voila"))
     for name in names:
         if not INTERFACE.fullmatch(name):
@@ -235,6 +168,7 @@ def read_interfaces(value: object) -> object:
 
 
 def read_network_name(value: str) -> str:
+    """Check the name of a network of the engine."""
     if value in ("host", "none"):
         instead = {"host": "use host_network", "none": "leave the option out; that is what Unix sockets bring"}
         raise ValueError(f"is not a network that containers are reached on: {instead[value]}")
@@ -244,6 +178,7 @@ def read_network_name(value: str) -> str:
 
 
 def read_user(value: str) -> str:
+    """Check a user, with or without a group."""
     part = r"(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31})"
     if not re.fullmatch(rf"{part}(?::{part})?", value):
         raise ValueError("is not a user: write a number or a name of the image, such as 1000, 1000:100 or jovyan")
@@ -251,7 +186,7 @@ def read_user(value: str) -> str:
 
 
 def read_mounts(value: object) -> object:
-    """`/host:/mount:ro`, and whatever tmpnb understood: without a mode it is rw, without a mount `/mnt/volN`."""
+    """Parse `/host:/mount:ro` and tmpnb's shorter forms: the mode defaults to rw, the mount to `/mnt/volN`."""
     parts = _parts(value, "/home/data:/data:ro")
     mounts = tuple(part if isinstance(part, Mount) else _mount(part, index) for index, part in enumerate(parts))
     targets = [mount.target for mount in mounts]
@@ -267,6 +202,7 @@ _RESERVED = ("/", "/proc", "/sys", "/dev", "/run/tmpnb")
 
 
 def _mount(part: object, index: int) -> Mount:
+    """Parse one mount; `index` numbers the default place of one that names none."""
     source, *rest = str(part).split(":")
     if len(rest) == 1 and rest[0] in _MODES:
         rest = ["", *rest]
@@ -283,6 +219,7 @@ def _mount(part: object, index: int) -> Mount:
 
 
 def read_extra_hosts(value: object) -> object:
+    """Parse `name:address` pairs."""
     return tuple(_extra_host(str(part)) for part in _parts(value, "db.example.org:10.0.0.5"))
 
 
@@ -297,10 +234,12 @@ def _extra_host(part: str) -> str:
 
 
 def read_origins(value: object) -> object:
+    """Parse origins; `*` and `null` are accepted."""
     return tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
 
 
 def read_named_origins(value: object) -> object:
+    """Parse origins that name a site: neither `*` nor `null`."""
     origins = tuple(_origin(str(part)) for part in _parts(value, "https://example.org"))
     if unnamed := [origin for origin in origins if origin in ("*", "null")]:
         raise ValueError(f'holds "{unnamed[0]}", which names no site: write https://example.org')
@@ -314,11 +253,12 @@ _ANCESTOR = re.compile(
 
 
 def read_ancestors(value: object) -> object:
+    """Parse the sources of a `frame-ancestors` policy."""
     return tuple(_ancestor(str(part)) for part in _parts(value, "https://lms.example.org"))
 
 
 def _ancestor(part: str) -> str:
-    """A source of `frame-ancestors`, as it goes into the policy."""
+    """Normalise a source of `frame-ancestors` to the form that the policy needs."""
     source = part.lower().strip("'\"").removesuffix("/")
     if source in ("self", "*"):
         return {"self": "'self'"}.get(source, source)
@@ -335,6 +275,7 @@ def _ancestor(part: str) -> str:
 
 
 def read_binder_specs(value: object) -> object:
+    """Parse rules that map a BinderHub repository to a workshop."""
     return tuple(binder_spec.read_rule(str(part)) for part in _parts(value, "gh/org/repo=workshop"))
 
 
@@ -350,13 +291,14 @@ def _origin(part: str) -> str:
 
 
 def read_header_list(value: str) -> str:
+    """Check a comma list of methods or header names; it goes into its header unchanged."""
     if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+(?: *, *[\w!#$%&'*+.^`|~-]+)*", value, re.ASCII):
         raise ValueError("is not a list of names: write them with commas, such as GET, POST")
     return value
 
 
 def _parts(value: object, example: str) -> list[object]:
-    """The parts of a comma list, or of an array in the file."""
+    """Split a comma list; an array in the file is taken as it is."""
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         raise ValueError(f"is not a list: write {example}")
@@ -364,6 +306,7 @@ def _parts(value: object, example: str) -> list[object]:
 
 
 def read_networks(value: object) -> object:
+    """Parse addresses and networks."""
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         raise ValueError("is not a list: write 127.0.0.1,10.0.0.0/8")
@@ -371,12 +314,13 @@ def read_networks(value: object) -> object:
 
 
 def read_reach(value: object) -> object:
-    """A list of networks; `*` is every one."""
+    """Parse addresses and networks; `*` is every one."""
     parts = _parts(value, "10.1.0.0/16,10.2.3.4")
     return tuple(_network(one) for part in parts for one in (EVERYTHING if part == "*" else (part,)))
 
 
 def read_protections(value: object) -> object:
+    """Parse names of protections."""
     known = [one.value for one in Protection]
     parts = _parts(value, "network")
     for part in parts:
@@ -398,16 +342,3 @@ def _network(part: object) -> Network:
         # Guessing would trust either one machine or a whole network too much.
         raise ValueError(f'holds "{text}", which is ambiguous: write {host} for the one or {loose} for all')
     return loose
-
-
-def format_value(kind: Kind, value: object) -> str:
-    """A value in the form that its option is written in; a secret only says whether it is set."""
-    if kind is Kind.SECRET:
-        return "set" if isinstance(value, SecretStr) and value.get_secret_value() else "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return format_quantity(kind, value)
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "none"
-    return str(value)

@@ -1,16 +1,73 @@
-"""What a container that the engine lists becomes where there is no record of it. Called by the reconciler.
+"""Taking up containers that the engine lists: those without a record, and sessions that are somewhere else now.
 
-The engine knows more than a restarted service: how old a session is. What its visitor did last it does not know,
-so a session's activity counts from now (decision 2).
+Called by the reconciler. The engine knows more than a restarted service: how old a session is. It does not know what
+its visitor did last, so a session's activity counts from now (decision 2).
 """
 
 from __future__ import annotations
 
+import time
+
+import structlog
+
 from tmpnb_py.core import boot_clock
-from tmpnb_py.core.models import Observed, State
-from tmpnb_py.pools.pool import Container
+from tmpnb_py.core.models import EndReason, Observed, State
+from tmpnb_py.jupyter.endpoint import Endpoint, is_removed
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.records import Records
 
 _CLOCKS_DIFFER = 60.0  # seconds that the engine's machine's clock may be off from this one's
+_UNREACHABLE_HINT = (
+    "it is tried again; after an hour out of reach a session ends, without its directory after minutes"
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class Adoption:
+    """Makes records of what the engine lists."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def adopt(self, observed: Observed) -> None:
+        """Take up a container. A session that cannot be dialled is kept and tried again; a ready one is removed."""
+        container = taken_up(observed, observed.state, now=time.monotonic(), unix=time.time())
+        error = _reach(container, observed)
+        if error and observed.state is State.READY:
+            self.discard(observed, EndReason.CRASHED)
+            return
+        if error:
+            pool = self._records.name
+            _log.warning("session_unreachable", id=container.id, pool=pool, error=error, hint=_UNREACHABLE_HINT)
+        self._records.insert(container)
+
+    def readdress(self, observed: Observed) -> None:
+        """Dial a session where it is now: somebody restarted its container, or it could not be dialled before."""
+        container = self._records.get(observed.id)
+        if container is not None and not _reach(container, observed):
+            _log.info("session_reached", id=container.id, pool=self._records.name)
+
+    def discard(self, observed: Observed, reason: EndReason) -> None:
+        """Have a container removed that is of no use to anybody."""
+        container = taken_up(observed, State.REMOVING, now=time.monotonic(), unix=time.time())
+        if self._records.ended(observed.id) is not None:
+            container.claimed_at = None  # its session has ended before
+        container.reason = reason
+        self._records.insert(container)
+
+
+def _reach(container: Container, observed: Observed) -> str:
+    """Dial the container at its listed address from now on. Returns why that is not possible, "" where it is."""
+    if observed.address is None:
+        return "the engine lists no address"
+    try:
+        endpoint = Endpoint(observed.address)
+    except OSError as error:
+        container.is_cut_off = is_removed(observed.address)
+        return str(error)
+    container.dial(endpoint)
+    return ""
 
 
 def taken_up(observed: Observed, state: State, *, now: float, unix: float) -> Container:

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from tmpnb_py.core.errors import UnprotectedError
-from tmpnb_py.core.models import ContainerConfig, Gap, ImageFacts, Transport
+from tmpnb_py.core.errors import ImageMissingError, UnprotectedError
+from tmpnb_py.core.models import ContainerConfig, Egress, Gap, ImageFacts, Transport
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 
 _ARGUMENTS = "--ServerApp.base_url={base_path} --IdentityProvider.token={token} --ServerApp.allow_remote_access=True"
@@ -43,78 +44,51 @@ class PoolConfiguration:
     def __init__(
         self,
         engine: Engine,
-        settings: Settings,
+        options: LiveOptions,
         *,
         pool_size: Callable[[], int] | None = None,
         on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
         static_url: Callable[[ImageFacts], Awaitable[str]] | None = None,
+        on_image_missing: Callable[[], None] | None = None,
     ) -> None:
         """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time;
-        `static_url` says where its notebooks find the static files that they share.
+        `static_url` says where its notebooks find the static files that they share. `on_image_missing` is called
+        each time that the engine does not have the image.
         """
         self._on_image = on_image
         self._static_url = static_url
+        self._on_image_missing = on_image_missing
         self._engine = engine
-        self._settings = settings
-        self._pool_size = pool_size or (lambda: settings.pool_size)
-        self._prepared = ""
+        self._options = options
+        self._pool_size = pool_size or (lambda: options.current.pool_size)
+        self._prepared: tuple[Settings | None, str] = (None, "")
         self.gaps: tuple[Gap, ...] = ()
-
-    def configure(self, settings: Settings) -> None:
-        """Resolve these settings from now on; containers of another configuration are replaced."""
-        self._settings = settings
-        self._prepared = ""
 
     async def resolve(self) -> ContainerConfig:
         """What a container started now looks like. Raises `EngineError` (`ImageMissingError` among them)."""
-        settings = self._settings
+        try:
+            return await self._resolve(self._options.current)
+        except ImageMissingError:
+            if self._on_image_missing is not None:
+                self._on_image_missing()
+            raise
+
+    async def _resolve(self, settings: Settings) -> ContainerConfig:
         image = await self._engine.image(settings.image)
         if self._on_image is not None:
             await self._on_image(image)
-        config = await self._with_transport(image)
-        await self._prepare(config)
+        config = await self._with_transport(settings, image)
+        await self._prepare(settings, config)
         url = await self._static_url(image) if self._static_url is not None else ""
         return dataclasses.replace(config, static_url=url)
 
     async def transport(self, image: ImageFacts) -> Transport:
         """The way to a container of the image that would be taken now."""
-        return (await self._with_transport(image)).transport
-
-    def _config(self, image: ImageFacts, transport: Transport) -> ContainerConfig:
-        settings = self._settings
-        return ContainerConfig(
-            image=image,
-            command=settings.command or _START[transport],
-            transport=transport,
-            egress=settings.egress,
-            egress_allow=tuple(map(str, settings.egress_allow)),
-            mem_limit=settings.mem_limit,
-            cpu_quota=settings.cpu_quota,
-            pids_limit=settings.pids_limit,
-            home_size=settings.home_size,
-            tmp_size=settings.tmp_bytes,
-            shm_size=settings.shm_bytes,
-            use_tokens=settings.use_tokens,
-            container_port=settings.container_port,
-            container_ip=settings.container_ip,
-            user=self._user(image),
-            network=self._network,
-            cpu_shares=settings.cpu_shares,
-            mounts=settings.host_directories,
-            extra_hosts=settings.extra_hosts,
-            base_url=settings.base_url,
-        )
-
-    def _user(self, image: ImageFacts) -> str:
-        """The visitors' user: never this service's own, where the image makes the home for whoever it is."""
-        settings = self._settings
-        ours = os.geteuid() == _SERVICE_AS_VISITOR and "container_user" not in settings.model_fields_set
-        movable = image.supports_socket and image.supports_read_only and image.home
-        return _ANOTHER_USER if ours and movable else settings.container_user
+        return (await self._with_transport(self._options.current, image)).transport
 
     async def capacity(self) -> int:
         """How many containers there may be: the option, or what fits the engine's memory (decision 1)."""
-        settings = self._settings
+        settings = self._options.current
         info = await self._engine.info()
         fitting = info.memory // settings.mem_limit
         pool_size = self._pool_size()
@@ -131,36 +105,31 @@ class PoolConfiguration:
             return settings.max_containers
         return max(pool_size, fitting)
 
-    async def _with_transport(self, image: ImageFacts) -> ContainerConfig:
-        settings = self._settings
+    async def _with_transport(self, settings: Settings, image: ImageFacts) -> ContainerConfig:
         if "{socket}" in (settings.command or "") or settings.transport == "socket":
-            return self._config(image, Transport.SOCKET)
+            return _config(settings, image, Transport.SOCKET)
         if settings.host_network:
-            return self._config(image, Transport.HOST)
+            return _config(settings, image, Transport.HOST)
         if settings.transport != "auto":
-            return self._config(image, Transport(settings.transport))
+            return _config(settings, image, Transport(settings.transport))
         if settings.docker_network is not None:
-            return self._config(image, Transport.ADDRESS)
+            return _config(settings, image, Transport.ADDRESS)
         if "{port}" in (settings.command or ""):
-            return self._config(image, Transport.PORT)
-        config = self._config(image, Transport.SOCKET)
+            return _config(settings, image, Transport.PORT)
+        config = _config(settings, image, Transport.SOCKET)
         transport = await self._engine.choose_transport(config)
-        return config if transport is Transport.SOCKET else self._config(image, transport)
+        return config if transport is Transport.SOCKET else _config(settings, image, transport)
 
-    @property
-    def _network(self) -> str:
-        """The operator's choice of a network; "" leaves it to the engine."""
-        return "host" if self._settings.host_network else self._settings.docker_network or ""
-
-    async def _prepare(self, config: ContainerConfig) -> None:
+    async def _prepare(self, settings: Settings, config: ContainerConfig) -> None:
         """Raises `UnprotectedError` where something serious is missing that the operator did not agree to."""
         self.gaps = await self._engine.prepare(config)
-        refused = [gap for gap in self.gaps if gap.protection and gap.protection not in self._settings.accept_missing]
+        refused = [gap for gap in self.gaps if gap.protection and gap.protection not in settings.accept_missing]
         if refused:
             raise unprotected(refused)
-        if self._prepared == config.digest:
+        prepared_for, digest = self._prepared
+        if prepared_for is settings and digest == config.digest:
             return
-        self._prepared = config.digest
+        self._prepared = (settings, config.digest)
         transport = config.transport
         _log.info("transport_chosen", transport=transport.value, egress=config.egress.value, network=config.network)
         for gap in self.gaps:
@@ -168,6 +137,49 @@ class PoolConfiguration:
         if transport in _WARNINGS:
             event, hint = _WARNINGS[transport]
             _log.warning(event, hint=hint)
+
+
+def _config(settings: Settings, image: ImageFacts, transport: Transport) -> ContainerConfig:
+    return ContainerConfig(
+        image=image,
+        command=settings.command or _START[transport],
+        transport=transport,
+        egress=settings.egress,
+        egress_allow=tuple(map(str, settings.egress_allow)),
+        mem_limit=settings.mem_limit,
+        cpu_quota=settings.cpu_quota,
+        pids_limit=settings.pids_limit,
+        home_size=settings.home_size,
+        tmp_size=settings.tmp_bytes,
+        shm_size=settings.shm_bytes,
+        use_tokens=settings.use_tokens,
+        container_port=settings.container_port,
+        container_ip=settings.container_ip,
+        user=visitors_user(settings, image),
+        network=_network(settings),
+        cpu_shares=settings.cpu_shares,
+        mounts=settings.host_directories,
+        extra_hosts=settings.extra_hosts,
+        base_url=settings.base_url,
+    )
+
+
+def visitors_user(settings: Settings, image: ImageFacts) -> str:
+    """The visitors' user: never this service's own, where the image makes the home for whoever it is."""
+    ours = os.geteuid() == _SERVICE_AS_VISITOR and "container_user" not in settings.model_fields_set
+    movable = image.supports_socket and image.supports_read_only and image.home
+    return _ANOTHER_USER if ours and movable else settings.container_user
+
+
+def _network(settings: Settings) -> str:
+    """The operator's choice of a network; "" leaves it to the engine."""
+    return "host" if settings.host_network else settings.docker_network or ""
+
+
+def has_network(settings: Settings, *, shared: bool) -> bool:
+    """Whether notebooks may reach anything. `shared`: they have the machine's network in any case."""
+    named = settings.docker_network is not None or settings.host_network
+    return shared or named or settings.egress is not Egress.NONE
 
 
 def unprotected(gaps: Sequence[Gap]) -> UnprotectedError:

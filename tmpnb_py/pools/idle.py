@@ -15,6 +15,7 @@ import math
 
 from tmpnb_py.core.models import EndReason
 from tmpnb_py.jupyter.report import Report
+from tmpnb_py.options.settings import Settings
 
 # A client without a WebSocket is still there as long as it polls. JupyterLab polls every 3 to 60 seconds, and
 # browsers let the timers of a hidden tab fire once a minute; the half minute more forgives one slow answer.
@@ -57,6 +58,23 @@ class Limits:
     busy: float
     unvisited: float
     maximum: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the options set."""
+        return cls(
+            timeout=settings.cull_timeout,
+            disconnected=settings.cull_disconnected,
+            busy=settings.cull_busy,
+            unvisited=settings.cull_unvisited,
+            maximum=settings.cull_max,
+        )
+
+    @property
+    def shortest(self) -> float:
+        """The least time in which a session can end; `math.inf` where no limit applies."""
+        limits = (self.timeout, self.disconnected, self.unvisited, self.maximum)
+        return min((limit for limit in limits if limit), default=_NEVER)
 
 
 class Nudges:

@@ -11,8 +11,9 @@ import time
 import structlog
 
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.pools.metrics import Metrics
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.records import Records
 
 _log = structlog.get_logger(__name__)
 
@@ -20,7 +21,7 @@ _log = structlog.get_logger(__name__)
 class Journal:
     """Logs `starting`, `ready`, `claimed`, `removing` and `removed`, with durations in seconds."""
 
-    def __init__(self, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, pool: Records, metrics: PoolMetrics) -> None:
         self._pool = pool
         self._metrics = metrics
 
@@ -49,9 +50,10 @@ class Journal:
         if container.has_begun:
             self._session_ended(container, reason, now)
 
-    def session_started(self, container: Container, *, workshop: str) -> None:
-        """A visitor was given a container and told where it is."""
-        container.has_begun = True
+    def session_started(self, container: Container, *, workshop: str, client: str) -> None:
+        """A visitor learns where their container is. `client` is their address, "" where that is not logged."""
+        container.has_begun, container.client = True, client
+        self._metrics.session_started(workshop)
         _log.info("session_started", id=container.id, pool=self._pool.name, workshop=workshop, **_client(container))
 
     def _session_ended(self, container: Container, reason: EndReason, now: float) -> None:

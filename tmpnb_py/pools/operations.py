@@ -13,7 +13,8 @@ import structlog
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.pools.pool import Pool
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.pools.records import Records
 
 LARGEST_POOL = 100_000
 
@@ -49,20 +50,20 @@ class Gate:
 
 
 class Operations:
-    """The operator's hand on one pool. `max_containers` None: the capacity follows the pool's size."""
+    """The operator's hand on one pool."""
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Records,
         gate: Gate,
+        options: LiveOptions,
         *,
-        max_containers: int | None,
         gate_moved: Callable[[], int],
         observe_soon: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._gate = gate
-        self._max_containers = max_containers
+        self._options = options
         self._gate_moved = gate_moved
         self._observe_soon = observe_soon
 
@@ -70,10 +71,6 @@ class Operations:
     def is_open(self) -> bool:
         """Whether newcomers are let in."""
         return self._gate.is_open
-
-    def configure(self, *, max_containers: int | None) -> None:
-        """The bound that `resize` keeps to from now on."""
-        self._max_containers = max_containers
 
     def drain(self, now: float) -> int:
         """Replace every ready container by a new one. Returns how many; those in use and those starting stay."""
@@ -87,8 +84,9 @@ class Operations:
         """Keep so many ready from now on, until the service restarts. Raises `SettingsError`."""
         if not 0 <= size <= LARGEST_POOL:
             raise SettingsError(f"size is a whole number from 0 to {LARGEST_POOL}")
-        if self._max_containers is not None and size > self._max_containers:
-            raise SettingsError(f"{size} is above max_containers, which is {self._max_containers}")
+        max_containers = self._options.current.max_containers
+        if max_containers is not None and size > max_containers:
+            raise SettingsError(f"{size} is above max_containers, which is {max_containers}")
         _log.info("resized", pool=self._pool.name, before=self._pool.size, size=size)
         self._pool.size = size
         self._observe_soon()

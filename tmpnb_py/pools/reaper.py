@@ -7,7 +7,6 @@ the end nearer), and asks a notebook server only when its session is about to be
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import math
 import time
@@ -17,10 +16,13 @@ import structlog
 
 from tmpnb_py.core.errors import LackError
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.jupyter.questions import NoAnswerError, report
 from tmpnb_py.jupyter.report import Report
+from tmpnb_py.options.live import Change, LiveOptions
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import Ask, Keep, Limits, Reap, Verdict, decide
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.records import Records
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
@@ -41,33 +43,26 @@ class _Kept:
 class Reaper:
     """Marks idle, unvisited and overlong sessions for removal."""
 
-    def __init__(self, pool: Pool, limits: Limits) -> None:
+    def __init__(self, pool: Records, options: LiveOptions) -> None:
         self._pool = pool
+        self._limits = options.derive(Limits.of)
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
         self._woken = asyncio.Event()
-        self.configure(limits)
-
-    def configure(self, limits: Limits) -> None:
-        """Judge by these limits, beginning with a round that comes at once."""
-        self._limits = limits
-        self._woken.set()
         self._kept: dict[str, _Kept] = {}
-        shortest = min(
-            (limit for limit in (limits.timeout, limits.disconnected, limits.unvisited, limits.maximum) if limit),
-            default=math.inf,
-        )
-        self._period = min(_LONGEST_SLEEP, max(0.1, shortest / 4))
+        options.subscribe(self._judge_anew)
+
+    def _judge_anew(self, _: Change) -> None:
+        """Begin a round at once: the limits may be others, and then what was judged by the old ones is void."""
+        self._kept = {}
+        self._woken.set()
 
     async def run(self) -> None:
         """Reap until cancelled."""
         while True:
             self._woken.clear()
             wake_at = await self.reap_once()
-            pause = max(0.05, min(wake_at - time.monotonic(), self._period))
-            # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
+            period = min(_LONGEST_SLEEP, max(0.1, self._limits.value.shortest / 4))
+            await event_or_time(self._woken, max(0.05, min(wake_at - time.monotonic(), period)))
 
     async def reap_once(self) -> float:
         """One round; returns when (monotonic seconds) the next session can end."""
@@ -85,13 +80,13 @@ class Reaper:
             return kept.until
         if container.endpoint is None:
             return self._follow(container, self._unreachable(container, now), now)
-        verdict = decide(container.evidence, self._limits, now, None, container.failed_questions)
+        verdict = decide(container.evidence, self._limits.value, now, None, container.failed_questions)
         if not isinstance(verdict, Ask):
             return self._follow(container, verdict, now)
         left_at = container.left_at
         answer = await self._ask(container)
         now = time.monotonic()
-        verdict = decide(container.evidence, self._limits, now, answer, container.failed_questions)
+        verdict = decide(container.evidence, self._limits.value, now, answer, container.failed_questions)
         if answer is not None:
             container.failed_questions = container.failed_questions + 1 if isinstance(verdict, Ask) else 0
         until = self._follow(container, verdict, now)
@@ -103,7 +98,7 @@ class Reaper:
         since = container.changed_at if container.unreachable_since is None else container.unreachable_since
         if container.is_cut_off and now - since >= _CUT_OFF:
             return Reap(EndReason.UNREACHABLE)
-        verdict = decide(container.evidence, self._limits, now, None, failed_questions=0)
+        verdict = decide(container.evidence, self._limits.value, now, None, failed_questions=0)
         if not isinstance(verdict, Ask):
             return verdict
         return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict

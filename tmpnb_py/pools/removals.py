@@ -1,49 +1,73 @@
 """Removing containers in the engine, a few at once. One that hangs holds up no other.
 
-Used by the reconciler. A removal takes a tenth of a second; what takes longer leaves its place to the next one, and
-what has failed is tried again in a lane of its own, ever more rarely.
+Used by the reconciler. A removal takes a tenth of a second. One that takes longer gives its place to the next, and
+one that has failed is tried again in a lane of its own, ever more rarely.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator
 
+import structlog
+
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.pools.causes import as_engine_error
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.records import Records
+from tmpnb_py.pools.schedule import Schedule
 
 _AT_ONCE = 4
 _SLOW = 2.0  # seconds after which a removal hangs
 _RETRY_FIRST, _RETRY_LAST = 5.0, 60.0
 
+_log = structlog.get_logger(__name__)
+
 
 class Removals:
-    """The removals of one pool."""
+    """Removes the containers of one pool."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, records: Records, tasks: Tasks, schedule: Schedule) -> None:
         self._engine = engine
+        self._records = records
+        self._tasks = tasks
+        self._schedule = schedule
         self._first = asyncio.Semaphore(_AT_ONCE)
         self._again = asyncio.Semaphore(_AT_ONCE)
-        self._failed: dict[str, int] = {}
 
-    async def remove(self, container_id: str) -> None:
-        """Have a container removed. Raises what the engine does; then `retry_in` says when to try again."""
+    def begin(self, container: Container) -> None:
+        """Remove a container in a task of its own."""
+        container.removal_due_at = math.inf
+        self._tasks.start(f"remove-{container.id}", self.remove(container))
+
+    async def remove(self, container: Container) -> None:
+        """Remove a container, and forget it where that is confirmed; else it becomes due again after a while."""
         try:
-            async with _place(self._again if container_id in self._failed else self._first):
-                await self._engine.remove(container_id)
-        except Exception:
-            self._failed[container_id] = self._failed.get(container_id, 0) + 1
-            raise
-        self._failed.pop(container_id, None)
+            async with _place(self._again if container.failed_removals else self._first):
+                await self._engine.remove(container.id)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the removal must be tried again)
+            container.failed_removals += 1
+            container.removal_due_at = time.monotonic() + retry_in(container.failed_removals)
+            _log.warning(
+                "removal_failed", id=container.id, pool=self._records.name, error=as_engine_error(error).message
+            )
+            self._schedule.wake()
+            return
+        self._records.forget(container, time.monotonic())
 
-    def retry_in(self, container_id: str) -> float:
-        """Seconds until a removal that failed is tried again."""
-        return float(min(_RETRY_LAST, _RETRY_FIRST * 2 ** min(self._failed.get(container_id, 1) - 1, 10)))
+
+def retry_in(failures: int) -> float:
+    """Seconds until a removal that has failed so often is tried again."""
+    return float(min(_RETRY_LAST, _RETRY_FIRST * 2 ** min(failures - 1, 10)))
 
 
 @contextlib.asynccontextmanager
 async def _place(places: asyncio.Semaphore) -> AsyncIterator[None]:
-    """One of the places, at most for as long as a removal takes that does not hang."""
+    """One of the places, for as long as a removal takes that does not hang."""
     await places.acquire()
     held = True
 

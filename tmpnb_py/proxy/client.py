@@ -1,8 +1,6 @@
 """The leg from a visitor to the proxy: requests in, answers out.
 
-Everything that arrives here is hostile. `framing` reads it strictly, `strictness` refuses what a proxy must not pass
-on, and a refusal closes the connection. One request is read and answered at a time: what is pipelined stays unread in
-`_received`, which never holds more than one read, because reading pauses meanwhile.
+One request is read and answered at a time (`request_reader`). A refusal closes the connection.
 """
 
 from __future__ import annotations
@@ -14,29 +12,28 @@ from collections.abc import Coroutine
 from typing import Protocol
 
 from tmpnb_py.core.errors import is_our_lack
-from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.options.live import Derived
 from tmpnb_py.proxy.answers import ErrorPage, last_answer
-from tmpnb_py.proxy.deadlines import Phase, TimedConnection
+from tmpnb_py.proxy.counters import Counters
+from tmpnb_py.proxy.deadlines import ConnectionState, Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
-from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head
-from tmpnb_py.proxy.head_cache import request_fields
+from tmpnb_py.proxy.framing import MalformedError
 from tmpnb_py.proxy.header_rules import ClientFacts, get_all
 from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.proxy.request import Request
-from tmpnb_py.proxy.strictness import is_usual, made_usual
+from tmpnb_py.proxy.request_reader import RequestReader
 from tmpnb_py.proxy.tunnel import Tunnel
 
 _LINGER_SECONDS = 5.0  # without anything from a client that has its last answer
 _LONGEST_LINGER = 30.0
 _MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
-_CR = 0x0D
 
 
 class Gateway(Protocol):
     """What a client's connection asks of the proxy that it belongs to (`proxy.server`)."""
 
     counters: Counters
-    limits: ProxyLimits
+    limits: Derived[ProxyLimits]
     error_page: ErrorPage
     draining: bool
 
@@ -59,31 +56,25 @@ class ClientConnection(TimedConnection):
     """One connection of a visitor. `deadline` is when the proxy's sweep calls `timed_out()`."""
 
     __slots__ = (
-        "_body_left",
-        "_chunks",
         "_dialling",
-        "_empty_line",
         "_exchange",
         "_half_closed",
         "_last_response",
         "_lingers_until",
         "_phase",
         "_proxy",
-        "_received",
+        "_reader",
         "_tunnel",
         "_upstream_paused",
         "facts",
     )
 
     def __init__(self, proxy: Gateway) -> None:
-        super().__init__(proxy.counters, proxy.limits.write_timeout)
+        super().__init__(proxy.counters, proxy.limits.value.write_timeout)
         self._proxy = proxy
         self.facts = ClientFacts("")
         self._phase = Phase.HEAD
-        self._received = b""  # what has been read and not yet been used
-        self._empty_line = False  # whether there was one since the last request
-        self._body_left = 0
-        self._chunks: ChunkedReader | None = None
+        self._reader = RequestReader()
         self._exchange: Exchange | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
@@ -92,12 +83,27 @@ class ClientConnection(TimedConnection):
         self._half_closed = False
         self._upstream_paused = False
 
+    @property
+    def state(self) -> ConnectionState:
+        """What this connection is doing now."""
+        transport = self._transport
+        return ConnectionState(
+            phase=self._phase,
+            has_exchange=self._exchange is not None,
+            unread=len(self._reader.received),
+            buffered=0 if transport is None else transport.get_write_buffer_size(),
+            is_reading=transport is not None and transport.is_reading(),
+            writing_paused=self._writing_paused,
+            upstream_paused=self._upstream_paused,
+            half_closed=self._half_closed,
+        )
+
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.facts = self._proxy.facts(transport.get_extra_info("peername"))
-        self._arm(self._keepalive_timeout(self._proxy.limits.head_timeout))
+        self._arm(self._keepalive_timeout(self._proxy.limits.value.head_timeout))
         self._proxy.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -110,10 +116,10 @@ class ClientConnection(TimedConnection):
             if not self._unsent:
                 self._arm(min(_LINGER_SECONDS, self._lingers_until - time.monotonic()))
         else:
-            head_begins = self._phase is Phase.HEAD and not self._received
-            self._received += data
+            head_begins = self._phase is Phase.HEAD and not self._reader.received
+            self._reader.received += data
             self._read()
-            if head_begins and self._received and self._phase is Phase.HEAD:
+            if head_begins and self._reader.received and self._phase is Phase.HEAD:
                 self._rearm()
 
     def eof_received(self) -> bool:
@@ -156,7 +162,7 @@ class ClientConnection(TimedConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._received = b""
+        self._reader.received = b""
         self._proxy.lost(self)
         if self._tunnel is not None:
             self._tunnel.end()
@@ -169,7 +175,7 @@ class ClientConnection(TimedConnection):
     def _read(self) -> None:
         """Use what has been received, as far as that is possible now."""
         try:
-            while self._received and self._step():
+            while self._reader.received and self._step():
                 pass
         except MalformedError as refused:
             self._refuse(refused.status)
@@ -178,57 +184,26 @@ class ClientConnection(TimedConnection):
     def _step(self) -> bool:
         """Read a head or a piece of a body. False where nothing more can be done with what is there."""
         if self._phase is Phase.HEAD:
-            return self._read_head()
-        if self._phase is Phase.ANSWER and self._received == b"\r\n" and not self._empty_line:
-            return self._skip_empty_line()  # old clients send it behind a body
-        if self._phase is Phase.BODY and self._exchange is not None:
-            connection = self._exchange.connection
-            if connection is not None:
-                self._read_body(self._exchange.request, connection)
-                return True
+            request = self._reader.head(self.facts, self._proxy.limits.value.max_head_size)
+            if request is None:
+                return False
+            self._start(request)
+            return True
+        if self._phase is Phase.ANSWER:
+            return self._reader.skip_line_after_body()
+        exchange = self._exchange
+        if self._phase is Phase.BODY and exchange is not None and exchange.connection is not None:
+            self._pass_body_on(exchange, exchange.connection)
+            return True
         return False
 
-    def _read_head(self) -> bool:
-        received = self._received
-        if received[0] == _CR:
-            return self._skip_empty_line()
-        found = find_head(received, REQUEST_LINE, self._proxy.limits.max_head_size)
-        if found is None:
-            return False
-        line, end = found
-        block, self._received = received[line.end() : end], received[end:]
-        method, target, version = line[1], line[2], line[3].decode()
-        if not is_usual(method, target, version):
-            target, version, block = made_usual(method, target, version, block)
-        self._start(Request(method, target, version, request_fields(block, version, method, self.facts)))
-        return True
-
-    def _skip_empty_line(self) -> bool:
-        """RFC 9112 §2.2: an empty line before a request is ignored; more of them are no request's beginning."""
-        if self._empty_line or self._received[1:2] not in (b"", b"\n"):
-            raise MalformedError("malformed first line")
-        if len(self._received) == 1:
-            return False
-        self._empty_line = True
-        self._received = self._received[2:]
-        return True
-
-    def _read_body(self, request: Request, connection: UpstreamSide) -> None:
-        data, self._received = self._received, b""
-        if self._chunks is not None:
-            data = self._chunks.feed(data)
-            request.complete = self._chunks.done
-            self._received = self._chunks.rest
-        else:
-            if len(data) > self._body_left:
-                data, self._received = data[: self._body_left], data[self._body_left :]
-            self._body_left -= len(data)
-            request.complete = self._body_left == 0
+    def _pass_body_on(self, exchange: Exchange, connection: UpstreamSide) -> None:
+        request = exchange.request
+        data = self._reader.body(request)
         if request.complete:
             self._phase = Phase.ANSWER
-            self._chunks = None
-        if self._exchange is not None and self._exchange.attempt is not None:
-            self._exchange.attempt.feed(data)
+        if exchange.attempt is not None:
+            exchange.attempt.feed(data)
         connection.send_body(data, last=request.complete)
         self._rearm()
 
@@ -237,9 +212,6 @@ class ClientConnection(TimedConnection):
     def _start(self, request: Request) -> None:
         """Route a request and send it on: at once where a connection is free, else after dialling."""
         self._phase = Phase.ANSWER if request.complete else Phase.BODY
-        self._empty_line = False
-        self._body_left = request.fields.length
-        self._chunks = ChunkedReader() if request.chunked else None
         self._upstream_paused = False
         self._exchange = exchange = self._proxy.exchange(self, request, self.facts)
         self._rearm()
@@ -260,7 +232,7 @@ class ClientConnection(TimedConnection):
     async def _connect(self, exchange: Exchange) -> None:
         connection, status = None, 502
         try:
-            connection = await exchange.upstream.connect(self._proxy.limits.connect_timeout)
+            connection = await exchange.upstream.connect(self._proxy.limits.value.connect_timeout)
         except TimeoutError:
             status = 504
         except OSError as error:
@@ -303,7 +275,7 @@ class ClientConnection(TimedConnection):
             not request.keep_alive
             or not request.complete
             or request.websocket
-            or (self._half_closed and not self._received)
+            or (self._half_closed and not self._reader.received)
             or self._proxy.draining
         ):
             self._last_response = True
@@ -314,17 +286,18 @@ class ClientConnection(TimedConnection):
         if exchange is not self._exchange:
             return
         self._exchange = None
-        if self._phase is Phase.BODY or (self._last_response and (self._received or exchange.request.websocket)):
+        more_may_come = bool(self._reader.received) or exchange.request.websocket
+        if self._phase is Phase.BODY or (self._last_response and more_may_come):
             self._linger()
         elif self._last_response or not exchange.request.keep_alive or self._proxy.draining:
             self._close()
         else:
             self._phase = Phase.HEAD
-            if self._half_closed and not self._received:
+            if self._half_closed and not self._reader.received:
                 self._close()
             else:
                 self._rearm()
-                if self._received:
+                if self._reader.received:
                     self._read()
 
     def retry(self, exchange: Exchange) -> None:
@@ -366,7 +339,7 @@ class ClientConnection(TimedConnection):
         if self._writing_paused:
             tunnel.client_keeps_up(keeps_up=False)
         self.write(first)
-        early, self._received = self._received, b""
+        early, self._reader.received = self._reader.received, b""
         self._set_reading(paused=False)
         if early:
             tunnel.from_client(early)
@@ -400,18 +373,19 @@ class ClientConnection(TimedConnection):
             self._respond(504 if late_server else 408, exchange.request)
         elif exchange is not None or self._phase is not Phase.HEAD:
             self.abort()
-        elif self._received:
+        elif self._reader.received:
             self._respond(408, None)
         else:
             self._close()
 
     def _rearm(self) -> None:
         """Set the deadline of what this phase waits for."""
-        limits, exchange = self._proxy.limits, self._exchange
+        limits, exchange = self._proxy.limits.value, self._exchange
         if self._phase is Phase.LINGER:
             seconds = limits.write_timeout if self._count_unsent() else _LINGER_SECONDS
         elif self._phase is Phase.HEAD:
-            seconds = limits.head_timeout if self._received else self._keepalive_timeout(limits.keepalive_timeout)
+            begun = bool(self._reader.received)
+            seconds = limits.head_timeout if begun else self._keepalive_timeout(limits.keepalive_timeout)
         elif self._phase is Phase.BODY:
             seconds = limits.response_timeout if self._upstream_paused else limits.body_timeout
         elif self._phase is Phase.TUNNEL:
@@ -429,7 +403,7 @@ class ClientConnection(TimedConnection):
         Whoever closes first may close a connection into which a request is just being sent, and most proxies cannot
         send it again (RFC 9112 §9.3.1). Some also keep connections at hand that they have not used yet.
         """
-        return max(seconds, self._proxy.limits.proxy_keepalive_timeout) if self.facts.trusted else seconds
+        return max(seconds, self._proxy.limits.value.proxy_keepalive_timeout) if self.facts.trusted else seconds
 
     def drain(self) -> None:
         """No further request on this connection; tunnels and idle connections close now."""
@@ -463,7 +437,7 @@ class ClientConnection(TimedConnection):
             return
         self._phase = Phase.LINGER
         self._lingers_until = time.monotonic() + _LONGEST_LINGER
-        self._received = b""
+        self._reader.received = b""
         self._finish_writing()
         self._rearm()
 
@@ -478,11 +452,11 @@ class ClientConnection(TimedConnection):
     def _update_reading(self) -> None:
         """Read on only where what comes can be used; with little at hand, to notice that the client leaves."""
         if self._phase is Phase.ANSWER:
-            full = len(self._received) >= _MAX_UNREAD
+            full = len(self._reader.received) >= _MAX_UNREAD
             if full is not self._reading_paused:
                 self._set_reading(paused=full)
                 self._rearm()
         elif self._phase is Phase.BODY:
-            self._set_reading(paused=self._upstream_paused or bool(self._received))
+            self._set_reading(paused=self._upstream_paused or bool(self._reader.received))
         elif self._phase is Phase.HEAD:
             self._set_reading(paused=False)

@@ -13,6 +13,7 @@ import time
 import weakref
 import zlib
 
+from tmpnb_py.core.http_negotiation import accepted_codings, entity_tags
 from tmpnb_py.proxy.header_rules import Headers, get_all
 
 MIN_SIZE = 1400  # bytes; less fits a packet anyway
@@ -56,33 +57,41 @@ _ABOUT_THE_BYTES = frozenset(
 
 
 class Budget:
-    """How much time compressing may take: `SHARE` of all time, and `BURST` seconds at once."""
+    """What compressing may take of a service: `SHARE` of all time, `BURST` seconds and `AT_ONCE` answers at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self._left = BURST
-        self._at = time.monotonic()
+        self._at = now
+        self._answers: weakref.WeakSet[Gzip] = weakref.WeakSet()
 
     def spend(self, seconds: float, now: float) -> None:
-        """Take up time that has passed, and what compressing took of it."""
+        """Add the share of the time that has passed, and subtract what compressing took of it."""
         self._left = min(BURST, self._left + (now - self._at) * SHARE) - seconds
         self._at = now
 
     def has_some(self, now: float) -> bool:
         """Whether another answer may be compressed."""
         self.spend(0.0, now)
-        return self._left > 0
+        return self._left > 0 and len(self._answers) < AT_ONCE
 
+    @property
+    def answers(self) -> int:
+        """How many answers are being compressed."""
+        return len(self._answers)
 
-_budget = Budget()
-_under_way: weakref.WeakSet[Gzip] = weakref.WeakSet()
+    def begin(self) -> Gzip:
+        """Compress an answer; it counts as long as it is referred to."""
+        answer = Gzip(self)
+        self._answers.add(answer)
+        return answer
 
 
 class Gzip:
-    """One answer that is being compressed."""
+    """One answer that is being compressed. Made by `Budget.begin`."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-        _under_way.add(self)
 
     def feed(self, data: bytes, *, last: bool) -> bytes:
         """What can be sent of the compressed content so far."""
@@ -91,7 +100,7 @@ class Gzip:
         if last:
             packed += self._stream.flush()
         now = time.monotonic()
-        _budget.spend(now - began, now)
+        self._budget.spend(now - began, now)
         return packed
 
 
@@ -116,8 +125,8 @@ def _forbids(headers: Headers) -> bool:
 
 def was_given(request: Headers, answer: Headers) -> bool:
     """Whether 304 is about a compressed answer: the client knows it by the tag that `described` has given it."""
-    known = [tag.strip() for value in get_all(request, b"if-none-match") for tag in value.split(b",")]
-    return any(weak(tag) in known for tag in get_all(answer, b"etag"))
+    known = entity_tags(_text(request, b"if-none-match"))
+    return any(weak(tag).decode("latin-1") in known for tag in get_all(answer, b"etag"))
 
 
 def is_offered(method: bytes, path: bytes) -> bool:
@@ -126,23 +135,22 @@ def is_offered(method: bytes, path: bytes) -> bool:
 
 
 def is_wanted(version: str, headers: Headers) -> bool:
-    """Whether a request gets a compressed answer where one is offered."""
+    """Whether a request asks for a compressed answer where one is offered."""
     return (
         version == "1.1"  # the length is not known beforehand
         and _accepts_gzip(headers)
         and not _forbids(headers)
-        and len(_under_way) < AT_ONCE
-        and _budget.has_some(time.monotonic())
     )
 
 
 def _accepts_gzip(headers: Headers) -> bool:
-    """Named, and not with a weight of nothing (RFC 9110 §12.5.3). Browsers name it."""
-    for part in b",".join(get_all(headers, b"accept-encoding")).lower().split(b","):
-        coding, _, weight = part.translate(None, b" \t").partition(b";")
-        if coding == b"gzip":
-            return not weight.startswith(b"q=0") or weight.strip(b"q=0.") != b""
-    return False
+    """Whether a client names it without ruling it out. Browsers name it; `*` may come from those who read none."""
+    return accepted_codings(_text(headers, b"accept-encoding")).get("gzip", 0.0) > 0
+
+
+def _text(headers: Headers, name: bytes) -> str:
+    """A header that is a list, whose elements may have come in several lines."""
+    return b", ".join(get_all(headers, name)).decode("latin-1")
 
 
 def described(headers: Headers, status: int) -> Headers:

@@ -8,9 +8,11 @@ those of a cross-origin request go no further than this, and none is set by its 
 from __future__ import annotations
 
 import dataclasses
-import hmac
 import secrets
 import urllib.parse
+
+from tmpnb_py.core.proofs import is_same
+from tmpnb_py.options.settings import Settings
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -19,8 +21,6 @@ NOTEBOOK_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 # A request that shows the token is no forgery, whatever the browser adds to it. Servers that demand no token compare
 # these instead: the origin with their host, and the XSRF cookie with its header (Tornado's double submit).
 _OF_A_BROWSER = frozenset((b"origin", b"referer", b"cookie", b"x-xsrftoken", b"x-csrftoken"))
-_XSRF = secrets.token_hex(16).encode()
-_NOT_FORGED: Headers = [(b"Cookie", b"_xsrf=" + _XSRF), (b"X-XSRFToken", _XSRF)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +38,19 @@ class Cors:
     credentials: bool = False
     max_age: int | None = None
     tokenless: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Cors:
+        """What the options allow."""
+        return cls(
+            origins=frozenset(settings.allow_origin + settings.tokenless_origin),
+            tokenless=frozenset(settings.tokenless_origin),
+            methods=settings.allow_methods or "",
+            headers=settings.allow_headers or "",
+            expose=settings.expose_headers or "",
+            credentials=settings.allow_credentials,
+            max_age=None if settings.max_age is None else int(settings.max_age),
+        )
 
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin may use the service."""
@@ -69,9 +82,6 @@ class Cors:
         return answer
 
 
-NO_OTHER_SITES = Cors()
-
-
 def is_foreign(origin: bytes, host: bytes) -> bool:
     """Whether a page of this origin is another site's than the host that it asks."""
     return origin.partition(b"://")[2].lower() != host.lower()
@@ -88,7 +98,7 @@ def shows_token(headers: Headers, query: bytes, token: str) -> bool:
     if b"token=" in query:
         pairs = urllib.parse.parse_qsl(query.decode("latin-1"), max_num_fields=None)
         shown += [value for name, value in pairs if name == "token"]
-    return any(hmac.compare_digest(one.encode(), token.encode()) for one in shown)
+    return any(is_same(one, token) for one in shown)
 
 
 def without_cookie(headers: Headers) -> Headers:
@@ -102,7 +112,8 @@ def admitted(headers: Headers, token: str = "") -> Headers:
     kept = [(name, value) for name, value in headers if name.lower() not in dropped]
     if token:
         kept.append((b"Authorization", b"token " + token.encode()))
-    return kept + _NOT_FORGED
+    xsrf = secrets.token_hex(16).encode()
+    return [*kept, (b"Cookie", b"_xsrf=" + xsrf), (b"X-XSRFToken", xsrf)]
 
 
 def without_set_cookie(headers: Headers) -> Headers:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import math
 import time
 from typing import cast
 
-from tmpnb_py.pools.metrics import Counters
+from tmpnb_py.proxy.counters import Counters
 
 
 class Phase(enum.Enum):
@@ -24,6 +25,23 @@ class Phase(enum.Enum):
     ANSWER = enum.auto()  # the request is complete, its answer is awaited or under way
     TUNNEL = enum.auto()
     LINGER = enum.auto()  # the last answer has been written; whatever still comes is discarded
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """What a client's connection is doing at a moment. Sizes in bytes.
+
+    `unread` has come and not been used; `buffered` has been written and not been taken by the client.
+    """
+
+    phase: Phase
+    has_exchange: bool
+    unread: int
+    buffered: int
+    is_reading: bool
+    writing_paused: bool
+    upstream_paused: bool
+    half_closed: bool
 
 
 def write_eof(transport: asyncio.Transport) -> None:

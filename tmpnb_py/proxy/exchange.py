@@ -14,7 +14,7 @@ from tmpnb_py.proxy.request import Request
 
 if TYPE_CHECKING:
     from tmpnb_py.pools.activity import Attempt
-    from tmpnb_py.pools.pool import Container
+    from tmpnb_py.pools.container import Container
     from tmpnb_py.proxy.presence import Watch
     from tmpnb_py.proxy.tunnel import Tunnel
 

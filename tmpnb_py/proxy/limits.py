@@ -10,24 +10,44 @@ import dataclasses
 
 from tmpnb_py.core.models import Refusal
 from tmpnb_py.core.quota_keys import quota_key_of
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.proxy.header_rules import ClientFacts
+
+_LAST_MOMENT = 60.0  # seconds; what is being handed over when the wait ends is waited for
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProxyLimits:
     """What one client may take. Times in seconds, sizes in bytes."""
 
-    max_head_size: int = 32 * 1024
-    max_connections: int = 10_000
-    max_connections_per_address: int = 0  # no limit
-    head_timeout: float = 15.0
-    body_timeout: float = 60.0
-    write_timeout: float = 60.0
-    keepalive_timeout: float = 75.0
-    proxy_keepalive_timeout: float = 3600.0
-    connect_timeout: float = 10.0
-    response_timeout: float = 300.0
-    application_timeout: float = 0.0  # at least so long our own pages may take: one may wait in line for that long
+    max_head_size: int
+    max_connections: int
+    max_connections_per_address: int  # 0 is no limit
+    head_timeout: float
+    body_timeout: float
+    write_timeout: float
+    keepalive_timeout: float
+    proxy_keepalive_timeout: float
+    connect_timeout: float
+    response_timeout: float
+    application_timeout: float  # at least so long our own pages may take: one may wait in line for that long
+
+    @classmethod
+    def of(cls, settings: Settings) -> ProxyLimits:
+        """The limits that the options set."""
+        return cls(
+            max_head_size=settings.max_head_size,
+            max_connections=settings.max_connections,
+            max_connections_per_address=settings.max_connections_per_address,
+            head_timeout=settings.head_timeout,
+            body_timeout=settings.body_timeout,
+            write_timeout=settings.write_timeout,
+            keepalive_timeout=settings.keepalive_timeout,
+            proxy_keepalive_timeout=settings.proxy_keepalive_timeout,
+            connect_timeout=settings.connect_timeout,
+            response_timeout=settings.response_timeout,
+            application_timeout=settings.max_wait + _LAST_MOMENT,
+        )
 
 
 class Admission:

@@ -14,7 +14,7 @@ from tmpnb_py.proxy.frames import MessageReader
 from tmpnb_py.proxy.header_rules import Headers
 
 if TYPE_CHECKING:
-    from tmpnb_py.pools.pool import Container
+    from tmpnb_py.pools.container import Container
     from tmpnb_py.proxy.request import Request
 
 

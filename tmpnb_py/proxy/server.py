@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from typing import Protocol
 
-from tmpnb_py.core import links
-from tmpnb_py.core.host_names import ALL_HOSTS, Hosts
-from tmpnb_py.core.models import Refusal
+from tmpnb_py.core.host_names import Hosts
+from tmpnb_py.core.links import Route, Targets
+from tmpnb_py.core.models import Refusal, State
 from tmpnb_py.core.quota_keys import plain_address
-from tmpnb_py.core.routes import Route, below, match
+from tmpnb_py.core.tasks import Tasks, event_or_time
+from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.activity import Channel
-from tmpnb_py.pools.metrics import Counters
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.answers import ErrorPage, Page
 from tmpnb_py.proxy.client import ClientConnection
-from tmpnb_py.proxy.cors import NO_OTHER_SITES, Cors, admitted, shows_token, without_cookie
+from tmpnb_py.proxy.compress import Budget
+from tmpnb_py.proxy.cors import Cors, admitted, shows_token, without_cookie
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool
-from tmpnb_py.proxy.header_rules import ClientFacts, Network, get_all, is_trusted
+from tmpnb_py.proxy.header_rules import ClientFacts, get_all, is_trusted
 from tmpnb_py.proxy.limits import Admission, ProxyLimits
 from tmpnb_py.proxy.presence import Watch, readable, request_came
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import METHODS, BadRequestError
-from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection
+from tmpnb_py.proxy.upstream import Dial, Upstream, UpstreamConnection, UpstreamState
 
 __all__ = ["ErrorPage", "Page", "Proxy"]
 
@@ -33,38 +35,43 @@ _SWEEP_SECONDS = 1.0
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
 
 
+class Sessions(Protocol):
+    """Who knows the running sessions: a `Site`."""
+
+    def session(self, container_id: str, /) -> Container | None:
+        """The claimed container that requests for this id go to, if it can be dialled."""
+
+
 class Proxy:
     """Accepts visitors' connections and leads each request to its notebook or to our own application."""
 
     def __init__(
         self,
-        pool: Pool,
+        sessions: Sessions,
         *,
         application: Dial,
         error_page: ErrorPage,
         counters: Counters,
-        limits: ProxyLimits,
-        trusted_proxies: tuple[Network, ...] = (),
-        cors: Cors = NO_OTHER_SITES,
-        hosts: Hosts = ALL_HOSTS,
-        base_url: str = links.ROOT,
+        options: LiveOptions,
+        hosts: Derived[Hosts],
     ) -> None:
-        self._pool = pool
-        self._application = Upstream(application)
+        """`hosts` are the names that are answered to."""
+        self._session = sessions.session
+        self._budget = Budget(time.monotonic())
+        self._application = Upstream(application, self._budget)
         self.error_page = error_page
         self.counters = counters
-        self.limits = limits
-        self.cors = cors
-        self.hosts = hosts
-        # Below the root, too: for a proxy in front that takes the base away, and for probes that know of none.
-        self._bases = tuple(dict.fromkeys((base_url.encode(), links.ROOT.encode())))
+        self.limits = options.derive(ProxyLimits.of)
+        self._cors = options.derive(Cors.of)
+        self._hosts = hosts
+        self._targets = Targets(options.current.base_url)
         self.draining = False
-        self._trusted = trusted_proxies
+        self._trusted = options.current.trusted_proxies
         self._upstreams: dict[str, Upstream] = {}
         self._clients: set[ClientConnection] = set()
         self._admission = Admission()
         self._nobody_left = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._dials = Tasks()
 
     # --- what the composition root uses
 
@@ -72,14 +79,19 @@ class Proxy:
         """The protocol factory for `loop.create_server`."""
         return ClientConnection(self)
 
-    def know(self, container: Container) -> None:
+    def moved(self, container: Container) -> None:
+        """A container is in another state than before. When it ends, its connections do."""
+        self._know(container)
+        if container.state is State.REMOVING:
+            self.drop(container.id)
+
+    def _know(self, container: Container) -> None:
         """A container may have been started below another base: its visitors' open pages go on asking there."""
-        if container.base_url.encode() not in self._bases:
-            self._bases += (container.base_url.encode(),)
+        self._targets.know(container.base_url)
 
     def response_timeout(self, upstream: UpstreamPool) -> float:
         """How long to wait for the beginning of an answer, in seconds."""
-        limits = self.limits
+        limits = self.limits.value
         if upstream is not self._application:
             return limits.response_timeout
         return max(limits.response_timeout, limits.application_timeout)
@@ -115,22 +127,39 @@ class Proxy:
     async def shut_down(self, timeout_seconds: float) -> None:
         """Finish what is under way, at most for `timeout_seconds`; then close everything."""
         self.draining = True
-        for client in tuple(self._clients):
+        for client in self.clients:
             client.drain()
         if self._clients:
             self._nobody_left.clear()
-            # Not wait_for: that of Python 3.11 forgets a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_seconds):
-                    await self._nobody_left.wait()
-        for client in tuple(self._clients):
+            await event_or_time(self._nobody_left, timeout_seconds)
+        for client in self.clients:
             client.abort()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._dials.close()
         for upstream in (*self._upstreams.values(), self._application):
             upstream.close()
         await asyncio.sleep(0)  # lets the transports report that they are closed
+
+    # --- what there is at a moment
+
+    @property
+    def clients(self) -> tuple[ClientConnection, ...]:
+        """The visitors' connections."""
+        return tuple(self._clients)
+
+    @property
+    def upstreams(self) -> dict[str, UpstreamState]:
+        """The connections to each notebook server, by its container's id, and to our own application, by ""."""
+        return {"": self._application.state, **{key: one.state for key, one in self._upstreams.items()}}
+
+    @property
+    def compressing(self) -> int:
+        """How many answers are being compressed."""
+        return self._budget.answers
+
+    @property
+    def dialling(self) -> int:
+        """How many connections to servers are being made."""
+        return len(self._dials)
 
     # --- what connections use
 
@@ -143,7 +172,7 @@ class Proxy:
         """A connection was accepted; one too many is closed at once."""
         self._clients.add(client)
         self.counters.open_connections = len(self._clients)
-        limits = self.limits
+        limits = self.limits.value
         refusal = self._admission.enter(
             client.facts, in_all=limits.max_connections, each=limits.max_connections_per_address
         )
@@ -167,10 +196,7 @@ class Proxy:
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a short piece of work that ends with its connection; `shut_down` cancels what is left."""
-        task = asyncio.get_running_loop().create_task(work, name="proxy-dial")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._dials.start("proxy-dial", work)
 
     def exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
         """Route a request. What belongs to no live session is answered by our own application.
@@ -179,11 +205,12 @@ class Proxy:
         method that only a notebook's server may know (RFC 9110 §9.1).
         """
         container, target = None, request.target
-        route = match(request.target, self._bases) if self.hosts.answer_to(request.fields.hosts) else None
+        route = self._targets.match(request.target) if self._hosts.value.answer_to(request.fields.hosts) else None
         if route is not None:
             target = route.target
-            container = self._pool.session(route.session_id) if route.path is not None else None
-            if container is not None and self.cors.origins and not self._lets_in(request, container, route.query):
+            container = self._session(route.session_id) if route.path is not None else None
+            cors = self._cors.value
+            if container is not None and cors.origins and not self._lets_in(request, container, route.query):
                 container, request.answer_headers = None, []  # our own application has them itself
             elif container is not None and _is_strangers(request, container, route):
                 container = None
@@ -196,7 +223,7 @@ class Proxy:
             attempt = request_came(container, request, route.path, route.query)
             watch = _watch(container, request, route.path) if request.websocket else None
         else:
-            target = below(target, self._bases[0] if route is None else route.base)
+            target = self._targets.own(target, route)
         upstream = self._application if container is None else self._upstream(container)
         head = request.head(target, facts, own=container is None)
         return Exchange(client, request, upstream, head, container, attempt, watch)
@@ -206,7 +233,7 @@ class Proxy:
 
         Our own application answers preflights, and old clients that ask for what they did not claim.
         """
-        origin, cors = request.foreign_origin, self.cors
+        origin, cors = request.foreign_origin, self._cors.value
         headers = cors.answer_headers(origin)
         request.answer_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         if not origin or not cors.allows(origin):
@@ -227,7 +254,7 @@ class Proxy:
     def _upstream(self, container: Container) -> Upstream:
         upstream = self._upstreams.get(container.id)
         if upstream is None:
-            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container))
+            upstream = self._upstreams[container.id] = Upstream(partial(_dial, container), self._budget)
         return upstream
 
 
@@ -251,5 +278,5 @@ def _watch(container: Container, request: Request, path: bytes) -> Watch:
 async def _dial(container: Container, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
     """Connect to where a container is now: one that was restarted may be somewhere else."""
     endpoint = container.endpoint
-    assert endpoint is not None  # noqa: S101  (`Pool.session` gives only what can be dialled)
+    assert endpoint is not None  # noqa: S101  (`Sessions.session` gives only what can be dialled)
     return await endpoint.connect(factory)

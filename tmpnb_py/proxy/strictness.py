@@ -6,12 +6,14 @@ import base64
 import hashlib
 import re
 
-from tmpnb_py.core.routes import is_origin_form, split_absolute
 from tmpnb_py.proxy.framing import Fields, MalformedError, read_fields
 from tmpnb_py.proxy.header_rules import Headers, get_all, is_websocket_upgrade, serialize_fields, with_host
 
 # The port may be empty (RFC 3986 §3.2.3).
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?][!\"$-~]*)?)")
+_ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
 
 # RFC 6455 §1.3, and §4.1: 16 random bytes in base64.
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -31,6 +33,20 @@ METHODS = frozenset(
     b"GET HEAD POST PUT DELETE OPTIONS PATCH PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH".split()
 )
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
+
+
+def is_origin_form(target: bytes) -> bool:
+    """Whether a request's target has the usual form (RFC 9112 §3.2.1): `/path?query`."""
+    return _ORIGIN_FORM.fullmatch(target) is not None
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:
+    """The authority of a target in absolute form (RFC 9112 §3.2.2), and what follows it; None for any other form.
+
+    A user's name before the host is refused (RFC 9110 §4.2.4): it is there to deceive.
+    """
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    return None if found is None else (found[1], found[2])
 
 
 def is_usual(method: bytes, target: bytes, version: str) -> bool:

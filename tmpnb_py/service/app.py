@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import structlog
@@ -20,29 +19,28 @@ from tmpnb_py import __version__
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line import Line
 from tmpnb_py.claims.line_store import LineStore
-from tmpnb_py.core import binder_spec, logs
+from tmpnb_py.core import logs
 from tmpnb_py.core.errors import EngineError, ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
-from tmpnb_py.core.models import State
+from tmpnb_py.core.tasks import Tasks, finish_unless
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.images.provider import ImageProvider
-from tmpnb_py.options.reload import Change, compare
+from tmpnb_py.options.kinds import format_value
+from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
-from tmpnb_py.options.values import format_value
-from tmpnb_py.pools.configuration import PoolConfiguration
-from tmpnb_py.pools.journal import Journal
-from tmpnb_py.pools.metrics import Counters, Metrics
-from tmpnb_py.pools.operations import Gate, Operations
-from tmpnb_py.pools.pool import Container, Pool
-from tmpnb_py.pools.reaper import Reaper
-from tmpnb_py.pools.reconciler import Reconciler
-from tmpnb_py.pools.start_rate import StartRate
+from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.pool import Pool
+from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
-from tmpnb_py.service import listen, runtime, wiring
+from tmpnb_py.service import listen, runtime
 from tmpnb_py.shared_files.shared import SharedFiles
+from tmpnb_py.site.metrics import SiteMetrics
+from tmpnb_py.site.site import Site
 from tmpnb_py.web.application import admin_application, public_application
+from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.context import Context
+from tmpnb_py.web.documents import Documents
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Manifest
@@ -52,10 +50,6 @@ from tmpnb_py.workshops.preview import Preview
 _BACKLOG = 1024
 _CLEANUP_SECONDS = 60.0
 _LOCK_SECONDS = 1.0
-# What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
-# with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
-_HEAD_START = 0.02
-
 _log = structlog.get_logger(__name__)
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -77,97 +71,53 @@ class Service:
 
         `preview` is a folder whose workshops are shown in place of the image's.
         """
-        self.settings = settings
+        self.options = LiveOptions(settings)
         self.engine = engine
-        self.pool = Pool(settings.pool_name)
         self.counters = Counters()
-        line, rate = Line(settings.max_waiting), StartRate()
         self._book = LineStore(runtime.line_path(settings.runtime_path, settings.pool_name))
-        gate = Gate(settings.runtime_path / f"{settings.pool_name}.closed")
         self._catalogue = catalogue = Catalogue(engine)
-        catalogue.own = wiring.workshops(settings) if preview is None else preview.manifest
+        if preview is None:
+            catalogue.read_own(settings.workshops_file)
+        else:
+            catalogue.own = preview.manifest
         self._preview = preview
-        self.metrics = Metrics(
-            self.pool,
-            self.counters,
-            version=__version__,
-            waiting=lambda: len(line),
-            is_open=lambda: gate.is_open,
-            workshops=catalogue.slugs,
-        )
-        journal = Journal(self.pool, self.metrics)
-        measured = MeteredEngine(engine, self.metrics.engine_called)
+        metrics = PoolMetrics()
+        measured = MeteredEngine(engine, metrics.engine_called)
         self._notes_cache = NotesCache(preview or ImageFiles(measured, catalogue), catalogue)
         self._provider = image_provider
         self._keep_lock = keep_lock
         self._static_directory = settings.runtime_path / "static" / settings.pool_name
         self._links = Links(settings.base_url)
         self._static = SharedFiles(measured, self._static_directory, on_lost=self._look_again, links=self._links)
-        self._configuration = PoolConfiguration(
+        self.pool = Pool(
             measured,
-            settings,
-            pool_size=lambda: self.pool.size,
-            on_image=catalogue.learn,
+            self.options,
+            metrics,
+            learn_image=catalogue.learn,
             static_url=self._static.url,
-        )
-        self.reconciler = Reconciler(
-            measured,
-            self.pool,
-            self.metrics,
-            options=wiring.reconciler_options(settings),
-            configuration=self._configuration,
-            rate=rate,
-            waiting=lambda: len(line) + self.claims.wished if gate.is_open else 0,  # nobody is served meanwhile
             on_image_missing=image_provider.ask if image_provider is not None else None,
         )
         self.claims = Claims(
             measured,
             self.pool,
-            self.metrics,
-            line=line,
-            rate=rate,
-            concurrency=settings.starts_at_once,
-            wake_reconciler=self.reconciler.observe_soon,
-            engine_failed=self._engine_failed,
-            is_open=lambda: gate.is_open,
-            lease=settings.place_lease,
-            per_address=settings.max_notebooks_per_address,
+            self.options,
+            line=Line(lambda: self.options.current.max_waiting),
             book=self._book,
         )
-        self.operations = Operations(
-            self.pool,
-            gate,
-            max_containers=settings.max_containers,
-            gate_moved=self.claims.gate_moved,
-            observe_soon=self.reconciler.observe_soon,
-        )
-        limits = wiring.idle_limits(settings)
-        self.reaper = Reaper(self.pool, limits)
+        self.pool.serve(self.claims)
+        self.site = Site([self.claims])
+        self.metrics = SiteMetrics(self.site.pools.values(), ProxyMetrics(self.counters), version=__version__)
+        self._own_names: tuple[str, ...] = ()  # until it listens
+        self._hosts = self.options.derive(lambda settings: listen.hosts(settings, self._own_names))
         self._context = Context(
-            pool=self.pool,
-            claims=self.claims,
-            operations=self.operations,
-            metrics=self.metrics,
+            self.options,
+            self.site,
+            self.metrics,
             catalogue=catalogue,
+            documents=Documents(self.options, self.site, catalogue, shares_network=engine.shares_network),
             notes_cache=self._notes_cache,
-            branding=dataclasses.replace(wiring.branding(settings), is_preview=preview is not None),
-            remember_sessions=settings.remember_sessions,
-            limits=limits,
-            image=settings.image,
-            max_wait=settings.max_wait,
-            redirect_uri=settings.redirect_uri,
-            interfaces=settings.interfaces,
-            has_network=wiring.has_network(settings, shared=engine.shares_network),
-            api_token=settings.api_auth_token.get_secret_value(),
-            cors=wiring.cors(settings),
-            frame_ancestors=settings.frame_ancestors,
-            binder_rules=binder_spec.rules(settings.binder_spec),
-            admin_token=settings.admin_auth_token.get_secret_value(),
-            hosts=wiring.hosts(settings, ()),
-            links=self._links,
-            began=lambda container, workshop: journal.session_started(container, workshop=workshop),
-            audit_client_address=settings.audit_client_address,
-            trusted_proxies=settings.trusted_proxies,
+            hosts=self._hosts,
+            branding=read_branding(settings, is_preview=preview is not None),
         )
         self._runner = web.AppRunner(
             public_application(self._context, self._static, preview),
@@ -181,45 +131,26 @@ class Service:
             admin_application(self._context), handler_cancellation=True, auto_decompress=False, access_log=None
         )
         self.proxy = Proxy(
-            self.pool,
+            self.site,
             application=self._dial_application,
             error_page=lambda status, wants_html: proxy_error_page(self._context, status, wants_html=wants_html),
             counters=self.counters,
-            limits=wiring.proxy_limits(settings),
-            trusted_proxies=settings.trusted_proxies,
-            cors=self._context.cors,
-            hosts=self._context.hosts,
-            base_url=settings.base_url,
+            options=self.options,
+            hosts=self._hosts,
         )
         self._listeners: list[asyncio.Server] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(self._vital_ended)
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
         self._stopped = False
-        self._own_names: tuple[str, ...] = ()
-        self.pool.subscribe(journal)
-        self.pool.subscribe(self._on_transition)
+        self.site.subscribe(self.proxy.moved)
 
     def reload(self, settings: Settings) -> Change:
         """Take on what can change while the service runs; the log says of each option whether it did."""
-        change = compare(self.settings, settings)
+        change = self.options.replace(settings)
         for name in change.restart:
             _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
-        if "pool_size" in change.changed:
-            self.pool.size = settings.pool_size
-        self.settings = settings = change.settings
-        self._configuration.configure(settings)
-        self.reconciler.configure(wiring.reconciler_options(settings))
-        self.claims.configure(
-            concurrency=settings.starts_at_once,
-            max_waiting=settings.max_waiting,
-            lease=settings.place_lease,
-            per_address=settings.max_notebooks_per_address,
-        )
-        self.operations.configure(max_containers=settings.max_containers)
-        self.proxy.limits = wiring.proxy_limits(settings)
-        self.reaper.configure(wiring.idle_limits(settings))
-        self._configure_pages(settings)
+        settings = change.settings
         self._read_files(settings)
         logs.set_level(settings.log_level)
         for name in change.changed:
@@ -228,32 +159,11 @@ class Service:
         _log.info("reloaded", pool=self.pool.name, changed=len(change.changed), need_restart=len(change.restart))
         return change
 
-    def _configure_pages(self, settings: Settings) -> None:
-        context = self._context
-        context.limits = wiring.idle_limits(settings)
-        context.image = settings.image
-        context.max_wait = settings.max_wait
-        context.redirect_uri = settings.redirect_uri
-        context.interfaces = settings.interfaces
-        context.has_network = wiring.has_network(settings, shared=self.engine.shares_network)
-        context.remember_sessions = settings.remember_sessions
-        context.cors = self.proxy.cors = wiring.cors(settings)
-        self._answer_to_names()
-        context.frame_ancestors = settings.frame_ancestors
-        context.binder_rules = binder_spec.rules(settings.binder_spec)
-        context.admin_token = settings.admin_auth_token.get_secret_value()
-        context.audit_client_address = settings.audit_client_address
-
-    def _answer_to_names(self) -> None:
-        hosts = wiring.hosts(self.settings, self._own_names)
-        self._context.hosts = self.proxy.hosts = hosts
-        self._context.refused_names.clear()
-
     def _read_files(self, settings: Settings) -> None:
         """What the operator's files say now, even where the options that name them are the same."""
         try:
-            self._context.branding = wiring.branding(settings)
-            self._catalogue.own = wiring.workshops(settings)
+            self._context.branding = read_branding(settings)
+            self._catalogue.read_own(settings.workshops_file)
         except (SettingsError, ManifestError) as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
 
@@ -261,25 +171,9 @@ class Service:
         """The folder of a preview has changed."""
         self._catalogue.own = manifest
 
-    def _engine_failed(self, error: EngineError) -> None:
-        """A claim met an engine that does not answer."""
-        self.reconciler.engine_failed(error)
-        self.reconciler.wake()
-
     def _look_again(self) -> None:
         """Something that new notebooks need is to be found out anew."""
-        self.reconciler.observe_soon()
-
-    def _on_transition(self, container: Container) -> None:
-        self.proxy.know(container)
-        if container.state is State.READY:
-            self.claims.serve_line()
-        elif container.state is State.REMOVING:
-            self.proxy.drop(container.id)
-        elif container.state is State.CLAIMED:
-            asyncio.get_running_loop().call_later(_HEAD_START, self.reconciler.wake)
-            return
-        self.reconciler.wake()
+        self.pool.observe_soon()
 
     # --- start and stop
 
@@ -291,41 +185,28 @@ class Service:
             if waiting := self.claims.restore():
                 _log.info("line_restored", pool=self.pool.name, waiting=waiting)
             self._own_names = await listen.own_names()
-            self._answer_to_names()
+            self.options.renew(self._hosts)
             await self._listen()
-            self._own("reconciler", self.reconciler.run())
-            self._own("reaper", self.reaper.run())
-            self._own("claims", self.claims.run())
-            self._own("proxy", self.proxy.run())
-            self._own("lock", self._keep_locked())
-            self._own("static-files", self._static.run(), optional=True)
+            for name, work in self.pool.work().items():
+                self._tasks.start(name, work)
+            self._tasks.start("claims", self.claims.run())
+            self._tasks.start("proxy", self.proxy.run())
+            self._tasks.start("lock", self._keep_locked())
+            self._tasks.start("static-files", self._static.run(), ended=_optional_ended)
             if self._preview is not None:
-                self._own("preview", self._preview.run(self._show))
+                self._tasks.start("preview", self._preview.run(self._show))
             if self._provider is not None:
-                self._own("image-provider", self._provider.run(self.reconciler.observe_soon), optional=True)
+                self._tasks.start("image-provider", self._provider.run(self.pool.observe_soon), ended=_optional_ended)
             yield self
         finally:
             await self._end_everything()
 
-    def _own(self, name: str, work: Coroutine[object, object, None], *, optional: bool = False) -> None:
-        """Begin a task that ends with the service. The service ends with it, too, unless it is `optional`."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(self._optional_ended if optional else self._vital_ended)
-        self._tasks.append(task)
-
-    def _vital_ended(self, task: asyncio.Task[None]) -> None:
-        if task not in self._tasks:
-            return  # it was to end
-        error = None if task.cancelled() else task.exception()
-        self._fault = self._fault or error or RuntimeError(f"the task {task.get_name()} has ended")
+    def _vital_ended(self, name: str, error: BaseException | None) -> None:
+        """A task that the service cannot be without has ended by itself: so does the service."""
+        self._fault = self._fault or error or RuntimeError(f"the task {name} has ended")
         if find_known(error) is None:  # which says all that there is to say
-            _log.critical("task_died", task=task.get_name(), exc_info=error, hint="the service ends; notebooks stay")
+            _log.critical("task_died", task=name, exc_info=error, hint="the service ends; notebooks stay")
         self._broke.set()
-
-    def _optional_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            _log.error("task_died", task=task.get_name(), exc_info=error, hint="the service goes on without it")
 
     async def _keep_locked(self) -> None:
         while True:
@@ -334,10 +215,7 @@ class Service:
 
     async def until(self, asked_to_stop: asyncio.Event) -> None:
         """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
-        waits = [asyncio.get_running_loop().create_task(one.wait()) for one in (asked_to_stop, self._broke)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await finish_unless(self._broke, asked_to_stop.wait(), name="until")
 
     @property
     def port(self) -> int:
@@ -354,16 +232,8 @@ class Service:
 
         A service that could not go on keeps its containers, and then what broke it is raised.
         """
-        work = asyncio.get_running_loop().create_task(self._stop(), name="stop")
-        force = asyncio.get_running_loop().create_task((forced or asyncio.Event()).wait(), name="force")
-        await asyncio.wait((work, force), return_when=asyncio.FIRST_COMPLETED)
-        force.cancel()
-        if not work.done():
+        if not await finish_unless(forced or asyncio.Event(), self._stop(), name="stop"):
             _log.warning("forced", hint="containers stay; the next start takes them up again")
-            work.cancel()
-        await asyncio.gather(work, force, return_exceptions=True)
-        if not work.cancelled() and (error := work.exception()) is not None:
-            raise error
         if self._fault is not None:
             raise self._fault
 
@@ -372,11 +242,11 @@ class Service:
         for listener in self._listeners:
             listener.close()
         self.claims.stop()
-        await self.proxy.shut_down(self.settings.shutdown_timeout)
+        await self.proxy.shut_down(self.options.current.shutdown_timeout)
         await self._cancel_tasks()
         await self.claims.close()
-        remove = self.settings.cleanup_on_exit and self._fault is None and await self.reconciler.is_manager()
-        await self.reconciler.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
+        remove = self.options.current.cleanup_on_exit and self._fault is None and await self.pool.is_manager()
+        await self.pool.close(remove_everything=remove, timeout_seconds=_CLEANUP_SECONDS)
         if remove:
             try:
                 await self.engine.remove_pool()
@@ -398,22 +268,17 @@ class Service:
             await self.proxy.shut_down(0)
         await self._runner.cleanup()
         await self._admin_runner.cleanup()
-        for container in self.pool:
-            if container.endpoint is not None:
-                container.endpoint.close()
+        self.pool.hang_up()
         await self.engine.close()
 
     async def _cancel_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._notes_cache.close()
 
     # --- listening
 
     async def _listen(self) -> None:
-        settings, loop = self.settings, asyncio.get_running_loop()
+        settings, loop = self.options.current, asyncio.get_running_loop()
         await self._runner.setup()
         await self._admin_runner.setup()
         with listen.explained("port", settings.ip, settings.port):
@@ -447,3 +312,8 @@ class Service:
         except BaseException:
             ours.close()  # which ends the other side too
             raise
+
+
+def _optional_ended(name: str, error: BaseException | None) -> None:
+    if error is not None:
+        _log.error("task_died", task=name, exc_info=error, hint="the service goes on without it")

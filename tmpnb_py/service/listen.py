@@ -7,14 +7,21 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tmpnb_py.core.errors import ListenError
+from tmpnb_py.core.host_names import Hosts
+from tmpnb_py.options.settings import Settings
 
 _RESOLVER_SECONDS = 2.0
 _TRIES = 20
 _NO_SUCH_ADDRESS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def hosts(settings: Settings, own: Iterable[str]) -> Hosts:
+    """The names that are answered to; `own` are this machine's (`own_names`)."""
+    return Hosts(settings.allowed_hosts, (settings.ip, *own))
 
 
 def bound(host: str, port: int) -> list[socket.socket]:

@@ -14,7 +14,8 @@ from tmpnb_py.core.errors import ImageMissingError, SettingsError
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.registry import choose
 from tmpnb_py.images.provider import ImageProvider
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import without_effect
 from tmpnb_py.service.app import Service
 from tmpnb_py.service.hangup import Hangup

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 MAX_FILES = 10_000
@@ -39,7 +38,6 @@ _COMPRESSIBLE = {
     ".wasm": "application/wasm",
 }
 _TYPES = {**_PLAIN, **_COMPRESSIBLE}
-_CODING = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[\t ]*;[\t ]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,21 +92,6 @@ def is_compressible(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in _COMPRESSIBLE
 
 
-def accepted(accept_encoding: str, available: Iterable[str]) -> str:
-    """The first of `available` that the client accepts, or "" for none (RFC 9110 §12.5.3)."""
-    weights: dict[str, float] = {}
-    for part in accept_encoding.split(","):
-        if match := _CODING.fullmatch(part.strip()):
-            weights[match[1].lower()] = float(match[2] or 1)
-    return next((coding for coding in available if weights.get(coding, weights.get("*", 0)) > 0), "")
-
-
 def etag(entry: Entry, coding: str) -> str:
     """A strong validator of one representation (RFC 9110 §8.8.3.3: each coding needs its own)."""
     return f'"{entry.sha256[:24]}-{coding}"' if coding else f'"{entry.sha256[:24]}"'
-
-
-def matches(if_none_match: str, tag: str) -> bool:
-    """Whether the client has the representation that it would get (RFC 9110 §13.1.2)."""
-    known = (one.strip().removeprefix("W/") for one in if_none_match.split(","))
-    return if_none_match.strip() == "*" or tag in known

@@ -1,7 +1,7 @@
-"""Scripts and style sheets of ours as files, under names that change with what is in them.
+"""Our scripts and style sheets as files whose names contain a hash of their content, so that browsers keep them.
 
-What has the hash of its content in its name may be kept for ever; a page names the files that belong to it. They may
-be loaded by other sites' pages (`live.js` and its frame are made for that) and hold nothing of anybody.
+A page names the files that belong to it. Pages of other sites may load them (`live.js` and its frame are made for
+that): they hold nothing private.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-PIECE = 64 * 1024  # bytes written at once: what a slow reader does not take is not copied
+from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
+
+PIECE = 64 * 1024  # bytes per write; only so much is copied for a slow reader
 FOR_EVER = "public, max-age=31536000, immutable"
 # Comments that have lines of their own. Types are in some of them, and readers of a page need neither.
 _COMMENTS = re.compile(r"^[ \t]*(?://[^\n]*|/\*(?:(?!\*/).)*\*/)[ \t]*\n", re.MULTILINE | re.DOTALL)
@@ -28,7 +30,7 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Content:
-    """A body with its compressed form and its validator."""
+    """A body, its gzip form, and the hash that its entity tags are made from."""
 
     body: bytes
     type: str
@@ -37,12 +39,12 @@ class Content:
 
     @classmethod
     def of(cls, body: bytes, kind: str) -> Content:
-        """Compress it once, for everybody."""
+        """Compress a body, once for all requests."""
         return cls(body, kind, gzip.compress(body, 9, mtime=0), hashlib.sha256(body).hexdigest()[:20])
 
 
 class _Pieces(Payload):
-    """A body of which a slow reader holds no copy: as it is, aiohttp hands over the whole at once."""
+    """A body that is written in pieces: aiohttp itself would copy the whole of it for each slow reader."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__(body)
@@ -53,29 +55,34 @@ class _Pieces(Payload):
         return str(self._value, encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write what the reader takes."""
+        """Write piece by piece, as the reader takes them."""
         for start in range(0, len(self._value), PIECE):
             await writer.write(memoryview(self._value)[start : start + PIECE])
 
 
+def joined(request: web.BaseRequest, name: str) -> str:
+    """A header that is a list, which may have come in several lines (RFC 9110 §5.3)."""
+    return ", ".join(request.headers.getall(name, ()))
+
+
 def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -> web.Response:
-    """The content, or 304 where the client has it (RFC 9110, 13.1.2)."""
-    compressed = "gzip" in request.headers.get("Accept-Encoding", "") and len(content.compressed) < len(content.body)
-    etag = f"{content.etag}-gz" if compressed else content.etag
+    """The content in the coding that the client prefers, or 304 where the client has it (RFC 9110 §13.1.2)."""
+    is_smaller = len(content.compressed) < len(content.body)
+    coding = choose_coding(joined(request, "Accept-Encoding"), ("gzip",) if is_smaller else ())
+    etag = f'"{content.etag}-gz"' if coding else f'"{content.etag}"'
     vary = ", ".join(("Accept-Encoding", *filter(None, (headers.get("Vary"),))))
-    all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": vary, "ETag": f'"{etag}"'}
-    known = request.if_none_match or ()
-    if any(one.value in ("*", etag) for one in known):
+    all_headers = {"X-Content-Type-Options": "nosniff", **headers, "Vary": vary, "ETag": etag}
+    if is_not_modified(joined(request, "If-None-Match"), etag):
         return web.Response(status=304, headers=all_headers)
-    if compressed:
-        all_headers["Content-Encoding"] = "gzip"
+    if coding:
+        all_headers["Content-Encoding"] = coding
     charset = None if content.type.startswith(("image/", "audio/", "video/")) else "utf-8"
-    body = content.compressed if compressed else content.body
+    body = content.compressed if coding else content.body
     return web.Response(body=_Pieces(body), content_type=content.type, charset=charset, headers=all_headers)
 
 
 def source(name: str) -> str:
-    """A file of `frontend/`, as it is."""
+    """The text of a file in `frontend/`."""
     return (resources.files("tmpnb_py") / "frontend" / name).read_text(encoding="utf-8")
 
 
@@ -89,13 +96,13 @@ def script(name: str) -> str:
 
 
 class Assets:
-    """Files by their hashed names."""
+    """Files by their hashed names. Each is compressed when it is first asked for."""
 
     def __init__(self) -> None:
         self._files: dict[str, tuple[Callable[[], Content], Mapping[str, str]]] = {}
 
     def add(self, name: str, text: str, headers: Mapping[str, str] | None = None) -> str:
-        """Offer a file; returns its path below the base of all addresses."""
+        """Serve a file from now on. Returns its path below the base of all URLs."""
         stem, _, extension = name.rpartition(".")
         hashed = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{extension}"
         make = functools.cache(lambda: Content.of(text.encode(), _TYPES[extension]))
@@ -108,6 +115,6 @@ class Assets:
         if found is None:
             raise web.HTTPNotFound
         make, headers = found
-        content = await asyncio.to_thread(make)  # the first time it is compressed
+        content = await asyncio.to_thread(make)  # compresses it the first time
         shared = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
         return answer(request, content, {"Cache-Control": FOR_EVER, **shared, **headers})

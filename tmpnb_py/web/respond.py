@@ -1,4 +1,4 @@
-"""Making answers: JSON for programs, pages for people, one look for all of them, errors included."""
+"""Makes responses: JSON for programs, pages for people, and errors as whichever of the two the client reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jinja2
 import pydantic
@@ -18,10 +18,11 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
-from tmpnb_py.web import assets
+from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.endings import ENDED
+from tmpnb_py.web.messages import ENDED, problem_message
+from tmpnb_py.web.visitor import is_secure
 
 _log = structlog.get_logger(__name__)
 
@@ -48,53 +49,30 @@ _API_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-_CLOSED_RETRY = 60  # seconds after which to look again whether newcomers are let in
-_LISTING_RETRY = 2  # and whether the engine has been listed
-
-_WORDS = {
-    400: ("This request can't be understood", "Please go back and try again."),
-    403: ("This was refused", "Please begin on this service's own page."),
-    404: ("There is no such page", "The link may be old or mistyped."),
-    405: ("That can't be done here", "The page exists, but not for this kind of request."),
-    406: ("This address is for programs", "People begin on this service's first page."),
-    408: ("The request took too long", "Please try again."),
-    413: ("Too large", "The request is larger than what is accepted here."),
-    414: ("This address is too long", "Please use a shorter link."),
-    426: ("An old version of WebSocket", "Please use version 13."),
-    429: (
-        "All notebooks are in use",
-        "A place becomes free when somebody leaves. Please try again in a moment.",
-    ),
-    431: ("The request is too large", "Please delete this site's cookies and try again."),
-    500: ("Something went wrong here", "It has been noted. Please try again."),
-    501: ("That is not known here", "Requests of this kind are for notebooks only."),
-    502: ("The notebook does not answer", "It may just have ended. Please try again, or start a fresh one."),
-    503: ("Not ready yet", "The service is starting or waits for its engine. Please try again in a moment."),
-    504: ("The notebook took too long", "It may be busy. Please try again."),
-    505: ("This version of HTTP is not spoken here", "Please use HTTP/1.1."),
-}
+_CLOSED_RETRY = 60  # seconds after which a client asks again whether newcomers are let in
+_LISTING_RETRY = 2  # seconds, and whether the engine has been listed
 
 
 def wants_html(request: web.BaseRequest) -> bool:
-    """Whether a person's browser is asking for a page."""
+    """Whether a browser asks for a page."""
     return "text/html" in request.headers.get("Accept", "")
 
 
 @functools.cache
 def template_text(name: str) -> str:
-    """A template that takes no values, such as a style sheet."""
+    """A template without parameters, such as a style sheet."""
     return _templates.get_template(name).render()
 
 
 def render(template: str, branding: Branding = _PLAIN, links: Links = _AT_ROOT, **values: object) -> str:
-    """A page's HTML, as the operator wants it to look, with its links."""
+    """A page's HTML, with the operator's branding."""
     return _templates.get_template(template).render(
         style=_style + branding.style, branding=branding, links=links, **values
     )
 
 
 def csp_hash(text: str) -> str:
-    """What lets just this style or script into a page (CSP 3, "hash-source")."""
+    """The source expression that allows exactly this inline style or script (CSP 3, "hash-source")."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -117,12 +95,12 @@ def page(
     script: str = "",
     **values: object,
 ) -> web.Response:
-    """A page of ours, with the headers that all of them have. `script` names the scripts of `frontend/`."""
-    branding = look_of(request)
+    """A page, with the headers that every page has. `script` names the scripts of `frontend/` that it has inline."""
+    branding = branding_of(request)
     code = "".join(map(assets.script, script.split()))
     policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
     return web.Response(
-        text=render(template, branding, links_of(request), script=code, **values),
+        text=render(template, branding, links_of(request), script=code, mint=_mint(request), **values),
         status=status,
         content_type="text/html",
         charset="utf-8",
@@ -131,41 +109,41 @@ def page(
 
 
 def page_headers(request: web.BaseRequest) -> dict[str, str]:
-    """What every page of ours has beside its policy."""
+    """The headers that every page has, without its content security policy."""
     return {**PAGE_HEADERS, **_alone(request)}
 
 
-def look_of(request: web.BaseRequest) -> Branding:
-    """How the operator wants pages to look."""
+def _mint(request: web.BaseRequest) -> Callable[[], str] | None:
+    """Makes the names that a page's forms send along (see `idempotency`)."""
+    return functools.partial(idempotency.issue, request.app[CONTEXT]) if isinstance(request, web.Request) else None
+
+
+def branding_of(request: web.BaseRequest) -> Branding:
+    """The operator's branding; the plain one for a request that aiohttp could not parse."""
     return request.app[CONTEXT].branding if isinstance(request, web.Request) else _PLAIN
 
 
 def links_of(request: web.BaseRequest) -> Links:
-    """The service's own addresses."""
+    """The service's own URLs."""
     return request.app[CONTEXT].links if isinstance(request, web.Request) else _AT_ROOT
 
 
 def _alone(request: web.BaseRequest) -> dict[str, str]:
-    """A window of its own (HTML, "cross-origin opener policies"), beyond the reach of a notebook that opened it.
+    """Cut the tie to the window that opened the page (HTML, "cross-origin opener policies"): it may be a notebook.
 
-    Browsers know that only over TLS, and complain elsewhere.
+    Browsers support that over TLS only, and complain elsewhere.
     """
-    return {"Cross-Origin-Opener-Policy": "noopener-allow-popups"} if is_secure(request) else {}
-
-
-def is_secure(request: web.BaseRequest) -> bool:
-    """Whether the visitor came over TLS; our proxy lets only a trusted one say so."""
-    return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+    return {"Cross-Origin-Opener-Policy": "noopener-allow-popups"} if is_secure(request.headers) else {}
 
 
 def see_other(request: web.BaseRequest, url: str) -> web.Response:
-    """303: the answer is over there."""
+    """303 See Other."""
     headers = {"Location": url, "Referrer-Policy": "same-origin", "Cache-Control": "no-store", **_alone(request)}
     return web.Response(status=303, headers=headers)
 
 
 def json(model: pydantic.BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """An API answer."""
+    """A JSON response."""
     return web.Response(
         body=model.model_dump_json(exclude_none=isinstance(model, Problem)).encode(),
         status=status,
@@ -186,11 +164,11 @@ def problem(
     html: bool | None = None,
     again: bool = False,
 ) -> web.Response:
-    """An error, as a page or as JSON, whatever the caller reads (or `html` says).
+    """An error, as a page or as JSON: what the client accepts, unless `html` says it.
 
-    With `again` a page asks by itself after `retry_after` seconds, also without JavaScript.
+    With `again` the page reloads itself after `retry_after` seconds, also without JavaScript.
     """
-    title, advice = _WORDS.get(status, ("That did not work", "Please try again."))
+    title, advice = problem_message(status)
     seconds = None if retry_after is None else max(1, math.ceil(retry_after))
     all_headers = {**(headers or {}), **({} if seconds is None else {"Retry-After": str(seconds)})}
     if wants_html(request) if html is None else html:
@@ -214,22 +192,22 @@ def unknown_host(request: web.BaseRequest, name: str) -> web.Response:
         return page(request, "unknown_host.html", status=421, name=name)
     message = (
         f"This service does not answer to the name {name}. If it is yours, start tmpnb-py with --allowed-hosts "
-        f"{name}, or set TMPNB_ALLOWED_HOSTS={name} (names that are there already stay, with a comma)."
+        f"{name}, or set TMPNB_ALLOWED_HOSTS={name} (keep the names that are there already, separated by commas)."
     )
     return json(Problem(status="misdirected", message=message), status=421)
 
 
 def starting_again(request: web.BaseRequest) -> web.Response:
-    """Whoever comes back waits until it is known which notebook is theirs."""
+    """503 for a returning visitor until the engine has been listed: only then are their sessions known."""
     message = "The service is starting again; your notebook is kept."
     return problem(request, 503, "starting", message, retry_after=_LISTING_RETRY, again=True)
 
 
 def closed(request: web.BaseRequest) -> web.Response:
-    """No newcomers: the operator has closed the service."""
+    """503: the operator has closed the service to newcomers."""
     retry = {"Retry-After": str(_CLOSED_RETRY)}
     if wants_html(request):
-        again = _CLOSED_RETRY if request.method == "GET" else None  # what was posted is not in the address
+        again = _CLOSED_RETRY if request.method == "GET" else None  # a reload would not post the form again
         script = "again.js" if again else ""
         return page(request, "closed.html", status=503, headers=retry, script=script, refresh=again)
     message = "No newcomers are let in at the moment; sessions go on."
@@ -237,8 +215,8 @@ def closed(request: web.BaseRequest) -> web.Response:
 
 
 def proxy_error_page(context: Context, status: int, *, wants_html: bool) -> Page:
-    """The body of an error that the proxy answers by itself."""
-    title, advice = _WORDS.get(status, ("That did not work", "Please try again."))
+    """The body of an error response that the proxy makes by itself."""
+    title, advice = problem_message(status)
     if wants_html:
         return Page(
             b"text/html; charset=utf-8",
@@ -252,7 +230,7 @@ def proxy_error_page(context: Context, status: int, *, wants_html: bool) -> Page
 
 @web.middleware
 async def errors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into an answer of ours; what nobody expected is logged with its trace."""
+    """Turn every error into a response of ours; log unexpected ones with their traceback."""
     try:
         return await handler(request)
     except ClosedError:
@@ -270,6 +248,6 @@ async def errors_middleware(request: web.Request, handler: Handler) -> web.Strea
         kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
         message = error.text if error.text and not error.text.startswith(f"{error.status}:") else ""
         return problem(request, error.status, "error", message, headers=kept)
-    except Exception:  # noqa: BLE001  (the boundary of a request: the visitor gets a page, the operator the trace)
+    except Exception:  # noqa: BLE001  (the boundary of a request: the visitor gets a page, the operator the traceback)
         _log.exception("request_failed", method=request.method, route=str(request.match_info.route.resource))
         return problem(request, 500, "error")

@@ -1,8 +1,7 @@
-"""Programs that name themselves as robots: pages are for them, too, so that links are found; notebooks are not.
+"""Recognises programs that identify themselves as robots: they may read pages, but not take notebooks.
 
-Who is one says the list that the project crawler-user-agents keeps, or the address for complaints that robots put
-behind a `+` by convention. Libraries (curl, requests) and driven browsers are none: with them people write programs
-for the API, and try what they have made.
+A robot is what the list of the project crawler-user-agents names, or a client with a contact URL behind a `+`, as is
+the convention. HTTP libraries (curl, requests) and automated browsers are not robots: people use the API with them.
 """
 
 from __future__ import annotations
@@ -10,30 +9,21 @@ from __future__ import annotations
 import functools
 import re
 
-from aiohttp import web
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
-
-from tmpnb_py.web.access import shows_api_token
 
 _NO_ROBOTS = frozenset(("http-library", "browser-automation"))
 _CONTACT = r"\+https?://"
-_AT_ONCE = 25  # as that project's own reader has it: twice as fast as all patterns in one
+_PATTERNS_PER_REGEX = 25  # as in that project's own reader; twice as fast as one regular expression for all
 _LONGEST = 512  # characters; browsers have about 150
 
 
-def is_robot(request: web.Request) -> bool:
-    """Whether a request says that a robot sends it."""
-    return _names_a_robot(request.headers.get("User-Agent", "")[:_LONGEST])
-
-
-def refuse_robots(request: web.Request) -> None:
-    """Raise `HTTPForbidden` where a robot would take a notebook, unless it shows the operator's API token."""
-    if is_robot(request) and not shows_api_token(request):
-        raise web.HTTPForbidden(text="Robots may read the pages here; notebooks are for people.")
+def names_a_robot(user_agent: str) -> bool:
+    """Whether a `User-Agent` identifies a robot."""
+    return _matches(user_agent[:_LONGEST])
 
 
 @functools.lru_cache(1024)
-def _names_a_robot(user_agent: str) -> bool:
+def _matches(user_agent: str) -> bool:
     return any(pattern.search(user_agent) for pattern in _patterns())
 
 
@@ -41,4 +31,7 @@ def _names_a_robot(user_agent: str) -> bool:
 def _patterns() -> list[re.Pattern[str]]:
     known = [one["pattern"] for one in CRAWLER_USER_AGENTS_DATA if _NO_ROBOTS.isdisjoint(one["tags"])]
     texts = [_CONTACT, *known]
-    return [re.compile("|".join(texts[start : start + _AT_ONCE])) for start in range(0, len(texts), _AT_ONCE)]
+    return [
+        re.compile("|".join(texts[start : start + _PATTERNS_PER_REGEX]))
+        for start in range(0, len(texts), _PATTERNS_PER_REGEX)
+    ]

@@ -1,38 +1,39 @@
 """`/static/<digest>/…`: an image's static files, the same for all its notebooks.
 
-The address changes with the content, so browsers keep the files for good. The path below the digest is that below
-the notebook's base path. Nothing here depends on the visitor: who asks is told of no notebook, not even of their own,
-for a script in any notebook can ask.
+The URL changes with the content, so browsers keep the files for good. The path below the digest is the one below a
+notebook's base path. Nothing here depends on the visitor or tells of a notebook, because a script in any notebook
+can ask.
 """
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.core.links import STATIC
+from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
+from tmpnb_py.core.links import STATIC_PATTERN
 from tmpnb_py.shared_files.shared import Found, SharedFiles
 from tmpnb_py.shared_files.store import LostFileError
-from tmpnb_py.shared_files.tree import accepted, content_type, etag, matches
-from tmpnb_py.web.assets import PIECE
+from tmpnb_py.shared_files.tree import content_type, etag
+from tmpnb_py.web.assets import PIECE, joined
 
 _FOR_EVER = "public, max-age=31536000, immutable"
-# A document of a hostile image, opened as a page, must do nothing on the origin that all notebooks share. A script is
-# no document, and a worker started from one would be bound by this.
+# A document of a hostile image, opened as a page, must be able to do nothing on the origin that all notebooks share.
+# Scripts go without: they are no documents, and the policy would bind the workers that are started from them.
 _INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _SCRIPT = "text/javascript"
 
 
 def add_routes(app: web.Application, files: SharedFiles) -> None:
-    """The one route of this module."""
+    """Every route of this module."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         return await answer(request, files)
 
-    app.router.add_get(f"/{STATIC}/{{digest:[0-9a-f]{{32}}}}/{{name:.+}}", handler)
+    app.router.add_get(STATIC_PATTERN, handler)
 
 
 async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse:
-    """A file, 304, 404, or 503. What the disk has lost is waited for: it is taken from the image again."""
+    """A file, 304, 404 or 503. A file that is lost from the disk is taken from the image again first."""
     try:
         try:
             response, body = await _loaded(request, files)
@@ -59,11 +60,11 @@ def _find(request: web.Request, files: SharedFiles) -> Found:
 
 
 async def _loaded(request: web.Request, files: SharedFiles) -> tuple[web.StreamResponse, bytes]:
-    """The answer in the form that suits the visitor, not begun, and what it is to hold. Raises `OSError`."""
+    """The response, not yet prepared, and its body, in the coding that the client prefers. Raises `OSError`."""
     found = _find(request, files)
-    coding = accepted(", ".join(request.headers.getall("Accept-Encoding", ())), found.codings)
+    coding = choose_coding(joined(request, "Accept-Encoding"), found.codings)
     headers = _headers(found, coding)
-    if matches(request.headers.get("If-None-Match", ""), headers["ETag"]):
+    if is_not_modified(joined(request, "If-None-Match"), headers["ETag"]):
         del headers["Content-Type"]
         return web.Response(status=304, headers=headers), b""
     if coding:

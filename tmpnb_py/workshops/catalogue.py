@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import urllib.parse
+from pathlib import Path
+
 import structlog
 
 from tmpnb_py.core.backoff import Attempts
 from tmpnb_py.core.errors import EngineError, ManifestError, TooLargeError
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse
+from tmpnb_py.pools.metrics import NO_WORKSHOP, OTHER_WORKSHOP
+from tmpnb_py.workshops.manifest import MAX_SIZE, Manifest, parse, read_file
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +31,10 @@ class Catalogue:
         self._of_image = Manifest()
         self.own: Manifest | None = None
         self.image: ImageFacts | None = None
+
+    def read_own(self, path: Path | None) -> None:
+        """Show the operator's list, or the image's if there is none. Raises `ManifestError`, and changes nothing."""
+        self.own = None if path is None else read_file(path)
 
     @property
     def manifest(self) -> Manifest:
@@ -70,6 +78,12 @@ class Catalogue:
             raise ManifestError(f"{place} is a directory", remedy=remedy)
         return Manifest()
 
-    def slugs(self) -> frozenset[str]:
-        """The workshops' short names."""
-        return frozenset(workshop.slug for workshop in self.manifest.workshops)
+    def workshop_of(self, target: str) -> str:
+        """The short name of the workshop that a document (a relative reference) belongs to.
+
+        `OTHER_WORKSHOP` where that is none of those known, `NO_WORKSHOP` where it is no document in a folder.
+        """
+        parts = urllib.parse.unquote(target.partition("?")[0]).split("/")
+        known = {workshop.slug for workshop in self.manifest.workshops}
+        found = next((part for part in parts if part in known), None)
+        return found or (OTHER_WORKSHOP if len(parts) > 1 else NO_WORKSHOP)

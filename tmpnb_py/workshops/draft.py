@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from tmpnb_py.core import languages
+from tmpnb_py.core.document_paths import is_text_notebook
 from tmpnb_py.core.errors import ManifestError, NotesError
-from tmpnb_py.core.links import is_text_notebook
 from tmpnb_py.workshops import manifest as manifests
 from tmpnb_py.workshops.manifest import MANIFEST_NAME, Manifest, Workshop
 from tmpnb_py.workshops.notes.model import Notes

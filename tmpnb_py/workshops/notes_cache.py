@@ -19,6 +19,7 @@ import structlog
 
 from tmpnb_py.core import subprograms
 from tmpnb_py.core.errors import EngineError, NotesError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Workshop
@@ -97,6 +98,7 @@ class NotesCache:
         self._files = files
         self._catalogue = catalogue
         self._one_at_a_time = asyncio.Semaphore(1)
+        self._tasks = Tasks()
         self._books: dict[tuple[str, Workshop], asyncio.Task[Book]] = {}
         self._failed_at: dict[tuple[str, Workshop], float] = {}
 
@@ -123,8 +125,9 @@ class NotesCache:
         if task is not None and not self._is_due_again(key, task):
             return task
         self._forget_old(version)
-        task = asyncio.get_running_loop().create_task(self._read(workshop), name=f"notes-{workshop.slug}")
-        task.add_done_callback(lambda done: self._note_failure(key, done))
+        task = self._tasks.start(
+            f"notes-{workshop.slug}", self._read(workshop), ended=lambda _, error: self._note_failure(key, error)
+        )
         self._books[key] = task
         return task
 
@@ -133,13 +136,12 @@ class NotesCache:
             return False
         return time.monotonic() - self._failed_at[key] >= RETRY_AFTER
 
-    def _note_failure(self, key: tuple[str, Workshop], task: asyncio.Task[Book]) -> None:
-        if not task.cancelled() and task.exception() is None:
+    def _note_failure(self, key: tuple[str, Workshop], error: BaseException | None) -> None:
+        if error is None:
             self._failed_at.pop(key, None)
             return
         self._failed_at[key] = time.monotonic()
-        if not task.cancelled():
-            _log.warning("notes_unreadable", workshop=key[1].slug, error=str(task.exception()))
+        _log.warning("notes_unreadable", workshop=key[1].slug, error=str(error))
 
     def _forget_old(self, version: str) -> None:
         """Pages of former files, and too many of them."""
@@ -151,10 +153,7 @@ class NotesCache:
 
     async def close(self) -> None:
         """End what is being read."""
-        tasks = list(self._books.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         self._books.clear()
 
     # --- making one

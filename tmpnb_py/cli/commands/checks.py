@@ -30,7 +30,9 @@ from tmpnb_py.core.errors import (
 from tmpnb_py.core.models import EngineInfo, Gap, Transport
 from tmpnb_py.core.units import GIB
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.service import listen
@@ -135,7 +137,7 @@ class Examination:
 
     async def _image(self, engine: Engine) -> AsyncIterator[Finding]:
         settings = self.settings
-        configuration = PoolConfiguration(engine, settings)
+        configuration = PoolConfiguration(engine, LiveOptions(settings))
         try:
             config = await configuration.resolve()
         except ImageMissingError as error:

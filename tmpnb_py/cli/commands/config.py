@@ -13,9 +13,10 @@ import click
 from pydantic import SecretStr
 
 from tmpnb_py.cli.options import SettingsCommand, read, with_settings
-from tmpnb_py.options.settings import OPTIONS, Option
+from tmpnb_py.options.declaration import Option
+from tmpnb_py.options.kinds import Kind, format_value
+from tmpnb_py.options.settings import OPTIONS
 from tmpnb_py.options.sources import LoadedSettings
-from tmpnb_py.options.values import Kind, format_value
 
 _HEAD = """\
 # tmpnb-py's options. A line that begins with # is a default: take the # away to change it.

@@ -14,7 +14,8 @@ import click
 
 from tmpnb_py.cli.options import CONFIG_HELP, ENGINE_OPTIONS, read, with_settings
 from tmpnb_py.core.errors import ImageTransferError, ImageUnfitError, ManifestError
-from tmpnb_py.options.settings import DEFAULT_IMAGE, Settings
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings, need_docker, read_settings
 
 if TYPE_CHECKING:
@@ -376,7 +377,8 @@ def _print_next_steps(settings: Settings, tag: str, own: Manifest) -> None:
 
 def _addresses(settings: Settings, own: Manifest) -> Iterator[tuple[str, str]]:
     """The workshops' titles, and the addresses of their pages on this machine."""
-    from tmpnb_py.core.links import Links, document  # noqa: PLC0415
+    from tmpnb_py.core.document_paths import document  # noqa: PLC0415
+    from tmpnb_py.core.links import Links  # noqa: PLC0415
     from tmpnb_py.workshops.notes.notebook import is_readable  # noqa: PLC0415
 
     links = Links(settings.base_url)

@@ -24,6 +24,7 @@ from typing import Any
 import structlog
 
 from tmpnb_py.core.errors import EngineDownError, EngineError, PoolLockedError
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.trials import Calling
@@ -51,6 +52,7 @@ class Hold:
         self._me = {**identity(), "hold": secrets.token_hex(8)}
         self._container = ""
         self._stream: Any = None
+        self._tasks = Tasks()
         self._watching: asyncio.Task[None] | None = None
         self._unfit: dict[str, float] = {}  # images whose containers did not hold, and when to try again
 
@@ -75,7 +77,7 @@ class Hold:
         except EngineError as error:
             self._is_unfit(image_id, error)
             return
-        self._watching = asyncio.get_running_loop().create_task(self._watch(image_id, on_lost), name="hold")
+        self._watching = self._tasks.start("hold", self._watch(image_id, on_lost))
 
     def _is_unfit(self, image_id: str, error: EngineError) -> None:
         self._unfit[image_id] = time.monotonic() + _RETRY_SECONDS
@@ -173,10 +175,8 @@ class Hold:
 
     async def release(self) -> None:
         """Let another manager have the pool. Nothing happens where it is not held."""
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        self._watching = None
+        await self._tasks.close()
         stream, self._stream = self._stream, None
         if stream is not None:
             with contextlib.suppress(Exception):  # the connection may be gone

@@ -15,6 +15,9 @@ from tmpnb_py.engines.docker import options
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.trials import Calling
 
+_ATTEMPTS = 12
+_BETWEEN_ATTEMPTS = 0.25  # seconds; a busy engine took more than one to make a bridge with its firewall rules
+
 
 class Networks:
     """Makes a pool's networks when they are first needed, and removes them."""
@@ -37,20 +40,31 @@ class Networks:
         if config.network or name == "none":
             return None
         async with self._lock:
+            return await self._found_or_made(name, options.network_body(self._pool, name, config))
+
+    async def _found_or_made(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The network of that name, made if there is none.
+
+        Another process may be making it now. The engine then refuses ours because the bridge's name is taken, for a
+        moment before it lists theirs: therefore a refusal is final only when it lasts.
+        """
+        refused: RefusedError | None = None
+        for _ in range(_ATTEMPTS):
             if found := await self._oldest(name):
                 return found
-            refused: RefusedError | None = None
+            if refused is not None:
+                await asyncio.sleep(_BETWEEN_ATTEMPTS)
             try:
                 async with self._calling("make a network") as docker:
-                    await docker.networks.create(options.network_body(self._pool, name, config))
-            except RefusedError as error:  # another process may just have made it, or the bridge
+                    await docker.networks.create(body)
+                refused = None
+            except RefusedError as error:
                 refused = error
-            found = await self._oldest(name)
-        if found is None and refused is not None:
+        if found := await self._oldest(name):
+            return found
+        if refused is not None:
             raise refused
-        if found is None:
-            raise EngineError(f"the network {name} was made, and is gone", remedy="see what else removes networks")
-        return found
+        raise EngineError(f"the network {name} was made, and is gone", remedy="see what else removes networks")
 
     async def _oldest(self, name: str) -> dict[str, Any] | None:
         """The network of that name.

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core.document_paths import INTERFACE
 from tmpnb_py.core.models import (
     ContainerConfig,
     ContainerSpec,
@@ -29,7 +30,6 @@ from tmpnb_py.core.models import (
     TcpAddress,
     Transport,
 )
-from tmpnb_py.core.routes import INTERFACE
 from tmpnb_py.engines.docker import reach
 
 PROJECT = "tmpnb-py"

@@ -48,6 +48,7 @@ from tmpnb_py.core.models import (
     Transport,
     Usage,
 )
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.image_files import READ_LIMIT, from_directory
 from tmpnb_py.engines.local import cgroup, machine
@@ -58,7 +59,7 @@ from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.engines.local.watch import Watches
 from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.engines.sockets import SocketDirectories
-from tmpnb_py.options.settings import DEFAULT_IMAGE
+from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 
 # Everything else comes by the environment: other users of the machine can read a command line.
 COMMAND = "exec start-notebook.sh"
@@ -120,6 +121,7 @@ class LocalEngine(NoImageStore):
         self._quotas: dict[str, int] = {}  # of containers that are starting
         self._prepared = ""  # the digest of what was said already
         # A thread can't be cancelled: whoever comes later waits for the one that is under way.
+        self._tasks = Tasks()
         self._launching: dict[str, asyncio.Task[Record]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
 
@@ -144,7 +146,7 @@ class LocalEngine(NoImageStore):
 
     async def close(self) -> None:
         """Stop watching. Containers stay."""
-        await asyncio.gather(*self._launching.values(), *self._removing.values(), return_exceptions=True)
+        await self._tasks.finish()
         self._watches.close()
 
     async def info(self) -> EngineInfo:
@@ -228,7 +230,7 @@ class LocalEngine(NoImageStore):
             raise EngineError("the container exists already")
         try:
             work = self._work(lambda: self._launcher.launch(spec))
-            record = await asyncio.shield(_kept(self._launching, spec.id, work))
+            record = await asyncio.shield(self._kept(self._launching, spec.id, work))
         except asyncio.CancelledError:
             await self._undo(spec.id)
             raise
@@ -258,11 +260,19 @@ class LocalEngine(NoImageStore):
                 raise EngineError("the sandbox was not made in time")
             await asyncio.sleep(_POLL_SECONDS)
 
+    def _kept(self, tasks: dict[str, asyncio.Task[R]], name: str, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Start a task that is in `tasks` under the container's id until it has ended.
+
+        Its error is for those who wait for it; where they have left, the caller's next look at the container tells.
+        """
+        task = tasks[name] = self._tasks.start(name, work, ended=lambda *_: tasks.pop(name))
+        return task
+
     async def remove(self, container_id: str) -> None:
         """Kill every process of it and remove all it has. Removing what is gone succeeds."""
         if is_id(container_id):
             under_way = self._removing.get(container_id)
-            await asyncio.shield(under_way or _kept(self._removing, container_id, self._remove(container_id)))
+            await asyncio.shield(under_way or self._kept(self._removing, container_id, self._remove(container_id)))
 
     async def _remove(self, container_id: str) -> None:
         if launching := self._launching.get(container_id):
@@ -409,19 +419,6 @@ class LocalEngine(NoImageStore):
                 raise
             self._records.make()
             self._launcher.open()
-
-
-def _kept(tasks: dict[str, asyncio.Task[R]], container_id: str, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
-    """A task that is known by its container until it has ended, and whose failure is no secret if nobody waits."""
-
-    def ended(task: asyncio.Task[R]) -> None:
-        del tasks[container_id]
-        if not task.cancelled():
-            task.exception()
-
-    task = tasks[container_id] = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(ended)
-    return task
 
 
 def _lack(error: OSError) -> LackError | None:

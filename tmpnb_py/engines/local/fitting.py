@@ -13,12 +13,11 @@ from tmpnb_py.core.models import Egress
 from tmpnb_py.engines.local.engine import COMMAND
 from tmpnb_py.engines.local.machine import python_versions
 from tmpnb_py.engines.local.sandbox import Sandbox
+from tmpnb_py.options.risks import is_loopback
 from tmpnb_py.options.settings import OPTIONS, Settings
-from tmpnb_py.options.sources import is_loopback
+from tmpnb_py.options.sources import refused
 
 _LOOPBACK = "127.0.0.1"
-# Ways to a notebook that it has not; for what is merely without effect there is a warning (`without_effect`).
-_NO_WAY = ("docker_network", "host_network")
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +72,7 @@ def _hint(sandbox: Sandbox | None, reason: str) -> str:
 
 
 def _refuse_other_ways(settings: Settings) -> None:
-    odd = [name for name in _NO_WAY if getattr(settings, name) != Settings.model_fields[name].default]
+    odd = refused(settings, "local")
     if settings.transport not in ("auto", "socket"):
         odd.append("transport")
     if "{port}" in (settings.command or ""):

@@ -10,34 +10,25 @@ from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.host_names import is_loopback_name
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.proofs import is_same
 from tmpnb_py.core.quota_keys import is_loopback
 from tmpnb_py.web import respond
 from tmpnb_py.web.admin import page as admin_page
-from tmpnb_py.web.admin.pool import status_of
-from tmpnb_py.web.api import openapi, programs
+from tmpnb_py.web.api import openapi, programs, views
+from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
-from tmpnb_py.web.context import (
-    CONTEXT,
-    Context,
-    admin_session,
-    described,
-    failure_of,
-    moment,
-    presented_token,
-    same_token,
-    session_of,
-    stats_of,
-)
+from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.tokens import presented_token
 
 _NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
 _SPEAKS_FOR_ANOTHER = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-_OPEN = frozenset(("/", openapi.PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
+_OPEN = frozenset(("/", DESCRIPTION_PATH, "/metrics", "/healthz"))  # scrapers and probes carry no token
 
 
 def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
     app.router.add_get("/", admin_page.page)
-    app.router.add_get(openapi.PATH, openapi.admin)
+    app.router.add_get(DESCRIPTION_PATH, openapi.admin)
     app.router.add_get("/metrics", programs.metrics)
     app.router.add_get("/healthz", programs.healthz)
     app.router.add_get("/readyz", programs.readyz)
@@ -59,7 +50,7 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
     if request.path in _OPEN:
         return await handler(request)
     if context.admin_token:
-        if not same_token(presented_token(request), context.admin_token):
+        if not is_same(presented_token(request.headers), context.admin_token):
             message = "Send the operator's token: Authorization: token …."
             model = Problem(status="unauthorized", message=message)
             return respond.json(model, status=401, headers={"WWW-Authenticate": "token"})
@@ -100,28 +91,28 @@ def _is_our_page(request: web.Request) -> bool:
 async def status(request: web.Request) -> web.Response:
     """Everything about the pool at once."""
     context = request.app[CONTEXT]
-    pool, now = context.pool, time.monotonic()
+    pool, now = context.site.pool_for(), time.monotonic()
     model = AdminStatus(
         name=pool.name,
         up_since=_moment(context.started_at),
-        pool=status_of(context),
-        stats=stats_of(context),
-        engine_up=pool.listed and not pool.engine_down,
-        failure=failure_of(context),
-        failures=tuple(described(failure) for failure in reversed(pool.failures)),
-        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in context.claims.recent_starts),
-        waiting_seconds=tuple(round(waited, 1) for waited in context.claims.waits(now)),
+        pool=views.pool_status(context),
+        stats=views.stats_of(context),
+        engine_up=pool.status.engine_up,
+        failure=views.failure_of(context),
+        failures=tuple(views.described(failure) for failure in reversed(pool.failures)),
+        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in pool.recent_starts),
+        waiting_seconds=tuple(round(waited, 1) for waited in context.site.claims_for().waits(now)),
         sessions=_running(context),
     )
     return respond.json(model)
 
 
 def _running(context: Context) -> tuple[AdminSession, ...]:
-    return tuple(admin_session(context, one) for one in context.pool.in_state(State.CLAIMED))
+    return tuple(views.admin_session(context, one) for one in context.site.pool_for().in_state(State.CLAIMED))
 
 
 def _moment(at: float) -> datetime.datetime:
-    found = moment(at)
+    found = views.moment(at)
     assert found is not None  # noqa: S101  (only "never" has no moment)
     return found
 
@@ -139,10 +130,10 @@ async def session(request: web.Request) -> web.Response:
 async def end_session(request: web.Request) -> web.Response:
     """End a session for the operator."""
     context = request.app[CONTEXT]
-    container = context.pool.get(request.match_info["id"])
+    container = context.site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise web.HTTPNotFound(text="There is no such session, or it has ended.")
-    context.pool.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
-    found = session_of(context, container.id)
+    context.site.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    found = views.session_of(context, container.id)
     assert found is not None  # noqa: S101  (it was marked just now, so it is remembered)
     return respond.json(found)

@@ -32,6 +32,6 @@ async def page(request: web.Request) -> web.Response:
     """The shell; the script fills it."""
     context = request.app[CONTEXT]
     needs_token = bool(context.admin_token)
-    name = "" if needs_token else context.pool.name
+    name = "" if needs_token else context.site.pool_for().name
     text = render("operator.html", own_style=_STYLE, script=_SCRIPT, name=name, needs_token=needs_token)
     return web.Response(text=text, content_type="text/html", charset="utf-8", headers=_HEADERS)

@@ -1,6 +1,6 @@
 """Steering the pool on the operator's listener: its size, its drain, and whether newcomers are let in.
 
-`DELETE /api/pool` is tmpnb's own; the rest is ours. Handlers only call `Operations`, which marks and returns at once.
+`DELETE /api/pool` is tmpnb's own; the rest is ours. Handlers only call the pool, which marks and returns at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import pydantic
 from aiohttp import web
 
 from tmpnb_py.core.errors import SettingsError
-from tmpnb_py.core.models import State
 from tmpnb_py.web import respond
-from tmpnb_py.web.api.schema import Drained, PoolSize, PoolStatus
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.api.schema import Drained, PoolSize
+from tmpnb_py.web.api.views import pool_status
+from tmpnb_py.web.context import CONTEXT
 
 
 def add_routes(app: web.Application) -> None:
@@ -27,29 +27,14 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/open", open_again)
 
 
-def status_of(context: Context) -> PoolStatus:
-    """The pool as the operator steers it."""
-    pool = context.pool
-    return PoolStatus(
-        size=pool.size,
-        max_containers=pool.capacity,
-        ready=pool.count(State.READY),
-        starting=pool.count(State.STARTING),
-        claimed=pool.count(State.CLAIMED),
-        removing=pool.count(State.REMOVING),
-        waiting=context.claims.waiting,
-        closed=not context.operations.is_open,
-    )
-
-
 async def show(request: web.Request) -> web.Response:
     """How the pool is and what it aims at."""
-    return respond.json(status_of(request.app[CONTEXT]))
+    return respond.json(pool_status(request.app[CONTEXT]))
 
 
 async def drain(request: web.Request) -> web.Response:
     """Replace every ready container; sessions stay."""
-    return respond.json(Drained(drained=request.app[CONTEXT].operations.drain(time.monotonic())))
+    return respond.json(Drained(drained=request.app[CONTEXT].site.pool_for().drain(time.monotonic())))
 
 
 async def resize(request: web.Request) -> web.Response:
@@ -60,10 +45,10 @@ async def resize(request: web.Request) -> web.Response:
     except pydantic.ValidationError as error:
         raise web.HTTPBadRequest(text=f'Send JSON such as {{"size": 20}}: {_explain(error)}.') from error
     try:
-        context.operations.resize(wish.size)
+        context.site.pool_for().resize(wish.size)
     except SettingsError as error:
         raise web.HTTPConflict(text=f"{error.message}.") from error
-    return respond.json(status_of(context))
+    return respond.json(pool_status(context))
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -75,12 +60,12 @@ def _explain(error: pydantic.ValidationError) -> str:
 async def close(request: web.Request) -> web.Response:
     """Let no newcomers in; sessions go on."""
     context = request.app[CONTEXT]
-    context.operations.close()
-    return respond.json(status_of(context))
+    context.site.pool_for().close_to_newcomers()
+    return respond.json(pool_status(context))
 
 
 async def open_again(request: web.Request) -> web.Response:
     """Let newcomers in again."""
     context = request.app[CONTEXT]
-    context.operations.open()
-    return respond.json(status_of(context))
+    context.site.pool_for().open_to_newcomers()
+    return respond.json(pool_status(context))

@@ -11,34 +11,26 @@ from __future__ import annotations
 
 import posixpath
 import re
-import time
 import urllib.parse
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core import binder_spec
+from tmpnb_py.core.document_paths import document, document_of, placed
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
-from tmpnb_py.core.links import document
-from tmpnb_py.core.routes import document_of, placed
+from tmpnb_py.core.links import BUILD, LAUNCH_LINK
 from tmpnb_py.jupyter.questions import begin_in
-from tmpnb_py.web import respond
-from tmpnb_py.web.access import refuse_foreign, refuse_silent_browser
+from tmpnb_py.web import admission, event_stream, respond
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.api.schema import BuildEvent, TicketState
-from tmpnb_py.web.audit import visitor_origin
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.robots import is_robot
+from tmpnb_py.web.event_stream import Event
+from tmpnb_py.web.visitor import visitor_of
 
-_HEARTBEAT = 15.0
 _RETRY_MILLISECONDS = 3000
-_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
-}
 # The suffix says that its client has had the last word of this stream.
 _EVENT_ID = re.compile(r"([0-9a-f]{32})?(-ready|failed)?")
 # Thebe gives up at a broken connection, and a browser is back within seconds: nobody else comes for the place.
@@ -47,12 +39,12 @@ _PLACE_KEPT = 30.0
 
 def add_routes(app: web.Application) -> None:
     """Every endpoint of this module."""
-    app.router.add_get("/build/{provider}/{spec:.+}", build, allow_head=False)
+    app.router.add_get(BUILD + "{provider}/{spec:.+}", build, allow_head=False)
 
 
 def add_pages(app: web.Application) -> None:
     """What people see who follow a link to BinderHub."""
-    app.router.add_get("/v2/{provider}/{spec:.+}", launch_link)
+    app.router.add_get(LAUNCH_LINK + "{provider}/{spec:.+}", launch_link)
     app.router.add_get("/versions", versions)
     for path in ("/hub/api", "/hub/api/"):
         app.router.add_get(path, hub_version)
@@ -120,15 +112,16 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
 
 async def build(request: web.Request) -> web.StreamResponse:
     """A notebook, told of as BinderHub does."""
-    refuse_foreign(request)
+    visitor = visitor_of(request)
+    admission.refuse_foreign(visitor)
     if not _asks_for_events(request):
-        link = request.app[CONTEXT].links.to("v2/" + request.rel_url.raw_path.removeprefix("/build/"))
+        link = request.app[CONTEXT].links.launch_link(request.rel_url.raw_path)
         message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
         return respond.problem(request, 406, "error", message)
-    refuse_silent_browser(request)
+    admission.refuse_hidden_page(visitor)
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
-    ticket = request.app[CONTEXT].claims.find(ticket_id) if ticket_id else None
+    ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
     if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
         return web.Response(status=204)  # which ends a browser's reconnecting
     return await _answer(request, ticket)
@@ -138,65 +131,63 @@ def _asks_for_events(request: web.Request) -> bool:
     """Whether a program reads a stream: no navigation, no prefetch, no robot that accepts whatever comes."""
     purpose = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
     is_visit = request.headers.get("Sec-Fetch-Mode") == "navigate" or "prefetch" in purpose
-    return "text/event-stream" in request.headers.get("Accept", "") and not is_visit and not is_robot(request)
+    return (
+        "text/event-stream" in request.headers.get("Accept", "") and not is_visit and not visitor_of(request).is_robot
+    )
 
 
 async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResponse:
-    response = web.StreamResponse(headers=_HEADERS)
     problem = ""
     try:
         ticket = ticket or await _draw(request)
     except _UnknownError as error:
         problem = str(error)
     except ClosedError:
-        problem = "The people who run this service let nobody new in just now."
+        problem = "The people who run this service let nobody new in right now."
     except AddressFullError as error:
         problem = f"{error.message[:1].upper()}{error.message[1:]}."
     except FullError as error:
         problem = f"The line is full. Please try again in {max(1, round(error.retry_after))} seconds."
     except EngineError:
         problem = "No notebook can be started now."
-    await response.prepare(request)
-    await response.write(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
     if ticket is None or problem:
-        await _send(response, "failed", BuildEvent(phase="failed", message=problem))
-        return response
-    claims = request.app[CONTEXT].claims
+        return await _stream(request, _failure(problem))
+    claims = request.app[CONTEXT].site.claims_with(ticket.id)
     try:
         with claims.watching(ticket):
-            await _tell_until_settled(request, response, ticket)
+            return await _stream(request, _phases(request, ticket))
     finally:
         claims.release(ticket, _PLACE_KEPT)
-    return response
+
+
+async def _stream(request: web.Request, events: AsyncGenerator[Event, None]) -> web.StreamResponse:
+    claims = request.app[CONTEXT].site.claims_for()
+    return await event_stream.answer(
+        request, events, is_stopping=lambda: claims.stopping, retry_milliseconds=_RETRY_MILLISECONDS
+    )
+
+
+async def _failure(problem: str) -> AsyncGenerator[Event, None]:
+    yield _event("failed", BuildEvent(phase="failed", message=problem))
 
 
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
-    target = tickets.target_of(context, _opened(_start(request, context)))
-    return await context.claims.open_ticket(target, quota_key=visitor_origin(request))
+    target = admission.target_of(context, _opened(_start(request, context)))
+    return await admission.open_ticket(context, visitor_of(request), target)
 
 
-async def _tell_until_settled(request: web.Request, response: web.StreamResponse, ticket: Ticket) -> None:
-    sent, silent_since = "", time.monotonic()
-    while True:
-        state = tickets.state_of(request, ticket)
-        if state.status == "ready":
-            await _send(response, ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))
+async def _phases(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:
+    """The ticket in BinderHub's words, from waiting to ready or failed."""
+    async for state in tickets.states(request, ticket):
+        if state.status == "waiting":
+            yield _event(ticket.id, BuildEvent(phase="waiting", message=state.message))
+        elif state.status == "ready":
+            yield _event(ticket.id, BuildEvent(phase="launching", message="Launching your notebook…"))
             await _begin_in_folder(ticket)
-            await _send(response, f"{ticket.id}-ready", _ready(request, state))
-            return
-        if state.status != "waiting":
-            await _send(response, "failed", BuildEvent(phase="failed", message=state.message))
-            return
-        if state.message != sent:
-            await _send(response, ticket.id, BuildEvent(phase="waiting", message=state.message))
-            sent, silent_since = state.message, time.monotonic()
-        elif time.monotonic() - silent_since >= _HEARTBEAT:
-            await response.write(b":keepalive\n\n")
-            silent_since = time.monotonic()
-        if request.app[CONTEXT].claims.stopping:
-            return
-        await ticket.changed(tickets.pause(state.position))
+            yield _event(f"{ticket.id}-ready", _ready(request, state))
+        else:
+            yield _event("failed", BuildEvent(phase="failed", message=state.message))
 
 
 async def _begin_in_folder(ticket: Ticket) -> None:
@@ -207,9 +198,8 @@ async def _begin_in_folder(ticket: Ticket) -> None:
         await begin_in(container.endpoint, container.path, container.token, folder)
 
 
-async def _send(response: web.StreamResponse, event_id: str, event: BuildEvent) -> None:
-    text = event.model_dump_json(exclude_none=True)
-    await response.write(f"id: {event_id}\ndata: {text}\n\n".encode())
+def _event(event_id: str, event: BuildEvent) -> Event:
+    return Event(event.model_dump_json(exclude_none=True), event_id)
 
 
 def _ready(request: web.Request, state: TicketState) -> BuildEvent:

@@ -8,27 +8,20 @@ import time
 import pydantic
 from aiohttp import web
 
+from tmpnb_py.core.document_paths import wish_of_address
+from tmpnb_py.core.links import SESSION_PATTERN, below_session
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.core.routes import wish_of_address
-from tmpnb_py.pools.metrics import CONTENT_TYPE
-from tmpnb_py.pools.pool import Container
-from tmpnb_py.web import respond, visits
-from tmpnb_py.web.access import (
-    is_allowed_origin,
-    is_foreign,
-    is_preflight,
-    is_tokenless,
-    refuse_foreign,
-    shows_api_token,
-)
-from tmpnb_py.web.api import openapi
+from tmpnb_py.pools.container import Container
+from tmpnb_py.site.metrics import CONTENT_TYPE
+from tmpnb_py.web import admission, respond
+from tmpnb_py.web.access import is_preflight
+from tmpnb_py.web.api import openapi, views
+from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem, SpawnRequest
-from tmpnb_py.web.api.tickets import mint, spawned
-from tmpnb_py.web.audit import session_begins, visitor_origin
-from tmpnb_py.web.context import CONTEXT, Context, presented_token, same_token, session_of, stats_of
-from tmpnb_py.web.endings import how_it_ended
-from tmpnb_py.web.pages import documents, strangers
-from tmpnb_py.web.robots import refuse_robots
+from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.messages import how_it_ended
+from tmpnb_py.web.pages import strangers
+from tmpnb_py.web.visitor import visitor_of
 
 
 def add_routes(app: web.Application) -> None:
@@ -40,11 +33,11 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
     app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
     app.router.add_post("/api/sessions/{id:[a-z0-9]+}/keep", keep_session)
-    app.router.add_get(openapi.PATH, openapi.public)
+    app.router.add_get(DESCRIPTION_PATH, openapi.public)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
-    app.router.add_route("*", "/user/{id:[a-z0-9]+}{tail:(/.*)?}", not_running)
+    app.router.add_route("*", SESSION_PATTERN, not_running)
 
 
 def add_shortcuts(app: web.Application) -> None:
@@ -55,16 +48,16 @@ def add_shortcuts(app: web.Application) -> None:
 
 async def spawn(request: web.Request) -> web.Response:
     """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
-    context = request.app[CONTEXT]
-    refuse_foreign(request)
-    refuse_robots(request)
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    admission.refuse_foreign(visitor)
+    admission.refuse_robots(visitor)
     wait = _wait(request, context)
     target = await _target(request)
-    container = await context.claims.claim(wait=wait, quota_key=visitor_origin(request))
-    if is_tokenless(request):
-        container.tokenless_origin = request.headers["Origin"]
-    session_begins(request, container, target)
-    return respond.json(spawned(context, container, target))
+    container = await context.site.claims_for(target).claim(wait=wait, quota_key=visitor.quota_key)
+    if visitor.is_tokenless:
+        container.admit(request.headers["Origin"])
+    admission.begin_session(context, visitor, container, target)
+    return respond.json(views.spawned(context, container, target))
 
 
 def _wait(request: web.Request, context: Context) -> float:
@@ -75,7 +68,7 @@ def _wait(request: web.Request, context: Context) -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise web.HTTPBadRequest(text="wait is a number of seconds, 0 or more.")
-    return min(seconds, context.max_wait)
+    return min(seconds, context.options.current.max_wait)
 
 
 async def _target(request: web.Request) -> str:
@@ -85,19 +78,19 @@ async def _target(request: web.Request) -> str:
     except pydantic.ValidationError:
         wish = SpawnRequest()
     try:
-        return request.app[CONTEXT].target(wish.path)
+        return request.app[CONTEXT].documents.target(wish.path)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"path: {error}.") from error
 
 
 async def stats(request: web.Request) -> web.Response:
     """The pool in numbers."""
-    return respond.json(stats_of(request.app[CONTEXT]))
+    return respond.json(views.stats_of(request.app[CONTEXT]))
 
 
 async def session(request: web.Request) -> web.Response:
     """A session's state; its id is the capability to ask."""
-    found = session_of(request.app[CONTEXT], request.match_info["id"])
+    found = views.session_of(request.app[CONTEXT], request.match_info["id"])
     if found is None:
         raise _unknown(request, "There is no such session, or it was forgotten.")
     return respond.json(found)
@@ -108,7 +101,7 @@ async def end_session(request: web.Request) -> web.Response:
     container = _own_container(request)
     if container is None:
         return _not_the_owner()
-    request.app[CONTEXT].pool.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
+    request.app[CONTEXT].site.end(container, EndReason.ENDED_BY_OWNER, time.monotonic())
     return await session(request)
 
 
@@ -128,17 +121,17 @@ async def keep_session(request: web.Request) -> web.Response:
 
 def _own_container(request: web.Request) -> Container | None:
     """The container of a session whose owner asks, showing its token; None for anybody else."""
-    container = request.app[CONTEXT].pool.get(request.match_info["id"])
+    container = request.app[CONTEXT].site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise _unknown(request, "There is no such session, or it has ended.")
-    is_refused = is_foreign(request) and not is_allowed_origin(request)
-    is_owner = same_token(presented_token(request), container.token) or shows_api_token(request)
-    return container if is_owner and not is_refused else None
+    visitor = visitor_of(request)
+    is_owner = visitor.shows_token_of(container) or visitor.shows_api_token
+    return container if is_owner and not visitor.is_refused_site else None
 
 
 def _unknown(request: web.Request, message: str) -> web.HTTPException:
     """An id that stands for nothing; until the engine's first listing nobody can know that (decision 2)."""
-    if request.app[CONTEXT].pool.listed:
+    if request.app[CONTEXT].site.listed:
         return web.HTTPNotFound(text=message)
     return web.HTTPServiceUnavailable(
         text="The service has just started and does not know its sessions yet.", headers={"Retry-After": "2"}
@@ -162,7 +155,7 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 from the moment the first container is ready; until then 503 with the cause's class."""
-    pool = request.app[CONTEXT].pool
+    pool = request.app[CONTEXT].site.pool_for().status
     if pool.was_ready:
         return web.json_response({"status": "ready"})
     cause = pool.failure.kind.value if pool.failure is not None else None
@@ -172,21 +165,21 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def not_running(request: web.Request) -> web.StreamResponse:
     """What `/user/<id>/…` gets when the proxy knows no running notebook for it."""
-    context = request.app[CONTEXT]
+    context, visitor = request.app[CONTEXT], visitor_of(request)
     container_id = request.match_info["id"]
     if is_preflight(request):
         return web.Response(status=204)
-    html = respond.wants_html(request) or is_tokenless(request)
-    if not context.pool.listed:
+    html = respond.wants_html(request) or visitor.is_tokenless
+    if not context.site.listed:
         return respond.problem(request, 503, "starting", retry_after=2, html=html)
-    container = context.pool.get(container_id)
+    container = context.site.find(container_id)
     if container is not None and container.state is State.CLAIMED:
         if container.endpoint is not None and strangers.is_sent_to_login(request):
             return await strangers.page(request, container)
         if container.endpoint is not None and not request.match_info["tail"]:
             query = request.rel_url.raw_query_string
             raise web.HTTPFound(container.path + (f"?{query}" if query else ""))
-        if container.endpoint is not None and is_tokenless(request):
+        if container.endpoint is not None and visitor.is_tokenless:
             message = "This page did not start that notebook, or the service was restarted since."
             return respond.problem(request, 403, "error", message, html=True)
         message = "The notebook cannot be reached now."
@@ -195,14 +188,14 @@ async def not_running(request: web.Request) -> web.StreamResponse:
 
 
 async def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:
-    found = session_of(context, container_id)
+    found = views.session_of(context, container_id)
     reason = found.reason if found is not None else None
     if not html:
         return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
-    wish = wish_of_address(request.rel_url.raw_path.removeprefix(f"/user/{container_id}"))
+    wish = wish_of_address(below_session(request.rel_url.raw_path))
     try:
-        context.target(wish)
+        context.documents.target(wish)
     except ValueError:
         wish = ""
     return respond.page(
@@ -210,7 +203,6 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
         "ended.html",
         status=410,
         reason=reason,
-        subject=await documents.found_subject(context, wish, visits.offered(request)),
+        subject=await context.documents.find(wish, visitor_of(request).offered_session),
         has_pages=not context.api_token,
-        mint=lambda: mint(context),
     )

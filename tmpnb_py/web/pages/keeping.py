@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tmpnb_py.web import visits
 from tmpnb_py.web.context import CONTEXT
+from tmpnb_py.web.visitor import visitor_of
 
 
 def offered(request: web.Request) -> str | None:
@@ -20,6 +20,6 @@ def offered(request: web.Request) -> str | None:
     That is where the image's notebooks take no archives, and where nobody is let in who has none.
     """
     context = request.app[CONTEXT]
-    image, key = context.catalogue.image, visits.key(request)
-    can_restore = image is not None and image.restores and (context.operations.is_open or key)
+    image, key = context.catalogue.image, visitor_of(request).page_key
+    can_restore = image is not None and image.restores and (context.site.pool_for().is_open or key)
     return key if can_restore else None

@@ -13,17 +13,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.document_paths import DEFAULT_DOCUMENT, document
 from tmpnb_py.core.errors import AddressFullError, FullError
-from tmpnb_py.core.links import Links, document, opened
-from tmpnb_py.core.routes import DEFAULT_DOCUMENT
-from tmpnb_py.pools.pool import Container
-from tmpnb_py.web import access, messages, respond, visits
-from tmpnb_py.web.api import tickets
-from tmpnb_py.web.context import CONTEXT, Context, NoNetworkError
-from tmpnb_py.web.pages import documents
-from tmpnb_py.web.robots import is_robot, refuse_robots
+from tmpnb_py.core.links import SPAWN_PATTERN, WAITING_PATTERN, opened
+from tmpnb_py.pools.container import Container
+from tmpnb_py.web import admission, idempotency, messages, respond
+from tmpnb_py.web.api import views
+from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.documents import NoNetworkError
+from tmpnb_py.web.visitor import visitor_of
 
-_WAITING = Links().waiting("{id:[0-9a-f]{32}}")
 # What is about to be ready is waited for, rather than shown a page about waiting.
 _MOMENT = 1.0
 _LONGEST_SOURCE = 200  # characters of an address that is shown
@@ -31,10 +30,10 @@ _LONGEST_SOURCE = 200  # characters of an address that is shown
 
 def add_routes(app: web.Application) -> None:
     """Every page of this module."""
-    app.router.add_get(_WAITING, wait)
-    app.router.add_post(_WAITING, give_up)
-    app.router.add_get("/spawn{path:(/.*)?}", launch)
-    app.router.add_post("/spawn{path:(/.*)?}", post_launch)
+    app.router.add_get(WAITING_PATTERN, wait)
+    app.router.add_post(WAITING_PATTERN, give_up)
+    app.router.add_get(SPAWN_PATTERN, launch)
+    app.router.add_post(SPAWN_PATTERN, post_launch)
     app.router.add_get("/hub/user-redirect{path:(/.*)?}", hub_link)
 
 
@@ -43,32 +42,30 @@ def add_routes(app: web.Application) -> None:
 
 async def launch(request: web.Request) -> web.Response:
     """The page that posts: crawlers and link previews stop here and cost nothing, also those that run scripts."""
-    context = request.app[CONTEXT]
-    await visits.first_listing(context)
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    await admission.first_listing(context)
     try:
         wish = _wish(request)
     except NoNetworkError:
         return _without_network(request)
-    if visits.may_be_told(request) and await visits.is_undecided(request):
+    if visitor.may_be_told and await admission.is_undecided(context, visitor):
         return respond.starting_again(request)
-    container = visits.offered(request)
-    if container is None and not context.operations.is_open:
+    container, documents = visitor.offered_session, context.documents
+    if container is None and not context.site.pool_for().is_open:
         return respond.closed(request)
-    robot = is_robot(request)
-    subject = documents.subject(context, wish) if robot else await documents.found_subject(context, wish, container)
+    subject = documents.read(wish) if visitor.is_robot else await documents.find(wish, container)
     return respond.page(
         request,
         "launch.html",
-        script="" if robot else "visit.js",
+        script="" if visitor.is_robot else "visit.js",
         subject=subject,
         running=container is not None,
-        open=context.operations.is_open,
+        open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         lifetime=messages.lifetime(context.limits),
-        once=tickets.mint(context),
-        mint=lambda: tickets.mint(context),
-        key=visits.key(request),
+        once=idempotency.issue(context),
+        key=visitor.page_key,
     )
 
 
@@ -83,7 +80,7 @@ def _wish(request: web.Request) -> str:
     else:
         wish = f"{path}?{raw_query}" if raw_query else path
     try:
-        request.app[CONTEXT].target(wish)
+        request.app[CONTEXT].documents.target(wish)
     except NoNetworkError:
         raise
     except ValueError as error:
@@ -102,16 +99,7 @@ def _workshop_path(context: Context, slug: str) -> str:
 
 def _without_network(request: web.Request) -> web.Response:
     """What is told before a notebook is taken for a link that could only fail in it."""
-    context = request.app[CONTEXT]
-    source = _source(request)
-    return respond.page(
-        request,
-        "no_network.html",
-        status=409,
-        source=source,
-        path=DEFAULT_DOCUMENT,
-        mint=lambda: tickets.mint(context),
-    )
+    return respond.page(request, "no_network.html", status=409, source=_source(request), path=DEFAULT_DOCUMENT)
 
 
 def _source(request: web.Request) -> str:
@@ -126,15 +114,15 @@ def _source(request: web.Request) -> str:
 async def deep_links(request: web.Request, handler: Handler) -> web.StreamResponse:
     """`/lab/tree/…`, `/rstudio/` and their kin lead to their launch page; our own pages go first."""
     nowhere = isinstance(request.match_info.http_exception, web.HTTPNotFound) and request.method in ("GET", "HEAD")
-    if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].known_interfaces:
+    if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].documents.interfaces:
         return await handler(request)
-    raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + request.rel_url.raw_path_qs))
+    raise web.HTTPFound(request.app[CONTEXT].links.launch_at(request.rel_url.raw_path_qs))
 
 
 async def hub_link(request: web.Request) -> web.StreamResponse:
     """nbgitpuller's links for a JupyterHub, as their generator writes them."""
     wish = request.rel_url.raw_path_qs.removeprefix("/hub/user-redirect")
-    raise web.HTTPFound(request.app[CONTEXT].links.to("spawn" + wish))
+    raise web.HTTPFound(request.app[CONTEXT].links.launch_at(wish))
 
 
 # --- the claim
@@ -142,40 +130,36 @@ async def hub_link(request: web.Request) -> web.StreamResponse:
 
 async def post_launch(request: web.Request) -> web.StreamResponse:
     """Claim a notebook for the visitor who pressed the button, and lead there (303), or to where one waits."""
-    _refuse_other_pages(request)
-    refuse_robots(request)
-    context = request.app[CONTEXT]
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    admission.refuse_other_pages(visitor)
+    admission.refuse_robots(visitor)
     fields = await _form(request)
     wish = fields.get("path", "")
-    target = tickets.target_of(context, wish)
-    may_be_reused = visits.may_be_told(request) and "fresh" not in fields
-    if may_be_reused and await visits.is_undecided(request):
-        return respond.see_other(request, context.links.launch_of(wish))
-    container = visits.usable(request) if may_be_reused else None
-    if container is not None:
-        return _lead(request, container, target)
+    target = admission.target_of(context, wish)
+    if visitor.may_be_told and "fresh" not in fields:
+        if await admission.is_undecided(context, visitor):
+            return respond.see_other(request, context.links.launch_of(wish))
+        if (session := visitor.usable_session) is not None:
+            return _lead(request, session, target)
+    ended = visitor.session_with_key(fields["end"]) if {"end", "fresh"} <= fields.keys() else None
     try:
-        ended = visits.usable_with(request, fields["end"]) if {"end", "fresh"} <= fields.keys() else None
-        ticket = await tickets.drawn(request, target, fields.get("once", ""), instead_of=ended)
+        ticket = await admission.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
     except FullError as full:
-        headers = {"Retry-After": str(max(1, round(full.retry_after)))}
-        return respond.page(
-            request,
-            "full.html",
-            status=429,
-            headers=headers,
-            path=wish,
-            mint=lambda: tickets.mint(context),
-            one_address=isinstance(full, AddressFullError),
-        )
+        return _full(request, full, wish)
     if ticket.status is Status.WAITING:
         await ticket.changed(_MOMENT)
     if ticket.status is Status.READY and ticket.container is not None:
-        tickets.state_of(request, ticket)
+        admission.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     response = respond.see_other(request, context.links.waiting(ticket.id, wish))
-    visits.hold(request, response, ticket)
+    visitor.hold(response, ticket)
     return response
+
+
+def _full(request: web.Request, full: FullError, wish: str) -> web.Response:
+    headers = {"Retry-After": str(max(1, round(full.retry_after)))}
+    is_one_address = isinstance(full, AddressFullError)
+    return respond.page(request, "full.html", status=429, headers=headers, path=wish, one_address=is_one_address)
 
 
 async def _form(request: web.Request) -> dict[str, str]:
@@ -192,19 +176,8 @@ async def _form(request: web.Request) -> dict[str, str]:
 
 def _lead(request: web.Request, container: Container, target: str) -> web.Response:
     response = respond.see_other(request, opened(container.path, target, container.token))
-    visits.remember(request, response, container)
+    visitor_of(request).remember(response, container)
     return response
-
-
-def _refuse_other_pages(request: web.Request) -> None:
-    """A browser names a posting page's origin; one that names none must at least say that it is ours."""
-    ours = not access.is_foreign(request) if "Origin" in request.headers else _says_same_origin(request)
-    if not ours:
-        raise web.HTTPForbidden(text="This button works on this service's own pages only.")
-
-
-def _says_same_origin(request: web.Request) -> bool:
-    return request.headers.get("Sec-Fetch-Site") == "same-origin"
 
 
 # --- the page on which one waits
@@ -216,40 +189,40 @@ async def wait(request: web.Request) -> web.Response:
     Whoever was sent the address, and the programs that look at links in advance, get the launch page. Who has got
     a notebook in another tab meanwhile needs no second one.
     """
-    context, wish = request.app[CONTEXT], request.query.get("path", "")
-    try:
-        context.target(wish)
-    except ValueError:
-        wish = ""
-    if not visits.holds(request, request.match_info["id"]):
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    wish = _openable(context, request.query.get("path", ""))
+    if not visitor.holds(request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
-    ticket = context.claims.find(request.match_info["id"])
+    claims = context.site.claims_with(request.match_info["id"])
+    ticket = claims.find(request.match_info["id"])
     if ticket is None or ticket.status is Status.LEFT:
-        if not context.operations.is_open:
+        if not context.site.pool_for().is_open:
             return respond.closed(request)
-        return respond.page(request, "lost.html", status=404, path=wish, mint=lambda: tickets.mint(context))
+        return respond.page(request, "lost.html", status=404, path=wish)
+    subject = context.documents.read(wish)
     if ticket.has_ended and ticket.container is not None:
         reason = ticket.container.reason
-        return respond.page(
-            request,
-            "ended.html",
-            status=410,
-            reason=reason,
-            subject=documents.subject(context, wish),
-            has_pages=True,
-            mint=lambda: tickets.mint(context),
-        )
-    own = visits.offered(request)
+        return respond.page(request, "ended.html", status=410, reason=reason, subject=subject, has_pages=True)
+    own = visitor.offered_session
     if own is not None and _came_meanwhile(own, ticket):
-        context.claims.leave(ticket)
+        claims.leave(ticket)
         return _lead(request, own, ticket.target)
-    state = tickets.state_of(request, ticket)
     if ticket.status is Status.READY and ticket.container is not None:
+        admission.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
-    subject = documents.subject(context, wish)
+    state = views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
     # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
-    another = tickets.mint(context) if own is not None else ""
+    another = idempotency.issue(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
+
+
+def _openable(context: Context, wish: str) -> str:
+    """A wish from an address, if it can be opened; else ""."""
+    try:
+        context.documents.target(wish)
+    except ValueError:
+        return ""
+    return wish
 
 
 def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
@@ -262,8 +235,9 @@ def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
 
 async def give_up(request: web.Request) -> web.StreamResponse:
     """The button on that page: leave the line."""
-    _refuse_other_pages(request)
-    ticket = request.app[CONTEXT].claims.find(request.match_info["id"])
+    admission.refuse_other_pages(visitor_of(request))
+    claims = request.app[CONTEXT].site.claims_with(request.match_info["id"])
+    ticket = claims.find(request.match_info["id"])
     if ticket is not None:
-        request.app[CONTEXT].claims.leave(ticket)
+        claims.leave(ticket)
     return respond.see_other(request, request.app[CONTEXT].links.base)

@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from tmpnb_py.core.branding import Branding
+from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
-from tmpnb_py.core.links import Links, document
-from tmpnb_py.pools.pool import Container
-from tmpnb_py.web import messages, respond, visits
+from tmpnb_py.core.links import WORKSHOPS, Links
+from tmpnb_py.pools.container import Container
+from tmpnb_py.web import admission, messages, respond
 from tmpnb_py.web.assets import Assets, Content, answer, source
 from tmpnb_py.web.context import CONTEXT
+from tmpnb_py.web.cookies import page_key
 from tmpnb_py.web.pages import live_script
+from tmpnb_py.web.visitor import visitor_of
 from tmpnb_py.workshops.notes.links import file_name
 from tmpnb_py.workshops.notes_cache import Book
 
@@ -36,13 +39,14 @@ _PICTURE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-_made: weakref.WeakKeyDictionary[Book, tuple[Branding, str, Mapping[str, Content]]] = weakref.WeakKeyDictionary()
-
 _LIVE_HEADERS = {
     "Cache-Control": "public, max-age=300",
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
+
+# Each workshop's page and pictures as they were made last, with what they were made for.
+_RENDERED = web.AppKey("rendered_notes", weakref.WeakKeyDictionary[Book, tuple[Branding, str, Mapping[str, Content]]])
 
 _assets = Assets()
 _style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
@@ -55,9 +59,10 @@ _parent = live_script.parent_script()
 
 def add_routes(app: web.Application) -> None:
     """Every page and file of this module."""
-    for path in ("/workshops", "/workshops/"):
+    app[_RENDERED] = weakref.WeakKeyDictionary()
+    for path in (WORKSHOPS, f"{WORKSHOPS}/"):
         app.router.add_get(path, overview)
-    slug = "/workshops/{slug:[a-z0-9-]{1,64}}"
+    slug = WORKSHOPS + "/{slug:[a-z0-9-]{1,64}}"
     app.router.add_get(slug, without_slash)
     app.router.add_get(slug + "/", page)
     app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)
@@ -78,12 +83,13 @@ async def without_slash(request: web.Request) -> web.Response:
 
 async def page(request: web.Request) -> web.Response:
     """A workshop's notes."""
-    await visits.first_listing(request.app[CONTEXT])
-    if visits.may_be_told(request) and await visits.is_undecided(request):
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    await admission.first_listing(context)
+    if visitor.may_be_told and await admission.is_undecided(context, visitor):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
-    branding, session = respond.look_of(request), visits.offered(request)
+    branding, session = respond.branding_of(request), visitor.offered_session
     style = f" {respond.csp_hash(branding.style)}" if branding.style else ""
-    ancestors = " ".join(request.app[CONTEXT].frame_ancestors) or "'none'"
+    ancestors = " ".join(context.options.current.frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
         "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),
@@ -117,11 +123,12 @@ async def picture(request: web.Request) -> web.Response:
 
 async def _contents(request: web.Request) -> Mapping[str, Content]:
     """What there is below a workshop's address, made once, and anew when pages are to look otherwise."""
-    book, branding, lifetime = await _book(request), respond.look_of(request), _lifetime(request)
-    known = _made.get(book)
+    book, branding, lifetime = await _book(request), respond.branding_of(request), _lifetime(request)
+    rendered = request.app[_RENDERED]
+    known = rendered.get(book)
     if known is None or known[0] is not branding or known[1] != lifetime:
         made = await asyncio.to_thread(_make, book, branding, respond.links_of(request), lifetime)
-        known = _made[book] = branding, lifetime, made
+        known = rendered[book] = branding, lifetime, made
     return known[2]
 
 
@@ -170,7 +177,7 @@ def _render(book: Book, branding: Branding, links: Links, lifetime: str, session
         stylesheet=links.to(_style),
         notes_script=links.to(_script),
         lifetime=lifetime,
-        key="" if session is None else visits.key_of(session),
+        key="" if session is None else page_key(session),
         session="" if session is None else session.id,
     )
 

@@ -7,20 +7,18 @@ brings what is wrong in the folder.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
-from tmpnb_py.web import assets
+from tmpnb_py.web import assets, event_stream
 from tmpnb_py.web.assets import Content, answer
+from tmpnb_py.web.context import CONTEXT
+from tmpnb_py.web.event_stream import Event
 from tmpnb_py.workshops.preview import Preview
 
-_HEARTBEAT = 15.0
-_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-}
 _PREVIEW = web.AppKey("preview", Preview)
 _script = Content.of(assets.script("preview.js").encode(), "text/javascript")
 
@@ -39,17 +37,15 @@ async def script(request: web.Request) -> web.Response:
 
 async def changes(request: web.Request) -> web.StreamResponse:
     """Each version of the folder, with what is wrong in it, from now on."""
-    preview = request.app[_PREVIEW]
-    response = web.StreamResponse(headers=_HEADERS)
-    await response.prepare(request)
-    told = ""
+    claims = request.app[CONTEXT].site.claims_for()
+    events = _versions(request.app[_PREVIEW])
+    return await event_stream.answer(request, events, is_stopping=lambda: claims.stopping)
+
+
+async def _versions(preview: Preview) -> AsyncGenerator[Event, None]:
     while True:
-        if told != preview.version:
-            told = preview.version
-            event = json.dumps({"version": told, "problems": preview.problems[:50]})
-            await response.write(f"data: {event}\n\n".encode())
-        try:
-            async with asyncio.timeout(_HEARTBEAT):
-                await preview.changed_from(told)
-        except TimeoutError:
-            await response.write(b": nothing new\n\n")
+        version = preview.version
+        yield Event(json.dumps({"version": version, "problems": preview.problems[:50]}))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(event_stream.HEARTBEAT):
+                await preview.changed_from(version)

@@ -7,16 +7,18 @@ import time
 
 from aiohttp import web
 
-from tmpnb_py.core.links import BLANK, ROOT, document, opened
-from tmpnb_py.core.routes import DEFAULT_DOCUMENT
-from tmpnb_py.pools.pool import Container
-from tmpnb_py.web import messages, respond, visits
-from tmpnb_py.web.api import tickets
-from tmpnb_py.web.context import CONTEXT, Context, stats_of
-from tmpnb_py.web.pages import documents, keeping
+from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core.document_paths import BLANK, DEFAULT_DOCUMENT, document
+from tmpnb_py.core.links import NOT_FOR_ROBOTS, ROOT, WORKSHOPS, opened
+from tmpnb_py.pools.container import Container
+from tmpnb_py.web import admission, messages, respond
+from tmpnb_py.web.api import views
+from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.documents import Subject
+from tmpnb_py.web.pages import keeping
+from tmpnb_py.web.visitor import Visitor, visitor_of
 from tmpnb_py.workshops.manifest import Workshop
 
-_NOT_FOR_ROBOTS = ("spawn", "user/", "api/", "build/", "v2/", "hub/")
 _YEAR = 31_536_000
 
 
@@ -67,30 +69,29 @@ async def without_slash(request: web.Request) -> web.Response:
 
 async def landing(request: web.Request) -> web.Response:
     """The first page: what there is, how busy it is, and the way in."""
-    context = request.app[CONTEXT]
-    await visits.first_listing(context)
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    await admission.first_listing(context)
     kept = keeping.offered(request)
     return respond.page(
         request,
         "landing.html",
-        blank=BLANK if context.target("") == DEFAULT_DOCUMENT else "",
+        blank=BLANK if context.documents.target("") == DEFAULT_DOCUMENT else "",
         script="copy.js" if kept is None else "copy.js keeping.js",
-        open=context.operations.is_open,
+        open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),
         cards=_cards(request, context),
-        running=_running(request, context),
+        running=_running(context, visitor),
         places=_places(request, context),
-        place_kept=messages.exactly(context.claims.lease),
+        place_kept=messages.exactly(context.options.current.place_lease),
         lifetime=messages.lifetime(context.limits),
-        key=visits.key(request),
+        key=visitor.page_key,
         keeping=kept,
-        mint=lambda: tickets.mint(context),
     )
 
 
 def _cards(request: web.Request, context: Context) -> list[Card]:
-    has_notes = any(one.canonical.startswith("/workshops/") for one in request.app.router.resources())
+    has_notes = any(one.canonical.startswith(f"{WORKSHOPS}/") for one in request.app.router.resources())
     return [
         Card(
             workshop=one,
@@ -101,30 +102,41 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
     ]
 
 
-def _running(request: web.Request, context: Context) -> list[Running]:
-    """The visitor's notebooks."""
-    if not visits.may_be_told(request):
+def _running(context: Context, visitor: Visitor) -> list[Running]:
+    """The visitor's notebooks, for a page that may speak of them."""
+    if not visitor.may_be_told:
         return []
-    target, usable = context.target(""), visits.usable(request)
+    target, usable = context.documents.target(""), visitor.usable_session
     return [
-        Running(opened(one.path, target, one.token), _since(one), is_usable=one is usable)
-        for one in visits.sessions(request)
+        Running(opened(one.path, target, one.token), _since(one), is_usable=one is usable) for one in visitor.sessions
     ]
 
 
 def _places(request: web.Request, context: Context) -> list[Place]:
-    """The visitor's places in line."""
+    """The visitor's places in line, for a page that may speak of them. Looking keeps them.
+
+    So does that of a notebook that came meanwhile and that nobody has seen yet.
+    """
+    visitor, site = visitor_of(request), context.site
+    held = visitor.ticket_ids if visitor.may_be_told else []
+    found = [site.claims_with(ticket_id).find(ticket_id) for ticket_id in held]
     return [
         Place(
             context.links.waiting(one.id, one.target),
             messages.standing(context, one),
-            _called(documents.subject(context, one.target)),
+            _called(context.documents.read(one.target)),
         )
-        for one in visits.places(request)
+        for one in found
+        if one is not None and _is_open(one)
     ]
 
 
-def _called(subject: documents.Subject) -> str:
+def _is_open(ticket: Ticket) -> bool:
+    came = ticket.status is Status.READY and not ticket.announced and not ticket.has_ended
+    return came or ticket.status is Status.WAITING
+
+
+def _called(subject: Subject) -> str:
     """What a link opens, as people call it."""
     return subject.workshop.title if subject.workshop else subject.document.rstrip("/").rpartition("/")[2]
 
@@ -137,12 +149,12 @@ def _since(container: Container) -> str:
 async def info(request: web.Request) -> web.Response:
     """tmpnb's page with the numbers of `/api/stats`, for people."""
     context = request.app[CONTEXT]
-    return respond.page(request, "info.html", stats=stats_of(context), open=context.operations.is_open)
+    return respond.page(request, "info.html", stats=views.stats_of(context), open=context.site.pool_for().is_open)
 
 
 async def privacy(request: web.Request) -> web.Response:
     """The operator's own words."""
-    text = respond.look_of(request).privacy
+    text = respond.branding_of(request).privacy
     if not text:
         raise web.HTTPNotFound(text="There is no privacy notice here.")
     paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
@@ -151,7 +163,7 @@ async def privacy(request: web.Request) -> web.Response:
 
 async def logo(request: web.Request) -> web.Response:
     """The operator's picture. A page that is opened on it by itself may do nothing (an SVG can hold scripts)."""
-    found = respond.look_of(request).logo
+    found = respond.branding_of(request).logo
     if found is None:
         raise web.HTTPNotFound(text="There is no picture here.")
     headers = {
@@ -165,5 +177,5 @@ async def logo(request: web.Request) -> web.Response:
 async def robots(request: web.Request) -> web.Response:
     """Crawlers have nothing to do where notebooks are started."""
     links = request.app[CONTEXT].links
-    lines = ["User-agent: *", *(f"Disallow: {links.to(path)}" for path in _NOT_FOR_ROBOTS)]
+    lines = ["User-agent: *", *(f"Disallow: {links.base[:-1]}{path}" for path in NOT_FOR_ROBOTS)]
     return web.Response(text="\n".join(lines) + "\n")

@@ -11,13 +11,12 @@ import urllib.parse
 
 from aiohttp import web
 
+from tmpnb_py.core.document_paths import wish_of_address
 from tmpnb_py.core.links import opened
-from tmpnb_py.core.routes import wish_of_address
-from tmpnb_py.pools.pool import Container
-from tmpnb_py.web import respond, visits
-from tmpnb_py.web.api.tickets import mint
+from tmpnb_py.pools.container import Container
+from tmpnb_py.web import respond
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.pages import documents
+from tmpnb_py.web.visitor import visitor_of
 
 
 def is_sent_to_login(request: web.Request) -> bool:
@@ -27,15 +26,15 @@ def is_sent_to_login(request: web.Request) -> bool:
 
 async def page(request: web.Request, container: Container) -> web.StreamResponse:
     """Say whose notebook that is, and offer one of their own at the same document."""
-    context = request.app[CONTEXT]
+    context, visitor = request.app[CONTEXT], visitor_of(request)
     place = request.query.get("next", "")
     login = f"{container.path}login?{urllib.parse.urlencode({'from': 'tmpnb', 'next': place})}"
     wish = _wish(context, container, place)
-    if visits.may_be_told(request) and container in visits.sessions(request):
+    if visitor.may_be_told and container in visitor.sessions:
         if "token=" in place:  # it was shown, and did not help
             return respond.see_other(request, login)
-        return respond.see_other(request, opened(container.path, context.target(wish), container.token))
-    subject = await documents.found_subject(context, wish, visits.offered(request))
+        return respond.see_other(request, opened(container.path, context.documents.target(wish), container.token))
+    subject = await context.documents.find(wish, visitor.offered_session)
     return respond.page(
         request,
         "stranger.html",
@@ -43,7 +42,6 @@ async def page(request: web.Request, container: Container) -> web.StreamResponse
         subject=subject,
         login=login,
         has_pages=not context.api_token,
-        mint=lambda: mint(context),
     )
 
 
@@ -54,7 +52,7 @@ def _wish(context: Context, container: Container, place: str) -> str:
         return ""
     wish = wish_of_address(path.removeprefix(container.path))
     try:
-        context.target(wish)
+        context.documents.target(wish)
     except ValueError:
         return ""
     return wish

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from tmpnb_py.core.document_paths import is_text_notebook
 from tmpnb_py.core.errors import NotesError
 from tmpnb_py.core.language_tags import is_tag
-from tmpnb_py.core.links import is_text_notebook
 from tmpnb_py.workshops.notes import texts
 from tmpnb_py.workshops.notes.interactive import Scripts, player, scripts_of
 from tmpnb_py.workshops.notes.nbformat3 import upgraded

@@ -7,9 +7,9 @@ import html
 import itertools
 from collections.abc import Mapping
 
+from tmpnb_py.core.document_paths import is_text_notebook
 from tmpnb_py.core.errors import NotesError
 from tmpnb_py.core.language_tags import direction, has_rtl
-from tmpnb_py.core.links import is_text_notebook
 from tmpnb_py.workshops.notes.code import highlight, is_known
 from tmpnb_py.workshops.notes.links import Links
 from tmpnb_py.workshops.notes.markdown import Markdown

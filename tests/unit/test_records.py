@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tmpnb_py.core.models import Ended, EndReason, State, TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
-from tmpnb_py.pools import pool as pool_module
-from tmpnb_py.pools.pool import Container, Pool
+from tmpnb_py.pools import records
+from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.records import Records
 
 OLD, TODAY = "old", "today"
 
@@ -32,15 +33,15 @@ def container(container_id: str, *, digest: str = TODAY, state: State = State.ST
     return Container(container_id, digest, "token", created_at=at, changed_at=at, state=state)
 
 
-def pool_of(*containers: Container) -> Pool:
-    pool = Pool("test")
+def pool_of(*containers: Container) -> Records:
+    pool = Records("test")
     pool.current_digest, pool.capacity = TODAY, 100
     for one in containers:
         pool.insert(one)
     return pool
 
 
-def ready(pool: Pool, container_id: str, *, digest: str = TODAY, at: float = 0) -> Container:
+def ready(pool: Records, container_id: str, *, digest: str = TODAY, at: float = 0) -> Container:
     """A container that was started and answers."""
     one = container(container_id, digest=digest, at=at)
     pool.insert(one)
@@ -230,7 +231,7 @@ def test_what_nobody_had_is_remembered_only_once_it_is_gone(state: State) -> Non
 
 
 def test_the_memory_of_the_ended_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "_REMEMBERED_ENDS", 3)
+    monkeypatch.setattr(records, "_REMEMBERED_ENDS", 3)
     pool = pool_of()
     for name in "abcde":
         one = container(name, state=State.CLAIMED)
@@ -352,7 +353,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = Pool("test")
+        self.pool = Records("test")
         self.pool.current_digest, self.pool.capacity = TODAY, 1000
         self.ids = (f"c{number}" for number in itertools.count())
         self.states: dict[Container, State] = {}

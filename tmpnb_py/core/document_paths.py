@@ -1,102 +1,21 @@
-"""Which requests belong to a notebook. Pure; called once per request with the raw target.
+"""Paths of documents in a notebook, below its base path: as links carry them and as Jupyter takes them. Pure.
 
-What is matched is what is sent: what follows the id is never decoded, normalised or resolved, so there is no second
-reading of it that could lead to another session. `/user/<id>/../<other>` belongs to `<id>`. Only letters and digits
-that somebody encoded without need are themselves (RFC 3986 §6.2.2.2), up to the id: `/%75ser/<id>/` is `/user/<id>/`.
+A visitor's *wish* is such a path ("lab/tree/a b.ipynb?x=1") as it comes in a link, from anybody; `document_target`
+makes a relative URL of it that leads nowhere but into the visitor's own notebook.
 """
 
 from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Collection
+from pathlib import PurePosixPath
 
-_USER = re.compile(rb"/*user/([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?", re.DOTALL)
-_ROOT = b"/"
-_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?][!\"$-~]*)?)")
-_ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
+from tmpnb_py.core.languages import LANGUAGES
 
-
-_NEEDLESSLY_ENCODED = re.compile(rb"%(3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
-
-
-class Route(NamedTuple):
-    """A request for the notebook `session_id`.
-
-    `path` is what follows `/user/<id>/`, raw, or None where the slash is missing; `target` is what the container
-    gets; `query` is raw and without its question mark; `base` is the base that it stands below.
-    """
-
-    session_id: str
-    path: bytes | None
-    query: bytes
-    target: bytes
-    base: bytes = _ROOT
-
-    def moved_to(self, base_path: bytes) -> bytes:
-        """The same target below another base path, for a container that was started with that one."""
-        return base_path + self.target[len(self.base) + len(b"user//") + len(self.session_id) :]
-
-
-def is_origin_form(target: bytes) -> bool:
-    """Whether the target has the usual form (RFC 9112 §3.2.1): `/path?query`."""
-    return _ORIGIN_FORM.fullmatch(target) is not None
-
-
-def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:
-    """The authority of a target in absolute form (RFC 9112 §3.2.2), and what follows it; None for any other form.
-
-    No user's name is taken (RFC 9110 §4.2.4): it is there to deceive.
-    """
-    found = _ABSOLUTE_FORM.fullmatch(target)
-    return None if found is None else (found[1], found[2])
-
-
-def match(target: bytes, bases: Iterable[bytes] = (_ROOT,)) -> Route | None:
-    """The notebook that a raw target is for, or None: everything else is the orchestrator's own.
-
-    `bases` are the paths below which there are notebooks, with both slashes; the first that fits counts. Slashes
-    doubled round the base and right after the notebook's own (old embedding clients make both) are collapsed.
-    """
-    if target.startswith(b"//"):
-        target = b"/" + target.lstrip(b"/")
-    for base in bases:
-        if target.startswith(base) and (route := _below(target, base)) is not None:
-            return route
-    return None
-
-
-def _below(target: bytes, base: bytes) -> Route | None:
-    found = _USER.fullmatch(target, len(base))
-    if found is None and b"%" in target:
-        target = base + _with_plain_prefix(target[len(base) :])
-        found = _USER.fullmatch(target, len(base))
-    if found is None:
-        return None
-    session_id, path, query = found.group(1), found.group(2), found.group(3) or b""
-    if path is not None:
-        path = path.lstrip(b"/")
-    if b"//" in target:
-        target = b"%buser/%b" % (base, session_id)
-        target += b"" if path is None else b"/" + path
-        target += b"" if found.group(3) is None else b"?" + query
-    return Route(session_id.decode(), path, query, target, base)
-
-
-def below(target: bytes, base: bytes) -> bytes:
-    """A raw target without the base before it. Whoever asks outside of it has a proxy in front that took it away."""
-    return target[len(base) - 1 :] if base != _ROOT and target.startswith(base) else target
-
-
-def _with_plain_prefix(rest: bytes) -> bytes:
-    """What follows a base, with `user` and the id as letters and digits; all else of it is left as it is."""
-    path, mark, query = rest.lstrip(b"/").partition(b"?")
-    parts = path.split(b"/", 2)
-    parts[:2] = [_NEEDLESSLY_ENCODED.sub(lambda found: bytes.fromhex(found[1].decode()), part) for part in parts[:2]]
-    return b"/".join(parts) + mark + query
-
-
+BLANK = "lab?blank"  # JupyterLab, in which our images' extension makes a new notebook at once
+# Text that is a notebook in one of jupytext's formats. The image opens the same (its server's tmpnb_texts.py).
+TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", *(one.suffix.lower() for one in LANGUAGES if one.suffix))
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What stands before a document's path, below a notebook's base path.
 VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/", "voila/render/")
@@ -105,6 +24,16 @@ INTERFACES = ("lab", "tree", "notebooks", "files", "edit", "terminals", "console
 DEFAULT_DOCUMENT = "lab"
 _FETCHING = "git-pull"  # nbgitpuller's: it copies files from another place before it opens one
 _LONGEST_WISH = 2000
+
+
+def is_text_notebook(place: str) -> bool:
+    """Whether a file is, by its name, text that can be a notebook."""
+    return PurePosixPath(place).suffix.lower() in TEXT_NOTEBOOKS
+
+
+def document(place: str) -> str:
+    """The wish that opens a workshop's document, by its place in `~/work`. Text opens as a notebook."""
+    return f"lab/tree/{urllib.parse.quote(place)}" + ("?factory=Notebook" if is_text_notebook(place) else "")
 
 
 def document_target(wish: str, interfaces: Collection[str] | None = INTERFACES) -> str:

@@ -1,0 +1,37 @@
+"""Proofs: that something was made by this service, or by somebody who has a certain secret. Pure.
+
+Each is an HMAC (RFC 2104) over its purpose and its subject, so that a proof for one purpose is none for another.
+Proofs made with a session's token outlive the process, as the token does; their form must not change, because
+visitors' cookies hold them. The others are made with a secret of this process.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+
+
+class Purpose(enum.StrEnum):
+    """What a proof is for, and in brackets which secret it is made with."""
+
+    COOKIE = "cookie"  # a browser was given this session (the session's token)
+    PAGE = "page"  # a page may use this session (the session's token)
+    TICKET = "ticket"  # a ticket's idempotency key was made here (the process's)
+    ADDRESS = "address"  # whom a notebook counts for, in place of the address itself (the process's)
+
+
+def proof(secret: bytes | str, purpose: Purpose, subject: str) -> str:
+    """128 bits as 32 hexadecimal digits."""
+    key = secret.encode() if isinstance(secret, str) else secret
+    return hmac.new(key, f"tmpnb {purpose.value} {subject}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def is_proof(shown: str, secret: bytes | str, purpose: Purpose, subject: str) -> bool:
+    """Whether what somebody shows is the proof."""
+    return is_same(shown, proof(secret, purpose, subject))
+
+
+def is_same(shown: str, expected: str) -> bool:
+    """Compare in constant time. What is shown may be any bytes, as aiohttp decodes headers."""
+    return hmac.compare_digest(shown.encode(errors="surrogateescape"), expected.encode())

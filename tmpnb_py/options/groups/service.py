@@ -1,0 +1,69 @@
+"""The service as a process: its log, its end, its directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator
+
+from tmpnb_py.core.units import DAY
+from tmpnb_py.options import values
+from tmpnb_py.options.declaration import Group, Reload, option
+from tmpnb_py.options.kinds import Kind, Quantity
+
+_SYSTEM_DIRECTORY = Path("/run/tmpnb-py")
+
+
+class ServiceOptions(Group):
+    """Options of the process."""
+
+    title: ClassVar[str] = "Service"
+
+    log_format: Literal["auto", "console", "json"] = option(
+        "auto",
+        "Format of the log: readable (console), one JSON object per line (json), or readable on a terminal and JSON "
+        "elsewhere (auto).",
+        reload=Reload.RESTART,
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info", "Lowest severity that is logged.", reload=Reload.AT_ONCE
+    )
+    audit_client_address: bool = option(
+        False,
+        "Whether the log's session events (session_started, session_ended) contain the client's address.",
+        reload=Reload.AT_ONCE,
+    )
+    cleanup_on_exit: bool = option(
+        False,
+        "Whether stopping removes every container of the pool; otherwise they stay.",
+        reload=Reload.AT_ONCE,
+    )
+    shutdown_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = option(
+        10.0, "Time for open requests to finish on shutdown (duration).", reload=Reload.AT_ONCE
+    )
+    runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = option(
+        None,
+        "Directory for sockets, the pool's lock and the static files that notebooks share.",
+        unset="/run/tmpnb-py as root or where it is yours, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
+        reload=Reload.RESTART,
+    )
+
+    @property
+    def runtime_path(self) -> Path:
+        """The directory for sockets and the lock. Whoever creates it has to check its owner and mode."""
+        if self.runtime_dir is not None:
+            return self.runtime_dir
+        if os.geteuid() == 0 or _owner(_SYSTEM_DIRECTORY) == os.geteuid():
+            return _SYSTEM_DIRECTORY
+        base = os.environ.get("XDG_RUNTIME_DIR", "")
+        # The XDG base directory specification: a relative path is invalid and is to be ignored.
+        return Path(base, "tmpnb-py") if base.startswith("/") else Path(f"/tmp/tmpnb-py-{os.geteuid()}")  # noqa: S108
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None

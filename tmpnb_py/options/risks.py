@@ -1,0 +1,57 @@
+"""What the options allow but operators seldom intend: warnings at the start and on a reload. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tmpnb_py.core import quota_keys
+from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
+from tmpnb_py.options.settings import Settings
+
+
+def risks(settings: Settings) -> list[str]:
+    """Warn of what is allowed but probably not intended."""
+    warnings = []
+    if not settings.admin_auth_token.get_secret_value() and not is_loopback(settings.admin_ip):
+        warnings.append(
+            f"The admin listener on {settings.admin_ip} answers only this machine's loopback address, as it has no "
+            "token: set ADMIN_AUTH_TOKEN, or leave admin_ip at 127.0.0.1."
+        )
+    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
+        warnings.append("trusted_proxies holds every address: any visitor can forge the address in the logs.")
+    if settings.trusted_proxies and not settings.allowed_hosts:
+        warnings.append(
+            "trusted_proxies without allowed_hosts: requests for the proxy's host name get 421. Name it in "
+            "allowed_hosts."
+        )
+    return [*warnings, *_loosened(settings)]
+
+
+def _loosened(settings: Settings) -> Iterator[str]:
+    """Warn of each option that weakens the isolation of visitors or the protection of the host."""
+    if settings.host_network:
+        yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
+    if not settings.host_network and not is_loopback(settings.container_ip):
+        yield f"container_ip {settings.container_ip}: whoever reaches it gets to the notebooks past this service."
+    if settings.container_user.partition(":")[0] in ("0", "root"):
+        yield f"container_user {settings.container_user}: commands run as root in their container."
+    for mount in settings.host_directories:
+        if mount.source == "/" or mount.source.endswith("docker.sock"):
+            yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
+        elif not mount.read_only:
+            yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if EVERY_NAME in settings.allowed_hosts:
+        yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
+    if "*" in settings.allow_origin:
+        yield "allow_origin *: pages of every site may start notebooks in their visitors' browsers."
+    if "*" in settings.frame_ancestors:
+        yield "frame_ancestors *: pages of every site may show notes in a frame, and visitors may be led to run them."
+    for origin in settings.tokenless_origin:
+        yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
+    if settings.allow_credentials and "*" in settings.allow_origin:
+        yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to a listener on this address or name."""
+    return is_loopback_name(host) or quota_keys.is_loopback(host)

@@ -1,0 +1,183 @@
+"""The records of a pool: which containers there are, whose they are, and how each session ended.
+
+Everything is synchronous, so choosing and marking cannot be interrupted under asyncio (no lock is needed). Claims
+choose here, the reaper marks here, the reconciler inserts and forgets here; the proxy looks up here. Listeners are
+called at each transition and must only wake somebody.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+from tmpnb_py.core.models import Ended, EndReason, State
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.pools.container import Container
+
+_REMEMBERED_ENDS = 10_000
+
+
+Listener = Callable[[Container], None]
+
+
+class Records:
+    """All records of one pool.
+
+    `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
+    `size` is how many are to be ready and `capacity` how many there may be in all: the operator changes them.
+    `current_digest` names the configuration that containers are started with, None while that is not known.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.listed = False
+        self.was_ready = False
+        self.current_digest: str | None = None
+        self.size = 0
+        self.capacity = 0
+        self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
+        self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` after each transition."""
+        self._listeners.append(listener)
+
+    # --- looking up
+
+    def get(self, container_id: str) -> Container | None:
+        """The record, in whatever state."""
+        for records in self._records.values():
+            if container_id in records:
+                return records[container_id]
+        return None
+
+    def session(self, container_id: str) -> Container | None:
+        """The claimed container that visitors of this id are led to, if it can be dialled."""
+        container = self._records[State.CLAIMED].get(container_id)
+        return container if container is not None and container.endpoint is not None else None
+
+    def ended(self, container_id: str) -> Ended | None:
+        """How a session ended, as far as is remembered."""
+        return self._ended.get(container_id)
+
+    @property
+    def ended_ids(self) -> Mapping[str, Ended]:
+        """Every id that is remembered as ended."""
+        return self._ended
+
+    def count(self, state: State) -> int:
+        """How many containers are in a state."""
+        return len(self._records[state])
+
+    @property
+    def claimable(self) -> int:
+        """How many of those ready may be given away: beyond the capacity they only wait for their removal."""
+        return min(self.count(State.READY), max(0, self.capacity - self.count(State.CLAIMED)))
+
+    def in_state(self, state: State) -> list[Container]:
+        """The containers in a state, those that have been in it longest first."""
+        return list(self._records[state].values())
+
+    def __len__(self) -> int:
+        return sum(len(records) for records in self._records.values())
+
+    def __iter__(self) -> Iterator[Container]:
+        for records in self._records.values():
+            yield from tuple(records.values())
+
+    # --- transitions
+
+    def insert(self, container: Container) -> None:
+        """Record a container, new (STARTING) or taken up from the engine (READY, CLAIMED)."""
+        self._records[container.state][container.id] = container
+        self._notify(container)
+
+    def mark_ready(self, container: Container, endpoint: Endpoint, now: float) -> bool:
+        """A started container answers. False (and nothing happens) when it is no longer STARTING."""
+        if container.state is not State.STARTING:
+            return False
+        container.endpoint = endpoint
+        container.ready_at = now
+        self._move(container, State.READY, now)
+        return True
+
+    def claim(self, now: float, quota_key: str = "") -> Container | None:
+        """Hand out the ready container that waited longest, one of today's configuration first.
+
+        It counts for `quota_key`. None where nothing is ready, and where as many are in use as there may be in all.
+        """
+        ready = self._records[State.READY] if self.claimable > 0 else {}
+        container = next(
+            (one for one in ready.values() if one.config_digest == self.current_digest),
+            next(iter(ready.values()), None),
+        )
+        if container is None:
+            return None
+        container.quota_key = quota_key
+        container.claimed_at = container.last_activity = container.last_presence = now
+        self._move(container, State.CLAIMED, now)
+        return container
+
+    def give_back(self, container: Container, now: float) -> bool:
+        """Undo a claim that nobody, the engine included, was told of. False when it has ended meanwhile.
+
+        Listeners are not called: nothing has happened, and whoever waits must not be served with it at once.
+        """
+        if container.state is not State.CLAIMED:
+            return False
+        container.claimed_at, container.quota_key = None, ""
+        self._put(container, State.READY, now)
+        return True
+
+    def end(self, container: Container, reason: EndReason, now: float) -> bool:
+        """Decide that a container ends. False when that was decided before; the first reason stays."""
+        if container.state is State.REMOVING or self.get(container.id) is not container:
+            return False
+        container.reason = reason
+        if container.state is State.CLAIMED:
+            self._ended.setdefault(container.id, Ended(reason, now))
+        self._move(container, State.REMOVING, now)
+        return True
+
+    def disown(self, container: Container) -> None:
+        """Forget a claimed container that is somebody else's: it goes on, and the engine's next list tells of it."""
+        if self._records[container.state].pop(container.id, None) is not None and container.endpoint is not None:
+            container.endpoint.close()
+
+    def forget(self, container: Container, now: float) -> None:
+        """The engine has confirmed that the container is gone."""
+        if self._records[container.state].pop(container.id, None) is None:
+            return
+        if container.endpoint is not None:
+            container.endpoint.close()
+        ended = self._ended.get(container.id) or Ended(container.reason or EndReason.CRASHED, now)
+        self._ended[container.id] = dataclasses.replace(ended, gone_at=now)
+        if len(self._ended) > _REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
+        self._notify(container)
+
+    def blame_engine(self, since: float) -> None:
+        """What has crashed since then was ended by the engine's own end: its containers die before it does."""
+        for container in self._records[State.REMOVING].values():
+            if container.reason is EndReason.CRASHED and container.changed_at >= since:
+                container.reason = EndReason.ENGINE_RESTARTED
+        for container_id, ended in self._ended.items():
+            if ended.reason is EndReason.CRASHED and ended.at >= since:
+                self._ended[container_id] = dataclasses.replace(ended, reason=EndReason.ENGINE_RESTARTED)
+
+    def _move(self, container: Container, state: State, now: float) -> None:
+        self._put(container, state, now)
+        self._notify(container)
+
+    def _put(self, container: Container, state: State, now: float) -> None:
+        del self._records[container.state][container.id]
+        container.state = state
+        container.changed_at = now
+        self._records[state][container.id] = container
+
+    def _notify(self, container: Container) -> None:
+        self.was_ready = self.was_ready or container.state in (State.READY, State.CLAIMED)
+        for listener in self._listeners:
+            listener(container)

@@ -1,0 +1,76 @@
+"""Reading a client's requests without I/O: heads, and bodies by their framing.
+
+Everything that arrives here is hostile. `framing` reads it strictly, `strictness` refuses what a proxy must not pass
+on. One request is read at a time: what is pipelined stays in `received`, which never holds more than one read,
+because reading pauses meanwhile.
+"""
+
+from __future__ import annotations
+
+from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head
+from tmpnb_py.proxy.head_cache import request_fields
+from tmpnb_py.proxy.header_rules import ClientFacts
+from tmpnb_py.proxy.request import Request
+from tmpnb_py.proxy.strictness import is_usual, made_usual
+
+
+class RequestReader:
+    """Reads one request after another. `received` is what has come and has not been used yet."""
+
+    __slots__ = ("_body_left", "_chunks", "_empty_line", "received")
+
+    def __init__(self) -> None:
+        self.received = b""
+        self._empty_line = False  # whether there was one since the last request
+        self._body_left = 0
+        self._chunks: ChunkedReader | None = None
+
+    def head(self, client: ClientFacts, max_size: int) -> Request | None:
+        """The next request; None where its head has not come whole. Raises `MalformedError`."""
+        while self.received[:1] == b"\r":
+            if not self._skip_empty_line():
+                return None
+        received = self.received
+        found = find_head(received, REQUEST_LINE, max_size) if received else None
+        if found is None:
+            return None
+        line, end = found
+        block, self.received = received[line.end() : end], received[end:]
+        method, target, version = line[1], line[2], line[3].decode()
+        if not is_usual(method, target, version):
+            target, version, block = made_usual(method, target, version, block)
+        request = Request(method, target, version, request_fields(block, version, method, client))
+        self._empty_line = False
+        self._body_left = request.fields.length
+        self._chunks = ChunkedReader() if request.chunked else None
+        return request
+
+    def skip_line_after_body(self) -> bool:
+        """Skip the empty line that old clients send behind a body; False where there is something else."""
+        return self.received == b"\r\n" and not self._empty_line and self._skip_empty_line()
+
+    def _skip_empty_line(self) -> bool:
+        """RFC 9112 §2.2: an empty line before a request is ignored; more of them are no request's beginning."""
+        if self._empty_line or self.received[1:2] not in (b"", b"\n"):
+            raise MalformedError("malformed first line")
+        if len(self.received) == 1:
+            return False
+        self._empty_line = True
+        self.received = self.received[2:]
+        return True
+
+    def body(self, request: Request) -> bytes:
+        """What has come of a request's body; the request is `complete` with its end. Raises `MalformedError`."""
+        data, self.received = self.received, b""
+        if self._chunks is not None:
+            data = self._chunks.feed(data)
+            request.complete = self._chunks.done
+            self.received = self._chunks.rest
+            if request.complete:
+                self._chunks = None
+        else:
+            if len(data) > self._body_left:
+                data, self.received = data[: self._body_left], data[self._body_left :]
+            self._body_left -= len(data)
+            request.complete = self._body_left == 0
+        return data
