@@ -80,7 +80,7 @@
     const { room } = answer && answer.ok ? await answer.json() : {};
     const words = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1) + " MB";
     if (file.size > room) {
-      throw new Error("This archive has " + words(file.size) + ", and a notebook has room for " + words(room) + ". Nothing was restored.");
+      throw new Error("This archive is " + words(file.size) + ", and a notebook has room for " + words(room) + ". Nothing was restored.");
     }
   };
 
@@ -102,7 +102,7 @@
     request.onload = () => {
       const told = request.response || {};
       if (request.status === 200) resolve(told);
-      else reject(new Error(told.message || "The notebook did not take it. Please try again."));
+      else reject(new Error(told.message || "The notebook did not accept the archive. Please try again."));
     };
     request.onerror = () => reject(new Error("The upload was interrupted, and nothing was restored. Please try again."));
     request.onabort = () => resolve(null);
@@ -114,10 +114,10 @@
     cancelled = false;
     problem.hidden = form.hidden = true;
     way.hidden = false;
-    doing("Looking at your archive…");
+    doing("Checking your archive…");
     cancel.focus();
     try {
-      if (!await isArchive(file)) throw new Error("This file is no ZIP archive. Please choose another one.");
+      if (!await isArchive(file)) throw new Error("This file is not a ZIP archive. Please choose another one.");
       if (!session) {
         doing("Getting your notebook…");
         session = await notebook();

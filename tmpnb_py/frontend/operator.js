@@ -153,7 +153,7 @@
     const summary = make("summary");
     summary.append(make("strong", cause, isPresent ? { class: "bad" } : {}), ": " + message + " ",
       make("span", "", { class: "soft when", "data-at": when }));
-    details.append(summary, make("pre", lines.length ? lines.join("\n") : "It said nothing."));
+    details.append(summary, make("pre", lines.length ? lines.join("\n") : "The log is empty."));
     details.open = open.has(key);
     return details;
   }

@@ -116,7 +116,7 @@ class Cell {
     this._all.setAttribute("aria-label", `Run all examples in ${this._language || "this language"}`);
     this._reset.hidden = true;
     this._above.hidden = this._runner.cells.length === 0;
-    this._restart.title = "Forget everything that ran, and begin anew";
+    this._restart.title = "Start the kernel again, with nothing of what ran";
     this._lab.target = "_blank";
     this._lab.rel = "noopener";
     bar.append(this._run, this._above, this._all, this._reset, this._restart, this._lab, this._status);
@@ -215,14 +215,14 @@ class Cell {
 
   // It was to be stopped, and runs on: all that helps is to restart.
   resist() {
-    this._say("Does not stop: Restart ends it, and forgets what ran", "running");
+    this._say("It does not stop. Restart ends it, and everything that ran is lost", "running");
     this._restart.hidden = false;
   }
 
   /** @param {OutputKernel} kernel */
   begin(kernel) {
     const sink = this._open(kernel);
-    this._say("Runs …", "running");
+    this._say("Running …", "running");
     return sink;
   }
 

@@ -135,7 +135,7 @@ class Frame {
     this._hosts.add(url.host);
     this._note ||= this.element.appendChild(make("p", "tn-note"));
     const hosts = [...this._hosts].join(", ");
-    this._note.textContent = `Part of this output is missing, as it would be loaded from ${hosts}: outputs on this page load nothing. JupyterLab shows it.`;
+    this._note.textContent = `Part of this output is missing: it would be loaded from ${hosts}, and outputs on this page cannot load anything. JupyterLab shows it.`;
   }
 }
 
@@ -178,8 +178,8 @@ class Shared {
 const LACKS = {
   plotly: "This plot needs plotly.js, which the notebook's Python package plotly should have brought along. JupyterLab may show it.",
   bokeh: "This plot needs BokehJS, which the notebook's Python package bokeh should have brought along. JupyterLab may show it.",
-  vega: "What draws this plot could not be loaded. Please run it again.",
-  widgets: "What shows this control is not there. Please run it again.",
+  vega: "The script that draws this plot could not be loaded. Please run it again.",
+  widgets: "This control belongs to a notebook that is no longer connected. Please run it again.",
 };
 
 // Scripts that outputs need, as texts: ours (LIBRARIES, with their addresses), or those of the kernel's own packages.

@@ -5,8 +5,8 @@
 const MAX_MESSAGE = 16_000_000; // characters
 const MAX_QUEUED = 48_000_000; // characters of messages that wait to be looked at: each plot of R brings its library along
 const FRAME_BUDGET = 10; // milliseconds of each drawing
-const DROPPED = { name: "stderr", text: "\n… (more came at once than can be shown: some of it is missing)\n" };
-const UNANSWERED = { name: "stderr", text: "\n(The connection was away for a moment. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
+const DROPPED = { name: "stderr", text: "\n… (too much output at once: some of it is not shown)\n" };
+const UNANSWERED = { name: "stderr", text: "\n(The connection was interrupted. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
 const RECONNECT = [300, 1000, 2000, 4000, 8000]; // milliseconds
 const MAX_BUFFERS = 1000; // of a message
 const HELLO = 500; // milliseconds
@@ -15,7 +15,7 @@ const LONGEST_END = 4000; // milliseconds that the end of a cell may take that g
 const PATIENCE = 4000; // milliseconds for an interrupted kernel
 const MAX_LATE = 50; // cells that are done, of which more may be heard
 const SHOWN = ["stream", "display_data", "execute_result", "error", "clear_output"];
-const NO_REPLY = { name: "stderr", text: "The kernel gave no answer to this. Perhaps something is left open, such as a quotation mark or a bracket.\n" };
+const NO_REPLY = { name: "stderr", text: "The kernel did not answer. Perhaps a quotation mark or a bracket is not closed.\n" };
 const MAX_HELLOS = 60;
 
 class Kernel {
@@ -97,7 +97,7 @@ class Kernel {
   /** @param {string} words */
   async _trouble(words) {
     const ended = await this._service.ended(this.session).catch(() => "");
-    return ended ? new Problem(`${ended} What it knew is gone; run again for a fresh one.`, { gone: true }) : new Problem(words);
+    return ended ? new Problem(`${ended} Everything in it is gone. Run again for a new one.`, { gone: true }) : new Problem(words);
   }
 
   // --- the connection
@@ -138,7 +138,7 @@ class Kernel {
         // next time, perhaps
       }
     }
-    this._end(new Problem("The connection to your notebook was lost. Run again to look for it.", { gone: false }));
+    this._end(new Problem("The connection to your notebook was lost. Run again to reconnect.", { gone: false }));
   }
 
   // What was said while the connection was away may have been said to nobody. The kernel answers in order: when it has
@@ -151,7 +151,7 @@ class Kernel {
       outputs.flush();
     }
     await this._hello();
-    this._fail(new Problem("The connection was away for a moment, so some of the output may be missing. Run it again."), before);
+    this._fail(new Problem("The connection was interrupted, so some of the output may be missing. Run it again."), before);
   }
 
   /** @param {Problem} problem */
@@ -299,11 +299,11 @@ class Kernel {
     if (this._restarting) return;
     if (state === "restarting" || state === "autorestarting") {
       this._renew();
-      const problem = new Problem("The kernel died, perhaps for lack of memory, and was started afresh. What it knew is lost: run the cells above again.");
+      const problem = new Problem("The kernel died, perhaps because it ran out of memory, and was restarted. All variables are lost: run the cells above again.");
       this._fail(problem);
       this.onrestarted(problem);
     } else if (state === "dead") {
-      this._end(new Problem("The kernel died and does not start any more. Run again for a fresh one."));
+      this._end(new Problem("The kernel died and does not start again. Run again for a new one."));
     }
   }
 

@@ -175,7 +175,7 @@ class Lifetime {
       const left = this._facts ? this._left(this._facts).left : 0;
       this._say(`Kept: your notebook ends in ${inWords(left)} at the earliest`, true);
     } else {
-      this._why.textContent = "It could not be kept. Please try again.";
+      this._why.textContent = "Your notebook could not be kept. Please try again.";
       this._why.hidden = false;
       this._say(this._why.textContent);
       this._soon();
@@ -231,6 +231,6 @@ function inWords(seconds) {
 function reason(left, final) {
   const at = new Date(Date.now() + left * 1000).toLocaleTimeString("en", { hour: "numeric", minute: "2-digit" });
   return final
-    ? `Your notebook ends at ${at}: no notebook may run longer here. What you changed stays on this page; for your files, open it in JupyterLab and download them.`
-    : `Nobody has used your notebook for a while. It ends at ${at}, and what it knows is lost, unless you keep it.`;
+    ? `Your notebook ends at ${at}: no notebook may run longer here. Your changes stay on this page. To keep your files, open JupyterLab and download them.`
+    : `Nobody has used your notebook for a while. It ends at ${at}, and everything in it is lost, unless you keep it.`;
 }

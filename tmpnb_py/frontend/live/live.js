@@ -59,7 +59,7 @@ class LivePage {
       ended: (said) => {
         if (this._all.some((one) => one.kernel)) return; // which find out for themselves
         this._claim.forget(this._claim.session);
-        const words = `${said} Run again for a fresh one.`;
+        const words = `${said} Run again for a new one.`;
         this._latest?.remark(words);
         this._announcer.say(words);
       },

@@ -3,8 +3,8 @@
 // It runs in the service's origin, which all notebooks share: what is kept there may have been written by any of them, and is
 // shown to the visitor before it is used (work.js).
 
-const GOES_ON = "Your notebook is still running: go on where you were";
-const LOST = "What these examples had put out is not shown any more: the notebook that ran them has ended, or is not known here";
+const GOES_ON = "Your notebook is still running: continue where you were";
+const LOST = "The earlier output of these examples is no longer shown: the notebook that ran them has ended, or is not known here";
 
 // What is kept with this entry of the browser's history, and with those that links within the page make of it.
 class HistoryEntry {
@@ -93,7 +93,7 @@ class NotesPage {
       ended: (said) => {
         if (this._runner.kernel) return; // which finds out for itself
         this._claim.forget(this._claim.session);
-        this._tell(`${said} Run again for a fresh one.`, "failed");
+        this._tell(`${said} Run again for a new one.`, "failed");
       },
     });
   }
@@ -165,7 +165,7 @@ class NotesPage {
     /** @type {SessionInfo | null} */
     let session = null;
     try {
-      this._tell("Takes your changes along …");
+      this._tell("Taking your changes to JupyterLab …");
       session = await this._claim.get((said) => void (own.signal.aborted || this._tell(said)), own.signal);
       await carryOver(this._service, this._runner, this._start, session);
       this._opening = null;
@@ -184,7 +184,7 @@ class NotesPage {
     if (problem.stale) return this._loadAgain("lab");
     const ended = session && (await this._service.ended(session).catch(() => ""));
     if (ended) this._claim.forget(session);
-    const said = ended ? `${ended} Please try again for a fresh one.` : problem.message;
+    const said = ended ? `${ended} Please try again for a new one.` : problem.message;
     this._tell(`${said} Your changes are still on this page.`, "failed");
   }
 

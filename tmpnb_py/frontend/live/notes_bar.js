@@ -36,7 +36,7 @@ class NotesBar {
     this._controls.hidden = !hasKernel && !isWaiting;
     this._stop.hidden = !isBusy && !isWaiting;
     this._restart.hidden = !hasKernel;
-    this._words.textContent = message || `${this._language} ${isBusy ? "works" : "is ready"}`;
+    this._words.textContent = message || `${this._language} is ${isBusy ? "running" : "ready"}`;
     this.element.dataset.state = state || (!hasKernel ? "failed" : isBusy ? "running" : "done");
   }
 }

@@ -49,7 +49,7 @@ class Runner {
     const setup = this.cells.filter((cell) => cell.isSetup && !cell.isDone && !cells.includes(cell));
     for (const cell of [...setup, ...cells]) {
       if (cell === this._running || this._queue.includes(cell)) continue;
-      cell.wait(this._running ? "Waits for the cells before it" : "Begins");
+      cell.wait(this._running ? "Waiting for the cells before it" : "Starting");
       this._queue.push(cell);
     }
     if (!this._running) this._work();
@@ -61,7 +61,7 @@ class Runner {
       this._changed();
       const went = await this._run(cell);
       this._running = null;
-      if (!went) this._drop("Not run, as a cell before it did not succeed");
+      if (!went) this._drop("Not run, because a cell before it failed");
     }
     this._changed();
   }
@@ -74,7 +74,7 @@ class Runner {
       const kernel = await Promise.race([this.ready(tell, signal), aborted(signal)]);
       const began = performance.now();
       const outputs = cell.begin(kernel);
-      this._announce(`${cell.name} runs.`);
+      this._announce(`${cell.name} is running.`);
       const reply = await kernel.execute(cell.code, outputs);
       const seconds = (performance.now() - began) / 1000;
       cell.end(reply.status, seconds);
@@ -104,13 +104,13 @@ class Runner {
   /** @param {Tell} tell @param {AbortSignal} signal */
   async _start(tell, signal) {
     if (!this._isNamed) throw new Problem("The page does not say in which language this is (data-language).");
-    tell("Gets a notebook for you");
+    tell("Getting a notebook for you");
     const said = (/** @type {string} */ words) => {
       tell(words);
       this._announce(words);
     };
     const session = await this._claim.get(said, signal);
-    tell(`Starts ${spoken(this.language)}`);
+    tell(`Starting ${spoken(this.language)}`);
     const kernel = new Kernel(this._service, session, this._place(session));
     kernel.onended = (problem) => {
       this.kernel = this._starting = null;
@@ -150,7 +150,7 @@ class Runner {
   }
 
   async interrupt() {
-    this._drop("Not run, as a cell before it was stopped");
+    this._drop("Not run, because a cell before it was stopped");
     if (!this.kernel) return this._stopping?.abort();
     const cell = this._running;
     try {
@@ -164,10 +164,10 @@ class Runner {
   }
 
   async restart() {
-    this._drop("Not run, as the kernel was to be restarted");
+    this._drop("Not run, because the kernel was restarted");
     try {
       await this.kernel?.restart();
-      this._forget("Restarted: what it knew is gone");
+      this._forget("Restarted: all variables are gone");
     } catch (error) {
       this._tell(problemOf(error, BROKEN).message);
     }

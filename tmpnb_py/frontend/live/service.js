@@ -1,9 +1,9 @@
 // The service that gives notebooks: claiming one (perhaps waiting in line), and asking whether it is still there.
 
-const UNREACHED = "The service cannot be reached. Please look at your connection and try again.";
-const NOT_ALLOWED = "This site is not among those that may start notebooks there.";
+const UNREACHED = "The service cannot be reached. Please check your connection and try again.";
+const NOT_ALLOWED = "This site is not allowed to start notebooks on that service.";
 const GONE = "This notebook has ended.";
-const STOPPED = "Stopped: you wait for a notebook no more";
+const STOPPED = "Stopped: you are no longer waiting for a notebook";
 const BROKEN = "Something went wrong in this page. Please try again.";
 const READY = "Your notebook is ready: run the code again";
 
@@ -125,7 +125,7 @@ class Service {
     for (let looks = 0; ; looks++) {
       const answer = await this.ask(method, path, options);
       if (answer.status !== 503 || answer.value?.status === "closed" || looks === STARTING.looks) return answer;
-      tell("The service is starting again: waits for it");
+      tell("The service is restarting. Waiting for it");
       await sleep(STARTING.pause, signal);
       if (signal?.aborted) throw new Problem(STOPPED);
     }
@@ -186,12 +186,12 @@ class Service {
       const answer = await this._asked(path);
       if (answer.status >= 500) {
         missed += 1;
-        tell("The service cannot be reached. Your place in line is kept; tries again");
+        tell("The service cannot be reached. Your place in line is kept. Trying again");
         continue;
       }
       if (!answer.ok || !answer.value) {
         place.write("");
-        throw new Problem(answer.value?.message || "The place in line was lost. Please try again.");
+        throw new Problem(answer.value?.message || "Your place in line was lost. Please try again.");
       }
       const ticket = ticketOf(answer.value);
       if (ticket.status !== "waiting") return ticket;
@@ -223,7 +223,7 @@ class Service {
     const { status, ok, value } = await this._patiently("GET", path, { token: session.token, quick: true }, tell, signal);
     if (ok && value) return value.state === "claimed";
     if (status === 404 || status === 410) return false;
-    throw new Problem("The service cannot say now whether your notebook is still there. Please try again in a moment.");
+    throw new Problem("The service cannot tell at the moment whether your notebook is still running. Please try again in a moment.");
   }
 
   /**

@@ -10,9 +10,9 @@ const MAX_KEPT = 1_500_000; // and of all; browsers keep several millions with a
 const KEEP_PAUSE = 400; // milliseconds between two writes, of which browsers allow a hundred in half a minute
 const KEEP_AT_ONCE = 10; // in so many seconds as many without a pause
 const KEEP_LATER = 5000; // milliseconds after which to try again where one allows no more
-const TOO_LONG = "Ran before this page was loaded again; its output was too long to be kept";
-const BEFORE = ", before this page was loaded again";
-const BROKEN_OFF = "Ran while this page was loaded again: run it again to see all of its output";
+const TOO_LONG = "Ran before this page was reloaded; its output was too long to keep";
+const BEFORE = ", before this page was reloaded";
+const BROKEN_OFF = "Was running while this page was reloaded: run it again to see all of its output";
 
 // What a cell has put out so far, as messages that put it out again.
 class OutputLog {
