@@ -72,6 +72,13 @@ const module = { ecmaVersion: 2025, sourceType: "module" };
 
 export default [
   { linterOptions: { reportUnusedDisableDirectives: "error" }, rules },
+  {
+    files: [`${FRONTEND}/**/*.js`],
+    rules: {
+      // Scripts are served without the comments that have lines of their own (web/assets.py): none may be in a text.
+      "no-restricted-syntax": ["error", { selector: "TemplateElement[value.raw=/\\n[ \\t]*\\/[\\/*]/]", message: "a line that looks like a comment" }],
+    },
+  },
   { files: [`${FRONTEND}/*.js`, `${LIVE}/parent.js`], languageOptions: { ...script, globals: globals.browser } },
   {
     files: parts.map((name) => `${LIVE}/${name}`),
