@@ -8,12 +8,13 @@
   const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
   const visit = byId("visit"), busy = byId("busy"), line = byId("line"), handed = byId("handed");
   const choice = document.getElementById("choice"); // the waiting page has none
-  const { path, key } = /** @type {{ path: string, key: string }} */ (/** @type {unknown} */ (visit.dataset));
-  const base = document.documentElement.dataset.base; // of the service's addresses
+  const given = (/** @type {string} */ name) => visit.dataset[name] ?? "";
+  const path = given("path"), key = given("key");
+  const { base = "/" } = document.documentElement.dataset; // of the service's addresses
   const tickets = base + "api/tickets";
   // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
   const kept = history.state ?? {};
-  const once = kept.once || visit.dataset.once;
+  const once = kept.once || given("once");
   // It was loaded again for the notebook that its visitor got in another tab: it goes on, and asks for that no more.
   const again = Boolean(kept.again);
   const title = document.title;
@@ -23,8 +24,8 @@
   const SHOWN = 5000; // milliseconds
   const SAID_EVERY = 20000; // milliseconds
   const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
-  let ticket = visit.dataset.ticket || "";
-  let another = visit.dataset.another || ""; // the name of the wish for another notebook than the one that runs
+  let ticket = given("ticket");
+  let another = given("another"); // the name of the wish for another notebook than the one that runs
   /** @type {EventSource | null} */
   let source = null;
   let timer = 0, furthest = 0, told = "", toldAt = 0;
@@ -275,10 +276,11 @@
     document.removeEventListener("prerenderingchange", begin);
     void start("");
   };
-  if (ticket) watch();
-  else if (again || "start" in visit.dataset) {
+  const beginWhenSeen = () => {
     document.addEventListener("visibilitychange", begin);
     document.addEventListener("prerenderingchange", begin);
     begin();
-  }
+  };
+  if (ticket) watch();
+  else if (again || "start" in visit.dataset) beginWhenSeen();
 })();
