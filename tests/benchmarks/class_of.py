@@ -24,8 +24,7 @@ from tests.engine_support import docker
 from tmpnb_py.core import logs
 from tmpnb_py.core.models import Transport
 from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.images import check
-from tmpnb_py.images.check import Started
+from tmpnb_py.images.started import Started, started_image
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 from tmpnb_py.options.settings import Settings
 
@@ -61,7 +60,7 @@ async def measure(engine: DockerEngine, settings: Settings, people: int) -> None
 
         async def start() -> Started:
             async with turns:
-                return await stack.enter_async_context(check.started(engine, settings, Transport.SOCKET))
+                return await stack.enter_async_context(started_image(engine, settings, Transport.SOCKET))
 
         containers = await asyncio.gather(*(start() for _ in range(people)))
         filled, filled_cpu = time.monotonic() - began, busy_seconds() - cpu

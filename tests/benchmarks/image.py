@@ -21,8 +21,9 @@ from tests.engine_support import docker
 from tests.ports import until_it_answers
 from tmpnb_py.core.models import Transport
 from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.images import check
-from tmpnb_py.images.check import Started, source_of
+from tmpnb_py.images.kernels import try_kernel
+from tmpnb_py.images.notebooks import find_notebooks, source_of
+from tmpnb_py.images.started import Started, started_image
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 from tmpnb_py.options.settings import Settings
 
@@ -43,9 +44,9 @@ def row(what: str, values: Sequence[tuple[float, float, float]]) -> None:
 async def starts(engine: DockerEngine, settings: Settings, transport: Transport, rounds: int) -> None:
     values = []
     for _ in range(rounds):
-        async with check.started(engine, settings, transport) as container:
-            trial = container.trial
-            values.append((trial.ready_seconds, trial.ready_cpu_seconds, trial.ready_memory / MIB))
+        async with started_image(engine, settings, transport) as container:
+            usage = container.usage
+            values.append((container.seconds, usage.cpu_seconds, usage.memory / MIB))
     row(f"server, hardened, {transport.value}", values)
 
 
@@ -75,13 +76,13 @@ def _plain_usage(name: str) -> tuple[float, float]:
 
 async def kernels(engine: DockerEngine, settings: Settings, rounds: int) -> None:
     """Each kernel in a container of its own: start, first plot, and memory of the whole container then."""
-    async with check.started(engine, settings, Transport.SOCKET) as container:
+    async with started_image(engine, settings, Transport.SOCKET) as container:
         titles = await container.client.kernels()
     for name, title in titles.items():
         begun, drawn = [], []
         for _ in range(rounds):
-            async with check.started(engine, settings, Transport.SOCKET) as container:
-                trial = await check.try_kernel(engine, container, name, title)
+            async with started_image(engine, settings, Transport.SOCKET) as container:
+                trial = await try_kernel(engine, container, name, title)
                 begun.append((trial.start_seconds, trial.start_cpu_seconds, trial.start_memory / MIB))
                 drawn.append((trial.cell_seconds, trial.cpu_seconds - trial.start_cpu_seconds, trial.memory / MIB))
         row(f"{title}: kernel", begun)
@@ -90,10 +91,10 @@ async def kernels(engine: DockerEngine, settings: Settings, rounds: int) -> None
 
 async def workshops(engine: DockerEngine, settings: Settings) -> None:
     """Each notebook in a container of its own: seconds and CPU seconds of all cells, the most memory between two."""
-    async with check.started(engine, settings, Transport.SOCKET) as container:
-        paths = await check.find_notebooks(container.client)
+    async with started_image(engine, settings, Transport.SOCKET) as container:
+        paths = await find_notebooks(container.client)
     for path in paths:
-        async with check.started(engine, settings, Transport.SOCKET) as container:
+        async with started_image(engine, settings, Transport.SOCKET) as container:
             row(path, [await _workshop(engine, container, path)])
 
 

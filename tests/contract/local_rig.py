@@ -22,7 +22,7 @@ from tmpnb_py.engines.local import cgroup
 from tmpnb_py.engines.local import process as local_process
 from tmpnb_py.engines.local.engine import LocalEngine
 from tmpnb_py.engines.local.launch import handle
-from tmpnb_py.engines.local.record import Record, Records
+from tmpnb_py.engines.local.record import NotebookRecord, RecordStore
 from tmpnb_py.engines.local.sandbox import Sandbox
 
 
@@ -75,10 +75,10 @@ class LocalRig:
         (directory / "link").symlink_to("/etc/passwd")
         return await engine.image("local"), str(directory)
 
-    def records(self, pool: str) -> Records:
-        return Records(self.directory / "run" / "local" / pool / "containers")
+    def records(self, pool: str) -> RecordStore:
+        return RecordStore(self.directory / "run" / "local" / pool / "containers")
 
-    def record(self, pool: str, container_id: str) -> Record:
+    def record(self, pool: str, container_id: str) -> NotebookRecord:
         record = self.records(pool).read(container_id)
         assert record is not None
         return record
@@ -94,10 +94,10 @@ class LocalRig:
         records = self.records(pool)
         ids = [new_id() for _ in range(1000)]
         process = local_process.Process(1 << 22, 1, "of no boot")  # none that could be killed
-        for one in ids:  # as `Records` writes them, without waiting for the disk 3,000 times
+        for one in ids:  # as `RecordStore` writes them, without waiting for the disk 3,000 times
             path = records.path(one)
             path.mkdir()
-            record = Record(one, "", "", time.time(), process, sandboxed=False)
+            record = NotebookRecord(one, "", "", time.time(), process, sandboxed=False)
             (path / "container.json").write_text(json.dumps(dataclasses.asdict(record)))
             (path / "state").write_text(State.READY)
         return ids
@@ -116,7 +116,7 @@ class LocalRig:
         (self.directory / "run").touch()
 
     async def remains(self, pool: str) -> list[str]:
-        """Records, directories, processes and control groups."""
+        """RecordStore, directories, processes and control groups."""
         return await asyncio.to_thread(self._remains, pool)
 
     def _remains(self, pool: str) -> list[str]:

@@ -267,7 +267,7 @@ async def test_a_sandbox_that_cannot_be_made_says_why(rig: LocalRig, engine: Loc
     rig.sandbox = Sandbox("/bin/false", "0", as_root=False, locked=True)
     broken = rig.engine(pool)
     await broken.open()
-    with pytest.raises(StartFailedError, match="the sandbox could not be made"):
+    with pytest.raises(StartFailedError, match="the sandbox could not be created"):
         await broken.start(await rig.spec(engine))
     assert await rig.remains(pool) == []
 

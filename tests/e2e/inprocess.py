@@ -13,9 +13,11 @@ from typing import Any
 
 import aiohttp
 
+from tmpnb_py.claims.claims import Claims
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.pool import Pool
 from tmpnb_py.service.app import Service
 from tmpnb_py.workshops.preview import Preview
 
@@ -30,6 +32,16 @@ class Rig:
     client: aiohttp.ClientSession
     admin: aiohttp.ClientSession
 
+    @property
+    def pool(self) -> Pool:
+        """The service's only pool."""
+        return self.service.site.pool_for()
+
+    @property
+    def claims(self) -> Claims:
+        """The claims of that pool."""
+        return self.service.site.claims_for()
+
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Look again and again; everything here happens on the test's own loop."""
         deadline = time.monotonic() + seconds
@@ -39,7 +51,7 @@ class Rig:
 
     async def ready(self, count: int) -> None:
         """Wait until so many containers are ready."""
-        await self.until(lambda: self.service.pool.count(State.READY) == count)
+        await self.until(lambda: self.pool.count(State.READY) == count)
 
     async def spawn(self, query: str = "") -> dict[str, Any]:
         """`POST /api/spawn`."""
@@ -78,7 +90,7 @@ async def running(host: FakeHost | None = None, **options: Any) -> AsyncIterator
         async with service.running():
             async with _client(service.port) as client, _client(service.admin_port) as admin:
                 yield Rig(service, host, engine, client, admin)
-            if not service._stopped:
+            if not service.has_stopped:
                 await service.stop()
-        if settings.cleanup_on_exit and not host.down and service._fault is None:
+        if settings.cleanup_on_exit and not host.down and service.fault is None:
             assert host.containers == {}

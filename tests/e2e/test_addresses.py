@@ -39,7 +39,7 @@ async def test_a_third_notebook_is_refused_on_every_way(rig: Rig) -> None:
     async with rig.client.post("/spawn", data={"path": ""}, headers=page) as answer:
         assert answer.status == 429
         assert "Enough notebooks from here" in await answer.text()
-    assert rig.service.pool.count(State.CLAIMED) == 2
+    assert rig.pool.count(State.CLAIMED) == 2
     async with rig.client.post("/api/tickets", headers=OTHER) as answer:
         assert (await answer.json())["status"] == "ready"
 
@@ -74,7 +74,7 @@ async def test_the_limit_can_be_changed_and_nothing_is_kept_without_it(rig: Rig)
     for _ in range(3):
         async with rig.client.post("/api/spawn", headers=ONE) as answer:
             assert answer.status == 200
-    assert {one.quota_key for one in rig.service.pool} == {""}
+    assert {one.quota_key for one in rig.pool} == {""}
 
 
 async def test_programs_with_the_apis_token_are_not_held_to_it() -> None:

@@ -75,7 +75,7 @@ async def test_a_click_leads_to_a_notebook_below_the_base() -> None:
         await rig.ready(1)
         answer = await _post(rig, f"{BASE}spawn", path="lab/tree/a.ipynb")
         url = answer.headers["Location"]
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         assert url == f"{BASE}user/{session.id}/lab/tree/a.ipynb?token={session.token}"
         assert answer.cookies["tmpnb-sessions"]["path"] == BASE
         status, echo, _ = await _get(rig, url)
@@ -134,7 +134,7 @@ async def test_notebooks_keep_the_base_that_they_were_started_with(tmp_path: Pat
             session = await rig.spawn()
             await rig.ready(1)
         async with running(machine, base_url=after, **kept) as rig:
-            pool = rig.service.pool
+            pool = rig.pool
             await rig.until(lambda: pool.listed and pool.current_digest is not None)
             # Its open pages go on asking where they were; the ready one, which nobody has seen, is renewed.
             path = f"{before}user/{session['id']}/api"

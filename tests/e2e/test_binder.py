@@ -75,7 +75,7 @@ async def service(**options: Any) -> AsyncIterator[Rig]:
         host.images["fake"] = dataclasses.replace(FAKE_IMAGE, image="fake", workshops=PLACE)
         host.files["fake"] = {PLACE: MANIFEST}
         async with running(host, **{"allow_origin": SITE, **options}) as rig:
-            await rig.until(lambda: bool(rig.service.pool.current_digest))
+            await rig.until(lambda: bool(rig.pool.current_digest))
             yield rig
 
 
@@ -92,7 +92,7 @@ async def events(rig: Rig, path: str = PATH, headers: Mapping[str, str] = FROM_S
 
 
 def claimed(rig: Rig) -> int:
-    return rig.service.pool.count(State.CLAIMED)
+    return rig.pool.count(State.CLAIMED)
 
 
 async def test_a_notebook_at_once() -> None:
@@ -107,7 +107,7 @@ async def test_a_notebook_at_once() -> None:
         assert ready.id == f"{launching.id}-ready"
         url = ready.data["url"]
         assert re.fullmatch(rf"http://127\.0\.0\.1:{rig.service.port}/user/[a-z0-9]{{26}}/", url)
-        container = rig.service.pool.get(url.split("/")[4])
+        container = rig.pool.get(url.split("/")[4])
         assert container is not None
         assert ready.data == {
             "phase": "ready",
@@ -160,12 +160,12 @@ async def test_who_waits_is_told_and_keeps_the_place() -> None:
             waiting = await stream.next()
             assert waiting is not None
             assert (waiting.data["phase"], waiting.data["message"][:21]) == ("waiting", "You are next in line.")
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         async with build(rig, headers={**FROM_SITE, "Last-Event-ID": waiting.id}) as stream:
             again = await stream.next()
             assert again is not None
             assert again.id == waiting.id
-            assert rig.service.claims.waiting == 1
+            assert rig.claims.waiting == 1
             own = {"Authorization": f"token {session['token']}"}
             async with rig.client.delete(f"/api/sessions/{session['id']}", headers=own) as response:
                 assert response.status == 200
@@ -217,7 +217,7 @@ async def test_nobody_else_is_given_anything(method: str, headers: dict[str, str
             assert response.status == status
             assert "Access-Control-Allow-Origin" not in response.headers
         assert claimed(rig) == 0
-        assert rig.service.claims.waiting == 0
+        assert rig.claims.waiting == 0
 
 
 FIREFOX = {**EVENTS, "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}

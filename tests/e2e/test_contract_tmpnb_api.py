@@ -202,9 +202,9 @@ async def test_the_old_thebes_requests() -> None:
         assert (status, headers["Content-Type"]) == (403, "text/html; charset=utf-8")
         assert "did not start that notebook" in refusal
         assert (await answer(rig, "POST", f"/api/sessions/{second['id']}", page))[0] == 405
-        first = rig.service.pool.get(json.loads(text)["id"])
+        first = rig.pool.get(json.loads(text)["id"])
         assert first is not None
-        rig.service.pool.end(first, EndReason.IDLE, 0.0)
+        rig.pool.end(first, EndReason.IDLE, 0.0)
         status, headers, _ = await answer(rig, "GET", url, page)
         assert (status, headers["Content-Type"]) == (410, "text/html; charset=utf-8")
 
@@ -218,7 +218,7 @@ async def test_a_sites_tokenless_sessions_are_forgotten_with_the_process() -> No
                 spawned = json.loads((await answer(rig, "POST", "/api/spawn", {"Origin": SITE}))[2])
                 assert (await answer(rig, "GET", spawned["url"] + "x", {"Origin": SITE}))[0] == 200
             async with running(host, **options) as rig:
-                await rig.until(lambda: rig.service.pool.listed)
+                await rig.until(lambda: rig.pool.listed)
                 assert (await answer(rig, "GET", spawned["url"] + "x", {"Origin": SITE}))[0] == 403
                 shown = {"Origin": SITE, "Authorization": f"token {spawned['token']}"}
                 assert (await answer(rig, "GET", spawned["url"] + "x", shown))[0] == 200
@@ -293,11 +293,11 @@ async def test_a_drain_replaces_what_is_ready_and_nothing_else() -> None:
         await rig.ready(3)
         spawned = await rig.spawn()
         await rig.ready(3)
-        before = {container.id for container in rig.service.pool.in_state(State.READY)}
+        before = {container.id for container in rig.pool.in_state(State.READY)}
         assert await asked(rig, "DELETE", "/api/pool") == (200, {"drained": 3})
-        await rig.until(lambda: not rig.service.pool.count(State.REMOVING))
+        await rig.until(lambda: not rig.pool.count(State.REMOVING))
         await rig.ready(3)
-        assert not before & {container.id for container in rig.service.pool}
+        assert not before & {container.id for container in rig.pool}
         assert (await answer(rig, "GET", spawned["url"] + "x"))[0] == 200
         assert b'reason="drained"} 3.0' in rig.service.metrics.render()
 
@@ -311,10 +311,10 @@ async def test_the_size_at_run_time() -> None:
         assert (await answer(rig, "GET", "/api/stats"))[2].count('"pool_size":4') == 1
         # More than fits the memory is the operator's choice, as at the start.
         await asked(rig, "PATCH", "/api/pool/", json={"size": 17})
-        await rig.until(lambda: rig.service.pool.capacity == 17)
+        await rig.until(lambda: rig.pool.capacity == 17)
         await asked(rig, "PATCH", "/api/pool", json={"size": 0})
-        await rig.until(lambda: len(rig.service.pool) == 0)
-        assert rig.service.pool.capacity == 16
+        await rig.until(lambda: len(rig.pool) == 0)
+        assert rig.pool.capacity == 16
         async with rig.client.post("/api/spawn?wait=10") as response:  # who waits still gets one
             assert response.status == 200
 
@@ -341,7 +341,7 @@ async def test_what_is_no_size(body: bytes, status: int, message: str) -> None:
         got, problem = await asked(rig, "PATCH", "/api/pool", data=body)
         assert (got, problem["status"]) == (status, "error")
         assert message in problem["message"]
-        assert rig.service.pool.size == 0
+        assert rig.pool.size == 0
 
 
 async def test_methods_that_are_not_there() -> None:
@@ -356,8 +356,8 @@ async def test_the_operators_endpoints_are_the_operators() -> None:
         for method, path in (("DELETE", "/api/pool"), ("PATCH", "/api/pool"), ("POST", "/api/close")):
             assert (await asked(rig, method, path))[0] == 401
             assert (await answer(rig, method, path))[0] == 404
-        assert rig.service.pool.is_open
-        assert rig.service.pool.count(State.READY) == 1
+        assert rig.pool.is_open
+        assert rig.pool.count(State.READY) == 1
 
 
 # --- the operator: close and open
@@ -389,7 +389,7 @@ async def test_closed_to_newcomers() -> None:
         # Sessions go on, and what watches the service does not take it for broken.
         assert (await answer(rig, "GET", spawned["url"] + "x"))[0] == 200
         assert [(await answer(rig, "GET", path))[0] for path in ("/healthz", "/readyz", "/api/stats")] == [200] * 3
-        assert rig.service.pool.count(State.READY) == 1
+        assert rig.pool.count(State.READY) == 1
 
         assert (await asked(rig, "POST", "/api/open"))[1]["closed"] is False
         await rig.spawn()
@@ -400,13 +400,13 @@ async def test_who_waits_in_line_keeps_the_place_and_is_served_once_it_is_open_a
     async with running(pool_size=0, max_containers=1) as rig:
         session = json.loads((await answer(rig, "POST", "/api/spawn?wait=10"))[2])
         waiting = asyncio.create_task(answer(rig, "POST", "/api/spawn?wait=60"))
-        await rig.until(lambda: rig.service.claims.waiting == 1)
+        await rig.until(lambda: rig.claims.waiting == 1)
         await asked(rig, "POST", "/api/close")
         async with rig.admin.delete(f"/api/sessions/{session['id']}") as response:
             assert response.status == 200
-        await rig.until(lambda: len(rig.service.pool) == 0)
+        await rig.until(lambda: len(rig.pool) == 0)
         assert (await answer(rig, "POST", "/api/spawn?wait=5"))[0] == 503  # a newcomer
-        assert (rig.service.claims.waiting, len(rig.service.pool)) == (1, 0)
+        assert (rig.claims.waiting, len(rig.pool)) == (1, 0)
         await asked(rig, "POST", "/api/open")
         assert (await waiting)[0] == 200
 
@@ -415,7 +415,7 @@ async def test_a_request_that_waited_in_vain_hears_that_the_service_is_closed() 
     async with running(pool_size=0, max_containers=1) as rig:
         await rig.spawn("?wait=10")
         waiting = asyncio.create_task(answer(rig, "POST", "/api/spawn?wait=1"))
-        await rig.until(lambda: rig.service.claims.waiting == 1)
+        await rig.until(lambda: rig.claims.waiting == 1)
         await asked(rig, "POST", "/api/close")
         status, _, body = await waiting
         assert (status, json.loads(body)["status"]) == (503, "closed")

@@ -95,7 +95,7 @@ async def test_start_afresh_ends_the_first_one_or_keeps_it_as_one_says() -> None
         key = await key_of((await one.get("/"))[1])
         third = await one.opened(fresh="1", end=key)
         assert {container.id for container in claimed(rig)} == {first, third}
-        ended = rig.service.pool.ended(second) or rig.service.pool.get(second)
+        ended = rig.pool.ended(second) or rig.pool.get(second)
         assert ended is not None
         assert ended.reason is EndReason.ENDED_BY_OWNER
 
@@ -136,7 +136,7 @@ async def test_the_question_is_asked_before_another_notebook_is_started() -> Non
                 await picture(page, f"afresh-{'landing' if path == '/' else 'launch'}", full_page=True)
                 await page.get_by_role("button", name="End it, and start afresh").click()
                 await page.wait_for_url(lambda url: "/user/" in url and first[1] not in url)
-                (session,) = rig.service.pool.in_state(State.CLAIMED)
+                (session,) = rig.pool.in_state(State.CLAIMED)
                 assert session.id in page.url
 
 
@@ -145,16 +145,16 @@ async def test_the_first_page_knows_a_place_in_line() -> None:
         response = await one.post("lab/tree/knots/First knot.ipynb")
         place = response.headers["Location"]
         assert "/spawn/wait/" in place
-        ticket = rig.service.claims.find(place.split("/wait/")[1].partition("?")[0])
+        ticket = rig.claims.find(place.split("/wait/")[1].partition("?")[0])
         assert ticket is not None
-        rig.service.claims.release(ticket, 15)
+        rig.claims.release(ticket, 15)
         page = (await one.get("/"))[1]
         assert "You have a place in line" in page
         assert "One visitor is before you." in page
         assert "Knots &amp; &lt;Loops&gt;" in page
         assert f'href="/spawn/wait/{ticket.id}?path=' in page
-        rig.service.claims.sweep(time.monotonic() + 60)  # looking has kept it
-        assert rig.service.claims.waiting == 2
+        rig.claims.sweep(time.monotonic() + 60)  # looking has kept it
+        assert rig.claims.waiting == 2
         # A notebook's script that reads the page is told nothing, and neither is anybody else.
         assert ticket.id not in (await one.get("/", **{"Sec-Fetch-Dest": "empty"}))[1]
         assert "place in line" not in (await other.get("/"))[1]

@@ -181,7 +181,7 @@ def test_every_documented_command_finds_the_service(machine: Machine, server_ima
     for user in ("", "tmpnb"):
         shown = must(machine.run(commands[-1], user=user))
         assert "FAIL" not in shown
-        assert f"{machine.runtime} belongs to the user tmpnb" in shown or "the checks go on beside it" in shown
+        assert f"{machine.runtime} belongs to the user tmpnb" in shown or "the checks do not disturb it" in shown
         assert "files may be open" in shown
         refused = must(machine.run("tmpnb-py purge --yes", user=user), 6)
         assert "is managed by another tmpnb-py" in refused

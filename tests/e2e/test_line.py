@@ -35,15 +35,15 @@ async def test_full_and_not_waiting() -> None:
 
 async def test_with_none_kept_ready_who_does_not_wait_finds_one_when_they_come_back() -> None:
     async with running(pool_size=0) as rig:
-        await rig.until(lambda: rig.service.pool.listed)
+        await rig.until(lambda: rig.pool.listed)
         for _ in range(2):
             async with rig.client.post("/api/spawn") as response:
                 assert response.status == 429
                 assert int(response.headers["Retry-After"]) > 0
             await rig.ready(1)
             await rig.spawn()
-        await rig.until(lambda: rig.service.pool.count(State.STARTING) == 0)
-        assert rig.service.pool.count(State.READY) == 0  # nobody else has asked
+        await rig.until(lambda: rig.pool.count(State.STARTING) == 0)
+        assert rig.pool.count(State.READY) == 0  # nobody else has asked
 
 
 async def test_waiting_may_take_longer_than_an_answer_of_a_notebook() -> None:
@@ -61,12 +61,12 @@ async def test_first_come_first_served() -> None:
         waiting = []
         for number in range(3):
             waiting.append(asyncio.create_task(rig.spawn("?wait=20")))
-            await rig.until(lambda number=number: rig.service.claims.waiting == number + 1)  # type: ignore[misc]
+            await rig.until(lambda number=number: rig.claims.waiting == number + 1)  # type: ignore[misc]
         for turn in range(3):
             await _end(rig, holder)
             holder = await waiting[turn]
             assert [task.done() for task in waiting] == [number <= turn for number in range(3)]
-        assert rig.service.claims.waiting == 0
+        assert rig.claims.waiting == 0
 
 
 async def test_who_leaves_gives_up_the_place() -> None:
@@ -74,12 +74,12 @@ async def test_who_leaves_gives_up_the_place() -> None:
         await rig.ready(1)
         holder = await rig.spawn()
         leaver = asyncio.create_task(rig.spawn("?wait=20"))
-        await rig.until(lambda: rig.service.claims.waiting == 1)
+        await rig.until(lambda: rig.claims.waiting == 1)
         stayer = asyncio.create_task(rig.spawn("?wait=20"))
-        await rig.until(lambda: rig.service.claims.waiting == 2)
+        await rig.until(lambda: rig.claims.waiting == 2)
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
-        await rig.until(lambda: rig.service.claims.waiting == 1)
+        await rig.until(lambda: rig.claims.waiting == 1)
         await _end(rig, holder)
         assert (await stayer)["id"] != holder["id"]
 
@@ -89,7 +89,7 @@ async def test_a_line_that_is_full() -> None:
         await rig.ready(1)
         await rig.spawn()
         first = asyncio.create_task(rig.spawn("?wait=20"))
-        await rig.until(lambda: rig.service.claims.waiting == 1)
+        await rig.until(lambda: rig.claims.waiting == 1)
         async with rig.client.post("/api/spawn?wait=20") as response:
             assert (response.status, (await response.json())["status"]) == (429, "full")
         first.cancel()
@@ -119,8 +119,8 @@ async def test_a_form_posted_while_full_leads_to_where_one_waits_and_then_to_the
         assert "You are next in line." in page
         assert "<code>x.ipynb</code>" in page
         await _end(rig, holder)
-        await rig.until(lambda: rig.service.claims.waiting == 0 and rig.service.pool.count(State.CLAIMED) == 1)
-        ticket = rig.service.claims.find(place.split("/")[3].partition("?")[0])
+        await rig.until(lambda: rig.claims.waiting == 0 and rig.pool.count(State.CLAIMED) == 1)
+        ticket = rig.claims.find(place.split("/")[3].partition("?")[0])
         assert ticket is not None
         await rig.until(lambda: ticket.status is Status.READY)
         async with rig.client.get(place, allow_redirects=False) as response:
@@ -134,7 +134,7 @@ async def test_a_form_posted_while_full_leads_to_where_one_waits_and_then_to_the
 
 async def test_who_comes_before_the_first_notebook_is_ready_waits_for_it() -> None:
     async with running() as rig:
-        assert rig.service.pool.count(State.READY) == 0
+        assert rig.pool.count(State.READY) == 0
         assert (await rig.spawn("?wait=20"))["id"]
 
 
@@ -148,10 +148,10 @@ async def test_nobody_shares_a_container_however_many_come_at_once() -> None:
 async def test_a_claim_that_cannot_be_made_durable_is_not_handed_out() -> None:
     async with running(pool_size=2) as rig:
         await rig.ready(2)
-        doomed = rig.service.pool.in_state(State.READY)[0].id
+        doomed = rig.pool.in_state(State.READY)[0].id
         rig.engine.fail_next("claim", NoSuchContainerError("gone"))
         assert (await rig.spawn("?wait=20"))["id"] != doomed
-        await rig.until(lambda: rig.service.pool.get(doomed) is None)
+        await rig.until(lambda: rig.pool.get(doomed) is None)
 
 
 async def test_wait_must_be_a_number() -> None:

@@ -209,12 +209,12 @@ async def test_nothing_that_is_sent_breaks_anything(
         with structlog.testing.capture_logs() as logs, caplog.at_level(logging.WARNING):
             odd = Sent(((b"X-Forwarded-For", b"\xff"),))
             assert await _answer(service.port, b"POST", b"/api/spawn", odd) == 200
-            (session,) = service.pool.in_state(State.CLAIMED)
+            (session,) = service.site.pool_for().in_state(State.CLAIMED)
             assert session.client == "\\udcff"
             if listener == "visitors":
-                broken = await _broken(service.port, service._runner.app, session.id)
+                broken = await _broken(service.port, service.web.applications[0], session.id)
             else:
-                broken = await _broken(service.admin_port, service._admin_runner.app, session.id)
+                broken = await _broken(service.admin_port, service.web.applications[1], session.id)
         assert broken == []
         assert [entry for entry in logs if "exc_info" in entry or entry["log_level"] in ("error", "critical")] == []
         # Before the operators' listener is no proxy of ours, so aiohttp itself logs heads that are no HTTP at all.

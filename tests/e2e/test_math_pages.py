@@ -41,7 +41,7 @@ async def opened(*cells: dict[str, Any], **options: Any) -> AsyncIterator[tuple[
     async with host(notebook(text("# Title"), *cells)) as machine, running(machine, pool_size=0) as rig:
         async with rig.client.get("/") as response:
             await response.read()
-        await rig.until(lambda: rig.service._context.catalogue.image is not None)
+        await rig.until(lambda: rig.service.served.catalogue.image is not None)
         async with browser(**options) as context:
             page = await context.new_page()
             loaded: list[str] = []

@@ -19,7 +19,7 @@ async def _everything() -> str:
     """Metrics of a service in which each kind of thing has happened once."""
     async with running(pool_size=1, max_containers=1) as rig:
         rig.engine.start_behaviour = "exits"
-        await rig.until(lambda: rig.service.pool.failure is not None)
+        await rig.until(lambda: rig.pool.failure is not None)
         rig.engine.start_behaviour = "ok"
         await rig.ready(1)
         spawned = await rig.spawn()
@@ -56,8 +56,8 @@ async def test_the_numbers_follow_what_happens() -> None:
         ):
             pass
         rig.engine.down = True
-        rig.service.pool.observe_soon()
-        await rig.until(lambda: rig.service.pool.engine_down)
+        rig.pool.observe_soon()
+        await rig.until(lambda: rig.pool.engine_down)
         values = _values(await _text(rig))
         assert values["tmpnb_engine_up"] == 0
         assert values['tmpnb_ended_containers_total{reason="ended by its owner"}'] == 1

@@ -101,7 +101,7 @@ async def test_a_page_is_read_without_a_notebook_and_kept_by_browsers() -> None:
             assert (response.status, response.headers["Location"]) == (301, PAGE)
         async with rig.client.get("/workshops/", allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (302, "/")
-        assert rig.service.pool.count(State.READY) == 1
+        assert rig.pool.count(State.READY) == 1
 
 
 async def test_a_notebook_without_metadata_runs_in_the_language_of_its_workshop() -> None:
@@ -116,7 +116,7 @@ async def test_every_file_that_the_page_names_is_there_and_kept_for_ever() -> No
     async with host() as machine, running(machine, pool_size=0) as rig:
         async with rig.client.get("/") as response:
             await response.read()
-        await rig.until(lambda: rig.service._context.catalogue.image is not None)
+        await rig.until(lambda: rig.service.served.catalogue.image is not None)
         async with rig.client.get(PAGE) as response:
             page = await response.text()
         named = re.findall(r'(?:href|src)="(/(?:assets|live)[^"]*)"', page)
@@ -208,7 +208,7 @@ async def test_the_image_is_read_once_however_many_readers_come(monkeypatch: pyt
             "knots",
             b'{"nbformat": 2}',
             404,
-            "the file is no notebook of format 3 or 4. JupyterLab may say more of it.",
+            "the file is not a notebook of format 3 or 4. JupyterLab may say more of it.",
         ),
         ("nothing", TEXT, 404, "There are no such notes."),
     ],
@@ -253,7 +253,7 @@ async def test_a_new_image_has_new_notes() -> None:
         async with rig.client.get(PAGE) as response:
             first = response.headers["ETag"]
         machine.files["fake"][f"{ROOT}/knots/First knot.ipynb"] = TEXT.replace(b"First knot", b"Second knot")
-        catalogue = rig.service._context.catalogue
+        catalogue = rig.service.served.catalogue
         assert catalogue.image is not None
         await catalogue.learn(dataclasses.replace(catalogue.image, image_id="sha256:new"))
         async with rig.client.get(PAGE) as response:

@@ -433,7 +433,7 @@ async def test_a_lost_connection_is_mended_and_an_ended_session_said() -> None:
             kernel.sockets[4].send(answer)
         await expect(status).to_contain_text("Done")
 
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         async with rig.admin.delete(f"/api/sessions/{session.id}") as response:
             assert response.status == 200
         await kernel.sockets[4].close()
@@ -467,7 +467,7 @@ async def test_changes_go_along_to_jupyterlab_or_are_kept() -> None:
         await link.click()
         await page.wait_for_url(re.compile("/user/[a-z0-9]{26}/lab/tree/knots/First%20knot.ipynb"))
         assert [cell["source"] for cell in kept[0]["content"]["cells"]] == ["x <- 1", "x <- 2"]
-        assert rig.service.pool.count(State.CLAIMED) == 1
+        assert rig.pool.count(State.CLAIMED) == 1
 
 
 async def test_a_kept_session_outlives_a_service_that_starts_again() -> None:
@@ -502,4 +502,4 @@ async def test_a_kept_session_outlives_a_service_that_starts_again() -> None:
         await expect(page.locator(".tn-status")).to_contain_text("Done")
         assert answers == []
         assert len(kernel.sockets) == 2
-        assert rig.service.pool.count(State.CLAIMED) == 1
+        assert rig.pool.count(State.CLAIMED) == 1

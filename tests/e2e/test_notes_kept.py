@@ -28,7 +28,7 @@ KEY = re.compile("[0-9a-f]{32}")
 
 
 def claimed(rig: Rig) -> int:
-    return rig.service.pool.count(State.CLAIMED)
+    return rig.pool.count(State.CLAIMED)
 
 
 async def end_of(rig: Rig, session_id: str) -> None:
@@ -48,14 +48,14 @@ async def test_a_place_in_line_outlives_a_reload_and_whoever_waited_is_known_aga
         await page.reload()
         await page.get_by_role("button", name="Run example 1").click()
         await expect(status).to_contain_text("You are next in line")
-        assert rig.service.claims.waiting == 2
+        assert rig.claims.waiting == 2
         await end_of(rig, occupant["id"])
         await expect(status).to_contain_text("Done")
 
         await page.reload()
         await run(page)
         await expect(status).to_contain_text("Done")
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         assert session.id != occupant["id"]
 
 
@@ -65,7 +65,7 @@ async def test_a_page_that_is_loaded_again_waits_on_by_itself_and_runs_nothing()
         bar = page.get_by_role("region", name="Kernel")
         await page.get_by_role("button", name="Run example 1").click()
         await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
-        ticket = rig.service.claims.find(await page.evaluate("history.state.ticket"))
+        ticket = rig.claims.find(await page.evaluate("history.state.ticket"))
         assert ticket is not None
         await page.reload()
         await expect(bar).to_contain_text("You are next in line")
@@ -79,7 +79,7 @@ async def test_a_page_that_is_loaded_again_waits_on_by_itself_and_runs_nothing()
         await run(page)
         await expect(page.locator(".tn-status")).to_contain_text("Done")
         await expect(bar).to_contain_text("R is ready")
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         assert session is ticket.container
 
 
@@ -94,9 +94,9 @@ async def test_a_link_that_waits_in_another_tab_opens_in_the_notebook_of_these_n
         await end_of(rig, occupant["id"])
         await expect(page.locator(".tn-status")).to_contain_text("Done")
         await other.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb"))
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         assert session.id in other.url
-        assert rig.service.claims.waiting == 0
+        assert rig.claims.waiting == 0
 
 
 async def test_jupyterlab_takes_over_a_wait_that_was_taken_up_again_in_the_readers_eyes() -> None:
@@ -112,9 +112,9 @@ async def test_jupyterlab_takes_over_a_wait_that_was_taken_up_again_in_the_reade
         await page.get_by_role("link", name="Open in JupyterLab").first.click()
         await expect(bar).to_contain_text("You are next in line")
         await expect(bar.get_by_role("button", name="Stop")).to_be_visible()
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         await bar.get_by_role("button", name="Stop").click()
-        await rig.until(lambda: rig.service.claims.waiting == 0)
+        await rig.until(lambda: rig.claims.waiting == 0)
 
 
 async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who_runs_something() -> None:
@@ -127,7 +127,7 @@ async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who
         await bar.get_by_role("button", name="Stop").click()
         await expect(bar).to_contain_text("Stopped: you are no longer waiting for a notebook")
         await expect(bar.get_by_role("button", name="Stop")).to_be_hidden()
-        await rig.until(lambda: rig.service.claims.waiting == 0)
+        await rig.until(lambda: rig.claims.waiting == 0)
 
         await page.get_by_role("button", name="Run example 1").click()
         await expect(status).to_contain_text("You are next in line")
@@ -136,10 +136,10 @@ async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who
         await page.get_by_role("button", name="Run example 1").click()
         await expect(status).to_contain_text("You are next in line")
         await expect(bar).to_be_hidden()
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         await page.get_by_role("button", name="Stop example 1").click()
         await expect(status).to_have_text("Stopped: you are no longer waiting for a notebook")
-        await rig.until(lambda: rig.service.claims.waiting == 0)
+        await rig.until(lambda: rig.claims.waiting == 0)
 
 
 @pytest.mark.parametrize("kept", ["0" * 32, "x", 7, {"a": 1}])
@@ -200,7 +200,7 @@ async def test_so_is_one_for_a_place_in_line(reload: bool) -> None:
         await lose_an_answer(page, rig, reload=reload)
         await page.get_by_role("button", name="Run example 1").click()
         await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         await end_of(rig, occupant["id"])
         await expect(page.locator(".tn-status")).to_contain_text("Done")
 
@@ -208,7 +208,7 @@ async def test_so_is_one_for_a_place_in_line(reload: bool) -> None:
 async def test_a_wish_whose_notebook_has_ended_meanwhile_leads_to_a_fresh_one() -> None:
     async with opened(max_containers=2) as (rig, page, _kernel):
         await lose_an_answer(page, rig)
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         await end_of(rig, session.id)
         await run(page)
         await expect(page.locator(".tn-status")).to_contain_text("Done")
@@ -223,7 +223,7 @@ async def test_a_place_in_line_can_be_given_up() -> None:
             await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
             await page.get_by_role("button", name="Stop example 1").click()
             await expect(page.locator(".tn-status")).to_have_text("Stopped: you are no longer waiting for a notebook")
-            await rig.until(lambda: rig.service.claims.waiting == 0)
+            await rig.until(lambda: rig.claims.waiting == 0)
 
         # Also by a second click, before there is a place at all; and while it is JupyterLab that is waited for.
         await page.get_by_role("button", name="Run example 1").dblclick()
@@ -234,7 +234,7 @@ async def test_a_place_in_line_can_be_given_up() -> None:
         await expect(bar).to_contain_text("You are next in line")
         await bar.get_by_role("button", name="Stop").click()
         await expect(bar).to_contain_text("Your changes are still on this page.")
-        await rig.until(lambda: rig.service.claims.waiting == 0)
+        await rig.until(lambda: rig.claims.waiting == 0)
         assert claimed(rig) == 1
 
 
@@ -486,7 +486,7 @@ async def test_blocks_of_other_pages_keep_changes_and_a_place_and_say_what_ended
         async with rig.client.delete(f"/api/tickets/{other['id']}") as response:
             assert response.status == 200
 
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
+        (session,) = rig.pool.in_state(State.CLAIMED)
         await end_of(rig, session.id)
         await kernel.sockets[-1].close()
         await expect(status).to_contain_text("This notebook has ended. The people who run this service ended it.")
@@ -548,7 +548,7 @@ async def test_another_sites_page_waits_on_by_itself_too() -> None:
         await expect(page.get_by_role("status")).to_contain_text("You are next in line")
         await page.get_by_role("button", name="Stop waiting for a notebook").click()
         await expect(note).to_have_text("Stopped: you are no longer waiting for a notebook")
-        await rig.until(lambda: rig.service.claims.waiting == 0)
+        await rig.until(lambda: rig.claims.waiting == 0)
         await page.reload()
         await expect(page.get_by_role("button", name="Run example 1")).to_be_visible()
         await expect(note).to_have_count(0)
@@ -583,12 +583,12 @@ async def test_two_languages_share_a_session_and_each_stops_for_itself() -> None
         await page.get_by_role("button", name="Stop example 2").click()
         await expect(second).to_contain_text("Stopped")
         await expect(one).to_contain_text("You are next in line")
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         await end_of(rig, occupants[0]["id"])
         await expect(one).to_contain_text("Done")
         await page.get_by_role("button", name="Run example 2").click()
         await expect(second).to_contain_text("Done")
-        (session,) = (its for its in rig.service.pool.in_state(State.CLAIMED) if its.id != occupants[1]["id"])
+        (session,) = (its for its in rig.pool.in_state(State.CLAIMED) if its.id != occupants[1]["id"])
 
         # It ends. One language notices and begins anew; the other, which is late, must not forget the new one.
         await end_of(rig, session.id)

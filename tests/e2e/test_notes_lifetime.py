@@ -55,7 +55,7 @@ async def began(page: Page, rig: Rig) -> Container:
     """A cell has run; the page has been told once how long its notebook lives."""
     async with page.expect_response(SESSION):
         await run(page)
-    (session,) = rig.service.pool.in_state(State.CLAIMED)
+    (session,) = rig.pool.in_state(State.CLAIMED)
     return session
 
 
@@ -175,7 +175,7 @@ async def test_another_sites_page_shows_it_once_where_the_reader_is() -> None:
         await page.reload()
         await expect(page.get_by_role("button", name="Run example 1")).to_be_visible()
         await asyncio.sleep(0.5)
-        (session,) = rig.service.pool.in_state(State.CLAIMED)
-        rig.service.pool.end(session, EndReason.IDLE, rig.service.claims._clock())
+        (session,) = rig.pool.in_state(State.CLAIMED)
+        rig.pool.end(session, EndReason.IDLE, rig.claims._clock())
         await look_again(page)
         await expect(page.locator(".tn-status")).to_contain_text("Run again for a new one.")

@@ -52,8 +52,8 @@ async def kept(page: Page, holds: str) -> None:
 
 
 def ends(rig: Rig) -> None:
-    (session,) = rig.service.pool.in_state(State.CLAIMED)
-    rig.service.pool.end(session, EndReason.IDLE, rig.service.claims._clock())
+    (session,) = rig.pool.in_state(State.CLAIMED)
+    rig.pool.end(session, EndReason.IDLE, rig.claims._clock())
 
 
 async def test_outputs_outlive_a_reload_while_their_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ async def test_outputs_outlive_a_reload_while_their_notebook_runs(monkeypatch: p
         kernel.says(("stream", {"name": "stdout", "text": "anew"}))
         await run(page, 1)
         await expect(outputs.first).to_have_text("anew")
-        assert rig.service.pool.count(State.CLAIMED) == 1
+        assert rig.pool.count(State.CLAIMED) == 1
         # It is nowhere that a notebook's script in this tab could read.
         storage = await page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}])")
         assert "anew" not in storage

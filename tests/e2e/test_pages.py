@@ -202,16 +202,16 @@ async def test_looking_allocates_nothing() -> None:
             for method in ("GET", "HEAD"):
                 async with rig.client.request(method, path, headers=HTML) as response:
                     assert response.status in (200, 405), (method, path)
-        assert rig.service.pool.count(State.READY) == 2
+        assert rig.pool.count(State.READY) == 2
 
 
 async def test_nothing_is_promised_of_an_engine_that_is_down() -> None:
     async with running() as rig:
         await rig.ready(1)
         rig.engine.down = True
-        rig.service.pool.observe_soon()
-        await rig.until(lambda: rig.service.pool.engine_down)
-        assert rig.service.pool.count(State.READY) == 1
+        rig.pool.observe_soon()
+        await rig.until(lambda: rig.pool.engine_down)
+        assert rig.pool.count(State.READY) == 1
         async with rig.client.get("/", headers={"Accept": "text/html"}) as response:
             page = await response.text()
         assert "at once" not in page
@@ -257,7 +257,7 @@ async def test_another_sites_page_cannot_press_the_button(headers: dict[str, str
         if headers:
             async with rig.client.post("/api/spawn", headers=headers) as response:
                 assert response.status == 403
-        assert rig.service.pool.count(State.CLAIMED) == 0
+        assert rig.pool.count(State.CLAIMED) == 0
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "same"}, {"Sec-Fetch-Site": "same-origin"}])

@@ -104,7 +104,7 @@ def test_what_only_its_author_may_read_is_told(folder: Path) -> None:
     (folder / "mine" / "k.png").chmod(0o600)
     (folder / "mine").chmod(0o700)
     (folder / "workshops.toml").write_text(MANIFEST + "\n")
-    assert preview.branding()
+    assert preview.refresh()
     (problem,) = tuple(preview.problems)
     assert problem.startswith(f"{folder / 'mine'} and 1 more: only you may read this")
 

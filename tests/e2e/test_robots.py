@@ -49,8 +49,8 @@ async def test_a_robot_gets_pages_and_no_notebook(agent: str) -> None:
         assert await _status(rig, "POST", "/api/tickets", origin) == 403
         assert await _status(rig, "POST", "/api/spawn") == 403
         assert await _status(rig, "GET", "/robots.txt") == 200
-        assert rig.service.pool.count(State.CLAIMED) == 0
-        assert rig.service.claims.waiting == 0
+        assert rig.pool.count(State.CLAIMED) == 0
+        assert rig.claims.waiting == 0
 
 
 @pytest.mark.parametrize("agent", NO_ROBOTS)

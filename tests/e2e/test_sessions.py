@@ -30,7 +30,7 @@ async def _ask(rig: Rig, spawned: dict[str, Any]) -> dict[str, Any]:
 
 def _rewind(rig: Rig, spawned: dict[str, Any], seconds: float) -> None:
     """As if the session had been claimed, and last used, that much earlier."""
-    container = rig.service.pool.get(spawned["id"])
+    container = rig.pool.get(spawned["id"])
     assert container is not None
     assert container.claimed_at is not None
     container.stamp_presence(container.claimed_at)
@@ -91,7 +91,7 @@ async def test_keeping_does_not_outlast_the_longest_time() -> None:
             kept = await response.json()
         assert kept["expires_at"] == kept["ends_at"]
         _rewind(rig, spawned, 2)
-        await reaper_of(rig.service.pool).reap_once()
+        await reaper_of(rig.pool).reap_once()
         assert (await _ask(rig, spawned))["reason"] == "time up"
 
 
@@ -145,6 +145,6 @@ async def test_until_the_engine_was_listed_no_session_is_said_to_be_gone() -> No
                 async with rig.client.request(method, f"/api/sessions/abc{path}") as response:
                     assert (response.status, response.headers["Retry-After"]) == (503, "2")
             host.down = False
-            await rig.until(lambda: rig.service.pool.listed)
+            await rig.until(lambda: rig.pool.listed)
             async with rig.client.get("/api/sessions/abc") as response:
                 assert response.status == 404

@@ -40,7 +40,7 @@ async def service(**options: Any) -> AsyncIterator[Rig]:
         host.missing |= {"mine.ipynb", "knots/mine.ipynb"}
         async with running(host, **{"pool_size": 2, **options}) as rig:
             await rig.ready(options.get("pool_size", 2))
-            await rig.until(lambda: bool(rig.service.pool.current_digest))
+            await rig.until(lambda: bool(rig.pool.current_digest))
             yield rig
 
 
@@ -72,13 +72,13 @@ def login(session: dict[str, Any], document: str) -> str:
 async def test_it_is_somebody_elses_and_ones_own_is_offered(document: str, words: str, path: str) -> None:
     async with service() as rig:
         session = await rig.spawn()
-        before = rig.service.pool.get(session["id"]).evidence  # type: ignore[union-attr]
+        before = rig.pool.get(session["id"]).evidence  # type: ignore[union-attr]
         status, page = await seen(rig, login(session, document))
         assert (status, "This is somebody else's notebook" in page, words in page) == (403, True, True), page
         assert f'name="path" value="{path}"' in page
         assert session["token"] not in page
         assert "administrator" not in page
-        assert rig.service.pool.get(session["id"]).evidence == before  # type: ignore[union-attr]
+        assert rig.pool.get(session["id"]).evidence == before  # type: ignore[union-attr]
 
 
 async def test_a_place_on_another_host_is_nobodys_document() -> None:

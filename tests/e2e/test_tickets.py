@@ -71,9 +71,9 @@ async def watch(rig: Rig, ticket: dict[str, Any]) -> AsyncIterator[Stream]:
 
 
 def end(rig: Rig, container_id: str) -> None:
-    container = rig.service.pool.get(container_id)
+    container = rig.pool.get(container_id)
     assert container is not None
-    rig.service.pool.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    rig.pool.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
 
 
 async def test_a_notebook_at_once() -> None:
@@ -124,7 +124,7 @@ async def test_pages_and_programs_are_served_in_the_order_in_which_they_came() -
         holder = (await rig.spawn())["id"]
         first = await open_ticket(rig)
         program = asyncio.create_task(rig.spawn("?wait=20"))
-        await rig.until(lambda: rig.service.claims.waiting == 2)
+        await rig.until(lambda: rig.claims.waiting == 2)
         third = await open_ticket(rig)
         end(rig, holder)
         async with watch(rig, first) as stream:
@@ -162,10 +162,10 @@ async def test_giving_up_and_leaving() -> None:
             assert response.status == 404
         async with rig.client.post(f"/api/tickets/{leaves['id']}/leave") as response:
             assert response.status == 204
-        rig.service.claims.sweep(time.monotonic() + 60)
+        rig.claims.sweep(time.monotonic() + 60)
         assert (await look(rig, stays))["position"] == 1
-        rig.service.claims.sweep(time.monotonic() + 121)
-        assert rig.service.claims.waiting == 0
+        rig.claims.sweep(time.monotonic() + 121)
+        assert rig.claims.waiting == 0
 
 
 async def test_who_hangs_up_keeps_the_place_for_the_lease() -> None:
@@ -175,15 +175,15 @@ async def test_who_hangs_up_keeps_the_place_for_the_lease() -> None:
         ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
-            rig.service.claims.sweep(time.monotonic() + 3600)
-            assert rig.service.claims.waiting == 1
-        found = rig.service.claims.find(ticket["id"])
+            rig.claims.sweep(time.monotonic() + 3600)
+            assert rig.claims.waiting == 1
+        found = rig.claims.find(ticket["id"])
         assert found is not None
         await rig.until(lambda: found.watchers == 0)
-        rig.service.claims.sweep(time.monotonic() + 15)
-        assert rig.service.claims.waiting == 1
-        rig.service.claims.sweep(time.monotonic() + 60)
-        assert rig.service.claims.waiting == 0
+        rig.claims.sweep(time.monotonic() + 15)
+        assert rig.claims.waiting == 1
+        rig.claims.sweep(time.monotonic() + 60)
+        assert rig.claims.waiting == 0
 
 
 async def test_trouble_and_closing_are_told_in_words() -> None:
@@ -193,13 +193,13 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
         ticket = await open_ticket(rig)
         async with watch(rig, ticket) as stream:
             await stream.next()
-            fail(rig.service.pool, Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
+            fail(rig.pool, Failure(FailureClass.EXITS_AT_ONCE, "Traceback: secret", time.monotonic()))
             while "No notebook can be started" not in (state := await stream.next())["message"]:
                 pass
             assert state["status"] == "waiting"
             assert "you keep your place" in state["message"]
             assert b"secret" not in stream.raw
-            rig.service.pool.close_to_newcomers()
+            rig.pool.close_to_newcomers()
             while "let nobody in right now" not in (state := await stream.next())["message"]:
                 pass
             assert (state["status"], state["position"], state["estimate"]) == ("waiting", 1, None)
@@ -264,7 +264,7 @@ async def test_a_wish_that_cannot_be_granted(body: bytes, said: str) -> None:
         async with rig.client.post("/api/tickets", data=body) as response:
             assert response.status == 400
             assert said in (await response.json())["message"]
-        assert rig.service.pool.count(State.READY) == 1
+        assert rig.pool.count(State.READY) == 1
 
 
 async def test_a_stop_ends_the_streams() -> None:
@@ -284,8 +284,8 @@ async def test_an_engine_that_goes_down_costs_nobody_the_place() -> None:
         holder = await rig.spawn()
         ticket = await open_ticket(rig)
         rig.engine.down = True
-        rig.service.pool.observe_soon()
-        await rig.until(lambda: rig.service.pool.engine_down)
+        rig.pool.observe_soon()
+        await rig.until(lambda: rig.pool.engine_down)
         late = await open_ticket(rig)
         assert (late["status"], late["position"]) == ("waiting", 2)
         end(rig, holder["id"])

@@ -38,7 +38,7 @@ async def full(**options: Any) -> AsyncIterator[Rig]:
     async with host_with(MANIFEST) as host, running(host, max_containers=1, **options) as rig:
         await rig.ready(1)
         await rig.spawn()
-        await rig.service.claims.open_ticket("lab")
+        await rig.claims.open_ticket("lab")
         yield rig
 
 
@@ -58,12 +58,12 @@ async def opened(rig: Rig, path: str, **options: Any) -> AsyncIterator[Page]:
 
 
 def end_sessions(rig: Rig) -> None:
-    for one in rig.service.pool.in_state(State.CLAIMED):
-        rig.service.pool.end(one, EndReason.ENDED_BY_OPERATOR, time.monotonic())
+    for one in rig.pool.in_state(State.CLAIMED):
+        rig.pool.end(one, EndReason.ENDED_BY_OPERATOR, time.monotonic())
 
 
 def give_up_the_first(rig: Rig) -> None:
-    claims = rig.service.claims
+    claims = rig.claims
     first = claims.find(claims._line.first().id)  # type: ignore[union-attr]
     assert first is not None
     claims.leave(first)
@@ -73,7 +73,7 @@ async def watched(rig: Rig, page: Page) -> Ticket:
     """The ticket of a waiting page, once the page follows it: from then on its place does not lapse."""
     place = PLACE.search(page.url)
     assert place is not None
-    ticket = rig.service.claims._tickets[place[1]]
+    ticket = rig.claims._tickets[place[1]]
     await rig.until(lambda: ticket.watchers == 1)
     return ticket
 
@@ -95,20 +95,20 @@ async def test_a_link_opens_its_document_by_itself_and_only_once() -> None:
             await expect(page.get_by_text("Your notebook is still running.")).to_be_visible()
             await page.keyboard.press("Enter")  # the button has the focus
             await page.wait_for_url(re.compile(rf"{first[1]}/lab/tree/other\.ipynb"))
-            assert rig.service.pool.count(State.CLAIMED) == 1
+            assert rig.pool.count(State.CLAIMED) == 1
             await rig.ready(1)
             await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn/lab/tree/other.ipynb")
             await page.get_by_text("Start afresh", exact=True).click()
             await page.get_by_role("button", name="Keep it, and start another").click()
             await page.wait_for_url(lambda url: "/user/" in url and first[1] not in url)
-            assert rig.service.pool.count(State.CLAIMED) == 2
+            assert rig.pool.count(State.CLAIMED) == 2
 
 
 async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_open_again() -> None:
     async with full() as rig, opened(rig, "/spawn?workshop=knots") as page:
         await expect(page.locator("#position")).to_have_text("2")
         await watched(rig, page)
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         await expect(page.locator("#message")).to_contain_text("let nobody in right now")
         await expect(page.locator("#said")).to_contain_text("You keep your place")  # screen readers hear it, too
         await picture(page, "waiting-closed")
@@ -117,14 +117,14 @@ async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_op
         await rig.ready(1)
         await page.reload()
         await expect(page.locator("#position")).to_have_text("1")
-        rig.service.pool.open_to_newcomers()
+        rig.pool.open_to_newcomers()
         await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
 
 
 async def test_who_finds_the_service_closed_goes_on_once_it_is_open() -> None:
     async with host_with(MANIFEST) as host, running(host) as rig:
         await rig.ready(1)
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         async with browser() as context:
             page = await context.new_page()
             await page.clock.install()
@@ -133,7 +133,7 @@ async def test_who_finds_the_service_closed_goes_on_once_it_is_open() -> None:
             async with page.expect_response(re.compile(r"/spawn\?workshop=knots")) as asked:
                 await page.clock.fast_forward(31_000)
             assert (await asked.value).status == 503
-            rig.service.pool.open_to_newcomers()
+            rig.pool.open_to_newcomers()
             await page.clock.fast_forward(31_000)
             await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/knots/First%20knot\.ipynb"))
 
@@ -147,10 +147,10 @@ async def test_the_place_in_line_moves_and_survives_a_reload() -> None:
         assert place is not None
         await page.reload()
         await expect(page.locator("#position")).to_have_text("2")
-        assert rig.service.claims.waiting == 2
+        assert rig.claims.waiting == 2
         assert (await watched(rig, page)).id == place[1]
-        rig.service.claims.sweep(time.monotonic() + 60)
-        assert rig.service.claims.waiting == 2
+        rig.claims.sweep(time.monotonic() + 60)
+        assert rig.claims.waiting == 2
         give_up_the_first(rig)
         await expect(page.locator("#position")).to_have_text("1")
         await expect(page.locator("#message")).to_contain_text("You are next in line.")
@@ -201,7 +201,7 @@ async def test_where_streams_do_not_get_through_it_asks() -> None:
         await page.reload()  # the waiting page itself, which has no button to press again
         await expect(page.locator("#position")).to_have_text("2")
         await page.route("**/api/tickets", drawn)
-        rig.service.claims.leave(rig.service.claims._tickets[lost[1]])
+        rig.claims.leave(rig.claims._tickets[lost[1]])
         # Troubles meanwhile are said, and it goes on.
         await expect(page.locator("#doing")).to_have_text("It did not work. Trying again…")
         await expect(page.locator("#doing")).to_have_text("The service is not ready yet. Trying again in a moment…")
@@ -236,7 +236,7 @@ async def test_a_link_in_a_tab_in_the_background_opens_in_the_notebook_that_runs
         await aside.evaluate(SHOWN)
         await aside.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb\?x=1"))
         assert [NOTEBOOK.search(one.url)[1] for one in (page, aside)] == [  # type: ignore[index]
-            one.id for one in rig.service.pool.in_state(State.CLAIMED) * 2
+            one.id for one in rig.pool.in_state(State.CLAIMED) * 2
         ]
 
 
@@ -261,7 +261,7 @@ async def test_a_page_is_loaded_again_for_a_notebook_of_another_tab_only_once() 
         lost = PLACE.search(page.url)
         assert lost is not None
         await page.route("**/api/tickets", stale)
-        rig.service.claims.leave(rig.service.claims._tickets[lost[1]])
+        rig.claims.leave(rig.claims._tickets[lost[1]])
         await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
         await expect(page.locator("#position")).to_have_text("2")
         await expect(page.get_by_text("It opens a b.ipynb.")).to_be_visible()
@@ -282,7 +282,7 @@ async def test_who_waits_for_another_notebook_and_loses_the_place_waits_for_anot
             await expect(page.locator("#position")).to_have_text("1")
             lost = PLACE.search(page.url)
             assert lost is not None
-            rig.service.claims.leave(rig.service.claims._tickets[lost[1]])
+            rig.claims.leave(rig.claims._tickets[lost[1]])
             await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
             await expect(page.locator("#position")).to_have_text("1")
 
@@ -297,10 +297,10 @@ async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
         end_sessions(rig)
         await page.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/a\.ipynb"))
         await other.wait_for_url(re.compile(r"/user/[a-z0-9]{26}/lab/tree/b\.ipynb"))
-        (container,) = rig.service.pool.in_state(State.CLAIMED)
+        (container,) = rig.pool.in_state(State.CLAIMED)
         assert container.id in page.url
         assert container.id in other.url
-        assert rig.service.claims.waiting == 0
+        assert rig.claims.waiting == 0
 
 
 async def test_a_notebook_that_says_there_is_one_makes_the_waiting_page_load_again_and_no_more() -> None:
@@ -315,8 +315,8 @@ async def test_a_notebook_that_says_there_is_one_makes_the_waiting_page_load_aga
             await expect(page.locator("#position")).to_have_text("2")
             assert page.url == place
         await rig.until(lambda: ticket.watchers == 1)
-        rig.service.claims.sweep(time.monotonic() + 60)
-        assert rig.service.claims.waiting == 2
+        rig.claims.sweep(time.monotonic() + 60)
+        assert rig.claims.waiting == 2
 
 
 # What is said last, for after the page has been left.
@@ -333,7 +333,7 @@ async def test_how_the_waiting_ended_is_said_as_it_is() -> None:
         await expect(page.locator("#position")).to_have_text("2")
         ticket = await watched(rig, page)
         await page.evaluate(LISTEN)
-        rig.service.claims.leave(ticket)
+        rig.claims.leave(ticket)
         await expect(page.get_by_role("heading", level=1)).to_have_text("Your place in line was given up")
         assert await page.evaluate("sessionStorage.told") == f"{said}|{said}"
 
@@ -418,8 +418,8 @@ async def test_who_leaves_gives_the_place_up_within_seconds() -> None:
         ticket = await watched(rig, page)
         await page.goto("about:blank")
         await rig.until(lambda: not ticket.watchers and ticket.held_until < time.monotonic() + 20)
-        rig.service.claims.sweep(time.monotonic() + 20)
-        assert rig.service.claims.waiting == 1
+        rig.claims.sweep(time.monotonic() + 20)
+        assert rig.claims.waiting == 1
 
 
 async def test_giving_up_and_being_turned_away_are_said() -> None:
@@ -433,14 +433,14 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
             )
         await page.get_by_role("button", name="Give up my place").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Workshops, live in your browser")
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         await page.go_back()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Your place in line was given up")
         await expect(page.get_by_text("Your place goes to somebody else when you give it up, when")).to_be_visible()
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         await expect(page.locator("#message")).to_contain_text("let nobody in right now")
 
 
@@ -460,7 +460,7 @@ async def test_without_javascript_it_is_said_that_a_notebook_needs_it() -> None:
             await picture(page, "visit-launch-scriptless")
             await page.get_by_role("link", name="the first page").click()
             await expect(page.get_by_role("link", name="Read", exact=True)).to_be_visible()
-            assert rig.service.pool.count(State.CLAIMED) == 0
+            assert rig.pool.count(State.CLAIMED) == 0
         async with opened(rig, "/") as page:
             await expect(page.locator("noscript")).to_be_hidden()
 
@@ -519,12 +519,12 @@ async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> N
         await inspect("launch-running")
         await page.goto(base)
         await inspect("landing-running")
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         for name, path in (("landing-closed-running", "/"), ("launch-closed-running", "/spawn?workshop=knots")):
             await page.goto(base + path)
             await inspect(name)
-        rig.service.pool.open_to_newcomers()
-        ended = rig.service.pool.in_state(State.CLAIMED)[0].id
+        rig.pool.open_to_newcomers()
+        ended = rig.pool.in_state(State.CLAIMED)[0].id
         end_sessions(rig)
         # A place that was drawn here, and lost.
         await page.context.add_cookies([{"name": "tmpnb-place", "value": "0" * 32, "url": f"{base}/spawn/wait/"}])
@@ -537,7 +537,7 @@ async def test_axe_finds_nothing_serious(scheme: str, look: dict[str, Any]) -> N
         ):
             await page.goto(base + path)
             await inspect(name)
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         for name, path in (("landing-closed", "/"), ("closed", "/spawn")):
             await page.goto(base + path)
             await inspect(name)

@@ -67,7 +67,7 @@ async def visitor(rig: Rig) -> AsyncIterator[Visitor]:
 
 
 def claimed(rig: Rig) -> list[Container]:
-    return rig.service.pool.in_state(State.CLAIMED)
+    return rig.pool.in_state(State.CLAIMED)
 
 
 async def test_the_cookie_is_ours_alone() -> None:
@@ -98,7 +98,7 @@ async def test_it_outlives_a_restart_of_the_service(tmp_path: Path) -> None:
             await rig.ready(1)
             first, cookie = await one.opened(), one.cookie
         async with running(host, **kept) as rig, visitor(rig) as one:
-            await rig.until(lambda: rig.service.pool.listed and rig.service.pool.current_digest is not None)
+            await rig.until(lambda: rig.pool.listed and rig.pool.current_digest is not None)
             assert await one.opened("tree/x.ipynb", headers={"Cookie": f"tmpnb-sessions={cookie}"}) == first
 
 
@@ -113,8 +113,8 @@ async def test_until_the_engine_is_listed_who_comes_back_waits_for_their_noteboo
         assert key is not None
         host.down = True
         async with running(host, **kept) as rig, visitor(rig) as one:
-            await rig.until(lambda: rig.service.pool.engine_down)
-            assert not rig.service.pool.listed
+            await rig.until(lambda: rig.pool.engine_down)
+            assert not rig.pool.listed
             status, page = await one.get("/spawn/lab/tree/x.ipynb", **brings)
             assert (status, "your notebook is kept" in page, "data-start" in page) == (503, True, False)
             assert '<meta http-equiv="refresh" content="2">' in page
@@ -127,14 +127,14 @@ async def test_until_the_engine_is_listed_who_comes_back_waits_for_their_noteboo
             async with one.client.post("/api/tickets", json=wish, headers=brings) as answer:
                 assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
                 assert (await answer.json())["status"] == "starting"
-            assert rig.service.claims.waiting == 0
+            assert rig.claims.waiting == 0
             # Who has nothing to come back to, or wants another one, is in line already.
             for headers in ({}, {"Cookie": "tmpnb-sessions=junk"}):
                 assert (await one.get("/spawn", **headers))[0] == 200
             assert "/spawn/wait/" in (await one.post(fresh="1", headers=brings)).headers["Location"]
-            assert rig.service.claims.waiting == 1
+            assert rig.claims.waiting == 1
             host.down = False
-            await rig.until(lambda: rig.service.pool.listed)
+            await rig.until(lambda: rig.pool.listed)
             assert "Open it there" in (await one.get(waits, **brings))[1]
             async with one.client.post("/api/tickets", json=wish, headers=brings) as answer:
                 assert (await answer.json())["session"]["id"] == first
@@ -201,9 +201,9 @@ async def test_another_workshop_opens_in_the_notebook_that_runs() -> None:
         status, page = await one.get("/")
         assert page.count("Go on") == 2
         # What has ended is forgotten, and what runs is used.
-        container = rig.service.pool.get(fresh)
+        container = rig.pool.get(fresh)
         assert container is not None
-        rig.service.pool.end(container, EndReason.IDLE, time.monotonic())
+        rig.pool.end(container, EndReason.IDLE, time.monotonic())
         assert await one.opened("lab/tree/c.ipynb") == first
 
 
@@ -211,7 +211,7 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
     async with host_with(MANIFEST) as host, running(host, max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
         first = await one.opened()
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         status, page = await one.get("/spawn?workshop=knots")
         assert (status, "Open it there" in page, "let nobody new in" in page) == (200, True, True)
         assert "Start afresh" not in page
@@ -232,7 +232,7 @@ async def test_while_the_service_is_closed_who_has_a_notebook_goes_on() -> None:
         # Newcomers are turned away, and so is whoever has none any more.
         async with visitor(rig) as other:
             assert (await other.get("/spawn?workshop=knots"))[0] == 503
-        rig.service.pool.end(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        rig.pool.end(claimed(rig)[0], EndReason.IDLE, time.monotonic())
         assert (await one.get("/spawn?workshop=knots"))[0] == 503
         assert "Open live" not in (await one.get("/"))[1]
 
@@ -241,7 +241,7 @@ async def test_a_notebook_of_another_image_is_offered_and_not_used_for_something
     async with running(max_containers=5) as rig, visitor(rig) as one:
         await rig.ready(1)
         first = await one.opened()
-        rig.service.pool.session(first).config_digest = "yesterday's"  # type: ignore[union-attr]
+        rig.pool.session(first).config_digest = "yesterday's"  # type: ignore[union-attr]
         await rig.ready(1)
         _, page = await one.get("/")
         assert f'href="/user/{first}/lab?token=' in page
@@ -461,11 +461,11 @@ async def test_giving_the_place_up_without_javascript() -> None:
         await rig.ready(1)
         await rig.spawn()
         place = (await one.post()).headers["Location"]
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         for headers, status in (({"Origin": "https://evil.example"}, 403), ({"Sec-Fetch-Site": "same-origin"}, 303)):
             async with one.client.post(place, headers=headers, allow_redirects=False) as response:
                 assert response.status == status
-        assert rig.service.claims.waiting == 0
+        assert rig.claims.waiting == 0
         status, page = await one.get(place)
         assert (status, "was given up" in page) == (404, True)
 
@@ -482,19 +482,19 @@ async def test_who_waits_in_two_tabs_gets_one_notebook() -> None:
         await rig.ready(1)
         await rig.spawn()
         first, second = [(await one.post(f"lab/tree/{name}.ipynb")).headers["Location"] for name in "ab"]
-        assert (await led(one, second), rig.service.claims.waiting) == ("", 2)
-        ticket = rig.service.claims.find(first.partition("/wait/")[2].partition("?")[0])
+        assert (await led(one, second), rig.claims.waiting) == ("", 2)
+        ticket = rig.claims.find(first.partition("/wait/")[2].partition("?")[0])
         assert ticket is not None
-        rig.service.pool.end(claimed(rig)[0], EndReason.IDLE, time.monotonic())
+        rig.pool.end(claimed(rig)[0], EndReason.IDLE, time.monotonic())
         await rig.until(lambda: ticket.status is Status.READY)  # a moment after the notebook is claimed
-        assert (rig.service.claims.waiting, len(claimed(rig))) == (1, 1)
+        assert (rig.claims.waiting, len(claimed(rig))) == (1, 1)
         # No script of another notebook learns of it.
         notebook = (await led(one, first)).split("/")[2]
         for dest in ("empty", "iframe"):
             assert await led(one, second, dest) == ""
-        assert rig.service.claims.waiting == 1
+        assert rig.claims.waiting == 1
         assert (await led(one, second)).startswith(f"/user/{notebook}/lab/tree/b.ipynb?token=")
-        assert rig.service.claims.waiting == 0
+        assert rig.claims.waiting == 0
         assert [container.id for container in claimed(rig)] == [notebook]
         assert "was given up" in (await one.get(second))[1]
 
@@ -504,7 +504,7 @@ async def test_who_waits_for_another_notebook_is_not_led_back_to_the_one_that_ru
         await rig.ready(1)
         await one.opened()
         place = (await one.post(fresh="1")).headers["Location"]
-        assert (await led(one, place), rig.service.claims.waiting) == ("", 1)
+        assert (await led(one, place), rig.claims.waiting) == ("", 1)
 
 
 async def test_who_waits_while_the_service_is_closed_keeps_the_place() -> None:
@@ -528,10 +528,10 @@ async def test_who_waits_while_the_service_is_closed_keeps_the_place() -> None:
 async def test_who_finds_the_service_closed_is_let_in_by_the_page_that_looks_again() -> None:
     async with running() as rig, visitor(rig) as one:
         await rig.ready(1)
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         shown, page = await one.get("/spawn/lab")
         assert (shown, '<meta http-equiv="refresh" content="60">' in page) == (503, True)
         assert "looks again by itself" in page
-        rig.service.pool.open_to_newcomers()
+        rig.pool.open_to_newcomers()
         shown, page = await one.get("/spawn/lab")
         assert (shown, "data-start" in page) == (200, True)

@@ -74,7 +74,7 @@ async def test_what_can_never_be_a_manifest_is_read_once(files: dict[str, bytes]
             await rig.ready(1)
             for _ in range(3):
                 listed = sum(call == "list" for call, _ in rig.engine.calls)
-                rig.service.pool.observe_soon()
+                rig.pool.observe_soon()
                 await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed)  # type: ignore[misc]
             await rig.spawn()
             await rig.ready(1)
@@ -85,7 +85,7 @@ async def test_a_manifest_is_read_once_per_image_and_asked_for_again_after_a_fai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with host_with(MANIFEST) as host, running(host, pool_size=0) as rig:
-        catalogue, now = rig.service._context.catalogue, time.monotonic()
+        catalogue, now = rig.service.served.catalogue, time.monotonic()
 
         def slugs() -> set[str]:
             return {workshop.slug for workshop in catalogue.manifest.workshops}

@@ -9,7 +9,7 @@ import pytest
 from tests.engine_support import SERVER_COMMAND_PORT, docker
 from tests.image.conftest import Place
 from tmpnb_py.core.models import Transport
-from tmpnb_py.images import check
+from tmpnb_py.images import check, results
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
@@ -26,7 +26,7 @@ async def test_our_image(place: Place) -> None:
         assert trial.ready_memory < 80 * 1024 * 1024
         assert [one.title for one in trial.kernels] == ["Python 3", "Bash", "gnuplot", "R", "Octave"]
         assert [one.title for one in trial.kernels if not one.drew] == ["Bash"]
-    assert json.loads(check.as_json(report))["works"]
+    assert json.loads(results.as_json(report))["works"]
 
 
 async def test_a_command_that_ends_at_once(place: Place) -> None:
@@ -52,7 +52,7 @@ async def test_an_image_that_is_no_notebook_server(place: Place, server_image: s
         docker("rmi", bare)
     assert not report.works
     assert [trial.transport for trial in report.trials] == [Transport.PORT]
-    assert report.trials[0].problem == "api/kernelspecs answered with something else"
+    assert report.trials[0].problem == "api/kernelspecs returned an unexpected answer"
     told = " ".join(one.text for one in report.advice)
     assert "no workshops" in told
     assert "by a port" in told

@@ -13,8 +13,9 @@ import pytest
 from tests.image.conftest import Place
 from tmpnb_py.core.installation import workshop_directory
 from tmpnb_py.core.models import Transport
-from tmpnb_py.images import check
-from tmpnb_py.images.check import NotebookTrial, source_of
+from tmpnb_py.images.notebooks import EXERCISE, run_notebooks, source_of
+from tmpnb_py.images.results import NotebookTrial
+from tmpnb_py.images.started import started_image
 from tmpnb_py.workshops import manifest
 
 WORKSHOPS = workshop_directory() / "workshops"
@@ -39,8 +40,8 @@ def kernel_of(name: str) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", NOTEBOOKS, ids=[Path(name).stem.replace(" ", "-") for name in NOTEBOOKS])
 async def test_it_runs_from_top_to_bottom(place: Place, name: str) -> None:
-    async with check.started(place.engine, place.settings, Transport.SOCKET) as container:
-        trials = [one async for one in check.run_notebooks(container.client, only=lambda path: path == name)]
+    async with started_image(place.engine, place.settings, Transport.SOCKET) as container:
+        trials = [one async for one in run_notebooks(container.client, only=lambda path: path == name)]
     assert trials == [
         NotebookTrial(name, trials[0].cells, trials[0].plots, trials[0].seconds),
     ], "\n".join(trials[0].problems)
@@ -58,7 +59,7 @@ def test_it_is_clean(name: str) -> None:
             assert cell["outputs"] == []
             assert cell["execution_count"] is None
             tags = cell["metadata"].get("tags", [])
-            assert source_of(cell).strip() or check.EXERCISE in tags, f"{cell.get('id')} is empty"
+            assert source_of(cell).strip() or EXERCISE in tags, f"{cell.get('id')} is empty"
 
 
 def test_every_notebook_is_listed() -> None:

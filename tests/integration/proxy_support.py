@@ -306,7 +306,7 @@ class Rig:
     def end(self, container: Container) -> None:
         """What the reaper and the composition root do when a session ends."""
         self.pool.end(container, EndReason.IDLE, time.monotonic())
-        self.proxy.drop(container.id)
+        self.proxy.upstreams.drop(container.id)
 
     async def client(self, *, receive_buffer: int = 0, source: str = "127.0.0.1") -> Wire:
         """A connection of a visitor at an address of the loopback network."""
@@ -354,8 +354,8 @@ class Rig:
     async def _stop_proxy(self) -> None:
         await until(lambda: not self.clients)
         await self.proxy.shut_down(1)
-        await until(lambda: not any(one.open for one in self.proxy.upstreams.values()))
-        assert not any(one.idle or one.closing for one in self.proxy.upstreams.values())
+        await until(lambda: not any(one.open for one in self.proxy.upstreams.state.values()))
+        assert not any(one.idle or one.closing for one in self.proxy.upstreams.state.values())
         assert not self.proxy.dialling
 
 

@@ -50,7 +50,7 @@ async def opened(rig: Rig, **options: Any) -> AsyncIterator[Page]:
 def _fail(rig: Rig) -> None:
     lines = ("Traceback (most recent call last):", "<script>document.title = 'owned'</script>")
     fail(
-        rig.service.pool,
+        rig.pool,
         Failure(FailureClass.EXITS_AT_ONCE, "it exited <b>at once</b>", time.monotonic() - 3000, lines),
     )
 
@@ -110,7 +110,7 @@ async def test_it_steers_the_pool_with_the_keyboard_alone(rig: Rig) -> None:
         await expect(page.locator("#ask-yes")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("#no-sessions")).to_be_visible()
-    assert rig.service.pool.count(State.CLAIMED) == 0
+    assert rig.pool.count(State.CLAIMED) == 0
 
 
 async def test_what_the_service_refuses_is_said(rig: Rig) -> None:

@@ -62,7 +62,7 @@ async def test_it_measures_also_over_a_port_and_beside_a_service(deployment: Dep
     found = json.loads((await _doctor(deployment, "--transport=port", "--json", "--plan=5")).out)
     texts = {one["subject"]: one["text"] for one in found["findings"]}
     assert "over a port" in texts["start"]
-    assert f"process {service.pid}; the checks go on beside it" in texts["pool"]
+    assert f"process {service.pid}; the checks do not disturb it" in texts["pool"]
     assert found["figures"]["measured"]
     assert 20 << 20 < found["figures"]["memory_ready"] < found["figures"]["memory_working"] < 512 << 20
     assert 0.1 < found["figures"]["start_cpu"] < 10
@@ -86,7 +86,7 @@ async def test_what_is_wrong_is_said_with_what_to_do(deployment: Deployment) -> 
             ),
         )
     assert done.code == 8
-    assert done.err == "error: 3 things have to be put right before serve can work\n"
+    assert done.err == "error: 3 things have to be fixed before serve can work\n"
     assert "FAIL  image        the engine has no image no-such-image:1\n      → " in done.out
     assert (
         f"FAIL  ports        port {port} on 127.0.0.1 is taken by another program\n      → Stop the program"
@@ -155,7 +155,7 @@ async def test_purge_removes_everything_of_one_pool(deployment: Deployment) -> N
 
     asked = await run("purge", *_options(deployment))
     assert asked.code == 2
-    assert "say --yes" in asked.err
+    assert "add --yes" in asked.err
     no = await run_on_terminal("purge", *_options(deployment), answer="n\n")
     assert no.code == 130
     assert len(deployment.containers()) == 3

@@ -64,7 +64,7 @@ async def test_status_as_json_is_the_admin_listeners_answer(rig: Rig) -> None:
 
 
 async def test_status_shows_the_last_failure_with_its_log_and_keeps_the_earlier_ones(rig: Rig) -> None:
-    pool, now = rig.service.pool, time.monotonic()
+    pool, now = rig.pool, time.monotonic()
     fail(pool, Failure(FailureClass.IMAGE_MISSING, "the engine has no image x", now - 90))
     fail(pool, Failure(FailureClass.EXITS_AT_ONCE, "it exited", now - 60, ("first line", "[bold]no markup[/bold]")))
     done = await run("status", *at(rig))
@@ -101,7 +101,7 @@ async def test_watching_in_a_pipe_is_one_json_object_per_line(rig: Rig) -> None:
 
 
 async def test_sessions_are_listed_and_ended(rig: Rig) -> None:
-    assert (await run("sessions", *at(rig))).out == "no session runs\n"
+    assert (await run("sessions", *at(rig))).out == "no session is running\n"
     first, second = await rig.spawn(), await rig.spawn("?wait=5")
     listed = await run("sessions", *at(rig))
     assert [line.split()[0] for line in listed.out.splitlines()] == ["session", first["id"], second["id"]]
@@ -110,7 +110,7 @@ async def test_sessions_are_listed_and_ended(rig: Rig) -> None:
 
     done = await run("end", first["id"], *at(rig))
     assert (done.code, done.out) == (0, f"ended {first['id']}\n")
-    assert rig.service.pool.count(State.CLAIMED) == 1
+    assert rig.pool.count(State.CLAIMED) == 1
     again = await run("end", first["id"], *at(rig))
     assert again.code == 7
     assert again.err == "error: the service refused: There is no such session, or it has ended.\n"
@@ -163,7 +163,7 @@ async def test_the_token_is_found_as_serve_finds_it(tmp_path: Path) -> None:
         assert (await run("status", env={"TMPNB_CONFIG": str(config)})).code == 0
         config.write_text("admin_port = 0\n")
         unknown = await run("status", "--config", str(config))
-        assert (unknown.code, "Give that port with --admin-port" in unknown.err) == (2, True)
+        assert (unknown.code, "Pass that port with --admin-port" in unknown.err) == (2, True)
 
 
 async def test_a_token_of_the_whole_alphabet_passes() -> None:
@@ -178,7 +178,7 @@ async def test_no_service() -> None:
     assert done.out == ""
     assert done.err == (
         "error: no service answers at http://127.0.0.1:1/ (nothing listens there)\n"
-        "  → Start it with tmpnb-py serve, or say where it is with --admin-ip, --admin-port or --config.\n"
+        "  → Start it with tmpnb-py serve, or tell its address with --admin-ip, --admin-port or --config.\n"
     )
 
 
@@ -237,7 +237,7 @@ async def test_completion_offers_commands_options_and_values() -> None:
 
 
 async def test_status_of_five_hundred_sessions_is_quick(rig: Rig) -> None:
-    pool, now = rig.service.pool, time.monotonic()
+    pool, now = rig.pool, time.monotonic()
     for number in range(500):
         container = Container(f"session{number:05}", "digest", "t", now - 100, state=State.CLAIMED)
         container.claimed_at = container.last_activity = now - 100

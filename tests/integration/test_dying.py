@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.e2e.inprocess import Rig, running
-from tests.integration.test_static import FILES, address, host_with
+from tests.integration.test_shared_files import FILES, address, host_with
 from tmpnb_py.core.errors import PoolLockedError
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeHost
@@ -90,7 +90,7 @@ async def test_a_process_that_cannot_be_started_costs_only_its_own_work(monkeypa
             assert response.headers["Content-Encoding"] == "gzip"
             assert await response.read() == FILES["/opt/lab/main.1f.js"]
         await rig.spawn()
-        assert not rig.service._broke.is_set()
+        assert rig.service.fault is None
 
 
 async def test_optional_work_that_dies_does_not_take_the_service_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,4 +103,4 @@ async def test_optional_work_that_dies_does_not_take_the_service_along(monkeypat
             await rig.ready(1)
             await rig.spawn()
             assert "task_died" in [one["event"] for one in logged]
-            assert not rig.service._broke.is_set()
+            assert rig.service.fault is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,97 +16,51 @@ import pytest
 from yarl import URL
 
 from tests.e2e.inprocess import running
-from tests.e2e.jupyter import Notebook
-from tests.e2e.service import Deployment, Service
 from tests.front_support import caddy, haproxy
-from tests.integration.test_nginx import NAME, Front, _certificate, _names_survive, _works
+from tests.integration.front_rig import DOCS, Front, changed, check_notebooks
 from tests.ports import free_ports
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-Start = Callable[[Front, int], contextlib.AbstractAsyncContextManager[None]]
-
-
-def _changed(path: Path, changes: dict[str, str]) -> str:
-    """A documented file with this test's ports and certificate, nothing else changed."""
-    text = path.read_text()
-    for old, new in changes.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
-
-
-def _caddy(front: Front, upstream: int) -> contextlib.AbstractAsyncContextManager[None]:
-    directory, https = front.directory, URL(front.url).port
-    assert https is not None
-    tls = f"tls {directory}/fullchain.pem {directory}/privkey.pem"
-    site = f"https://{URL(front.url).host}:{https}"
-    changes = {"notebooks.example.org {": f"{site} {{\n\t{tls}", "127.0.0.1:8000": f"127.0.0.1:{upstream}"}
-    return caddy(directory, _changed(DOCS / "caddy" / "Caddyfile", changes), place=https)
-
-
-def _haproxy(front: Front, upstream: int) -> contextlib.AbstractAsyncContextManager[None]:
-    directory, https = front.directory, URL(front.url).port
-    assert https is not None
-    both = directory / "notebooks.example.org.pem"
-    both.write_bytes((directory / "fullchain.pem").read_bytes() + (directory / "privkey.pem").read_bytes())
-    changes = {
-        "bind :80": f"bind 127.0.0.1:{URL(front.http_url).port}",
-        "bind :443": f"bind 127.0.0.1:{https}",
-        "/etc/haproxy/notebooks.example.org.pem": str(both),
-        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
-    }
-    return haproxy(directory, _changed(DOCS / "haproxy" / "haproxy.cfg", changes), place=https)
 
 
 @contextlib.asynccontextmanager
-async def _before(service: Service, directory: Path, start: Start) -> AsyncIterator[Front]:
-    upstream = URL(service.url).port
-    assert upstream is not None
-    http, https = free_ports(2)
-    _certificate(directory)
-    front = Front(directory, http, https)
-    async with start(front, upstream):
+async def behind_caddy(directory: Path, upstream: int) -> AsyncIterator[Front]:
+    front = Front(directory)
+    tls = f"tls {directory}/fullchain.pem {directory}/privkey.pem"
+    site = f"https://{URL(front.url).host}:{front.https}"
+    changes = {"notebooks.example.org {": f"{site} {{\n\t{tls}", "127.0.0.1:8000": f"127.0.0.1:{upstream}"}
+    async with caddy(directory, changed(DOCS / "caddy" / "Caddyfile", changes), place=front.https):
+        yield front
+
+
+@contextlib.asynccontextmanager
+async def behind_haproxy(directory: Path, upstream: int) -> AsyncIterator[Front]:
+    front = Front(directory)
+    both = directory / "notebooks.example.org.pem"
+    both.write_bytes((directory / "fullchain.pem").read_bytes() + (directory / "privkey.pem").read_bytes())
+    changes = {
+        "bind :80": f"bind 127.0.0.1:{front.http}",
+        "bind :443": f"bind 127.0.0.1:{front.https}",
+        "/etc/haproxy/notebooks.example.org.pem": str(both),
+        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+    }
+    async with haproxy(directory, changed(DOCS / "haproxy" / "haproxy.cfg", changes), place=front.https):
         yield front
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("start", [_caddy, _haproxy])
+@pytest.mark.parametrize("put_in_front", [behind_caddy, behind_haproxy])
 async def test_notebooks_behind_the_documented_example(
-    pool: str, workshop_image: str, tmp_path: Path, start: Start
+    pool: str,
+    workshop_image: str,
+    tmp_path: Path,
+    put_in_front: Callable[[Path, int], contextlib.AbstractAsyncContextManager[Front]],
 ) -> None:
-    with Deployment(pool).ended() as deployment:
-        service = deployment.start(
-            "--pool-size=1",
-            "--trusted-proxies=127.0.0.1",
-            f"--allowed-hosts={NAME}",
-            "--audit-client-address",
-            "--cpu-quota=0",
-        )
-        async with _before(service, tmp_path, start) as front, front.client("127.0.0.9") as visitor:
-            await service.ready(1)
-            await _pages(front, visitor)
-            async with visitor.post("/api/spawn?wait=60") as response:
-                assert response.status == 200
-                notebook = Notebook.of(visitor, await response.json())
-            started = await service.event("session_started", id=notebook.id)
-            assert started["client"] == "127.0.0.9"
-            await _works(front, notebook)
-            await _names_survive(notebook)
+    await check_notebooks(pool, functools.partial(put_in_front, tmp_path), _pages)
 
 
-async def _pages(front: Front, visitor: aiohttp.ClientSession) -> None:
-    async with visitor.get("/spawn") as response:
-        assert response.status == 200
+async def _pages(_front: Front, visitor: aiohttp.ClientSession) -> None:
     for path in ("/metrics", "/%6detrics"):
         async with visitor.get(URL(path, encoded=True)) as response:
             assert response.status == 403
-    async with visitor.post("/spawn", headers={"Origin": "https://evil.example"}) as response:
-        assert response.status == 403
-    # Our own page's form: the browser names the origin that it sees.
-    async with visitor.post("/spawn", headers={"Origin": front.url.rstrip("/")}, allow_redirects=False) as response:
-        assert response.status == 303
-        assert response.headers["Location"].startswith("/user/")
 
 
 _CHECKED = """\

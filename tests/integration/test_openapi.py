@@ -61,8 +61,8 @@ def _described(operations: tuple[Operation, ...]) -> set[tuple[str, str]]:
 
 async def test_every_route_is_described_and_every_description_has_a_route(rig: Rig) -> None:
     service = rig.service
-    assert _routes(service._runner.app) == _described(PUBLIC)
-    assert _routes(service._admin_runner.app) == _described(ADMIN)
+    assert _routes(service.web.applications[0]) == _described(PUBLIC)
+    assert _routes(service.web.applications[1]) == _described(ADMIN)
 
 
 async def test_the_documents_are_served_without_a_token(rig: Rig) -> None:

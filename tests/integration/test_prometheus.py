@@ -102,17 +102,17 @@ async def test_it_scrapes_evaluates_and_answers(rig: Rig, tmp_path: Path) -> Non
         await _becomes(client, 'tmpnb_claims_total{job="tmpnb",outcome="hit"}', 1)
         await _becomes(client, 'tmpnb_containers{job="tmpnb",state="ready"}', 2)
 
-        rig.service.pool.close_to_newcomers()
+        rig.pool.close_to_newcomers()
         await _becomes(client, 'tmpnb_accepting{job="tmpnb"}', 0)
-        rig.service.pool.open_to_newcomers()
+        rig.pool.open_to_newcomers()
 
         rig.engine.down = True
-        rig.service.pool.observe_soon()
+        rig.pool.observe_soon()
         await _becomes(client, 'ALERTS{alertname="TmpnbEngineDown",job="tmpnb",alertstate="pending"}', 1)
         await _becomes(client, 'tmpnb_engine_errors_total{job="tmpnb",call="hold",cause="engine down"} > bool 0', 1)
         rig.engine.down = False
-        rig.service.pool.observe_soon()
-        await rig.until(lambda: not rig.service.pool.engine_down)
+        rig.pool.observe_soon()
+        await rig.until(lambda: not rig.pool.engine_down)
 
         rules = (await _get(client, "api/v1/rules"))["groups"][0]["rules"]
         assert len(rules) == 10

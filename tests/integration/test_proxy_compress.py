@@ -121,7 +121,7 @@ async def test_a_server_that_dies_in_the_middle_is_noticed(rig: Rig) -> None:
     assert (await client.head()).status == 200
     with pytest.raises(asyncio.IncompleteReadError):
         await client.chunked()
-    await until(lambda: not rig.proxy.compressing)
+    await until(lambda: not rig.proxy.upstreams.compressing)
 
 
 async def test_beyond_the_budget_answers_pass_as_they_are(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

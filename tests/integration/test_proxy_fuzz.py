@@ -257,7 +257,7 @@ async def test_any_response_bytes(rig: Rig, ending: str) -> None:
                 break
             rig.proxy.sweep(float("inf"))  # whatever waits for more is over now
             if turn > 100:  # an answer up to the end of the connection, or a tunnel
-                rig.proxy.drop(server.container.id)
+                rig.proxy.upstreams.drop(server.container.id)
             await asyncio.sleep(0.0005)
         raw += await asyncio.wait_for(reading, 5)
         assert _is_answer(bytes(raw), method), (bytes(raw), data)

@@ -600,5 +600,5 @@ async def test_a_thousand_requests_one_after_the_other_and_two_hundred_at_once(r
     answers = await soon(asyncio.gather(*(rig.ask(server, method="POST", body=b"x") for _ in range(200))))
     assert {answer.status for answer in answers} == {200}
     await until(lambda: not rig.clients)
-    await until(lambda: (state := rig.proxy.upstreams[server.container.id]).open == state.idle <= 64)
+    await until(lambda: (state := rig.proxy.upstreams.state[server.container.id]).open == state.idle <= 64)
     assert rig.counters.responses == [0, 0, 1200, 0, 0, 0]

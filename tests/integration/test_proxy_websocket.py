@@ -390,7 +390,7 @@ async def test_an_end_that_reads_no_more_does_not_hold_the_other(rig: Rig, to_cl
         await asyncio.sleep(0.01)
     await until(lambda: rig.counters.open_tunnels == 0)
     await until(lambda: rig.clients == 0)
-    await until(lambda: not any(one.open for one in rig.proxy.upstreams.values()))
+    await until(lambda: not any(one.open for one in rig.proxy.upstreams.state.values()))
 
 
 EXECUTE = b'{"header":{"msg_type":"execute_request"},"content":{"silent":false,"code":"1"}}'

@@ -36,7 +36,7 @@ async def answers(rig: Rig, session: str) -> int:
 
 async def again(rig: Rig, condition: Callable[[], bool]) -> None:
     """The engine is looked at again."""
-    rig.service.pool.observe_soon()
+    rig.pool.observe_soon()
     await rig.until(condition)
 
 
@@ -46,7 +46,7 @@ async def again(rig: Rig, condition: Callable[[], bool]) -> None:
 async def test_a_lack_of_descriptors_costs_no_ready_container(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(pool_size=5, max_containers=8) as rig:
         await rig.ready(5)
-        before = {one.id for one in rig.service.pool.in_state(State.READY)}
+        before = {one.id for one in rig.pool.in_state(State.READY)}
 
         async def lacking(_: Endpoint, __: object) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
@@ -58,8 +58,8 @@ async def test_a_lack_of_descriptors_costs_no_ready_container(monkeypatch: pytes
             async with rig.client.post("/api/tickets", json={"target": "lab"}) as answer:
                 assert answer.status in (200, 201, 202), await answer.text()
             await asyncio.sleep(0.2)
-        await rig.until(lambda: rig.service.pool.count(State.CLAIMED) == 1)  # whoever waited is served
-        left = {one.id for one in rig.service.pool}
+        await rig.until(lambda: rig.pool.count(State.CLAIMED) == 1)  # whoever waited is served
+        left = {one.id for one in rig.pool}
         assert before <= left, "not one of them was removed"
 
 
@@ -81,8 +81,8 @@ async def test_a_lack_of_descriptors_while_taking_up_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", lacking)
         async with running(host, runtime_dir=tmp_path, pool_size=2) as rig:
-            await rig.until(lambda: rig.service.pool.listed)
-            assert (rig.service.pool.count(State.READY), rig.service.pool.count(State.CLAIMED)) == (2, 1)
+            await rig.until(lambda: rig.pool.listed)
+            assert (rig.pool.count(State.READY), rig.pool.count(State.CLAIMED)) == (2, 1)
             assert await answers(rig, session) == 503, "for now"
             patched.undo()
             assert await answers(rig, session) == 200
@@ -94,9 +94,9 @@ async def test_the_engine_is_not_blamed_for_what_we_lack() -> None:
     async with running() as rig:
         await rig.ready(1)
         rig.engine.fail_next("list", LackError("no file descriptor is left"))
-        await again(rig, lambda: rig.service.pool.failure is not None)
-        assert not rig.service.pool.engine_down
-        await rig.until(lambda: rig.service.pool.failure is None)
+        await again(rig, lambda: rig.pool.failure is not None)
+        assert not rig.pool.engine_down
+        await rig.until(lambda: rig.pool.failure is None)
         await rig.spawn()
 
 
@@ -105,11 +105,11 @@ async def test_the_engine_is_not_blamed_for_what_we_lack() -> None:
 
 async def _restarted_without_its_socket(host: FakeHost, runtime_dir: Path) -> tuple[str, Path, Path]:
     async with running(host, runtime_dir=runtime_dir, cleanup_on_exit=False, pool_size=0) as rig:
-        rig.service.pool.resize(1)
+        rig.pool.resize(1)
         await rig.ready(1)
         session = str((await rig.spawn())["id"])
-        rig.service.pool.resize(0)
-        await rig.until(lambda: len(rig.service.pool) == 1)
+        rig.pool.resize(0)
+        await rig.until(lambda: len(rig.pool) == 1)
     directory = host.containers["tmpnb", session].directory
     away = directory.with_name("away")
     directory.rename(away)
@@ -119,10 +119,10 @@ async def _restarted_without_its_socket(host: FakeHost, runtime_dir: Path) -> tu
 async def test_a_session_out_of_reach_is_tried_again(host: FakeHost, tmp_path: Path) -> None:
     session, directory, away = await _restarted_without_its_socket(host, tmp_path)
     async with running(host, runtime_dir=tmp_path, pool_size=0) as rig:
-        await rig.until(lambda: rig.service.pool.listed)
+        await rig.until(lambda: rig.pool.listed)
         assert await answers(rig, session) == 503
         away.rename(directory)
-        await again(rig, lambda: rig.service.pool.session(session) is not None)
+        await again(rig, lambda: rig.pool.session(session) is not None)
         assert await answers(rig, session) == 200
 
 
@@ -130,17 +130,17 @@ async def test_what_cannot_be_asked_is_not_idle(host: FakeHost, tmp_path: Path) 
     session, directory, away = await _restarted_without_its_socket(host, tmp_path)
     limits = {"cull_timeout": 0.1, "cull_disconnected": 0.1}
     async with running(host, runtime_dir=tmp_path, pool_size=0, **limits) as rig:
-        await rig.until(lambda: rig.service.pool.listed)
+        await rig.until(lambda: rig.pool.listed)
         await asyncio.sleep(1.5)  # PRESENCE_WINDOW has no part in it: nobody was there
-        assert rig.service.pool.count(State.CLAIMED) == 1
-        container = rig.service.pool.get(session)
+        assert rig.pool.count(State.CLAIMED) == 1
+        container = rig.pool.get(session)
         assert container is not None
         container.last_presence -= 3600
         container.last_activity -= 3600
-        await reaper_of(rig.service.pool).reap_once()
+        await reaper_of(rig.pool).reap_once()
         assert container.state is State.CLAIMED
         container.unreachable_since = time.monotonic() - reaper._OUT_OF_REACH
-        await reaper_of(rig.service.pool).reap_once()
+        await reaper_of(rig.pool).reap_once()
         assert container.reason is EndReason.UNREACHABLE
         away.rename(directory)
 
@@ -150,16 +150,16 @@ async def test_a_session_whose_directory_was_removed_ends_soon(host: FakeHost, t
     session, directory, away = await _restarted_without_its_socket(host, tmp_path)
     directory.parent.rename(tmp_path / "elsewhere")
     async with running(host, runtime_dir=tmp_path, pool_size=0) as rig:
-        await rig.until(lambda: rig.service.pool.listed)
-        container = rig.service.pool.get(session)
+        await rig.until(lambda: rig.pool.listed)
+        container = rig.pool.get(session)
         assert container is not None
         assert not container.is_cut_off  # where the whole directory is not seen, it may be seen again
         (tmp_path / "elsewhere").rename(directory.parent)
         await again(rig, lambda: container.is_cut_off)
-        await reaper_of(rig.service.pool).reap_once()
+        await reaper_of(rig.pool).reap_once()
         assert container.state is State.CLAIMED
         container.unreachable_since = time.monotonic() - reaper._CUT_OFF
-        await reaper_of(rig.service.pool).reap_once()
+        await reaper_of(rig.pool).reap_once()
         assert container.reason is EndReason.UNREACHABLE
         assert await answers(rig, session) == 410
         away.rename(directory)
@@ -177,7 +177,7 @@ async def test_a_container_that_was_restarted_is_followed_to_its_new_port(host: 
         assert before != container.address
         assert container.spec.config.image == PORT_IMAGE
         assert await answers(rig, session) == 502
-        record = rig.service.pool.session(session)
+        record = rig.pool.session(session)
         assert record is not None
         await again(rig, lambda: record.endpoint is not None and record.endpoint.address == container.address)
         assert await answers(rig, session) == 200
@@ -188,16 +188,16 @@ async def test_a_container_that_was_restarted_is_followed_to_its_new_port(host: 
 
 async def test_a_create_that_succeeded_after_its_time_out_is_removed(host: FakeHost) -> None:
     async with running(host, pool_size=0) as rig:
-        await rig.until(lambda: rig.service.pool.listed)
+        await rig.until(lambda: rig.pool.listed)
         rig.engine.fail_next("start", EngineDownError("it did not answer in time"))
-        rig.service.pool.resize(1)
+        rig.pool.resize(1)
         await again(rig, lambda: any(method == "start" for method, _ in rig.engine.calls))
-        rig.service.pool.resize(0)
+        rig.pool.resize(0)
         late = next(name for method, name in rig.engine.calls if method == "start")
-        await rig.until(lambda: rig.service.pool.ended(late) is not None)
-        rig.service.pool.observe_soon()
-        await rig.until(lambda: len(rig.service.pool) == 0)
-        config = await config_of(rig.service.pool)
+        await rig.until(lambda: rig.pool.ended(late) is not None)
+        rig.pool.observe_soon()
+        await rig.until(lambda: len(rig.pool) == 0)
+        config = await config_of(rig.pool)
         directory = host.directory / "tmpnb" / late
         directory.mkdir(parents=True)
         spec = ContainerSpec(late, "token", config)
@@ -215,7 +215,7 @@ async def test_the_capacity_bounds_what_is_ready(host: FakeHost) -> None:
             await rig.spawn("?wait=10")
         await rig.ready(3)
         rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 4}))
-        await rig.until(lambda: rig.service.pool.capacity == 4 and rig.service.pool.count(State.READY) == 0)
+        await rig.until(lambda: rig.pool.capacity == 4 and rig.pool.count(State.READY) == 0)
         async with rig.client.post("/api/spawn") as answer:
             assert answer.status == 429
         await rig.until(lambda: len(host.containers) == 4)
@@ -229,7 +229,7 @@ async def test_settings_that_change_while_the_capacity_is_asked_for_are_not_lost
         rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 30}))
         await rig.until(lambda: sum(method == "info" for method, _ in rig.engine.calls) > asked)
         rig.service.reload(rig.service.options.current.model_copy(update={"max_containers": 3}))
-        await rig.until(lambda: rig.service.pool.capacity == 3, seconds=5)
+        await rig.until(lambda: rig.pool.capacity == 3, seconds=5)
 
 
 # --- removals that hang
@@ -237,8 +237,8 @@ async def test_settings_that_change_while_the_capacity_is_asked_for_are_not_lost
 
 async def test_removals_that_hang_hold_up_no_other(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(host, pool_size=0, max_containers=20) as rig:
-        rig.service.pool.resize(8)
-        await again(rig, lambda: rig.service.pool.count(State.READY) == 8)
+        rig.pool.resize(8)
+        await again(rig, lambda: rig.pool.count(State.READY) == 8)
         sessions = [(await rig.spawn())["id"] for _ in range(8)]
         hanging, real, released = set(sessions[:6]), rig.engine.remove, asyncio.Event()
 
@@ -251,15 +251,15 @@ async def test_removals_that_hang_hold_up_no_other(host: FakeHost, monkeypatch: 
         await rig.ready(8)
         began = time.monotonic()
         for session in sessions:
-            container = rig.service.pool.get(session)
+            container = rig.pool.get(session)
             assert container is not None
-            rig.service.pool.end(container, EndReason.IDLE, began)
+            rig.pool.end(container, EndReason.IDLE, began)
         await rig.until(lambda: not {("tmpnb", name) for name in sessions[6:]} & set(host.containers), seconds=8)
         assert time.monotonic() - began < 8
         await rig.spawn()
         await rig.ready(8)  # starts go on
         released.set()
-        await rig.until(lambda: rig.service.pool.count(State.REMOVING) == 0)
+        await rig.until(lambda: rig.pool.count(State.REMOVING) == 0)
 
 
 async def test_an_end_is_told_once_though_the_container_comes_back(host: FakeHost) -> None:
@@ -269,14 +269,14 @@ async def test_an_end_is_told_once_though_the_container_comes_back(host: FakeHos
         session = (await rig.spawn())["id"]
         await rig.ready(1)
         kept = dataclasses.replace(host.containers["tmpnb", session])
-        record = rig.service.pool.get(session)
+        record = rig.pool.get(session)
         assert record is not None
-        rig.service.pool.end(record, EndReason.IDLE, time.monotonic())
-        await rig.until(lambda: rig.service.pool.get(session) is None)
+        rig.pool.end(record, EndReason.IDLE, time.monotonic())
+        await rig.until(lambda: rig.pool.get(session) is None)
         kept.directory.mkdir()
         host.containers["tmpnb", session] = kept
         await again(rig, lambda: ("tmpnb", session) not in host.containers)
-        ended = rig.service.pool.ended(session)
+        ended = rig.pool.ended(session)
         assert ended is not None
         assert ended.reason is EndReason.IDLE
         async with rig.client.get(f"/user/{session}/api") as answer:

@@ -49,25 +49,25 @@ async def test_the_pool_grows_and_shrinks(rig: Rig) -> None:
 
 
 async def test_a_size_that_the_operator_set_meanwhile_stays(rig: Rig) -> None:
-    rig.service.pool.resize(2)
+    rig.pool.resize(2)
     rig.service.reload(_changed(rig, max_wait=5.0))
     await rig.ready(2)
-    assert rig.service.pool.size == 2
+    assert rig.pool.size == 2
 
 
 async def test_containers_are_renewed_and_sessions_stay(rig: Rig) -> None:
     spawned = await rig.spawn()
     await rig.ready(1)
-    before = rig.service.pool.current_digest
+    before = rig.pool.current_digest
     rig.service.reload(_changed(rig, mem_limit=1 << 30))
-    await rig.until(lambda: [one.config_digest != before for one in rig.service.pool.in_state(State.READY)] == [True])
-    assert rig.service.pool.session(spawned["id"]) is not None
+    await rig.until(lambda: [one.config_digest != before for one in rig.pool.in_state(State.READY)] == [True])
+    assert rig.pool.session(spawned["id"]) is not None
 
 
 async def test_limits_of_sessions_hold_at_once(rig: Rig) -> None:
     await rig.spawn()
     rig.service.reload(_changed(rig, cull_unvisited=0.2))
-    await rig.until(lambda: rig.service.pool.count(State.CLAIMED) == 0)
+    await rig.until(lambda: rig.pool.count(State.CLAIMED) == 0)
 
 
 async def test_token_and_waiting_and_documents(rig: Rig) -> None:

@@ -27,7 +27,7 @@ def test_a_directory_of_ones_own_changes_nothing(tmp_path: Path) -> None:
 @needs_root
 def test_somebody_whom_nobody_knows(tmp_path: Path) -> None:
     os.chown(tmp_path, 54321, 54321)
-    with pytest.raises(SettingsError, match="whom this machine does not know"):
+    with pytest.raises(SettingsError, match="which does not exist on this machine"):
         engine.as_the_service(Settings(runtime_dir=tmp_path))
     assert os.geteuid() == 0
 
@@ -71,5 +71,5 @@ def test_a_root_that_may_not(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "whom this process may not become" in done.stderr
+    assert "this process may not switch to that user" in done.stderr
     assert "runuser -u nobody -- tmpnb-py" in done.stderr

@@ -70,7 +70,7 @@ def _uncommented(text: str) -> str:
     """The template with every value in force, but those of options that have none."""
     lines = [line.removeprefix("# ") for line in text.splitlines()]
     names = [line for line in lines if line.partition(" = ")[0] in OPTIONS]
-    return "\n".join(line for line in names if "# left out" not in line)
+    return "\n".join(line for line in names if "# if omitted" not in line)
 
 
 def test_the_template_loads_back_as_the_defaults(tmp_path: Path) -> None:

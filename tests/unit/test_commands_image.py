@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_image_store import IMAGE
+from tests.unit.test_image_transfer import IMAGE
 from tests.unit.test_workshop_folders import START, notebook
 from tmpnb_py.cli import main as cli
-from tmpnb_py.cli.commands import image
+from tmpnb_py.cli.commands import image, image_check, image_workshops
 from tmpnb_py.cli.progress import TransferProgress
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.core.models import ImageFacts, Mount, Transport
-from tmpnb_py.images import check as image_check
-from tmpnb_py.images.check import Advice, KernelTrial, NotebookTrial, Report, Trial
+from tmpnb_py.images import check as checking
+from tmpnb_py.images.results import Advice, CheckReport, KernelTrial, NotebookTrial, ServerTrial
 from tmpnb_py.images.transfer import Progress
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 from tmpnb_py.options.settings import Settings
@@ -71,7 +71,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     async def opened(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
         yield engine
 
-    monkeypatch.setattr(image, "_docker", opened)
+    for module in (image, image_check, image_workshops):
+        monkeypatch.setattr(module, "docker_engine", opened)
     monkeypatch.setattr(image, "_downloads", lambda: tmp_path / "downloads")
     return engine
 
@@ -98,7 +99,7 @@ def test_load_takes_the_sum_from_the_file_beside(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ([], "nothing says what"),
+        ([], "there is no checksum for"),
         (["--sha256", "0" * 64], "nothing was loaded"),
         (["--md5", "xyz"], "is not a md5 sum"),
         (["--md5", hashlib.md5(IMAGE).hexdigest().upper()], ""),
@@ -142,7 +143,7 @@ def test_workshops_are_added(engine: Engine, tmp_path: Path, capsys: pytest.Capt
     assert shown.err.startswith(
         "warning: introduction-to-r/Introduction to R.ipynb: has outputs in exercises (cell 1)"
     )
-    assert "in place of those that it had: introduction-to-r\n" in shown.out
+    assert "replaced: introduction-to-r\n" in shown.out
     assert "tmpnb-py serve --image mine:1\n" in shown.out
     assert "  Introduction to R: http://localhost:8000/workshops/introduction-to-r/\n" in shown.out
     assert run("workshops", "--only") == 2
@@ -165,7 +166,7 @@ def test_a_preview_shows_the_folder_and_leaves_nothing(
     assert run("workshops", "--preview", tmp_path, "--port", "8123") == 0
     (settings,) = served
     assert (settings.pool_size, settings.pool_name, settings.cleanup_on_exit) == (1, "tmpnb-preview", True)
-    assert settings.host_directories == (Mount(str(tmp_path), image.PREVIEW_PLACE, read_only=True),)
+    assert settings.host_directories == (Mount(str(tmp_path), image_workshops.PREVIEW_PLACE, read_only=True),)
     assert settings.ip == "127.0.0.1"
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first == "All workshops: http://localhost:8123/"
@@ -183,14 +184,14 @@ def test_check(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], works: bool
 ) -> None:
     notebooks = (NotebookTrial("a.ipynb", 3, 1, 2.0, () if works else ("cell 3: \x1b[31mno",)),)
-    trial = Trial(Transport.SOCKET, 0.6, 0.45, 48 << 20, kernels=(KERNEL,), notebooks=notebooks, classic=True)
+    trial = ServerTrial(Transport.SOCKET, 0.6, 0.45, 48 << 20, kernels=(KERNEL,), notebooks=notebooks, classic=True)
     advice = () if works else (Advice("a.ipynb: cell 3: no", "correct the notebook", serious=True),)
 
-    async def check(*_: Any, **options: Any) -> Report:
+    async def check(*_: Any, **options: Any) -> CheckReport:
         options["say"]("starting it")
-        return Report(engine.facts, 1300 << 20, 6, (trial,), advice)
+        return CheckReport(engine.facts, 1300 << 20, 6, (trial,), advice)
 
-    monkeypatch.setattr(image_check, "check", check)
+    monkeypatch.setattr(checking, "check", check)
     assert run("check") == (0 if works else 4)
     shown = capsys.readouterr().out
     assert "by socket: answers after 0.60 s, 0.45 CPU-s, 48 MiB, /tree works" in shown

@@ -83,7 +83,7 @@ def test_an_open_network_needs_an_admin_token() -> None:
 @pytest.mark.parametrize("allow", ["", "10.0.0.0/8", "0.0.0.0/0"])
 def test_the_public_internet_only_is_more_than_a_sandbox_can(allow: str) -> None:
     settings = Settings(egress=Egress.INTERNET, egress_allow=allow, admin_auth_token=SecretStr("x"))  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="not the public internet only") as caught:
+    with pytest.raises(SettingsError, match="not only the public internet") as caught:
         for_local_engine(settings, SANDBOX, "")
     assert "--egress-allow '*'" in caught.value.remedy
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 
 from tmpnb_py.core.models import ImageFacts, Transport
-from tmpnb_py.images import check
-from tmpnb_py.images.check import KernelTrial, Report, Trial
+from tmpnb_py.images.advice import lacking, without_kernel
+from tmpnb_py.images.notebooks import problem_of
+from tmpnb_py.images.results import CheckReport, KernelTrial, ServerTrial
 from tmpnb_py.jupyter.client import Outcome
 
 IMAGE = ImageFacts("x", "sha256:x", supports_socket=True, supports_read_only=True, home="/home/jovyan")
 NO_PLOTS = "ModuleNotFoundError: No module named 'matplotlib'"
 
 
-def report(*kernels: KernelTrial) -> Report:
-    trial = Trial(Transport.SOCKET, kernels=kernels)
-    return Report(IMAGE, 1, 0, (trial,), tuple(check._lacking(IMAGE, [trial])))
+def report(*kernels: KernelTrial) -> CheckReport:
+    trial = ServerTrial(Transport.SOCKET, kernels=kernels)
+    return CheckReport(IMAGE, 1, 0, (trial,), tuple(lacking(IMAGE, [trial])))
 
 
 def test_without_plots_an_image_serves_visitors_all_the_same() -> None:
@@ -34,12 +35,12 @@ def test_with_a_kernel_that_does_not_run_it_does_not() -> None:
 
 
 def test_workshops_that_no_kernel_runs_are_named() -> None:
-    trial = Trial(Transport.SOCKET, kernels=(KernelTrial("python3", "Python 3", runs=True),))
+    trial = ServerTrial(Transport.SOCKET, kernels=(KernelTrial("python3", "Python 3", runs=True),))
     needed = {"first-steps": "python3", "introduction-to-r": "ir"}
-    (advice,) = check._without_kernel(needed, [trial])
-    assert advice.text == "it lists the workshop introduction-to-r, and has no kernel ir to run it"
+    (advice,) = without_kernel(needed, [trial])
+    assert advice.text == "it lists the workshop introduction-to-r, but has no kernel ir to run it"
     assert not advice.serious
-    assert check._without_kernel(needed, [Trial(Transport.SOCKET, problem="no answer")]) == []
+    assert without_kernel(needed, [ServerTrial(Transport.SOCKET, problem="no answer")]) == []
 
 
 @pytest.mark.parametrize(
@@ -54,5 +55,5 @@ def test_workshops_that_no_kernel_runs_are_named() -> None:
     ],
 )
 def test_what_a_kernel_prints_and_calls_well(outcome: Outcome, problem: str) -> None:
-    assert check._problem({}, outcome) == problem
-    assert check._problem({"metadata": {"tags": ["raises-exception"]}}, outcome) == ""
+    assert problem_of({}, outcome) == problem
+    assert problem_of({"metadata": {"tags": ["raises-exception"]}}, outcome) == ""

@@ -50,14 +50,14 @@ def test_only_regular_files_count() -> None:
 
 
 def test_what_is_read_is_bounded() -> None:
-    with pytest.raises(EngineError, match="more in /srv/d"):
+    with pytest.raises(EngineError, match="more bytes than"):
         image_files.from_tar(
             archive(("d/a", tarfile.REGTYPE, b"12"), ("d/b", tarfile.REGTYPE, b"34")), "/srv/d", limit=3
         )
 
 
 def test_what_is_no_archive() -> None:
-    with pytest.raises(EngineError, match="cannot be read"):
+    with pytest.raises(EngineError, match="cannot read"):
         image_files.from_tar(io.BytesIO(b"x" * 2000), "/srv/d")
 
 

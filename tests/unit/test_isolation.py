@@ -45,15 +45,15 @@ GOOD: dict[str, Any] = {
     "gateway": "",
     "attempts": {"192.0.2.1": "ENETUNREACH"},
 }
-NO_LIMITS = isolation.Limits(memory=False, swap=False, processes=False, cpu=False)
+NO_LIMITS = isolation.EngineLimits(memory=False, swap=False, processes=False, cpu=False)
 
 
-def gaps(changes: dict[str, Any], limits: isolation.Limits | None = None, **config: Any) -> list[Any]:
+def gaps(changes: dict[str, Any], limits: isolation.EngineLimits | None = None, **config: Any) -> list[Any]:
     """What is missing, by name."""
     changed = dataclasses.replace(CONFIG, **config)
     found = {**GOOD, **changes}
     everything = [
-        *isolation.gaps_of(changed, found, limits or isolation.Limits()),
+        *isolation.gaps_of(changed, found, limits or isolation.EngineLimits()),
         *isolation.reached(found, changed),
     ]
     assert all(gap.text for gap in everything)
@@ -95,7 +95,7 @@ def test_limits_that_the_engine_cannot_set() -> None:
     assert gaps({}, NO_LIMITS) == [None]
     assert gaps({"limits": {"memory": 1 << 28, "swap": 0}}, NO_LIMITS, pids_limit=0, cpu_quota=0) == []
     info = {"MemoryLimit": True, "SwapLimit": False, "PidsLimit": False, "CpuCfsQuota": True}
-    assert isolation.limits_of(info) == isolation.Limits(swap=False, processes=False)
+    assert isolation.limits_of(info) == isolation.EngineLimits(swap=False, processes=False)
 
 
 def test_what_the_operator_opened_may_be_reached() -> None:
@@ -174,7 +174,7 @@ PODMAN = {
 
 def test_podman_is_refused_in_one_sentence() -> None:
     host = resolve("unix:///run/podman/podman.sock", {})
-    with pytest.raises(EngineError, match=r"is Podman 4\.3\.1, which takes Docker's options") as caught:
+    with pytest.raises(EngineError, match=r"is Podman 4\.3\.1, which accepts Docker's options") as caught:
         refuse_podman(host, PODMAN)
     assert "DOCKER_HOST" in caught.value.remedy
     refuse_podman(host, {"Version": "20.10.24", "Components": [{"Name": "Engine"}]})

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tmpnb_py.engines.local import cgroup
-from tmpnb_py.engines.local.cgroup import Limits, find
+from tmpnb_py.engines.local.cgroup import GroupLimits, find
 
-LIMITS = Limits(memory=1000, pids=50)
+LIMITS = GroupLimits(memory=1000, pids=50)
 
 
 def group(path: Path, **files: str) -> Path:
@@ -72,7 +72,7 @@ def test_limits_are_written_to_files_that_exist(tmp_path: Path, monkeypatch: pyt
         made = cgroup.Cgroups({controller: parent}).make("x", LIMITS)
         assert made == (str(written),)
         assert {name: (written / name).read_text() for name in wanted} == wanted
-    assert cgroup.Cgroups({"pids": tmp_path / "pids"}).make("x", Limits(1, 0))
+    assert cgroup.Cgroups({"pids": tmp_path / "pids"}).make("x", GroupLimits(1, 0))
     assert (tmp_path / "pids/x/pids.max").read_text().startswith("max")
     # Swap is not accounted for in every kernel.
     assert cgroup.Cgroups({"memory": tmp_path}).make("bare", LIMITS)

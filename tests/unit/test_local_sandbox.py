@@ -11,7 +11,7 @@ import pytest
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.engines.local import machine
 from tmpnb_py.engines.local import sandbox as local_sandbox
-from tmpnb_py.engines.local.cgroup import Limits
+from tmpnb_py.engines.local.cgroup import GroupLimits
 from tmpnb_py.engines.local.sandbox import Layout, Places, Sandbox
 
 LAYOUT = Layout((("usr/bin", "/bin"),), ("/usr",), ("/home/anna/app/.venv",))
@@ -116,7 +116,7 @@ def test_the_first_shell_waits_for_its_record(given: str) -> None:
     command = local_sandbox.launch(
         ["sh", "-c", "ulimit -n; ulimit -c; ulimit -d; cat"],
         groups=(),
-        limits=Limits(64 << 20, 0),
+        limits=GroupLimits(64 << 20, 0),
         memory_per_process=True,
     )
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tmpnb_py.cli.commands import measure
 from tmpnb_py.core.models import Address, ContainerSpec, SocketAddress, TcpAddress
+from tmpnb_py.jupyter.client import notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.questions import report
@@ -68,7 +69,7 @@ async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypat
     endpoint = Endpoint(SocketAddress(str(tmp_path), "s"))
     monkeypatch.setattr(measure, "_KERNEL_SECONDS", 0.2)
     spec = cast(ContainerSpec, SimpleNamespace(token="", base_path="/user/x/"))
-    async with asyncio.timeout(5):
-        assert not await measure._start_kernel(endpoint, spec)
+    async with asyncio.timeout(5), notebook_client(endpoint, spec) as client:
+        assert not await measure._start_kernel(client)
     endpoint.close()
     await runner.cleanup()

@@ -777,7 +777,7 @@ def test_the_process_makes_the_same_page_and_says_why_there_is_none() -> None:
     assert done.returncode == 0, done.stderr
     assert load(done.stdout) == page.make(data, start=START, pages={})
     done = _process(json.dumps({"start": START, "pages": {}}).encode(), b"{}")
-    assert (done.returncode, done.stdout) == (1, b"the file is no notebook of format 3 or 4")
+    assert (done.returncode, done.stdout) == (1, b"the file is not a notebook of format 3 or 4")
 
 
 def test_the_orchestrator_does_not_load_what_the_process_works_with() -> None:

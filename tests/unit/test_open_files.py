@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.service import runtime
+from tmpnb_py.service import open_files
 from tmpnb_py.service.serve import _make_room_for_files
 
 
@@ -38,7 +38,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 )
 def test_the_soft_limit_is_raised(limits: list[int], before: list[int], after: list[int]) -> None:
     limits[:] = before
-    raised = runtime.raise_open_files_limit()
+    raised = open_files.raise_open_files_limit()
     assert limits == after
     assert raised == (1 << 20 if resource.RLIM_INFINITY in before else after[0])
 

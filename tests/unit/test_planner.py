@@ -19,13 +19,13 @@ from tmpnb_py.pools.planner import (
     Action,
     Adopt,
     Backoff,
+    ContainerFacts,
     Died,
     Discard,
     End,
     Listing,
     Plan,
     Readdress,
-    Record,
     Remove,
     Situation,
     Start,
@@ -41,14 +41,17 @@ STEADY = Backoff(batch=64)
 TARGETS = Targets(digest=TODAY, pool_size=3, max_containers=10, concurrency=8)
 
 
-def record(container_id: str, state: State, digest: str = TODAY, **changed: Any) -> Record:
+def record(container_id: str, state: State, digest: str = TODAY, **changed: Any) -> ContainerFacts:
     """A record that last changed before any listing of these tests."""
     return dataclasses.replace(
-        Record(container_id, state, digest, created_at=NOW - 500, changed_at=NOW - 500, removal_due_at=0.0), **changed
+        ContainerFacts(container_id, state, digest, created_at=NOW - 500, changed_at=NOW - 500, removal_due_at=0.0),
+        **changed,
     )
 
 
-def records(starting: int = 0, ready: int = 0, claimed: int = 0, removing: int = 0, old: int = 0) -> list[Record]:
+def records(
+    starting: int = 0, ready: int = 0, claimed: int = 0, removing: int = 0, old: int = 0
+) -> list[ContainerFacts]:
     """So many of each; `old` ones are ready and of an older configuration. Those being removed are under way."""
     return [
         *(record(f"s{number}", STARTING) for number in range(starting)),
@@ -74,7 +77,7 @@ def listing(*containers: Observed, asked_at: float = NOW - 1, after_outage: bool
 
 
 def situation(
-    of: Sequence[Record] = (), *, targets: Targets = TARGETS, backoff: Backoff = STEADY, **more: Any
+    of: Sequence[ContainerFacts] = (), *, targets: Targets = TARGETS, backoff: Backoff = STEADY, **more: Any
 ) -> Situation:
     return Situation(NOW, targets, of, backoff=backoff, **more)
 
@@ -489,7 +492,7 @@ def test_an_old_one_of_an_older_configuration_is_called_outdated() -> None:
         ),
     ],
 )
-def test_wake_at(of: list[Record], more: dict[str, Any], expected: float) -> None:
+def test_wake_at(of: list[ContainerFacts], more: dict[str, Any], expected: float) -> None:
     assert plan(situation(of, **more)).wake_at == expected
 
 
@@ -570,7 +573,7 @@ class World:
 
     def forget_everything(self) -> None:
         """The orchestrator crashes; its engine does not."""
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, ContainerFacts] = {}
         self.ended: dict[str, Ended] = {}
         self.backoff = Backoff()
         self.waiting = 0
@@ -578,7 +581,7 @@ class World:
 
     # --- looking
 
-    def in_state(self, *states: State) -> list[Record]:
+    def in_state(self, *states: State) -> list[ContainerFacts]:
         return [one for one in self.records.values() if one.state in states]
 
     def is_alive(self, container_id: str) -> bool:
@@ -589,7 +592,7 @@ class World:
         return sum(self.is_alive(one.id) for one in self.in_state(READY))
 
     @property
-    def removals_under_way(self) -> list[Record]:
+    def removals_under_way(self) -> list[ContainerFacts]:
         return [one for one in self.in_state(REMOVING) if one.removal_due_at == math.inf]
 
     def listing(self, *, after_outage: bool = False) -> Listing:
@@ -682,7 +685,7 @@ class World:
             case Start():
                 name = next(self.ids)
                 assert self.targets.digest is not None
-                self.records[name] = Record(name, STARTING, self.targets.digest, self.now, self.now, 0.0)
+                self.records[name] = ContainerFacts(name, STARTING, self.targets.digest, self.now, self.now, 0.0)
             case Adopt(observed) | Discard(observed):
                 self.take_up(observed, State.REMOVING if isinstance(action, Discard) else observed.state)
             case Readdress(observed):
@@ -706,7 +709,7 @@ class World:
         assert not (state is READY and observed.id in self.claims), "a visitor's container is never ready again"
         lives = observed.id in self.claims and self.is_alive(observed.id) and observed.id not in self.ended
         assert not (state is REMOVING and lives)
-        self.records[observed.id] = Record(
+        self.records[observed.id] = ContainerFacts(
             observed.id, state, observed.config_digest, self.now, self.now, 0.0, observed.address
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tmpnb_py.core.errors import PoolLockedError
-from tmpnb_py.service.runtime import lock_pool
+from tmpnb_py.service.pool_lock import lock_pool
 
 
 def test_one_at_a_time_and_the_next_at_once(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_name_that_another_user_has_taken_is_in_nobodys_way(
     with socket.socket(socket.AF_UNIX) as squatter:
         squatter.bind(address)
         squatter.listen(1)
-        monkeypatch.setattr("tmpnb_py.service.runtime._holder_of", lambda _: None)  # what it says of another's uid
+        monkeypatch.setattr("tmpnb_py.service.pool_lock._holder_of", lambda _: None)  # what it says of another's uid
         with lock_pool(tmp_path, "p"):
             pass
 

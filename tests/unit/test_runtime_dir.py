@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tmpnb_py.core.errors import SettingsError
-from tmpnb_py.service.runtime import borrowed_runtime_dir, lock_pool, prepare_runtime_dir
+from tmpnb_py.service.pool_lock import lock_pool
+from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, prepare_runtime_dir
 
 
 def mode(path: Path) -> int:

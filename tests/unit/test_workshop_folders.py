@@ -188,9 +188,9 @@ async def test_a_failed_build_has_a_remedy(folder: Path) -> None:
     [
         ("x.docx", "PK", "its start x.docx is an office document"),
         ("x.Rnw", "", "is a Sweave document"),
-        ("x.mlx", "", "of a program that is not there"),
+        ("x.mlx", "", "for a program that is not there"),
         ("x.Rmd", "---\nruntime: shiny\n---\n", "x.Rmd: it is a Shiny document"),
-        ("x.qmd", "{{< include y.qmd >}}\n", "x.qmd: it takes in another file"),
+        ("x.qmd", "{{< include y.qmd >}}\n", "x.qmd: it includes another file"),
         ("x.Rmd", "It is `r 1 + 1`.\n", "is shown as code"),
         ("x.ipynb", "{", "cannot be read as JSON"),
         ("x.pdf", "", ""),

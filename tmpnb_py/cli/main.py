@@ -1,7 +1,7 @@
-"""The command line: `tmpnb-py serve`, `tmpnb-py image build`; the operator's commands are in `tmpnb_py.cli.commands`.
+"""The command line: the entry point and `serve`. The other commands are in `tmpnb_py.cli.commands`.
 
-`main` is the program's entry point and the only place where an error becomes words and an exit code. What
-does the work is imported by the command that needs it, so that `--help` and a wrong option answer at once.
+`main` is the program's entry point and the only place that turns errors into messages and exit codes. Each command
+imports the modules that do its work only when it runs, so that `--help` and a wrong option answer at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Exit codes: 0 done, 1 unexpected error, 2 wrong option or configuration, 3 engin
 
 _UNEXPECTED = 1
 _INTERRUPTED = 130
-_PIPE_CLOSED = 141  # what a shell shows for a program that SIGPIPE ended
+_PIPE_CLOSED = 141  # a shell's exit code for a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """The exit code. No exception leaves this function but SystemExit."""
+    """Run and return the exit code. Raises nothing but SystemExit."""
     try:
         result = cli.main(arguments, prog_name="tmpnb-py", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # whoever read our output has enough of it: `tmpnb-py sessions | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing it at exit fails once more
+    except BrokenPipeError:  # the reader has closed the pipe: `tmpnb-py sessions | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else flushing it at exit would fail again
         return _PIPE_CLOSED
     except click.ClickException as error:
         error.show()
@@ -90,7 +90,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _dashes(name: str) -> str:
-    """`--pool_size`, as tmpnb wrote it, is `--pool-size`."""
+    """Accept `--pool_size`, as tmpnb wrote it, for `--pool-size`."""
     return name.replace("_", "-")
 
 
@@ -107,10 +107,10 @@ def cli() -> None:
 @with_settings()
 @click.pass_context
 def serve(ctx: click.Context, config: str | None) -> None:
-    """Keep notebooks ready and lead visitors to them.
+    """Keep notebooks ready and hand them to visitors.
 
     Each option may also be set as an environment variable (--pool-size is TMPNB_POOL_SIZE) or in a TOML file
-    (pool_size). The command line comes first, then the environment, then the file.
+    (pool_size). The command line overrides the environment, which overrides the file.
     """
     from tmpnb_py.service.hangup import Hangup  # noqa: PLC0415 - see the module's docstring
 

@@ -1,6 +1,6 @@
-"""How commands take the settings as options, and how the settings are read for a command.
+"""The settings as command-line options, and reading them for a command.
 
-Used by every command module. Light on purpose: nothing here loads an event loop or an HTTP library, so that
+Used by every command module. Deliberately light: it loads no event loop and no HTTP library, so that
 `--help` and a wrong option answer at once.
 """
 
@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
 
 class SettingsCommand(click.Command):
-    """Lists its options under the headings that the settings have."""
+    """A command whose help groups the options under the settings' headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -52,12 +52,12 @@ class SettingsCommand(click.Command):
 
 
 def settings_options(names: Sequence[str] | None = None) -> Iterable[click.Option]:
-    """An option for each setting, or for those named."""
+    """A command-line option for each setting, or only for `names`."""
     for option in OPTIONS.values():
         if names is not None and option.name not in names:
             continue
         is_switch = option.kind is Kind.SWITCH
-        # A bare switch means true, and `--switch=false` is understood as well.
+        # A bare `--switch` means true; `--switch=false` works, too.
         bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if is_switch else {}
         yield click.Option(
             [option.flag, option.name],
@@ -74,7 +74,7 @@ def settings_options(names: Sequence[str] | None = None) -> Iterable[click.Optio
 
 
 def _legacy_options() -> Iterable[click.Option]:
-    """tmpnb's options that mean nothing here, or something under another name; they are not in the help."""
+    """tmpnb's options that have no effect or another name here. The help does not list them."""
     for name in LEGACY:
         flag = f"--{name.replace('_', '-')}"
         yield click.Option(
@@ -83,7 +83,7 @@ def _legacy_options() -> Iterable[click.Option]:
 
 
 def _allow_network() -> click.Option:
-    """A shorter way to say it."""
+    """`--allow-network`, a shorthand."""
 
     def allow(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
         if given:
@@ -95,7 +95,7 @@ def _allow_network() -> click.Option:
 
 
 def with_settings(names: Sequence[str] | None = None) -> Callable[[F], F]:
-    """A decorator below `@click.command`: the settings' options, and `--config` as the argument `config`."""
+    """Decorate a command with the settings' options, and with `--config` as the argument `config`."""
 
     def decorate(function: F) -> F:
         others = [*_legacy_options(), _allow_network()] if names is None else ()
@@ -104,7 +104,7 @@ def with_settings(names: Sequence[str] | None = None) -> Callable[[F], F]:
             *others,
             click.Option(["--config"], metavar="FILE", help=CONFIG_HELP, shell_complete=_files),
         ]
-        # click collects a decorated function's options in this attribute, the last one first.
+        # click collects a decorated function's options in this attribute in reverse order.
         known = function.__dict__.setdefault("__click_params__", [])
         known.extend(reversed(parameters))
         return function
@@ -113,7 +113,7 @@ def with_settings(names: Sequence[str] | None = None) -> Callable[[F], F]:
 
 
 def read(ctx: click.Context, config: str | None) -> LoadedSettings:
-    """The settings as `serve` reads them. Raises `SettingsError`."""
+    """Read the settings as `serve` does. Raises `SettingsError`."""
     return read_settings(ctx.ensure_object(dict), os.environ, config)
 
 
@@ -122,7 +122,7 @@ def _files(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list
 
 
 def _completion(option: Option) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """What a shell offers for the option's value."""
+    """Shell completion for the option's value."""
     words = ("true", "false") if option.kind is Kind.SWITCH else option.choices
 
     def complete(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -145,7 +145,7 @@ def _metavar(option: Option) -> str:
 
 
 def _collect(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Remember what was given. Values stay text: `Settings` reads them, and shows all errors at once."""
+    """Collect a given value as text. `Settings` parses them all, and reports all errors at once."""
     name = parameter.name or ""
     if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
         return

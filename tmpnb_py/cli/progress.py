@@ -1,4 +1,4 @@
-"""The progress of image builds and transfers: one live line on a terminal, a line for each step elsewhere."""
+"""Progress of image builds and transfers: one live line on a terminal, else a line per step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tmpnb_py.core.units import format_duration
 
 
 class Step(Protocol):
-    """What is shown of a build step: its number out of how many, what it runs, and seconds so far."""
+    """The displayed values of a build step: its number and total, its text, and the seconds so far."""
 
     @property
     def index(self) -> int: ...
@@ -36,7 +36,7 @@ class Step(Protocol):
 
 
 class BuildProgress:
-    """A context manager; `report` is called with each step as it comes. Writes to standard error."""
+    """Shows a build's progress on standard error. A context manager; call `report` with each step."""
 
     def __init__(self, tag: str, stream: TextIO | None = None) -> None:
         self._tag = tag
@@ -78,7 +78,7 @@ class BuildProgress:
 
 
 class Transferred(Protocol):
-    """What is shown of a transfer: what is being done, and how many bytes of how many (0 = nobody knows)."""
+    """The displayed values of a transfer: the phase, and bytes done of the total (0 = unknown)."""
 
     @property
     def doing(self) -> str: ...
@@ -89,7 +89,7 @@ class Transferred(Protocol):
 
 
 class TransferProgress:
-    """A context manager; `report` is called as bytes come. Elsewhere than on a terminal: a line for each phase."""
+    """Shows a transfer's progress; without a terminal, a line per phase. A context manager; call `report`."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, markup=False)
@@ -110,7 +110,7 @@ class TransferProgress:
         return self
 
     def report(self, progress: Transferred) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         if progress.doing != self._doing:
             self._doing = progress.doing
             self._bar.reset(self._task, total=progress.total or None, description=progress.doing)

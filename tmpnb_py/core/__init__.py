@@ -1,1 +1,1 @@
-"""The ground: values, errors, units, addresses and names that everything else uses. Imports nothing else of ours."""
+"""The ground: values, errors, units, URLs, tasks and logging that everything else uses. Imports none of ours."""

@@ -1,4 +1,4 @@
-"""Which workshop a client of BinderHub gets: it names a repository, and the workshops are in the image already. Pure.
+"""Chooses the workshop for a client of BinderHub, which names a repository: ours are in the image already. Pure.
 
 Sources: BinderHub's documentation of its API (`/build/<provider>/<spec>`) and what thebe makes of its options.
 """
@@ -52,16 +52,15 @@ def read_rule(text: str) -> str:
 
 
 def rules(texts: Iterable[str]) -> dict[str, str]:
-    """What `choose` wants: the workshops by what is asked for; "" is a notebook with no document in particular."""
+    """The operator's rules as `choose` takes them: a workshop for each spec, "" for no document in particular."""
     pairs = (text.partition("=") for text in texts)
     return {spec.casefold(): workshop for spec, _, workshop in pairs}
 
 
 def choose(spec: Spec, known: Mapping[str, str], workshops: Collection[str]) -> str | None:
-    """The workshop's slug, "" for none in particular, None where nobody knows what is meant.
+    """The workshop's slug, "" for none in particular, None where nothing fits.
 
-    The operator's rules come first, that for everything last; between them the repository's name counts, and then
-    the ref, where a workshop is called so.
+    In order: the operator's rules, the workshop with the repository's name, that with the ref's, the rule `*`.
     """
     for key in (f"{spec.provider}/{spec.repo}/{spec.ref}", f"{spec.provider}/{spec.repo}"):
         if key.casefold() in known:

@@ -1,7 +1,7 @@
-"""A clock that outlives the process and that nobody sets: seconds since the machine's boot, with the boot's own id.
+"""A clock that outlives the process and cannot be set: seconds since the machine's boot, with the boot's id.
 
-What is measured with it stays right when the wall clock was wrong or is put right meanwhile. Used by the engines,
-which write such stamps down, and by whoever reads them after a restart.
+Durations measured with it stay right when the wall clock is corrected. The engines write its stamps down, and read
+them after a restart.
 """
 
 from __future__ import annotations

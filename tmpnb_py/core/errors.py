@@ -72,7 +72,7 @@ class ImageMissingError(EngineError):
 
 
 class UnprotectedError(EngineError):
-    """Notebooks would lack what keeps visitors apart, and the operator has not agreed to that."""
+    """The engine lacks a protection of visitors or of the host, and the operator has not agreed to go without it."""
 
 
 LACK_REMEDY = "raise the limit of open files (LimitNOFILE= of the unit, ulimit -n), or lower max_connections"
@@ -88,7 +88,7 @@ class LackError(EngineError):
 
 
 class TooLargeError(EngineError):
-    """There is more in an image than is read of it; of the same image there always will be."""
+    """An image has more to read than is read of one; trying again does not help."""
 
 
 class NoSuchContainerError(EngineError):
@@ -96,7 +96,7 @@ class NoSuchContainerError(EngineError):
 
 
 class ContainerHangsError(EngineError):
-    """The engine answers, but not for this container: what was asked for it may still be done."""
+    """The engine answers, but not for this container: it may still do what it was asked to."""
 
 
 class UnavailableError(EngineError):
@@ -159,11 +159,11 @@ class FullError(TmpnbError):
 
 
 class LineFullError(FullError):
-    """So many wait already that nobody may join the line."""
+    """The waiting line is full."""
 
 
 class AddressFullError(FullError):
-    """The visitor's address has as many notebooks as one may have."""
+    """The visitor's address has the most notebooks that one address may have."""
 
 
 class ManifestError(TmpnbError):

@@ -47,8 +47,8 @@ class Hosts:
 def hosts_of(host: Iterable[bytes], forwarded_host: Iterable[bytes]) -> tuple[bytes, ...]:
     """What a request says that it was sent to: `Host`, and each name that proxies in front have seen.
 
-    All of them have to be ours: a proxy may hand through an `X-Forwarded-Host` that a page has written itself. Who
-    names no host at all (HTTP/1.0) is no browser.
+    All of them have to be ours: a proxy may hand through an `X-Forwarded-Host` that a page has written itself. A
+    client that names no host at all (HTTP/1.0) is no browser.
     """
     names = (*host, *(one.strip() for value in forwarded_host for one in value.split(b",")))
     return tuple(name for name in names if name)

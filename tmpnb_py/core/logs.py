@@ -31,7 +31,7 @@ _MULTILINE_KEYS = {"exception", "stack"}
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Ours, to be told from handlers that others installed."""
+    """Our handler, so that it can be told from those that others installed."""
 
 
 def configure(log_format: str = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:
@@ -93,7 +93,7 @@ def _json() -> list[Processor]:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A processor that takes tokens, cookies and credentials out of every value, however deep."""
+    """Processor: mask tokens, cookies and credentials in every value, at any depth."""
     return {key: _clean(key, value, 0) for key, value in event.items()}
 
 
@@ -125,7 +125,7 @@ def _clean(key: object, value: Any, depth: int) -> Any:  # noqa: PLR0911 - one f
 
 
 def escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A processor: what a visitor sent must neither forge a line on the terminal nor drive it."""
+    """Processor: escape control characters, which a visitor could forge log lines or drive a terminal with."""
     return {key: _escape(key, value) for key, value in event.items()}
 
 

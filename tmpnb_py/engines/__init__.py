@@ -1,1 +1,1 @@
-"""What starts and removes containers: one protocol (`base`), Docker's engine, and one in memory for tests."""
+"""Engines start and remove containers: one protocol (`base`), a folder per engine, and a fake for tests."""

@@ -1,9 +1,9 @@
-"""What the rest of the program asks of an engine: all of it, so that nobody asks which engine it is.
+"""The engine protocol. It is complete, so that no caller needs to know which engine it has.
 
-All methods may run concurrently. Every method returns or raises within a bounded time; what it raises is an
-`EngineError` of `tmpnb_py.core.errors` (`EngineDownError` when nothing answers, `NoSuchContainerError` for an id that
-the engine does not have). An engine sees only the containers of its own project and pool; it never lists or
-touches another's.
+All methods may run concurrently. Every method returns or raises within a bounded time, and raises only an
+`EngineError` of `tmpnb_py.core.errors` (`EngineDownError` when nothing answers, `NoSuchContainerError` for an id
+that the engine does not have). An engine sees only the containers of its own project and pool; it never lists or
+touches others.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from tmpnb_py.core.models import (
 
 
 class ImageStore(Protocol):
-    """An engine's images. One that keeps none (`no_images`) refuses what would change or move them."""
+    """An engine's images. An engine without images (`no_images`) refuses to change or move them."""
 
     async def image(self, image: str) -> ImageFacts:
-        """What the image is. Raises `ImageMissingError` with a remedy when the engine does not have it."""
+        """Describe an image. Raises `ImageMissingError` with a remedy when the engine does not have it."""
 
     async def image_exists(self, image: str) -> bool:
         """Whether the engine has the image."""
 
     async def image_size(self, image: ImageFacts) -> int:
-        """Bytes on disk, layers that other images share included. 0 where nobody knows."""
+        """Bytes on disk, including layers shared with other images; 0 if unknown."""
 
     async def read_image(self, image: ImageFacts, paths: Sequence[str], *, limit: int = ...) -> dict[str, bytes]:
-        """The regular files at and below absolute `paths` in the image, by path, without running it.
+        """Read the regular files at and below absolute `paths` of an image, without running it. Returns them by path.
 
-        What is not there is left out, links too. Raises `TooLargeError` where there is more than `limit` bytes.
+        Skips links and missing paths. Raises `TooLargeError` for more than `limit` bytes.
         """
 
     def pull_image(self, image: str) -> AsyncGenerator[str, None]:
         """Pull, yielding progress. Raises `ImageMissingError`."""
 
     async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
-        """Make an image from a tar archive of a root file system."""
+        """Create an image from a tar archive of a root file system."""
 
     async def has_buildkit(self) -> bool:
-        """Whether the engine builds with BuildKit, too."""
+        """Whether the engine can build with BuildKit."""
 
     def build_image(
         self,
@@ -65,10 +65,10 @@ class ImageStore(Protocol):
         """Build, yielding the builder's lines. Raises `ImageBuildError`."""
 
     def load_image(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-        """Load an archive that `save_image` wrote, yielding what the engine says."""
+        """Load an archive that `save_image` wrote, yielding the engine's messages."""
 
     def save_image(self, image: str) -> AsyncGenerator[bytes, None]:
-        """The image with its layers as a tar archive, chunk by chunk."""
+        """Stream the image with its layers as a tar archive."""
 
     async def tag_image(self, image: str, tag: str) -> None:
         """Give the image another name."""
@@ -77,9 +77,9 @@ class ImageStore(Protocol):
 class Engine(ImageStore, Protocol):
     """Starts, marks, lists and removes the containers of one pool.
 
-    `stores_images`: it has images that are built, loaded and saved. `sees_isolation`: `prepare` looks from inside a
-    container at what keeps it apart, so that no gap means that there is none. `shares_network`: notebooks have this
-    machine's network, whatever their configuration says.
+    `stores_images`: the engine builds, loads and saves images. `sees_isolation`: `prepare` checks the isolation from
+    inside a container, so "no gaps" was observed and not assumed. `shares_network`: notebooks use this machine's
+    network, whatever their configuration says.
     """
 
     name: str
@@ -88,66 +88,66 @@ class Engine(ImageStore, Protocol):
     sees_isolation: bool
 
     async def open(self) -> None:
-        """Connect and see that the engine answers; may be called again after a failure."""
+        """Connect and check that the engine answers. May be called again after a failure."""
 
     async def close(self) -> None:
-        """Give back every connection and temporary thing, and the hold. Containers stay."""
+        """Release all connections, temporary resources and the hold. Containers stay."""
 
     async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
-        """Be the pool's only manager, wherever others may be, until `close` or this process's end, however it comes.
+        """Become the pool's only manager, on any machine, until `close` or until this process ends in any way.
 
-        To be repeated before each listing: nothing happens while it is held. `image` is one that the engine may use
-        for it; `on_lost` is called where the hold is lost. Raises `PoolLockedError` where another manager has it.
-        Where an engine cannot tell, it does not refuse.
+        Call it before each listing; no-op while held. The engine may use `image` to implement the hold, and calls
+        `on_lost` if the hold is lost. Raises `PoolLockedError` if another manager has it. An engine that cannot
+        tell does not refuse.
         """
 
     async def info(self) -> EngineInfo:
-        """Memory, CPUs and version of the engine's machine."""
+        """Return memory, CPUs and version of the engine's machine."""
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:
-        """SOCKET where the image supports it and a probe, made like a notebook, shows that one passes; else PORT.
+        """SOCKET if the image supports it and a probe made like a notebook can be reached that way; else PORT.
 
-        Raises `EngineError` where the probe could not tell: that says nothing about sockets.
+        Raises `EngineError` if the probe was inconclusive: that says nothing about sockets.
         """
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
-        """Make what such containers need before they start, and find out in one whether it keeps them apart.
+        """Create what such containers need before they start, and check their isolation from inside one.
 
-        Called at each listing, and quick where nothing changed. Returns the protections that such a container lacks.
-        `config.network` is the operator's own ("" = none was named): it has to exist.
+        Called at each listing; fast if nothing changed. Returns the protections that such a container lacks.
+        `config.network` names a network of the operator's ("" for none), which must exist.
         """
 
     async def start(self, spec: ContainerSpec) -> Address:
-        """Create and start a container, durably marked STARTING. On any error nothing is left behind."""
+        """Create and start a container, durably marked STARTING. Leaves nothing behind on any error."""
 
     async def mark_ready(self, container_id: str) -> None:
-        """Make READY durable, and take the container's write permission from its socket directory."""
+        """Make READY durable, and revoke the container's write permission on its socket directory."""
 
     async def claim(self, container_id: str, unix_time: float) -> bool:
-        """Make a READY container CLAIMED, with its time: of all who ask, True for one and False for the others.
+        """Mark a READY container CLAIMED at this time. Returns True to exactly one caller and False to all others.
 
-        After True no crash can forget it; repeated by the same engine object with the same time it stays True. A
-        refusal (`EngineError`) says that the container is READY still. Raises `NoSuchContainerError`,
-        `EngineDownError`, and `ContainerHangsError` where nobody can tell whether the claim will be made.
+        True is durable: it survives any crash. Idempotent for the same engine object and time. A refusal
+        (`EngineError`) means that the container is still READY. Raises `NoSuchContainerError`, `EngineDownError`,
+        and `ContainerHangsError` if the outcome is unknown.
         """
 
     async def list(self) -> list[Observed]:
-        """Every container of this pool, running or not."""
+        """List every container of this pool, running or not."""
 
     async def remove(self, container_id: str) -> None:
-        """Kill and remove with volumes, socket directory included. Removing what is gone succeeds."""
+        """Kill and remove a container, its volumes and its socket directory. Succeeds if it is already gone."""
 
     async def remove_pool(self) -> None:
-        """Remove what the engine keeps for the pool beside its containers: networks, sockets, leftovers."""
+        """Remove everything else that the engine keeps for the pool: networks, sockets, leftovers."""
 
     async def usage(self, container_id: str) -> Usage:
-        """What a running container takes; for measuring, as it may be slow."""
+        """Measure what a running container uses. May be slow."""
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
-        """The last lines of output, raw (bounded in bytes). () where there are none."""
+        """Return the last lines of output, raw and bounded in bytes; () if there are none."""
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers that died or went, for ever: it reconnects by itself.
+        """Yield ids of containers that died or disappeared, for ever: it reconnects by itself.
 
-        Yields "" once connected, and again after every reconnect: the listener must list, as events were missed.
+        Yields "" once connected and after every reconnect: events may have been missed, so the listener must list.
         """

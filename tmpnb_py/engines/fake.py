@@ -1,7 +1,7 @@
 """An engine in memory, for tests and demonstrations. It passes the same contract suite as the Docker engine.
 
-`FakeHost` is the machine: it holds the containers of all pools, each a real HTTP server on a Unix socket (or
-on a loopback port), and outlives the engines on it, as a Docker engine outlives the orchestrator. Everything
+`FakeHost` is the machine. It holds the containers of all pools, each a real HTTP server on a Unix socket (or
+on a loopback port), and outlives its engines as a Docker engine outlives the orchestrator. Everything
 runs on one event loop.
 """
 
@@ -73,9 +73,9 @@ class FakeContainer:
 
 
 class FakeHost:
-    """The machine. `async with FakeHost() as host:` stops every server and removes every file at the end.
+    """The machine. Leaving `async with FakeHost() as host:` stops every server and removes every file.
 
-    `start_behaviour` says what containers started from now on do: answer, exit with status 1, or stay silent;
+    `start_behaviour` decides what containers started from now on do: answer, exit with status 1, or stay silent;
     `missing` names the documents that no notebook has.
     """
 
@@ -83,7 +83,7 @@ class FakeHost:
         self.clock = clock
         self.images = {facts.image: facts for facts in (FAKE_IMAGE, PORT_IMAGE)}
         self.missing: set[str] = set()
-        self.files: dict[str, dict[str, bytes]] = {}  # of images: their files by path
+        self.files: dict[str, dict[str, bytes]] = {}  # each image's files by path
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.networks: set[tuple[str, Egress, Transport]] = set()
         self.gaps: tuple[Gap, ...] = ()
@@ -110,7 +110,7 @@ class FakeHost:
 
     @property
     def down(self) -> bool:
-        """Whether the engine is down: every call fails, no event arrives; the containers go on."""
+        """Whether the engine is down: every call fails and no event arrives, but the containers keep running."""
         return self._down
 
     @down.setter
@@ -120,25 +120,25 @@ class FakeHost:
             self.break_events()
 
     def break_events(self) -> None:
-        """As when the event stream breaks: every listener is connected anew (and so told "")."""
+        """Simulate a broken event stream: every listener reconnects, and so gets ""."""
         for _, queue in self._listeners:
             queue.put_nowait("")
 
     def emit(self, pool: str, container_id: str) -> None:
-        """Tell the pool's listeners, unless the engine is down: then the event is lost, as a real one is."""
+        """Notify the pool's listeners. While the engine is down the event is lost, as a real one would be."""
         for listening, queue in self._listeners if not self._down else ():
             if listening == pool:
                 queue.put_nowait(container_id)
 
     async def kill(self, pool: str, container_id: str, ended: Exit) -> None:
-        """The container dies by itself: its server stops, it stays listed, and the event is emitted."""
+        """Let a container die by itself: its server stops, it stays listed, and the event is emitted."""
         container = self.containers[pool, container_id]
         await _stop(container)
         container.exit = ended
         self.emit(pool, container_id)
 
     async def listen(self, pool: str) -> AsyncIterator[str]:
-        """What `FakeEngine.events` yields."""
+        """Yield a pool's events, for `FakeEngine.events`."""
         queue: asyncio.Queue[str] = asyncio.Queue()
         listener = (pool, queue)
         self._listeners.add(listener)
@@ -166,11 +166,11 @@ class FakeEngine(NoImageStore):
         self.delays: dict[str, float] = {}
         self._failures: dict[str, collections.deque[BaseException]] = {}
 
-    # What a test injects
+    # Faults that tests inject
 
     @property
     def down(self) -> bool:
-        """Whether the engine is down (for everybody on the host)."""
+        """Whether the engine is down (for all engines on the host)."""
         return self.host.down
 
     @down.setter
@@ -187,11 +187,11 @@ class FakeEngine(NoImageStore):
         self.host.start_behaviour = behaviour
 
     def fail_next(self, method: str, error: BaseException, times: int = 1) -> None:
-        """Let the next `times` calls of `method` raise `error`, before they do anything."""
+        """Make the next `times` calls of `method` raise `error` before they do anything."""
         self._failures.setdefault(method, collections.deque()).extend([error] * times)
 
     async def kill(self, container_id: str, ended: Exit | None = None) -> None:
-        """The container dies by itself."""
+        """Let a container die by itself."""
         await self.host.kill(self.pool, container_id, ended or Exit(1))
 
     async def _called(self, method: str, subject: str = "") -> None:
@@ -211,28 +211,28 @@ class FakeEngine(NoImageStore):
     # The protocol
 
     async def open(self) -> None:
-        """See that the engine answers."""
+        """Check that the engine answers."""
         await self._called("open")
 
     async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
-        """Be the pool's only manager on this host. Raises `PoolLockedError`."""
+        """Become the pool's only manager on this host. Raises `PoolLockedError`."""
         await self._called("hold", image)
         if self.host.holders.setdefault(self.pool, (self, on_lost))[0] is not self:
             raise PoolLockedError(f'the pool "{self.pool}" is managed by another engine object', remedy="close that")
 
     async def close(self) -> None:
-        """Give back the hold; containers stay."""
+        """Release the hold. Containers stay."""
         self.calls.append(("close", ""))
         if self.host.holders.get(self.pool, (None,))[0] is self:
             del self.host.holders[self.pool]
 
     async def info(self) -> EngineInfo:
-        """The host's made-up memory and CPUs."""
+        """Return the host's configured memory and CPUs."""
         await self._called("info")
         return EngineInfo(self.name, "1.0", self.host.memory, self.host.cpus)
 
     async def image(self, image: str) -> ImageFacts:
-        """One of the host's `images`, or `ImageMissingError`."""
+        """Return one of the host's `images`. Raises `ImageMissingError`."""
         await self._called("image", image)
         return self._image(image)
 
@@ -244,27 +244,27 @@ class FakeEngine(NoImageStore):
     async def read_image(
         self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
     ) -> dict[str, bytes]:
-        """Of the host's `files` those at and below `paths`."""
+        """Return the host's `files` at and below `paths`."""
         await self._called("read_image", image.image)
         files = self.host.files.get(image.image, {})
         wanted = {name: files[name] for name in files if any(Path(name).is_relative_to(path) for path in paths)}
         if sum(map(len, wanted.values())) > limit:
-            raise TooLargeError("there is more in the image than is read at once")
+            raise TooLargeError("the image has more files there than the read limit allows")
         return wanted
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:
-        """SOCKET where the image supports it."""
+        """SOCKET if the image supports it."""
         await self._called("choose_transport", config.image.image)
         return Transport.SOCKET if config.image.supports_socket else Transport.PORT
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
-        """Remember that it was asked for; what is missing is the host's `gaps`."""
+        """Record the request; return the host's `gaps`."""
         await self._called("prepare")
         self.host.networks.add((self.pool, config.egress, config.transport))
         return self.host.gaps
 
     async def start(self, spec: ContainerSpec) -> Address:
-        """Start a server as the host's `start_behaviour` says."""
+        """Start a server with the host's `start_behaviour`."""
         await self._called("start", spec.id)
         self._image(spec.config.image.image)
         if (self.pool, spec.id) in self.host.containers:
@@ -296,7 +296,7 @@ class FakeEngine(NoImageStore):
         self._find(container_id).state = State.READY
 
     async def claim(self, container_id: str, unix_time: float) -> bool:
-        """Make CLAIMED durable, with whole seconds; True for the first who asks."""
+        """Make CLAIMED durable, in whole seconds. True for the first caller only."""
         await self._called("claim", container_id)
         container = self._find(container_id)
         if container.state is State.READY:
@@ -310,7 +310,7 @@ class FakeEngine(NoImageStore):
         return [_observed(one) for (pool, _), one in self.host.containers.items() if pool == self.pool]
 
     async def remove(self, container_id: str) -> None:
-        """Stop and forget; removing what is gone succeeds."""
+        """Stop and forget a container. Succeeds if it is already gone."""
         await self._called("remove", container_id)
         container = self.host.containers.get((self.pool, container_id))
         if container is None:
@@ -326,19 +326,19 @@ class FakeEngine(NoImageStore):
         self.host.networks = {network for network in self.host.networks if network[0] != self.pool}
 
     async def usage(self, container_id: str) -> Usage:
-        """The same for each container that there is."""
+        """Return the same figures for every container."""
         await self._called("usage", container_id)
         self._find(container_id)
         return Usage(memory=50_000_000, cpu_seconds=0.5, disk=0)
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
-        """The last of the container's `log_lines`."""
+        """Return the last of the container's `log_lines`."""
         await self._called("logs", container_id)
         kept = self._find(container_id).log_lines
         return tuple(kept[-lines:]) if lines > 0 else ()
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers that died or went; "" first and after each `FakeHost.break_events`."""
+        """Yield ids of containers that died or disappeared; "" first and after each `FakeHost.break_events`."""
         return self.host.listen(self.pool)
 
 
@@ -367,7 +367,7 @@ async def _start(container: FakeContainer, missing: set[str], *, silent: bool) -
         host, port = container.runner.addresses[0][:2]
         return TcpAddress(host, port)
     directory = os.open(container.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:  # by way of the descriptor: a temporary directory's path may exceed the 107 bytes of unix(7)
+    try:  # through the descriptor: a temporary directory's path may exceed the 107 bytes of unix(7)
         await web.UnixSite(container.runner, f"/proc/self/fd/{directory}/server.sock").start()
     finally:
         os.close(directory)
@@ -390,7 +390,7 @@ async def _never(_: web.Request) -> web.StreamResponse:
 
 
 def _answering(spec: ContainerSpec, missing: set[str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """The handler of a server that answers as a notebook server does, as far as anybody here asks."""
+    """Handle requests like a notebook server, as far as this program asks."""
     answers: dict[str, object] = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
 
     async def answer(request: web.Request) -> web.StreamResponse:

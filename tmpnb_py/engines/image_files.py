@@ -1,6 +1,6 @@
-"""Files of an image, out of a tar archive or a directory. Used by the engines, in threads.
+"""Read an image's files from a tar archive or a directory. Used by the engines, in threads.
 
-Images come from anywhere: what is read is bounded, and only regular files count (a link might lead anywhere).
+Images are untrusted: reads are bounded, and only regular files count (a link might lead anywhere).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ READ_LIMIT = 64 * 1024 * 1024  # bytes in all; JupyterLab's static files are 20 
 
 
 def from_tar(archive: IO[bytes], path: str, *, limit: int = READ_LIMIT) -> dict[str, bytes]:
-    """The files in an archive that the engine made of `path`: each name begins with the last part of it."""
+    """Read an archive that the engine made of `path`: each name in it begins with the last part of `path`."""
     parent, found = PurePosixPath(path).parent, dict[str, bytes]()
     try:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
@@ -28,12 +28,12 @@ def from_tar(archive: IO[bytes], path: str, *, limit: int = READ_LIMIT) -> dict[
                 assert content is not None  # noqa: S101 - it is a regular file
                 found[str(parent / entry.name)] = content.read()
     except tarfile.TarError as error:
-        raise EngineError(f"the engine sent an archive of {path} that cannot be read: {error}") from error
+        raise EngineError(f"cannot read the engine's archive of {path}: {error}") from error
     return found
 
 
 def from_directory(paths: Iterable[str], *, limit: int = READ_LIMIT) -> dict[str, bytes]:
-    """The files at and below `paths` on this machine; what is not there is left out."""
+    """Read the files at and below `paths` on this machine. Skips missing paths."""
     found: dict[str, bytes] = {}
     for path in paths:
         for file in _files(Path(path)):
@@ -54,5 +54,5 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _less(limit: int, size: int, path: str) -> int:
     if size > limit:
-        raise TooLargeError(f"there is more in {path} of the image than is read at once")
+        raise TooLargeError(f"{path} of the image has more bytes than the read limit allows")
     return limit - size

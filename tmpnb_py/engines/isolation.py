@@ -1,4 +1,4 @@
-"""What a container lacks of what keeps visitors apart: a verdict on what was seen in one. Pure."""
+"""Which protections a container lacks, judged by what a probe saw inside one. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from tmpnb_py.core.models import ContainerConfig, Egress, Gap, Protection
 
-# One address of each kind that must not be reached; nothing is meant to answer there, and nothing needs to.
+# One address of each kind that must not be reached. Nothing needs to answer there.
 _PRIVATE = ("169.254.169.254", "10.255.255.254", "172.31.255.254", "192.168.255.254")
-_PUBLIC = "192.0.2.1"  # TEST-NET-1 (RFC 5737): nobody's
+_PUBLIC = "192.0.2.1"  # TEST-NET-1 (RFC 5737), assigned to nobody
 _PRIVATE_SIX, _PUBLIC_SIX = "fd00:ec2::254", "2001:db8::1"
 _PORT = 9  # "discard"
 GATEWAY = "gateway"
 _PAGE = 4096
-# What a fence says, and what a container without a route is told.
+# Errors of a connection that the firewall refuses, or that has no route.
 _KEPT_BACK = ("EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL", "EAFNOSUPPORT")
 _REACHED = ("connected", "ECONNREFUSED", "ECONNRESET")
 
@@ -24,8 +24,8 @@ _UPDATE = "update the engine, or use another one"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """What the engine says that it can limit at all."""
+class EngineLimits:
+    """Which limits the engine says it supports."""
 
     memory: bool = True
     swap: bool = True
@@ -33,9 +33,9 @@ class Limits:
     cpu: bool = True
 
 
-def limits_of(info: Mapping[str, Any]) -> Limits:
-    """From the answer of Docker's `GET /info`."""
-    return Limits(
+def limits_of(info: Mapping[str, Any]) -> EngineLimits:
+    """Read them from the answer to Docker's `GET /info`."""
+    return EngineLimits(
         memory=bool(info.get("MemoryLimit", True)),
         swap=bool(info.get("SwapLimit", True)),
         processes=bool(info.get("PidsLimit", True)),
@@ -44,7 +44,7 @@ def limits_of(info: Mapping[str, Any]) -> Limits:
 
 
 def forbidden(config: ContainerConfig, *, fenced: bool) -> list[tuple[str, int]]:
-    """Addresses and ports that such a container must not reach. `fenced`: it has a network, with our rules."""
+    """Addresses and ports that such a container must not reach. `fenced`: its network has our firewall rules."""
     if not fenced:
         return [(_PUBLIC, _PORT), (_PUBLIC_SIX, _PORT)]
     closed = config.egress is Egress.NONE
@@ -52,14 +52,14 @@ def forbidden(config: ContainerConfig, *, fenced: bool) -> list[tuple[str, int]]
     return [(target, _PORT) for target in targets]
 
 
-def gaps_of(config: ContainerConfig, facts: Mapping[str, Any], limits: Limits) -> Iterator[Gap]:
-    """What a container that was started like a notebook lacks by what it says of itself (`docker.probe_inside`)."""
+def gaps_of(config: ContainerConfig, facts: Mapping[str, Any], limits: EngineLimits) -> Iterator[Gap]:
+    """The protections that a probe container lacks, by the facts that it printed (`docker.probe_inside`)."""
     yield from _privileges(facts)
     yield from _memory(config, facts["limits"], limits)
     processes = facts["limits"].get("processes", config.pids_limit if limits.processes else None)
     if config.pids_limit and (processes is None or processes > config.pids_limit):
-        text = "the number of processes is not limited, so that one visitor can stop the whole machine"
-        yield Gap(Protection.PROCESSES, text, "see that the kernel has the control group pids")
+        text = "the number of processes is not limited, so one visitor can stop the whole machine"
+        yield Gap(Protection.PROCESSES, text, "enable the kernel's control group pids")
     if config.cpu_quota and not limits.cpu:
         yield Gap(None, "the engine cannot limit CPU time: cpu_quota has no effect")
 
@@ -71,43 +71,44 @@ def _privileges(facts: Mapping[str, Any]) -> Iterator[Gap]:
     if facts["NoNewPrivs"] != "1":
         yield Gap(Protection.PRIVILEGES, "no-new-privileges is not in force", _UPDATE)
     if facts["Seccomp"] != "2":
-        text = "no seccomp filter is in force, so that visitors reach all of the kernel"
-        yield Gap(Protection.SECCOMP, text, "use an engine with seccomp, and its default profile")
+        text = "no seccomp filter is in force, so visitors can make every system call"
+        yield Gap(Protection.SECCOMP, text, "use an engine with seccomp and its default profile")
 
 
-def _memory(config: ContainerConfig, seen: Mapping[str, int | None], limits: Limits) -> Iterator[Gap]:
+def _memory(config: ContainerConfig, seen: Mapping[str, int | None], limits: EngineLimits) -> Iterator[Gap]:
     memory = seen.get("memory", config.mem_limit if limits.memory else None)
     if memory is None or memory > config.mem_limit + _PAGE:
-        text = "memory is not limited, so that one visitor can take all of the machine's"
-        yield Gap(Protection.MEMORY, text, "see that the kernel has the control group memory (cgroup_enable=memory)")
+        text = "memory is not limited, so one visitor can use all of the machine's memory"
+        yield Gap(Protection.MEMORY, text, "enable the kernel's control group memory (cgroup_enable=memory)")
     swap = seen.get("swap", 0 if limits.swap else None)
     if swap is None or swap > _PAGE:
         yield Gap(
-            None, "swap is not limited: notebooks get some beyond mem_limit (swapaccount=1 on the kernel's line)"
+            None,
+            "swap is not limited: notebooks use it beyond mem_limit (swapaccount=1 on the kernel's command line)",
         )
 
 
 def reached(facts: Mapping[str, Any], config: ContainerConfig) -> Iterator[Gap]:
-    """What it reached, or may have, of what is forbidden. An address that the operator opened is none."""
+    """Forbidden addresses that it reached or may have reached, except those that the operator opened."""
     seen: Mapping[str, str] = facts["attempts"]
     odd = {host: result for host, result in seen.items() if result not in _KEPT_BACK}
     wrong = {host: result for host, result in odd.items() if not _is_allowed(host, config)}
     if not wrong:
         return
     named = ", ".join(f"{_named(host, facts)} ({_result(result)})" for host, result in sorted(wrong.items()))
-    text = f"a container reaches what it must not: {named}"
-    yield Gap(Protection.NETWORK, text, "see what else changes this machine's firewall")
+    text = f"a container reaches addresses that it must not: {named}"
+    yield Gap(Protection.NETWORK, text, "find out what else changes this machine's firewall")
 
 
 def neighbours(facts: Mapping[str, Any], neighbour: str) -> Iterator[Gap]:
     """Whether one container on the network reached another."""
     if facts["attempts"].get(neighbour) in _REACHED:
-        text = "containers on one network reach each other, though the engine was told to keep them apart"
-        yield Gap(Protection.NETWORK, text, "load the kernel's module br_netfilter, or use another engine")
+        text = "containers on one network reach each other, although the engine was told to separate them"
+        yield Gap(Protection.NETWORK, text, "load the kernel module br_netfilter, or use another engine")
 
 
 def told(warnings: Sequence[str]) -> Iterator[Gap]:
-    """The engine's own warnings about a container, which nobody else reads."""
+    """The engine's own warnings about a container, which nobody would see otherwise."""
     for warning in warnings:
         yield Gap(None, f"the engine says: {warning}")
 
@@ -121,4 +122,4 @@ def _named(host: str, facts: Mapping[str, Any]) -> str:
 
 
 def _result(result: str) -> str:
-    return {"silent": "not kept back"}.get(result, result)
+    return {"silent": "not blocked"}.get(result, result)

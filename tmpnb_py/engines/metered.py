@@ -1,4 +1,4 @@
-"""An engine whose calls are counted and timed: a thin shell round another one. Made by the composition root."""
+"""A thin wrapper that counts and times an engine's calls. Made by the composition root."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.image_files import READ_LIMIT
 
 
-class Record(Protocol):
-    """Takes one call: what was asked, how many seconds it took, and the failure's class ("" for success)."""
+class CallRecorder(Protocol):
+    """Records one call: its name, its duration in seconds, and the failure's class ("" for success)."""
 
     def __call__(self, call: str, seconds: float, error: str) -> None: ...
 
 
 class MeteredEngine:
-    """Passes every call on to `engine` and tells `record` of it."""
+    """Forwards every call to `engine` and reports it to `record`."""
 
-    def __init__(self, engine: Engine, record: Record) -> None:
+    def __init__(self, engine: Engine, record: CallRecorder) -> None:
         self.name = engine.name
         self.shares_network = engine.shares_network
         self.stores_images = engine.stores_images
@@ -52,7 +52,7 @@ class MeteredEngine:
             self._record(call, time.monotonic() - began, error)
 
     async def open(self) -> None:
-        """See `Engine`, as for all that follow."""
+        """See `Engine` for this and all following methods."""
         with self._timed("open"):
             await self._engine.open()
 
@@ -113,7 +113,7 @@ class MeteredEngine:
     def events(self) -> AsyncIterator[str]:
         return self._engine.events()
 
-    # What only commands ask is not counted.
+    # Calls that only commands make are not counted.
 
     async def remove_pool(self) -> None:
         await self._engine.remove_pool()

@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002 - the signatures are the protocol's
-"""The part of an engine that keeps no images."""
+"""Base class for engines that keep no images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tmpnb_py.engines.image_files import READ_LIMIT
 
 
 class NoImageStore:
-    """The part of an engine that keeps no images: there is nothing to build, load or save."""
+    """Implements `ImageStore` for engines that have nothing to build, load or save."""
 
     name = ""
 
@@ -35,7 +35,7 @@ class NoImageStore:
         return 0
 
     def pull_image(self, image: str) -> AsyncGenerator[str, None]:
-        """Raise `EngineError`, as all that follow."""
+        """Raise `EngineError`, like all following methods."""
         raise self._refusal
 
     async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:

@@ -1,4 +1,4 @@
-"""Which engines there are, and which one runs the notebooks. Used by `serve` and by the commands.
+"""The registry of engines and the choice of one. Used by `serve` and by the commands.
 
 A new engine is a folder beside `docker` and `local`, and one line in `ENGINES`.
 """
@@ -27,9 +27,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The engine, not opened yet, and how settings are to be adapted to it (those read anew as well).
+    """The engine, not opened yet, and a function that adapts settings to it (reloaded ones, too).
 
-    `adapt` raises `SettingsError`, and `ImageMissingError` where the engine needs JupyterLab and there is none.
+    `adapt` raises `SettingsError`, and `ImageMissingError` if the engine needs JupyterLab and there is none.
     """
 
     engine: Engine
@@ -39,13 +39,13 @@ class Chosen:
 async def choose(
     settings: Settings, environ: Mapping[str, str], *, pool: str | None = None, workshops: Path | None = None
 ) -> Chosen:
-    """The engine for the settings' pool, or another one. Raises `EngineError`, `SettingsError`."""
+    """Make the engine for the settings' pool, or for `pool`. Raises `EngineError`, `SettingsError`."""
     name = choose_engine(settings, environ)
     return await ENGINES[name](settings, environ, pool or settings.pool_name, workshops)
 
 
 async def _docker(settings: Settings, environ: Mapping[str, str], pool: str, _workshops: Path | None) -> Chosen:
-    resolve(None, environ)  # an engine may still come, but not at an address that is none
+    resolve(None, environ)  # the engine may start later, but never at a malformed address
     return Chosen(DockerEngine(pool=pool, runtime_dir=settings.runtime_path), lambda same: same)
 
 
@@ -69,7 +69,7 @@ async def _local(settings: Settings, _environ: Mapping[str, str], pool: str, wor
     return Chosen(engine, adapt)
 
 
-# Each makes the engine for a pool; one without images gives its notebooks the workshops of a directory, if given.
+# Each makes the engine for a pool. An engine without images gives notebooks the workshops of the directory, if any.
 ENGINES: dict[str, Callable[[Settings, Mapping[str, str], str, Path | None], Awaitable[Chosen]]] = {
     "docker": _docker,
     "local": _local,

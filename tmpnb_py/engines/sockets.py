@@ -1,19 +1,19 @@
-"""The directories in which containers make their sockets. Used by the engine; short and synchronous.
+"""The directories in which containers create their sockets. Used by engines; short and synchronous.
 
-Who may what, and why:
+Permissions, and why:
 
 * `<runtime_dir>/sockets` and `<pool>` below it belong to the orchestrator with mode 0700. Nobody else on the
   host gets past them, whatever the modes below.
-* A container's directory belongs to the orchestrator too, not to the container's user: so an orchestrator
-  without root can make it, and it works with userns-remap, where the container's 1000 is another number
-  outside. While the server starts it has mode 0777 so that uid 1000 *in the container* can make its socket.
+* A container's directory belongs to the orchestrator too, not to the container's user. So an orchestrator
+  without root can create it, and it works with userns-remap, where the container's uid 1000 is another number
+  outside. While the server starts it has mode 0777 so that uid 1000 *in the container* can create its socket.
 * Once the server is ready the directory is sealed (0555): the visitor, who never owns it, can neither fill
   the host's disk through it nor swap the socket for something else. (Where the
-  container's user has the orchestrator's own number, the visitor owns it after all and may undo the seal: a
-  probe tries that, and then there is no way by socket, see `docker.isolation`.)
+  container's user has the orchestrator's own uid, the visitor owns it after all and may undo the seal: a
+  probe tries that, and then notebooks get ports, see `docker.isolation`.)
 
-The paths are the orchestrator's own and safe; what is *in* a container's directory is hostile. So the
-directory is only ever touched through a descriptor opened without following links, and removal never follows
+The paths are the orchestrator's own and safe, but the *content* of a container's directory is hostile. So the
+directory is only touched through a descriptor opened without following links, and removal never follows
 one.
 """
 
@@ -38,20 +38,20 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SocketDirectories:
-    """One directory per container of a pool. Raises `EngineError` where the file system does not allow it."""
+    """One directory per container of a pool. Raises `EngineError` if the file system refuses."""
 
     def __init__(self, runtime_dir: Path, pool: str) -> None:
         self._root = Path(os.path.abspath(runtime_dir)) / "sockets"  # noqa: PTH100 - resolve() would follow links
         self._pool = self._root / pool
 
     def path(self, container_id: str) -> Path:
-        """Where a container's directory is, or would be."""
+        """The path of a container's directory, whether it exists or not."""
         if not is_id(container_id):
             raise EngineError(f"not a container id: {container_id!r}")
         return self._pool / container_id
 
     def create(self, container_id: str) -> Path:
-        """Make the directory, writable for the container's server. It must not exist."""
+        """Create the directory, writable for the container's server. It must not exist."""
         path = self.path(container_id)
         try:
             self._root.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
@@ -62,16 +62,13 @@ class SocketDirectories:
             _chmod(path, _OPEN_TO_SERVER)  # mkdir's mode is cut by the umask
         except OSError as error:
             raise EngineError(
-                f"cannot make a socket directory: {error}",
-                remedy="give the option runtime-dir a directory that belongs to this user",
+                f"cannot create a socket directory: {error}",
+                remedy="set the option runtime-dir to a directory that belongs to this user",
             ) from error
         return path
 
     def seal(self, container_id: str) -> None:
-        """Take the write permission from the directory.
-
-        Succeeds where there is none (a container with a port).
-        """
+        """Make the directory read-only. No-op if there is none (a container with a port)."""
         try:
             _chmod(self.path(container_id), _SEALED)
         except FileNotFoundError:
@@ -80,9 +77,9 @@ class SocketDirectories:
             raise EngineError(f"cannot seal a socket directory: {error}") from error
 
     def remove(self, container_id: str, mounted: str = "") -> None:
-        """Remove the directory with its content, links as links. Succeeds where there is none.
+        """Remove the directory and its content without following links. No-op if there is none.
 
-        `mounted` is where a container of another runtime directory has its own: it goes, too, where we may remove it.
+        `mounted` is the directory of a container started under another runtime directory: removed too, if permitted.
         """
         own = self.path(container_id)
         self._remove(own)
@@ -104,7 +101,7 @@ class SocketDirectories:
             raise EngineError(f"cannot remove a socket directory: {error}") from error
 
     def hosts_file(self) -> Path:
-        """A file for the containers' `/etc/hosts`, where Docker writes none. Made where it is missing."""
+        """A file for the containers' `/etc/hosts`, for when Docker writes none. Created if missing."""
         path = self._root / _HOSTS_NAME
         if not path.exists():
             new = path.with_name(f"{_HOSTS_NAME}-{secrets.token_hex(4)}")
@@ -113,11 +110,11 @@ class SocketDirectories:
                 new.chmod(0o644)  # whatever the umask: the containers' user reads it
                 new.replace(path)  # other pools' orchestrators see all of it or nothing
             except OSError as error:
-                raise EngineError(f"cannot make a hosts file: {error}") from error
+                raise EngineError(f"cannot create a hosts file: {error}") from error
         return path
 
     def remove_pool(self) -> None:
-        """Remove the pool's own directory, unless containers still have theirs in it."""
+        """Remove the pool's own directory, unless containers still have directories in it."""
         with contextlib.suppress(OSError):
             self._pool.rmdir()
 
@@ -137,7 +134,7 @@ class SocketDirectories:
 
 
 def _keep_private(path: Path) -> None:
-    """See that `path` is a real directory of this user which nobody else may enter."""
+    """Make sure that `path` is a real directory of this user that nobody else may enter."""
     descriptor = os.open(path, _DIRECTORY)
     try:
         status = os.fstat(descriptor)

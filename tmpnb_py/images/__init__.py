@@ -1,1 +1,1 @@
-"""The notebooks' image: built, found, loaded, saved and checked."""
+"""Images: build, find, load, save and check them."""

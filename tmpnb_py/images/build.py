@@ -1,8 +1,8 @@
 """Builds the workshops' image through the engine's API. Called by `image build` and by `serve`.
 
-The directory `workshop_image` becomes a tar archive in an unnamed file, which the engine builds. Its
-base is used where the engine has it, else pulled, else made with mmdebstrap (where no registry is in reach).
-Nothing runs concurrently here; errors and cancellation leave nothing behind but the engine's build cache.
+The directory `workshop_image` becomes a tar archive in an unnamed file, which the engine builds. If the engine lacks
+the base image, it is pulled, or else made with mmdebstrap (if no registry is reachable). Nothing runs concurrently
+here; errors and cancellation leave nothing behind but the engine's build cache.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tmpnb_py.core.installation import workshop_directory
 from tmpnb_py.engines.base import ImageStore
 
 DEFAULT_BASE = "debian:bookworm-slim"
-DEFAULT_NETWORK = "host"  # the host's resolver and VPN serve the build too; it runs our Dockerfile only
-HOME_MADE_BASE = "tmpnb-py-base"  # tagged with the suite; it must not pass for the image that Debian makes
+DEFAULT_NETWORK = "host"  # the build can use the host's resolver and VPN; it only runs our Dockerfile
+HOME_MADE_BASE = "tmpnb-py-base"  # tagged with the suite; must not be mistaken for Debian's own image
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -44,7 +44,7 @@ _STDERR_TAIL = 2000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuildStep:
-    """What begins now: `seconds` after the start; `index` of `total` (0 of 0 outside the Dockerfile)."""
+    """A step that begins, `seconds` after the start; number `index` of `total` (0 of 0 outside the Dockerfile)."""
 
     text: str
     seconds: float
@@ -54,7 +54,7 @@ class BuildStep:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The image that was built, on which base, in how many seconds."""
+    """The name of the built image, its base, and the duration in seconds."""
 
     tag: str
     base: str
@@ -67,7 +67,7 @@ class _Reporter:
     def __init__(self, report: Callable[[BuildStep], None]) -> None:
         self._report = report
         self._began = time.monotonic()
-        self.has_begun = False  # the first step of the Dockerfile
+        self.has_begun = False  # whether the Dockerfile's first step has begun
 
     @property
     def seconds(self) -> float:
@@ -77,7 +77,7 @@ class _Reporter:
         self._report(BuildStep(text, self.seconds))
 
     def builder_line(self, line: str) -> None:
-        """Report a line of the builder if it begins a step; the rest is a package manager's chatter."""
+        """Report a builder's line if it begins a step. Other lines are package managers' output."""
         if step := _BUILDER_STEP.match(line):
             self.has_begun = True
             self._report(BuildStep(step[3], self.seconds, int(step[1]), int(step[2])))
@@ -95,12 +95,11 @@ async def build(
     buildkit: bool | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> BuildResult:
-    """Build the workshops' image; `report` is called as each step begins.
+    """Build the workshops' image. Calls `report` when a step begins.
 
-    With `buildkit` None it is built with BuildKit where the engine has that: stages at the same time, in a third of
-    the time. Where that does not get to its first step, the classic builder does it.
-    Without `ca_bundle` the one that the environment names is trusted while building (a network that inspects
-    TLS). Raises `ImageBuildError`, and the engine's own errors.
+    `buildkit` None uses BuildKit if the engine has it: it builds stages concurrently, in a third of the time. If
+    BuildKit fails before its first step, the classic builder takes over. Without `ca_bundle` the build trusts the
+    one that the environment names (for networks that inspect TLS). Raises `ImageBuildError`, and the engine's errors.
     """
     reporter = _Reporter(report)
     with _disk_explained():
@@ -126,24 +125,24 @@ async def build(
                 except ImageBuildError as error:
                     if reporter.has_begun or not builder or buildkit:
                         raise
-                    reporter.say(f"BuildKit does not work here ({error}): the classic builder goes on")
+                    reporter.say(f"BuildKit does not work here ({error}): using the classic builder")
     return BuildResult(tag, chosen, reporter.seconds)
 
 
 @contextmanager
 def _disk_explained() -> Iterator[None]:
-    """Say what to do where a file cannot be written or a process cannot be started. Raises `ImageBuildError`."""
+    """Add a remedy if a file cannot be written or a process cannot be started. Raises `ImageBuildError`."""
     try:
         yield
     except OSError as error:
         raise ImageBuildError(
             f"the image could not be built: {error}",
-            remedy=f"see that {tempfile.gettempdir()} has room, or name another directory with TMPDIR",
+            remedy=f"check that {tempfile.gettempdir()} has free space, or set TMPDIR to another directory",
         ) from error
 
 
 async def _builders(engine: ImageStore, buildkit: bool | None) -> tuple[bool, ...]:
-    """Whether to use BuildKit, at the first attempt and at the next one."""
+    """Whether to use BuildKit, for each attempt in turn."""
     if buildkit is not None:
         return (buildkit,)
     return (True, False) if await engine.has_buildkit() else (False,)
@@ -156,16 +155,16 @@ async def _follow(lines: AsyncGenerator[str, None], reporter: _Reporter) -> None
                 reporter.builder_line(line)
     except ImageBuildError as error:
         if not error.remedy and "CERTIFICATE_VERIFY_FAILED" in error.message:
-            error.remedy = "this network inspects TLS: name its authority's certificates with --ca-bundle"
+            error.remedy = "this network inspects TLS: pass its authority's certificates with --ca-bundle"
         raise
 
 
-# ---- what goes into the build ------------------------------------------------------------------------------
+# ---- the build context and arguments------------------------------------------------------------------------
 
 
 def write_context(file: IO[bytes], directory: Path, certificates: str) -> None:
-    """Write the build context as a tar archive and rewind. The certificates exist in the archive only."""
-    # BuildKit takes an archive that begins with an extended header (pax, for fractions of seconds) for a Dockerfile.
+    """Write the build context as a tar archive and rewind. Only the archive contains the certificates."""
+    # BuildKit mistakes an archive that begins with an extended header (pax, for fractional seconds) for a Dockerfile.
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
@@ -180,7 +179,7 @@ def write_context(file: IO[bytes], directory: Path, certificates: str) -> None:
 
 
 def _normalised(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The same image whoever builds it: umask, owner and a wheel's lost execute bits leave no trace."""
+    """Make builds reproducible: normalise umask, owner, and execute bits that wheels lose."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     entry.mtime = int(entry.mtime)
@@ -189,7 +188,7 @@ def _normalised(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def forwarded_build_args(environ: Mapping[str, str]) -> dict[str, str]:
-    """The host's proxies (the builder keeps these out of the image's history) and its mirror of PyPI."""
+    """The host's proxies (the builder keeps these out of the image's history) and its PyPI mirror."""
     names = [*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES)]
     args = {name: environ[name] for name in names if environ.get(name)}
     index = environ.get("PIP_INDEX_URL", "")
@@ -197,7 +196,7 @@ def forwarded_build_args(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _certificates(ca_bundle: Path | None, environ: Mapping[str, str], reporter: _Reporter) -> str:
-    """PEM certificates to trust while building; "" for none beyond the base's own."""
+    """PEM certificates to trust while building, besides the base's own; "" for none."""
     if ca_bundle is not None:
         return read_ca_bundle(ca_bundle)
     for variable in _CA_VARIABLES:
@@ -209,21 +208,21 @@ def _certificates(ca_bundle: Path | None, environ: Mapping[str, str], reporter: 
 
 
 def read_ca_bundle(path: Path) -> str:
-    """The certificates in a PEM file, and nothing else of it. Raises `ImageBuildError` if there are none."""
+    """Extract only the certificates from a PEM file. Raises `ImageBuildError` if there are none."""
     remedy = "--ca-bundle takes a PEM file: one or more blocks that begin with -----BEGIN CERTIFICATE-----"
     try:
         text = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         raise ImageBuildError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
     if "PRIVATE KEY-----" in text:
-        raise ImageBuildError(f"{path} holds a private key, which no build may see", remedy=remedy)
+        raise ImageBuildError(f"{path} contains a private key, which must not go into a build", remedy=remedy)
     bundle = "".join(f"{block}\n" for block in _CERTIFICATE.findall(text))
     if not bundle:
-        raise ImageBuildError(f"{path} holds no PEM certificate", remedy=remedy)
+        raise ImageBuildError(f"{path} contains no PEM certificate", remedy=remedy)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bundle)
     except (ssl.SSLError, ValueError) as error:
-        raise ImageBuildError(f"{path} holds a broken certificate: {error}", remedy=remedy) from error
+        raise ImageBuildError(f"{path} contains an invalid certificate: {error}", remedy=remedy) from error
     return bundle
 
 
@@ -231,15 +230,15 @@ def read_ca_bundle(path: Path) -> str:
 
 
 async def ensure_base(engine: ImageStore, base: str, say: Callable[[str], None]) -> str:
-    """Return the name of an image to build upon, which the engine has from now on: `base`, or a home-made substitute.
+    """Make sure that the engine has a base image, and return its name: `base`, or a home-made substitute.
 
-    `say` hears what takes time. Raises `ImageBuildError`, and the engine's own errors.
+    Calls `say` before slow steps. Raises `ImageBuildError`, and the engine's own errors.
     """
     suite = _DEBIAN.fullmatch(base)
     home_made = f"{HOME_MADE_BASE}:{suite[1]}" if suite else ""
     for image in filter(None, (base, home_made)):
         if await engine.image_exists(image):
-            say(f"base {image} is in the engine")
+            say(f"the engine has the base {image}")
             return image
     say(f"pulling the base {base}")
     try:
@@ -250,7 +249,7 @@ async def ensure_base(engine: ImageStore, base: str, say: Callable[[str], None])
         if not suite:
             raise ImageBuildError(
                 f"the base {base} is not in the engine and cannot be pulled: {error}",
-                remedy="name another base with --base, or load that one into the engine",
+                remedy="choose another base with --base, or load that one into the engine",
             ) from error
         await _bootstrap(engine, suite[1], error, say)
         return home_made
@@ -260,12 +259,12 @@ async def ensure_base(engine: ImageStore, base: str, say: Callable[[str], None])
 async def _bootstrap(
     engine: ImageStore, suite: str, pull_error: ImageMissingError, say: Callable[[str], None]
 ) -> None:
-    """Make a Debian base from Debian's own mirrors."""
+    """Create a Debian base image from Debian's own mirrors."""
     program = shutil.which("mmdebstrap")
     if program is None:
         raise ImageBuildError(
-            f"no base to build upon: {pull_error}, and mmdebstrap, which could make one, is not installed",
-            remedy="apt-get install mmdebstrap, or name an image that the engine has with --base",
+            f"there is no base image: {pull_error}, and mmdebstrap, which could make one, is not installed",
+            remedy="apt-get install mmdebstrap, or choose an image that the engine has with --base",
         ) from pull_error
     say(f"it cannot be pulled; making a Debian {suite} base with mmdebstrap")
     with (
@@ -281,7 +280,7 @@ async def _bootstrap(
 
 
 async def _run(command: tuple[str, ...], scratch: Path, output: IO[bytes], messages: IO[bytes]) -> int:
-    """Run to the end and return the exit status. A file takes the output: nothing waits for a reader."""
+    """Run a command and return its exit status. Output goes to a file, so nothing waits for a reader."""
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *command,
@@ -289,13 +288,13 @@ async def _run(command: tuple[str, ...], scratch: Path, output: IO[bytes], messa
             stdout=output,
             stderr=messages,
             env={**os.environ, "TMPDIR": str(scratch)},
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end it in order
+            start_new_session=True,  # so that Ctrl-C reaches only us, and we end it in order
         )
     )
     try:
         process = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await _end(await starting)  # cancelled within the call, asyncio would kill the parent alone
+        await _end(await starting)  # if cancelled within the call, asyncio would only kill the parent
         raise
     try:
         return await process.wait()
@@ -304,7 +303,7 @@ async def _run(command: tuple[str, ...], scratch: Path, output: IO[bytes], messa
 
 
 def _mmdebstrap(program: str, suite: str) -> tuple[str, ...]:
-    """Its command line: essential packages only and, like Debian's slim images, without documentation."""
+    """The command line: only essential packages and, like Debian's slim images, no documentation."""
     left_out = ("doc", "man", "info", "locale")
     options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in left_out]
     options += ["--dpkgopt=path-include=/usr/share/doc/*/copyright", "--aptopt=Acquire::Retries 3"]
@@ -321,30 +320,30 @@ def _bootstrap_error(code: int, messages: IO[bytes]) -> ImageBuildError:
     tail = messages.read()[-_STDERR_TAIL:].decode("utf-8", "replace").strip()
     return ImageBuildError(
         f"mmdebstrap ended with status {code}:\n{tail}",
-        remedy="it needs Debian's mirrors and the package debian-archive-keyring; or name another --base",
+        remedy="it needs Debian's mirrors and the package debian-archive-keyring; or choose another --base",
     )
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """See that it and its children are gone: asked first, as they have to take down their mounts; then killed.
+    """End a process and its children: first ask, as they must remove their mounts; then kill.
 
-    The group is signalled as Ctrl-C would (mmdebstrap's parent, asked alone, waits for its worker to finish).
+    Signals the group like Ctrl-C (mmdebstrap's parent alone would wait for its worker to finish).
     """
     for number, seconds in ((signal.SIGTERM, _TERMINATE_SECONDS), (signal.SIGKILL, None)):
         if process.returncode is not None:
             return
         with suppress(ProcessLookupError, TimeoutError):
-            os.killpg(process.pid, number)  # its session is its own: nobody else is in the group
+            os.killpg(process.pid, number)  # it has a session of its own, so the group contains nothing else
             async with asyncio.timeout(seconds):
                 await process.wait()
 
 
 @contextmanager
 def _scratch_directory() -> Iterator[Path]:
-    """A directory that is removed, unless something is still mounted below it (perhaps the host's /dev)."""
+    """A directory that is removed on exit, unless something is still mounted below it (perhaps the host's /dev)."""
     path = Path(tempfile.mkdtemp(prefix="tmpnb-py-base-"))
     try:
-        path.chmod(0o711)  # mmdebstrap without root works as a subordinate user, who has to get through
+        path.chmod(0o711)  # mmdebstrap without root works as a subordinate user, who must be able to enter
         yield path
     finally:
         if f" {path}/" not in Path("/proc/self/mountinfo").read_text():

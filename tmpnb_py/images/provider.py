@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ImageProvider:
-    """Builds one image once, when it is asked for. A build that failed is not tried again: its cause is shown."""
+    """Builds one image once, on request. A failed build is not repeated: its cause is shown."""
 
     def __init__(self, engine: ImageStore, tag: str) -> None:
         self._engine = engine
@@ -23,11 +23,11 @@ class ImageProvider:
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
-        """The image is missing."""
+        """Request the build: the image is missing."""
         self._asked.set()
 
     async def run(self, built: Callable[[], None]) -> None:
-        """Wait until asked, build, and say so with `built`."""
+        """Wait for the request, build, and call `built`."""
         await self._asked.wait()
         _log.info("image_build", image=self._tag, hint="the default image is missing; building it takes minutes")
         try:

@@ -1,8 +1,8 @@
-"""Images as files: loading one from a file or an address, and saving one with its sums. For `image load` and `save`.
+"""Load an image from a file or URL, and save one with its checksums. For `image load` and `image save`.
 
-Nothing reaches the engine before its sum was found right. A server may be hostile: what it sends is bounded by what
-is expected and by the disk, never interpreted before the check, and a download that breaks off is taken up again
-where it stopped (`Range`, RFC 9110 section 14) as long as the server says that it is still the same file.
+Nothing reaches the engine before its checksum is verified. Servers are untrusted: a download is bounded by its
+expected size and by the disk, and not parsed before the check. An interrupted download resumes where it stopped
+(`Range`, RFC 9110 section 14) as long as the server says that the file is unchanged.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _REPORT_SECONDS = 0.2
 _SUM = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
 _LOADED = re.compile(r"Loaded image(?: ID)?: (\S+)")
 _ADDRESS = "check the address in a browser"
-_ARCHIVE = "`tmpnb-py image save` and `docker save` write what is wanted here"
+_ARCHIVE = "use an archive that `tmpnb-py image save` or `docker save` wrote"
 _SPARE_DISK = 256 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` bytes of what is being done (`total` 0 where nobody knows)."""
+    """`done` of `total` bytes of the current phase (`total` 0 if unknown)."""
 
     doing: str
     done: int
@@ -59,13 +59,13 @@ Report = Callable[[Progress], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sums:
-    """The sums that a file has to have, in lower-case hexadecimal; "" for none."""
+    """A file's expected checksums in lower-case hexadecimal; "" for none."""
 
     sha256: str = ""
     md5: str = ""
 
     def __post_init__(self) -> None:
-        """Raises `ImageTransferError` for what cannot be a sum."""
+        """Raises `ImageTransferError` for a malformed checksum."""
         for name, pattern in _SUM.items():
             value = getattr(self, name)
             if value and not pattern.fullmatch(value):
@@ -75,13 +75,13 @@ class Sums:
                 )
 
     def check(self, path: Path, found: Sums) -> None:
-        """Raises `ImageTransferError` where one that is known differs."""
+        """Raise `ImageTransferError` if an expected checksum differs."""
         for name in _SUM:
             wanted, has = getattr(self, name), getattr(found, name)
             if wanted and not hmac.compare_digest(wanted, has):
                 raise ImageTransferError(
                     f"{path.name} has the {name} sum {has}, not {wanted}: nothing was loaded",
-                    remedy="the file is damaged or is another one: get it again, and the sum from who announced it",
+                    remedy="the file is damaged or another one: get it again, and the sum from its publisher",
                 )
 
 
@@ -97,7 +97,7 @@ async def load(
 ) -> ImageFacts:
     """Load an image from a file or an http(s) address into the engine, and tag it.
 
-    Downloads go to `directory`, are kept there while they are incomplete, and removed once they are loaded. Raises
+    Downloads go to `directory`, stay there while incomplete, and are removed once loaded. Raises
     `ImageTransferError` (nothing was loaded) and the engine's errors.
     """
     downloaded = source.startswith(("http://", "https://"))
@@ -128,11 +128,11 @@ async def _load(engine: ImageStore, path: Path, report: Report) -> list[str]:
         raise ImageTransferError(f"cannot read {path}: {error.strerror}") from error
     if names := [match[1] for line in lines if (match := _LOADED.search(line))]:
         return names
-    raise EngineError("the engine did not say which image it loaded", remedy="see the engine's log")
+    raise EngineError("the engine did not report which image it loaded", remedy="see the engine's log")
 
 
 async def sums_of(path: Path, report: Report = lambda _: None) -> Sums:
-    """Both sums of a file, whose content is read once."""
+    """Compute both checksums of a file, reading it once."""
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     try:
         async for chunk in _reading(path, "checking", report):
@@ -153,7 +153,7 @@ async def _reading(path: Path, doing: str, report: Report) -> AsyncIterator[byte
 
 
 def _check_archive(path: Path) -> None:
-    """Whether it is what `docker save` writes; the engine's own words for something else are hard to understand."""
+    """Check for a `docker save` archive, because the engine's own errors are hard to understand."""
     try:
         with tarfile.open(path, mode="r:*") as tar:
             names = {name for name, _ in zip((entry.name for entry in tar), range(2000), strict=False)}
@@ -163,7 +163,7 @@ def _check_archive(path: Path) -> None:
         ) from error
     if not names & {"manifest.json", "index.json", "repositories"}:
         raise ImageTransferError(
-            f"{path.name} is a tar archive, but holds no image",
+            f"{path.name} is a tar archive, but contains no image",
             remedy="`tmpnb-py image save` and `docker save` write one",
         )
 
@@ -174,10 +174,10 @@ def _check_archive(path: Path) -> None:
 async def download(
     url: str, sums: Sums, directory: Path, *, report: Report = lambda _: None, limit: int = DEFAULT_LIMIT
 ) -> Path:
-    """Fetch `url` into `directory`, or what is still missing of it. Raises `ImageTransferError`.
+    """Download `url` into `directory`, or resume the download. Raises `ImageTransferError`.
 
-    A part that is left over from an earlier call is only taken up where the server proves by its `ETag` or
-    `Last-Modified` that the file is the same.
+    Resumes an earlier partial download only if the server's `ETag` or `Last-Modified` proves that the file is
+    unchanged.
     """
     part = _Part(url, sums, directory)
     pause = _FIRST_PAUSE
@@ -201,13 +201,13 @@ async def download(
 
 def _broken(part: _Part, error: Exception) -> ImageTransferError:
     return ImageTransferError(
-        f"the download broke off: {error or type(error).__name__}",
-        remedy=f"run the same command again: it goes on after the {part.size >> 20} MiB that are here",
+        f"the download was interrupted: {error or type(error).__name__}",
+        remedy=f"run the same command again: it resumes after the {part.size >> 20} MiB that are here",
     )
 
 
 class _Part:
-    """A file that is being downloaded, and beside it what tells whether the server still has the same one."""
+    """A partial download, with a file beside it that records the server's validator."""
 
     def __init__(self, url: str, sums: Sums, directory: Path) -> None:
         self.url = url
@@ -229,19 +229,19 @@ class _Part:
             return ""
 
     def begin(self, validator: str) -> None:
-        """Forget what is there."""
+        """Discard the partial content and start over."""
         self.validator = validator
         self.path.unlink(missing_ok=True)
         self._note.write_text(json.dumps({"url": self.url, "validator": validator}))
 
     def open(self) -> IO[bytes]:
-        """To append. A link that somebody put in its place is not followed."""
+        """Open for appending, without following a link that somebody put in its place."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(self.path, flags, 0o600), "ab")
 
 
 async def _fetch(http: aiohttp.ClientSession, part: _Part, report: Report, limit: int) -> None:
-    """One request. Returns when the file is complete."""
+    """Make one request. Returns when the file is complete."""
     headers = {"Accept-Encoding": "identity"}
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
@@ -252,21 +252,21 @@ async def _fetch(http: aiohttp.ClientSession, part: _Part, report: Report, limit
             total = _accept(part, response, limit)
             await _receive(part, response, total, report, limit)
     except aiohttp.ClientSSLError as error:
-        remedy = "SSL_CERT_FILE names a file with the certificates of a network that inspects TLS"
-        raise ImageTransferError(f"{_shown(part.url)} cannot be trusted: {error.os_error}", remedy=remedy) from error
+        remedy = "on a network that inspects TLS, set SSL_CERT_FILE to its authority's certificates"
+        raise ImageTransferError(f"{_shown(part.url)} is not trusted: {error.os_error}", remedy=remedy) from error
     except (aiohttp.InvalidURL, aiohttp.RedirectClientError, aiohttp.ClientResponseError, ValueError) as error:
-        # Their own words hold the whole address.
+        # aiohttp's own messages contain the whole URL.
         kind = type(error).__name__
         raise ImageTransferError(f"cannot download {_shown(part.url)}: {kind}", remedy=_ADDRESS) from error
 
 
 def _accept(part: _Part, response: aiohttp.ClientResponse, limit: int) -> int:
-    """Make the part fit the answer and return the whole file's size (0 = unknown)."""
+    """Prepare the part for this response, and return the whole file's size (0 = unknown)."""
     length = response.content_length or 0
     if response.status == 206:
         begins = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if begins is None or int(begins[1]) != part.size:
-            raise ImageTransferError("the server sent another part of the file than the one asked for")
+            raise ImageTransferError("the server sent a different range than requested")
         total = part.size + length
     elif response.status == 200:
         part.begin(_validator(response))
@@ -276,12 +276,12 @@ def _accept(part: _Part, response: aiohttp.ClientResponse, limit: int) -> int:
     if total > limit:
         raise ImageTransferError(f"the file is larger than {limit >> 30} GiB", remedy=_ADDRESS)
     if length > shutil.disk_usage(part.path.parent).free - _SPARE_DISK:
-        raise ImageTransferError(f"no room for {length >> 20} MiB in {part.path.parent}", remedy="make some")
+        raise ImageTransferError(f"no space for {length >> 20} MiB in {part.path.parent}", remedy="make some")
     return total
 
 
 def _validator(response: aiohttp.ClientResponse) -> str:
-    """What proves later that the file is the same: a strong ETag, else the date (RFC 9110 section 13.1.5)."""
+    """The validator that later proves the file unchanged: a strong ETag, else the date (RFC 9110 section 13.1.5)."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
@@ -303,7 +303,7 @@ async def _receive(part: _Part, response: aiohttp.ClientResponse, total: int, re
 
 
 def _shown(url: str) -> str:
-    """An address without the password or the signature that it may hold."""
+    """A URL without the password or signature that it may contain."""
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
@@ -313,7 +313,7 @@ def _shown(url: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Saved:
-    """What was written: the archive, its sums, its size, and the image that it holds."""
+    """A saved archive: its path, checksums, size, and the image that it contains."""
 
     path: Path
     sums: Sums
@@ -324,9 +324,9 @@ class Saved:
 async def save(
     engine: ImageStore, image: str, path: Path, *, manifest: bytes = b"", report: Report = lambda _: None
 ) -> Saved:
-    """Write the image to `path`, with its sums beside it in the form of sha256sum and md5sum.
+    """Write the image to `path`, and its checksums beside it in the formats of sha256sum and md5sum.
 
-    A path that ends in `.gz` is compressed. Nothing is left under these names where it fails.
+    Compresses if `path` ends in `.gz`. Leaves none of these files on failure.
     """
     facts = await engine.image(image)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -354,7 +354,7 @@ def _beside(path: Path, facts: ImageFacts, sums: Sums, size: int, manifest: byte
 
 
 async def _write(engine: ImageStore, image: str, path: Path, report: Report, *, compress: bool) -> int:
-    """The archive's size on disk; not compressed, as the engine sends it."""
+    """Write the archive and return its size on disk."""
     done = 0
     with path.open("xb") as raw, _maybe_compressed(raw, compress=compress) as file:
         async with aclosing(engine.save_image(image)) as chunks:
@@ -366,5 +366,5 @@ async def _write(engine: ImageStore, image: str, path: Path, report: Report, *, 
 
 
 def _maybe_compressed(raw: IO[bytes], *, compress: bool) -> IO[bytes] | gzip.GzipFile:
-    # No time and no name in the header: the same image has the same sum.
+    # No time and no name in the header, so that the same image has the same checksum.
     return gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0, filename="") if compress else raw

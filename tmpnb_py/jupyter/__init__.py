@@ -1,1 +1,1 @@
-"""What we know of a notebook server: how it is dialled, what it is asked, and how a browser would use it."""
+"""Everything about talking to a notebook server: dialling it, asking it, and using it as a browser would."""

@@ -1,7 +1,7 @@
-"""A notebook server, used as a browser would: its kernels, its files, code that is run. For `image check` and tests.
+"""Uses a notebook server as a browser would: kernels, files, running code. For `image check`, `doctor` and tests.
 
-Answers come from images that anybody may have made: they are bounded in size and time. What is raised is a
-`NotebookError`; one client may be used by several tasks, a kernel by one at a time.
+Images are untrusted, so answers are bounded in size and time. Failures raise `NotebookError`. Several tasks may share
+a client, but only one task at a time may use a kernel.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LARGEST_TEXT = 20_000
 
 
 class NotebookError(Exception):
-    """The server did not answer as a notebook server does, or not in time."""
+    """The server did not answer in time, or not like a notebook server."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What running some code gave: the MIME types of what was shown, the text, and the error ("" for none)."""
+    """The result of running code: the MIME types of its outputs, the text, and the error ("" for none)."""
 
     shown: tuple[str, ...] = ()
     text: str = ""
@@ -40,19 +40,19 @@ class Outcome:
 
     @property
     def has_plot(self) -> bool:
-        """Whether a picture was shown: an image, or a plotly chart."""
+        """Whether an output is a picture: an image, or a plotly chart."""
         return any(kind.startswith(("image/", "application/vnd.plotly")) for kind in self.shown)
 
 
 class NotebookClient:
-    """The server of one container."""
+    """A client of one container's server."""
 
     def __init__(self, http: aiohttp.ClientSession, base_path: str) -> None:
         self._http = http
         self._base = base_path
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
-        """A call of Jupyter's API; the answer's JSON."""
+        """Call Jupyter's API and return the answer's JSON."""
         try:
             async with (
                 asyncio.timeout(_CALL_SECONDS),
@@ -70,7 +70,7 @@ class NotebookClient:
             raise NotebookError(f"{path}: {error or type(error).__name__}") from error
 
     async def status_of(self, path: str) -> int:
-        """The HTTP status of a page, redirects followed."""
+        """The HTTP status of a page, after redirects."""
         try:
             async with asyncio.timeout(_CALL_SECONDS), self._http.get(self._base + path) as answer:
                 return answer.status
@@ -78,13 +78,13 @@ class NotebookClient:
             raise NotebookError(f"{path}: {error or type(error).__name__}") from error
 
     async def kernels(self) -> dict[str, str]:
-        """The kernels that are offered: their names with how they are called; the default one first."""
+        """The available kernels: display names by name, the default first."""
         answer = await self.call("GET", "api/kernelspecs")
         try:
             specs = {str(name): str(one["spec"]["display_name"]) for name, one in answer["kernelspecs"].items()}
             return dict(sorted(specs.items(), key=lambda item: (item[0] != answer["default"], item[0])))
         except (AttributeError, KeyError, TypeError) as error:
-            raise NotebookError("api/kernelspecs answered with something else") from error
+            raise NotebookError("api/kernelspecs returned an unexpected answer") from error
 
     async def language(self, kernel: str) -> str:
         """The language of a kernel."""
@@ -92,7 +92,7 @@ class NotebookClient:
         try:
             return str(answer["spec"]["language"])
         except (KeyError, TypeError) as error:
-            raise NotebookError(f"api/kernelspecs/{kernel} answered with something else") from error
+            raise NotebookError(f"api/kernelspecs/{kernel} returned an unexpected answer") from error
 
     async def file(self, path: str) -> Any:
         """A file's or notebook's content, or a directory's entries."""
@@ -100,11 +100,11 @@ class NotebookClient:
         try:
             return answer["content"]
         except (KeyError, TypeError) as error:
-            raise NotebookError(f"api/contents/{path} answered with something else") from error
+            raise NotebookError(f"api/contents/{path} returned an unexpected answer") from error
 
     @contextlib.asynccontextmanager
     async def kernel(self, name: str, *, path: str = "") -> AsyncIterator[Kernel]:
-        """A kernel that works in the directory of `path`, ended afterwards."""
+        """Start a kernel that works in the directory of `path`; end it on exit."""
         started = await self.call("POST", "api/kernels", {"name": name, "path": path})
         kernel_id = str(started["id"])
         try:
@@ -116,13 +116,13 @@ class NotebookClient:
 
     @contextlib.asynccontextmanager
     async def attached(self, kernel_id: str) -> AsyncIterator[Kernel]:
-        """A kernel that runs, and goes on running afterwards."""
+        """Connect to a running kernel, which keeps running on exit."""
         channels = f"{self._base}api/kernels/{kernel_id}/channels?session_id={secrets.token_hex(8)}"
         try:
             async with self._http.ws_connect(channels, max_msg_size=_LARGEST) as socket:
                 yield Kernel(socket)
         except aiohttp.ClientError as error:
-            raise NotebookError(f"the kernel {kernel_id} cannot be reached: {error}") from error
+            raise NotebookError(f"cannot connect to the kernel {kernel_id}: {error}") from error
 
 
 class Kernel:
@@ -132,7 +132,7 @@ class Kernel:
         self._socket = socket
 
     async def until_idle(self, *, seconds: float) -> bool:
-        """Wait until the kernel says that it is idle; it says so to whoever connects. False where it does not."""
+        """Wait until the kernel reports that it is idle, as it does to every new client. False after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 async for message in self._socket:
@@ -143,7 +143,7 @@ class Kernel:
         return False
 
     async def run(self, code: str, *, seconds: float) -> Outcome:
-        """Run code to its end, in at most so many seconds. Raises `NotebookError` where it does not end."""
+        """Run code to its end, for at most `seconds`. Raises `NotebookError` if it does not end."""
         message_id = secrets.token_hex(16)
         shown: list[str] = []
         text: list[str] = []
@@ -164,7 +164,7 @@ class Kernel:
         return Outcome(tuple(shown), "".join(text)[:_LARGEST_TEXT], error)
 
     async def _answers(self, message_id: str) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
-        """What the kernel says about a request, until it has replied and is idle again: in either order."""
+        """Yield the kernel's messages about a request until it has replied and is idle again, in either order."""
         waiting = {"status", "execute_reply"}
         async for message in self._socket:
             if message.type is not aiohttp.WSMsgType.TEXT:
@@ -178,7 +178,9 @@ class Kernel:
                 waiting.discard(kind)
             if not waiting:
                 return
-        raise NotebookError("the kernel's connection was closed: the kernel may have been killed for its memory")
+        raise NotebookError(
+            "the kernel's connection was closed: the kernel may have been killed for using too much memory"
+        )
 
 
 def _is_idle(message: Any) -> bool:

@@ -1,9 +1,9 @@
-"""Dialling a notebook server. Made by the reconciler when a container is ready, used by the proxy and the reaper.
+"""Dials a notebook server. Made by the reconciler when a container is ready, used by the proxy and the reaper.
 
 The directory of a Unix socket belongs to a hostile visitor (decision 8). So the socket is opened once as a path
-handle (`O_PATH | O_NOFOLLOW`), checked to be a socket, and from then on dialled through `/proc/self/fd/N`: that pins
-the inode, so nothing can be swapped for it later, and it lifts the 107-byte limit on a socket's path (unix(7)).
-Where this process has no descriptor left for the handle, the socket is pinned when it is first dialled.
+handle (`O_PATH | O_NOFOLLOW`), checked to be a socket, and from then on dialled through `/proc/self/fd/N`. That pins
+the inode, so it cannot be swapped later, and lifts the 107-byte limit on a socket's path (unix(7)). If this process
+has no descriptor left for the handle, the socket is pinned at the first dial.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Endpoint:
-    """An address that can be dialled; holds one file descriptor for a socket address until `close()`."""
+    """A dialable address. Holds one file descriptor for a socket address until `close()`."""
 
     def __init__(self, address: Address) -> None:
-        """Pin the address. Raises `OSError` where the socket does not exist or is not a socket."""
+        """Pin the address. Raises `OSError` if it does not exist or is not a socket."""
         self.address = address
         self._closed = False
         self._fd = -1
@@ -41,7 +41,7 @@ class Endpoint:
 
     @property
     def unix_path(self) -> str | None:
-        """The path to connect to, or None for TCP. Raises `OSError` where it cannot be pinned."""
+        """The path to connect to, or None for TCP. Raises `OSError` if it cannot be pinned."""
         if isinstance(self.address, TcpAddress):
             return None
         if self._closed:
@@ -50,7 +50,7 @@ class Endpoint:
         return f"/proc/self/fd/{self._fd}"
 
     async def connect(self, factory: Callable[[], P]) -> P:
-        """A new connection. Raises `OSError`; the caller bounds the time."""
+        """Open a connection. Raises `OSError`; the caller bounds the time."""
         loop = asyncio.get_running_loop()
         path = self.unix_path
         if path is not None:
@@ -59,7 +59,7 @@ class Endpoint:
         return (await loop.create_connection(factory, self.address.host, self.address.port))[1]
 
     def close(self) -> None:
-        """Give the file descriptor back; may be called twice."""
+        """Close the file descriptor. Idempotent."""
         self._closed = True
         if self._fd >= 0:
             os.close(self._fd)
@@ -67,18 +67,18 @@ class Endpoint:
 
 
 def is_removed(address: Address) -> bool:
-    """Whether a socket's directory is gone from where others of its pool are. Its inode has no name any more."""
+    """Whether a socket's directory was removed while the pool's parent directory still exists."""
     if isinstance(address, TcpAddress):
         return False
     directory = Path(address.directory)
     try:
         return directory.parent.is_dir() and not os.path.lexists(directory)
-    except OSError:  # somebody else's: who knows
+    except OSError:  # not permitted to look: unknown
         return False
 
 
 def _pin(address: SocketAddress) -> int:
-    """A path handle on the socket. No link is followed: neither the directory itself nor the name in it."""
+    """Open a path handle on the socket, following no link in the directory or in the name."""
     directory = os.open(address.directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         handle = os.open(address.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
@@ -86,5 +86,5 @@ def _pin(address: SocketAddress) -> int:
         os.close(directory)
     if not stat.S_ISSOCK(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ConnectionRefusedError("what the container put at its socket's place is not a socket")
+        raise ConnectionRefusedError("the container put something other than a socket at its socket's path")
     return handle

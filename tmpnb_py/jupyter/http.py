@@ -1,4 +1,4 @@
-"""HTTP to a notebook server, wherever it listens: the one way in which this program calls one."""
+"""The only HTTP client for notebook servers, on Unix sockets, IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _CONNECT_SECONDS = 30.0
 
 
 def http_session(endpoint: Endpoint, token: str, *, seconds: float = _LONGEST_SECONDS) -> aiohttp.ClientSession:
-    """A session whose URLs are paths on the server; it keeps no cookies and follows nobody elsewhere by itself.
+    """A session whose URLs are paths on the server. It keeps no cookies.
 
-    `token` "" sends none; `seconds` bounds each call, and the handshake of a WebSocket. Raises `OSError` where the
+    `token` "" sends none; `seconds` bounds each call and WebSocket handshake. Raises `OSError` if the
     server's socket cannot be pinned.
     """
     path, address = endpoint.unix_path, endpoint.address
     connector = aiohttp.TCPConnector() if path is None else aiohttp.UnixConnector(path)
     if isinstance(address, SocketAddress):
         url = yarl.URL("http://localhost/")
-    else:  # with an IPv6 address in brackets (RFC 3986, 3.2.2)
+    else:  # puts an IPv6 address in brackets (RFC 3986, 3.2.2)
         url = yarl.URL.build(scheme="http", host=address.host, port=address.port, path="/")
     return aiohttp.ClientSession(
         url,

@@ -1,7 +1,7 @@
-"""Questions to a notebook server: does it answer, and is anybody's work going on in it?
+"""Asks a notebook server whether it is ready, and whether work is going on in it.
 
-Asked by the reconciler (while a container starts), by the claims (is it still there?) and by the reaper. Answers
-come from a container and are hostile: they are bounded in time and size and validated.
+Used by the reconciler (while a container starts), by the claims (is it still there?) and by the reaper. Answers
+come from a container and are hostile: they are validated, and bounded in time and size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pydantic
 
 from tmpnb_py.core.errors import LACK_REMEDY, FailureClass, LackError, StartFailedError, is_our_lack
 from tmpnb_py.core.models import Address, ContainerSpec
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.report import Report
@@ -27,11 +28,13 @@ _LAST_INTERVAL = 0.25
 _QUESTION_SECONDS = 5.0
 _PROBE_SECONDS = 2.0
 _MAX_ANSWER = 1024 * 1024
-_MOST_MOMENTS = 100  # of kernels, and of terminals: a megabyte holds 24,000, and each is compared with what pages did
+_MOST_MOMENTS = (
+    100  # of kernels, and of terminals: 1 MB could hold 24,000, and each is compared with the pages' doings
+)
 
 
 class NoAnswerError(Exception):
-    """The notebook server did not answer, or not as a notebook server does."""
+    """The notebook server did not answer, or not like a notebook server."""
 
 
 class _Terminal(pydantic.BaseModel):
@@ -51,7 +54,7 @@ async def wait_until_ready(
 ) -> Endpoint:
     """Poll `{base_path}api` with a growing interval until it answers 200 (decision 5).
 
-    Time in which this process lacks what a question takes does not count. Raises `StartFailedError`: "does not
+    Time during which this process lacks the resources to ask does not count. Raises `StartFailedError`: "does not
     answer" at the deadline, "exits at once" as soon as `died` is set.
     """
     deadline = time.monotonic() + timeout_seconds
@@ -65,7 +68,7 @@ async def wait_until_ready(
             deadline += time.monotonic() - asked_at + interval
         if endpoint is not None:
             return endpoint
-        if await _happens(died, interval):
+        if await event_or_time(died, interval):
             raise StartFailedError("the container exited before it answered", FailureClass.EXITS_AT_ONCE)
         interval = min(_LAST_INTERVAL, interval * 1.3)
     raise StartFailedError(
@@ -77,7 +80,7 @@ async def _answering(address: Address, spec: ContainerSpec) -> Endpoint | None:
     try:
         endpoint = Endpoint(address)
     except OSError:
-        return None  # the server has not made its socket yet
+        return None  # the server has not created its socket yet
     try:
         status, _ = await _ask(endpoint, f"{spec.base_path}api", spec.token, _PROBE_SECONDS)
     except NoAnswerError as error:
@@ -93,24 +96,16 @@ async def _answering(address: Address, spec: ContainerSpec) -> Endpoint | None:
     return None
 
 
-async def _happens(event: asyncio.Event, within: float) -> bool:
-    try:
-        async with asyncio.timeout(within):
-            return await event.wait()
-    except TimeoutError:
-        return False
-
-
 async def accepts(endpoint: Endpoint) -> bool:
-    """Whether somebody still listens there: a server that has died refuses at once.
+    """Whether the server still listens. A dead one refuses at once.
 
-    Raises `LackError` where only this process lacks what it takes to find out.
+    Raises `LackError` if this process lacks the resources to find out.
     """
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             await endpoint.connect(_Probe)
     except BlockingIOError:
-        return True  # unix(7): its backlog is full, so it listens
+        return True  # unix(7): the backlog is full, so it listens
     except OSError as error:  # TimeoutError is one
         _raise_our_lack(error)
         return False
@@ -123,22 +118,22 @@ def _raise_our_lack(error: Exception) -> None:
 
 
 class _Probe(asyncio.Protocol):
-    """Connects and goes."""
+    """Connects and disconnects."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()
 
 
 async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
-    """What kernels and terminals are doing. Raises `NoAnswerError`, and `LackError` where nothing could be asked.
+    """Ask what kernels and terminals are doing. Raises `NoAnswerError`, and `LackError` if it could not ask.
 
-    Asked with `no_track_activity=1`: otherwise the question itself would be activity (Jupyter Server's API).
+    Uses `no_track_activity=1`: otherwise the request itself would count as activity (Jupyter Server's API).
     """
     kernels = _KERNELS.validate_json(await _api(endpoint, base_path, "kernels", token))
     try:
         terminals = _TERMINALS.validate_json(await _api(endpoint, base_path, "terminals", token))
     except NoAnswerError:
-        terminals = []  # a server may have its terminals switched off
+        terminals = []  # terminals may be disabled
     return Report(
         busy=any(kernel.execution_state == "busy" for kernel in kernels),
         kernels=_moments(kernels),
@@ -147,7 +142,7 @@ async def report(endpoint: Endpoint, base_path: str, token: str) -> Report:
 
 
 def _moments(workers: Sequence[_Terminal]) -> tuple[float, ...]:
-    """When each was last active, on the monotonic clock; the newest of very many."""
+    """When each was last active, on the monotonic clock; only the newest if there are very many."""
     offset = time.monotonic() - time.time()
     found = [one.last_activity.timestamp() + offset for one in workers if one.last_activity is not None]
     return tuple(heapq.nlargest(_MOST_MOMENTS, found))
@@ -166,9 +161,9 @@ async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> byt
 
 
 async def begin_in(endpoint: Endpoint, base_path: str, token: str, folder: str) -> bool:
-    """Let kernels that no document of the visitor's places begin in a folder; whether the server can do that.
+    """Make kernels without a document of the visitor's start in `folder`. Returns whether the server supports that.
 
-    Only our own images can (`tmpnb_folder`); for others, and for one that does not answer, all stays as it is.
+    Only our own images do (`tmpnb_folder`). No-op for others, and if the server does not answer.
     """
     path = f"{base_path}tmpnb/folder?no_track_activity=1&path={urllib.parse.quote(folder, safe='')}"
     try:
@@ -179,8 +174,8 @@ async def begin_in(endpoint: Endpoint, base_path: str, token: str, folder: str) 
 
 
 async def lacks(endpoint: Endpoint, base_path: str, token: str, document: str) -> bool:
-    """Whether a notebook server says that it has no such file or folder; one that says nothing may have it."""
-    expected = {urllib.parse.quote(document): 404, "": 200}  # a server of another kind has no such addresses at all
+    """Whether a notebook server confirms that it has no such file or folder. False if it does not answer."""
+    expected = {urllib.parse.quote(document): 404, "": 200}  # the second rules out servers without a contents API
     try:
         for name, answer in expected.items():
             path = f"{base_path}api/contents/{name}?content=0&no_track_activity=1"

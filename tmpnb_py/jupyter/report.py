@@ -1,4 +1,4 @@
-"""What a notebook server says of itself when it is asked. Pure values."""
+"""A notebook server's answer to the reaper's questions. Pure values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What the notebook server answered: is any kernel busy, and when did each kernel and terminal last speak.
+    """Whether any kernel is busy, and when each kernel and terminal was last active.
 
-    The server belongs to the visitor, so the times may be lies; those in the future are cut to now by `decide`.
+    The server belongs to the visitor, so the times may be lies; `decide` cuts future ones to now.
     """
 
     busy: bool

@@ -1,1 +1,6 @@
-"""The heart: a pool's records, what it is planned to be, who makes it so, and how sessions end."""
+"""A pool of containers as a unit. Others use `Pool` (and read `Container` and `PoolStatus`); the rest is its inside.
+
+`records` hold what there is; the `reconciler` makes it what `planner` says, with `starts`, `removals` and `adoption`;
+the `reaper` ends sessions as `idle` says, by the `activity` that the proxy sees; `health` knows what is wrong,
+`operations` is the operator's hand, `journal` and `metrics` tell of it all.
+"""

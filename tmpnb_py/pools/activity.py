@@ -1,12 +1,12 @@
-"""What a person does in a notebook, told from what an open page does by itself (decision 7).
+"""Distinguishes what a person does in a notebook from what an open page does by itself (decision 7).
 
-The proxy asks about each request and each WebSocket message of a client. A person's doing is recognised
-positively; whatever is left is a page's own: polling, autosaving its layout, reconnecting. Of the Jupyter protocols
-we know what people cause. Of other servers below the notebook (RStudio, dashboards, extensions' own endpoints) we
-know nothing, but pages repeat themselves and people do not: there, what was not said lately is a person's.
+The proxy asks about each request and each WebSocket message of a client. A person's activity is recognised
+positively; the rest is the page's own: polling, autosaving its layout, reconnecting. For the Jupyter protocols we
+know what people cause. Of other servers below the notebook (RStudio, dashboards, extensions' own endpoints) we know
+nothing, but pages repeat themselves and people do not: there, a message that was not seen lately is a person's.
 
-Pure but for `Familiar`, which remembers what one session's clients said. Everything here is hostile input: it is
-bounded, and misreading it costs nothing but a session's end that comes earlier or later, at most at `cull_max`.
+Pure but for `Familiar`, which remembers what one session's clients sent. All input is hostile: what is kept of it is
+bounded, and misreading it only makes a session end earlier or later, at `cull_max` at the latest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import zlib
 
 
 class Rule(enum.Enum):
-    """When a request shows a person at work. It never does so if it is refused."""
+    """When a request counts as a person's activity. A refused one never does."""
 
     NEVER = enum.auto()
     ALWAYS = enum.auto()
@@ -27,13 +27,13 @@ class Rule(enum.Enum):
     CHANGED = enum.auto()  # if its body differs from the last one's to the same place
 
 
-# What people create, rename, start, interrupt and delete: pages do so on a person's order only.
+# Creating, renaming, starting, interrupting and deleting: pages do so only when a person orders it.
 _ORDERS = (b"api/contents", b"api/kernels", b"api/sessions", b"api/terminals")
 
-# What pages also write of their own accord, with a body that says whether anything is new.
+# What pages also write by themselves; the body tells whether anything is new.
 _SAVED = (b"api/contents/", b"api/sessions/", b"lab/api/settings/")
 
-# Where pages save what they look like: JupyterLab every 10 s, touched or not.
+# Where pages save their layout: JupyterLab every 10 s, touched or not.
 _LAYOUT = (b"lab/api/workspaces",)
 
 # What JupyterLab reads on its own account and what no kernel notices. Other calls may reach into kernels
@@ -56,7 +56,7 @@ _MESSAGES_KEPT = 24
 
 
 def rule(method: bytes, path: bytes, query: bytes, *, navigates: bool, by_hand: bool) -> Rule:
-    """How a request is judged.
+    """The rule for a request.
 
     `path` is raw and below the base path ("api/contents/x.ipynb"), `query` is raw too. `navigates`: a browser
     loads a page with it; `by_hand`: it says that its user asked for it. Any value of `no_track_activity`
@@ -76,12 +76,12 @@ def rule(method: bytes, path: bytes, query: bytes, *, navigates: bool, by_hand: 
 
 
 def may_reach_kernels(path: bytes) -> bool:
-    """Whether a request that no person caused may be the reason for what a kernel says right afterwards."""
+    """Whether a request that no person caused may cause output of a kernel right afterwards."""
     return _HARMLESS.fullmatch(path.removeprefix(b"/")) is None
 
 
 class Familiar:
-    """What a session's clients sent lately, by digest. Of each kind a bounded number is kept, the newest."""
+    """Digests of what a session's clients sent lately, a bounded number of each kind."""
 
     __slots__ = ("_bodies", "_messages", "_requests")
 
@@ -105,7 +105,7 @@ class Familiar:
 
 
 def _put(kept: dict[int, int], key: int, value: int, most: int) -> int | None:
-    """Make `key` the newest; returns what it had."""
+    """Make `key` the newest entry. Returns its previous value."""
     before = kept.pop(key, None)
     kept[key] = value
     if len(kept) > most:
@@ -114,7 +114,7 @@ def _put(kept: dict[int, int], key: int, value: int, most: int) -> int | None:
 
 
 class Attempt:
-    """A request that shows a person at work if it is not refused, and if its body says so."""
+    """A request that is a person's activity if it is not refused and if its body says so."""
 
     __slots__ = ("_compared", "_digest", "_familiar", "_place", "_rule")
 
@@ -134,7 +134,7 @@ class Attempt:
             self._digest = zlib.crc32(part[:_MOST_COMPARED].translate(None, _NUMBERS), self._digest)
 
     def is_persons(self) -> bool:
-        """Whether it was a person's. To be asked once, when it was answered and not refused."""
+        """Whether it was a person's. Call it once, when the request was answered and not refused."""
         if self._rule is Rule.CHANGED:
             return self._familiar.is_changed(self._place, self._digest)
         return self._rule is Rule.ALWAYS or self._familiar.is_new_request(hash((self._place, self._digest)))
@@ -185,7 +185,7 @@ def channel(path: bytes) -> Channel:
 
 
 def is_persons_message(channel: Channel, start: bytes, familiar: Familiar, *, whole: bool) -> bool:
-    """Whether a client's message shows a person at work; `start` is its beginning, or all of it."""
+    """Whether a client's message is a person's activity; `start` is its beginning, or all of it."""
     if channel is Channel.KERNEL:
         return _is_persons_kernel_message(start, whole=whole)
     if channel is Channel.TERMINAL:

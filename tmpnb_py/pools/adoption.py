@@ -31,7 +31,7 @@ class Adoption:
         self._records = records
 
     def adopt(self, observed: Observed) -> None:
-        """Take up a container. A session that cannot be dialled is kept and tried again; a ready one is removed."""
+        """Take up a container. If it cannot be dialled, a session is tried again later, a ready one removed."""
         container = taken_up(observed, observed.state, now=time.monotonic(), unix=time.time())
         error = _reach(container, observed)
         if error and observed.state is State.READY:
@@ -49,7 +49,7 @@ class Adoption:
             _log.info("session_reached", id=container.id, pool=self._records.name)
 
     def discard(self, observed: Observed, reason: EndReason) -> None:
-        """Have a container removed that is of no use to anybody."""
+        """Have a container removed that cannot be used."""
         container = taken_up(observed, State.REMOVING, now=time.monotonic(), unix=time.time())
         if self._records.ended(observed.id) is not None:
             container.claimed_at = None  # its session has ended before

@@ -1,4 +1,4 @@
-"""Why something failed, told so that an operator can act on it. Used where starts, containers and removals fail."""
+"""Explains failures of starts, containers and removals to the operator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def how_it_exited(container: Container) -> str:
 
 
 def as_engine_error(error: Exception) -> EngineError:
-    """The error itself; for a mistake of ours, which is logged with its trace, one that can be handled like it."""
+    """The error itself if it is the engine's. A bug of ours is logged with its trace and wrapped."""
     if isinstance(error, EngineError):
         return error
     _log.error("unexpected", exc_info=error)

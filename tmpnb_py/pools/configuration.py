@@ -1,6 +1,6 @@
-"""Today's configuration of a pool's containers: the operator's settings put together with what the image is.
+"""The current configuration of a pool's containers: the operator's options combined with what the image says.
 
-Asked by the reconciler at each listing, so that an image rebuilt under the same name rolls the pool over.
+The reconciler resolves it at each listing, so that an image rebuilt under the same name rolls the pool over.
 """
 
 from __future__ import annotations

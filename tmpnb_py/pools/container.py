@@ -1,7 +1,7 @@
-"""The record of one container: where it is in its lifecycle, how it is reached, and what its visitor did.
+"""The record of one container: its state, the way to it, what its visitor did, and what was found out about it.
 
-`Records` changes the state, the reconciler's parts keep what they know of the container here, and the proxy stamps
-what the visitor does. Everything is synchronous.
+`Records` changes the state, the other parts of the pool keep here what they know of the container, and the proxy
+stamps what the visitor does. Outside of `pools/` nobody sets a field. Everything is synchronous.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from tmpnb_py.pools.idle import Evidence, Nudges
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Container:
-    """One record. Only `Pool` changes `state`; the proxy stamps what the visitor does.
+    """One container. Moments (`…_at`, `last_…`) are monotonic seconds; `changed_at` is the last transition.
 
-    `created_at`, `changed_at` and the stamps are monotonic seconds; `changed_at` is the last transition.
+    `visited`: a request for it has been seen, or may have been before a restart. `client` is the visitor's address,
+    where the operator wants it logged.
     """
 
     id: str
@@ -39,19 +40,19 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
-    died: asyncio.Event | None = None  # set when the engine lists it as exited while its start is under way
-    exit: Exit | None = None  # how it exited, as far as the engine has told
-    removal_due_at: float = 0.0  # of one that is to be removed; infinite while that is under way, or must wait
+    died: asyncio.Event | None = None  # set if the engine lists it as exited while it starts
+    exit: Exit | None = None  # as the engine last listed it
+    removal_due_at: float = 0.0  # of one that is REMOVING; infinite while its removal is under way or must wait
     failed_removals: int = 0
     kernel_nudges: Nudges = dataclasses.field(default_factory=Nudges)
     terminal_nudges: Nudges = dataclasses.field(default_factory=Nudges)
     familiar: Familiar = dataclasses.field(default_factory=Familiar)
-    unreachable_since: float | None = None  # of a session that the engine lists and that could not be dialled
-    is_cut_off: bool = False  # because somebody has removed its socket's directory: nobody can ever dial it
+    unreachable_since: float | None = None  # of a session that the engine lists but that cannot be dialled
+    is_cut_off: bool = False  # its socket's directory was removed, so it can never be dialled again
     client: str = ""
-    has_begun: bool = False  # a visitor was told of it
-    quota_key: str = ""  # whose notebook it counts as, where their number is limited: no address, but made of one
-    tokenless_origin: str = ""  # of the page that claimed it and need not show its token
+    has_begun: bool = False  # a visitor was told its URL
+    quota_key: str = ""  # whom it counts for, where notebooks per address are limited (`core.quota_keys`)
+    tokenless_origin: str = ""  # pages of this origin need not show the token
     base_url: str = links.ROOT  # of the service when the container was started
     base_path: bytes = dataclasses.field(init=False)  # the container's own: `/user/<id>/` below that, raw
 
@@ -60,25 +61,25 @@ class Container:
 
     @property
     def path(self) -> str:
-        """The path below which visitors find its server."""
+        """The path below which its notebook server is reached: `/user/<id>/` below the service's base."""
         return links.session(self.base_url, self.id)
 
     def dial(self, endpoint: Endpoint) -> None:
-        """Reach it here from now on."""
+        """Reach it by this endpoint from now on."""
         if self.endpoint is not None:
             self.endpoint.close()
         self.endpoint, self.unreachable_since, self.is_cut_off = endpoint, None, False
 
     def admit(self, origin: str) -> None:
-        """Let pages of this origin in without the token: one of them has claimed the container."""
+        """Let pages of this origin in without the token; one of them has claimed the container."""
         self.tokenless_origin = origin
 
     def mark_unvisited(self) -> None:
-        """Nobody can have visited it yet, although it was taken up as claimed: its visitor was never told of it."""
+        """Note that nobody can have visited it: it was taken up as claimed, but nobody was told its URL."""
         self.visited = False
 
     def stamp_presence(self, now: float) -> None:
-        """A request came, of whatever kind."""
+        """A request of any kind came."""
         self.visited = True
         self.last_presence = now
 
@@ -87,18 +88,18 @@ class Container:
         self.last_activity = now
 
     def connection_opened(self, now: float) -> None:
-        """A WebSocket of the visitor's was opened."""
+        """The visitor opened a WebSocket."""
         self.open_connections += 1
         self.stamp_presence(now)
 
     def connection_closed(self, now: float) -> None:
-        """A WebSocket of the visitor's is gone."""
+        """A WebSocket of the visitor was closed."""
         self.open_connections -= 1
         self.left_at = now
 
     @property
     def evidence(self) -> Evidence:
-        """What the proxy has seen of this session; meaningful once it is claimed."""
+        """What the proxy has seen of this session, for the idle rules; only meaningful once it is claimed."""
         claimed_at = self.claimed_at if self.claimed_at is not None else self.created_at
         return Evidence(
             claimed_at=claimed_at,

@@ -1,7 +1,7 @@
 """Whether a pool can start containers and hand them out; if not, why, and when to try again.
 
-The reconciler and its parts report here what went wrong and what went well; pages and the operator's API show it. An
-operator's log events about failures are written here, once per failure.
+The reconciler and its parts report successes and failures here; pages and the operator's API show them. The log
+events about failures are written here, once per failure.
 """
 
 from __future__ import annotations

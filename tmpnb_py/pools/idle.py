@@ -1,8 +1,7 @@
-"""When a session has ended: what counts as activity, and for how long its absence is tolerated.
+"""When a session ends: what counts as activity, and how long a session lives without it.
 
-The proxy stamps the session with what its visitor does (`activity`); the reaper gathers `Evidence`, asks `decide`,
-and acts on the verdict; the API shows `expires_at`. Pure functions of their arguments: the caller brings the
-time (seconds on the monotonic clock), and any number may call at once.
+The proxy stamps the session with what its visitor does (`activity`). The reaper gathers `Evidence`, calls `decide`
+and acts on the verdict; the API shows `expires_at`. Pure functions: the caller passes the time (monotonic seconds).
 
 A limit of 0 never ends a session.
 """
@@ -21,18 +20,18 @@ from tmpnb_py.options.settings import Settings
 # browsers let the timers of a hidden tab fire once a minute; the half minute more forgives one slow answer.
 PRESENCE_WINDOW = 90.0
 
-# How long the reaper waits before it asks a notebook server again that did not answer.
+# Seconds until the reaper asks a notebook server again that did not answer.
 RETRY_QUESTION = 20.0
 
-# So many questions in a row that told nothing are taken for the answer "nothing is known": a server that hangs
-# must not keep its memory for ever, and one slow answer must not cost a visitor their work.
+# After so many fruitless questions in a row the session ends by what is known without them: a server that hangs must
+# not keep its memory for ever, and one slow answer must not cost a visitor their work.
 QUESTIONS = 3
 
-# What a kernel or terminal says so soon after a page connected to it, or asked it something by itself, may be the
-# answer to just that: a shell draws its prompt anew for every window. Busy machines take their time.
+# Output of a kernel or terminal within so many seconds after a page connected to it, or asked it something by
+# itself, may be the answer to that: a shell draws its prompt anew for every window. Busy machines take their time.
 ECHO = 4.0
 
-# Whoever prints every few seconds is heard between two echoes.
+# A program that prints every few seconds is noticed between two echoes.
 RETRY_ECHO = ECHO + 1.0
 
 _CLOCKS_APART = 0.5
@@ -78,7 +77,7 @@ class Limits:
 
 
 class Nudges:
-    """When pages last made kernels (or terminals) do something of the pages' own accord; the newest moments."""
+    """The latest moments at which pages by themselves made kernels (or terminals) do something."""
 
     __slots__ = ("_moments",)
 
@@ -86,7 +85,7 @@ class Nudges:
         self._moments: collections.deque[float] | None = None
 
     def add(self, now: float) -> None:
-        """Another one; of many at once the first is kept."""
+        """Note one; of several within a second, only the first is kept."""
         if self._moments is None:
             self._moments = collections.deque(maxlen=_NUDGES_KEPT)
         if not self._moments or now - self._moments[-1] >= _NUDGES_APART:
@@ -100,7 +99,7 @@ class Nudges:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the orchestrator itself knows of a session.
+    """What this service knows of a session without asking its notebook server.
 
     `visited`: a request for it has been seen; also true of a session that was taken up after a restart, where
     nobody can know. `last_activity`: the newest thing that a person did, at least `claimed_at` (after a restart:
@@ -120,21 +119,21 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keep:
-    """The session lives. With nothing new, the verdict can't change before `until` (`math.inf`: never)."""
+    """The session goes on. Without new evidence the verdict can't change before `until` (`math.inf`: never)."""
 
     until: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
-    """By what is known it is due: ask the notebook server, then decide again; `pause` seconds later if it failed."""
+    """The session is due: ask its notebook server, then decide again; `pause` seconds later if that failed."""
 
     pause: float = RETRY_QUESTION
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reap:
-    """The session has ended."""
+    """The session ends."""
 
     reason: EndReason
 
@@ -143,7 +142,7 @@ Verdict = Keep | Ask | Reap
 
 
 def decide(evidence: Evidence, limits: Limits, now: float, report: Report | None, failed_questions: int) -> Verdict:
-    """What becomes of the session at `now`.
+    """The verdict on a session at `now`.
 
     `report` answers a question asked just now, else None; `failed_questions` counts those in a row that told
     nothing: they were not answered, or this answered `Ask`. After `Keep` the caller comes back at `until`, or at
@@ -165,7 +164,7 @@ def decide(evidence: Evidence, limits: Limits, now: float, report: Report | None
 
 
 def expires_at(evidence: Evidence, limits: Limits, now: float) -> float:
-    """When the session ends if nothing happens any more; never before `now` unless its maximum age is over.
+    """When the session ends if nothing more happens; not before `now` unless its maximum age is over.
 
     The kernels are not asked for this. Where only they keep a session alive the answer is `now`, and the
     `until` of the last `Keep` says more. `math.inf` where no limit applies.
@@ -183,7 +182,7 @@ def _unvisited_end(evidence: Evidence, limits: Limits) -> float:
 
 
 def _kernel_activity(evidence: Evidence, report: Report | None, now: float) -> float:
-    """When a kernel or terminal was last active on a person's account, as far as that can be told."""
+    """When a kernel or terminal was last active because of a person, as far as can be told."""
     if report is None:
         return _NOTHING
     if report.busy:
@@ -193,14 +192,14 @@ def _kernel_activity(evidence: Evidence, report: Report | None, now: float) -> f
 
 
 def _echoes(evidence: Evidence, report: Report, now: float) -> bool:
-    """Whether something spoke just now, and it cannot be told whether for a person or for a page."""
+    """Whether there was output just now of which nobody can tell whether a person or a page caused it."""
     return any(
         now - moment <= 2 * ECHO and _is_echo(moment, nudges) for moment, nudges in _spoken(evidence, report, now)
     )
 
 
 def _spoken(evidence: Evidence, report: Report, now: float) -> list[tuple[float, tuple[float, ...]]]:
-    """When each kernel and terminal last spoke, with what may have been the reason."""
+    """When each kernel and terminal last had output, with the nudges that may have caused it."""
     kernels = [(min(moment, now), evidence.kernel_nudges) for moment in report.kernels]
     return kernels + [(min(moment, now), evidence.terminal_nudges) for moment in report.terminals]
 

@@ -1,6 +1,6 @@
-"""One log event and one count per transition of a container; nothing else writes them. A listener of the pool.
+"""Writes one log event and counts one metric per transition of a container. A listener of the records.
 
-`session_started` and `session_ended` are the audit trail: what an operator keeps to tell who was where, and when.
+`session_started` and `session_ended` are the audit trail, by which an operator can tell who was where, and when.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _log = structlog.get_logger(__name__)
 class Journal:
     """Logs `starting`, `ready`, `claimed`, `removing` and `removed`, with durations in seconds."""
 
-    def __init__(self, pool: Records, metrics: PoolMetrics) -> None:
-        self._pool = pool
+    def __init__(self, records: Records, metrics: PoolMetrics) -> None:
+        self._records = records
         self._metrics = metrics
 
     def __call__(self, container: Container) -> None:
-        """A transition has happened."""
+        """Log and count a transition."""
         now = time.monotonic()
         if container.state is State.REMOVING:
             self._removing(container, now)
@@ -41,7 +41,7 @@ class Journal:
 
     def _removing(self, container: Container, now: float) -> None:
         reason = container.reason or EndReason.CRASHED
-        if self._pool.get(container.id) is None:
+        if self._records.get(container.id) is None:
             self._write("removed", container, now - container.changed_at, reason=reason.value)
             return
         self._metrics.ended(reason)
@@ -51,10 +51,12 @@ class Journal:
             self._session_ended(container, reason, now)
 
     def session_started(self, container: Container, *, workshop: str, client: str) -> None:
-        """A visitor learns where their container is. `client` is their address, "" where that is not logged."""
+        """Log and count that a visitor is told the URL. `client` is their address, "" where it is not logged."""
         container.has_begun, container.client = True, client
         self._metrics.session_started(workshop)
-        _log.info("session_started", id=container.id, pool=self._pool.name, workshop=workshop, **_client(container))
+        _log.info(
+            "session_started", id=container.id, pool=self._records.name, workshop=workshop, **_client(container)
+        )
 
     def _session_ended(self, container: Container, reason: EndReason, now: float) -> None:
         claimed_at = container.claimed_at if container.claimed_at is not None else now
@@ -64,7 +66,7 @@ class Journal:
         _log.info(
             "session_ended",
             id=container.id,
-            pool=self._pool.name,
+            pool=self._records.name,
             reason=reason.value,
             started=(ended - datetime.timedelta(seconds=duration)).isoformat(timespec="seconds"),
             ended=ended.isoformat(timespec="seconds"),
@@ -74,9 +76,9 @@ class Journal:
         )
 
     def _write(self, event: str, container: Container, duration: float, **more: str) -> None:
-        _log.info(event, id=container.id, pool=self._pool.name, duration=round(max(0.0, duration), 3), **more)
+        _log.info(event, id=container.id, pool=self._records.name, duration=round(max(0.0, duration), 3), **more)
 
 
 def _client(container: Container) -> dict[str, str]:
-    """The client's address, where the operator wants it in the log (it is not remembered otherwise)."""
+    """The client's address, where the operator wants it logged; otherwise it is not even remembered."""
     return {"client": container.client} if container.client else {}

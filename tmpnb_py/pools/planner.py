@@ -1,7 +1,7 @@
-"""What the reconciler should do next: a pure function from what is known to a list of actions.
+"""What the reconciler does next: a pure function from the situation to a list of actions.
 
-Called by the reconciler after each wake-up. Rules and order follow DESIGN decisions 1-4: end what has ended first,
-then take up what is found, then start what is missing, slowly after a failure.
+The reconciler calls it in each round. Rules and order follow DESIGN decisions 1-4: end what has ended, then take up
+what was found, then start what is missing, slowly after a failure.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _QUIET = 300.0  # without a failure for so long, earlier ones no longer count
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
-    """What the planner needs to know of one of our records. Times are monotonic seconds."""
+class ContainerFacts:
+    """What the planner knows of one container. Times are monotonic seconds."""
 
     id: str
     state: State
@@ -33,7 +33,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listing:
-    """The engine's answer to a question that was asked at `asked_at`. `after_outage`: it was away before."""
+    """The engine's containers, as asked for at `asked_at`. `after_outage`: the engine did not answer before."""
 
     asked_at: float
     containers: Sequence[Observed]
@@ -44,8 +44,8 @@ class Listing:
 class Backoff:
     """How carefully to start. `batch` bounds the starts at once: 1 after a failure, doubled by each success.
 
-    A success only ends the wait. The failures before it are forgotten after quiet minutes: a container that becomes
-    ready and dies again and again must not spin either.
+    A success only ends the wait. Earlier failures count until some minutes have passed without one, so that
+    containers that become ready and then die do not spin either.
     """
 
     failures: int = 0
@@ -62,13 +62,13 @@ class Backoff:
         return Backoff(failures + 1, now + delay, 1, now)
 
     def succeeded(self) -> Backoff:
-        """After a start that went well."""
+        """After a successful start."""
         return dataclasses.replace(self, retry_at=-math.inf, batch=min(self.batch * 2, 1 << 16))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Targets:
-    """What the operator wants. `digest` None: today's configuration is not known, so nothing can be started."""
+    """What the operator wants. `digest` None: the current configuration is unknown, so nothing can be started."""
 
     digest: str | None
     pool_size: int
@@ -83,7 +83,7 @@ class Situation:
 
     now: float
     targets: Targets
-    records: Sequence[Record]
+    records: Sequence[ContainerFacts]
     listing: Listing | None = None
     ended: Mapping[str, Ended] = dataclasses.field(default_factory=dict)
     waiting: int = 0
@@ -92,26 +92,26 @@ class Situation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Start:
-    """Start one container of today's configuration."""
+    """Start one container of the current configuration."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adopt:
-    """Take up a container that the engine has and we have no record of."""
+    """Take up a container that the engine lists and that has no record."""
 
     observed: Observed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Readdress:
-    """Reach a session where the engine says that it is now."""
+    """Dial a session at the address that the engine lists now."""
 
     observed: Observed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Discard:
-    """Remove a container that nobody can have been given, or that has ended, and that we have no record of."""
+    """Remove a container without a record that no visitor can have, or that has exited."""
 
     observed: Observed
     reason: EndReason
@@ -119,7 +119,7 @@ class Discard:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class End:
-    """Mark one of our records for removal."""
+    """Mark a container as REMOVING."""
 
     id: str
     reason: EndReason
@@ -127,14 +127,14 @@ class End:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Died:
-    """Tell the start that is under way that its container has exited."""
+    """Tell a start under way that its container has exited."""
 
     id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Remove:
-    """Ask the engine to remove what is marked for removal."""
+    """Have the engine remove a container that is REMOVING."""
 
     id: str
 
@@ -144,14 +144,14 @@ Action = Start | Adopt | Readdress | Discard | End | Died | Remove
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, and when to look again though nothing happened (monotonic seconds)."""
+    """What to do now, and when to look again even if nothing happens (monotonic seconds)."""
 
     actions: tuple[Action, ...]
     wake_at: float = math.inf
 
 
 def plan(situation: Situation) -> Plan:
-    """The next actions. Deterministic; a second call with the actions' outcome leads on, never back."""
+    """The next actions. Deterministic; planning again with their outcome never undoes them."""
     actions = [*_from_listing(situation)]
     touched = {action.id for action in actions if isinstance(action, End)}
     records = [record for record in situation.records if record.id not in touched]
@@ -162,7 +162,7 @@ def plan(situation: Situation) -> Plan:
         if record.state is State.REMOVING and record.removal_due_at <= situation.now
     ]
     if not any(isinstance(action, (Adopt, Discard)) for action in actions):
-        # What was found takes room too, and is counted before anything is started beside it.
+        # Found containers take room, too: count them before starting more.
         gone = {action.id for action in actions if isinstance(action, End)}
         actions += _starts(situation, [record for record in situation.records if record.id not in gone])
     return Plan(tuple(actions), _wake_at(situation))
@@ -181,16 +181,16 @@ def _from_listing(situation: Situation) -> list[Action]:
         elif (ended := situation.ended.get(observed.id)) is None:
             actions.append(_unknown(observed))
         elif ended.gone_at is not None and ended.gone_at < listing.asked_at:
-            # It came after its end: a call that was given up was carried out all the same.
+            # It appeared after its end: the engine carried out a call that had timed out here.
             actions.append(Discard(observed, ended.reason))
     for record in records.values():
-        # What changed after the question was asked may be newer than the answer.
+        # A record that changed after the engine was asked may be newer than the answer.
         if record.state in (State.READY, State.CLAIMED) and record.changed_at < listing.asked_at:
             actions.append(End(record.id, _reason_for_death(listing)))
     return actions
 
 
-def _known(observed: Observed, record: Record, listing: Listing) -> list[Action]:
+def _known(observed: Observed, record: ContainerFacts, listing: Listing) -> list[Action]:
     if record.state is State.REMOVING:
         return []
     if observed.exit is None:
@@ -202,8 +202,8 @@ def _known(observed: Observed, record: Record, listing: Listing) -> list[Action]
     return [End(record.id, _reason_for_death(listing))]
 
 
-def _moved(observed: Observed, record: Record, listing: Listing) -> list[Action]:
-    """A container that somebody restarted may be somewhere else. Whether a ready one answers there, nobody knows."""
+def _moved(observed: Observed, record: ContainerFacts, listing: Listing) -> list[Action]:
+    """Handle a new address: somebody restarted the container. A ready one may not answer there, so it ends."""
     if observed.address in (None, record.address) or record.changed_at >= listing.asked_at:
         return []
     if record.state is State.READY:
@@ -224,22 +224,20 @@ def _unknown(observed: Observed) -> Action:
     return Adopt(observed)
 
 
-def _is_outdated(record: Record, targets: Targets, now: float) -> bool:
+def _is_outdated(record: ContainerFacts, targets: Targets, now: float) -> bool:
     return _has_older_config(record, targets) or _is_old(record, targets, now)
 
 
-def _has_older_config(record: Record, targets: Targets) -> bool:
+def _has_older_config(record: ContainerFacts, targets: Targets) -> bool:
     return targets.digest is not None and record.config_digest != targets.digest
 
 
-def _is_old(record: Record, targets: Targets, now: float) -> bool:
+def _is_old(record: ContainerFacts, targets: Targets, now: float) -> bool:
     return targets.ready_max_age > 0 and now - record.created_at >= targets.ready_max_age
 
 
-def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> list[Action]:
-    """End ready containers beyond the pool's size or the capacity, outdated ones first, and one of these to make
-    room for its successor.
-    """
+def _surplus(situation: Situation, records: Sequence[ContainerFacts], ending: int) -> list[Action]:
+    """End ready containers beyond size or capacity, outdated ones first; if full, end one for its successor."""
     targets, now = situation.targets, situation.now
     ready = [record for record in records if record.state is State.READY]
     outdated = [record for record in ready if _is_outdated(record, targets, now)]
@@ -259,9 +257,9 @@ def _surplus(situation: Situation, records: Sequence[Record], ending: int) -> li
 
 
 def _needs_room(situation: Situation) -> bool:
-    """Whether a start fails for want of room only; nothing is given up while another start is under way.
+    """Whether only the lack of room prevents a start, and nothing is under way that will give room.
 
-    A removal that hangs gives no room soon, so it is not waited for, unless successors fail lately.
+    A removal that hangs will not give room soon, so it is not waited for, unless starts have failed lately.
     """
     now = situation.now
     patience = _REMOVAL_SECONDS if now - situation.backoff.failed_at >= _QUIET else math.inf
@@ -281,7 +279,7 @@ def _may_start(situation: Situation) -> bool:
     return situation.targets.digest is not None and situation.now >= situation.backoff.retry_at
 
 
-def _starts(situation: Situation, records: Sequence[Record]) -> list[Action]:
+def _starts(situation: Situation, records: Sequence[ContainerFacts]) -> list[Action]:
     targets, backoff = situation.targets, situation.backoff
     if not _may_start(situation):
         return []

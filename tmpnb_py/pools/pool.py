@@ -32,7 +32,7 @@ _HEAD_START = 0.02
 
 
 class Visitors(Protocol):
-    """Who wants containers of a pool: its claims."""
+    """Those who want containers of a pool (its claims)."""
 
     @property
     def waiting(self) -> int:
@@ -43,10 +43,10 @@ class Visitors(Protocol):
         """How many containers are wanted for visitors who were sent away and may come back."""
 
     def serve_line(self) -> None:
-        """A container is ready: hand out what there is."""
+        """Hand out ready containers to those in line; called when one becomes ready."""
 
     def gate_moved(self) -> int:
-        """The pool was closed to newcomers, or opened. Returns how many visitors are in line."""
+        """Tell the visitors in line that the pool was closed or opened. Returns how many they are."""
 
 
 class _NoVisitors:
@@ -114,7 +114,7 @@ class Pool:
         self._records.subscribe(self._moved)
 
     def serve(self, visitors: Visitors) -> None:
-        """Start containers for these visitors, too, and tell them when one is ready."""
+        """Count these visitors' wishes when planning, and tell them when a container is ready."""
         self._visitors = visitors
 
     def subscribe(self, listener: Listener) -> None:
@@ -124,22 +124,22 @@ class Pool:
     # --- its tasks
 
     def work(self) -> Mapping[str, Coroutine[object, object, None]]:
-        """What must run, each in a task of this name, as long as the pool is served."""
+        """The pool's own work by name; each must run in a task until the pool is closed."""
         return {"reconciler": self._reconciler.run(), "reaper": self._reaper.run()}
 
     async def is_manager(self) -> bool:
-        """Whether the pool is this process's own, so that it may remove all of it."""
+        """Whether this process manages the pool, and so may remove all of it."""
         return await self._reconciler.is_manager()
 
     async def close(self, *, remove_everything: bool, timeout_seconds: float) -> None:
-        """After the tasks have ended: remove what is half started or ends, or (on request) every container.
+        """Remove half-started and ending containers, or all of them. Call it after the tasks have ended.
 
         What cannot be removed in time is left to the next start, which finds it by its labels.
         """
         await self._reconciler.close(remove_everything=remove_everything, timeout_seconds=timeout_seconds)
 
     def hang_up(self) -> None:
-        """Close the way to every container. For the very end."""
+        """Close the endpoints of all containers, at the very end."""
         for container in self._records:
             if container.endpoint is not None:
                 container.endpoint.close()
@@ -147,15 +147,15 @@ class Pool:
     # --- looking up
 
     def get(self, container_id: str) -> Container | None:
-        """A container in whatever state."""
+        """A container in any state."""
         return self._records.get(container_id)
 
     def session(self, container_id: str) -> Container | None:
-        """The claimed container that visitors of this id are led to, if it can be dialled."""
+        """The claimed container that serves requests for this id, if it can be dialled."""
         return self._records.session(container_id)
 
     def ended(self, container_id: str) -> Ended | None:
-        """How a session ended, as far as is remembered."""
+        """How a session ended; None for one that runs, is unknown, or was forgotten."""
         return self._records.ended(container_id)
 
     def count(self, state: State) -> int:
@@ -163,7 +163,7 @@ class Pool:
         return self._records.count(state)
 
     def in_state(self, state: State) -> list[Container]:
-        """The containers in a state, those that have been in it longest first."""
+        """The containers in a state, the one that has been in it longest first."""
         return self._records.in_state(state)
 
     def __len__(self) -> int:
@@ -172,11 +172,11 @@ class Pool:
     def __iter__(self) -> Iterator[Container]:
         return iter(self._records)
 
-    # --- how it does
+    # --- its condition
 
     @property
     def status(self) -> PoolStatus:
-        """A snapshot of now."""
+        """A snapshot."""
         records, health = self._records, self._health
         return PoolStatus(
             name=self.name,
@@ -194,7 +194,7 @@ class Pool:
 
     @property
     def listed(self) -> bool:
-        """Whether the engine has been listed completely since the start: before, nobody knows which sessions run."""
+        """Whether the engine has been listed completely since the start. Before, unknown sessions may exist."""
         return self._records.listed
 
     @property
@@ -229,7 +229,7 @@ class Pool:
 
     @property
     def claimable(self) -> int:
-        """How many of those ready may be handed out."""
+        """How many ready containers may be handed out."""
         return self._records.claimable
 
     @property
@@ -258,74 +258,74 @@ class Pool:
     # --- handing out and ending
 
     def claim(self, now: float, quota_key: str = "") -> Container | None:
-        """Hand out the ready container that waited longest, one of today's configuration first.
+        """Claim the container that has been ready longest, preferring the current configuration.
 
-        It counts for `quota_key`. None where nothing is ready, or where as many are in use as there may be.
+        It counts for `quota_key`. None if nothing is ready or the capacity is in use.
         """
         return self._records.claim(now, quota_key)
 
     def give_back(self, container: Container, now: float) -> bool:
-        """Undo a claim of which nobody was told, the engine included. False when it has ended meanwhile."""
+        """Undo a claim that neither the engine nor the visitor knows of. False if it has ended meanwhile."""
         return self._records.give_back(container, now)
 
     def disown(self, container: Container) -> None:
-        """Forget a claimed container that belongs to another manager of the pool; the next listing tells of it."""
+        """Forget a claimed container that another manager has claimed; the next listing takes it up."""
         self._records.disown(container)
 
     def session_started(self, container: Container, *, workshop: str, client: str = "") -> None:
-        """A visitor is about to learn where their container is. `client` is their address where it is logged."""
+        """Note that a visitor is told the container's URL. `client` is their address, "" where it is not logged."""
         self._journal.session_started(container, workshop=workshop, client=client)
 
     def end(self, container: Container, reason: EndReason, now: float) -> bool:
-        """Decide that a container ends; the reconciler removes it. False when that was decided before."""
+        """Mark a container as REMOVING; the reconciler removes it. False if it already was, or is not ours."""
         return self._records.end(container, reason, now)
 
-    # --- what went wrong, and looking again
+    # --- failures that others met
 
     def engine_failed(self, error: EngineError) -> None:
-        """The engine did not answer a call of somebody else's."""
+        """Note that the engine did not answer a call that was not the reconciler's."""
         self._reconciler.engine_failed(error)
         self._reconciler.wake()
 
     def refuse(self, failure: Failure) -> None:
-        """The engine refuses to mark containers as claimed, so none can be handed out."""
+        """Note that the engine refuses claims, so no container can be handed out."""
         self._health.refused(failure)
 
     def forget_refusal(self) -> None:
-        """Claims may work again."""
+        """Note that claims may work again."""
         self._health.not_refused()
 
     def observe_soon(self) -> None:
-        """Have the engine listed at once: it may differ from the records, or more containers are wanted."""
+        """Have the reconciler list the engine at once."""
         self._reconciler.observe_soon()
 
     # --- the operator
 
     @property
     def is_open(self) -> bool:
-        """Whether newcomers are let in."""
+        """Whether new visitors are let in."""
         return self._operations.is_open
 
     def open_to_newcomers(self) -> None:
-        """Let newcomers in. Raises `OSError`."""
+        """Let new visitors in. Raises `OSError`."""
         self._operations.open()
 
     def close_to_newcomers(self) -> None:
-        """Let no newcomers in; sessions go on, and visitors in line keep their places. Raises `OSError`."""
+        """Let no new visitors in. Sessions go on; those in line keep their places. Raises `OSError`."""
         self._operations.close()
 
     def drain(self, now: float) -> int:
-        """Replace every ready container by a new one. Returns how many."""
+        """Replace all ready containers. Returns how many."""
         return self._operations.drain(now)
 
     def resize(self, size: int) -> None:
-        """Keep so many ready from now on, until the service restarts. Raises `SettingsError`."""
+        """Set the number of ready containers until the service restarts. Raises `SettingsError`."""
         self._operations.resize(size)
 
     # --- inside
 
     def _wanted(self) -> int:
-        """How many containers are wanted beyond the size. A closed pool serves nobody meanwhile."""
+        """How many containers visitors want beyond the pool's size. A closed pool serves nobody."""
         return self._visitors.waiting + self._visitors.wished if self.is_open else 0
 
     def _gate_moved(self) -> int:

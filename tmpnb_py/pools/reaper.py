@@ -1,7 +1,7 @@
-"""Deciding which sessions have ended. It gathers the evidence and marks; the reconciler removes.
+"""Ends sessions that are idle, unvisited, too old or out of reach. It marks them; the reconciler removes them.
 
-One task. It sleeps until the next session can end (and looks a little earlier, because a visitor's leaving brings
-the end nearer), and asks a notebook server only when its session is about to be reaped (decision 7).
+One task. It sleeps until the next session can end, or a little less, because a visitor who leaves brings the end
+nearer. It asks a notebook server only when the session is about to be reaped (decision 7).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from tmpnb_py.pools.records import Records
 
 _LONGEST_SLEEP = 30.0
 _QUESTIONS_AT_ONCE = 8
-_CUT_OFF = 180.0  # seconds until a session ends whose socket was removed: its visitor waits for nothing
-_OUT_OF_REACH = 3600.0  # seconds until a session ends that nobody can reach: what it holds, others need
+_CUT_OFF = 180.0  # seconds until a session ends whose socket was removed: it can never be reached again
+_OUT_OF_REACH = 3600.0  # seconds until a session ends that cannot be reached: others need what it holds
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the last answer of a notebook server gave; void once its visitor leaves."""
+    """Until when a notebook server's last answer keeps the session; void once its visitor leaves."""
 
     until: float
     left_at: float | None
@@ -43,8 +43,8 @@ class _Kept:
 class Reaper:
     """Marks idle, unvisited and overlong sessions for removal."""
 
-    def __init__(self, pool: Records, options: LiveOptions) -> None:
-        self._pool = pool
+    def __init__(self, records: Records, options: LiveOptions) -> None:
+        self._records = records
         self._limits = options.derive(Limits.of)
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
         self._woken = asyncio.Event()
@@ -66,9 +66,9 @@ class Reaper:
 
     async def reap_once(self) -> float:
         """One round; returns when (monotonic seconds) the next session can end."""
-        if not self._pool.listed:
+        if not self._records.listed:
             return math.inf
-        sessions = self._pool.in_state(State.CLAIMED)
+        sessions = self._records.in_state(State.CLAIMED)
         self._kept = {one.id: self._kept[one.id] for one in sessions if one.id in self._kept}
         wake_ats = await asyncio.gather(*(self._consider(one) for one in sessions))
         return min(wake_ats, default=math.inf)
@@ -94,7 +94,7 @@ class Reaper:
         return until
 
     def _unreachable(self, container: Container, now: float) -> Verdict:
-        """What cannot be asked is not idle; the reconciler tries to find the way to it again."""
+        """Judge a session that cannot be asked. It is not idle: the reconciler tries to reach it again."""
         since = container.changed_at if container.unreachable_since is None else container.unreachable_since
         if container.is_cut_off and now - since >= _CUT_OFF:
             return Reap(EndReason.UNREACHABLE)
@@ -104,7 +104,7 @@ class Reaper:
         return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
-        """Do what was decided; returns when to look at this session again."""
+        """Act on a verdict. Returns when to look at this session again (monotonic seconds)."""
         if isinstance(verdict, Reap):
             self._reap(container, verdict.reason, now)
             return math.inf
@@ -122,7 +122,7 @@ class Reaper:
             _log.warning(
                 "question_failed",
                 id=container.id,
-                pool=self._pool.name,
+                pool=self._records.name,
                 failed=container.failed_questions,
                 error=type(error).__name__,
             )
@@ -131,5 +131,5 @@ class Reaper:
 
     def _reap(self, container: Container, reason: EndReason, now: float) -> None:
         age = now - container.evidence.claimed_at
-        if self._pool.end(container, reason, now):
-            _log.info("reaped", id=container.id, pool=self._pool.name, reason=reason.value, duration=round(age, 1))
+        if self._records.end(container, reason, now):
+            _log.info("reaped", id=container.id, pool=self._records.name, reason=reason.value, duration=round(age, 1))

@@ -107,6 +107,7 @@ class Reconciler:
 
         What cannot be removed in time is left to the next start, which finds it by its labels.
         """
+        await self._tasks.close()
         try:
             async with asyncio.timeout(timeout_seconds):
                 if remove_everything:
@@ -214,7 +215,7 @@ class Reconciler:
                 concurrency=settings.starts_at_once,
                 ready_max_age=settings.ready_max_age,
             ),
-            records=[_record(container) for container in records],
+            records=[_facts(container) for container in records],
             listing=listing,
             ended=records.ended_ids,
             waiting=self._wanted(),
@@ -265,9 +266,9 @@ class Reconciler:
         self.observe_soon()
 
 
-def _record(container: Container) -> planner.Record:
+def _facts(container: Container) -> planner.ContainerFacts:
     """What the planner needs to know of a container."""
-    return planner.Record(
+    return planner.ContainerFacts(
         id=container.id,
         state=container.state,
         config_digest=container.config_digest,

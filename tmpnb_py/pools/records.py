@@ -1,8 +1,7 @@
-"""The records of a pool: which containers there are, whose they are, and how each session ended.
+"""The records of a pool: which containers exist, which are sessions, and how each session ended.
 
-Everything is synchronous, so choosing and marking cannot be interrupted under asyncio (no lock is needed). Claims
-choose here, the reaper marks here, the reconciler inserts and forgets here; the proxy looks up here. Listeners are
-called at each transition and must only wake somebody.
+Everything is synchronous, so under asyncio nothing comes between choosing and marking, and no lock is needed. `Pool`
+and the parts behind it call this. Listeners are called at each transition and must only wake somebody.
 """
 
 from __future__ import annotations
@@ -17,16 +16,15 @@ from tmpnb_py.pools.container import Container
 
 _REMEMBERED_ENDS = 10_000
 
-
 Listener = Callable[[Container], None]
 
 
 class Records:
-    """All records of one pool.
+    """The containers of one pool by state, and the sessions that ended, as far as they are remembered.
 
-    `listed` is False until the engine's first complete listing, `was_ready` until the first container was ready.
-    `size` is how many are to be ready and `capacity` how many there may be in all: the operator changes them.
-    `current_digest` names the configuration that containers are started with, None while that is not known.
+    `listed`: the engine has been listed completely since the start. `was_ready`: some container has been ready.
+    `size`: how many containers are to be ready; `capacity`: how many there may be in all. `current_digest`: the
+    configuration that containers are started with, None while it is not known.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,24 +45,24 @@ class Records:
     # --- looking up
 
     def get(self, container_id: str) -> Container | None:
-        """The record, in whatever state."""
+        """A container in any state."""
         for records in self._records.values():
             if container_id in records:
                 return records[container_id]
         return None
 
     def session(self, container_id: str) -> Container | None:
-        """The claimed container that visitors of this id are led to, if it can be dialled."""
+        """The claimed container that serves requests for this id, if it can be dialled."""
         container = self._records[State.CLAIMED].get(container_id)
         return container if container is not None and container.endpoint is not None else None
 
     def ended(self, container_id: str) -> Ended | None:
-        """How a session ended, as far as is remembered."""
+        """How a session ended; None for one that runs, is unknown, or was forgotten."""
         return self._ended.get(container_id)
 
     @property
     def ended_ids(self) -> Mapping[str, Ended]:
-        """Every id that is remembered as ended."""
+        """All remembered ends by the container's id."""
         return self._ended
 
     def count(self, state: State) -> int:
@@ -73,11 +71,11 @@ class Records:
 
     @property
     def claimable(self) -> int:
-        """How many of those ready may be given away: beyond the capacity they only wait for their removal."""
+        """How many ready containers may be handed out: those beyond the capacity only wait for their removal."""
         return min(self.count(State.READY), max(0, self.capacity - self.count(State.CLAIMED)))
 
     def in_state(self, state: State) -> list[Container]:
-        """The containers in a state, those that have been in it longest first."""
+        """The containers in a state, the one that has been in it longest first."""
         return list(self._records[state].values())
 
     def __len__(self) -> int:
@@ -90,12 +88,12 @@ class Records:
     # --- transitions
 
     def insert(self, container: Container) -> None:
-        """Record a container, new (STARTING) or taken up from the engine (READY, CLAIMED)."""
+        """Add a container: a new one (STARTING), or one that the engine listed (READY, CLAIMED, REMOVING)."""
         self._records[container.state][container.id] = container
         self._notify(container)
 
     def mark_ready(self, container: Container, endpoint: Endpoint, now: float) -> bool:
-        """A started container answers. False (and nothing happens) when it is no longer STARTING."""
+        """Mark a started container as READY. No-op, and False, if it is no longer STARTING."""
         if container.state is not State.STARTING:
             return False
         container.endpoint = endpoint
@@ -104,9 +102,9 @@ class Records:
         return True
 
     def claim(self, now: float, quota_key: str = "") -> Container | None:
-        """Hand out the ready container that waited longest, one of today's configuration first.
+        """Claim the container that has been ready longest, preferring the current configuration.
 
-        It counts for `quota_key`. None where nothing is ready, and where as many are in use as there may be in all.
+        It counts for `quota_key`. None if nothing is ready or the capacity is in use.
         """
         ready = self._records[State.READY] if self.claimable > 0 else {}
         container = next(
@@ -121,9 +119,9 @@ class Records:
         return container
 
     def give_back(self, container: Container, now: float) -> bool:
-        """Undo a claim that nobody, the engine included, was told of. False when it has ended meanwhile.
+        """Undo a claim that neither the engine nor the visitor knows of. False if the container has ended meanwhile.
 
-        Listeners are not called: nothing has happened, and whoever waits must not be served with it at once.
+        Listeners are not called: the container must not be handed out again at once, since its claim was refused.
         """
         if container.state is not State.CLAIMED:
             return False
@@ -132,7 +130,7 @@ class Records:
         return True
 
     def end(self, container: Container, reason: EndReason, now: float) -> bool:
-        """Decide that a container ends. False when that was decided before; the first reason stays."""
+        """Mark a container as REMOVING. No-op, and False, if it already is: the first reason stays."""
         if container.state is State.REMOVING or self.get(container.id) is not container:
             return False
         container.reason = reason
@@ -142,12 +140,12 @@ class Records:
         return True
 
     def disown(self, container: Container) -> None:
-        """Forget a claimed container that is somebody else's: it goes on, and the engine's next list tells of it."""
+        """Forget a claimed container that another manager has claimed. It runs on; the next listing takes it up."""
         if self._records[container.state].pop(container.id, None) is not None and container.endpoint is not None:
             container.endpoint.close()
 
     def forget(self, container: Container, now: float) -> None:
-        """The engine has confirmed that the container is gone."""
+        """Remove a container's record, after the engine has confirmed that the container is gone."""
         if self._records[container.state].pop(container.id, None) is None:
             return
         if container.endpoint is not None:
@@ -159,7 +157,7 @@ class Records:
         self._notify(container)
 
     def blame_engine(self, since: float) -> None:
-        """What has crashed since then was ended by the engine's own end: its containers die before it does."""
+        """Change CRASHED to ENGINE_RESTARTED since a moment: an engine that stops ends its containers first."""
         for container in self._records[State.REMOVING].values():
             if container.reason is EndReason.CRASHED and container.changed_at >= since:
                 container.reason = EndReason.ENGINE_RESTARTED

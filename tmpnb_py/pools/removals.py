@@ -45,7 +45,7 @@ class Removals:
         self._tasks.start(f"remove-{container.id}", self.remove(container))
 
     async def remove(self, container: Container) -> None:
-        """Remove a container, and forget it where that is confirmed; else it becomes due again after a while."""
+        """Remove a container and, once that is confirmed, its record. If it fails, it becomes due again later."""
         try:
             async with _place(self._again if container.failed_removals else self._first):
                 await self._engine.remove(container.id)

@@ -1,4 +1,4 @@
-"""When the reconciler looks next, and whether it lists the engine then. Anybody may bring that nearer at any time."""
+"""When the reconciler's next round is, and whether it lists the engine then. Others can bring both nearer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Schedule:
         self._woken.set()
 
     def observe_soon(self) -> None:
-        """The engine may differ from the records: list it in the next round."""
+        """Wake, and list the engine in the next round: it may differ from the records."""
         self.list_at = -math.inf
         self._woken.set()
 
@@ -41,9 +41,9 @@ class Schedule:
         self.list_at = min(self.list_at, moment)
 
     def begin_round(self) -> None:
-        """What wakes from now on wakes after this round."""
+        """Begin a round: a `wake` during it causes another round."""
         self._woken.clear()
 
     async def next_round(self, wake_at: float) -> None:
-        """Wait until somebody wakes, or until `wake_at`."""
+        """Wait until `wake` is called, or until `wake_at`."""
         await event_or_time(self._woken, max(0.0, wake_at - time.monotonic()))

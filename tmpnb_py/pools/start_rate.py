@@ -1,4 +1,4 @@
-"""How long a pool's containers take to start, and so how long somebody may have to wait for one. Pure."""
+"""How long a pool's containers take to start, and from that how long a visitor in line will wait. Pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import collections
 import statistics
 from collections.abc import Sequence
 
-# A start's duration tells of the next one's as long as the machine's load is much the same.
+# Starts of the last ten minutes predict the next one: the machine's load is much the same.
 _RECENT = 600.0
 _KEPT = 32
 
 
 class StartRate:
-    """How long containers take to start, measured on the latest ones that became ready."""
+    """Measures starts and estimates waiting times from the latest ones."""
 
     def __init__(self) -> None:
         self._measured: collections.deque[tuple[float, float]] = collections.deque(maxlen=_KEPT)
 
     def started(self, now: float, seconds: float) -> None:
-        """A container became ready at `now`, `seconds` after its start began."""
+        """Record a start: a container became ready at `now`, `seconds` after its start began."""
         self._measured.append((now, seconds))
 
     @property
@@ -35,11 +35,11 @@ class StartRate:
         *,
         room: int | None = None,
     ) -> float | None:
-        """Seconds until `position` (1 = next) is served by starts alone, or None where nobody can know.
+        """Seconds until `position` (1 = next) is served by starts alone; None if that cannot be estimated.
 
         `starting` are the ages of the starts under way, `concurrency` how many may be under way at once (0
         while starts are held back), `room` how many more may begin before the pool is at its maximum (None =
-        any number). Past that, one waits for another visitor to leave, and no start's duration tells when.
+        any number). Past that, a visitor waits for another one to leave, which start times do not predict.
         """
         durations = self._durations(now)
         if not durations or position > len(starting) + _further(position, concurrency, room):
@@ -49,32 +49,32 @@ class StartRate:
         return _nth_end(position, ends, concurrency, typical)
 
     def _durations(self, now: float) -> list[float]:
-        """Of the last minutes if there are any, else all: an old measurement is better than none."""
+        """Recent durations if there are any, else all: an old measurement is better than none."""
         recent = [seconds for at, seconds in self._measured if now - at <= _RECENT]
         return recent or [seconds for _, seconds in self._measured]
 
 
 def _further(position: int, concurrency: int, room: int | None) -> int:
-    """How many starts can still begin; as many as `position` where nothing limits them."""
+    """How many starts can still begin: `position` if nothing limits them."""
     if concurrency == 0:
         return 0
     return position if room is None else room
 
 
 def _remaining(age: float, durations: list[float], typical: float) -> float:
-    """What is left of a start that is under way, going by those that took longer than it has by now.
+    """Expected seconds left of a start under way, from the measured starts that took longer than its age.
 
-    One that has taken longer than any before is worth as much as a new one: it may well be failing.
+    A start that has taken longer than any measured one counts like a new one: it may well be failing.
     """
     longer = [seconds for seconds in durations if seconds > age]
     return min(statistics.median(longer) - age, typical) if longer else typical
 
 
 def _nth_end(position: int, ends: list[float], concurrency: int, typical: float) -> float:
-    """When the `position`-th start ends; `ends` are those under way, in order and none over `typical`.
+    """When the `position`-th start ends. `ends`: those under way, in order, none above `typical`.
 
-    The first ones end without a successor where more are under way than `concurrency` allows. Each of the
-    others frees a slot for a start of `typical` seconds, so that the slots take turns in this same order.
+    If more are under way than `concurrency` allows, the first ones have no successor. Each other one frees a slot
+    for a start of `typical` seconds, so the slots take turns in the same order.
     """
     slots = ends + [typical] * (min(concurrency, position) - len(ends))
     surplus = max(len(slots) - concurrency, 0)

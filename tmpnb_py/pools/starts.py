@@ -80,7 +80,7 @@ class Starts:
         self._health.started()
 
     async def _answering(self, spec: ContainerSpec, died: asyncio.Event) -> Endpoint:
-        """The way to a started container that answers, and that the engine knows to be ready."""
+        """Start a container and wait until it answers and is marked ready in the engine. Returns its endpoint."""
         address = await self._engine.start(spec)
         endpoint = await wait_until_ready(
             address, spec, timeout_seconds=self._options.current.start_timeout, died=died
@@ -106,7 +106,7 @@ class Starts:
         self._records.end(container, EndReason.START_FAILED, time.monotonic())
 
     def ready_one_died(self, container: Container, reason: EndReason) -> None:
-        """Tell why a ready container ended, with its last log lines; only then may it be removed, log and all."""
+        """Note why a ready container ended, with its last log lines. It is removed only afterwards, log and all."""
         container.removal_due_at = math.inf
         self._tasks.start(f"died-{container.id}", self._explain(container, reason))
 

@@ -1,4 +1,4 @@
-"""A pool at one moment, for whoever shows it: pages, the operator's API, metrics, tests. Pure."""
+"""A snapshot of a pool, for pages, the operator's API, metrics and tests. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tmpnb_py.core.models import Failure, State
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """A snapshot.
+    """A pool at one moment.
 
     `containers` counts them by state; `size` is how many are to be ready, `capacity` how many there may be in all,
     `waiting` how many visitors are in line. `is_open` says whether newcomers are let in, `listed` whether the engine

@@ -18,7 +18,7 @@ from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.deadlines import ConnectionState, Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
 from tmpnb_py.proxy.framing import MalformedError
-from tmpnb_py.proxy.header_rules import ClientFacts, get_all
+from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.limits import ProxyLimits
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.request_reader import RequestReader
@@ -136,14 +136,11 @@ class ClientConnection(TimedConnection):
         """Whether an end of file means that the visitor has left.
 
         A client may half-close after its last request and still read the answer, and nothing tells it from one
-        that has gone. But who asks for a notebook, or watches a place in line, and has most likely left must not be
-        given one.
+        that has gone. But a visitor who asks for a notebook, or waits in line, and has most likely left must not
+        be given one.
         """
         exchange = self._exchange
-        if exchange is None or exchange.container is not None:
-            return False
-        request = exchange.request
-        return request.method == b"POST" or b"text/event-stream" in get_all(request.headers, b"accept")
+        return exchange is not None and exchange.container is None and exchange.request.may_wait_in_line
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -246,10 +243,10 @@ class ClientConnection(TimedConnection):
             self.upstream_failed(exchange, status)
         else:
             self._send(exchange, connection)
-            self._read()  # what came of the body meanwhile
+            self._read()  # the part of the body that came meanwhile
 
     def _drop_exchange(self) -> Exchange | None:
-        """Nobody waits for this answer any more."""
+        """Give an exchange up: nobody waits for its answer any more."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None and exchange.connection is not None:
             exchange.connection.abort()
@@ -258,7 +255,7 @@ class ClientConnection(TimedConnection):
     # --- what the upstream's side calls
 
     def response_started(self, exchange: Exchange, status: int, *, whole: bool) -> None:
-        """The answer's head is about to be written, `whole` with its body; how long that takes is its own affair."""
+        """The answer's head is about to be written, `whole` with its body. How long the rest takes is not limited."""
         exchange.response_started = True
         if exchange.attempt is not None:
             exchange.answered(status, time.monotonic())
@@ -301,12 +298,12 @@ class ClientConnection(TimedConnection):
                     self._read()
 
     def retry(self, exchange: Exchange) -> None:
-        """A reused connection was closed before it answered: once more on a fresh one."""
+        """Send the request again on a fresh connection: the reused one was closed before it answered."""
         if exchange is self._exchange and self._transport is not None:
             self._dial(exchange)
 
     def upstream_failed(self, exchange: Exchange, status: int) -> None:
-        """No answer, or none that can be passed on. A half-sent answer ends with the connection."""
+        """There is no answer to pass on: answer with `status`, or close where half an answer was sent."""
         if exchange is not self._exchange:
             return
         self._exchange = None
@@ -316,14 +313,14 @@ class ClientConnection(TimedConnection):
             self._respond(status, exchange.request)
 
     def upstream_paused(self, *, paused: bool) -> None:
-        """The notebook server does not keep up with what the client sends, or does again."""
+        """Back-pressure: the notebook server cannot take more of what the client sends, or can again."""
         self._upstream_paused = paused
         if self._phase in (Phase.BODY, Phase.TUNNEL):
             self._rearm()
             self._update_reading()
 
     def upgrade(self, exchange: Exchange, upstream: UpstreamSide, first: bytes) -> None:
-        """A 101 came: `first` is its head and whatever followed it. From here on bytes flow."""
+        """Switch to a tunnel after a 101; `first` is its head with what followed it."""
         transport, upstream_transport = self._transport, upstream.transport
         if transport is None or upstream_transport is None or exchange is not self._exchange:
             upstream.abort()
@@ -347,12 +344,12 @@ class ClientConnection(TimedConnection):
             tunnel.half_closed(by_client=True)
 
     def tunnel_ended(self) -> None:
-        """Called by the tunnel once: what is buffered is sent, then the connection closes."""
+        """Called by the tunnel once: close after sending what is buffered."""
         self._counters.open_tunnels -= 1
         self._close()
 
     def half_open(self) -> None:
-        """The tunnel's other end sends no more; nobody waits for ever for this one to close."""
+        """The tunnel's other end sends no more: this one has to close before its deadline."""
         self._half_closed = True
         self._rearm()
 
@@ -400,8 +397,8 @@ class ClientConnection(TimedConnection):
     def _keepalive_timeout(self, seconds: float) -> float:
         """How long to wait for a request to begin: `seconds`, or longer for a proxy that keeps its connections.
 
-        Whoever closes first may close a connection into which a request is just being sent, and most proxies cannot
-        send it again (RFC 9112 §9.3.1). Some also keep connections at hand that they have not used yet.
+        The end that closes first may close a connection into which a request is just being sent, and most proxies
+        cannot send it again (RFC 9112 §9.3.1). Some also keep connections that they have not used yet.
         """
         return max(seconds, self._proxy.limits.value.proxy_keepalive_timeout) if self.facts.trusted else seconds
 
@@ -450,7 +447,7 @@ class ClientConnection(TimedConnection):
         self._rearm()
 
     def _update_reading(self) -> None:
-        """Read on only where what comes can be used; with little at hand, to notice that the client leaves."""
+        """Read only what can be used; while little is unread, read on to notice that the client leaves."""
         if self._phase is Phase.ANSWER:
             full = len(self._reader.received) >= _MAX_UNREAD
             if full is not self._reading_paused:

@@ -105,7 +105,7 @@ class Gzip:
 
 
 def can_be(headers: Headers, status: int, length: int | None) -> bool:
-    """Whether an answer is one to compress, whoever asked; or speaks of one that was (304)."""
+    """Whether an answer may be compressed for a client that accepts that; or a 304 be about such an answer."""
     if status == 304:
         return any(not tag.startswith(b"W/") for tag in get_all(headers, b"etag"))
     if status != 200 or length is None or not MIN_SIZE <= length <= MAX_SIZE:
@@ -154,7 +154,7 @@ def _text(headers: Headers, name: bytes) -> str:
 
 
 def described(headers: Headers, status: int) -> Headers:
-    """The headers of the compressed answer: another representation, with a tag of its own (RFC 9110 §8.8.1).
+    """The headers of the compressed answer: another representation, which has a tag of its own (RFC 9110 §8.8.1).
 
     304 has the tag of the answer that the client has: it tells a cache which one is meant (RFC 9111 §4.3.4).
     """
@@ -165,5 +165,5 @@ def described(headers: Headers, status: int) -> Headers:
 
 
 def weak(tag: bytes) -> bytes:
-    """An entity tag that says: the same, if perhaps not byte for byte."""
+    """The weak form of an entity tag: the same content, perhaps not byte for byte (RFC 9110 §8.8.1)."""
     return tag if tag.startswith(b"W/") else b"W/" + tag

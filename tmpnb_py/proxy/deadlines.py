@@ -45,7 +45,7 @@ class ConnectionState:
 
 
 def write_eof(transport: asyncio.Transport) -> None:
-    """Send no more. A peer that is gone already makes asyncio's raise; then the loss is reported by and by."""
+    """Close the sending half. asyncio raises where the peer is gone already, and reports the loss soon after."""
     with contextlib.suppress(OSError):
         if transport.can_write_eof():
             transport.write_eof()
@@ -132,7 +132,7 @@ class TimedConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _finish_writing(self) -> None:
-        """Say that nothing more will come, and read on."""
+        """Close the sending half, and go on reading."""
         if self._transport is not None and not self._transport.is_closing():
             self._set_reading(paused=False)
             write_eof(self._transport)

@@ -65,7 +65,7 @@ class UpstreamSide(Protocol):
 
 
 class UpstreamPool(Protocol):
-    """Where a client's connection gets one to the notebook server."""
+    """What a client's connection asks for a connection to the notebook server."""
 
     def take_idle(self) -> UpstreamSide | None: ...
 
@@ -90,7 +90,7 @@ class Exchange:
     response_started: bool = False
 
     def answered(self, status: int, now: float) -> None:
-        """The final answer has come: what a person did, and was not refused, is activity."""
+        """The final answer has come: a person's request that was not refused is activity."""
         attempt, self.attempt = self.attempt, None
         if attempt is not None and self.container is not None and status < 400 and attempt.is_persons():
             self.container.stamp_activity(now)
@@ -102,5 +102,5 @@ class Exchange:
 
     @property
     def can_retry(self) -> bool:
-        """Whether it may be sent again on a fresh connection (RFC 9110 §9.2.2): nothing can have happened twice."""
+        """Whether it may be sent again on a fresh connection (RFC 9110 §9.2.2): then nothing can happen twice."""
         return not self.response_started and not self.request.has_body and self.request.method in _RETRIED

@@ -1,7 +1,7 @@
-"""Looking on at one direction of a WebSocket (RFC 6455 §5): where messages begin, and how.
+"""Observes one direction of a WebSocket (RFC 6455 §5): where messages begin, and with which bytes.
 
-It can neither stall nor alter what passes, whatever that is. Of each message only the beginning is kept, until it
-has been looked at; of control frames nothing.
+It neither delays nor alters what passes. Of each message only the beginning is kept until it has been read; of
+control frames nothing.
 """
 
 from __future__ import annotations

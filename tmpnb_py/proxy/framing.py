@@ -1,7 +1,7 @@
 """HTTP/1.1 framing without I/O, for both legs (RFC 9112): where a head ends, what it says, and chunked bodies.
 
 llhttp reads each head whole, alone and in a parser of its own, so nothing of one message can leak into the next.
-Around it stands what llhttp is too kind about: RTSP and ICE, bare line feeds, odd white space in the first line,
+The checks around it refuse what llhttp accepts: RTSP and ICE, bare line feeds, odd white space in the first line,
 control characters in a reason, statuses that do not exist, trailers without end.
 """
 
@@ -111,7 +111,7 @@ def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
     try:
         parser.feed_data(raw)
     except httptools.HttpParserUpgrade:
-        pass  # llhttp would rather not read on; it is not asked to
+        pass  # llhttp stops there, and nothing more is to be read
     except httptools.HttpParserCallbackError:
         raise  # ours, not theirs
     except httptools.HttpParserError as error:
@@ -133,7 +133,7 @@ _REMEMBERED = _OF_FRAMING | _OF_OTHERS | _OF_PEOPLE | _MISTAKABLE
 
 
 class Fields:
-    """The headers that decide where a message goes and where it ends, and whom it is of, found in one pass."""
+    """The headers that decide a message's route, its end and whether a person caused it, found in one pass."""
 
     __slots__ = ("_found",)
 

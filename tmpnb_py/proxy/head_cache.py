@@ -1,4 +1,4 @@
-"""What a head says, read once: the same bytes always say the same, so what was read is remembered.
+"""Heads that were read, remembered: the same bytes always mean the same.
 
 A browser sends the same header block again and again on a connection, and a server's answers within one second
 often have the same head. Reading strictly, checking, filtering and writing anew are pure functions of its bytes; the
@@ -32,7 +32,7 @@ _REMEMBERED = 1024  # of each kind: with what is made of them at most 10 MiB or 
 class RequestFields:
     """The headers of a request: what they say of its framing, and how they are passed on.
 
-    Few objects are kept of each block, or a memory full of them would cost more than it saves: processor caches.
+    Few objects are kept of each block: a memory full of many would cost more, in processor caches, than it saves.
     """
 
     __slots__ = (

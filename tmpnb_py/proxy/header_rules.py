@@ -204,8 +204,8 @@ def _described(seen: Mapping[bytes, bytes], client: ClientFacts) -> Sequence[tup
 def combined(headers: Headers, only: bytes | None = None) -> Headers:
     """The lines of each name joined at the place of the first (RFC 9110 §5.3; of cookies RFC 9113 §8.2.3).
 
-    `only` is the one name that this is done for, in lower case. What may be there once only is no value of its kind
-    when it is joined, and so counts for nobody.
+    `only` is the one name that this is done for, in lower case. A header that may occur only once is
+    invalid when it is joined, and so has no effect.
     """
     lines: dict[object, tuple[bytes, list[bytes]]] = {}
     for number, (name, value) in enumerate(headers):

@@ -60,7 +60,7 @@ class Admission:
         self._total = 0
 
     def enter(self, facts: ClientFacts, *, in_all: int, each: int) -> Refusal | None:
-        """Count a connection; why it is refused, or None. `each` is the limit per address, 0 for none.
+        """Count a connection and return why it is refused, or None. `each` is the limit per address, 0 for none.
 
         A refused one counts until it is lost, as any other does.
         """
@@ -76,7 +76,7 @@ class Admission:
         return None
 
     def leave(self, facts: ClientFacts) -> None:
-        """A connection that had been counted is gone."""
+        """Stop counting a connection that is gone."""
         self._total -= 1
         if facts.trusted:
             return

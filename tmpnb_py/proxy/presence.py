@@ -1,6 +1,6 @@
-"""Stamping on a session what its visitor does: presence for whatever comes, activity for a person's doing.
+"""Records on a session what its visitor does: presence for every request, activity for what a person does.
 
-`activity` says what is a person's; here it is told when which request was answered and which message came.
+`pools.activity` knows the requests and messages of a person; this module tells it of those that come.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def request_came(container: Container, request: Request, path: bytes, query: bytes) -> Attempt | None:
-    """Stamp a request's presence. What is returned may turn out to be a person's doing once it is answered."""
+    """Record a request's presence. The attempt returned becomes activity if its answer shows a person's doing."""
     now = time.monotonic()
     container.stamp_presence(now)
     if request.websocket:
@@ -42,7 +42,7 @@ def readable(headers: Headers) -> Headers:
 
 
 class Watch:
-    """Looks on at what a client says on one WebSocket to its notebook."""
+    """Observes what a client sends on one WebSocket to its notebook."""
 
     __slots__ = ("_container", "_reader", "channel")
 
@@ -73,7 +73,7 @@ class Watch:
         self._nudged(now)
 
     def _nudged(self, now: float) -> None:
-        """A page made the server do something, and what then speaks there was not told to by a person."""
+        """Record that a page made the server do something: what the server sends next is no person's doing."""
         if self.channel is Channel.TERMINAL:
             self._container.terminal_nudges.add(now)
         else:

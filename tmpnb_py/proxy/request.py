@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmpnb_py.proxy.head_cache import RequestFields
-from tmpnb_py.proxy.header_rules import ClientFacts, Headers
+from tmpnb_py.proxy.header_rules import ClientFacts, Headers, get_all
 
 
 class Request:
@@ -38,7 +38,7 @@ class Request:
 
     @property
     def headers(self) -> Headers:
-        """As they came, or as they have been made fit for the notebook."""
+        """As they came, or as they were rewritten for the notebook."""
         return self.fields.headers if self._headers is None else self._headers
 
     @headers.setter
@@ -81,3 +81,8 @@ class Request:
     def wants_html(self) -> bool:
         """Whether a person's browser is asking for a page."""
         return any(name.lower() == b"accept" and b"text/html" in value for name, value in self.headers)
+
+    @property
+    def may_wait_in_line(self) -> bool:
+        """Whether it may ask our own application for a notebook, or for the events of a place in line."""
+        return self.method == b"POST" or b"text/event-stream" in get_all(self.headers, b"accept")

@@ -81,7 +81,7 @@ def made_usual(method: bytes, target: bytes, version: str, block: bytes) -> tupl
 
 
 def check_handshake(headers: Headers, *, has_body: bool) -> None:
-    """RFC 6455 §4.2.1: what is no WebSocket handshake is no upgrade, so it must not be passed on as one."""
+    """RFC 6455 §4.2.1: refuse an upgrade that is no WebSocket handshake."""
     if has_body:
         raise BadRequestError(400, "an upgrade with a body is refused")
     keys = get_all(headers, b"sec-websocket-key")
@@ -92,14 +92,14 @@ def check_handshake(headers: Headers, *, has_body: bool) -> None:
 
 
 def accepts_handshake(request: Headers, answer: Headers) -> bool:
-    """RFC 6455 §4.1: who understands the handshake shows it by what is made of the client's key."""
+    """RFC 6455 §4.1: a server that understands the handshake proves it by what it makes of the client's key."""
     (key,) = get_all(request, b"sec-websocket-key")
     made = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
     return is_websocket_upgrade(answer) and get_all(answer, b"sec-websocket-accept") == [made]
 
 
 def check_fields(version: str, fields: Fields) -> None:
-    """Exactly one well-formed `Host`, no name that somebody takes for one of framing, and no service worker's script.
+    """Demand one well-formed `Host`, no header that some servers take for one of framing, no service worker's script.
 
     A worker answers for its notebook's pages with headers of its own choice, behind the back of this proxy, also when
     the notebook has ended. Browsers name the request for its script (Service Workers §"Update", `Service-Worker`).

@@ -1,4 +1,4 @@
-"""After a WebSocket upgrade: bytes both ways, never parsed and re-made. A `Watch` only looks on at the client's."""
+"""After a WebSocket upgrade: bytes both ways, never parsed and re-made. A `Watch` observes the client's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One service put together: what it needs of its machine, its parts, its start and its end."""
+"""Assembles a service of its parts, starts and stops it, and takes what it needs of its machine."""

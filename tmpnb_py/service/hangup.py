@@ -1,10 +1,10 @@
-"""What SIGHUP means: the terminal that the service was started in is gone, or the operator wants a reload.
+"""SIGHUP: either the terminal that the service was started in is gone, or the operator wants a reload.
 
-The kernel sends the same signal for both, so the terminal itself is looked at. Where it is gone, the service ends as
-after SIGTERM; where it is there, or where there never was one (systemd, a container), the service reloads. Started
-with nohup it outlives its terminal, and each SIGHUP is a reload.
+The kernel sends one signal for both, so we look at the terminal. If it is gone, the service ends as after SIGTERM.
+If it is there, or never was (systemd, a container), the service reloads. Started with nohup, the service outlives its
+terminal, and each SIGHUP is a reload.
 
-Made by the command line before anything else, because a signal without a handler kills; used by `serve`.
+The command line makes the handler before anything else, because an unhandled SIGHUP kills; `serve` uses it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import select
 import signal
 from collections.abc import Callable, Iterator
 
-# A shell that is told of its terminal's end tells its jobs so. Whoever hears nothing for so long was left running on
-# purpose (a background job of a shell that ended), and a later signal is an operator's.
+# A shell that loses its terminal sends SIGHUP to its jobs. A process that gets none within so many seconds was left
+# running on purpose (a background job of a shell that ended); a later SIGHUP comes from an operator.
 _TOLD_WITHIN = 5.0
 
 
 class Hangup:
-    """The process's SIGHUP from now on."""
+    """Handles SIGHUP of this process."""
 
     def __init__(self) -> None:
-        """Catch the signal; one that comes before `handled` waits for it. Main thread only."""
+        """Catch the signal from now on; one that comes before `handled` is handled there. Main thread only."""
         nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         self._terminal = None if nohup else _terminal()
         self._came_early = False
@@ -36,7 +36,7 @@ class Hangup:
 
     @contextlib.contextmanager
     def handled(self, *, stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
-        """Call `stop` or `reload` at each signal; afterwards it is ignored, as the process is ending."""
+        """Call `stop` or `reload` at each signal. Afterwards the signal is ignored: the process is ending."""
         loop = asyncio.get_running_loop()
 
         def received() -> None:
@@ -53,7 +53,7 @@ class Hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _is_terminal_gone(self) -> bool:
-        """Whether the terminal has ended, or this process's session has lost it (its leader has ended)."""
+        """Whether the terminal is gone, or this process's session has lost it (its leader has ended)."""
         if self._terminal is None:
             return False
         poll = select.poll()
@@ -67,7 +67,7 @@ class Hangup:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Forget a terminal that ended without a signal to us."""
+        """Forget the terminal if it goes without a signal to us."""
         if self._terminal is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""Listening: the sockets of an address, words for what can go wrong, and an eye on clients that vanish."""
+"""Listening sockets (binding, errors explained, TCP keepalive), and the host names that are answered to."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _NO_SUCH_ADDRESS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def hosts(settings: Settings, own: Iterable[str]) -> Hosts:
-    """The names that are answered to; `own` are this machine's (`own_names`)."""
+    """The host names that requests may name; `own` are this machine's (`own_names`)."""
     return Hosts(settings.allowed_hosts, (settings.ip, *own))
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """A bound socket for each address of a host, all with one port; the kernel picks it where `port` is 0.
+    """Bind a socket for each address of a host, all to one port, which the kernel picks if `port` is 0.
 
-    `::` is all addresses of IPv6 and of IPv4, in sockets of their own: so IPv4 clients have IPv4 addresses. May block
-    while a name is looked up. Raises `OSError`.
+    `::` means all addresses of IPv6 and of IPv4, in sockets of their own, so that IPv4 clients have IPv4 addresses.
+    May block while a name is looked up. Raises `OSError`.
     """
     for _ in range(_TRIES):
         with contextlib.suppress(_PortTakenError):
@@ -37,7 +37,7 @@ def bound(host: str, port: int) -> list[socket.socket]:
 
 
 class _PortTakenError(Exception):
-    """The port that the kernel picked for one address belongs to somebody at another."""
+    """The port that the kernel picked for one address is taken at another."""
 
 
 def _bound_at_once(host: str, port: int) -> list[socket.socket]:
@@ -72,7 +72,7 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.soc
 
 
 def _places(host: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
-    """The addresses of a host, as sockets are bound to them; of IPv4 first, which every machine has."""
+    """The addresses of a host to bind to, IPv4 first, which every machine has."""
     hosts = ("0.0.0.0", "::") if host == "::" else (host,)
     found = [
         (family, address)
@@ -82,10 +82,10 @@ def _places(host: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     return sorted(dict.fromkeys(found), key=lambda place: place[0])
 
 
-def notice_the_dead(listener: socket.socket) -> None:
-    """Have the kernel ask a silent client whether it is still there: a laptop that was closed says no good-bye.
+def enable_keepalive(listener: socket.socket) -> None:
+    """Enable TCP keepalive, which ends connections of clients that vanish, such as a laptop that was closed.
 
-    Every connection inherits this of its listener (Linux), and an open WebSocket has no deadline of its own.
+    Connections inherit it from their listener (Linux). An open WebSocket has no deadline of its own.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3)):
@@ -95,7 +95,7 @@ def notice_the_dead(listener: socket.socket) -> None:
 
 @contextlib.contextmanager
 def explained(option: str, host: str, port: int) -> Iterator[None]:
-    """Say of a port that can't be listened on what to do. Raises `ListenError`; `option` is the port's own."""
+    """Turn an `OSError` of binding into a `ListenError` that says what to do. `option` is the port's option."""
     try:
         yield
     except OSError as error:
@@ -114,9 +114,9 @@ def explained(option: str, host: str, port: int) -> Iterator[None]:
 
 
 async def own_names() -> tuple[str, ...]:
-    """The names that this machine has for itself: its host name, alone and in its domain, and that of mDNS.
+    """This machine's own names: its host name, with and without its domain, and its mDNS name.
 
-    A resolver that does not answer in time is done without.
+    The domain is left out if the resolver does not answer in time.
     """
     name = socket.gethostname()
     if not name:
@@ -130,7 +130,7 @@ async def own_names() -> tuple[str, ...]:
 
 
 async def _full_name(name: str) -> str:
-    """A name with its domain. The thread that asks is none of the loop's: the process's end waits for those."""
+    """A name with its domain. Resolved in a thread of its own: a process waits for the loop's threads to end."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""What `tmpnb-py serve` does: the engine is chosen, the pool locked, and a service runs until a signal ends it."""
+"""`tmpnb-py serve`: chooses the engine, locks the pool, and runs a service until a signal ends it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,9 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import without_effect
 from tmpnb_py.service.app import Service
 from tmpnb_py.service.hangup import Hangup
-from tmpnb_py.service.runtime import (
-    connections_that_fit,
-    files_needed,
-    lock_pool,
-    prepare_runtime_dir,
-    raise_open_files_limit,
-)
+from tmpnb_py.service.open_files import connections_that_fit, files_needed, raise_open_files_limit
+from tmpnb_py.service.pool_lock import lock_pool
+from tmpnb_py.service.runtime_dir import prepare_runtime_dir
 from tmpnb_py.workshops.preview import Preview
 
 _log = structlog.get_logger(__name__)

@@ -1,1 +1,1 @@
-"""Static files of an image, served once for all its notebooks (decision 10)."""
+"""An image's static files, served once for all of its notebooks (decision 10)."""

@@ -1,8 +1,8 @@
 """The process that compresses shared files well: `python -m tmpnb_py.shared_files.compress DIRECTORY`.
 
-Started by `tmpnb_py.shared_files.shared` at the lowest priority, because the best compression takes a second for each
-megabyte. It reads sums from its standard input, one a line, and answers each with the same line when its file is
-there. It ends with its input, and at once with the service, however that ends.
+Started by `tmpnb_py.shared_files.shared` at the lowest priority, because the best compression takes a second per
+megabyte. It reads checksums from standard input, one per line, and echoes each line when its file is written. It
+ends with its input, and at once when the service ends in any way.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def compress(directory: Path, sha256: str) -> None:
-    """Write the brotli file beside the gzip file; an empty one where it would not be smaller."""
+    """Write the brotli file beside the gzip file; an empty one if it would not be smaller."""
     try:
         packed = (directory / f"{sha256}.gz").read_bytes()
-    except FileNotFoundError:  # forgotten meanwhile
+    except FileNotFoundError:  # removed meanwhile
         return
     better = brotli.compress(gzip.decompress(packed), quality=11, lgwin=24)
     write(directory / f"{sha256}.br", better if len(better) < len(packed) else b"")
 
 
 def main() -> None:
-    """Compress what is asked for until nothing more is."""
-    with contextlib.suppress(AttributeError):  # where there is no such call, it goes on to the end of a file
+    """Compress the requested contents until the input ends."""
+    with contextlib.suppress(AttributeError):  # without this call, it finishes its current file first
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(19)
     directory = Path(sys.argv[1])

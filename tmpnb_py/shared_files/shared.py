@@ -1,9 +1,9 @@
-"""The static files that all notebooks of an image share: taken from it once, kept compressed, found by their address.
+"""Static files that all notebooks of an image share: extracted once, kept compressed, looked up by their URL.
 
-Asked by the pool's configuration (which address a new notebook gets) and by the web handler (what is there). An
-image is read before its first notebook starts, and gzipped in the same breath (a second or two, once per image); the
-better compression comes later, from a process of its own, and nobody waits for it. All on one event loop; files are
-read and written in threads. What is on disk serves after a restart, without the image.
+Used by the pool's configuration (which URL a new notebook gets) and by the web handler (which files exist). An image
+is read before its first notebook starts, and gzipped at the same time (a second or two, once per image). A separate
+process makes the better compression later, and nobody waits for it. Everything runs on one event loop; files are
+read and written in threads. The files on disk serve after a restart without reading the image again.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from tmpnb_py.core.links import Links
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.shared_files.store import LostFileError, Store
-from tmpnb_py.shared_files.tree import MAX_FILES, MAX_SIZE, Entry, Tree, named
+from tmpnb_py.shared_files.tree import MAX_FILES, MAX_SIZE, SharedFile, Tree, named
 
-_TAKEN_AGAIN_SECONDS = 30.0  # an image's files are taken in 3 s, and in 16 s where all else is busy, too
+_TAKEN_AGAIN_SECONDS = 30.0  # extracting an image takes 3 s, and 16 s on a busy machine
 _LOOK_SECONDS = 0.1
 _MEMORY = 16 * 1024 * 1024  # bytes of files in memory; a first visit needs 1.3 MB, compressed
 
-_RETRY_SECONDS = 600.0  # after no process could be started
+_RETRY_SECONDS = 600.0  # after the process could not be started
 
 _log = structlog.get_logger(__name__)
 
-_Key = tuple[str, str]  # the SHA-256 of a content, and its coding
+_Key = tuple[str, str]  # a content's SHA-256 and coding
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """A shared file: its name, what it is, and the compressed forms that there are, the best first."""
+    """A shared file: its name, its entry, and its available compressed forms, best first."""
 
     name: str
-    entry: Entry
+    entry: SharedFile
     codings: tuple[str, ...]
 
 
 class Content:
-    """The bytes of a file in one of its forms: in memory once, however many slow readers hold them."""
+    """The bytes of a file in one form: in memory once, however many slow clients read them."""
 
     __slots__ = ("__weakref__", "body")
 
@@ -68,7 +68,7 @@ class SharedFiles:
         on_lost: Callable[[], None] = lambda: None,
         links: Links | None = None,
     ) -> None:
-        """`on_lost` is called where the disk has lost a file: whoever calls `url` soon has `run` take it again."""
+        """`on_lost` is called if the disk has lost a file: a call of `url` then makes `run` extract it again."""
         self._engine = engine
         self._on_lost = on_lost
         self._links = links or Links()
@@ -79,7 +79,7 @@ class SharedFiles:
         self._memory = _Memory(_MEMORY)
         self._held: weakref.WeakValueDictionary[_Key, Content] = weakref.WeakValueDictionary()
         self._reading: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._lost: set[str] = set()  # image ids: the disk has not all of their files any more
+        self._lost: set[str] = set()  # ids of images some of whose files are missing on disk
         self._attempts = Attempts()
         self._today: ImageFacts | None = None
         self._work = asyncio.Event()
@@ -87,7 +87,7 @@ class SharedFiles:
         self._gave_up = False
 
     async def load(self) -> None:
-        """Take up what an earlier process has left on disk."""
+        """Load what an earlier process left on disk."""
         try:
             self._take(await asyncio.to_thread(self._store.load))
         except OSError as error:
@@ -99,9 +99,9 @@ class SharedFiles:
         self._work.set()
 
     async def url(self, image: ImageFacts) -> str:
-        """Where notebooks of this image find its static files; "" where each serves its own.
+        """The URL at which notebooks of this image find its static files; "" if each serves its own.
 
-        A broken image must not stop notebooks: what goes wrong is logged.
+        A broken image must not stop notebooks: failures are only logged.
         """
         if not image.static:
             return ""
@@ -110,11 +110,11 @@ class SharedFiles:
         if tree is None and not self._attempts.has_failed(image.image_id):
             tree = await self._learn(image)
         elif self._is_wanted(image):
-            self._missing.set()  # nobody waits for it, and the address stays
+            self._missing.set()  # done in the background; the URL stays the same
         return self._links.static(tree.digest) if tree is not None and tree.files else ""
 
     def _is_wanted(self, image: ImageFacts) -> bool:
-        """Whether to try once more to take an image's files. The first time is `url`'s own."""
+        """Whether to retry extracting an image's files. `url` makes the first attempt."""
         missing = image.image_id in self._lost or self._attempts.has_failed(image.image_id)
         return missing and self._attempts.is_due(image.image_id)
 
@@ -142,8 +142,8 @@ class SharedFiles:
         return tree
 
     async def _read(self, image: ImageFacts) -> Tree:
-        """Take an image's files, one directory after the other, so that one of them is in memory at a time."""
-        files: dict[str, Entry] = {}
+        """Extract an image's files, one directory at a time to bound memory."""
+        files: dict[str, SharedFile] = {}
         left = MAX_SIZE
         for prefix, directory in image.static:
             found = await self._engine.read_image(image, [directory], limit=left)
@@ -155,10 +155,10 @@ class SharedFiles:
             files |= await asyncio.to_thread(self._store.add, shared)
         return Tree(files)
 
-    # --- what visitors ask for
+    # --- serving visitors
 
     def find(self, digest: str, name: str) -> Found | None:
-        """A file by its address."""
+        """Look a file up by its URL."""
         tree = self._by_digest.get(digest)
         entry = tree.files.get(name) if tree is not None else None
         if entry is None:
@@ -169,7 +169,7 @@ class SharedFiles:
         return Found(name, entry, codings)
 
     async def content(self, found: Found, coding: str) -> Content:
-        """A file in one of its forms; "" is as it is. Raises `OSError`, `LostFileError` for good."""
+        """Read a file in one form ("" is uncompressed). Raises `OSError`, `LostFileError` if it is lost for good."""
         key = (found.entry.sha256, coding)
         lock = self._reading.get(key)
         if lock is None:
@@ -182,14 +182,14 @@ class SharedFiles:
         return content
 
     async def size(self, found: Found, coding: str) -> int:
-        """The bytes of a file in one of its forms. Raises `OSError`, `LostFileError` for good."""
+        """The size of a file in one form. Raises `OSError`, or `LostFileError` if it is lost for good."""
         async with self._noticing(found.entry.sha256):
             return await asyncio.to_thread(self._store.size, found.entry, coding)
 
     async def taken_again(self, found: Found) -> bool:
-        """Wait until a file that the disk had lost is there again, perhaps in other forms. False: not soon.
+        """Wait until a lost file is there again, perhaps in other forms. False if it takes too long.
 
-        A page that is being opened would be broken by the error that it gets instead: no browser asks twice.
+        An error would break the page that is being opened: browsers do not ask twice.
         """
         until = time.monotonic() + _TAKEN_AGAIN_SECONDS
         while not (there := await asyncio.to_thread(self._store.has, found.entry.sha256)):
@@ -204,10 +204,10 @@ class SharedFiles:
 
     @contextlib.asynccontextmanager
     async def _noticing(self, sha256: str) -> AsyncIterator[None]:
-        """See to it that a file which proves lost is taken again."""
+        """Schedule the extraction of a file that turns out to be lost."""
         try:
             yield
-        except LostFileError:  # by who cleans /tmp, perhaps
+        except LostFileError:  # perhaps by a program that cleans /tmp
             self._codings.pop(sha256, None)
             if not await asyncio.to_thread(self._store.has, sha256):
                 self._lose(sha256)
@@ -220,13 +220,13 @@ class SharedFiles:
             self._on_lost()
 
     async def remove(self) -> None:
-        """Remove all of them from the disk, for good."""
+        """Remove all files from the disk for good."""
         await asyncio.to_thread(self._store.remove)
 
-    # --- what nobody waits for
+    # --- background work
 
     async def run(self) -> None:
-        """Take what is missing, compress what was not yet, whenever there is something, until cancelled."""
+        """Extract missing files and compress new ones whenever there are any, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_missing(), name="static-files-missing")
             group.create_task(self._compress_new(), name="static-files-compression")
@@ -245,7 +245,7 @@ class SharedFiles:
             self._work.clear()
             try:
                 await self._compress_all()
-            except OSError as error:  # no process or no memory for it, now; the quick compression serves meanwhile
+            except OSError as error:  # out of processes or memory; the quick compression serves meanwhile
                 _log.warning("static_files_not_compressed", error=str(error), retry_in=_RETRY_SECONDS)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
 
@@ -256,11 +256,11 @@ class SharedFiles:
                 await self._compress(wanted)
 
     async def _compress(self, wanted: list[str]) -> None:
-        """Where the process ends early, it is not tried again: what ended it would end the next one."""
+        """Compress in a process. If it ends early it is not restarted: its cause would end the next one, too."""
         began, done = time.monotonic(), 0
         pipe = asyncio.subprocess.PIPE
         command = subprograms.command("tmpnb_py.shared_files.compress", str(self._store.files))
-        # A session of its own, so that Ctrl-C is the service's business only.
+        # A session of its own, so that Ctrl-C reaches only the service.
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=pipe, env=subprograms.environment(), start_new_session=True
         )
@@ -288,7 +288,7 @@ class SharedFiles:
 
 
 class _Memory:
-    """Holds the contents asked for last, bounded in bytes."""
+    """Caches the most recently requested contents, bounded in bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

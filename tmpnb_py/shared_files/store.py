@@ -1,12 +1,12 @@
-"""Shared files on disk: each content once, gzipped where that helps, and beside it the better compression once made.
+"""Shared files on disk: each content once, gzipped if compressible, later with a better compression beside it.
 
-In the runtime directory, which is nobody else's. Names are sums of ours, never an image's. Synchronous: called in
-threads. A crash in the middle leaves a temporary file or a content that no tree speaks of; `load` removes both.
+In the private runtime directory. File names are checksums, never an image's names. Synchronous: called in threads. A
+crash leaves at most a temporary file or a content that no tree refers to; `load` removes both.
 
-    files/<sha256>.gz    gzip, of what is compressible
-    files/<sha256>.br    brotli, made later; empty where it gains nothing
-    files/<sha256>       everything else, as it is
-    trees/<digest>.json  the names, and the images that have them
+    files/<sha256>.gz    gzip, of a compressible file
+    files/<sha256>.br    brotli, made later; empty if not smaller
+    files/<sha256>       any other file, unchanged
+    trees/<digest>.json  the names, and the ids of images that have them
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tmpnb_py.shared_files.tree import Entry, Tree, is_compressible
+from tmpnb_py.shared_files.tree import SharedFile, Tree, is_compressible
 
-KEPT_TREES = 4  # today's, and those of notebooks that were started before an upgrade
-KEPT_IMAGES = 16  # rebuilt ones that have the same files
+KEPT_TREES = 4  # the current one, and those of notebooks started before an upgrade
+KEPT_IMAGES = 16  # rebuilt images with the same files
 SUFFIXES = {"br": ".br", "gzip": ".gz", "": ""}
-_QUICK = 6  # a megabyte in 25 ms; one level more gains 0.2 %
+_QUICK = 6  # a megabyte takes 25 ms; one level more gains 0.2 %
 
 
 class LostFileError(OSError):
-    """The disk has lost a content, or has it damaged."""
+    """A content is missing or damaged on disk."""
 
 
 class Store:
@@ -46,7 +46,7 @@ class Store:
         self._is_removed = False
 
     def remove(self) -> None:
-        """Remove everything for good. What a thread is adding meanwhile, which nobody can cancel, goes too."""
+        """Remove everything for good, including what a thread, which cannot be cancelled, is still adding."""
         with self._writing:
             self._is_removed = True
         remove(self._directory)
@@ -59,7 +59,7 @@ class Store:
             write(path, content)
 
     def load(self) -> dict[str, Tree]:
-        """The trees by the ids of the images that have them; the image used last comes last."""
+        """Load the trees by the ids of their images, the most recently used image last."""
         found: dict[str, Tree] = {}
         kept: list[Tree] = []
         for path in self._by_age():
@@ -73,13 +73,13 @@ class Store:
         self._forget_all_but(kept)
         return found
 
-    def add(self, files: Mapping[str, bytes]) -> dict[str, Entry]:
-        """Keep the files' contents; they are forgotten by the next `load` unless a tree with them is kept."""
+    def add(self, files: Mapping[str, bytes]) -> dict[str, SharedFile]:
+        """Store the files' contents. The next `load` removes them unless `keep` stores a tree with them."""
         return {name: self._add(name, content) for name, content in files.items()}
 
-    def _add(self, name: str, content: bytes) -> Entry:
-        entry = Entry(hashlib.sha256(content).hexdigest(), len(content))
-        # An empty file is what a power cut leaves of one (or an empty content, which is written again).
+    def _add(self, name: str, content: bytes) -> SharedFile:
+        entry = SharedFile(hashlib.sha256(content).hexdigest(), len(content))
+        # A power cut may leave an empty file; so an empty one is always written again.
         if not self.has(entry.sha256):
             packed = gzip.compress(content, _QUICK, mtime=0) if is_compressible(name) else content
             gained = len(packed) < len(content)
@@ -87,7 +87,7 @@ class Store:
         return entry
 
     def keep(self, tree: Tree, image_id: str) -> dict[str, Tree]:
-        """Write a tree down, and forget the oldest of too many. Returns what `load` does."""
+        """Store a tree, and remove the oldest beyond the limit. Returns what `load` does."""
         path = self._trees / f"{tree.digest}.json"
         images: list[str] = []
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -109,17 +109,17 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def codings(self, sha256: str) -> tuple[str, ...]:
-        """The compressed forms that there are, the best first."""
+        """The available compressed forms, best first."""
         return tuple(coding for coding in ("br", "gzip") if _size(self._path(sha256, coding)))
 
     def lacks_brotli(self, tree: Tree) -> list[str]:
-        """The contents of a tree that have only the quick compression so far."""
+        """A tree's contents that still lack the better compression."""
         contents = dict.fromkeys(entry.sha256 for entry in tree.files.values())
         have = {path.name for path in self._files.glob("*")}
         return [one for one in contents if f"{one}.gz" in have and f"{one}.br" not in have]
 
     def read(self, sha256: str, coding: str) -> bytes:
-        """A content in one form; "" is as it is. Raises `LostFileError`, and `OSError` where it can't be read now."""
+        """Read a content in one form ("" is uncompressed). Raises `LostFileError`, or `OSError` if unreadable now."""
         plain = self._path(sha256, "")
         try:
             if coding:
@@ -136,8 +136,8 @@ class Store:
             raise LostFileError(errno.EIO, "the file on disk is damaged", str(plain))
         return content
 
-    def size(self, entry: Entry, coding: str) -> int:
-        """The bytes of a content in one form. Raises `LostFileError`, and `OSError` where it can't be read now."""
+    def size(self, entry: SharedFile, coding: str) -> int:
+        """The size of a content in one form. Raises `LostFileError`, or `OSError` if unreadable now."""
         path = self._path(entry.sha256, coding)
         try:
             return path.stat().st_size if coding else entry.size
@@ -145,11 +145,11 @@ class Store:
             raise LostFileError(errno.ENOENT, "the file is gone", str(path)) from error
 
     def has(self, sha256: str) -> bool:
-        """Whether a content is there, so that `add` would leave it alone."""
+        """Whether a content exists, so that `add` would skip it."""
         return any(_size(self._path(sha256, coding)) for coding in ("gzip", ""))
 
     def _discard(self, sha256: str) -> None:
-        """Forget a content that is damaged; `add` writes it anew."""
+        """Remove a damaged content, so that `add` writes it again."""
         for coding in SUFFIXES:
             self._path(sha256, coding).unlink(missing_ok=True)
 
@@ -158,19 +158,19 @@ class Store:
 
     @property
     def files(self) -> Path:
-        """Where the contents are."""
+        """The directory of the contents."""
         return self._files
 
 
 def remove(directory: Path) -> None:
-    """Remove everything of a pool."""
+    """Remove all of a pool's shared files."""
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also where the power fails in the midst of it."""
+    """Write a file atomically, even across a power failure."""
     new = path.with_name(f"{path.name}.new")
     with new.open("wb") as file:
         file.write(content)
@@ -181,7 +181,7 @@ def write(path: Path, content: bytes) -> None:
 
 def _read(path: Path) -> tuple[Tree, list[str]]:
     document = json.loads(path.read_bytes())
-    tree = Tree({str(name): Entry(str(sha256), int(size)) for name, (sha256, size) in document["files"].items()})
+    tree = Tree({str(name): SharedFile(str(sha256), int(size)) for name, (sha256, size) in document["files"].items()})
     if f"{tree.digest}.json" != path.name:
         raise ValueError("not what was written")
     return tree, [str(image) for image in document["images"]]

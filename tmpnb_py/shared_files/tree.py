@@ -1,7 +1,7 @@
-"""Which files of an image are shared, under which names, and what a browser gets of them. Pure.
+"""Decides which files of an image are shared, under which names, and in which form a browser gets them. Pure.
 
-An image's content is hostile: its file names are keys of a dictionary and never become paths, only known kinds of
-files are shared, and none of them is an HTML page, which could act on the origin that all notebooks share.
+An image's content is hostile. Its file names are only dictionary keys and never become paths; only known types are
+shared, and never HTML pages, which could act on the origin that all notebooks share.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 MAX_FILES = 10_000
-MAX_SIZE = 64 * 1024 * 1024  # bytes of an image's files in all; JupyterLab and the classic interface have 36 MiB
+MAX_SIZE = 64 * 1024 * 1024  # bytes of all files of an image; JupyterLab and the classic interface have 36 MiB
 _MAX_NAME = 400
 
-# Text is compressed, and so are the fonts and icons that are not compressed by themselves.
+# Text is compressed, and fonts and icons in uncompressed formats.
 _PLAIN = {
     ".gif": "image/gif",
     ".jpeg": "image/jpeg",
@@ -41,8 +41,8 @@ _TYPES = {**_PLAIN, **_COMPRESSIBLE}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
-    """One file: the SHA-256 of its content, and its size in bytes."""
+class SharedFile:
+    """A file: the SHA-256 of its content, and its size in bytes."""
 
     sha256: str
     size: int
@@ -50,24 +50,24 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tree:
-    """All shared files of an image, by the path that they have below a notebook's base path."""
+    """All shared files of an image, by their paths below a notebook's base path."""
 
-    files: Mapping[str, Entry]
+    files: Mapping[str, SharedFile]
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits that change with any name and any content: an image rebuilt without a change of
-        these files keeps its address, and browsers keep what they have."""
+        """32 hexadecimal digits that change with any name or content. An image rebuilt with the same files keeps its
+        URL, so browsers keep their caches."""
         lines = "".join(f"{entry.sha256} {name}\n" for name, entry in sorted(self.files.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:32]
 
     def has(self, sha256: str) -> bool:
-        """Whether a file has this content."""
+        """Whether any file has this content."""
         return any(entry.sha256 == sha256 for entry in self.files.values())
 
 
 def named(prefix: str, directory: str, found: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Those of an image's files that are shared, by their public names: `directory` in the image is `prefix`."""
+    """Select the shared files by their public names: the image's `directory` is published as `prefix`."""
     names = {path: _public_name(prefix, directory, path) for path in found}
     return {name: found[path] for path, name in names.items() if name is not None}
 
@@ -83,15 +83,15 @@ def _public_name(prefix: str, directory: str, path: str) -> str | None:
 
 
 def content_type(name: str) -> str | None:
-    """What a file is by its name; None for a kind that is not shared."""
+    """A file's MIME type by its name; None for a type that is not shared."""
     return _TYPES.get(PurePosixPath(name).suffix.lower())
 
 
 def is_compressible(name: str) -> bool:
-    """Whether compressing such a file makes it smaller."""
+    """Whether compression makes such a file smaller."""
     return PurePosixPath(name).suffix.lower() in _COMPRESSIBLE
 
 
-def etag(entry: Entry, coding: str) -> str:
+def etag(entry: SharedFile, coding: str) -> str:
     """A strong validator of one representation (RFC 9110 §8.8.3.3: each coding needs its own)."""
     return f'"{entry.sha256[:24]}-{coding}"' if coding else f'"{entry.sha256[:24]}"'

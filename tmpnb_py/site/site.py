@@ -1,10 +1,10 @@
-"""The pools of one service by name. The proxy and the web layer ask here, and need not know how many there are.
+"""The pools of one service by name. The proxy and the web layer ask here; they need not know how many pools exist.
 
-Each pool has claims of its own, which means a line of its own: a visitor waits for a container of one pool, so
-another pool's containers are of no use to them, and a pool whose image is broken must not hold up the others' lines.
-The operator's `max_waiting` and `max_notebooks_per_address` hold per pool, too.
+Each pool has claims of its own, and so a line of its own. A visitor waits for a container of one pool: another
+pool's containers are of no use to them, and a pool whose image is broken must not hold up the others' visitors. The
+options `max_waiting` and `max_notebooks_per_address` hold per pool.
 
-A container's id names it in the whole site: ids are random and long enough never to be met twice.
+A container's id is unique in the whole site, as ids are random and long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tmpnb_py.pools.records import Listener
 
 
 class Site:
-    """Finds sessions in all pools, and the pool for a wish."""
+    """Finds sessions in all pools, and the pool for a link."""
 
     def __init__(self, claims: Iterable[Claims]) -> None:
         """`claims` are those of each pool, the default pool's first. Raises `ValueError` where two have one name."""
@@ -47,37 +47,37 @@ class Site:
         return self._default
 
     def claims_with(self, ticket_id: str) -> Claims:
-        """The claims that keep this ticket; the default pool's where none does."""
+        """The claims that hold this ticket; the default pool's if none does."""
         return next((one for one in self._claims.values() if one.has(ticket_id)), self._default)
 
     # --- sessions and other containers
 
     @property
     def listed(self) -> bool:
-        """Whether every pool's engine has been listed: before, nobody can say that there is no such session."""
+        """Whether every pool's engine has been listed. Before, unknown sessions may exist."""
         return all(pool.listed for pool in self.pools.values())
 
     def session(self, container_id: str) -> Container | None:
-        """The claimed container that visitors of this id are led to, if it can be dialled. Asked at each request."""
+        """The claimed container that serves requests for this id, if it can be dialled. Called for each request."""
         for session in self._sessions:
             if (container := session(container_id)) is not None:
                 return container
         return None
 
     def find(self, container_id: str) -> Container | None:
-        """A container in whatever state."""
+        """A container in any state."""
         return next((one for pool in self.pools.values() if (one := pool.get(container_id)) is not None), None)
 
     def ended(self, container_id: str) -> Ended | None:
-        """How a session ended, as far as is remembered."""
+        """How a session ended; None for one that runs, is unknown, or was forgotten."""
         return next((one for pool in self.pools.values() if (one := pool.ended(container_id)) is not None), None)
 
     def end(self, container: Container, reason: EndReason, now: float) -> bool:
-        """Decide that a session ends. False when that was decided before. `now` is monotonic."""
+        """End a session. False if that was decided before. `now` is monotonic."""
         return any(pool.end(container, reason, now) for pool in self.pools.values())
 
     def session_started(self, container: Container, *, workshop: str, client: str = "") -> None:
-        """A visitor is about to learn where their container is. `client` is their address where it is logged."""
+        """Note that a visitor is told the container's URL. `client` is their address, "" where it is not logged."""
         for pool in self.pools.values():
             if pool.get(container.id) is container:
                 pool.session_started(container, workshop=workshop, client=client)

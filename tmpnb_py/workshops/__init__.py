@@ -1,1 +1,1 @@
-"""What an image teaches: its manifest, its folders, and its notebooks as pages."""
+"""Workshops: the manifest, authors' folders, and notebooks as pages of notes."""

@@ -1,4 +1,4 @@
-"""The workshops of today's image, read from its own manifest once per image. Asked by the pages and the metrics."""
+"""The workshops of the current image, read from its manifest once per image. Used by the pages and the metrics."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Catalogue:
-    """What the landing page offers: what the operator's file says, else what the image does.
+    """The workshops of the landing page: from the operator's file if there is one, else from the image.
 
-    `own` is the operator's; an image's is empty until it was read, and for one that has none. `image` is the image
-    that was read, None until then.
+    `own` is the operator's manifest. An image's manifest is empty until it has been read, and if it has none. `image`
+    is the image that was read, None before.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -43,11 +43,11 @@ class Catalogue:
 
     @property
     def is_known(self) -> bool:
-        """Whether somebody has told yet which workshops there are."""
+        """Whether the workshops have been read yet."""
         return bool(self._read) or self.own is not None
 
     async def learn(self, image: ImageFacts) -> None:
-        """Read the image's manifest unless that was done. A broken one must not stop notebooks: it is logged."""
+        """Read the image's manifest once. An invalid one must not stop notebooks: it is only logged."""
         if image.image_id == self._read or not self._attempts.is_due(image.image_id):
             return
         try:
@@ -67,7 +67,7 @@ class Catalogue:
         if not image.workshops:
             return Manifest()
         place = image.workshops
-        remedy = "let the label org.tmpnb.workshops name the manifest, a file of at most 256 KiB"
+        remedy = "set the label org.tmpnb.workshops to the manifest, a file of at most 256 KiB"
         try:
             files = await self._engine.read_image(image, [place], limit=MAX_SIZE)
         except TooLargeError as error:

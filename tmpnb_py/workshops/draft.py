@@ -1,7 +1,4 @@
-"""A manifest to begin with, for a folder that has none: what its notebooks say of themselves.
-
-Called by `image workshops --preview`.
-"""
+"""Drafts a manifest for a folder without one, from its notebooks. Called by `image workshops --preview`."""
 
 from __future__ import annotations
 
@@ -21,20 +18,20 @@ from tmpnb_py.workshops.notes.notebook import MAX_SIZE, NOTEBOOK
 from tmpnb_py.workshops.notes_cache import make_notes
 
 MAX_WORKSHOPS = 50
-_ALWAYS = (NOTEBOOK, ".rmd", ".qmd")  # other text is one if it says so
+_ALWAYS = (NOTEBOOK, ".rmd", ".qmd")  # other text is a notebook if its head says so
 _SAYS_SO = re.compile(r"^(?:# ?)?(?:jupytext|kernelspec):|^# ?%%|^```\{code-cell\}", re.MULTILINE)
-_HEAD = 8192  # characters in which it says so
+_HEAD = 8192  # characters of the head
 _INTRODUCTION = """\
-# The workshops of this folder, as tmpnb-py read them from the notebooks. Change what you like: the title, the
-# description and the duration (in minutes) are what people see on the first page, in this order. Take out what is no
-# workshop of its own. Links have the slug, so leave it once you gave one away. Files beside the notebooks (data,
-# pictures) go along by themselves.
+# The workshops of this folder, as tmpnb-py found them in the notebooks. Edit as you like: people see the title, the
+# description and the duration (in minutes) on the first page, in this order. Remove entries that are no workshop of
+# their own. Links contain the slug, so keep it once you have shared one. Files beside the notebooks (data, pictures)
+# are included automatically.
 
 """
 
 
 async def write(directory: Path) -> tuple[Path, Manifest]:
-    """Write a manifest; where it is, and what it says. Raises `ManifestError`, also where there is one already."""
+    """Write a manifest. Returns its path and content. Raises `ManifestError`, also if one exists already."""
     path = directory / MANIFEST_NAME
     drafted = await draft(directory)
     try:
@@ -46,7 +43,7 @@ async def write(directory: Path) -> tuple[Path, Manifest]:
 
 
 async def draft(directory: Path) -> Manifest:
-    """What a folder's manifest could say. Raises `ManifestError` where there is no notebook that can be read."""
+    """Draft a folder's manifest. Raises `ManifestError` if there is no readable notebook."""
     workshops: list[Workshop] = []
     problems: list[str] = []
     for place in list(_notebooks(directory))[:MAX_WORKSHOPS]:
@@ -58,12 +55,12 @@ async def draft(directory: Path) -> Manifest:
         workshops.append(_workshop(place, notes, {one.slug for one in workshops}))
     if not workshops:
         message = "\n".join(problems) or f"{directory} has no notebook (.ipynb, .Rmd, .qmd)"
-        raise ManifestError(message, remedy="put notebooks there, or correct those that are")
+        raise ManifestError(message, remedy="put notebooks there, or correct the existing ones")
     return Manifest(workshops=tuple(workshops))
 
 
 def _notebooks(directory: Path) -> Iterator[PurePosixPath]:
-    """The notebooks in the order of their names: what people number comes in that order."""
+    """The notebooks in natural order of their names, as people number them."""
     for path in sorted(directory.rglob("*"), key=_order):
         place = PurePosixPath(path.relative_to(directory))
         if any(part.startswith((".", "_")) for part in place.parts) or path.is_symlink() or not path.is_file():
@@ -73,7 +70,7 @@ def _notebooks(directory: Path) -> Iterator[PurePosixPath]:
 
 
 def _order(path: Path) -> tuple[tuple[int, str], ...]:
-    """2 comes before 10."""
+    """A sort key by which 2 comes before 10."""
     parts = re.findall(r"\d+|\D+", str(path).casefold())
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
@@ -117,7 +114,7 @@ def _first_words(body: str) -> str:
 
 
 def _minutes(body: str) -> int:
-    """A guess: two minutes for a cell, and 150 words a minute to read."""
+    """Estimate: two minutes per cell, and 150 words per minute for reading."""
     words = len(re.sub(r"<[^>]*>", " ", body).split())
     minutes = 2 * body.count("data-cell=") + words / 150
     return min(240, max(5, 5 * round(minutes / 5)))

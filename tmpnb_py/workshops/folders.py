@@ -1,7 +1,7 @@
-"""Workshops' folders: are they fit for visitors, and how do they get into an image? For `image workshops`.
+"""Checks folders of workshops and adds them to images. For `image workshops`.
 
-A folder holds a manifest and beside it what the workshops need. An image gets them by a layer of its own upon any
-other image, so an author needs no Dockerfile.
+A folder contains a manifest and the files that its workshops need. They are added to any image as one layer, so an
+author needs no Dockerfile.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _OWN_PLACE = "/usr/share/workshops-"
 _LEFT_OUT = ("__pycache__",)
 _OFFICE = "an office document, which JupyterLab does not open: save it as Markdown (.md)"
 _SWEAVE = "a Sweave document, which needs LaTeX: write it as R Markdown (.Rmd)"
-_FOREIGN = "of a program that is not there: save it as a Jupyter notebook (.ipynb)"
-# What no visitor could do anything with, by its name.
+_FOREIGN = "for a program that is not there: save it as a Jupyter notebook (.ipynb)"
+# Files that no visitor could use, by their names.
 _REFUSED = {
     **dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".key", ".pages"), _OFFICE),
     **dict.fromkeys((".rnw", ".snw", ".rtex", ".lyx"), _SWEAVE),
@@ -46,7 +46,7 @@ _REFUSED = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that an author should change. `serious` where the folder cannot be served."""
+    """A problem that the author should fix. `serious` if it keeps the folder from being served."""
 
     where: str
     text: str
@@ -58,7 +58,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Collection:
-    """A folder with its manifest, the files that go into an image, and what is wrong with them."""
+    """A folder with its manifest, the files for the image, and their problems."""
 
     directory: Path
     manifest: Manifest
@@ -67,24 +67,24 @@ class Collection:
 
     @property
     def fit(self) -> bool:
-        """Whether it can be served."""
+        """Whether the folder can be served."""
         return not any(one.serious for one in self.problems)
 
 
 async def examined(directory: Path) -> Collection:
-    """Read and examine a folder, and make a page of each workshop. Raises `ManifestError` as `read_collection`."""
+    """Read and examine a folder, and render each workshop's notes. Raises `ManifestError` as `read_collection`."""
     collection = read_collection(directory)
     problems = [one for workshop in collection.manifest.workshops for one in await _as_notes(collection, workshop)]
     return dataclasses.replace(collection, problems=(*collection.problems, *problems))
 
 
 async def _as_notes(collection: Collection, workshop: Workshop) -> list[Problem]:
-    """What a workshop's page lacks, and why there is none."""
+    """The problems of a workshop's page of notes."""
     file = PurePosixPath(workshop.start)
     if file not in collection.files or not is_readable(workshop.start):
         return []
     if any(one.serious and one.where == workshop.start for one in collection.problems):
-        return []  # it says more of the same
+        return []  # `_examine_notebook` reports the same
     data = (collection.directory / file).read_bytes()
     try:
         notes = await make_notes(data, start=workshop.start, pages={}, language=workshop.language)
@@ -94,7 +94,7 @@ async def _as_notes(collection: Collection, workshop: Workshop) -> list[Problem]
 
 
 def read_collection(directory: Path) -> Collection:
-    """Read and examine a folder. Raises `ManifestError` where it has no manifest that can be read."""
+    """Read and examine a folder. Raises `ManifestError` if it has no readable manifest."""
     manifest = _read_manifest(directory)
     problems: list[Problem] = []
     files = tuple(sorted(_files(directory, problems)))
@@ -118,7 +118,7 @@ def _read_manifest(directory: Path) -> Manifest:
         manifest = manifests.parse(path.read_bytes(), source=str(path))
     except OSError as error:
         command = f"tmpnb-py image workshops --preview {shlex.quote(str(directory))}"
-        remedy = f"`{command}` writes one to begin with; or write one such as:\n{manifests.EXAMPLE}"
+        remedy = f"`{command}` drafts one; or write one such as:\n{manifests.EXAMPLE}"
         raise ManifestError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
     if not manifest.workshops:
         raise ManifestError(f"{path} lists no workshop", remedy=f"such as:\n{manifests.EXAMPLE}")
@@ -126,7 +126,7 @@ def _read_manifest(directory: Path) -> Manifest:
 
 
 def _files(directory: Path, problems: list[Problem]) -> Iterator[PurePosixPath]:
-    """The files that go along; hidden ones and caches stay. A link could lead anywhere, so it does not go along."""
+    """The files to include: no hidden files or caches, and no links, as they could lead anywhere."""
     for path in sorted(directory.rglob("*")):
         name = PurePosixPath(path.relative_to(directory))
         if str(name) == MANIFEST_NAME or any(part.startswith(".") or part in _LEFT_OUT for part in name.parts):
@@ -150,7 +150,7 @@ def _missing(directory: Path, slug: str, start: str) -> Iterator[Problem]:
 def _examine(directory: Path, file: PurePosixPath) -> Iterator[Problem]:
     path = directory / file
     if path.stat().st_size > _LARGE_FILE:
-        text = f"has {path.stat().st_size >> 20} MiB, which every visitor's start copies"
+        text = f"has {path.stat().st_size >> 20} MiB, which is copied for every visitor"
         yield Problem(str(file), text, serious=False)
     if file.suffix == ".ipynb":
         for text, serious in _examine_notebook(path):
@@ -167,24 +167,24 @@ def _examine_notebook(path: Path) -> Iterator[tuple[str, bool]]:
         yield f"cannot be read as JSON: {error}", True
         return
     except (KeyError, TypeError, AttributeError):
-        yield "is not a notebook of format 4 that names its kernel: save it once with JupyterLab", True
+        yield "is not a notebook of format 4 with a kernel: save it once with JupyterLab", True
         return
     if not isinstance(name, str) or not name:
         yield "names no kernel", True
     if given_away:
         which = ", ".join(map(str, given_away[:10]))
-        words = f"has outputs in exercises (cell {which}), which the page shows beside the question: clear those"
+        words = f"has outputs in exercises (cell {which}), which the page would show beside the question: clear them"
         yield words, False
 
 
 def _tells_answer(cell: Any) -> bool:
-    """Whether this is an exercise that was solved. Of all other code the page is better with its outputs."""
+    """Whether this is a solved exercise. For all other code saved outputs improve the page."""
     return "exercise" in cell.get("metadata", {}).get("tags", ()) and bool(cell.get("outputs"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Added:
-    """What an image has now, and the slugs of what was replaced by workshops of the same name."""
+    """An image's workshops after the addition, and the slugs that were replaced."""
 
     manifest: Manifest
     replaced: tuple[str, ...]
@@ -194,7 +194,7 @@ class Added:
 
 
 async def of_image(engine: ImageStore, facts: ImageFacts) -> Manifest:
-    """The workshops that an image says it has. Raises `ManifestError` for a manifest that is wrong."""
+    """Read an image's manifest. Raises `ManifestError` for an invalid one."""
     if not facts.workshops:
         return Manifest()
     files = await engine.read_image(facts, [facts.workshops], limit=manifests.MAX_SIZE)
@@ -215,11 +215,9 @@ async def add(
     only: bool = False,
     report: Callable[[str], None] = lambda _: None,
 ) -> Added:
-    """Build `tag`: the image `base` with the collection's workshops before those that it has.
+    """Build `tag`: the image `base` with the collection's workshops before its existing ones (`only`: instead).
 
-    `only`: instead of those that it has.
-
-    Raises `ManifestError` where the collection is unfit, `ImageBuildError`, and the engine's errors.
+    Raises `ManifestError` if the collection is unfit, `ImageBuildError`, and the engine's errors.
     """
     refuse_unfit(collection)
     facts = await engine.image(base)
@@ -247,16 +245,16 @@ async def add(
 
 
 def refuse_unfit(collection: Collection) -> None:
-    """Raises `ManifestError` with all that keeps the folder from being served."""
+    """Raise `ManifestError` with all problems that keep the folder from being served."""
     serious = [str(one) for one in collection.problems if one.serious]
     if serious:
-        raise ManifestError("\n".join(serious), remedy=f"put these right in {collection.directory}, and try again")
+        raise ManifestError("\n".join(serious), remedy=f"fix these in {collection.directory}, and try again")
 
 
 def _place(collection: Collection, base: ImageFacts, *, only: bool) -> PurePosixPath:
-    """Where the manifest goes: to the base's, or to a directory that only these workshops have.
+    """Where the manifest goes: beside the base's workshops, or with `only` into a new directory.
 
-    Of an image that is not ours nobody knows how it would learn of another directory: it keeps its own.
+    An image that is not ours keeps its own directory, as it could not be told of another one.
     """
     place = PurePosixPath(base.workshops or DEFAULT_PLACE)
     if not only or not _is_ours(place):
@@ -272,9 +270,9 @@ def _is_ours(place: PurePosixPath) -> bool:
 
 
 def write_context(file: IO[bytes], collection: Collection, base: str, place: PurePosixPath, merged: Manifest) -> None:
-    """The build context: the files go beside the manifest of all, which goes to `place`. Rewinds the file."""
+    """Write the build context, with the merged manifest for `place` and the files beside it. Rewinds the file."""
     dockerfile = f"FROM {base}\nCOPY {json.dumps(['workshops/', f'{place.parent}/'])}\n"
-    if _is_ours(place):  # where start-notebook.sh looks
+    if _is_ours(place):  # read by start-notebook.sh
         dockerfile += f"ENV TMPNB_WORKSHOPS={place.parent}\n"
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
         _put(tar, "Dockerfile", dockerfile.encode())

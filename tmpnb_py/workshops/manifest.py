@@ -1,7 +1,7 @@
-"""The workshops' manifest, `workshops.toml`: what a landing page shows of an image's workshops. Pure.
+"""The workshops' manifest, `workshops.toml`: the workshops that the landing page shows. Pure.
 
-It is read from images, which anybody may have made, and from authors' folders. Whatever is wrong with it is told as
-a `ManifestError` that names the workshop, the key, and what to write instead.
+It is read from untrusted images and from authors' folders. Every mistake is reported in a `ManifestError` that names
+the workshop, the key, and what to write instead.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WRITE = {
     "language": 'one line of at most 40 characters, such as language = "R"',
     "description": "one line of at most 300 characters",
     "duration": "the minutes as a whole number from 1 to 1440, such as duration = 60",
-    "lang": 'the tag of the language that it is written in, such as lang = "de" or "pt-BR" (BCP 47), or leave it out',
+    "lang": 'the tag of the language that it is written in, such as lang = "de" or "pt-BR" (BCP 47), or omit it',
     "start": 'the document that opens, relative to the manifest, such as start = "introduction-to-r/Start.ipynb"',
 }
 
@@ -73,7 +73,7 @@ _Slug = StringConstraints(max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
 class Workshop(BaseModel):
     """One workshop. `duration` is in minutes; `start` is a path relative to the manifest and to `~/work`.
 
-    `language` is what one programs in; `lang` tags the language that the text is written in, "" = not said.
+    `language` is the programming language; `lang` tags the language of the text, "" if not given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -88,29 +88,29 @@ class Workshop(BaseModel):
 
     @property
     def direction(self) -> str:
-        """In which direction its text runs: "ltr", "rtl", "" = not said."""
+        """The direction of its text: "ltr", "rtl", or "" if not given."""
         return direction(self.lang)
 
 
 class Manifest(BaseModel):
-    """The workshops in the order in which they are shown."""
+    """The workshops in display order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     workshops: tuple[Workshop, ...] = ()
 
     def find(self, slug: str) -> Workshop | None:
-        """The workshop called so."""
+        """The workshop with this slug; None if there is none."""
         return next((one for one in self.workshops if one.slug == slug), None)
 
     def merged(self, other: Manifest) -> Manifest:
-        """The other's workshops, and behind them those of this one that have another slug."""
+        """The other manifest's workshops, followed by those of this one with other slugs."""
         kept = tuple(one for one in self.workshops if other.find(one.slug) is None)
         return Manifest(workshops=other.workshops + kept)
 
 
 def parse(data: bytes | str, *, source: str = MANIFEST_NAME) -> Manifest:
-    """Read a manifest. Raises `ManifestError` with all that is wrong; `source` says what was read."""
+    """Parse a manifest. Raises `ManifestError` with all mistakes; `source` names the file in messages."""
     if len(data) > MAX_SIZE:
         raise ManifestError(f"{source} is larger than {MAX_SIZE // 1024} KiB")
     try:
@@ -126,7 +126,7 @@ def parse(data: bytes | str, *, source: str = MANIFEST_NAME) -> Manifest:
 
 
 def read_file(path: Path) -> Manifest:
-    """An operator's own list of workshops. Raises `ManifestError`."""
+    """Read an operator's own list of workshops. Raises `ManifestError`."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_SIZE + 1)
@@ -156,7 +156,7 @@ def _validate(entries: list[Any], source: str) -> Manifest:
             problems += [f"{source}: workshop {_name(number, entry)}: {one}" for one in _explain(error, entry)]
     problems += [f"{source}: two workshops have the slug {slug}" for slug in _twice(one.slug for one in workshops)]
     if problems:
-        raise ManifestError("\n".join(problems), remedy="put these right in the manifest, and try again")
+        raise ManifestError("\n".join(problems), remedy="fix these in the manifest, and try again")
     return Manifest(workshops=tuple(workshops))
 
 
@@ -190,7 +190,7 @@ def _twice(values: Iterable[str]) -> list[str]:
 
 
 def dump(manifest: Manifest) -> str:
-    """The manifest as TOML; a JSON string is a TOML string too. What is not said is left out."""
+    """The manifest as TOML without empty values. (A JSON string is a TOML string, too.)"""
     parts = []
     for workshop in manifest.workshops:
         values = workshop.model_dump(exclude_defaults=True)

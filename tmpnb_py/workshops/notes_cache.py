@@ -1,7 +1,7 @@
-"""The workshops' notes as pages, read from today's image when somebody first asks for them, once per image.
+"""Caches the workshops' notes as pages, rendered from the current image on first request, once per image.
 
-Asked by the pages, for many readers at once. The work is done in a process (`tmpnb_py.workshops.notes.__main__`), one
-notebook at a time; what failed is tried again after a while, not at each request.
+Used by the pages, for many readers at once. A process renders them (`tmpnb_py.workshops.notes.__main__`), one
+notebook at a time. Failures are retried after a while, not at each request.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tmpnb_py.workshops.notes.links import file_name, media_type
 from tmpnb_py.workshops.notes.model import Notes, load
 from tmpnb_py.workshops.notes.notebook import MAX_PICTURE, MAX_SIZE, Picture, is_picture, is_readable
 
-RETRY_AFTER = 30.0  # seconds that a failure is remembered
+RETRY_AFTER = 30.0  # seconds for which a failure is cached
 MAX_BOOKS = 100
 _PROCESS_SECONDS = 60.0
-_PICTURES_LIMIT = 32 * 1024 * 1024  # bytes of one workshop
+_PICTURES_LIMIT = 32 * 1024 * 1024  # bytes per workshop
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Book:
-    """A workshop's notes. `pictures` are all that the page shows, by their addresses relative to it."""
+    """A workshop's notes. `pictures` are all pictures of the page, by their relative URLs."""
 
     workshop: Workshop
     notes: Notes
@@ -45,25 +45,25 @@ class Book:
 
 
 class Source(Protocol):
-    """Where the workshops' files are."""
+    """Where the workshops' files come from."""
 
     @property
     def version(self) -> str:
-        """Changes with the files; "" where there are none that can be read, or nobody knows yet."""
+        """A version that changes with the files; "" if none are readable, or not known yet."""
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known yet what there is."""
+        """Whether the files are known yet."""
 
     async def read(self, places: Sequence[str], *, limit: int) -> Mapping[str, bytes]:
-        """Files by their places among the workshops; what is not there is left out. Raises `EngineError`."""
+        """Read files by their places among the workshops. Skips missing ones. Raises `EngineError`."""
 
 
 class ImageFiles:
-    """Those of today's image, which says where its workshops are.
+    """The files of the current image, whose label says where its workshops are.
 
-    Of an image that does not, an operator may list workshops all the same. Where its server keeps them is known to
-    that server only: they can be opened, but not be read.
+    Without that label an operator may still list workshops: they can be opened, but not read, as only the image's
+    server knows where they are.
     """
 
     def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
@@ -78,11 +78,11 @@ class ImageFiles:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is an image."""
+        """Whether the image is known."""
         return self._catalogue.image is not None
 
     async def read(self, places: Sequence[str], *, limit: int) -> Mapping[str, bytes]:
-        """Files beside the manifest. Raises `EngineError`."""
+        """Read files beside the manifest. Raises `EngineError`."""
         image = self._catalogue.image
         if image is None:
             return {}
@@ -92,7 +92,7 @@ class ImageFiles:
 
 
 class NotesCache:
-    """The notes of today's workshops."""
+    """The notes of the current workshops."""
 
     def __init__(self, files: Source, catalogue: Catalogue) -> None:
         self._files = files
@@ -103,20 +103,20 @@ class NotesCache:
         self._failed_at: dict[tuple[str, Workshop], float] = {}
 
     def can_show(self, workshop: Workshop) -> bool:
-        """Whether a workshop has notes: it is a notebook, and its file can be read."""
+        """Whether a workshop has notes: it is a notebook, and its file is readable."""
         return bool(self._files.version) and is_readable(workshop.start)
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known yet what there is to read."""
+        """Whether the files are known yet."""
         return self._files.is_known
 
     async def book(self, slug: str) -> Book | None:
-        """A workshop's notes; None where there are none. Raises `NotesError` and `EngineError`."""
+        """Return a workshop's notes; None if there are none. Raises `NotesError` and `EngineError`."""
         workshop = self._catalogue.manifest.find(slug)
         if workshop is None or not self.can_show(workshop):
             return None
-        # Whoever leaves must not take the page away from the others who wait for it.
+        # A reader who leaves must not cancel the page for others who wait for it.
         return await asyncio.shield(self._task(self._files.version, workshop))
 
     def _task(self, version: str, workshop: Workshop) -> asyncio.Task[Book]:
@@ -144,7 +144,7 @@ class NotesCache:
         _log.warning("notes_unreadable", workshop=key[1].slug, error=str(error))
 
     def _forget_old(self, version: str) -> None:
-        """Pages of former files, and too many of them."""
+        """Forget pages of former versions, and the oldest beyond the limit."""
         old = [key for key, task in self._books.items() if key[0] != version and task.done()]
         old += [key for key, task in self._books.items() if task.done()][: max(0, len(self._books) - MAX_BOOKS)]
         for key in old:
@@ -152,11 +152,11 @@ class NotesCache:
             self._failed_at.pop(key, None)
 
     async def close(self) -> None:
-        """End what is being read."""
+        """Cancel all rendering."""
         await self._tasks.close()
         self._books.clear()
 
-    # --- making one
+    # --- rendering
 
     async def _read(self, workshop: Workshop) -> Book:
         async with self._one_at_a_time:
@@ -173,7 +173,7 @@ class NotesCache:
         return Book(workshop, notes, pictures)
 
     async def _pictures(self, notes: Notes) -> dict[str, Picture]:
-        """The pictures beside the notebook. A page without one that is missing or none is still worth reading."""
+        """Read the pictures beside the notebook. Skips missing and invalid ones: the page is still worth reading."""
         if not notes.files:
             return {}
         try:
@@ -190,7 +190,7 @@ class NotesCache:
 
 
 async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], language: str, lang: str = "") -> Notes:
-    """Let a process make a page of a file; the arguments are those of `notes.page.make`. Raises `NotesError`."""
+    """Render a file in a separate process. Takes the arguments of `notes.page.make`. Raises `NotesError`."""
     arguments = json.dumps({"start": start, "pages": pages, "language": language, "lang": lang}).encode()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -200,13 +200,13 @@ async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], langu
             stderr=asyncio.subprocess.DEVNULL,
             env=subprograms.environment(),
         )
-    except OSError as error:  # no room for one more process, say
-        raise NotesError(f"no page can be made of the notebook now: {error.strerror}") from error
+    except OSError as error:  # out of processes, for example
+        raise NotesError(f"cannot render the notebook now: {error.strerror}") from error
     try:
         async with asyncio.timeout(_PROCESS_SECONDS):
             answer, _ = await process.communicate(arguments + b"\n" + data)
     except TimeoutError as error:
-        raise NotesError("the notebook took too long to make a page of") from error
+        raise NotesError("rendering the notebook took too long") from error
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -214,5 +214,5 @@ async def make_notes(data: bytes, *, start: str, pages: Mapping[str, str], langu
             await process.wait()
     if process.returncode:
         words = answer.decode(errors="replace")[:500] if process.returncode == 1 else ""
-        raise NotesError(words or "the notebook could not be made a page of")
+        raise NotesError(words or "the notebook could not be rendered")
     return load(answer)

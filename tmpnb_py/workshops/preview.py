@@ -1,7 +1,7 @@
-"""A folder of workshops that its author is writing, shown as it is at every moment. For `image workshops --preview`.
+"""Live preview of a folder of workshops while its author writes. For `image workshops --preview`.
 
-It stands in for the image: the first page lists the folder's manifest, and the notes are made of its files. The
-folder is looked at again and again, in a thread; what is wrong is told on the pages, and what was right before stays.
+It stands in for the image: the first page lists the folder's manifest, and the notes come from its files. A thread
+polls the folder. Problems are shown on the pages, and the last valid manifest stays in use.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tmpnb_py.workshops.folders import read_collection
 from tmpnb_py.workshops.manifest import Manifest
 
 MAX_FILES = 20_000
-_LOOK_AGAIN = 0.5  # seconds, and longer where looking takes long
-_SHARE = 0.1  # of the time that may go into looking
+_LOOK_AGAIN = 0.5  # seconds, longer if polling takes long
+_SHARE = 0.1  # of the time may be spent on polling
 
 _log = structlog.get_logger(__name__)
 
 
 class Preview:
-    """The folder. `version` changes with its files; `problems` are sentences for its author."""
+    """The previewed folder. `version` changes with its files; `problems` are sentences for its author."""
 
     is_known = True
 
@@ -38,10 +38,10 @@ class Preview:
         self.problems: tuple[str, ...] = ()
         self.version = ""
         self._changed = asyncio.Condition()
-        self.branding()
+        self.refresh()
 
-    def branding(self) -> bool:
-        """Read the folder if something changed in it; returns whether it did. A broken manifest changes nothing."""
+    def refresh(self) -> bool:
+        """Read the folder if it changed, and return whether it did. Keeps the last valid manifest."""
         version = _stamp(self.directory)
         if version == self.version:
             return False
@@ -50,17 +50,17 @@ class Preview:
             self.manifest = collection.manifest
             self.problems = (*map(str, collection.problems), *_unreadable(self.directory, collection.files))
         except ManifestError as error:
-            self.problems = (*error.message.splitlines(), "The workshops are shown as the manifest had them before.")
-        except OSError as error:  # a file went while it was looked at
+            self.problems = (*error.message.splitlines(), "The workshops of the previous manifest are shown.")
+        except OSError as error:  # a file was removed meanwhile
             self.problems = (f"{error.filename}: {error.strerror}",)
         self.version = version
         return True
 
     async def run(self, on_manifest: Callable[[Manifest], None]) -> None:
-        """Look for ever, and tell everybody who waits."""
+        """Poll for ever, and wake all waiters on a change."""
         while True:
             began = time.monotonic()
-            if await asyncio.to_thread(self.branding):
+            if await asyncio.to_thread(self.refresh):
                 on_manifest(self.manifest)
                 for problem in self.problems:
                     _log.warning("preview_problem", problem=problem)
@@ -69,14 +69,14 @@ class Preview:
             await asyncio.sleep(max(_LOOK_AGAIN, (time.monotonic() - began) / _SHARE))
 
     async def changed_from(self, version: str) -> None:
-        """Wait until the folder is another one than that."""
+        """Wait until the version differs from `version`."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.version != version)
 
-    # --- in the image's place
+    # --- instead of an image
 
     async def read(self, places: Sequence[str], *, limit: int) -> dict[str, bytes]:
-        """Files by their places in the folder; what is not there is left out, links too. Raises `TooLargeError`."""
+        """Read files by their places in the folder. Skips links and missing ones. Raises `TooLargeError`."""
         return await asyncio.to_thread(self._read, places, limit)
 
     def _read(self, places: Sequence[str], limit: int) -> dict[str, bytes]:
@@ -94,20 +94,20 @@ class Preview:
 
 
 def _unreadable(directory: Path, files: Sequence[PurePosixPath]) -> Iterator[str]:
-    """Notebooks in Docker containers run as another user than the folder's owner."""
+    """Problems of unreadable files: notebooks in Docker containers run as another user than the folder's owner."""
     folders = {directory, *(directory / parent for file in files for parent in file.parents)}
     closed = [path for path in sorted(folders) if path.stat().st_mode & 0o005 != 0o005]
     closed += [path for path in (directory / file for file in files) if not path.stat().st_mode & 0o004]
     if closed:
         more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
         yield (
-            f"{closed[0]}{more}: only you may read this, so notebooks in Docker containers cannot: run "
+            f"{closed[0]}{more}: only you can read this, but notebooks in Docker containers need to: run "
             f"chmod -R a+rX {shlex.quote(str(directory))}"
         )
 
 
 def _stamp(directory: Path) -> str:
-    """A digest of the names, times and sizes of all files but hidden ones."""
+    """A digest of the names, times and sizes of all files except hidden ones."""
     digest = hashlib.sha256()
     count = 0
     for root, folders, files in os.walk(directory):

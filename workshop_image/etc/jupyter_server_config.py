@@ -30,7 +30,7 @@ c.KernelManager.transport = "ipc"  # a kernel's messages pass no TCP port, whate
 # they are on this server's own path, not on that of kernels.
 c.ServerApp.jpserver_extensions = {
     "jupyter_lsp": False,
-    "jupytext": False,
+    "jupyterlab_jupytext": importlib.util.find_spec("jupyterlab_jupytext") is not None,  # the image removes it
     "notebook_shim": False,
     "tmpnb_archive": True,
     "tmpnb_exporters": True,

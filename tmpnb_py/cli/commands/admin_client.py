@@ -1,7 +1,7 @@
-"""A client of the admin listener: where it is, what it is asked, and what to say when nothing answers.
+"""A client of the admin listener, for commands that talk to a running service.
 
-Used by the commands that talk to a running service. It finds listener and token as `serve` does, in the same options,
-variables and file. Every call ends within a bounded time and raises `ServiceError`.
+It finds listener and token as `serve` does, in the same options, variables and file. Every call ends within a bounded
+time, and raises `ServiceError` on failure.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ M = TypeVar("M", bound=pydantic.BaseModel)
 
 
 def admin_url(settings: Settings) -> str:
-    """Where the service's admin listener can be dialled from this machine. Raises `SettingsError`."""
+    """The admin listener's URL for this machine. Raises `SettingsError`."""
     if not settings.admin_port:
         raise SettingsError(
-            "admin_port is 0, so the service listens on a port that only its log names",
-            remedy="Give that port with --admin-port.",
+            "admin_port is 0, so only the service's log tells which port it listens on",
+            remedy="Pass that port with --admin-port.",
         )
     host = settings.admin_ip
     try:
@@ -47,7 +47,7 @@ def admin_url(settings: Settings) -> str:
 
 
 class AdminClient:
-    """Use it with `async with`."""
+    """Calls the admin listener. Use it with `async with`."""
 
     def __init__(self, settings: Settings) -> None:
         self.url = admin_url(settings)
@@ -69,11 +69,11 @@ class AdminClient:
         await self._session.close()
 
     async def status(self) -> AdminStatus:
-        """Everything about the pool at once."""
+        """Return the complete status."""
         return await self._ask("GET", "api/status", AdminStatus)
 
     async def sessions(self) -> AdminSessions:
-        """The running sessions."""
+        """Return the running sessions."""
         return await self._ask("GET", "api/sessions", AdminSessions)
 
     async def end(self, session_id: str) -> None:
@@ -81,15 +81,15 @@ class AdminClient:
         await self._call("DELETE", f"api/sessions/{session_id}")
 
     async def drain(self) -> int:
-        """Renew every ready container; returns how many there were."""
+        """Replace every ready container. Returns their number."""
         return (await self._ask("DELETE", "api/pool", Drained)).drained
 
     async def resize(self, size: int) -> PoolStatus:
-        """Keep so many containers ready from now on."""
+        """Set the number of containers kept ready."""
         return await self._ask("PATCH", "api/pool", PoolStatus, {"size": size})
 
     async def close_pool(self) -> PoolStatus:
-        """Let no newcomer in."""
+        """Turn newcomers away."""
         return await self._ask("POST", "api/close", PoolStatus)
 
     async def open_pool(self) -> PoolStatus:
@@ -102,8 +102,8 @@ class AdminClient:
             return model.model_validate_json(answer)
         except pydantic.ValidationError as error:
             raise ServiceError(
-                f"what answers at {self.url} is not a tmpnb-py of this version ({error.error_count()} fields differ)",
-                remedy="Use the command of the same installation as the service's, or another --admin-port.",
+                f"the server at {self.url} is not a tmpnb-py of this version ({error.error_count()} fields differ)",
+                remedy="Use the command from the service's installation, or another --admin-port.",
             ) from error
 
     async def _call(self, method: str, path: str, body: object = None) -> bytes:
@@ -117,7 +117,7 @@ class AdminClient:
                 while chunk := await response.content.read(_MAX_ANSWER):
                     answer += chunk
                     if len(answer) > _MAX_ANSWER:
-                        raise ServiceError(f"what answers at {self.url} does not stop talking")
+                        raise ServiceError(f"the server at {self.url} sends an endless answer")
         except TimeoutError as error:
             raise self._silent() from error
         except (aiohttp.ClientError, OSError) as error:
@@ -128,20 +128,20 @@ class AdminClient:
 
     def _silent(self) -> ServiceError:
         return ServiceError(
-            f"the service at {self.url} did not answer in time", remedy="Its log says what it is doing; try again."
+            f"the service at {self.url} did not answer in time", remedy="Its log shows what it is doing; try again."
         )
 
     def _unreachable(self, error: Exception) -> ServiceError:
         reason = "nothing listens there" if isinstance(error, aiohttp.ClientConnectorError) else str(error)
         return ServiceError(
             f"no service answers at {self.url} ({reason})",
-            remedy="Start it with tmpnb-py serve, or say where it is with --admin-ip, --admin-port or --config.",
+            remedy="Start it with tmpnb-py serve, or tell its address with --admin-ip, --admin-port or --config.",
         )
 
     def _refused(self, status: int, answer: bytes) -> ServiceError:
         message = _message(answer) or f"status {status}"
         if status in (401, 403):
-            remedy = "Set the token that the service was started with in ADMIN_AUTH_TOKEN."
+            remedy = "Set ADMIN_AUTH_TOKEN to the token that the service was started with."
             what = "does not accept this token" if self._has_token else "demands a token"
             return ServiceError(f"the service at {self.url} {what}", remedy=remedy)
         return ServiceError(f"the service refused: {message}")

@@ -1,4 +1,4 @@
-"""What `doctor` looks at. Each check yields findings and never raises; it changes nothing that it does not undo."""
+"""The checks of `doctor`. Each yields findings, never raises, and undoes its changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import aiohttp
 
 from tmpnb_py import __version__
 from tmpnb_py.cli.commands.engine import as_the_service, opened_engine
-from tmpnb_py.cli.commands.measure import Trial, try_one
+from tmpnb_py.cli.commands.measure import Measurement, measure
 from tmpnb_py.cli.commands.output import size
 from tmpnb_py.core.errors import (
     EngineError,
@@ -36,21 +36,16 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings
 from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.service import listen
-from tmpnb_py.service.runtime import (
-    borrowed_runtime_dir,
-    connections_that_fit,
-    files_needed,
-    lock_pool,
-    open_files_limit,
-    user_name,
-)
+from tmpnb_py.service.open_files import connections_that_fit, files_needed, open_files_limit
+from tmpnb_py.service.pool_lock import lock_pool
+from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, user_name
 
 _OLDEST_ENGINE = (20, 10)
 _PORT_SECONDS = 3.0
 
 
 class Grade(enum.StrEnum):
-    """How a finding is. Only FAIL makes `doctor` exit with an error."""
+    """A finding's severity. Only FAIL makes `doctor` exit with an error."""
 
     OK = "OK"
     WARN = "WARN"
@@ -59,7 +54,7 @@ class Grade(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, what it is, and what to do about it where it is not OK."""
+    """One finding: what was checked, the result, and the remedy unless it is OK."""
 
     grade: Grade
     subject: str
@@ -70,18 +65,18 @@ class Finding:
 
 @dataclasses.dataclass(slots=True)
 class Examination:
-    """What the checks have found out on their way, for `--plan`."""
+    """Runs the checks, and keeps their figures for `--plan`."""
 
     loaded: LoadedSettings
     info: EngineInfo | None = None
-    trial: Trial | None = None
+    trial: Measurement | None = None
 
     @property
     def settings(self) -> Settings:
         return self.loaded.settings
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """All checks, in an order in which each builds on the ones before."""
+        """Run all checks in order, as later ones build on earlier ones."""
         yield Finding(Grade.OK, "versions", f"tmpnb-py {__version__}, Python {platform.python_version()}")
         for warning in self.loaded.warnings:
             yield Finding(Grade.WARN, "settings", warning)
@@ -94,7 +89,7 @@ class Examination:
             yield _memory(self.settings, self.info)
 
     async def _in_runtime_dir(self) -> AsyncIterator[Finding]:
-        """What is looked at in the runtime directory, as the user to whom it belongs."""
+        """The checks that use the runtime directory, as its owner."""
         try:
             self.loaded = dataclasses.replace(self.loaded, settings=as_the_service(self.settings))
             with borrowed_runtime_dir(self.settings.runtime_path):
@@ -111,14 +106,14 @@ class Examination:
             with lock_pool(path, pool):
                 pass
         except PoolLockedError as error:
-            return [Finding(Grade.OK, "pool", f"{error.message}; the checks go on beside it")]
+            return [Finding(Grade.OK, "pool", f"{error.message}; the checks do not disturb it")]
         except (TmpnbError, OSError) as error:
             return [
                 Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")
             ]
         return [
             Finding(Grade.OK, "permissions", f"{path} belongs to {user_name(os.geteuid())}"),
-            Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" at the moment'),
+            Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" now'),
         ]
 
     async def _engine(self) -> AsyncIterator[Finding]:
@@ -149,22 +144,22 @@ class Examination:
         except EngineError as error:
             yield Finding(Grade.FAIL, "image", error.message, error.remedy)
             return
-        yield Finding(Grade.OK, "image", f"{settings.image} is in the engine")
+        yield Finding(Grade.OK, "image", f"the engine has {settings.image}")
         for finding in _isolation(engine, configuration.gaps):
             yield finding
         try:
-            self.trial = trial = await try_one(engine, config, timeout_seconds=settings.start_timeout)
+            self.trial = trial = await measure(engine, config, timeout_seconds=settings.start_timeout)
         except StartFailedError as error:
             yield Finding(
                 Grade.FAIL,
                 "start",
                 f"over a {_way(config.transport)}: {error.message}",
-                "See what it said below; the server must listen where --command tells it to, below {base_path}.",
+                "See its output below; the server must listen where --command tells it to, below {base_path}.",
                 error.log_lines,
             )
             return
         except EngineError as error:
-            yield Finding(Grade.FAIL, "start", error.message, error.remedy or "The engine's log says more.")
+            yield Finding(Grade.FAIL, "start", error.message, error.remedy or "See the engine's log.")
             return
         for finding in _started(trial):
             yield finding
@@ -178,20 +173,20 @@ def _engine_found(info: EngineInfo) -> Finding:
         and all(part.isdigit() for part in parts[:2])
         and (int(parts[0]), int(parts[1])) < _OLDEST_ENGINE
     ):
-        return Finding(Grade.WARN, "engine", text, "Older than 20.10, the oldest that is tested: update it.")
+        return Finding(Grade.WARN, "engine", text, "Older than 20.10, the oldest tested version: update it.")
     return Finding(Grade.OK, "engine", text)
 
 
 def _image_missing(settings: Settings, error: ImageMissingError) -> Finding:
     if settings.image == DEFAULT_IMAGE:
-        remedy = "serve builds it at its first start, in minutes; tmpnb-py image build does so now."
+        remedy = "serve builds it at its first start, which takes minutes; tmpnb-py image build builds it now."
         return Finding(Grade.WARN, "image", error.message, remedy)
     return Finding(Grade.FAIL, "image", error.message, error.remedy)
 
 
 def _isolation(engine: Engine, gaps: tuple[Gap, ...]) -> list[Finding]:
     if not gaps and engine.sees_isolation:
-        text = "a container made like a notebook has its limits, no privileges, and reaches nothing that it must not"
+        text = "a container made like a notebook has its limits and no privileges, and reaches nothing forbidden"
         return [Finding(Grade.OK, "isolation", text)]
     return [Finding(Grade.WARN, "isolation", gap.text, gap.remedy) for gap in gaps]
 
@@ -200,7 +195,7 @@ def _way(transport: Transport) -> str:
     return "Unix socket" if transport is Transport.SOCKET else transport.value
 
 
-def _started(trial: Trial) -> list[Finding]:
+def _started(trial: Measurement) -> list[Finding]:
     figures = trial.figures
     text = f"answers below its base path after {figures.start_seconds:.2f} s over a {_way(trial.transport)}"
     found = [Finding(Grade.OK, "start", f"{text}; {size(figures.memory_ready)} of memory")]
@@ -208,7 +203,7 @@ def _started(trial: Trial) -> list[Finding]:
         text = f"starts; {size(figures.memory_working)} of memory with it"
         found.append(Finding(Grade.OK, "kernel", text))
     else:
-        remedy = "See that the image has a kernel and that mem_limit and pids_limit leave room for it."
+        remedy = "Check that the image has a kernel, and that mem_limit and pids_limit are large enough for it."
         found.append(Finding(Grade.WARN, "kernel", "the image's default kernel did not become idle", remedy))
     return found
 
@@ -224,7 +219,7 @@ async def _port(settings: Settings, option: str) -> Finding:
     flag = f"--{option.replace('_', '-')}"
     if error.errno != errno.EADDRINUSE:
         return Finding(
-            Grade.FAIL, "ports", f"{place}: {error.strerror}", f"Give another address or port with {flag}."
+            Grade.FAIL, "ports", f"{place}: {error.strerror}", f"Choose another address or port with {flag}."
         )
     if await _is_ours(host, port):
         return Finding(Grade.OK, "ports", f"{place} is used by tmpnb-py itself")
@@ -233,7 +228,7 @@ async def _port(settings: Settings, option: str) -> Finding:
 
 
 def _bind(host: str, port: int) -> OSError | None:
-    """Why the address cannot be listened on; None where it can."""
+    """Why nothing can listen on the address; None if it is free."""
     try:
         for listener in listen.bound(host, port):
             listener.close()
@@ -243,7 +238,7 @@ def _bind(host: str, port: int) -> OSError | None:
 
 
 async def _is_ours(host: str, port: int) -> bool:
-    """Whether a tmpnb-py listens there."""
+    """Whether a tmpnb-py service listens there."""
     target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     url = f"http://[{target}]:{port}/healthz" if ":" in target else f"http://{target}:{port}/healthz"
     timeout = aiohttp.ClientTimeout(total=_PORT_SECONDS)
@@ -255,9 +250,9 @@ async def _is_ours(host: str, port: int) -> bool:
 
 
 def _files(settings: Settings) -> Finding:
-    """Each visitor's connection takes file descriptors."""
+    """Check the limit of open files, as each visitor's connection takes some."""
     limit, needed = open_files_limit(), files_needed(settings.max_connections)
-    text = f"{limit} files may be open, {needed} are needed for max_connections ({settings.max_connections})"
+    text = f"{limit} files may be open; max_connections ({settings.max_connections}) needs {needed}"
     if limit >= needed:
         return Finding(Grade.OK, "files", text)
     return Finding(
@@ -284,7 +279,7 @@ def _memory(settings: Settings, info: EngineInfo) -> Finding:
 
 
 def free_disk() -> int | None:
-    """Room where the engine keeps its data, if that is on this machine and in its usual place."""
+    """Free disk space in the engine's data directory, if that is on this machine in its usual place."""
     for place in (Path(os.environ.get("DOCKER_DATA_ROOT", "")), Path("/var/lib/docker")):
         if place.is_absolute() and place.is_dir():
             return shutil.disk_usage(place).free

@@ -1,4 +1,4 @@
-"""`config`: the effective settings and where each came from, or a file to begin with."""
+"""`config`: show the effective settings and their origins, or print a configuration file to start from."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tmpnb_py.options.settings import OPTIONS
 from tmpnb_py.options.sources import LoadedSettings
 
 _HEAD = """\
-# tmpnb-py's options. A line that begins with # is a default: take the # away to change it.
-# The command line and the environment (TMPNB_POOL_SIZE=30) count before this file.
-# tmpnb-py config --config FILE shows what is in force, and from where.
+# tmpnb-py's options. A line that begins with # is a default: remove the # to change it.
+# The command line and the environment (TMPNB_POOL_SIZE=30) override this file.
+# tmpnb-py config --config FILE shows the effective values and their origins.
 """
 _WIDTH = 100
 
@@ -47,7 +47,7 @@ def config(ctx: click.Context, as_json: bool, template: bool, config: str | None
 
 
 def _described(loaded: LoadedSettings) -> dict[str, dict[str, Any]]:
-    """Each option with its value (a secret only says whether it is set) and its origin."""
+    """Each option with its value (for a secret, only whether it is set) and its origin."""
     return {
         name: {"value": _plain(option, loaded), "origin": loaded.origins.get(name, "default")}
         for name, option in OPTIONS.items()
@@ -106,14 +106,14 @@ def _comment(option: Option) -> Iterator[str]:
 
 
 def _example(option: Option) -> str:
-    """What stands behind `=` of an option that has no value; the comment says what leaving it out means."""
+    """The text after `=` for an option without a value; its comment tells the default."""
     if option.kind is Kind.NUMBER:
-        return f"1  # left out: {option.default}"
-    return f'""  # left out: {option.default}'
+        return f"1  # if omitted: {option.default}"
+    return f'""  # if omitted: {option.default}'
 
 
 def _toml(option: Option, value: Any) -> str:
-    """A value as the file writes it; TOML's basic strings are written as JSON's are."""
+    """A value in TOML. Its basic strings are written like JSON's."""
     if isinstance(value, SecretStr):
         raise TypeError("a secret is never written")
     if isinstance(value, bool):

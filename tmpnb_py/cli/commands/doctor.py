@@ -1,4 +1,4 @@
-"""`doctor`: does everything work here, and what do so many people need?"""
+"""`doctor`: check that everything works here, and plan for a number of people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tmpnb_py.cli.commands.checks import Examination, Finding
-    from tmpnb_py.cli.commands.plan import Figures, Plan
+    from tmpnb_py.cli.commands.plan import CapacityPlan, Figures
 
 _COLORS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
@@ -27,11 +27,11 @@ _COLORS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 @with_settings()
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, people: int | None, config: str | None) -> None:
-    """Check engine, permissions, image, ports and memory; takes the options of serve.
+    """Check engine, permissions, image, ports and memory. Takes the options of serve.
 
-    Each line is OK, WARN or FAIL with what to do. It starts one notebook as serve would, in a pool of its own, and
-    removes it again; a service that runs is not disturbed. Root acts as the user whose runtime directory it is. The
-    exit code is 8 where something is FAIL.
+    Each line is OK, WARN or FAIL with a remedy. It starts one notebook as serve would, in a separate pool, and
+    removes it again; a running service is not disturbed. Root acts as the owner of the runtime directory. The exit
+    code is 8 if anything is FAIL.
     """
     loaded = read(ctx, config)
     asyncio.run(_run(loaded, as_json=as_json, people=people))
@@ -57,11 +57,11 @@ async def _run(loaded: Any, *, as_json: bool, people: int | None) -> None:
     failed = sum(finding.grade is Grade.FAIL for finding in findings)
     if failed:
         what = "1 thing has" if failed == 1 else f"{failed} things have"
-        raise UnfitError(f"{what} to be put right before serve can work")
+        raise UnfitError(f"{what} to be fixed before serve can work")
 
 
 def _quiet_logs() -> None:
-    """The findings say it all: what the engine's code logs on its way would only be said twice."""
+    """Silence the log: the findings already tell everything that the engine's code would log."""
     from tmpnb_py.core import logs  # noqa: PLC0415
 
     logs.configure("auto", "error")
@@ -78,7 +78,7 @@ def _print_finding(target: Console, finding: Finding) -> None:
         target.print(Text(f"      | {one}"), soft_wrap=True)
 
 
-def _planned(examination: Examination, people: int | None) -> tuple[Plan, Figures] | None:
+def _planned(examination: Examination, people: int | None) -> tuple[CapacityPlan, Figures] | None:
     from tmpnb_py.cli.commands.plan import DEFAULTS, Machine, plan_for  # noqa: PLC0415
 
     if people is None:
@@ -90,7 +90,7 @@ def _planned(examination: Examination, people: int | None) -> tuple[Plan, Figure
     return plan, figures
 
 
-def _print_json(findings: list[Finding], planned: tuple[Plan, Figures] | None) -> None:
+def _print_json(findings: list[Finding], planned: tuple[CapacityPlan, Figures] | None) -> None:
     answer: dict[str, Any] = {"findings": [dataclasses.asdict(finding) for finding in findings]}
     if planned is not None:
         plan, figures = planned
@@ -98,12 +98,12 @@ def _print_json(findings: list[Finding], planned: tuple[Plan, Figures] | None) -
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
-def _print_plan(target: Console, examination: Examination, plan: Plan, figures: Figures) -> None:
+def _print_plan(target: Console, examination: Examination, plan: CapacityPlan, figures: Figures) -> None:
     for line in _plan_lines(examination, plan, figures):
         target.print(line, soft_wrap=True)
 
 
-def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[str]:
+def _plan_lines(examination: Examination, plan: CapacityPlan, figures: Figures) -> list[str]:
     from tmpnb_py.cli.commands.checks import free_disk  # noqa: PLC0415
     from tmpnb_py.cli.commands.output import size, span  # noqa: PLC0415
 
@@ -111,7 +111,7 @@ def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[
     info, limit = examination.info, examination.settings.mem_limit
     has = "" if info is None else f"; this engine has {size(info.memory)}"
     enough, most = size(plan.memory), size(plan.memory_full)
-    memory = f"{enough} while they work with small data, {most} if everybody uses the whole limit of {size(limit)}"
+    memory = f"{enough} with small data, {most} if everybody uses the whole limit of {size(limit)}"
     cpus = "" if info is None else f"; this engine has {info.cpus}"
     lines = [
         "",
@@ -126,7 +126,7 @@ def _plan_lines(examination: Examination, plan: Plan, figures: Figures) -> list[
     return [*lines, f"  → {_advice(examination, plan, figures)}"]
 
 
-def _advice(examination: Examination, plan: Plan, figures: Figures) -> str:
+def _advice(examination: Examination, plan: CapacityPlan, figures: Figures) -> str:
     from tmpnb_py.cli.commands.plan import WORK_MARGIN  # noqa: PLC0415
 
     info = examination.info
@@ -136,9 +136,9 @@ def _advice(examination: Examination, plan: Plan, figures: Figures) -> str:
     if plan.memory > info.memory:
         each = min(figures.memory_working + WORK_MARGIN, examination.settings.mem_limit)
         room = max(0, info.memory - (plan.memory - plan.people * each))
-        return f"This engine's memory is enough for {room // each} people: give it more."
+        return f"This engine's memory is enough for only {room // each} people: add more."
     if plan.memory_full > info.memory:
-        return f"It fits as long as not everybody uses the whole limit: {size_option}, and watch the memory."
+        return f"It fits unless everybody uses the whole limit: {size_option}, and watch the memory."
     if plan.cpus > info.cpus:
         return f"It fits, but the first minute will be slow with {info.cpus} CPUs: {size_option}."
     return f"It fits: {size_option}."

@@ -1,4 +1,4 @@
-"""What a command needs to work as `serve` does: its user, its runtime directory, its engine."""
+"""Gives commands the same user, runtime directory and engine as `serve`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tmpnb_py.options.settings import Settings
 
 
 def _unreadable_for(user: pwd.struct_passwd, *places: Path) -> Path | None:
-    """The first of the places that a user cannot look into; called by root. What is loaded later lies there."""
+    """The first place that a user cannot read; later imports need them. Called by root."""
     try:
         os.setegid(user.pw_gid)
         os.seteuid(user.pw_uid)
         return next((one for one in places if not os.access(one, os.R_OK | os.X_OK, effective_ids=True)), None)
     except PermissionError:
-        return None  # a root without the right to become somebody is told so by the next step
+        return None  # a root that may not change its user fails in the next step
     finally:
         os.seteuid(0)
         os.setegid(0)
@@ -31,7 +31,7 @@ def _unreadable_for(user: pwd.struct_passwd, *places: Path) -> Path | None:
 
 @contextlib.asynccontextmanager
 async def opened_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
-    """The engine, for the settings' pool or another one. Raises `EngineError`."""
+    """Open the engine for the settings' pool, or for `pool`; close it on exit. Raises `EngineError`."""
     engine = (await choose(settings, os.environ, pool=pool)).engine
     try:
         await engine.open()
@@ -41,11 +41,11 @@ async def opened_engine(settings: Settings, *, pool: str | None = None) -> Async
 
 
 def as_the_service(settings: Settings) -> Settings:
-    """Called by root, become the user to whom the runtime directory belongs, for good. Raises `SettingsError`.
+    """If called by root, become the owner of the runtime directory for good. Raises `SettingsError`.
 
-    Only that user finds and leaves everything as the service does: files that root makes there would be refused to
-    it, and what the service may not do should fail here too. Returns settings that name the directory, because the
-    default depends on the user. What is imported later has to be readable for that user.
+    Only so do commands work as the service does: it could not use files that root creates there, and commands should
+    fail at what the service may not do. Returns settings that name the directory, as its default depends on the
+    user. That user must be able to read all modules that are imported later.
     """
     path = settings.runtime_path
     settings = settings.model_copy(update={"runtime_dir": path})
@@ -55,13 +55,13 @@ def as_the_service(settings: Settings) -> Settings:
         user = pwd.getpwuid(uid)
     except KeyError as error:
         raise SettingsError(
-            f"runtime_dir {path} belongs to the user {uid}, whom this machine does not know",
+            f"runtime_dir {path} belongs to the user {uid}, which does not exist on this machine",
             remedy="Run the command where the service runs, or choose another directory with --runtime-dir.",
         ) from error
     if unreadable := _unreadable_for(user, PACKAGE, Path(sys.prefix)):
         raise SettingsError(
-            f"runtime_dir {path} belongs to {user.pw_name}, who cannot read {unreadable}, where this program is",
-            remedy=f"Use the installation that the service uses, or run one of {user.pw_name}'s own.",
+            f"runtime_dir {path} belongs to {user.pw_name}, who cannot read this program in {unreadable}",
+            remedy=f"Use the service's installation, or one that {user.pw_name} can read.",
         )
     try:
         os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
@@ -69,7 +69,7 @@ def as_the_service(settings: Settings) -> Settings:
         os.setuid(uid)
     except OSError as error:
         raise SettingsError(
-            f"runtime_dir {path} belongs to {user.pw_name}, whom this process may not become",
+            f"runtime_dir {path} belongs to {user.pw_name}, and this process may not switch to that user",
             remedy=f"Run the command as {user.pw_name}: runuser -u {user.pw_name} -- tmpnb-py …",
         ) from error
     return settings

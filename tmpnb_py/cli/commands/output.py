@@ -1,4 +1,4 @@
-"""What commands print: tables and colours on a terminal, plain text in a pipe. Used by every command."""
+"""Formats the commands' output: tables and colours on a terminal, plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rich.text import Text
 
 from tmpnb_py.core.units import MINUTE, format_duration
 
-_PIPE_WIDTH = 100_000  # a table in a pipe is as wide as its content, and never broken
+_PIPE_WIDTH = 100_000  # in a pipe a table is as wide as its content, without line breaks
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """Where to print. rich leaves colours out where there is no terminal or NO_COLOR is set."""
+    """The console to print to. rich omits colours without a terminal or with NO_COLOR."""
     stream = sys.stdout if stream is None else stream
     made = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not made.is_terminal:
@@ -29,7 +29,7 @@ def console(stream: TextIO | None = None) -> Console:
 def table(
     target: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()
 ) -> Table:
-    """A table that fits where it is printed; the columns named in `right` hold numbers."""
+    """A table that fits the target. The columns in `right` contain numbers."""
     plain = not target.is_terminal
     made = Table(box=None if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for column in columns:
@@ -40,7 +40,7 @@ def table(
 
 
 def show(target: Console, *parts: RenderableType) -> None:
-    """Print, without the blanks that a table pads its lines with where nobody sees them."""
+    """Print the parts; in a pipe, without a table's trailing blanks."""
     if target.is_terminal:
         for part in parts:
             target.print(part)
@@ -52,30 +52,30 @@ def show(target: Console, *parts: RenderableType) -> None:
 
 
 def span(seconds: float) -> str:
-    """A duration as somebody would say it: "3m", "1h20m"."""
+    """A readable duration: "3m", "1h20m"."""
     whole = max(0, round(seconds))
     return format_duration(whole if whole < 10 * MINUTE else whole - whole % MINUTE)
 
 
 def ago(moment: datetime.datetime | None, now: datetime.datetime) -> str:
-    """How long ago, or "-" where nobody knows."""
+    """The time since a moment; "-" if unknown."""
     return "-" if moment is None else span((now - moment).total_seconds())
 
 
 def until(moment: datetime.datetime | None, now: datetime.datetime) -> str:
-    """How long still, or "never"."""
+    """The time until a moment, or "never"."""
     return "never" if moment is None else span((moment - now).total_seconds())
 
 
 def ends_in(expires: datetime.datetime | None, latest: datetime.datetime | None, now: datetime.datetime) -> str:
-    """How long a session still lives if nothing happens. One that only its kernel keeps alive is busy."""
+    """The time a session has left without activity. "busy" if only its kernel keeps it alive."""
     if expires is None or expires > now:
         return until(expires, now)
     return "busy" if latest is None else f"busy, {until(latest, now)} at most"
 
 
 def size(value: float) -> str:
-    """Bytes in the largest unit that leaves a number of at least 1: "1.5 GiB"."""
+    """Bytes in the largest unit with a number of at least 1: "1.5 GiB"."""
     amount, unit = float(value), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if amount < 1024:

@@ -1,4 +1,4 @@
-"""What a number of people at once need, from what one notebook takes. Pure; used by `doctor --plan`."""
+"""Estimates what a number of simultaneous people need, from one notebook's figures. Pure; for `doctor --plan`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from tmpnb_py.cli.commands import sizing
 from tmpnb_py.core.languages import PYTHON
 from tmpnb_py.core.units import GIB, MIB
 
-# Of a person who reads and runs cells, averaged over an hour; an assumption (docs/sizing.md says how to check it).
+# CPUs of a person who reads and runs cells, averaged over an hour. Assumed (docs/sizing.md tells how to check it).
 WORKING_CPU = 0.05
-# A page's load beside the kernel's start: JupyterLab's first requests, each answered by the notebook server.
+# CPU seconds of opening JupyterLab besides the kernel's start: its first requests to the notebook server.
 OPENING_CPU = 0.3
-# What importing numpy, pandas and matplotlib and holding small data adds to a kernel that has just started.
+# Memory that numpy, pandas, matplotlib and small data add to a new kernel.
 WORK_MARGIN = 100 * MIB
-OPENING_SECONDS = 60.0  # in which everybody has clicked
+OPENING_SECONDS = 60.0  # within which everybody clicks
 SYSTEM_MEMORY = GIB  # operating system, engine and tmpnb-py
-LOG_SIZE = MIB  # what the engine keeps of each container's log
-ENGINE_DISK = 16 * 1024  # of each container's own files in the engine
+LOG_SIZE = MIB  # the engine's limit for each container's log
+ENGINE_DISK = 16 * 1024  # the engine's own files per container
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
-    """What one notebook takes: bytes, seconds and CPU seconds. `measured` is False for the defaults below."""
+    """What one notebook uses in bytes, seconds and CPU seconds. `measured` is False for the defaults below."""
 
     start_seconds: float
     start_cpu: float
@@ -35,7 +35,7 @@ class Figures:
     measured: bool = True
 
 
-# Measured with the workshop image and its Python kernel (tmpnb_py.cli.commands.sizing says where and how).
+# Measured with the workshop image and its Python kernel (see tmpnb_py.cli.commands.sizing).
 DEFAULTS = Figures(
     start_seconds=sizing.START_SECONDS,
     start_cpu=sizing.START_CPU,
@@ -50,17 +50,17 @@ DEFAULTS = Figures(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
-    """What the engine's machine has."""
+    """The resources of the engine's machine."""
 
     memory: int
     cpus: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """The needs: bytes, CPUs, and the seconds that this machine takes to start all notebooks beforehand.
+class CapacityPlan:
+    """The needs in bytes and CPUs, and the seconds in which this machine starts all notebooks beforehand.
 
-    `memory` is for people who work with small data, `memory_full` for the case that everybody uses their limit.
+    `memory` is for people who work with small data, `memory_full` if everybody uses their whole limit.
     """
 
     people: int
@@ -72,13 +72,13 @@ class Plan:
     fill_seconds: float | None
 
 
-def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> Plan:
-    """What `people` at once need while `ready` more notebooks wait for the next ones."""
+def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> CapacityPlan:
+    """Estimate what `people` simultaneous people need, with `ready` more notebooks waiting for others."""
     working = min(figures.memory_working + WORK_MARGIN, mem_limit)
     waiting = min(figures.memory_ready, mem_limit)
     opening = people * (figures.kernel_cpu + OPENING_CPU + figures.start_cpu) / OPENING_SECONDS
     fill = None if machine is None else (people + ready) * max(figures.start_cpu, 0.01) / max(1, machine.cpus)
-    return Plan(
+    return CapacityPlan(
         people=people,
         ready=ready,
         memory=SYSTEM_MEMORY + people * working + ready * waiting,

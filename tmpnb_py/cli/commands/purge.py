@@ -25,12 +25,13 @@ _AT_ONCE = 4
 def purge(ctx: click.Context, yes: bool, config: str | None) -> None:
     """Remove everything of a pool: containers, networks and sockets.
 
-    Sessions that run end at once, and their notebooks are lost. Refused while a service manages the pool: stop that
-    first, or have it clean up behind itself with --cleanup-on-exit. Root acts as the user whose
-    runtime directory it is.
+    Running sessions end at once, and their notebooks are lost. Refused while a service manages the pool: stop it
+    first, or let it clean up by itself with --cleanup-on-exit. Root acts as the owner of the runtime
+    directory.
     """
     from tmpnb_py.cli.commands.engine import as_the_service, opened_engine  # noqa: PLC0415 - loads the engines
-    from tmpnb_py.service.runtime import borrowed_runtime_dir, line_path, lock_pool  # noqa: PLC0415
+    from tmpnb_py.service.pool_lock import lock_pool  # noqa: PLC0415
+    from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, line_path  # noqa: PLC0415
     from tmpnb_py.shared_files import store  # noqa: PLC0415
 
     settings = as_the_service(read(ctx, config).settings)
@@ -58,7 +59,7 @@ def _confirm(pool: str, found: Sequence[Observed], *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask on: say --yes.")
+        raise click.UsageError("There is no terminal to ask on: add --yes.")
     click.confirm("Remove all of this?", abort=True)
 
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _WATCH_SECONDS = 2.0
 _LOG_LINES = 8
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the admin listener answers it.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the admin listener's JSON.")
 
 
 def _with_service(ctx: click.Context, config: str | None, work: Callable[[AdminClient], Awaitable[None]]) -> None:
-    """Run `work` with a client of the service that the options lead to."""
+    """Run `work` with a client of the service that the options select."""
     from tmpnb_py.cli.commands.admin_client import AdminClient  # noqa: PLC0415 - loads aiohttp
 
     settings = read(ctx, config).settings
@@ -48,7 +48,7 @@ def _with_service(ctx: click.Context, config: str | None, work: Callable[[AdminC
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, watch: bool, config: str | None) -> None:
-    """How the pool does: containers, sessions, the line, the last failure."""
+    """Show the pool's status: containers, sessions, the line, the last failure."""
 
     async def work(client: AdminClient) -> None:
         if watch:
@@ -60,7 +60,7 @@ def status(ctx: click.Context, as_json: bool, watch: bool, config: str | None) -
 
 
 async def _watch(client: AdminClient, *, as_json: bool) -> None:
-    """Show the status for ever. A service that is away (an upgrade, say) is waited for, but not the first time."""
+    """Show the status repeatedly. Waits for a service that goes away (for an upgrade, say), except at first."""
     from tmpnb_py.cli.commands.output import console  # noqa: PLC0415 - loads rich
 
     target = console()
@@ -173,7 +173,7 @@ def _now() -> datetime.datetime:
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def sessions(ctx: click.Context, as_json: bool, config: str | None) -> None:
-    """The sessions that run, the oldest first."""
+    """List the running sessions, oldest first."""
 
     async def work(client: AdminClient) -> None:
         from tmpnb_py.cli.commands.output import console, show  # noqa: PLC0415
@@ -182,7 +182,7 @@ def sessions(ctx: click.Context, as_json: bool, config: str | None) -> None:
         if as_json:
             _print_json(found)
         elif not found.sessions:
-            click.echo("no session runs")
+            click.echo("no session is running")
         else:
             target = console()
             show(target, _session_table(target, found.sessions))
@@ -195,7 +195,7 @@ def sessions(ctx: click.Context, as_json: bool, config: str | None) -> None:
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def end(ctx: click.Context, session_ids: tuple[str, ...], config: str | None) -> None:
-    """End sessions; their visitors are told that you did."""
+    """End sessions. Their visitors are told that the operator did it."""
     for session_id in session_ids:
         if not (session_id.isascii() and session_id.isalnum() and session_id == session_id.lower()):
             raise click.BadParameter(f"{session_id!r} is not a session's id: tmpnb-py sessions lists them.")
@@ -215,7 +215,7 @@ def end(ctx: click.Context, session_ids: tuple[str, ...], config: str | None) ->
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def drain(ctx: click.Context, config: str | None) -> None:
-    """Replace every ready notebook by a new one; sessions go on."""
+    """Replace every ready notebook by a new one. Sessions go on."""
 
     async def work(client: AdminClient) -> None:
         count = await client.drain()
@@ -225,7 +225,7 @@ def drain(ctx: click.Context, config: str | None) -> None:
 
 
 class _Size(click.IntRange):
-    """A number of notebooks. Below 0 it looks like an option, and is refused for what it is."""
+    """A number of notebooks. A negative number looks like an option, but is refused as a number."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value).startswith("-") and not str(value)[1:].isdecimal():
@@ -238,7 +238,7 @@ class _Size(click.IntRange):
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def resize(ctx: click.Context, size: int, config: str | None) -> None:
-    """Keep N notebooks ready from now on; a restart goes back to the option pool_size."""
+    """Keep N notebooks ready from now on. A restart returns to the option pool_size."""
     _steer(ctx, config, lambda client: client.resize(size))
 
 

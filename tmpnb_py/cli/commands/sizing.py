@@ -1,6 +1,6 @@
-"""What notebooks of the workshop image take, as measured. Pure; for plans where nothing can be measured.
+"""Measured figures of the workshop image. Pure; for plans when nothing can be measured.
 
-Sources, on Debian 12, Docker 20.10, two cores, with nothing else running: `python -m tests.benchmarks.image` (one
+Sources, on Debian 12 with Docker 20.10 and two otherwise idle cores: `python -m tests.benchmarks.image` (one
 container, hardened as the service starts it) and `python -m tests.benchmarks.class_of 10 30 100` (a class: everybody
 opens an R notebook, loads the tidyverse and draws, at moments spread over a minute).
 """
@@ -15,13 +15,13 @@ from tmpnb_py.core.units import MIB
 
 IMAGE_SIZE = 1300 * 1000 * 1000  # bytes; the target `minimal` has 350 MB
 START_SECONDS = 0.60  # from the start to the first answer, by socket (by port 0.79)
-START_CPU = 0.45  # seconds of CPU for that; a stock JupyterLab takes 1.37
+START_CPU = 0.45  # CPU seconds for that; a stock JupyterLab takes 1.37
 READY_MEMORY = 48 * MIB  # bytes, by control group; a stock JupyterLab takes 65
 
 
 KERNELS: Mapping[str, KernelCost] = MappingProxyType({one.kernel: one.cost for one in LANGUAGES if one.cost})
 
-# On the machine rather than in the container: its shim in the engine is counted too.
+# Measured on the machine, including the container's shim in the engine.
 HOST_READY_MEMORY = 48 * MIB
 HOST_WORKING_MEMORY = 231 * MIB  # with the tidyverse loaded and a plot drawn
 HOST_DISK = 220 * 1024  # bytes in the engine's directory, without logs

@@ -1,7 +1,7 @@
-"""BuildKit: is it there, and its progress, told in the classic builder's words. Pure; used by the Docker engine only.
+"""Detect BuildKit and translate its progress into the classic builder's lines. Pure; for the Docker engine only.
 
-The engine wraps BuildKit's `StatusResponse` (api/services/control/control.proto) in its own progress stream. Three
-fields of it are of interest, so they are read here and no protobuf library is needed.
+The engine wraps BuildKit's `StatusResponse` (api/services/control/control.proto) in its own progress stream. Only
+three of its fields matter, so they are parsed here without a protobuf library.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _FIRST_API = (1, 39)  # Docker 18.09
 
 
 def is_offered(headers: Mapping[str, str]) -> bool:
-    """Whether an engine with this answer to `_ping` builds with BuildKit (Docker's API, `SystemPing`).
+    """Whether an engine builds with BuildKit, by the headers of its answer to `_ping` (Docker's API, `SystemPing`).
 
-    Docker 23 and newer name their default builder. Older ones name it only where it was configured, and have BuildKit
-    all the same. Podman, which calls itself Libpod, has none.
+    Docker 23 and newer name their default builder. Older versions name it only if it was configured, but have
+    BuildKit anyway. Podman, which calls itself Libpod, has none.
     """
     if named := headers.get("Builder-Version"):
         return named == "2"
@@ -35,14 +35,14 @@ def is_offered(headers: Mapping[str, str]) -> bool:
 
 
 class Progress:
-    """Turns the traces of one build into lines: "Step 3/9 : RUN …", and what the commands print."""
+    """Turns the traces of one build into lines: "Step 3/9 : RUN …", and the commands' output."""
 
     def __init__(self) -> None:
         self._names: dict[bytes, str] = {}
         self._begun: set[bytes] = set()
 
     def lines(self, aux: object) -> Iterator[str]:
-        """The lines of one trace. A trace that cannot be read has none: progress is a help, not a duty."""
+        """Yield the lines of one trace. Skips a malformed trace: progress is best effort."""
         try:
             status = list(_fields(base64.b64decode(str(aux), validate=True)))
             vertices = [_vertex(data) for number, data in status if number == _VERTEX]
@@ -65,7 +65,7 @@ def _is_step(name: str) -> bool:
 
 
 def _vertex(data: bytes) -> tuple[bytes, str, bool, str]:
-    """Digest, name, whether it has begun, and its error."""
+    """Return digest, name, whether it has started, and its error."""
     fields = dict(_fields(data))
     return fields.get(_DIGEST, b""), _text(fields.get(_NAME, b"")), _STARTED in fields, _text(fields.get(_ERROR, b""))
 
@@ -75,7 +75,7 @@ def _text(data: bytes) -> str:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbers and contents of a message's length-delimited fields (protobuf.dev, "Encoding"); others are skipped."""
+    """Yield numbers and contents of a message's length-delimited fields (protobuf.dev, "Encoding"), no others."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -1,9 +1,8 @@
 """The Docker engine: one container per notebook. The only file that imports aiodocker.
 
 Built by the composition root; called by the reconciler, the claims and the command line, from any number of
-tasks at once. Everything durable is in the engine (names and labels, see `options`); what is kept here
-is a mere cache. aiodocker serves the short calls; long answers are read by `streams` over the same
-HTTP session.
+tasks at once. All durable state is in the engine (names and labels, see `options`); this object only caches.
+aiodocker makes the short calls; `streams` reads long answers over the same HTTP session.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ log = structlog.get_logger(__name__)
 _POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}")
 _INSPECTS_AT_ONCE = 8
-_INSPECT_SECONDS = 3.0  # one takes a millisecond; what takes longer waits for a container that hangs
+_INSPECT_SECONDS = 3.0  # an inspection takes a millisecond; a longer one is waiting for a container that hangs
 _LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
 _GONE_POLL_SECONDS = 0.1
 _DEAD_LOG_LINES = 20
@@ -121,9 +120,9 @@ class DockerEngine(ImageStreams):
         self._ids: dict[str, str] = {}
         self._claimant = secrets.token_hex(4)
         self._hold = Hold(self._calling, pool, self._remove_docker_id)
-        self._directories: dict[str, str] = {}  # of their sockets, as they were mounted
-        self._quotas: dict[str, int] = {}  # of containers that are starting
-        self._host_ports: dict[str, int] = {}  # of containers in the host's network
+        self._directories: dict[str, str] = {}  # socket directories, as mounted
+        self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
+        self._host_ports: dict[str, int] = {}  # ports of containers in the host's network
         self._has_init = True
         self._own_init: set[str] = set()
         self._where = reach.Where()
@@ -132,12 +131,12 @@ class DockerEngine(ImageStreams):
     # Connection
 
     async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
-        """Be the pool's only manager. Raises `PoolLockedError` where there is another one."""
+        """Become the pool's only manager. Raises `PoolLockedError` if there is another one."""
         if self._hold.is_held:
             return
 
         def lost() -> None:
-            self._isolation.forget()  # an engine that was restarted may be another one, or set otherwise
+            self._isolation.forget()  # after a restart it may be another engine, or have another configuration
             on_lost()
 
         try:
@@ -145,14 +144,14 @@ class DockerEngine(ImageStreams):
         except ImageMissingError:
             listed = await self._listed(self._labels())
             image_id = next((str(one["ImageID"]) for one in listed), "")
-        if image_id:  # else there is nothing yet that two could quarrel about
+        if image_id:  # without the image there are no containers to compete for
             await self._hold.take(image_id, lost)
 
     async def open(self) -> None:
-        """Connect, see that a Docker engine answers, and remove what a crashed orchestrator may have left."""
+        """Connect, check that a Docker engine answers, and remove what a crashed orchestrator left."""
         self._closed = False
         host, client = self._connect()
-        client.api_version = "auto"  # the engine may be another version since the last time
+        client.api_version = "auto"  # the engine may have been upgraded since the last time
         try:
             async with self._calling("version"):
                 version = await client.version()
@@ -167,7 +166,7 @@ class DockerEngine(ImageStreams):
         await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
 
     async def close(self) -> None:
-        """Give back every connection. Containers stay."""
+        """Close every connection. Containers stay."""
         await self._hold.release()
         self._closed = True
         client, self._client = self._client, None
@@ -190,7 +189,7 @@ class DockerEngine(ImageStreams):
 
     @contextlib.asynccontextmanager
     async def _calling(self, doing: str, seconds: float | None = None) -> AsyncIterator[aiodocker.Docker]:
-        """The client, for a bounded time; what it raises leaves as one of this program's errors."""
+        """Yield the client for a bounded time. Translates its exceptions into this program's errors."""
         host, client = self._connect()
         try:
             async with asyncio.timeout(seconds or self._call_timeout):
@@ -213,7 +212,7 @@ class DockerEngine(ImageStreams):
         data: AsyncIterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response of any length, which is closed on the way out however much of it was read."""
+        """Yield a response of any length; close it on exit, however much of it was read."""
         host, client = self._connect()
         if client.api_version == "auto":
             async with self._calling("version"):
@@ -231,16 +230,16 @@ class DockerEngine(ImageStreams):
                     response.close()
         except (aiohttp.ClientError, OSError) as error:
             raise explain(host, error, doing=path) from error
-        except RuntimeError as error:  # aiohttp's word for "Session is closed"
+        except RuntimeError as error:  # how aiohttp says "Session is closed"
             if client.session.closed:
                 raise EngineDownError("the connection to the Docker engine was closed") from error
             raise
 
     async def info(self) -> EngineInfo:
-        """Memory, CPUs and version of the engine's machine."""
+        """Return memory, CPUs and version of the engine's machine."""
         async with self._calling("info") as docker:
             info = await docker.system.info()
-        # "N/A" is what dockerd says where it could not run docker-init; a container that asks for it would
+        # dockerd answers "N/A" if it could not run docker-init; a container that asks for it would
         # not start.
         self._has_init = (info.get("InitCommit") or {}).get("ID") != "N/A"
         return EngineInfo(self.name, str(info["ServerVersion"]), int(info["MemTotal"]), int(info["NCPU"]))
@@ -248,7 +247,7 @@ class DockerEngine(ImageStreams):
     # Images
 
     async def image(self, image: str) -> ImageFacts:
-        """What an image says of itself. Raises `ImageMissingError` with a remedy."""
+        """Describe an image by its labels. Raises `ImageMissingError` with a remedy."""
         if not _IMAGE.fullmatch(image):
             raise ImageMissingError(f"{image!r} is not an image's name", remedy="write it as name:tag")
         try:
@@ -275,7 +274,7 @@ class DockerEngine(ImageStreams):
     async def read_image(
         self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
     ) -> dict[str, bytes]:
-        """Files of an image, read from a container that is created, never started, and removed."""
+        """Read files of an image from a container that is created, never started, and removed."""
         name = f"tmpnb.{self._pool}.read{secrets.token_hex(8)}"
         try:
             async with self._calling("read an image", self._start_timeout) as docker:
@@ -286,37 +285,36 @@ class DockerEngine(ImageStreams):
                 await self._remove_docker_id(name)
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:
-        """SOCKET where the image can and a real socket in a bind mount reaches us; else PORT."""
+        """SOCKET if the image supports it and a real socket in a bind mount reaches us; else PORT."""
         if not config.image.supports_socket:
             return Transport.PORT
         return Transport.SOCKET if await self._isolation.socket_works(config) else Transport.PORT
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
-        """Make the network that such containers need, if any, and find out in one what it lacks of its isolation."""
+        """Create the network that such containers need, if any, and check the isolation from inside one."""
         self._where.see_that_it_is_reached(config)
         return await self._isolation.prepare(config)
 
     async def remove_networks(self) -> None:
-        """Remove this pool's networks, but those that containers still use."""
+        """Remove this pool's networks, except those that containers still use."""
         await self._isolation.remove_networks()
 
     async def remove_pool(self) -> None:
-        """Remove what the pool has beside its containers. Whoever calls this holds the pool: nothing is starting."""
-        await self._remove_leftovers(older_than=0.0)  # a probe may be on a network
+        """Remove everything of the pool but its containers. The caller must hold the pool, so nothing is starting."""
+        await self._remove_leftovers(older_than=0.0)  # a probe may use a network
         await self.remove_networks()
         await asyncio.to_thread(self._sockets.remove_pool)
 
     # Containers
 
     async def start(self, spec: ContainerSpec) -> Address:
-        """Create and start a container, marked STARTING. On any error it is removed again.
+        """Create and start a container, marked STARTING. Removes it again on any error.
 
-        (Where the engine stays silent so long that even the removal fails, `list` shows it as STARTING
-        later.)
+        (If the engine is silent for so long that the removal fails, too, `list` shows it as STARTING later.)
         """
         try:
             return await self._start_once(spec)
-        except NetworkGoneError:  # `docker network prune` takes a network that is unused for a moment
+        except NetworkGoneError:  # `docker network prune` removes a network that is unused for a moment
             await self._isolation.make_network(spec.config)
             return await self._start_once(spec)
 
@@ -356,9 +354,9 @@ class DockerEngine(ImageStreams):
         return docker_id
 
     async def _learn_id(self, container_id: str, creating: asyncio.Future[DockerContainer]) -> None:
-        """Remember Docker's id of the container that is being made, even when cancelled meanwhile.
+        """Remember Docker's id of the container that is being created, even if cancelled meanwhile.
 
-        The engine makes it all the same, and later than a removal that knows no id could find it.
+        The engine creates it anyway, too late for a removal that does not know its id.
         """
         try:
             self._ids[container_id] = (await asyncio.shield(creating)).id
@@ -370,7 +368,7 @@ class DockerEngine(ImageStreams):
             raise
 
     async def _undo(self, container_id: str, error: BaseException) -> None:
-        """Remove what a failed start made. After a plain refusal to create that is only the directory."""
+        """Clean up after a failed start. If creation was refused, only the directory needs removing."""
         refused = isinstance(error, EngineError) and not isinstance(error, EngineDownError)
         if refused and container_id not in self._ids:
             self._host_ports.pop(container_id, None)
@@ -379,7 +377,7 @@ class DockerEngine(ImageStreams):
             await self.remove(container_id)
 
     def _host_port(self, spec: ContainerSpec) -> int | None:
-        """A port of the host for a container in its network, kept until the container is gone."""
+        """Reserve a port of the host for a container in the host's network, until the container is gone."""
         config = spec.config
         if config.transport is not Transport.HOST:
             return None
@@ -398,20 +396,20 @@ class DockerEngine(ImageStreams):
         raise StartFailedError(message, FailureClass.EXITS_AT_ONCE, log_lines=lines)
 
     async def mark_ready(self, container_id: str) -> None:
-        """Seal the socket directory, put the CPU limit into force, then make READY durable."""
+        """Seal the socket directory, set the CPU limit, then make READY durable."""
         self._sockets.seal(container_id)
         if quota := self._quotas.pop(container_id, 0):
             await self._update(container_id, options.cpu_limit(quota))
         await self._rename(container_id, options.name_of(self._pool, container_id, State.READY))
 
     async def claim(self, container_id: str, unix_time: float) -> bool:
-        """Make CLAIMED and its time durable; True for one of all who ask.
+        """Make CLAIMED and its time durable. True for exactly one caller.
 
-        The rename is addressed by the ready name, which one alone can take away. Whatever goes wrong, the engine's
-        list tells what became of it: that needs no container's lock, for which a hanging one makes wait.
+        The rename addresses the container by its ready name, which only one caller can change. If anything goes
+        wrong, the engine's list tells the outcome: listing does not wait for the lock of a container that hangs.
         """
         ready = options.name_of(self._pool, container_id, State.READY)
-        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)  # and a stamp behind it
+        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)  # followed by a stamp
         failure: EngineError | None = None
         try:
             async with self._calling("claim a container") as docker:
@@ -428,15 +426,14 @@ class DockerEngine(ImageStreams):
         return [name.removeprefix("/") for name in entries[container_id]["Names"]] if container_id in entries else ()
 
     async def _still_has(self, container_id: str, mine: str) -> bool:
-        """Whether nobody has overtaken us; where the pool is held, nobody could.
+        """Whether no other claim has overtaken ours. Not needed while the pool is held.
 
-        The engine looks a name up first and waits for the container's lock then: of two that come in the same moment
-        both succeed, and the later one's name stays. Looking at the container waits for the lock, too, and so behind
-        whoever waits for it already.
+        The engine resolves a name first and then waits for the container's lock: two simultaneous renames both
+        succeed, and the later name stays. Inspecting waits for the lock, too, behind every rename already queued.
         """
         await asyncio.sleep(_OVERTAKEN_SECONDS)
         docker_id = await self._docker_id(container_id)
-        async with self._calling("see who has claimed a container") as docker:
+        async with self._calling("see which manager has claimed a container") as docker:
             inspected = await docker.containers.container(docker_id).show()
         return options.is_claimed_by([str(inspected["Name"]).removeprefix("/")], mine)
 
@@ -447,10 +444,10 @@ class DockerEngine(ImageStreams):
             return options.is_claimed_by(names, mine)
         if isinstance(failure, EngineDownError):  # it answers now
             raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
-        raise failure or EngineError("the engine claimed the container, and then did not")
+        raise failure or EngineError("the engine reported the claim as done, but did not rename the container")
 
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
-        """Change a running container's limits; aiodocker has no call for it."""
+        """Change a running container's limits. aiodocker has no call for it."""
         path = f"containers/{await self._docker_id(container_id)}/update"
         await post(self._stream, path, limits, seconds=self._call_timeout)
 
@@ -468,7 +465,7 @@ class DockerEngine(ImageStreams):
             raise
 
     async def list(self) -> list[Observed]:
-        """Every container of this pool, in one call; those that have ended are inspected for their exit."""
+        """List this pool's containers in one call. Containers that have ended are inspected for their exit."""
         known = set(self._ids)
         entries = await self._entries()
         for gone in known - set(entries):
@@ -488,7 +485,7 @@ class DockerEngine(ImageStreams):
     async def _observed(
         self, container_id: str, entry: Mapping[str, Any], inspects: asyncio.Semaphore
     ) -> Observed | None:
-        """What a list entry tells; None for a container that went meanwhile."""
+        """Interpret a list entry; None if the container has gone meanwhile."""
         ended = None
         if options.is_being_removed(entry):
             ended = options.REMOVED
@@ -505,14 +502,14 @@ class DockerEngine(ImageStreams):
         )
 
     async def _exit(self, docker_id: str) -> Exit | None:
-        """How a container ended; None where the engine does not say so soon: then the next list is asked again."""
+        """How a container ended; None if the engine does not answer soon: the next `list` asks again."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_INSPECT_SECONDS), self._calling("inspect a container") as docker:
                 return options.exit_of(await docker.containers.container(docker_id).show())
         return None
 
     async def remove(self, container_id: str) -> None:
-        """Kill and remove with volumes and socket directory. Removing what is gone succeeds."""
+        """Kill and remove a container, its volumes and socket directory. Succeeds if it is already gone."""
         async with self._calling("remove a container", self._start_timeout) as docker:
             with contextlib.suppress(NoSuchContainerError):
                 await _delete(docker.containers.container(await self._docker_id(container_id)))
@@ -522,27 +519,27 @@ class DockerEngine(ImageStreams):
         await asyncio.to_thread(self._sockets.remove, container_id, self._directories.pop(container_id, ""))
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
-        """The last lines of output, raw, at most 64 KiB. () where there are none."""
+        """Return the last lines of output, raw, at most 64 KiB; () if there are none."""
         docker_id = await self._docker_id(container_id)
         return await read_log(self._stream, docker_id, lines=lines, seconds=self._call_timeout)
 
     async def usage(self, container_id: str) -> Usage:
-        """What a running container takes; for measuring only."""
+        """Measure what a running container uses."""
         return await read_usage(self._stream, await self._docker_id(container_id), seconds=self._call_timeout)
 
     async def image_size(self, image: ImageFacts) -> int:
-        """Bytes of an image on disk."""
+        """Size of an image on disk in bytes."""
         return await read_image_size(self._stream, image.image_id, seconds=self._call_timeout)
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers that died or went; "" after every (re)connect. Ends when the engine is closed."""
+        """Yield ids of containers that died or disappeared; "" after every (re)connect. Ends at `close`."""
         return watch(self._stream, self._pool, settle=self._settle, is_closed=lambda: self._closed)
 
     async def _settle(self, docker_id: str) -> None:
-        """Wait until the engine's list shows what its event told.
+        """Wait until the engine's list agrees with its event.
 
-        dockerd 20.10 says "die" first and changes its list later, with the container locked all the while;
-        inspecting it waits for that lock. (Measured: without this the list still calls it running.)
+        dockerd 20.10 emits "die" before it updates its list, and holds the container's lock in between; inspecting
+        waits for that lock. (Measured: without this the list still shows the container as running.)
         """
         with contextlib.suppress(EngineError):
             await self._exit(docker_id)
@@ -553,7 +550,7 @@ class DockerEngine(ImageStreams):
         return [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_POOL}={self._pool}"]
 
     async def _entries(self, *labels: str) -> dict[str, Mapping[str, Any]]:
-        """This pool's containers by id, as the engine lists them. Ids that cannot be ours are left out."""
+        """This pool's containers by id, as the engine lists them, without ids that cannot be ours."""
         found: dict[str, Mapping[str, Any]] = {}
         for entry in await self._listed([*self._labels(), *labels]):
             container_id = entry["Labels"].get(options.LABEL_ID, "")
@@ -572,7 +569,7 @@ class DockerEngine(ImageStreams):
         return [{key: container[key] for key in keys} for container in containers]
 
     async def _docker_id(self, container_id: str) -> str:
-        """Docker's own id of a container; asks the engine where it was not seen before."""
+        """Docker's own id of a container; asks the engine if it is not cached."""
         if container_id not in self._ids and options.is_id(container_id):
             entries = await self._entries(f"{options.LABEL_ID}={container_id}")
             self._ids.update({one: entry["Id"] for one, entry in entries.items()})
@@ -585,7 +582,7 @@ class DockerEngine(ImageStreams):
             await _delete(docker.containers.container(docker_id))
 
     async def _remove_leftovers(self, *, older_than: float) -> None:
-        """Remove what a crash left: probes, and directories without a container. Young ones may be in use."""
+        """Remove what a crash left: probes, and directories without a container. Recent ones may be in use."""
         now = time.time()
         probes = [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_PROBE}={self._pool}"]
         for probe in await self._listed(probes):
@@ -597,7 +594,7 @@ class DockerEngine(ImageStreams):
 
 
 def _session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
-    """No limit on connections: long streams must not starve short calls. Timeouts are the callers'."""
+    """A session without a connection limit, as long streams must not starve short calls. Callers set timeouts."""
     connector: aiohttp.BaseConnector
     if host.socket:
         connector = aiohttp.UnixConnector(host.socket, limit=0)
@@ -608,10 +605,7 @@ def _session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
 
 
 async def _delete(container: DockerContainer) -> None:
-    """Kill and remove. Gone already is success.
-
-    A removal under way is waited for (the caller bounds the time).
-    """
+    """Kill and remove; succeeds if it is gone. Waits for a removal in progress (the caller bounds the time)."""
     try:
         await container.delete(force=True, v=True)
     except aiodocker.DockerError as error:

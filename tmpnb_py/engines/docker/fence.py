@@ -1,7 +1,7 @@
-"""Firewall rules round a pool's bridge: what notebooks on it reach (see `fence_rules`).
+"""Firewall rules on a pool's bridge, which bound what its notebooks can reach (see `fence_rules`).
 
-They are put up, looked at again and taken down by a short-lived container that shares the network of the engine's
-machine and may change it; notebooks themselves have neither. Used by the Docker engine only.
+A short-lived container installs, verifies and removes them: it shares the network of the engine's machine and may
+change it, which notebooks do not. Used by the Docker engine only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tmpnb_py.engines.docker.trials import NoPythonError, Trials, facts, python
 _RULES = Path(fence_rules.__file__)
 _MEMORY = 128 * 1024 * 1024
 _REMEDY = (
-    "see that the engine's machine has nf_tables and lets a container with NET_ADMIN in its network change it; or, "
+    "make sure that the engine's machine has nf_tables and lets a container with NET_ADMIN change it; or, "
     "with egress internet, open everything with --egress-allow '*'"
 )
 
@@ -27,27 +27,27 @@ class FenceError(EngineError):
 
 
 def wish_of(config: ContainerConfig, bridge: str) -> dict[str, Any]:
-    """What the rules for such containers' bridge are made of."""
+    """Describe the rules for such containers' bridge, as `fence_rules` takes them."""
     is_open = config.egress is Egress.INTERNET
     allow = sorted(config.egress_allow) if is_open else []
     return {"bridge": bridge, "open": is_open, "dns": is_open, "allow": allow, "resolvers": []}
 
 
 class Fence:
-    """Puts up and takes down the rules of a pool's networks."""
+    """Installs and removes the rules of a pool's networks."""
 
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
         self._resolvers: list[str] | None = None
 
     def forget(self) -> None:
-        """The engine may have been restarted, with other resolvers."""
+        """Forget the resolvers: the engine may have been restarted with others."""
         self._resolvers = None
 
     async def put_up(self, table: str, wish: dict[str, Any], image_id: str) -> bool:
-        """See that the rules are in force; whether they had to be made. Raises `FenceError`.
+        """Make sure that the rules are in force. Returns whether they had to be installed. Raises `FenceError`.
 
-        The image is one that has Python.
+        The image must have Python.
         """
         if wish["dns"] and self._resolvers is None:
             self._resolvers = await self._find_resolvers(image_id)
@@ -59,10 +59,10 @@ class Fence:
         await self._ask(table, None, image_id)
 
     async def _find_resolvers(self, image_id: str) -> list[str]:
-        """The name servers that the engine asks for its containers.
+        """Find the name servers that the engine asks for its containers.
 
-        A machine whose own is a stub on its loopback (systemd-resolved) does not name them; a container on the
-        engine's default bridge is told them.
+        A machine whose resolver is a stub on its loopback (systemd-resolved) hides them, but a container on the
+        engine's default bridge is configured with them.
         """
         if found := (await self._ask("", None, image_id))["resolvers"]:
             return list(found)
@@ -79,13 +79,13 @@ class Fence:
         try:
             ended = await self._trials.run(body)
         except NoPythonError as error:
-            raise FenceError(f"the rules cannot be made: {error.message}", remedy=_REMEDY) from error
+            raise FenceError(f"cannot install firewall rules: {error.message}", remedy=_REMEDY) from error
         answer = facts(ended.lines)
         if answer is None:
             last = " ".join(ended.lines[-1:])
-            raise FenceError(f"the rules could not be made (status {ended.status}): {last}", remedy=_REMEDY)
+            raise FenceError(f"cannot install firewall rules (status {ended.status}): {last}", remedy=_REMEDY)
         if answer["error"]:
-            raise FenceError(f"the kernel refuses the rules: {answer['error']}", remedy=_REMEDY)
+            raise FenceError(f"the kernel refuses the firewall rules: {answer['error']}", remedy=_REMEDY)
         return answer
 
 

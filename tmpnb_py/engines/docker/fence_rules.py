@@ -1,12 +1,11 @@
-"""Firewall rules round a bridge, told to the kernel over netlink (nf_tables).
+"""Install firewall rules on a bridge over netlink (nf_tables).
 
-The Docker engine runs this file's own text, with one JSON argument, in a container that shares the network of the
-engine's machine: so it works on a remote engine, from inside a container, and without root. That is why it imports
-nothing but the standard library and stays with what Python 3.8 understands. The messages' formats are those of
-linux/netfilter/nf_tables.h.
+The Docker engine runs this file's source, with one JSON argument, in a container that shares the network of the
+engine's machine. So it works on a remote engine, from inside a container, and without root; and so it imports only
+the standard library and must run on Python 3.8. The message formats are those of linux/netfilter/nf_tables.h.
 
-The rules stand in a table of their own. nf_tables lets each table refuse a packet for good, so they hold whatever
-Docker's, firewalld's and the operator's own tables say, and nobody's reload of those removes them.
+The rules have a table of their own. In nf_tables every table can refuse a packet for good, so they hold whatever the
+tables of Docker, firewalld and the operator say, and reloading those does not remove them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Tuple  # noqa: UP035 - an alias is evaluated, and Python 3.8 has no tuple[...]
 
-# What is not the public internet: private, link-local (with clouds' metadata), shared, reserved, multicast.
+# Not the public internet: private, link-local (including cloud metadata), shared, reserved, multicast.
 BLOCKED = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -108,12 +107,12 @@ def _accept() -> bytes:
 
 
 def _reject() -> bytes:
-    """Refuse with ICMP "administratively prohibited": programs fail at once instead of waiting."""
+    """Reject with ICMP "administratively prohibited", so that programs fail at once instead of waiting."""
     return _expression("reject", _number(1, 2), _attribute(2, bytes([_ADMIN_PROHIBITED])))
 
 
 def _goes_to(network: str) -> list[bytes]:
-    """The destination is in an IPv4 or IPv6 network."""
+    """Match destinations in an IPv4 or IPv6 network."""
     net = ipaddress.ip_network(network)
     family, offset = (2, 16) if net.version == 4 else (10, 24)
     size = net.max_prefixlen // 8
@@ -137,10 +136,10 @@ def _asks_dns(protocol: int) -> list[bytes]:
 
 
 def rules(wish: dict[str, Any]) -> list[Rule]:
-    """The rules of both chains, as pairs of a chain's name and expressions.
+    """Build the rules of both chains, as pairs of a chain's name and expressions.
 
-    `wish` holds `bridge`; `open`: whether the public internet may be reached; `allow`: networks that may be reached
-    beside it; `resolvers`: addresses that may be asked for names.
+    `wish` holds `bridge`; `open`: whether the public internet may be reached; `allow`: further networks that may be
+    reached; `resolvers`: name servers that may be asked.
     """
     name = wish["bridge"].encode().ljust(16, b"\0")
     mask = struct.pack("=I", _ESTABLISHED_OR_RELATED)
@@ -162,12 +161,12 @@ def rules(wish: dict[str, Any]) -> list[Rule]:
 
 
 def stamp(wish: dict[str, Any]) -> str:
-    """A short text that changes with the rules; it is part of the chains' names, so that the kernel keeps it."""
+    """A fingerprint of the rules. It is part of the chains' names, so the kernel stores it."""
     return hashlib.sha256(repr(rules(wish)).encode()).hexdigest()[:8]
 
 
 def batch(table: str, wish: dict[str, Any] | None) -> list[tuple[int, int, bytes]]:
-    """Messages that replace the table in one step; without a `wish` they remove it."""
+    """Build messages that replace the table atomically, or remove it without a `wish`."""
     name = _text(1, table)
     messages = [(_NEW_TABLE, _CREATE, name), (_DELETE_TABLE, 0, name)]
     if wish is None:
@@ -191,7 +190,7 @@ def _message(kind: int, flags: int, sequence: int, body: bytes, *, family: int =
 
 
 def _received(kernel: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """The kernel's messages as pairs of kind and content."""
+    """Yield the kernel's messages as pairs of type and content."""
     data = kernel.recv(1 << 20)
     while len(data) >= 16:
         size, kind = struct.unpack_from("=IH", data)
@@ -205,7 +204,7 @@ def _error(content: bytes) -> int:
 
 
 def send(table: str, wish: dict[str, Any] | None) -> None:
-    """Replace (or remove) the table. Raises OSError with what the kernel refused it for."""
+    """Replace (or remove) the table. Raises OSError with the kernel's reason."""
     messages = batch(table, wish)
     data = _message(_BATCH_BEGIN, _REQUEST, 0, b"", family=0, resource=_NF_TABLES)
     for number, (kind, flags, body) in enumerate(messages, 1):
@@ -223,7 +222,7 @@ def send(table: str, wish: dict[str, Any] | None) -> None:
 
 
 def is_in_force(table: str, wish: dict[str, Any]) -> bool:
-    """Whether the table has these rules, and all of them."""
+    """Whether the table has exactly these rules."""
     counted = 0
     mark = stamp(wish).encode()
     with _kernel() as kernel:
@@ -243,7 +242,7 @@ def _kernel() -> socket.socket:
 
 
 def resolvers(text: str) -> list[str]:
-    """The name servers that a resolv.conf names, but not those on the machine's own loopback."""
+    """The name servers of a resolv.conf, except those on the machine's own loopback."""
     found = set()
     for words in map(str.split, text.splitlines()):
         if words[:1] == ["nameserver"] and len(words) > 1:
@@ -265,10 +264,10 @@ def _own_resolvers() -> list[str]:
 
 
 def main(argument: str) -> None:
-    """Do what the JSON argument says, and print what came of it.
+    """Execute the JSON argument and print the result as JSON.
 
-    `table`; `wish` (null removes the table), to whose resolvers this machine's own are added if it wants DNS. Without
-    a table nothing is done but to print them.
+    `table`: the table's name; "" only prints this machine's resolvers. `wish`: the rules (null removes the table);
+    if it wants DNS, this machine's resolvers are added.
     """
     asked = json.loads(argument)
     table, wish = asked["table"], asked["wish"]
@@ -284,7 +283,7 @@ def main(argument: str) -> None:
             if answer["changed"]:
                 send(table, wish)
             if not is_in_force(table, wish):
-                answer["error"] = "the kernel took the rules and does not have them"
+                answer["error"] = "the kernel accepted the rules but does not have them"
     except OSError as error:
         answer["error"] = f"{errno.errorcode.get(error.errno or 0, 'error')}: {error.strerror or error}"
     print(json.dumps(answer))

@@ -1,9 +1,9 @@
-"""One manager per pool, seen to in the engine itself: whoever uses it, from wherever, meets the same hold.
+"""One manager per pool, enforced by the engine itself: managers on all machines compete for the same hold.
 
-A manager makes a container of a fixed name, which the engine gives to one only. All that it does is wait for its
-input, and that is the manager's own connection: when the manager ends, however it does, the kernel closes the
-connection, the engine the input, and the container ends and removes itself (0.1 s after `kill -9`, measured). So
-there is no lease that would delay the next start, and no clock, file or namespace that both sides have to share.
+A manager creates a container with a fixed name, which the engine grants only once. The container only waits for its
+standard input, which is the manager's connection. When the manager ends in any way, the kernel closes the connection,
+the engine closes the input, and the container ends and removes itself (0.1 s after `kill -9`, measured). So there is
+no lease that would delay the next start, and no clock, file or namespace that both sides must share.
 
 Used by the Docker engine only; one call of `take` at a time.
 """
@@ -30,19 +30,19 @@ from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.trials import Calling
 from tmpnb_py.engines.local import process as local_process
 
-# A manager that has just ended is gone after a tenth of this; on a machine that is very busy, after half of it.
+# The hold of a manager that has just ended is gone after a tenth of this; on a very busy machine, after half of it.
 _LEAVING_SECONDS = 2.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
-_REMOVAL_SECONDS = 10.0  # a tenth of it is usual; what takes longer hangs
-_RETRY_SECONDS = 60.0  # an engine that is ending refuses, too
+_REMOVAL_SECONDS = 10.0  # usually a tenth of it; a longer one hangs
+_RETRY_SECONDS = 60.0  # an engine that is shutting down refuses, too
 _CONFLICT = 409
 
 log = structlog.get_logger(__name__)
 
 
 class Hold:
-    """The hold on one pool. `remove` removes a container by Docker's id; gone already is success."""
+    """The hold on one pool. `remove` removes a container by Docker's id, and succeeds if it is already gone."""
 
     def __init__(self, calling: Calling, pool: str, remove: Callable[[str], Awaitable[None]]) -> None:
         self._calling = calling
@@ -54,18 +54,18 @@ class Hold:
         self._stream: Any = None
         self._tasks = Tasks()
         self._watching: asyncio.Task[None] | None = None
-        self._unfit: dict[str, float] = {}  # images whose containers did not hold, and when to try again
+        self._unfit: dict[str, float] = {}  # images that cannot run such a container, and when to retry
 
     @property
     def is_held(self) -> bool:
-        """Whether this manager has the pool for itself."""
+        """Whether this manager holds the pool."""
         return self._watching is not None and not self._watching.done()
 
     async def take(self, image_id: str, on_lost: Callable[[], None]) -> None:
-        """Hold the pool until `release` or this process's end; `on_lost` is called where it is lost before.
+        """Hold the pool until `release` or this process's end. Calls `on_lost` if the hold is lost before.
 
-        Raises `PoolLockedError` where another manager has it. An engine that cannot run such a container is not
-        refused: claims are safe without it.
+        Raises `PoolLockedError` if another manager has it. Does not fail if the engine cannot run such a container:
+        claims are safe without the hold.
         """
         if self.is_held or time.monotonic() < self._unfit.get(image_id, 0.0):
             return
@@ -81,7 +81,7 @@ class Hold:
 
     def _is_unfit(self, image_id: str, error: EngineError) -> None:
         self._unfit[image_id] = time.monotonic() + _RETRY_SECONDS
-        log.warning("pool_unguarded", pool=self._pool, error=error.message, hint="start no second service for it")
+        log.warning("pool_unguarded", pool=self._pool, error=error.message, hint="do not start a second service")
 
     async def _take(self, image_id: str) -> None:
         deadline = time.monotonic() + _LEAVING_SECONDS
@@ -92,7 +92,7 @@ class Hold:
             elif patient:
                 await asyncio.sleep(_POLL_SECONDS)
             elif holder is None:
-                raise EngineError(f"the engine keeps the name {self._name} for a container that it does not list")
+                raise EngineError(f"the engine reserves the name {self._name} for a container that it does not list")
             else:
                 raise PoolLockedError(
                     f'the pool "{self._pool}" is managed by another tmpnb-py, {_who(holder)}',
@@ -106,7 +106,7 @@ class Hold:
             raise
 
     async def _made(self, image_id: str) -> bool:
-        """Make the container; False where there is one of its name."""
+        """Create the container. Returns False if the name is taken."""
         body = options.holder_body(self._pool, image_id, json.dumps(self._me))
         try:
             async with self._calling("hold the pool") as docker:
@@ -118,49 +118,49 @@ class Hold:
         return True
 
     async def _connect(self) -> None:
-        """Connect before it starts: from its first moment the container lives no longer than the connection."""
+        """Attach before it starts, so that the container never outlives the connection."""
         async with self._calling("hold the pool") as docker:
             self._stream = docker.containers.container(self._container).attach(stdin=True, stdout=True)
             await self._stream.__aenter__()
 
     async def _holder(self) -> Mapping[str, Any] | None:
-        """The container of our name as the engine lists it: that waits for no container's lock."""
+        """The container of our name from the engine's list, as listing does not wait for a container's lock."""
         filters = json.dumps({"label": [f"{options.LABEL_MANAGER}={self._pool}"]})
-        async with self._calling("see who holds the pool") as docker:
+        async with self._calling("see which manager holds the pool") as docker:
             listed = await docker.containers.list(all=True, filters=filters)
         found = [{key: one[key] for key in ("Id", "Names", "Labels", "State")} for one in listed]
         return next((one for one in found if f"/{self._name}" in one["Names"]), None)
 
     async def _clear_away(self, holder: Mapping[str, Any]) -> None:
-        """Remove what a manager left that has ended. One container that hangs says nothing of the engine."""
+        """Remove the hold of a manager that has ended. If it hangs, that is no evidence against the engine."""
         try:
             async with asyncio.timeout(_REMOVAL_SECONDS):
                 await self._remove(str(holder["Id"]))
         except (EngineDownError, TimeoutError) as error:
-            raise EngineError(f"what held the pool before, {self._name}, does not let itself be removed") from error
+            raise EngineError(f"the pool's previous hold, the container {self._name}, cannot be removed") from error
 
     def _has_ended(self, holder: Mapping[str, Any], *, patient: bool) -> bool:
-        """Whether the manager that made it has certainly ended, though the container is there.
+        """Whether the manager that created the container has certainly ended, although the container exists.
 
-        So it is with an engine that was restarted under its containers. One that is not started after a while, by a
-        process that cannot be seen from here, is what a crash left between two calls.
+        That happens when an engine is restarted under its containers. A container that is still not started after a
+        while, created by a process that is not visible from here, was left by a crash between two calls.
         """
         told = _claimant(holder)
-        if holder["State"] in ("exited", "dead") or told == self._me:  # our own, from before
+        if holder["State"] in ("exited", "dead") or told == self._me:  # our own earlier one
             return True
         if (process := _visible(told)) is not None:
             return _is_gone(process)
         return holder["State"] == "created" and not patient
 
     async def _watch(self, image_id: str, on_lost: Callable[[], None]) -> None:
-        """Start it, for which nobody waits: the name is held already. Then read what never says anything.
+        """Start the container without making anybody wait, as the name is held already. Then read until it ends.
 
-        It ends where somebody has removed it, or the engine has ended.
+        It prints nothing, and ends only when somebody removes it or the engine stops.
         """
         try:
             async with self._calling("hold the pool", _START_SECONDS) as docker:
                 await docker.containers.container(self._container).start()
-            with contextlib.suppress(Exception):  # whatever broke it
+            with contextlib.suppress(Exception):  # for any reason
                 while await self._stream.read_out() is not None:
                     pass
         except RefusedError as error:
@@ -170,11 +170,11 @@ class Hold:
             return
         except EngineError as error:
             log.info("hold_not_started", pool=self._pool, error=error.message)
-        log.warning("hold_lost", pool=self._pool, hint="it is taken again, unless another manager has it")
+        log.warning("hold_lost", pool=self._pool, hint="it is acquired again, unless another manager has it")
         on_lost()
 
     async def release(self) -> None:
-        """Let another manager have the pool. Nothing happens where it is not held."""
+        """Let another manager have the pool. No-op if it is not held."""
         self._watching = None
         await self._tasks.close()
         stream, self._stream = self._stream, None
@@ -184,12 +184,12 @@ class Hold:
         container, self._container = self._container, ""
         if container:
             with contextlib.suppress(EngineError, TimeoutError):
-                async with asyncio.timeout(_LEAVING_SECONDS):  # else it ends by itself, with its connection
+                async with asyncio.timeout(_LEAVING_SECONDS):  # if this fails, it ends with its connection
                     await self._remove(container)
 
 
 def identity() -> dict[str, Any]:
-    """Who this process is, for whoever can see the same processes, and in words for whoever cannot."""
+    """This process's identity, for managers that see the same processes, and readable for people who do not."""
     me = local_process.identify(os.getpid())
     return {
         "pid": me.pid,
@@ -217,7 +217,7 @@ def _claimant(holder: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _visible(told: Mapping[str, Any]) -> local_process.Process | None:
-    """The manager's process, where it would be seen from here if it ran; None where nobody knows."""
+    """The manager's process, if it would be visible from here while running; None if unknown."""
     try:
         process = local_process.Process(int(told["pid"]), int(told["started"]), str(told["boot_id"]))
     except (LookupError, ValueError, TypeError):
@@ -231,12 +231,12 @@ def _who(holder: Mapping[str, Any]) -> str:
     return (
         f"process {told.get('pid')} on {told.get('host')} (uid {told.get('user')})"
         if told
-        else "of which no more is known"
+        else "about which nothing more is known"
     )
 
 
 def _is_gone(process: local_process.Process) -> bool:
-    """Whether the process has certainly ended. Of other users' processes one may not see more than that they are."""
+    """Whether the process has certainly ended. Of other users' processes only the existence may be visible."""
     try:
         os.close(os.pidfd_open(process.pid))
     except OSError as error:

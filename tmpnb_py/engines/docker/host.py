@@ -1,6 +1,6 @@
-"""Where the Docker engine is, and what to tell the operator when nothing (or the wrong thing) answers there.
+"""Find the Docker engine, and explain to the operator when nothing (or something else) answers there.
 
-Pure but for reading certificate files; used by the Docker engine only.
+Pure, except for reading certificate files. Used by the Docker engine only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WRITE_IT_AS = "write it as unix:///var/run/docker.sock or tcp://host:port"
 
 
 class RefusedError(EngineError):
-    """The engine answered with an error; `status` is its HTTP status."""
+    """The engine answered with an error of HTTP status `status`."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -38,12 +38,12 @@ class RefusedError(EngineError):
 
 
 class NetworkGoneError(RefusedError):
-    """A container's network does not exist (any more)."""
+    """A container's network does not exist, or no longer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DockerHost:
-    """A parsed `DOCKER_HOST`. `base` is what URLs of the API begin with; `socket` is "" for TCP."""
+    """A parsed `DOCKER_HOST`. `base` is the prefix of the API's URLs; `socket` is "" for TCP."""
 
     url: str
     base: str
@@ -52,7 +52,7 @@ class DockerHost:
 
 
 def resolve(docker_host: str | None, environ: Mapping[str, str]) -> DockerHost:
-    """Find the engine as the docker command does. Raises `EngineDownError` for what cannot be an engine."""
+    """Find the engine as the docker command does. Raises `EngineDownError` for an unusable address."""
     url = docker_host or environ.get("DOCKER_HOST") or DEFAULT
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "unix" and rest:
@@ -63,9 +63,9 @@ def resolve(docker_host: str | None, environ: Mapping[str, str]) -> DockerHost:
     if scheme == "ssh":
         raise EngineDownError(
             f"DOCKER_HOST={url}: ssh is not supported",
-            remedy="forward the socket and name it: ssh -NL /tmp/docker.sock:/var/run/docker.sock host",
+            remedy="forward the socket and use that: ssh -NL /tmp/docker.sock:/var/run/docker.sock host",
         )
-    raise EngineDownError(f"DOCKER_HOST={url} names no Docker engine", remedy=_WRITE_IT_AS)
+    raise EngineDownError(f"DOCKER_HOST={url} is not the address of a Docker engine", remedy=_WRITE_IT_AS)
 
 
 def _tcp(url: str, scheme: str, environ: Mapping[str, str]) -> DockerHost:
@@ -76,7 +76,7 @@ def _tcp(url: str, scheme: str, environ: Mapping[str, str]) -> DockerHost:
     except ValueError as error:
         raise EngineDownError(f"DOCKER_HOST={url}: {error}", remedy=_WRITE_IT_AS) from error
     if not host:
-        raise EngineDownError(f"DOCKER_HOST={url} names no host", remedy=_WRITE_IT_AS)
+        raise EngineDownError(f"DOCKER_HOST={url} has no host", remedy=_WRITE_IT_AS)
     authority = f"[{host}]" if ":" in host else host
     if not tls:
         return DockerHost(url, f"http://{authority}:{port or 2375}")
@@ -84,7 +84,7 @@ def _tcp(url: str, scheme: str, environ: Mapping[str, str]) -> DockerHost:
 
 
 def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """The client's side of `DOCKER_TLS_VERIFY`: ca.pem, cert.pem and key.pem, as for the docker command."""
+    """A client context for `DOCKER_TLS_VERIFY`, from ca.pem, cert.pem and key.pem, as for the docker command."""
     folder = Path(environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
     missing = [name for name in ("ca.pem", "cert.pem", "key.pem") if not (folder / name).is_file()]
     if missing:
@@ -97,16 +97,16 @@ def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
         context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     except (OSError, ssl.SSLError) as error:
         raise EngineDownError(
-            f"the TLS files in {folder} cannot be used: {error}",
+            f"cannot use the TLS files in {folder}: {error}",
             remedy="set DOCKER_CERT_PATH to the directory with ca.pem, cert.pem and key.pem",
         ) from error
     return context
 
 
 def explain(host: DockerHost, error: BaseException, *, doing: str) -> EngineError:
-    """The operator's words for an engine that could not be reached while `doing` something.
+    """Explain to the operator why the engine could not be reached while `doing` something.
 
-    Where only this process lacks something, the engine is not to blame: `LackError`.
+    If only this process lacks resources, the engine is not to blame: `LackError`.
     """
     if is_our_lack(error, unsent=True):
         return LackError(f"no file descriptor is left to call the Docker engine ({doing})", remedy=LACK_REMEDY)
@@ -119,7 +119,7 @@ def _unreached(host: DockerHost, error: BaseException, doing: str) -> EngineDown
             case TimeoutError():
                 return EngineDownError(
                     f"the Docker engine at {host.url} did not answer in time ({doing})",
-                    remedy="see that the engine is not overloaded: `docker info` should answer at once",
+                    remedy="check that the engine is not overloaded: `docker info` should answer at once",
                 )
             case ssl.SSLError():
                 return EngineDownError(
@@ -138,7 +138,7 @@ def _unreached(host: DockerHost, error: BaseException, doing: str) -> EngineDown
                     f"nothing listens at {host.url}", remedy="start the Docker engine, or set DOCKER_HOST"
                 )
     return EngineDownError(
-        f"the Docker engine at {host.url} cannot be reached ({doing}): {error or type(error).__name__}",
+        f"cannot reach the Docker engine at {host.url} ({doing}): {error or type(error).__name__}",
         remedy="start the Docker engine, or set DOCKER_HOST",
     )
 
@@ -148,7 +148,7 @@ def _absent(host: DockerHost) -> EngineDownError:
 
 
 def refusal(status: int, message: str) -> EngineError:
-    """The error for an answer of the engine that is not success. Only the words tell what a 404 is about."""
+    """The error for a failed answer of the engine. Only the message tells what a 404 is about."""
     lower = message.lower()
     if "no such image" in lower:
         return ImageMissingError(message, remedy="build or pull the image")
@@ -160,7 +160,7 @@ def refusal(status: int, message: str) -> EngineError:
 
 
 def message_of(body: bytes) -> str:
-    """The message in the body of such an answer."""
+    """The error message in the body of such an answer."""
     text = body.decode("utf-8", "replace")
     try:
         return str(json.loads(text)["message"])
@@ -169,19 +169,19 @@ def message_of(body: bytes) -> str:
 
 
 def not_an_engine(host: DockerHost, why: object) -> EngineDownError:
-    """Something answers there, but it does not speak Docker's API."""
+    """The error for a server that does not speak Docker's API."""
     return EngineDownError(
-        f"what answers at {host.url} is not a usable Docker engine: {why}",
+        f"the server at {host.url} is not a usable Docker engine: {why}",
         remedy="set DOCKER_HOST to a Docker engine (and DOCKER_TLS_VERIFY=1 if it wants TLS)",
     )
 
 
 def refuse_podman(host: DockerHost, version: Mapping[str, Any]) -> None:
-    """Raise `EngineError` for Podman, by its answer to `GET /version`; it speaks Docker's API, but not all of it."""
+    """Raise `EngineError` for Podman, by its answer to `GET /version`: it implements only part of Docker's API."""
     names = [str(one.get("Name", "")) for one in version.get("Components") or ()]
     if any("podman" in name.lower() for name in names):
         raise EngineError(
-            f"what answers at {host.url} is Podman {version.get('Version', '')}, which takes Docker's options for "
-            "keeping containers apart and does not apply them",
+            f"the server at {host.url} is Podman {version.get('Version', '')}, which accepts Docker's options for "
+            "isolating containers but does not apply them",
             remedy="set DOCKER_HOST to a Docker engine, or use --engine local",
         )

@@ -1,8 +1,8 @@
-"""What keeps the containers of a pool apart: made, and then looked at from inside of one rather than believed.
+"""Sets up the isolation of a pool's containers, and verifies it from inside one instead of trusting it.
 
-An engine may accept an option and not apply it, a kernel may lack a control group, a firewall may be set anew by
-somebody else. So a container with a notebook's own body is started and asked what it is and what it reaches. Used by
-the Docker engine only; calls may run concurrently.
+An engine may accept an option without applying it, a kernel may lack a control group, somebody else may reset the
+firewall. So a container made exactly like a notebook is started, and reports its privileges and what it can reach.
+Used by the Docker engine only; calls may run concurrently.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ from tmpnb_py.engines.sockets import SocketDirectories
 log = structlog.get_logger(__name__)
 
 _INSIDE = Path(probe_inside.__file__)
-_FENCE_SECONDS = 60.0  # so long somebody who flushes the firewall opens it
-_AGAIN_SECONDS = 60.0  # between two looks at what is missing: the operator may have put it right, or agreed to it
-# The kernel sends six refusals to one address at once and then one a second, and repeats a SYN after 1, 3 and 7: so
-# long it may take until all have come where another container with the same address was refused just before.
+_FENCE_SECONDS = 60.0  # how long a flushed firewall may stay open
+_AGAIN_SECONDS = 60.0  # until missing protections are checked again: the operator may have fixed or accepted them
+# The kernel sends one address six refusals at once and then one per second, and repeats a SYN after 1, 3 and 7 s. If
+# a container with the same address was refused just before, it takes this long until all refusals have arrived.
 _CONNECT_SECONDS = 9.0
-_SOCKET_SECONDS = 10.0  # from the moment on when the container listens
+_SOCKET_SECONDS = 10.0  # counted from when the container listens
 _SPARE_IMAGES = 3
-_NEIGHBOUR_PORT = 8888  # above 1024: the probe is nobody special
-# The engine's words for a directory that is not where its containers are.
+_NEIGHBOUR_PORT = 8888  # above 1024: the probe has no privileges
+# The engine's messages for a directory that does not exist where its containers run.
 _ELSEWHERE = ("bind source path does not exist", "mounts denied", "is not shared from the host")
 _NO_PYTHON = Gap(
     Protection.VERIFICATION,
-    "nothing shows that containers of this image are kept apart: it has no python3 that could look from inside",
+    "the isolation of this image's containers cannot be verified: it has no python3 to check it from inside",
     "install python3 in the image",
 )
 _OPEN_DIRECTORY = Gap(
     Protection.DISK,
-    "visitors can write into their socket's directory, and so fill this machine's disk: they run with the number of "
+    "visitors can write into their socket's directory, and so fill this machine's disk: they run with the uid of "
     "the user that this service runs as",
-    "run the service as another user, or give another number with --container-user",
+    "run the service as another user, or set another uid with --container-user",
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketTrial:
-    """What came of a socket: whether it reached us, why not, and whether its directory stayed sealed.
+    """The result of trying a socket: whether it reached us, why not, and whether its directory stayed sealed.
 
-    `has_python`: whether the image has what it takes to try.
+    `has_python`: whether the image can run the probe at all.
     """
 
     reaches: bool
@@ -73,7 +73,7 @@ class SocketTrial:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What containers of a configuration lack; to be looked at again after `until` (monotonic seconds)."""
+    """The protections that a configuration's containers lack. Expires at `until` (monotonic seconds)."""
 
     digest: str
     gaps: tuple[Gap, ...]
@@ -81,7 +81,7 @@ class _Verdict:
 
 
 class Isolation:
-    """Prepares a pool's networks, and verifies what isolates its containers."""
+    """Prepares a pool's networks, and verifies its containers' isolation."""
 
     def __init__(
         self, calling: Calling, trials: Trials, networks: Networks, sockets: SocketDirectories, pool: str
@@ -93,30 +93,30 @@ class Isolation:
         self._pool = pool
         self._fence = Fence(trials)
         self._lock = asyncio.Lock()
-        self._no_socket = ""  # why notebooks get ports
-        self._sockets_tried: dict[str, SocketTrial] = {}  # of the last configuration
-        self._verified: _Verdict | None = None  # on the last configuration
-        self._fenced: dict[str, float] = {}  # when each network's fence was last seen in force
-        self._image = ""  # with which the last fence was put up
-        self._unfenced: tuple[float, FenceError] | None = None  # when it was last tried in vain
+        self._no_socket = ""  # why notebooks get ports instead
+        self._sockets_tried: dict[str, SocketTrial] = {}  # by key of the last configuration
+        self._verified: _Verdict | None = None  # for the last configuration
+        self._fenced: dict[str, float] = {}  # when each network's fence was last verified
+        self._image = ""  # with which the last fence was installed
+        self._unfenced: tuple[float, FenceError] | None = None  # when installing it last failed
 
     def forget(self) -> None:
-        """Find everything out anew: the engine may be another one."""
+        """Forget all results: the engine may be another one."""
         self._sockets_tried.clear()
         self._verified = None
         self._fenced.clear()
         self._unfenced = None
         self._fence.forget()
 
-    # --- the way
+    # --- socket or port
 
     async def socket_works(self, config: ContainerConfig) -> bool:
-        """Whether a socket of such a container reaches us, with a directory that stays sealed.
+        """Whether such a container's socket reaches us, and its directory stays sealed.
 
-        Found out once per configuration. Raises `EngineError` where it could not be found out.
+        Tested once per configuration. Raises `EngineError` if the test was inconclusive.
         """
         async with self._lock:
-            with contextlib.suppress(FenceError):  # `prepare` tells it
+            with contextlib.suppress(FenceError):  # `prepare` reports it
                 await self._make_network(config)
             known = config.digest in self._sockets_tried
             trial = await self._socket_trial(config)
@@ -137,7 +137,7 @@ class Isolation:
             async with self._socket_probe(config) as (probe, address):
                 seen = await self._trials.first_facts(probe)
                 if await asked(address, _SOCKET_SECONDS) is None:
-                    return SocketTrial(False, "a socket made in a container does not reach this process")
+                    return SocketTrial(False, "a socket created in a container does not reach this process")
                 self._sockets.seal(Path(address.directory).name)
                 answer = await asked(address, _SOCKET_SECONDS)
                 return SocketTrial(True, sealed=answer == "sealed", facts=seen, warnings=probe.warnings)
@@ -163,7 +163,7 @@ class Isolation:
         finally:
             await asyncio.to_thread(self._sockets.remove, probe_id)
 
-    # --- what keeps apart
+    # --- isolation
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
         """See `Engine.prepare`."""
@@ -171,11 +171,13 @@ class Isolation:
             try:
                 network = await self._make_network(config)
             except FenceError as error:
-                return (Gap(Protection.NETWORK, f"notebooks' network is not closed: {error.message}", error.remedy),)
+                return (
+                    Gap(Protection.NETWORK, f"the notebooks' network is not closed: {error.message}", error.remedy),
+                )
             seen = self._verified
             if seen is None or seen.digest != config.digest or time.monotonic() > seen.until:
                 if seen is not None and seen.digest == config.digest:
-                    self._sockets_tried.clear()  # what was seen then is what was missing
+                    self._sockets_tried.clear()  # those results may be out of date, too
                 gaps = await self._verify(config, has_network=network is not None)
                 serious = any(gap.protection for gap in gaps)
                 until = time.monotonic() + _AGAIN_SECONDS if serious else math.inf
@@ -183,7 +185,7 @@ class Isolation:
             return seen.gaps
 
     async def make_network(self, config: ContainerConfig) -> None:
-        """Make such a container's network once more, with its fence, after something else removed it."""
+        """Create such a container's network and fence again, after something else removed it."""
         async with self._lock:
             await self._make_network(config)
 
@@ -212,7 +214,7 @@ class Isolation:
         self._fenced = {key: time.monotonic()}
 
     async def _verify(self, config: ContainerConfig, *, has_network: bool) -> tuple[Gap, ...]:
-        """What a container lacks that was started just like a notebook."""
+        """Start a container just like a notebook, and return the protections that it lacks."""
         async with self._calling("info") as docker:
             limits = isolation.limits_of(await docker.system.info())
         try:
@@ -235,7 +237,7 @@ class Isolation:
                 raise NoPythonError(trial.why)
             if not trial.reaches:
                 raise EngineError(
-                    f"notebooks cannot be reached over sockets: {trial.why}", remedy="choose --transport port"
+                    f"cannot reach notebooks over sockets: {trial.why}", remedy="choose --transport port"
                 )
             return trial.facts, [*isolation.told(trial.warnings), *(() if trial.sealed else (_OPEN_DIRECTORY,))]
         targets = [] if _is_left_open(config) else isolation.forbidden(config, fenced=options.is_fenced(config))
@@ -246,11 +248,11 @@ class Isolation:
         found = facts(ended.lines)
         if found is None:
             last = " ".join(ended.lines[-1:])
-            raise EngineError(f"a container that should say how it is kept apart ended with: {last}")
+            raise EngineError(f"the isolation probe ended with: {last}")
         return found, list(isolation.told(ended.warnings))
 
     async def _look_at_neighbours(self, config: ContainerConfig) -> list[Gap]:
-        """Two containers on one network: does one reach the other?"""
+        """Check whether one container on the network can reach another."""
         body = options.trial_body(self._pool, config) | python(_INSIDE, _errand([], listen=_NEIGHBOUR_PORT))
         async with self._trials.running(body) as listening:
             await self._trials.first_facts(listening)
@@ -260,19 +262,19 @@ class Isolation:
             seen, _ = await self._ask(config, [(address, _NEIGHBOUR_PORT)])
             return list(isolation.neighbours(seen, address))
 
-    # --- the end
+    # --- removal
 
     async def remove_networks(self) -> None:
-        """Remove the pool's networks with their fences, but those that containers still use."""
+        """Remove the pool's networks and their fences, except those that containers still use."""
         for network in await self._networks.remove():
             self._fenced.clear()
             label = (network.get("Labels") or {}).get(options.LABEL_IMAGE)
-            if label or self._image:  # a network of an earlier version had no fence until this process gave it one
+            if label or self._image:  # networks of earlier versions have no fence unless this process installed one
                 await self._take_down(str(network["Name"]), [self._image, str(label or "")])
 
     async def _take_down(self, table: str, images: Sequence[str]) -> None:
-        """Remove a table with the first image that can; one may have been removed meanwhile."""
-        problem = "no image is left that could"
+        """Remove a table with the first image that works, as some may have been removed meanwhile."""
+        problem = "no image is left that could do it"
         for image in dict.fromkeys([*filter(None, images), *await self._own_images()]):
             try:
                 await self._fence.take_down(table, image)
@@ -284,14 +286,14 @@ class Isolation:
         log.warning("fence_left", network=table, error=problem, hint=hint)
 
     async def _own_images(self) -> list[str]:
-        """A few images that were made for this program, and so have Python."""
+        """A few images that were built for this program, and so have Python."""
         async with self._calling("list the images") as docker:
             listed = await docker.images.list(filters={"label": [options.IMAGE_SOCKET]})
         return [str(image["Id"]) for image in listed[:_SPARE_IMAGES]]
 
 
 def _is_left_open(config: ContainerConfig) -> bool:
-    """Whether what such containers reach is the operator's own choice."""
+    """Whether the operator chose what such containers reach."""
     return bool(config.network) or config.is_open
 
 

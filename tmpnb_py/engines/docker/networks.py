@@ -1,7 +1,4 @@
-"""The bridges of containers that need a network (see `options.network_body`).
-
-Used by the Docker engine.
-"""
+"""The bridges of containers that need a network (see `options.network_body`). Used by the Docker engine."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.trials import Calling
 
 _ATTEMPTS = 12
-_BETWEEN_ATTEMPTS = 0.25  # seconds; a busy engine took more than one to make a bridge with its firewall rules
+_BETWEEN_ATTEMPTS = 0.25  # seconds; a busy engine took more than one to create a bridge with its firewall rules
 
 
 class Networks:
-    """Makes a pool's networks when they are first needed, and removes them."""
+    """Creates a pool's networks when they are first needed, and removes them."""
 
     def __init__(self, calling: Calling, pool: str, labels: Sequence[str]) -> None:
         self._calling = calling
@@ -29,10 +26,10 @@ class Networks:
         self._lock = asyncio.Lock()
 
     async def prepare(self, config: ContainerConfig) -> dict[str, Any] | None:
-        """Make the network that such containers need, if any. Concurrent calls make it once.
+        """Create the network that such containers need, if any. Concurrent calls create it once.
 
-        Returns the network of ours as the engine lists it. One that the operator named is never made; raises
-        `EngineError` where it does not exist.
+        Returns our network as the engine lists it. Never creates a network that the operator named: raises
+        `EngineError` if that does not exist.
         """
         name = options.network_name(self._pool, config)
         if config.network:
@@ -40,13 +37,13 @@ class Networks:
         if config.network or name == "none":
             return None
         async with self._lock:
-            return await self._found_or_made(name, options.network_body(self._pool, name, config))
+            return await self._found_or_created(name, options.network_body(self._pool, name, config))
 
-    async def _found_or_made(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The network of that name, made if there is none.
+    async def _found_or_created(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the network of that name, created if there is none.
 
-        Another process may be making it now. The engine then refuses ours because the bridge's name is taken, for a
-        moment before it lists theirs: therefore a refusal is final only when it lasts.
+        Another process may be creating it now. The engine then refuses ours because the bridge's name is taken, for a
+        moment before it lists theirs. So a refusal is final only if it lasts.
         """
         refused: RefusedError | None = None
         for _ in range(_ATTEMPTS):
@@ -55,7 +52,7 @@ class Networks:
             if refused is not None:
                 await asyncio.sleep(_BETWEEN_ATTEMPTS)
             try:
-                async with self._calling("make a network") as docker:
+                async with self._calling("create a network") as docker:
                     await docker.networks.create(body)
                 refused = None
             except RefusedError as error:
@@ -64,12 +61,14 @@ class Networks:
             return found
         if refused is not None:
             raise refused
-        raise EngineError(f"the network {name} was made, and is gone", remedy="see what else removes networks")
+        raise EngineError(
+            f"the network {name} was created, and is gone", remedy="find out what else removes networks"
+        )
 
     async def _oldest(self, name: str) -> dict[str, Any] | None:
-        """The network of that name.
+        """The network of that name, or None.
 
-        Docker allows two, and then refuses to use either: whoever raced keeps the oldest.
+        Docker allows two of one name, and then refuses to use either: racing processes keep the oldest.
         """
         same = sorted(
             (one for one in await self._list() if one["Name"] == name),
@@ -87,11 +86,11 @@ class Networks:
         if network not in known:
             raise EngineError(
                 f"the engine has no network {network}",
-                remedy=f"make it (docker network create {network}), or name another one with docker_network",
+                remedy=f"create it (docker network create {network}), or name another one with docker_network",
             )
 
     async def remove(self) -> list[dict[str, Any]]:
-        """Remove the networks, but those that containers still use. Returns those that went."""
+        """Remove the networks that no container uses. Returns the removed ones."""
         return [network for network in await self._list() if await self._delete(network["Id"])]
 
     async def _delete(self, network_id: str) -> bool:

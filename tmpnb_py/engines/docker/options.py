@@ -1,10 +1,9 @@
-"""What Docker is told and what it tells, as plain dictionaries. Pure; used by the Docker engine only.
+"""Translates between Docker's dictionaries and this program's models. Pure; used by the Docker engine only.
 
-Names and labels are the durable record of a container (see `docs`: the engine is the database). The *name*
-holds the state, because a rename is the only change of a container that Docker makes durable in milliseconds.
-It does not hold the id: on a user-defined network Docker's own DNS answers a reverse look-up of a neighbour's
-address with the neighbour's name, and the id is the capability that opens its session. So the name holds a
-hash of it.
+Names and labels are a container's durable record (the engine is the database). The *name* holds the state, because
+a rename is the only change of a container that Docker makes durable in milliseconds. It does not hold the id: on a
+user-defined network Docker's own DNS answers a reverse look-up of a neighbour's address with the neighbour's name,
+and the id is the capability that opens its session. So the name holds a hash of the id.
 """
 
 from __future__ import annotations
@@ -56,21 +55,21 @@ SOCKET_DIRECTORY = "/run/tmpnb"
 SOCKET_NAME = "server.sock"
 SOCKET_PATH = f"{SOCKET_DIRECTORY}/{SOCKET_NAME}"
 
-# Of probes. The image's own passwd decides the group: 1000 in ours, 100 in the Jupyter docker-stacks.
+# For probes. The image's own passwd decides the group: 1000 in ours, 100 in the Jupyter docker-stacks.
 USER = "1000"
 HOSTNAME = "notebook"
 CPU_PERIOD = 100_000
-# A container without a network gets its own empty network namespace from runc. With this, Docker does not make what
-# it makes even for the network "none": a sandbox in its network database, and a hook that runs dockerd once more.
+# runc gives a container without a network an empty network namespace. With this, Docker skips what it does even for
+# the network "none": add a sandbox to its network database, and run dockerd once more in a hook.
 # (Measured: start 70 instead of 155 ms; rename 1.6 / 2.0 instead of 2.4 / 11 ms, median / p95, and that is a claim.)
-# Docker then writes no /etc/hosts either, and `localhost` needs one.
+# Docker then writes no /etc/hosts either, which `localhost` needs.
 _NO_NETWORK = {"NetworkDisabled": True}
 HOSTS = f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopback\n"
-# Above 0, so that the kernel, short of memory, kills notebooks before the orchestrator and the engine.
+# Above 0, so that an out-of-memory kernel kills notebooks before the orchestrator and the engine.
 OOM_SCORE_ADJ = 500
 
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
-REMOVED = Exit(128 + 9)  # of what somebody removes: it was killed for that
+REMOVED = Exit(128 + 9)  # of a container that somebody removes: it was killed for that
 
 ICC = "com.docker.network.bridge.enable_icc"
 BRIDGE = "com.docker.network.bridge.name"
@@ -85,7 +84,7 @@ _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Marks:
-    """What a container's name says of it."""
+    """What a container's name records."""
 
     state: State
     claimed_unix: float | None = None
@@ -93,7 +92,7 @@ class Marks:
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` can be a container's id.
+    """Whether `text` is a valid container id.
 
     Labels are not trusted: a hostile one must never become a path.
     """
@@ -101,7 +100,7 @@ def is_id(text: str) -> bool:
 
 
 def handle(container_id: str) -> str:
-    """A name for the container that does not give its id away."""
+    """A name for the container that does not reveal its id."""
     return hashlib.sha256(container_id.encode()).hexdigest()[:24]
 
 
@@ -111,25 +110,22 @@ def name_of(pool: str, container_id: str, state: State) -> str:
 
 
 def claimed_name(pool: str, container_id: str, unix_time: float, claimant: str) -> str:
-    """`tmpnb.<pool>.<hash of the id>.claimed-<unix time>-<who has claimed it>`."""
+    """`tmpnb.<pool>.<hash of the id>.claimed-<unix time>-<claimant>`."""
     return f"{name_of(pool, container_id, State.CLAIMED)}-{max(0, math.floor(unix_time))}-{claimant}"
 
 
 def is_claimed_by(names: Sequence[str], claimed: str) -> bool:
-    """Whether this claim, whatever its stamp, is a container's only name. Of two nobody knows which one stays."""
+    """Whether this claim, with any stamp, is a container's only name. With two names, either may win."""
     return len(names) == 1 and f"{names[0]}-".startswith(f"{claimed}-")
 
 
 def stamped(name: str, stamp: str) -> str:
-    """A claimed container's name with a stamp of the machine's boot clock behind it (`core.boot_clock`)."""
+    """Append a stamp of the machine's boot clock (`core.boot_clock`) to a claimed container's name."""
     return f"{name}-{stamp}" if stamp else name
 
 
 def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: float) -> Marks:
-    """The state that a container's names tell.
-
-    Whatever is undecidable is claimed: it never returns to the pool.
-    """
+    """The state that a container's names record. If undecidable it counts as claimed, for good."""
     prefix = _prefix(pool, container_id)
     for name in names:
         suffix = name.removeprefix(prefix)
@@ -143,7 +139,7 @@ def marks_of(pool: str, container_id: str, names: Iterable[str], created_unix: f
 
 
 def is_well_named(pool: str, container_id: str, names: Iterable[str]) -> bool:
-    """Whether the name is one of ours; tells the container from a copy made with `docker commit`."""
+    """Whether the name is one of ours. Distinguishes the container from a copy made with `docker commit`."""
     return any(name.startswith(_prefix(pool, container_id)) for name in names)
 
 
@@ -152,7 +148,7 @@ def _prefix(pool: str, container_id: str) -> str:
 
 
 def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
-    """What an image says of itself in its labels; what is not an absolute path counts as not said."""
+    """Read an image's labels. Ignores paths that are not absolute."""
     labels: Mapping[str, str] = (inspected.get("Config") or {}).get("Labels") or {}
     return ImageFacts(
         image=image,
@@ -168,13 +164,13 @@ def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
 
 
 def has_own_init(inspected: Mapping[str, Any]) -> bool:
-    """Whether the image's entry point reaps processes itself (a second reaper only makes it complain)."""
+    """Whether the image's entry point reaps processes itself (it would complain about a second reaper)."""
     entrypoint = (inspected.get("Config") or {}).get("Entrypoint") or [""]
     return str(entrypoint[0]).rsplit("/", 1)[-1].removesuffix("-static") in _INITS
 
 
 def _static(label: str) -> tuple[tuple[str, str], ...]:
-    """The pairs of `static/lab=/opt/jupyter/… lab/extensions=/opt/…`."""
+    """Parse `static/lab=/opt/jupyter/… lab/extensions=/opt/…` into pairs."""
     pairs = (part.partition("=") for part in label.split())
     found = [(prefix, _absolute(path)) for prefix, _, path in pairs if _URL_PATH.fullmatch(prefix)]
     return tuple((prefix, path) for prefix, path in found if path)[:_STATIC_DIRECTORIES]
@@ -185,11 +181,11 @@ def _absolute(path: str) -> str:
 
 
 def render_command(spec: ContainerSpec, port: int | None = None, socket: str = SOCKET_PATH) -> str:
-    """Put the container's own values in place of `{base_path} {port} {ip} {token} {socket}`.
+    """Substitute the container's values for `{base_path} {port} {ip} {token} {socket}`.
 
-    One pass, all other braces stay. tmpnb's commands say `/{base_path}`, others `{base_path}` or
-    `{base_path}/x`: each becomes the path with exactly one slash on both sides. The values need no quoting
-    for a shell. `port` is the one of the host that was chosen for this container; `socket` is in it.
+    One pass; all other braces stay. tmpnb's commands say `/{base_path}`, others `{base_path}` or
+    `{base_path}/x`: each becomes the path with exactly one slash on both sides. The values need no shell
+    quoting. `port` is the host's port chosen for this container; `socket` is a path inside it.
     """
     config = spec.config
     values = {
@@ -202,7 +198,7 @@ def render_command(spec: ContainerSpec, port: int | None = None, socket: str = S
 
 
 def network_name(pool: str, config: ContainerConfig) -> str:
-    """The network of such containers; "none" where a container needs no network at all."""
+    """The network of such containers; "none" if they need no network at all."""
     if config.network:
         return config.network
     if config.is_open:
@@ -213,18 +209,18 @@ def network_name(pool: str, config: ContainerConfig) -> str:
 
 
 def is_fenced(config: ContainerConfig) -> bool:
-    """Whether such containers are on a network of ours whose reach is bounded by `fence`."""
+    """Whether such containers use a network of ours, bounded by `fence`."""
     return not config.network and not config.is_open and network_name("", config) != "none"
 
 
 def network_body(pool: str, name: str, config: ContainerConfig) -> dict[str, Any]:
-    """A bridge on which containers do not reach each other and, without egress, nothing beyond this host.
+    """A bridge on which containers reach neither each other nor, without egress, anything beyond this host.
 
     Without masquerading a container's packets leave with an address that nobody can answer; published ports
-    still work (they do not on an `--internal` network). What this does not stop is the fence's business
-    (`fence`): the host's own services, on the gateway's and on every other address of the host; a machine that
-    has a route back to this bridge; and packets that want no answer. Unix sockets (`Transport.SOCKET`) without egress
-    have none of these holes. The label names an image with which the fence can be taken down.
+    still work (they do not on an `--internal` network). The fence (`fence`) closes what remains: the host's own
+    services on all of its addresses, machines with a route back to this bridge, and packets that want no answer.
+    Unix sockets (`Transport.SOCKET`) without egress have none of these holes. The label names an image that can
+    remove the fence.
     """
     return {
         "Name": name,
@@ -240,7 +236,7 @@ def network_body(pool: str, name: str, config: ContainerConfig) -> dict[str, Any
 
 
 def bridge_of(network: Mapping[str, Any]) -> str:
-    """The interface of a bridge that the engine lists; one without a name of ours has the engine's."""
+    """The interface of a listed bridge: our name for it, else the engine's default."""
     name = (network.get("Options") or {}).get(BRIDGE)
     return str(name or f"br-{network['Id'][:12]}")
 
@@ -269,8 +265,8 @@ def create_body(
 ) -> dict[str, Any]:
     """The body of Docker's `POST /containers/create` for a notebook.
 
-    `socket_source` and `hosts_source` (for `/etc/hosts` where Docker writes none) are on the engine's host; `port` is
-    the one of the host that was chosen for a container in its network.
+    `socket_source` and `hosts_source` (for `/etc/hosts` if Docker writes none) are on the engine's host. `port` is
+    the host's port chosen for a container in the host's network.
     """
     config = spec.config
     host = _hardened(config.image, init=init, tmp_size=config.tmp_size)
@@ -299,7 +295,7 @@ def create_body(
     if config.transport is Transport.PORT:
         isolated = config.egress is Egress.NONE and not config.network
         _publish(body, config.container_port, config.container_ip, isolated=isolated)
-    elif network == "none" and not config.extra_hosts:  # only Docker's own sandbox writes those
+    elif network == "none" and not config.extra_hosts:  # only Docker's sandbox writes extra hosts
         body |= _NO_NETWORK
         if hosts_source is not None:
             host["Mounts"].append(bind(hosts_source, "/etc/hosts", read_only=True))
@@ -307,16 +303,16 @@ def create_body(
 
 
 def cpu_limit(quota: int) -> dict[str, int]:
-    """What holds a ready container to its share of CPU.
+    """The CPU limit of a ready container.
 
-    It is not in the create body: a start is nearly all CPU, and nobody is in the container yet. (Measured with half
-    a CPU each: 1.09 s to the first answer with the limit from the beginning, 0.72 s with it from readiness on.)
+    It is not in the create body: a start is nearly all CPU, and has no visitor yet. (Measured with half
+    a CPU each: 1.09 s to the first answer with the limit from the start, 0.72 s with it from readiness on.)
     """
     return {"CpuPeriod": CPU_PERIOD, "CpuQuota": quota}
 
 
 def trial_body(pool: str, config: ContainerConfig, *, socket_source: str | None = None) -> dict[str, Any]:
-    """A notebook's own body for a probe: with its network, privileges and limits, but nobody's files or port."""
+    """A probe's body: a notebook's network, privileges and limits, but no files or port."""
     spec = ContainerSpec("probe", "", dataclasses.replace(config, mounts=(), cpu_quota=0))
     body = create_body(pool, spec, socket_source=socket_source, hosts_source=None, init=False)
     body["HostConfig"].pop("PortBindings", None)
@@ -325,7 +321,7 @@ def trial_body(pool: str, config: ContainerConfig, *, socket_source: str | None 
 
 
 def reading_body(pool: str, image: ImageFacts) -> dict[str, Any]:
-    """A container that is never started: only its files are read. Its label gets it removed after a crash."""
+    """A container that is never started, only read. Its label gets it removed after a crash."""
     return {
         "Image": image.image_id,
         "Cmd": ["true"],
@@ -336,12 +332,12 @@ def reading_body(pool: str, image: ImageFacts) -> dict[str, Any]:
 
 
 def holder_name(pool: str) -> str:
-    """The name that one manager of a pool can have at a time. No handle of a container looks like it."""
+    """The name that only one manager of a pool can have at a time. No container's handle looks like it."""
     return f"tmpnb.{pool}.manager"
 
 
 def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
-    """A container that ends with its input, which is one connection's. `holder` says whose.
+    """A container that ends with its standard input, which is one connection. `holder` identifies the manager.
 
     It has no pool label, so it is never listed as a notebook.
     """
@@ -355,7 +351,7 @@ def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
         "User": USER,
         "Labels": {LABEL_PROJECT: PROJECT, LABEL_MANAGER: pool, LABEL_HOLDER: holder},
         "Healthcheck": {"Test": ["NONE"]},
-        "StopSignal": "SIGKILL",  # a shell that is process 1 heeds no other: an engine that ends waited 10 s for it
+        "StopSignal": "SIGKILL",  # a shell as process 1 ignores others: a stopping engine waited 10 s for it
         "OpenStdin": True,
         "StdinOnce": True,
         "AttachStdin": True,
@@ -365,7 +361,7 @@ def holder_body(pool: str, image_id: str, holder: str) -> dict[str, Any]:
 
 
 def bind(source: str, target: str = SOCKET_DIRECTORY, *, read_only: bool = False) -> dict[str, Any]:
-    """A bind mount of the "Mounts" kind: it fails where the source is missing instead of making one."""
+    """A bind mount of the "Mounts" kind, which fails if the source is missing instead of creating it."""
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
 
 
@@ -388,8 +384,8 @@ def _hardened(image: ImageFacts, *, init: bool, tmp_size: int) -> dict[str, Any]
 
 
 def _home_options(size: int, user: str) -> str:
-    # exec: people compile and run things in their home. uid and gid: without them the server cannot write to
-    # it. Whose number a name has, only the image knows; 1000 is what all of Jupyter's have.
+    # exec: people compile and run programs in their home. uid and gid: without them the server cannot write to it.
+    # Only the image knows the uid of a name; all of Jupyter's images use 1000.
     name, _, group = ("0" if user == "root" else user).partition(":")
     uid = name if name.isdecimal() else USER
     gid = group if group.isdecimal() else uid
@@ -409,41 +405,40 @@ def _environment(spec: ContainerSpec) -> list[str]:
 
 
 def _publish(body: dict[str, Any], port: int, ip: str, *, isolated: bool) -> None:
-    """Publish `port` on an address of the engine's host (loopback by default), on a port that the kernel picks."""
+    """Publish `port` on an address of the engine's host (by default loopback), at a port that the kernel picks."""
     body["ExposedPorts"] = {f"{port}/tcp": {}}
     body["HostConfig"]["PortBindings"] = {f"{port}/tcp": [{"HostIp": ip, "HostPort": ""}]}
     if isolated:
-        # Docker's own DNS would ask the host's resolver, which is a way out for whoever can pack data in
-        # names.
+        # Docker's own DNS would ask the host's resolver, and names can smuggle data out.
         body["HostConfig"]["Dns"] = ["127.0.0.1"]
-        body["HostConfig"]["DnsOptions"] = ["timeout:1", "attempts:1"]  # no name resolves: say so in a second
+        body["HostConfig"]["DnsOptions"] = ["timeout:1", "attempts:1"]  # no name resolves: fail within a second
 
 
 def is_running(entry: Mapping[str, Any]) -> bool:
-    """Whether a listed container runs (paused counts: it is not dead)."""
+    """Whether a listed container runs (a paused one counts: it is not dead)."""
     return entry["State"] in ("running", "paused", "restarting")
 
 
 def has_ended(entry: Mapping[str, Any]) -> bool:
-    """Whether a listed container is dead. "created" is not: it may be about to start."""
+    """Whether a listed container is dead. "created" is not dead: it may be about to start."""
     return not is_running(entry) and entry["State"] != "created"
 
 
 def is_being_removed(entry: Mapping[str, Any]) -> bool:
-    """Whether somebody is removing a listed container: it will not say any more how it ended."""
+    """Whether a listed container is being removed: the engine will not tell its exit any more."""
     return entry["State"] in ("removing", "dead")
 
 
 def socket_directory_of(entry: Mapping[str, Any]) -> str:
-    """The directory of this machine in which a listed container has its socket; "" where it has none."""
+    """This machine's directory for a listed container's socket; "" if it has none."""
     mounts = entry.get("Mounts") or ()
     return next((str(one.get("Source") or "") for one in mounts if one.get("Destination") == SOCKET_DIRECTORY), "")
 
 
 def exit_of(inspected: Mapping[str, Any]) -> Exit:
-    """How it ended. The flag alone says only that the kernel once killed *something* in it.
+    """How a container ended. The OOM flag alone says only that the kernel once killed *something* in it.
 
-    137 is the server.
+    Status 137 says that it was the server.
     """
     state = inspected["State"]
     status = int(state.get("ExitCode") or 0)
@@ -459,7 +454,7 @@ def observed_of(
     by_port: TcpAddress | None,
     ended: Exit | None,
 ) -> Observed:
-    """A container as `GET /containers/json` lists it; `by_port` is where it is reached if it has no socket."""
+    """Interpret an entry of `GET /containers/json`. `by_port` is its address if it has no socket."""
     created, labels = float(entry["Created"]), entry["Labels"]
     marks = marks_of(pool, container_id, entry["Names"], created)
     base_url = labels.get(LABEL_BASE_URL, links.ROOT)
@@ -482,7 +477,7 @@ def observed_of(
 
 
 def demultiplex(data: bytes) -> bytes:
-    """The text of a log in Docker's frames (stream, three zeros, 4 bytes of length)."""
+    """Extract a log's text from Docker's frames (stream, three zeros, 4 bytes of length)."""
     parts, at = [], 0
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "big")

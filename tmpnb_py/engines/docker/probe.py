@@ -1,6 +1,6 @@
-"""Does a Unix socket made in a container reach us, and does its directory stay as we leave it? Our end of the probe.
+"""Our end of a probe that tests whether a container's Unix socket reaches us, and its directory stays sealed.
 
-A socket does not reach us where the engine runs on another machine, or in a virtual machine that shares files but not
+A socket does not reach us if the engine runs on another machine, or in a virtual machine that shares files but not
 sockets. Used by the Docker engine only; `probe_inside` is the other end.
 """
 
@@ -19,7 +19,7 @@ _LONGEST = 64
 
 
 class _Answer(asyncio.Protocol):
-    """Collects what the container says until it hangs up."""
+    """Collects the container's output until it closes the connection."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -38,9 +38,9 @@ class _Answer(asyncio.Protocol):
 
 
 async def asked(address: SocketAddress, seconds: float) -> str | None:
-    """What the probe says of its directory ("sealed" or "open"); None where it cannot be connected to.
+    """The probe's report on its directory ("sealed" or "open"); None if it cannot be connected to.
 
-    Raises `EngineError` where it can, and says nothing within `seconds`: it is only slow.
+    Raises `EngineError` if it accepts but does not answer within `seconds`: then it is only slow.
     """
     protocol: _Answer | None = None
     try:
@@ -59,7 +59,7 @@ async def asked(address: SocketAddress, seconds: float) -> str | None:
 
 
 async def _connected(address: SocketAddress) -> _Answer | None:
-    """A connection; None where nothing listens there yet."""
+    """Connect; None if nothing listens there yet."""
     try:
         endpoint = Endpoint(address)
     except OSError:

@@ -1,8 +1,8 @@
-"""What a container is, seen from inside: its privileges, its limits, and what it reaches.
+"""Inspects a container from inside: its privileges, its limits, and what it reaches.
 
-The Docker engine runs this file's own text, with one JSON argument, as a notebook's command. That is why it imports
-nothing but the standard library and stays with what Python 3.8 understands. It gives up by itself after a while, so
-that a crashed orchestrator leaves nothing running.
+The Docker engine runs this file's source, with one JSON argument, as a notebook's command. So it imports only the
+standard library and must run on Python 3.8. It ends by itself after a while, so that a crashed orchestrator leaves
+nothing running.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def privileges() -> dict[str, Any]:
 
 
 def limits() -> dict[str, int | None]:
-    """Bytes and numbers; None where there is no limit. What cannot be read is left out."""
+    """The limits in bytes and numbers; None for no limit. Skips unreadable ones."""
     found: dict[str, int | None] = {}
     for name, places in _FILES.items():
         for place in places:
@@ -47,13 +47,13 @@ def limits() -> dict[str, int | None]:
             found[name] = None if number is None or number >= 1 << 60 else number
             memory = found.get("memory")
             if name == "swap" and place.startswith("memory/") and number is not None and memory:
-                found[name] = max(0, number - memory)  # cgroup v1 counts both together
+                found[name] = max(0, number - memory)  # cgroup v1 counts memory and swap together
             break
     return found
 
 
 def gateway() -> str:
-    """The address of the default route's next hop, "" without one."""
+    """The address of the default route's next hop; "" if there is none."""
     with open("/proc/net/route") as file:  # noqa: PTH123
         for line in list(file)[1:]:
             words = line.split()
@@ -63,7 +63,7 @@ def gateway() -> str:
 
 
 def attempt(targets: list[tuple[str, int]], seconds: float) -> dict[str, str]:
-    """What came of a TCP connection to each target: "connected", "silent", or the name of an error."""
+    """Try a TCP connection to each target. Results: "connected", "silent", or the name of an error."""
     results: dict[str, str] = {}
     waiting: dict[int, tuple[str, socket.socket]] = {}
     poll = select.poll()
@@ -96,7 +96,7 @@ def attempt(targets: list[tuple[str, int]], seconds: float) -> dict[str, str]:
 
 
 def may_write(directory: str) -> bool:
-    """Whether files can be made in a directory, even if its mode has to be changed first."""
+    """Whether files can be created in a directory, even if its mode must be changed first."""
     with contextlib.suppress(OSError):
         os.chmod(directory, 0o777)  # noqa: PTH101, S103
     try:
@@ -111,7 +111,7 @@ def may_write(directory: str) -> bool:
 def main(argument: str) -> None:
     """Print the facts as JSON; then serve on `socket` (a path) or `listen` (a port), if one is given.
 
-    `attempts` are pairs of address and port, `seconds` their time; the address "gateway" is the default route's.
+    `attempts`: pairs of address and port, tried for `seconds`; the address "gateway" is the default route's.
     """
     asked = json.loads(argument)
     signal.alarm(_LIFETIME_SECONDS)

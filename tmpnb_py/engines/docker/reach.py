@@ -1,7 +1,7 @@
-"""Where a notebook server with a TCP port is reached: on a published port, at its container's address, on the host.
+"""Addresses of notebook servers with a TCP port: a published port, the container's own address, or the host's.
 
-What cannot be told from the engine's answers later is in a label. Used by the Docker engine only; everything is pure
-but the looks for a free port of the host and for the engine's address.
+Labels record what the engine's answers do not tell later. Used by the Docker engine only. Pure, except for finding a
+free port of the host and the engine's address.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def labels_of(config: ContainerConfig, port: int) -> dict[str, str]:
-    """What the labels say of the way to the server. `port` is where it listens."""
+    """The labels that record how to reach the server. `port` is where it listens."""
     labels = {LABEL_TRANSPORT: config.transport.value}
     if config.transport is Transport.ADDRESS:
         labels[LABEL_LISTENS] = str(port)
@@ -38,7 +38,7 @@ def labels_of(config: ContainerConfig, port: int) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Where:
-    """Where the engine's machine is: `remote` is its address, "" for this machine."""
+    """The engine's machine: `remote` is its address, "" for this machine."""
 
     remote: str = ""
 
@@ -47,7 +47,7 @@ class Where:
         return self._address(entry["Labels"], entry.get("NetworkSettings") or {}, self._published(entry["Ports"]))
 
     def address_of_inspect(self, inspected: Mapping[str, Any]) -> TcpAddress | None:
-        """The same from `GET /containers/<id>/json`."""
+        """The address of a container by `GET /containers/<id>/json`."""
         settings = inspected.get("NetworkSettings") or {}
         bindings = [binding for bound in (settings.get("Ports") or {}).values() for binding in bound or ()]
         published = [(str(one.get("HostIp") or ""), int(one["HostPort"])) for one in bindings]
@@ -73,30 +73,30 @@ class Where:
         return self._one_of([(str(port.get("IP") or ""), int(port["PublicPort"])) for port in found])
 
     def _one_of(self, published: Iterable[tuple[str, int]]) -> TcpAddress | None:
-        """The same one whatever the order, IPv4 first: an address that changes is a container that was restarted."""
+        """Choose independently of the order, IPv4 first: a changed address would mean a restarted container."""
         first = min(published, key=lambda one: (":" in one[0], one), default=None)
         return None if first is None else self._reachable(*first)
 
     def _reachable(self, host: str, port: int) -> TcpAddress:
-        """What listens on all addresses is reached on the engine's, which on this machine is loopback."""
+        """Replace "all addresses" with the engine's address: loopback, if it is this machine."""
         if self.remote and host in _EVERYWHERE:
             return TcpAddress(self.remote, port)
         return TcpAddress(_EVERYWHERE.get(host, host), port)
 
     def see_that_it_is_reached(self, config: ContainerConfig) -> None:
-        """Raise `EngineError` where such a container's port is open on another machine's loopback only."""
+        """Raise `EngineError` if such a container's port is only open on another machine's loopback."""
         by_port = config.transport in (Transport.PORT, Transport.HOST)
         if self.remote and by_port and ipaddress.ip_address(config.container_ip).is_loopback:
             raise EngineError(
                 f"notebooks would listen on {config.container_ip} of the engine's machine {self.remote}, which "
                 "cannot be reached from here",
-                remedy=f"give --container-ip {self.remote}, or 0.0.0.0, and let that machine's firewall keep all but "
+                remedy=f"set --container-ip {self.remote}, or 0.0.0.0, and let that machine's firewall keep all but "
                 "this one away from its ports",
             )
 
 
 async def find(base: str) -> Where:
-    """Where the engine is whose URL begins with `base`. What cannot be resolved counts as this machine."""
+    """Locate the engine whose URL begins with `base`. An unresolvable name counts as this machine."""
     parts = urlsplit(base)
     if parts.scheme == "unix" or not parts.hostname:
         return Where()
@@ -109,7 +109,7 @@ async def find(base: str) -> Where:
 
 
 def _is_own(address: str) -> bool:
-    """Whether an address is this machine's."""
+    """Whether an address belongs to this machine."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
         try:
@@ -120,15 +120,15 @@ def _is_own(address: str) -> bool:
 
 
 def host_port_of(labels: Mapping[str, str]) -> int | None:
-    """The port of the host that a listed container was given."""
+    """The host's port that a listed container has."""
     port = labels.get(LABEL_LISTENS, "").rpartition(":")[2]
     return int(port) if labels.get(LABEL_TRANSPORT) == Transport.HOST and port.isdecimal() else None
 
 
 def free_host_port(ip: str, first: int, taken: Collection[int]) -> int:
-    """The first port from `first` on that no container was given and nobody listens on. Raises `EngineError`.
+    """The first port from `first` on that is neither `taken` nor in use. Raises `EngineError`.
 
-    Somebody may take it before the server does; then the start fails, and the next one gets another port.
+    Another program may take it before the server does. Then the start fails, and the next start gets another port.
     """
     for port in range(first, _LAST_PORT + 1):
         if port not in taken and _is_free(ip, port):
@@ -148,6 +148,6 @@ def _is_free(ip: str, port: int) -> bool:
             if error.errno == errno.EADDRINUSE:
                 return False
             raise EngineError(
-                f"cannot listen on {ip}: {error.strerror}", remedy="give an address of this machine as container_ip"
+                f"cannot listen on {ip}: {error.strerror}", remedy="set container_ip to an address of this machine"
             ) from error
     return True

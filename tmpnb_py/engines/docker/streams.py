@@ -1,6 +1,6 @@
-"""Docker's long answers: events, logs, progress of builds, pulls and imports. Used by the Docker engine.
+"""Docker's long answers: events, logs, and progress of builds, pulls and imports. Used by the Docker engine.
 
-They are read straight off the HTTP response: aiodocker keeps the connection of a stream that is left early,
+They are read directly from the HTTP response: aiodocker keeps the connection of a stream that is left early,
 shares one event stream among all its listeners, and goes silent after the stream broke once (see
 ENGINE_NOTES).
 """
@@ -25,9 +25,9 @@ from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, demultiplex, is_id
 
 LOG_BYTES = 64 * 1024
-_LOG_READ_LIMIT = 4 * 1024 * 1024  # more than the 1 MiB that the engine keeps, frames included
+_LOG_READ_LIMIT = 4 * 1024 * 1024  # more than the 1 MiB that the engine keeps, including frames
 _RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
-_EVENTS_SILENCE = 300.0  # a connection that died without a word is found after this long
+_EVENTS_SILENCE = 300.0  # after this long a silent connection is considered dead
 _IMAGE_SECONDS = 3600.0
 _READ_SECONDS = 60.0
 _CHUNK = 256 * 1024
@@ -60,7 +60,7 @@ async def post(
     seconds: float,
     params: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The answer to a short call that aiodocker does not know, or does not give whole."""
+    """Make a short call that aiodocker lacks, or whose answer it truncates."""
     data = json.dumps(body).encode()
 
     async def parts() -> AsyncIterator[bytes]:
@@ -82,7 +82,7 @@ async def watch(
     settle: Callable[[str], Awaitable[None]],
     is_closed: Callable[[], bool],
 ) -> AsyncGenerator[str, None]:
-    """Ids of the pool's containers that died or went, and "" after each connect.
+    """Yield ids of the pool's containers that died or disappeared, and "" after each connect.
 
     Ends when the engine is closed.
     """
@@ -109,7 +109,7 @@ async def _events(
         "event": ["die", "destroy", "oom"],
         "label": [f"{LABEL_PROJECT}={PROJECT}", f"{LABEL_POOL}={pool}"],
     }
-    # dockerd sends its headers before it subscribes; `since` replays what falls in between (a repeat does no
+    # dockerd sends its headers before it subscribes; `since` replays events in between (a repeat does no
     # harm).
     params = {"filters": json.dumps(filters), "since": str(int(time.time()) - 1)}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=_EVENTS_SILENCE)
@@ -124,18 +124,18 @@ async def _events(
 
 
 async def _json_lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
-    """Objects of a JSON-lines stream. A line too long or not JSON raises `EngineError`."""
+    """Yield the objects of a JSON-lines stream. Raises `EngineError` for an overlong line or invalid JSON."""
     try:
         async for line in response.content:
             if line.strip():
                 value = json.loads(line)
                 yield value if isinstance(value, dict) else {}
     except ValueError as error:
-        raise EngineError(f"the Docker engine sent something that is not its API: {error}") from error
+        raise EngineError(f"the Docker engine sent an answer that is not Docker's API: {error}") from error
 
 
 async def read_log(open_stream: OpenStream, docker_id: str, *, lines: int, seconds: float) -> tuple[str, ...]:
-    """The last lines of a container's standard output and error; at most `LOG_BYTES` of them."""
+    """Read the last lines of a container's standard output and error, at most `LOG_BYTES`."""
     params = {"stdout": "1", "stderr": "1", "tail": str(max(0, lines))}
     timeout = aiohttp.ClientTimeout(total=seconds)
     data = bytearray()
@@ -151,7 +151,7 @@ async def read_log(open_stream: OpenStream, docker_id: str, *, lines: int, secon
 async def read_paths(
     open_stream: OpenStream, docker_id: str, paths: Sequence[str], *, limit: int
 ) -> dict[str, bytes]:
-    """The regular files at and below `paths` of a container's file system; what is not there is left out."""
+    """Read the regular files at and below `paths` of a container's file system. Skips missing paths."""
     found: dict[str, bytes] = {}
     for path in paths:
         with tempfile.SpooledTemporaryFile(max_size=_CHUNK) as archive:
@@ -170,31 +170,31 @@ async def read_paths(
 
 async def _download(open_stream: OpenStream, docker_id: str, path: str, file: IO[bytes], *, limit: int) -> None:
     timeout = aiohttp.ClientTimeout(total=_READ_SECONDS)
-    left = 2 * limit + _CHUNK  # an archive has headers beside the content, and links that take no room in `limit`
+    left = 2 * limit + _CHUNK  # an archive also has headers, and links that `limit` does not count
     async with open_stream(
         "GET", f"containers/{docker_id}/archive", params={"path": path}, timeout=timeout
     ) as response:
         async for chunk in response.content.iter_chunked(_CHUNK):
             left -= len(chunk)
             if left < 0:
-                raise TooLargeError(f"there is more in {path} of the image than is read at once")
+                raise TooLargeError(f"{path} of the image has more bytes than the read limit allows")
             await asyncio.to_thread(file.write, chunk)
 
 
 class ImageStreams:
-    """Getting images into the engine. Each call takes minutes and is bounded by an hour."""
+    """Moves images into and out of the engine. Each call takes minutes and is bounded by an hour."""
 
     def __init__(self, open_stream: OpenStream) -> None:
         self._open = open_stream
 
     async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
-        """Make an image of one layer from a tar archive of a root file system."""
+        """Create an image of one layer from a tar archive of a root file system."""
         params = {"fromSrc": "-", "repo": repository, "tag": tag}
         async for _ in self._progress("images/create", params, stream):
             pass
 
     async def pull_image(self, image: str) -> AsyncGenerator[str, None]:
-        """Pull, yielding progress lines. Raises `ImageMissingError` where the registry does not have it."""
+        """Pull, yielding progress lines. Raises `ImageMissingError` if the registry does not have it."""
         params = {"fromImage": image} if _has_tag(image) else {"fromImage": image, "tag": "latest"}
         try:
             async for line in self._progress("images/create", params, None):
@@ -203,7 +203,7 @@ class ImageStreams:
             raise
         except EngineError as error:
             raise ImageMissingError(
-                f"cannot pull {image}: {error}", remedy="check the name, and `docker login` for a private one"
+                f"cannot pull {image}: {error}", remedy="check the name; for a private image run `docker login` first"
             ) from error
 
     async def has_buildkit(self) -> bool:
@@ -223,10 +223,7 @@ class ImageStreams:
         labels: Mapping[str, str],
         buildkit: bool = False,
     ) -> AsyncGenerator[str, None]:
-        """Build from a tar archive, yielding the builder's lines.
-
-        Raises `ImageBuildError` with the last of them.
-        """
+        """Build from a tar archive, yielding the builder's lines. Raises `ImageBuildError` with the last of them."""
         params = {"t": tag, "rm": "1", "forcerm": "1", "version": "2" if buildkit else "1"}
         params |= {"buildargs": json.dumps(dict(build_args)), "labels": json.dumps(dict(labels))}
         params |= {key: value for key, value in (("target", target), ("networkmode", network)) if value}
@@ -241,12 +238,12 @@ class ImageStreams:
             raise ImageBuildError("\n".join([*last, f"the image {tag} was not built: {error}"])) from error
 
     async def load_image(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-        """Load a `docker save` archive, yielding what the engine says, "Loaded image: name:tag" among it."""
+        """Load a `docker save` archive, yielding the engine's messages, such as "Loaded image: name:tag"."""
         async for line in self._progress("images/load", {"quiet": "1"}, stream):
             yield line
 
     async def save_image(self, image: str) -> AsyncGenerator[bytes, None]:
-        """The image with its name as an archive that `docker load` takes."""
+        """Stream the image with its name as an archive for `docker load`."""
         timeout = aiohttp.ClientTimeout(total=_IMAGE_SECONDS, sock_connect=10.0)
         async with self._open("GET", f"images/{image}/get", params={}, timeout=timeout) as response:
             async for chunk in response.content.iter_chunked(_CHUNK):
@@ -263,7 +260,7 @@ class ImageStreams:
     async def _progress(
         self, path: str, params: Mapping[str, str], data: AsyncIterator[bytes] | None
     ) -> AsyncGenerator[str, None]:
-        """Lines of a progress stream. Its errors come inside it, after a status of 200."""
+        """Yield the lines of a progress stream. Its errors come inside it, after a status of 200."""
         timeout = aiohttp.ClientTimeout(total=_IMAGE_SECONDS, sock_connect=10.0)
         headers = {"Content-Type": "application/x-tar"} if data else {}
         traces = docker_buildkit.Progress()
@@ -284,7 +281,7 @@ class ImageStreams:
 
 
 def _text(item: Mapping[str, Any]) -> str:
-    """What a progress object says to a person ("" for a mere progress bar)."""
+    """The readable text of a progress object ("" for a mere progress bar)."""
     if "stream" in item:
         return str(item["stream"]).rstrip()
     if "status" not in item or item.get("progressDetail"):
@@ -298,6 +295,6 @@ def _has_tag(image: str) -> bool:
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    """The file's content, read in a thread: a build context may lie on a slow disk."""
+    """Yield the file's content, read in a thread: a build context may be on a slow disk."""
     while chunk := await asyncio.to_thread(file.read, _CHUNK):
         yield chunk

@@ -1,7 +1,7 @@
-"""Short-lived containers of our own beside the notebooks: to try something out, or to set something up.
+"""Short-lived helper containers that test or set something up.
 
-They have no pool's label, so they are never listed as notebooks; a crashed orchestrator's are found by their own
-label. Used by the Docker engine only.
+They have no pool label, so they are never listed as notebooks; another label identifies those that a crashed
+orchestrator left. Used by the Docker engine only.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from tmpnb_py.engines.docker.streams import OpenStream, post, read_log
 
 _LINES = 20
 _POLL_SECONDS = 0.1
-SLOW = "see that the engine is not overloaded"
-_NO_PROGRAM = (126, 127)  # as a shell says that there is none
-# Jupyter's images have a Python; not all call it the same.
+SLOW = "check that the engine is not overloaded"
+_NO_PROGRAM = (126, 127)  # a shell's exit status for a program that it cannot run or find
+# Jupyter's images have a Python, under different names.
 _PYTHON = 'exec "$(command -v python3 || command -v python)" -I -S -B -c "$@"'
 
 
 class EndedError(EngineError):
-    """A container that should go on running ended."""
+    """A container ended that should keep running."""
 
 
 class NoPythonError(EndedError):
-    """An image has no Python that could be run in a container of it."""
+    """The image has no Python that its containers can run."""
 
 
 class Calling(Protocol):
-    """Yields aiodocker's client for a bounded time; what goes wrong leaves as an `EngineError`."""
+    """Yields aiodocker's client for a bounded time. Translates failures into `EngineError`."""
 
     def __call__(self, doing: str, seconds: float | None = None) -> AbstractAsyncContextManager[Any]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Running:
-    """A container that was started, by its name; `warnings` are the engine's own about it."""
+    """A started container, by its name. `warnings` are the engine's own about it."""
 
     name: str
     warnings: tuple[str, ...]
@@ -52,7 +52,7 @@ class Running:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """What a container printed until it ended, and its status."""
+    """A finished container's output and exit status."""
 
     lines: tuple[str, ...]
     status: int
@@ -60,12 +60,12 @@ class Ended:
 
 
 def python(module: Path, argument: Mapping[str, Any]) -> dict[str, Any]:
-    """What a container's body needs to run a file's text in the image's own Python, with a JSON argument."""
+    """The part of a container's body that runs a file's source in the image's own Python, with a JSON argument."""
     return {"Entrypoint": ["/bin/sh", "-c", _PYTHON, "sh"], "Cmd": [module.read_text(), json.dumps(argument)]}
 
 
 def facts(lines: tuple[str, ...]) -> dict[str, Any] | None:
-    """The JSON object that a container printed; None where there is none (yet)."""
+    """The JSON object that a container printed; None if there is none (yet)."""
     for line in lines:
         if line.startswith("{"):
             with contextlib.suppress(ValueError):
@@ -75,7 +75,7 @@ def facts(lines: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 class Trials:
-    """Runs such containers. Each call is bounded by `seconds`, and leaves nothing behind."""
+    """Runs helper containers. Each call is bounded by `seconds`, and leaves nothing behind."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Trials:
 
     @contextlib.asynccontextmanager
     async def running(self, body: Mapping[str, Any]) -> AsyncIterator[Running]:
-        """A started container, removed afterwards."""
+        """Start a container; remove it on exit."""
         name = f"tmpnb.{self._pool}.probe{secrets.token_hex(8)}"
         labels = {LABEL_PROJECT: PROJECT, LABEL_PROBE: self._pool}
         try:
@@ -108,11 +108,11 @@ class Trials:
                 await self._remove(name)
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Aiodocker's own call forgets the engine's warnings."""
+        """Create a container directly, as aiodocker's own call drops the engine's warnings."""
         return await post(self._stream, "containers/create", body, seconds=self._seconds, params={"name": name})
 
     async def run(self, body: Mapping[str, Any]) -> Ended:
-        """Run a container to its end. Raises `NoPythonError` where that is what the image lacks."""
+        """Run a container to its end. Raises `NoPythonError` if the image has no Python."""
         async with self.running(body) as probe:
             async with self._calling("wait for a probe", self._seconds) as docker:
                 status = int((await docker.containers.container(probe.name).wait())["StatusCode"])
@@ -122,27 +122,27 @@ class Trials:
         return Ended(lines, status, probe.warnings)
 
     async def lines(self, probe: Running) -> tuple[str, ...]:
-        """What it has printed so far."""
+        """Return the output so far."""
         return await read_log(self._stream, probe.name, lines=_LINES, seconds=self._seconds)
 
     async def status(self, probe: Running) -> int | None:
-        """Its exit status; None while it runs."""
+        """Return the exit status; None while it runs."""
         async with self._calling("inspect a probe") as docker:
             state = (await docker.containers.container(probe.name).show())["State"]
         return None if state["Running"] else int(state["ExitCode"])
 
     async def first_facts(self, probe: Running) -> dict[str, Any]:
-        """What a container that goes on running says of itself.
+        """Wait for the facts that a running container prints.
 
-        Raises `EndedError` where it ends without a word, `NoPythonError` where it could not speak, and `EngineError`
-        where it takes too long.
+        Raises `EndedError` if it ends without printing any, `NoPythonError` if the image has no Python, and
+        `EngineError` after too long.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 while (found := await self._facts_now(probe)) is None:  # noqa: ASYNC110 - its events are the engine's
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
-            raise EngineError(f"a probe said nothing for {self._seconds:g} s", remedy=SLOW) from error
+            raise EngineError(f"a probe printed nothing for {self._seconds:g} s", remedy=SLOW) from error
         return found
 
     async def _facts_now(self, probe: Running) -> dict[str, Any] | None:
@@ -155,7 +155,7 @@ class Trials:
         raise EndedError(f"a probe ended with status {status}: {' '.join(lines[-1:])}")
 
     async def address(self, probe: Running) -> str:
-        """Its IPv4 address, "" without one."""
+        """Return the IPv4 address; "" if there is none."""
         async with self._calling("inspect a probe") as docker:
             settings = (await docker.containers.container(probe.name).show())["NetworkSettings"]
         networks = (settings.get("Networks") or {}).values()

@@ -1,4 +1,4 @@
-"""What a container and an image take, in the engine's own figures. Used by the Docker engine, for `doctor`."""
+"""Measure containers and images by the engine's own figures. Used by the Docker engine, for `doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LARGEST_ANSWER = 4 * 1024 * 1024
 
 
 async def read_usage(open_stream: OpenStream, docker_id: str, *, seconds: float) -> Usage:
-    """What a running container takes. Raises `EngineError`."""
+    """Measure what a running container uses. Raises `EngineError`."""
     # one-shot leaves out the second that the engine otherwise waits to compute a rate.
     stats = await _get(open_stream, f"containers/{docker_id}/stats", {"stream": "false", "one-shot": "true"}, seconds)
     inspected = await _get(open_stream, f"containers/{docker_id}/json", {"size": "1"}, seconds)
@@ -23,15 +23,15 @@ async def read_usage(open_stream: OpenStream, docker_id: str, *, seconds: float)
 
 
 async def read_image_size(open_stream: OpenStream, image: str, *, seconds: float) -> int:
-    """Bytes of an image on disk, shared layers included. Raises `EngineError`."""
+    """Size of an image on disk in bytes, including shared layers. Raises `EngineError`."""
     return int((await _get(open_stream, f"images/{image}/json", {}, seconds)).get("Size") or 0)
 
 
 def usage_of(stats: Mapping[str, Any], inspected: Mapping[str, Any]) -> Usage:
-    """Docker's figures, counted as the docker command counts them. Pure."""
+    """Interpret Docker's figures as the docker command does. Pure."""
     memory = stats.get("memory_stats") or {}
     details = memory.get("stats") or {}
-    # cgroup v1 has the totals of the hierarchy under other names than v2 has.
+    # cgroup v1 and v2 name the hierarchy's totals differently.
     cache = int(details.get("total_inactive_file", details.get("inactive_file", 0)))
     cpu = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
     return Usage(

@@ -1,9 +1,9 @@
-"""Limits on a whole notebook by control groups, where this user may make them; else there are none here.
+"""GroupLimits on a whole notebook by control groups, if this user may create them.
 
-Used by the local engine; synchronous, from any thread. Both versions are understood: in version 1 each
-controller has a tree of its own, in version 2 there is one tree, in which a group that holds processes cannot
-hand controllers to groups below it (cgroups(7), "no internal processes"); there a notebook's group is made
-beside the orchestrator's, as systemd delegates it to a user's session.
+Used by the local engine; synchronous, from any thread. Supports both versions. In version 1 each controller has a
+tree of its own. In version 2 there is one tree, in which a group with processes cannot delegate controllers to child
+groups (cgroups(7), "no internal processes"): there a notebook's group is a sibling of the orchestrator's, as systemd
+delegates it to a user's session.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _REMOVE_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """Memory in bytes, processes and threads, CPU in microseconds per 100 ms; 0 = no limit (but for memory)."""
+class GroupLimits:
+    """Memory in bytes, processes and threads, CPU in microseconds per 100 ms; 0 = no limit (except memory)."""
 
     memory: int
     pids: int
@@ -34,22 +34,22 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cgroups:
-    """Where notebooks' groups are made: a directory for each controller (v1), or one called "unified" (v2)."""
+    """Where notebooks' groups are created: a directory per controller (v1), or one called "unified" (v2)."""
 
     parents: Mapping[str, Path]
 
     @property
     def limit_memory(self) -> bool:
-        """Whether memory is limited here, and not left to resource limits."""
+        """Whether a control group limits memory; else resource limits must."""
         return bool({"memory", _UNIFIED} & self.parents.keys())
 
     @property
     def limit_pids(self) -> bool:
-        """Whether the number of processes is limited here."""
+        """Whether a control group limits the number of processes."""
         return bool({"pids", _UNIFIED} & self.parents.keys())
 
-    def make(self, name: str, limits: Limits) -> tuple[str, ...]:
-        """Make a notebook's groups with their limits, without that on CPU. Raises `OSError` and leaves nothing."""
+    def make(self, name: str, limits: GroupLimits) -> tuple[str, ...]:
+        """Create a notebook's groups with all limits but CPU. Raises `OSError`, leaving nothing behind."""
         made: list[Path] = []
         try:
             for controller, parent in self.parents.items():
@@ -64,12 +64,12 @@ class Cgroups:
         return tuple(map(str, made))
 
     def named(self, name: str) -> tuple[str, ...]:
-        """The groups of this name, whether they exist or not."""
+        """The paths of the groups of this name, whether they exist or not."""
         return tuple(str(parent / name) for parent in self.parents.values())
 
 
 def find(own: str | None = None, mount: Path = MOUNT) -> Cgroups:
-    """What this process may use; `own` is the text of /proc/self/cgroup."""
+    """Find where this process may create groups. `own` is the text of /proc/self/cgroup."""
     text = Path("/proc/self/cgroup").read_text() if own is None else own
     parents: dict[str, Path] = {}
     for line in text.splitlines():
@@ -94,7 +94,7 @@ def _unified(mount: Path, path: str) -> Path | None:
 
 
 def _delegates(place: Path) -> bool:
-    """Whether groups below get the controllers; where nothing speaks against it, they are given them."""
+    """Whether child groups get the controllers; enables them if possible."""
     with contextlib.suppress(OSError):
         missing = set(_NEEDED) - set((place / "cgroup.subtree_control").read_text().split())
         if missing and not missing - set((place / "cgroup.controllers").read_text().split()):
@@ -108,7 +108,7 @@ def _writable(place: Path) -> bool:
     return os.access(place, os.W_OK) and os.access(place / "cgroup.procs", os.W_OK)
 
 
-def _limits(controller: str, limits: Limits) -> dict[str, str]:
+def _limits(controller: str, limits: GroupLimits) -> dict[str, str]:
     pids = str(limits.pids or "max")
     match controller:
         case "memory":
@@ -121,7 +121,7 @@ def _limits(controller: str, limits: Limits) -> dict[str, str]:
 
 
 def limit_cpu(groups: Iterable[str], quota: int) -> None:
-    """Hold a running notebook to its share of CPU. Raises `OSError`."""
+    """Limit a running notebook to its share of CPU. Raises `OSError`."""
     for group in map(Path, groups):
         if not quota:
             continue
@@ -133,7 +133,7 @@ def limit_cpu(groups: Iterable[str], quota: int) -> None:
 
 
 def out_of_memory(groups: Iterable[str]) -> bool:
-    """Whether the kernel killed something there for its memory."""
+    """Whether the kernel killed a process in these groups for lack of memory."""
     for group in map(Path, groups):
         for file in ("memory.events", "memory.oom_control"):
             with contextlib.suppress(OSError, ValueError):
@@ -153,7 +153,7 @@ def members(groups: Iterable[str]) -> set[int]:
 
 
 def remove(groups: Iterable[str], seconds: float = _REMOVE_SECONDS) -> Sequence[str]:
-    """Remove groups that are empty or about to be; returns those that would not go. Gone already is success."""
+    """Remove groups that are empty or about to be. Returns those that remain; missing ones count as removed."""
     left = []
     deadline = time.monotonic() + seconds
     for group in groups:
@@ -173,9 +173,9 @@ def remove(groups: Iterable[str], seconds: float = _REMOVE_SECONDS) -> Sequence[
 
 
 def _set(path: Path, value: str) -> None:
-    """Write one of the kernel's files; what this kernel lacks (swap accounting, say) is no failure."""
+    """Write one of the kernel's files. No-op if this kernel lacks it (swap accounting, say)."""
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # never O_CREAT: these files exist or don't
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # never O_CREAT: only the kernel creates these files
         try:
             os.write(descriptor, value.encode())
         finally:

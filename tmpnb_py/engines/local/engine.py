@@ -1,11 +1,11 @@
 """The local engine: one sandboxed process per notebook on this machine, no Docker, no root.
 
 Built by the composition root; called by the reconciler, the claims and the command line, from any number of
-tasks at once, on one event loop. What is durable is in files (`record`); what is kept here are watches on
-running processes and can be made anew. All work with files and processes is done in threads.
+tasks at once, on one event loop. All durable state is in files (`record`); this object only keeps watches on
+running processes, which can be rebuilt. All work with files and processes is done in threads.
 
 With a `Sandbox` notebooks see neither each other nor the machine (`sandbox`). Without one they are plain
-processes of this user, which is for the person at the machine only; who may connect is not decided here.
+processes of this user, which is only for the person at the machine; `fitting` decides who may connect.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ from tmpnb_py.engines.image_files import READ_LIMIT, from_directory
 from tmpnb_py.engines.local import cgroup, machine
 from tmpnb_py.engines.local import process as local_process
 from tmpnb_py.engines.local.launch import Launcher
-from tmpnb_py.engines.local.record import Record, Status
+from tmpnb_py.engines.local.record import NotebookRecord, SupervisorStatus
 from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.engines.local.watch import Watches
 from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 
-# Everything else comes by the environment: other users of the machine can read a command line.
+# Everything else is passed in the environment: other users of the machine can read a command line.
 COMMAND = "exec start-notebook.sh"
 
 _IMAGES = (DEFAULT_IMAGE, "local")
@@ -77,9 +77,9 @@ R = TypeVar("R")
 class LocalEngine(NoImageStore):
     """Starts, marks, lists and removes the notebooks of one pool as processes of this machine.
 
-    `workshop_directory` is where the image's start script, configuration and workshops are; `workshops` is another
-    folder that notebooks get a copy of.
-    `start_timeout` (seconds) bounds the making of a sandbox.
+    `workshop_directory` holds the image's start script, configuration and workshops; `workshops` is another folder,
+    copied into each notebook's home.
+    `start_timeout` (seconds) bounds the creation of a sandbox.
     """
 
     name = "local"
@@ -115,20 +115,20 @@ class LocalEngine(NoImageStore):
         )
         self._records = self._launcher.records
         self._watches = Watches()
-        self._copies: dict[str, dict[str, bytes]] = {}  # of the records, should somebody remove them
+        self._copies: dict[str, dict[str, bytes]] = {}  # of the records, in case somebody removes them
         self._is_open = False
         self._claimant = secrets.token_hex(8)
-        self._quotas: dict[str, int] = {}  # of containers that are starting
-        self._prepared = ""  # the digest of what was said already
-        # A thread can't be cancelled: whoever comes later waits for the one that is under way.
+        self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
+        self._prepared = ""  # the digest that `prepare` has already reported on
+        # A thread can't be cancelled: later calls for the same container wait for the one in progress.
         self._tasks = Tasks()
-        self._launching: dict[str, asyncio.Task[Record]] = {}
+        self._launching: dict[str, asyncio.Task[NotebookRecord]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
 
     # --- the machine
 
     async def open(self) -> None:
-        """See that the files can be used, remove what a crash left, take up what runs. May be repeated."""
+        """Check the files, remove what a crash left, adopt running notebooks. May be called again."""
         await asyncio.to_thread(self._make)
         await self._work(self._launcher.open)
         self._is_open = True
@@ -142,7 +142,7 @@ class LocalEngine(NoImageStore):
             raise _unusable(error) from error
 
     async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
-        """Nothing beyond the pool's lock (`runtime`): all that managers could share lies in the runtime directory."""
+        """No-op: managers can only share a runtime directory, which the pool's lock (`runtime`) guards."""
 
     async def close(self) -> None:
         """Stop watching. Containers stay."""
@@ -150,17 +150,17 @@ class LocalEngine(NoImageStore):
         self._watches.close()
 
     async def info(self) -> EngineInfo:
-        """Memory and CPUs of this machine; the sandbox's version."""
+        """Return this machine's memory and CPUs, and the sandbox's version."""
         memory, cpus = await self._work(_memory_and_cpus)
         version = f"bubblewrap {self._sandbox.version}" if self._sandbox else "no sandbox"
         return EngineInfo(self.name, version, memory, cpus)
 
     async def image(self, image: str) -> ImageFacts:
-        """This Python environment, under the default image's name. Raises `ImageMissingError` with a remedy."""
+        """Describe this Python environment as the default image. Raises `ImageMissingError` with a remedy."""
         if image not in _IMAGES:
             raise ImageMissingError(
                 f"the local engine has no image {image}: it runs the JupyterLab that is installed beside tmpnb-py",
-                remedy="leave out the option image, or start containers with --engine docker",
+                remedy="omit the option image, or use containers with --engine docker",
             )
         return await self._work(lambda: self._facts(image))
 
@@ -180,8 +180,8 @@ class LocalEngine(NoImageStore):
     async def read_image(
         self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
     ) -> dict[str, bytes]:
-        """The files at and below `paths` on this machine, which is what notebooks are started from."""
-        del image  # there is one
+        """Read the files at and below `paths` on this machine, from which notebooks are started."""
+        del image  # there is only one
         return await self._work(lambda: self._files(paths, limit))
 
     def _files(self, paths: Sequence[str], limit: int) -> dict[str, bytes]:
@@ -191,40 +191,40 @@ class LocalEngine(NoImageStore):
         return files
 
     async def image_size(self, image: ImageFacts) -> int:  # noqa: ARG002 - as the Docker engine's
-        """Bytes that the image takes on disk beside this installation: none."""
+        """0: the image takes no disk space beyond this installation."""
         return 0
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:  # noqa: ARG002 - the protocol's signature
-        """Always a socket: no notebook here has a port."""
+        """Always SOCKET: local notebooks have no ports."""
         return Transport.SOCKET
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
-        """Nothing to make; says what an operator should know. Raises `EngineError` for a transport by port."""
+        """Nothing to create: only log what an operator should know. Raises `EngineError` for transport by port."""
         _refuse_ports(config.transport)
         if self._prepared == config.digest:
             return ()
         self._prepared = config.digest
         limits = "control groups" if self._launcher.cgroups.parents else "resource limits"
         if self._sandbox is None:
-            log.warning("notebooks_unprotected", hint="they are plain processes of this user", limits=limits)
+            log.warning("notebooks_unprotected", hint="notebooks are plain processes of this user", limits=limits)
             return ()
         log.info("sandbox", bubblewrap=self._sandbox.version, root=self._sandbox.as_root, limits=limits)
         if config.egress is Egress.INTERNET:
             log.warning(
                 "notebooks_reach_the_host",
-                hint="with the network open, notebooks share this machine's: they reach its services on localhost "
-                "too. For strangers use Docker, or leave the network closed",
+                hint="with the network open, notebooks use this machine's own: they reach its services on localhost "
+                "too. For untrusted visitors use Docker, or leave the network closed",
             )
         return ()
 
     async def remove_pool(self) -> None:
-        """Remove what the pool has beside its containers, unless there are some."""
+        """Remove everything else of the pool, unless it still has containers."""
         await asyncio.to_thread(self._launcher.remove_pool)
 
     # --- starting and removing
 
     async def start(self, spec: ContainerSpec) -> Address:
-        """Start a notebook, marked STARTING. On any error nothing is left behind."""
+        """Start a notebook, marked STARTING. Leaves nothing behind on any error."""
         _refuse_ports(spec.config.transport)
         if spec.id in self._launching:
             raise EngineError("the container exists already")
@@ -246,30 +246,34 @@ class LocalEngine(NoImageStore):
         with contextlib.suppress(EngineError):
             await self.remove(container_id)
 
-    async def _address(self, record: Record) -> SocketAddress:
-        """Where its socket will be: in a sandbox, as soon as that has its first process."""
+    async def _address(self, record: NotebookRecord) -> SocketAddress:
+        """Return where its socket will be. In a sandbox that is known once its first process runs."""
         deadline = time.monotonic() + self._start_timeout
         while True:
-            is_alive = local_process.is_alive(record.process)  # before the look, as it may begin and end in between
+            is_alive = local_process.is_alive(
+                record.process
+            )  # before reading the status, as it may begin and end in between
             if (address := self._launcher.reachable(record, self._records.status(record.id))) is not None:
                 return address
             if not is_alive:
                 lines = await self.logs(record.id, lines=_LOG_LINES)
-                raise StartFailedError("the sandbox could not be made", FailureClass.EXITS_AT_ONCE, log_lines=lines)
+                raise StartFailedError(
+                    "the sandbox could not be created", FailureClass.EXITS_AT_ONCE, log_lines=lines
+                )
             if time.monotonic() > deadline:
-                raise EngineError("the sandbox was not made in time")
+                raise EngineError("the sandbox was not created in time")
             await asyncio.sleep(_POLL_SECONDS)
 
     def _kept(self, tasks: dict[str, asyncio.Task[R]], name: str, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
-        """Start a task that is in `tasks` under the container's id until it has ended.
+        """Start a task and keep it in `tasks` by the container's id until it ends.
 
-        Its error is for those who wait for it; where they have left, the caller's next look at the container tells.
+        Its error reaches only those who still wait for it; the next `list` shows the outcome anyway.
         """
         task = tasks[name] = self._tasks.start(name, work, ended=lambda *_: tasks.pop(name))
         return task
 
     async def remove(self, container_id: str) -> None:
-        """Kill every process of it and remove all it has. Removing what is gone succeeds."""
+        """Kill all of its processes and remove everything it has. Succeeds if it is already gone."""
         if is_id(container_id):
             under_way = self._removing.get(container_id)
             await asyncio.shield(under_way or self._kept(self._removing, container_id, self._remove(container_id)))
@@ -294,7 +298,7 @@ class LocalEngine(NoImageStore):
     # --- marking and listing
 
     async def mark_ready(self, container_id: str) -> None:
-        """Put the CPU limit into force, make READY durable; without a sandbox, seal the socket's directory."""
+        """Set the CPU limit and make READY durable; without a sandbox, seal the socket directory."""
         quota = self._quotas.pop(container_id, 0)
         await self._work(lambda: self._mark_ready(container_id, quota))
 
@@ -302,12 +306,12 @@ class LocalEngine(NoImageStore):
         record = self._found(container_id)
         if record is not None:
             cgroup.limit_cpu(record.cgroups, quota)
-        self._sockets.seal(container_id)  # a sandbox's is in its own bounded memory, and has none here
+        self._sockets.seal(container_id)  # no-op with a sandbox: its socket is in its own bounded memory
         self._records.mark(container_id, State.READY)
         self._copies[container_id] = self._records.copy(container_id)
 
     async def claim(self, container_id: str, unix_time: float) -> bool:
-        """Make CLAIMED and its time durable; True for one of all who ask."""
+        """Make CLAIMED and its time durable. True for exactly one caller."""
         return await self._work(lambda: self._claim(container_id, unix_time))
 
     def _claim(self, container_id: str, unix_time: float) -> bool:
@@ -316,46 +320,50 @@ class LocalEngine(NoImageStore):
         self._copies[container_id] = self._records.copy(container_id)
         return is_ours
 
-    def _found(self, container_id: str) -> Record | None:
+    def _found(self, container_id: str) -> NotebookRecord | None:
         try:
             return self._records.read(container_id)
         except (FileNotFoundError, ValueError):
             raise NoSuchContainerError("the engine has no such container") from None
 
     async def list(self) -> list[Observed]:
-        """Every container of this pool, running or not."""
+        """List every container of this pool, running or not."""
         found = await self._work(self._observe)
         for observed, record in found:
             if record is not None and observed.exit is None:
                 self._watches.add(record.id, record.process)
         return [observed for observed, _ in found]
 
-    def _observe(self) -> Sequence[tuple[Observed, Record | None]]:
+    def _observe(self) -> Sequence[tuple[Observed, NotebookRecord | None]]:
         found = []
         self._write_again()
         for container_id in self._records.ids():
             self._copies[container_id] = self._records.copy(container_id)
-            with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
                 record = self._records.read(container_id)
                 found.append((self._observed(container_id, record), record))
         return found
 
     def _write_again(self) -> None:
-        """Make records that somebody has removed under running notebooks as they were; else sessions were lost."""
+        """Restore the records of running notebooks that somebody removed; else sessions would be lost."""
         for container_id in self._copies.keys() - set(self._records.ids()):
             copy = self._copies.pop(container_id)
             record = self._records.of_copy(container_id, copy)
             if record is not None and local_process.is_alive(record.process):
                 self._records.write_again(container_id, copy)
-                log.warning("record_written_again", id=container_id, hint="something tidies up the runtime directory")
+                log.warning(
+                    "record_written_again", id=container_id, hint="another program cleans up the runtime directory"
+                )
 
-    def _observed(self, container_id: str, record: Record | None) -> Observed:
-        if record is None:  # not to be understood, so it counts as a visitor's
+    def _observed(self, container_id: str, record: NotebookRecord | None) -> Observed:
+        if record is None:  # unreadable, so it counts as claimed
             changed = self._records.path(container_id).stat().st_ctime
             return Observed(container_id, State.CLAIMED, "", "", changed, changed, None, None)
         state, claimed_unix, claimed_stamp = self._records.state(container_id, record.created_unix)
         is_alive = local_process.is_alive(record.process)
-        status = self._records.status(container_id)  # after the look: what has ended has written how
+        status = self._records.status(
+            container_id
+        )  # read after the check: a process that has ended has written its status
         return Observed(
             id=container_id,
             state=state,
@@ -370,7 +378,7 @@ class LocalEngine(NoImageStore):
         )
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
-        """The last lines of output, raw, at most 64 KiB."""
+        """Return the last lines of output, raw, at most 64 KiB."""
         return await self._work(lambda: self._logs(container_id, lines))
 
     def _logs(self, container_id: str, lines: int) -> tuple[str, ...]:
@@ -380,7 +388,7 @@ class LocalEngine(NoImageStore):
         return self._records.log_lines(container_id, lines)
 
     async def usage(self, container_id: str) -> Usage:
-        """Memory (each process's proportional share) and CPU seconds of what runs in the container now."""
+        """Measure memory (each process's proportional share) and CPU seconds of the container's processes."""
         return await self._work(lambda: self._usage(container_id))
 
     def _usage(self, container_id: str) -> Usage:
@@ -392,13 +400,13 @@ class LocalEngine(NoImageStore):
         return Usage(memory, sum(map(local_process.cpu_seconds, processes)), disk=0)
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers that died or went; "" after each `open`. Ends when the engine is closed."""
+        """Yield ids of containers that died or disappeared; "" after each `open`. Ends at `close`."""
         return self._watches.events()
 
     # --- errors
 
     async def _work(self, function: Callable[[], R]) -> R:
-        """Do it in a thread; what it raises leaves as one of this program's errors."""
+        """Run a function in a thread. Translates its exceptions into this program's errors."""
         return await asyncio.to_thread(self._translated, function)
 
     def _translated(self, function: Callable[[], R]) -> R:
@@ -430,7 +438,7 @@ def _lack(error: OSError) -> LackError | None:
 def _unusable(error: OSError) -> EngineDownError:
     return EngineDownError(
         f"the local engine cannot use its files: {error}",
-        remedy="give the option runtime-dir a directory that belongs to this user, and let nothing clean it up",
+        remedy="set the option runtime-dir to a directory that belongs to this user and that nothing cleans up",
     )
 
 
@@ -438,12 +446,12 @@ def _refuse_ports(transport: Transport) -> None:
     if transport is not Transport.SOCKET:
         raise EngineError(
             "notebooks of the local engine have no ports",
-            remedy="leave out the option transport, and use {socket} instead of {port} in the command",
+            remedy="omit the option transport, and use {socket} instead of {port} in the command",
         )
 
 
-def _exit(record: Record, status: Status) -> Exit:
-    """How it ended. Where nobody was left to say so, it was killed."""
+def _exit(record: NotebookRecord, status: SupervisorStatus) -> Exit:
+    """How a notebook ended. Without a status from its supervisor, it was killed."""
     code = _KILLED if status.exit_status is None else status.exit_status
     return Exit(code, out_of_memory=code == _KILLED and cgroup.out_of_memory(record.cgroups))
 
@@ -452,4 +460,4 @@ def _memory_and_cpus() -> tuple[int, int]:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024, len(os.sched_getaffinity(0))
-    raise OSError("/proc/meminfo does not tell the memory")
+    raise OSError("/proc/meminfo does not contain the memory's size")

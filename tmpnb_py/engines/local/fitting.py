@@ -1,7 +1,7 @@
-"""What the settings mean for the local engine, and which of them it refuses.
+"""Adapts the settings to the local engine, and refuses those that it cannot honour.
 
-The local engine is what is left where there is no trace of Docker. It may run on the machine of somebody who only
-wants to have a look: so nothing but an explicit `--engine local`, and a sandbox, lets strangers in.
+The local engine is the default without any trace of Docker. It may run on the machine of somebody who is only trying
+it out: so strangers may connect only with an explicit `--engine local` and a sandbox.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 def need_jupyterlab(settings: Settings) -> None:
-    """Raises `ImageMissingError` where this machine has no JupyterLab to run."""
+    """Raise `ImageMissingError` if this machine has no JupyterLab to run."""
     try:
         python_versions()
     except ImageMissingError as error:
@@ -34,7 +34,7 @@ def need_jupyterlab(settings: Settings) -> None:
 
 
 def for_local_engine(settings: Settings, sandbox: Sandbox | None, reason: str) -> Settings:
-    """The settings as the local engine can take them. Raises `SettingsError` for what it can't or must not do.
+    """Adapt the settings. Raises `SettingsError` for what the local engine can't or must not do.
 
     `reason` says why there is no sandbox.
     """
@@ -56,19 +56,19 @@ def _address(settings: Settings, sandbox: Sandbox | None, reason: str) -> str:
         raise SettingsError(
             f"--ip: {settings.ip} would let other people run programs as this user, as notebooks are not protected "
             f"here: {reason}",
-            remedy="Install bubblewrap (apt-get install bubblewrap) or Docker, or leave out --ip and keep it to "
+            remedy="Install bubblewrap (apt-get install bubblewrap) or Docker, or omit --ip and keep it to "
             "yourself on 127.0.0.1.",
         )
     raise SettingsError(
         f"--ip: no Docker engine was found, and {settings.ip} would let other people run programs on this machine",
-        remedy="Say --engine local if that is what you want; or install Docker; or leave out --ip.",
+        remedy="Add --engine local if that is what you want; or install Docker; or omit --ip.",
     )
 
 
 def _hint(sandbox: Sandbox | None, reason: str) -> str:
     if sandbox is None:
         return f"notebooks are not protected from each other: {reason}"
-    return "only this machine can connect; --engine local, said explicitly, opens it to others"
+    return "only this machine can connect; an explicit --engine local opens it to others"
 
 
 def _refuse_other_ways(settings: Settings) -> None:
@@ -80,20 +80,20 @@ def _refuse_other_ways(settings: Settings) -> None:
     if odd:
         flags = ", ".join(OPTIONS[name].flag for name in odd)
         raise SettingsError(
-            f"notebooks of the local engine are reached by Unix sockets only, which {flags} does not fit",
-            remedy="Leave that out (a command has {socket} instead of {port}), or use Docker.",
+            f"notebooks of the local engine are reached by Unix sockets only, which conflicts with {flags}",
+            remedy="Omit that (in a command write {socket} instead of {port}), or use Docker.",
         )
 
 
 def _refuse_open_network(settings: Settings) -> None:
-    """A sandbox with a network shares the machine's, and with it the admin listener on its loopback."""
+    """Refuse an open network: a sandbox would share the machine's, including the admin listener on its loopback."""
     if settings.egress is not Egress.INTERNET:
         return
     if not settings.opens_everything:
         raise SettingsError(
             "--egress: with the local engine notebooks would share this machine's network: they would reach its own "
-            "services and all that it reaches, not the public internet only",
-            remedy="Say --egress-allow '*' if that is what you want; or use Docker.",
+            "services and everything that it can reach, not only the public internet",
+            remedy="Add --egress-allow '*' if that is what you want; or use Docker.",
         )
     if not settings.admin_auth_token.get_secret_value():
         raise SettingsError(

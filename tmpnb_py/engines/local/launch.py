@@ -1,7 +1,7 @@
-"""Making a local notebook and taking it down again: processes, control groups, directories, record.
+"""Starts and clears local notebooks: processes, control groups, directories, record.
 
 Used by the local engine only; synchronous, from any thread, for different containers at the same time. Raises
-`EngineError`, and `OSError` which the engine translates.
+`EngineError`, and `OSError`, which the engine translates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tmpnb_py.engines.docker.options import SOCKET_DIRECTORY, SOCKET_NAME, SOCKE
 from tmpnb_py.engines.local import cgroup, machine, process
 from tmpnb_py.engines.local import sandbox as sandboxing
 from tmpnb_py.engines.local.process import Held, Process
-from tmpnb_py.engines.local.record import Record, Records, Status
+from tmpnb_py.engines.local.record import NotebookRecord, RecordStore, SupervisorStatus
 from tmpnb_py.engines.local.sandbox import Layout, Places, Sandbox
 from tmpnb_py.engines.sockets import SocketDirectories
 
@@ -33,7 +33,7 @@ _LONGEST_SOCKET = 107  # unix(7), sun_path
 
 
 class Launcher:
-    """Launches and clears the notebooks of one pool. `directory` is the pool's own, in the runtime directory."""
+    """Launches and clears the notebooks of one pool. `directory` is the pool's, in the runtime directory."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Launcher:
         sockets: SocketDirectories,
         copied: Path,
     ) -> None:
-        """`copied` is the folder that each fresh home gets a copy of."""
+        """`copied` is a folder that is copied into each new home."""
         self._copied = copied
-        self.records = Records(directory / "containers")
+        self.records = RecordStore(directory / "containers")
         self.cgroups = cgroup.Cgroups({})
         self._pool = pool
         self._directory = directory
@@ -57,7 +57,7 @@ class Launcher:
         self._layout = Layout((), (), ())
 
     def open(self) -> None:
-        """Look at the machine, write what notebooks are shown, remove what a crash left."""
+        """Inspect the machine, write the notebooks' support files, remove what a crash left."""
         process.keep_descriptors()
         self.cgroups = cgroup.find()
         self._layout = machine.layout()
@@ -67,7 +67,7 @@ class Launcher:
             self.clear(container_id, None)
 
     def remove_pool(self) -> None:
-        """Remove what the pool has beside its containers, unless there are some."""
+        """Remove everything else of the pool, unless it still has containers."""
         self._sockets.remove_pool()
         with contextlib.suppress(OSError):
             self.records.directory.rmdir()
@@ -78,24 +78,24 @@ class Launcher:
     def _support(self) -> Path:
         return self._directory / "support"
 
-    def reachable(self, record: Record, status: Status) -> SocketAddress | None:
-        """Where its socket is, or will be; None while its sandbox has no process yet."""
+    def reachable(self, record: NotebookRecord, status: SupervisorStatus) -> SocketAddress | None:
+        """The current or future address of its socket; None while its sandbox has no process."""
         if not record.sandboxed:
             return SocketAddress(str(self._sockets.path(record.id)), SOCKET_NAME)
         if status.init_pid is None:
             return None
-        # Through its first process's root: only this user and root get there (proc(5), ptrace access).
+        # Through its first process's root, which only this user and root can enter (proc(5), ptrace access).
         return SocketAddress(f"/proc/{status.init_pid}/root{SOCKET_DIRECTORY}", SOCKET_NAME)
 
     # --- launching
 
-    def launch(self, spec: ContainerSpec) -> Record:
-        """Start a notebook. On any error nothing is left behind."""
+    def launch(self, spec: ContainerSpec) -> NotebookRecord:
+        """Start a notebook. Leaves nothing behind on any error."""
         if self.records.path(spec.id).exists():
             raise EngineError("the container exists already")
         name = handle(self._pool, spec.id)
         directory = "" if self._sandbox else str(Path(tempfile.gettempdir(), name))
-        limits = cgroup.Limits(spec.config.mem_limit, spec.config.pids_limit)
+        limits = cgroup.GroupLimits(spec.config.mem_limit, spec.config.pids_limit)
         try:
             groups = self.cgroups.make(name, limits)
             argv, environ = self._started(spec, directory, groups, limits)
@@ -106,8 +106,8 @@ class Launcher:
 
     def _hold(
         self, spec: ContainerSpec, argv: list[str], environ: dict[str, str], directory: str, groups: tuple[str, ...]
-    ) -> Record:
-        """Start the supervisor, write it down, start who keeps its log, and let it go; in this order."""
+    ) -> NotebookRecord:
+        """Start the held supervisor, write its record, start its log keeper, release it; in this order."""
         place, status = self.records.begin(spec.id)
         output, log = os.pipe()
         try:
@@ -119,7 +119,7 @@ class Launcher:
             _close(status, log)
         digest, sandboxed = spec.config.digest, self._sandbox is not None
         try:
-            record = Record(
+            record = NotebookRecord(
                 spec.id,
                 spec.token,
                 digest,
@@ -139,9 +139,9 @@ class Launcher:
         return record
 
     def _started(
-        self, spec: ContainerSpec, directory: str, groups: tuple[str, ...], limits: cgroup.Limits
+        self, spec: ContainerSpec, directory: str, groups: tuple[str, ...], limits: cgroup.GroupLimits
     ) -> tuple[list[str], dict[str, str]]:
-        """The command line and the environment of a notebook."""
+        """The command line and environment of a notebook."""
         if self._sandbox is None:
             places, supervisor = self._in_the_open(spec, Path(directory))
         else:
@@ -191,7 +191,7 @@ class Launcher:
     def _in_the_open(self, spec: ContainerSpec, directory: Path) -> tuple[Places, list[str]]:
         socket = str(self._sockets.create(spec.id) / SOCKET_NAME)
         if len(os.fsencode(socket)) > _LONGEST_SOCKET:
-            raise EngineError("the path of the socket is too long", remedy="give a shorter --runtime-dir")
+            raise EngineError("the path of the socket is too long", remedy="set a shorter --runtime-dir")
         directory.mkdir(mode=0o700)
         home, runtime, temporary = directory / "home", directory / "run", directory / "tmp"
         for made in (home, runtime, temporary):
@@ -207,13 +207,13 @@ class Launcher:
             temporary=str(temporary),
         )
         path = sandboxing.environment(places, base_path="", token="")["PATH"]
-        (home / ".profile").write_text(f"PATH='{path}'\nexport PATH\n")  # a login shell sets it anew
+        (home / ".profile").write_text(f"PATH='{path}'\nexport PATH\n")  # a login shell resets PATH
         return places, sandboxing.unprotected(render_command(spec, socket=socket))
 
     # --- clearing
 
-    def clear(self, container_id: str, record: Record | None) -> None:
-        """Remove what a container has, known by its record or else by its id. The record goes last."""
+    def clear(self, container_id: str, record: NotebookRecord | None) -> None:
+        """Remove everything that a container has, found by its record or else by its id. Removes the record last."""
         name = handle(self._pool, container_id)
         groups = record.cgroups if record else self.cgroups.named(name)
         root = record.process if record else None
@@ -228,19 +228,21 @@ class Launcher:
         self._sockets.remove(container_id)
         self.records.remove(container_id)
 
-    def _processes(self, container_id: str, record: Record | None, groups: tuple[str, ...]) -> Iterator[Process]:
-        """What belongs to a container beside the supervisor and its descendants."""
+    def _processes(
+        self, container_id: str, record: NotebookRecord | None, groups: tuple[str, ...]
+    ) -> Iterator[Process]:
+        """The container's processes other than the supervisor and its descendants."""
         for pid in cgroup.members(groups):
             with contextlib.suppress(ProcessLookupError):
                 yield process.identify(pid)
         if record is not None and record.sandboxed:
             yield from _first_process(self.records.status(container_id))
-        # Kernels and terminals begin sessions of their own, and may outlive their parents.
+        # Kernels and terminals start sessions of their own, and may outlive their parents.
         yield from process.marked("TMPNB_BASE_PATH", links.session(links.ROOT, container_id))
 
 
 def handle(pool: str, container_id: str) -> str:
-    """A name for a container's control groups and directory that does not give the id away."""
+    """A name for a container's control groups and directory that does not reveal its id."""
     return f"tmpnb-{hashlib.sha256(f'{pool}/{container_id}'.encode()).hexdigest()[:16]}"
 
 
@@ -249,8 +251,8 @@ def _close(*descriptors: int) -> None:
         os.close(descriptor)
 
 
-def _first_process(status: Status) -> Iterator[Process]:
-    """The sandbox's first process, whose end is that of all others in it."""
+def _first_process(status: SupervisorStatus) -> Iterator[Process]:
+    """The sandbox's first process. When it ends, all others in the sandbox end."""
     if status.init_pid is None:
         return
     with contextlib.suppress(OSError):

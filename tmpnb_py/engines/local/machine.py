@@ -1,6 +1,6 @@
-"""What this machine has for the local engine: a Python environment with JupyterLab, its system, a sandbox.
+"""Finds what the local engine needs on this machine: a Python environment with JupyterLab, system files, a sandbox.
 
-Used by the local engine and, before it, by the composition root, which decides by the sandbox where to listen.
+Used by the local engine and, before it, by the composition root, which listens publicly only with a sandbox.
 Synchronous; `find_sandbox` runs bubblewrap and takes up to a tenth of a second.
 """
 
@@ -26,40 +26,48 @@ from tmpnb_py.engines.local.sandbox import Layout, Sandbox
 
 _PROBE_SECONDS = 10.0
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-# Below a prefix: the schemes of sysconfig, what Jupyter and fontconfig read, and conda's own.
+# Below a prefix: sysconfig's schemes, the directories that Jupyter and fontconfig read, and conda's own.
 _INSTALLED = (
     "bin", "include", "lib", "lib32", "lib64", "libexec", "pyvenv.cfg", "share", "ssl/cert.pem", "ssl/openssl.cnf",
     "etc/fonts", "etc/ipython", "etc/jupyter",
 )  # fmt: skip
 _HIDDEN = ("/proc/key-users", "/proc/keys", "/proc/sched_debug", "/proc/timer_list")
 _PACKAGES = ("jupyterlab", "jupyter-server", "ipykernel")
-_SHELL_VERSION = (5, 14)  # of the kernel, from which it counts processes for each user namespace
+_SHELL_VERSION = (5, 14)  # the first kernel that counts processes per user namespace
 
 _PASSWD = f"jovyan:x:1000:1000::{local_sandbox.HOME}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _PROFILE = """\
-# A terminal's login shell would otherwise set PATH anew.
+# Otherwise a terminal's login shell would reset PATH.
 PATH='%s'
 export PATH
 [ -z "$BASH_VERSION" ] || [ ! -r /etc/bash.bashrc ] || . /etc/bash.bashrc
 """
 _JUPYTER = """\
-# What differs between notebooks comes by the environment: a command line can be read by every user of a machine.
+# Values that differ between notebooks come from the environment: every user of a machine can read a command line.
 import os
 
 c = get_config()
 c.ServerApp.base_url = os.environ["TMPNB_BASE_PATH"]
 c.ServerApp.sock = os.environ["TMPNB_SOCKET"]
 c.IdentityProvider.token = os.environ.get("JUPYTER_TOKEN", "")
-c.ServerApp.allow_root = True  # without a sandbox, where it is asked for; in one nobody is root
+c.ServerApp.allow_root = True  # needed without a sandbox; in a sandbox nobody is root
 """
-# Beside tmpnb-py, and where there is Node.js, JupyterLab would start more slowly than in the image.
+# The image removes jupytext's extension, so only here its file types and its factory exist.
+_JUPYTEXT_VIEWERS = """\
+{
+  "@jupyterlab/docmanager-extension:plugin": {
+    "defaultViewers": { "r-markdown": "Jupytext Notebook", "quarto": "Jupytext Notebook" }
+  }
+}
+"""
+# Installed beside tmpnb-py, or with Node.js, JupyterLab would start more slowly than in the image.
 _LAB = """\
 import os
 import sys
 
-sys.modules["httpx._main"] = None  # its command line, which would load rich and pygments: 0.1 s and 4 MB
+sys.modules["httpx._main"] = None  # its command line would load rich and pygments: 0.1 s and 4 MB
 path, os.environ["PATH"] = os.environ["PATH"], "/nonexistent"
-from jupyterlab import labapp  # asks Node.js, where it finds one, for a registry that nobody uses here: 0.3 s
+from jupyterlab import labapp  # would ask Node.js, if found, for a registry that nobody uses here: 0.3 s
 
 os.environ["PATH"] = path
 sys.exit(labapp.main())
@@ -67,7 +75,7 @@ sys.exit(labapp.main())
 
 
 def python_versions(prefix: str = sys.prefix) -> dict[str, str]:
-    """What is installed of what notebooks need. Raises `ImageMissingError` with a remedy."""
+    """Versions of the installed packages that notebooks need. Raises `ImageMissingError` with a remedy."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -87,7 +95,7 @@ def _missing(what: str) -> ImageMissingError:
 
 
 def static_directories(prefix: str = sys.prefix) -> tuple[tuple[str, str], ...]:
-    """Where JupyterLab has the files that are the same for every visitor, by their paths below a base path."""
+    """JupyterLab's directories of files that are the same for all visitors: (path below the base path, directory)."""
     share = Path(prefix, "share", "jupyter")
     found = {
         "static/lab": share / "lab" / "static",
@@ -98,7 +106,7 @@ def static_directories(prefix: str = sys.prefix) -> tuple[tuple[str, str], ...]:
 
 
 def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | None) -> str:
-    """Changes with whatever a notebook is started from."""
+    """An id that changes with anything that a notebook is started from."""
     files = [
         (str(path), path.stat().st_size, path.stat().st_mtime_ns)
         for directory in directories
@@ -110,7 +118,7 @@ def image_id(versions: dict[str, str], *directories: Path, sandbox: Sandbox | No
 
 
 def layout() -> Layout:
-    """The system's directories, and what of this Python is not in them."""
+    """The system's directories, and the parts of this Python outside of them."""
     places = [Path(path) for path in _SYSTEM]
     links = tuple((str(path.readlink()), str(path)) for path in places if path.is_symlink())
     system = tuple(str(path) for path in places if path.is_dir() and not path.is_symlink())
@@ -119,16 +127,16 @@ def layout() -> Layout:
 
 
 def _python_places() -> Iterator[str]:
-    """What an installation of Python, or an environment, is made of.
+    """The files and directories of a Python installation or environment.
 
-    Not their directories as a whole: people make environments where other things are, too, such as their home or a
-    directory with a configuration and its secrets.
+    Not its whole directory: people create environments beside other files, such as in their home or in a directory
+    with a configuration and its secrets.
     """
     for prefix in (sys.prefix, sys.base_prefix):
         for place in (prefix, os.path.realpath(prefix)):
             yield from (str(path) for path in (Path(place, name) for name in _INSTALLED) if path.exists())
     program = Path(sys.executable)
-    for _ in range(8):  # a chain of links; a loop would not have started us
+    for _ in range(8):  # follow a chain of links; with a loop we would not have started
         if not program.is_symlink():
             break
         program = Path(os.path.normpath(program.parent / program.readlink()))
@@ -136,7 +144,7 @@ def _python_places() -> Iterator[str]:
 
 
 def _outside(covered: Iterable[str], paths: Iterable[str]) -> list[str]:
-    """Those paths that are in none of the others."""
+    """The `paths` that are below none of `covered`."""
     found: list[str] = []
     for path in sorted(set(paths), key=len):
         if not any(Path(path).is_relative_to(one) for one in (*covered, *found)):
@@ -145,13 +153,13 @@ def _outside(covered: Iterable[str], paths: Iterable[str]) -> list[str]:
 
 
 def support_files(prefix: str, start_script: Path) -> dict[str, tuple[bytes, int]]:
-    """The small files that notebooks are shown, by name: content and mode."""
+    """The small files that are mounted into notebooks, by name: content and mode."""
     files = {name: (text.encode(), mode) for name, (text, mode) in _scripts(prefix, start_script).items()}
     return {**files, local_sandbox.SECCOMP: (_filter(), 0o644)}
 
 
 def _filter() -> bytes:
-    """The filter of system calls; empty, which bubblewrap refuses, where there is none for this processor."""
+    """The system call filter. Without one for this processor it is empty, which bubblewrap refuses."""
     machine = seccomp.machine()
     return seccomp.program(machine) if machine else b""
 
@@ -165,24 +173,25 @@ def _scripts(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
         "etc/hosts": ("127.0.0.1 localhost notebook\n::1 localhost\n", 0o644),
         "etc/profile": (_PROFILE % path, 0o644),
         "jupyter/jupyter_server_config.py": (_JUPYTER, 0o644),
+        "jupyter/labconfig/default_setting_overrides.json": (_JUPYTEXT_VIEWERS, 0o644),
         "jupyter/lab.py": (_LAB, 0o644),
         "bin/jupyter-lab": (
             f"""#!/bin/sh\nexec '{prefix}/bin/python3' "${{0%/*}}/../jupyter/lab.py" "$@"\n""",
             0o755,
         ),
-        "bin/start-notebook.sh": (start_script.read_text(), 0o755),  # a wheel has lost its execute bit
+        "bin/start-notebook.sh": (start_script.read_text(), 0o755),  # wheels lose the execute bit
     }
 
 
 def runnable_workshops(workshops: Path) -> str:
-    """The manifest of those workshops that this Python environment can run, found out as the image does it."""
+    """The manifest of the workshops that this Python environment can run, filtered as in the image."""
     script = workshops / "server" / "tmpnb_workshops.py"
     done = _run([sys.executable, "-I", str(script), str(workshops / "workshops")], output=subprocess.PIPE)
     return done.stdout if done is not None and not done.returncode else ""
 
 
 def install_support(directory: Path, files: dict[str, tuple[bytes, int]]) -> None:
-    """Write them where they differ. Notebooks that run have the directory open, so it is never replaced."""
+    """Write the files that differ. Running notebooks have the directory mounted, so it is never replaced."""
     for name, (content, mode) in files.items():
         path = directory / name
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -195,18 +204,18 @@ def install_support(directory: Path, files: dict[str, tuple[bytes, int]]) -> Non
 
 
 def counts_processes() -> bool:
-    """Whether a limit on processes set in a user namespace counts only those in it (Linux 5.14)."""
+    """Whether a process limit set in a user namespace counts only its own processes (Linux 5.14)."""
     match = re.match(r"(\d+)\.(\d+)", platform.release())
     return match is not None and (int(match[1]), int(match[2])) >= _SHELL_VERSION
 
 
 def find_sandbox(start_script: Path) -> tuple[Sandbox | None, str]:
-    """The strongest sandbox that works here; without one, why not."""
+    """Find the strongest sandbox that works here, or the reason why there is none."""
     program = shutil.which("bwrap")
     if program is None:
         return None, "bubblewrap (the program bwrap) is not installed"
     if seccomp.machine() is None:
-        return None, f"there is no filter of system calls for processors of the kind {platform.machine()}"
+        return None, f"there is no system call filter for {platform.machine()} processors"
     program = os.path.realpath(program)
     reason = ""
     for locked in (True, False):
@@ -223,7 +232,7 @@ def _version(program: str) -> str:
 
 
 def _try(sandbox: Sandbox, start_script: Path) -> str:
-    """Run nothing in it, as a notebook would be. "" where that works, else bubblewrap's last words."""
+    """Run a trivial command in the sandbox as a notebook would run. Returns "" or bubblewrap's last line."""
     with tempfile.TemporaryDirectory(prefix="tmpnb-probe-") as directory:
         install_support(Path(directory), support_files(sys.prefix, start_script))
         sizes = dict.fromkeys(("home_size", "tmp_size", "shm_size"), 1 << 20)

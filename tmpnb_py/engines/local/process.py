@@ -1,9 +1,9 @@
-"""Processes that outlive whoever started them: found again, watched and killed, never mistaken for another.
+"""Finds, watches and kills processes that outlive their starter, without ever mistaking one for another.
 
-Used by the local engine; synchronous, from any thread. A process id alone names nothing, because the kernel
-gives it away again. So a process is remembered with the time that it was started at and with the boot, and
-signals go through a pidfd (pidfd_open(2)): the descriptor is opened first and the start time compared after,
-hence what is signalled is what was compared, or already gone.
+Used by the local engine; synchronous, from any thread. A process id alone identifies nothing, because the kernel
+reuses it. So a process is remembered with its start time and its boot, and signals go through a pidfd
+(pidfd_open(2)): the descriptor is opened first and the start time compared afterwards, so the signalled process is
+the compared one, or already gone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Process:
-    """A process of this machine. `started` is in clock ticks since the boot (proc(5), stat, field 22)."""
+    """A process of this machine. `started` is in clock ticks since boot (proc(5), stat, field 22)."""
 
     pid: int
     started: int
@@ -39,12 +39,12 @@ class Process:
 
 @functools.cache
 def boot_id() -> str:
-    """What tells one boot of the machine from the next."""
+    """The id of the machine's current boot."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
 def _stat(pid: int) -> tuple[int, int]:
-    """Parent and start time of a process. Raises `ProcessLookupError`."""
+    """Read a process's parent and start time. Raises `ProcessLookupError`."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -59,7 +59,7 @@ def identify(pid: int) -> Process:
 
 
 def open_process(process: Process) -> int | None:
-    """A pidfd, which the caller closes; None where the process is gone, whoever has its id today."""
+    """Open a pidfd, which the caller closes; None if the process is gone, even if its id was reused."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except (ProcessLookupError, ValueError):
@@ -82,14 +82,14 @@ def is_alive(process: Process) -> bool:
 
 
 def has_ended(descriptor: int, seconds: float = 0.0) -> bool:
-    """Whether the process behind a pidfd has ended, waiting for it so long at most."""
+    """Whether the process behind a pidfd has ended, waiting up to `seconds`."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
 def reap(descriptor: int) -> None:
-    """Take the exit status of an ended child, so that it is no zombie; nothing where it is not our child."""
+    """Collect the exit status of an ended child, so that it is no zombie. No-op if it is not our child."""
     with contextlib.suppress(ChildProcessError):
         os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
 
@@ -102,7 +102,7 @@ def _processes() -> Iterator[int]:
 
 
 def descendants(root: Process) -> list[Process]:
-    """Children, their children and so on. Those whose parent has died are not found."""
+    """Children, their children and so on, except those whose parent has died."""
     children: dict[int, list[tuple[int, int]]] = {}
     for pid in _processes():
         with contextlib.suppress(ProcessLookupError):
@@ -118,7 +118,7 @@ def descendants(root: Process) -> list[Process]:
 
 
 def memory(one: Process) -> int:
-    """Bytes, with what is shared divided among those who share it (PSS); 0 where it is gone."""
+    """Memory in bytes, with shared pages divided among their users (PSS); 0 if it is gone."""
     with contextlib.suppress(OSError):
         for line in (_PROC / str(one.pid) / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -127,7 +127,7 @@ def memory(one: Process) -> int:
 
 
 def cpu_seconds(one: Process) -> float:
-    """Used so far, with its children that have ended; 0 where it is gone."""
+    """CPU time so far, including ended children; 0 if it is gone."""
     with contextlib.suppress(OSError):
         fields = (_PROC / str(one.pid) / "stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
@@ -135,7 +135,7 @@ def cpu_seconds(one: Process) -> float:
 
 
 def marked(name: str, ending: str) -> list[Process]:
-    """Processes with a variable in their first environment whose value ends so, as far as this user sees it."""
+    """Processes whose initial environment has `name` with a value that ends in `ending`, as far as visible."""
     wanted = re.compile(rb"\0%b=[^\0]*%b\0" % (re.escape(name.encode()), re.escape(ending.encode())))
     boot = boot_id()
     found = []
@@ -147,9 +147,9 @@ def marked(name: str, ending: str) -> list[Process]:
 
 
 def end(root: Process | None, more: Callable[[], Iterable[Process]], seconds: float) -> bool:
-    """Kill `root`, its descendants and whatever `more` finds, until none is left. False: some were at the end.
+    """Kill `root`, its descendants and all that `more` finds. Returns whether none was left in time.
 
-    The root is stopped first, so that it makes no child between the look and the kill.
+    The root is stopped first, so that it starts no child between the listing and the kill.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -191,20 +191,20 @@ def _close(descriptors: Iterable[int]) -> None:
 
 
 def keep_descriptors() -> None:
-    """Let no process inherit what this one was started with beyond standard input, output and error.
+    """Keep child processes from inheriting the descriptors that this one inherited, except standard streams.
 
-    Python's own descriptors are never inherited (PEP 446), but those that a shell or a service manager left open are.
+    Python's own descriptors are never inherited (PEP 446), but those left open by a shell or a service manager are.
     """
     for path in (_PROC / "self/fd").iterdir():
-        with contextlib.suppress(OSError):  # that of the listing is closed by now
+        with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
             if int(path.name) > 2:
                 os.set_inheritable(int(path.name), False)
 
 
 def _take_fresh_keyring() -> None:
-    """Give this thread, and what it starts next, a session keyring in which there is nothing (keyrings(7)).
+    """Give this thread, and the process that it starts next, an empty session keyring (keyrings(7)).
 
-    Otherwise all notebooks would have that of the session which this service was started in, its keys included.
+    Otherwise all notebooks would share the keyring and keys of the session that started this service.
     """
     if machine := seccomp.machine():
         call = ctypes.c_long(seccomp.number("keyctl", machine))
@@ -212,7 +212,7 @@ def _take_fresh_keyring() -> None:
 
 
 def _spawn(argv: list[str], environ: Mapping[str, str], *descriptors: int) -> int:
-    """Start a process in a session of its own, with these as its descriptors from 0 on."""
+    """Start a process in a new session, with `descriptors` numbered from 0."""
     actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
     return os.posix_spawn(
         argv[0], argv, environ, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
@@ -220,7 +220,7 @@ def _spawn(argv: list[str], environ: Mapping[str, str], *descriptors: int) -> in
 
 
 def start(argv: list[str], environ: Mapping[str, str], *, output: int, place: int) -> None:
-    """Run a program that leaves another one behind; the directory `place` is descriptor 3. Raises `OSError`."""
+    """Run a program that leaves a background process; the directory `place` is descriptor 3. Raises `OSError`."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
         _, status = os.waitpid(_spawn(argv, environ, output, nowhere, nowhere, place), 0)
@@ -231,13 +231,13 @@ def start(argv: list[str], environ: Mapping[str, str], *, output: int, place: in
 
 
 class Held:
-    """A process that has been started and waits for `go()`; `cancel()`, or our death, ends it instead.
+    """A started process that waits for `go()`; `cancel()`, or our death, ends it instead.
 
-    So it can be written down before it does anything: nothing runs that no record knows of.
+    So its record is written before it does anything: nothing runs without a record.
     """
 
     def __init__(self, argv: list[str], environ: Mapping[str, str], *, log: int, status: int) -> None:
-        """Start in a session of its own, with `log` as output and `status` as descriptor 3. Raises `OSError`."""
+        """Start in a new session, with `log` as output and `status` as descriptor 3. Raises `OSError`."""
         theirs, self._ours = os.pipe()
         try:
             _take_fresh_keyring()
@@ -247,16 +247,16 @@ class Held:
             raise
         finally:
             os.close(theirs)
-        self.process = identify(pid)  # our child: its id stays its own until it is reaped
+        self.process = identify(pid)  # our child: its id is not reused until it is reaped
 
     def go(self) -> None:
-        """Let it run."""
+        """Let the process run."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._ours, b"go\n")
         self.cancel()
 
     def cancel(self) -> None:
-        """Let it end, unless it was told to go."""
+        """End the process, unless `go` was called."""
         if self._ours >= 0:
             os.close(self._ours)
             self._ours = -1

@@ -1,9 +1,9 @@
-"""What the local engine remembers of its containers, in files, so that a restarted orchestrator finds them.
+"""The local engine's records of its containers, in files, so that a restarted orchestrator finds them.
 
-Each container has a directory of its own in the pool's: who it is (`container.json`, written once), how far it
-is (`state`, replaced atomically; `claim`, which only one can make), what its supervisor reports (`status`: how it
-ended) and its log. The directory gets its name only when all of it is there; it loses it before any of it is
-removed. So a crash leaves either a whole record or something that `leftovers` finds.
+Each container has a directory in the pool's: its identity (`container.json`, written once), its state (`state`,
+replaced atomically; `claim`, which only one claimant can create), its supervisor's report (`status`: how it ended)
+and its log. The directory is renamed into place once it is complete, and renamed away before it is removed. So a
+crash leaves either a whole record or a leftover that `leftovers` finds.
 
 Used by the local engine only; synchronous, from any thread. Raises `OSError`; the engine translates.
 """
@@ -38,8 +38,8 @@ _LAST_WORDS_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
-    """Who a container is. `directory` is its private one without a sandbox ("" with one)."""
+class NotebookRecord:
+    """A container's identity. `directory` is its private directory without a sandbox ("" with one)."""
 
     id: str
     token: str
@@ -53,15 +53,15 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Status:
-    """What the supervisor has reported: the sandbox's first process, seen from outside, and the exit status."""
+class SupervisorStatus:
+    """What the supervisor has reported: the sandbox's first process (its outer pid) and the exit status."""
 
     init_pid: int | None = None
     pid_namespace: int | None = None
     exit_status: int | None = None
 
 
-class Records:
+class RecordStore:
     """The records of one pool."""
 
     def __init__(self, directory: Path) -> None:
@@ -74,23 +74,23 @@ class Records:
         return self.directory / container_id
 
     def make(self) -> None:
-        """Make the directory where it is missing."""
+        """Create the directory if it is missing."""
         self.directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def check(self) -> None:
-        """See that the directory is there and can be used."""
+        """Check that the directory exists and is writable."""
         list(self.directory.iterdir())
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise PermissionError(f"{self.directory} cannot be written")
 
     def ids(self) -> list[str]:
-        """Every container with a record."""
+        """The ids of all containers with a record."""
         return [path.name for path in self.directory.iterdir() if is_id(path.name)]
 
-    # --- making one
+    # --- creation
 
     def begin(self, container_id: str) -> tuple[int, int]:
-        """A nameless directory, opened for whoever keeps the log, and its status, opened for the supervisor."""
+        """Create an unnamed directory. Returns descriptors: it for the log keeper, its status for the supervisor."""
         path = self.path(container_id)
         if path.exists():
             raise FileExistsError(f"the record of {container_id} exists")
@@ -99,21 +99,21 @@ class Records:
         (new / "log").touch(mode=0o600)
         return os.open(new, _DIRECTORY), _open_append(new / "status")
 
-    def commit(self, record: Record) -> None:
-        """Complete the directory and give it its name."""
+    def commit(self, record: NotebookRecord) -> None:
+        """Complete the directory and rename it into place."""
         path = self.path(record.id)
         new = path.with_name(_NEW + record.id)
         values = dataclasses.asdict(record)
-        if record.base_url == links.ROOT:  # a version that knows of no other can read it
+        if record.base_url == links.ROOT:  # so that an older version, which knows no other, can read it
             del values["base_url"]
         _write(new / "container.json", json.dumps(values))
         _write(new / "state", State.STARTING.value)
         new.rename(path)
 
-    # --- reading and changing one
+    # --- reading and updating
 
-    def read(self, container_id: str) -> Record | None:
-        """The record; None where it can't be understood. Raises `FileNotFoundError` where there is none."""
+    def read(self, container_id: str) -> NotebookRecord | None:
+        """Read a record; None if it is invalid. Raises `FileNotFoundError` if there is none."""
         path = self.path(container_id)
         try:
             return self.of_copy(container_id, {"container.json": (path / "container.json").read_bytes()})
@@ -122,15 +122,15 @@ class Records:
                 return None
             raise
 
-    def of_copy(self, container_id: str, copy: Mapping[str, bytes]) -> Record | None:
-        """The record that a copy is of; None where it can't be understood."""
+    def of_copy(self, container_id: str, copy: Mapping[str, bytes]) -> NotebookRecord | None:
+        """Parse the record in a copy; None if it is invalid."""
         try:
             return _record(container_id, json.loads(copy["container.json"]))
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def state(self, container_id: str, created_unix: float) -> tuple[State, float | None, str]:
-        """How far it is, when it was claimed, and the claim's stamp. Whatever can't be decided is claimed."""
+        """Return state, time of the claim and the claim's stamp. An undecidable state counts as claimed."""
         path = self.path(container_id)
         try:
             text = (path / (_CLAIM if (path / _CLAIM).exists() else "state")).read_text()
@@ -142,14 +142,14 @@ class Records:
         return (State(match[1]), None, "") if match[1] else (State.CLAIMED, float(match[2]), match[3] or "")
 
     def mark(self, container_id: str, state: State) -> None:
-        """Replace the state; on disk when this returns. Raises `FileNotFoundError` where there is no record."""
+        """Replace the state, durably. Raises `FileNotFoundError` if there is no record."""
         _write(self.path(container_id) / "state", state.value)
 
     def claim(self, container_id: str, unix_time: float, claimant: str) -> bool:
-        """Make a READY record CLAIMED; on disk when this returns. True for one of all who ask.
+        """Mark a READY record CLAIMED, durably. True for exactly one caller.
 
-        A claim is a file that only one can make, whole from its first moment. Raises `FileNotFoundError` where there
-        is no record.
+        The claim is a file that only one caller can create, complete from the start. Raises `FileNotFoundError` if
+        there is no record.
         """
         path = self.path(container_id)
         mine = f"{State.CLAIMED.value} {max(0, int(unix_time))} {claimant}"
@@ -162,22 +162,22 @@ class Records:
             _sync_directory(path)
         return (path / _CLAIM).exists() and f"{(path / _CLAIM).read_text()} ".startswith(f"{mine} ")
 
-    def status(self, container_id: str) -> Status:
-        """What the supervisor wrote so far."""
+    def status(self, container_id: str) -> SupervisorStatus:
+        """Read what the supervisor has written so far."""
         try:
             text = (self.path(container_id) / "status").read_text(errors="replace")
         except OSError:
-            return Status()
+            return SupervisorStatus()
         values: dict[str, Any] = {}
         for line in text.splitlines():
             with contextlib.suppress(ValueError, TypeError):
                 values |= json.loads(line)
-        return Status(*(_int(values.get(name)) for name in ("child-pid", "pid-namespace", "exit-code")))
+        return SupervisorStatus(*(_int(values.get(name)) for name in ("child-pid", "pid-namespace", "exit-code")))
 
-    # --- what was removed by whoever tidies up
+    # --- restoring records that something else removed
 
     def copy(self, container_id: str) -> dict[str, bytes]:
-        """What a record is made of, but its log. {} where it cannot be read."""
+        """A record's files except its log; {} if unreadable."""
         found = {}
         for name in _KEPT:
             with contextlib.suppress(OSError):
@@ -185,7 +185,7 @@ class Records:
         return found
 
     def write_again(self, container_id: str, copy: Mapping[str, bytes]) -> None:
-        """Make a record that was removed as it was; its log and how it will end are lost."""
+        """Restore a record that was removed. Its log and its future exit status are lost."""
         path = self.path(container_id)
         new = path.with_name(_NEW + container_id)
         shutil.rmtree(new, ignore_errors=True)
@@ -198,24 +198,24 @@ class Records:
     # --- the log
 
     def log_lines(self, container_id: str, lines: int) -> tuple[str, ...]:
-        """The last lines of the log, out of its last 64 KiB."""
+        """Return the last lines of the log, from its last 64 KiB."""
         path = self.path(container_id)
         last = b"".join(_tail(path / name) for name in ("log.old", "log"))[-_LOG_KEPT:]
         return tuple(last.decode(errors="replace").splitlines()[-lines:]) if lines > 0 else ()
 
     def await_log(self, container_id: str) -> None:
-        """Wait, a second at most, until the last words of a notebook that has ended are written down.
+        """Wait up to a second until the last output of an ended notebook is in its log.
 
-        What it left running may still hold its output open.
+        Processes that it left may still hold its output open.
         """
         end, deadline = self.path(container_id) / "log.end", time.monotonic() + _LAST_WORDS_SECONDS
         while not end.exists() and time.monotonic() < deadline:
             time.sleep(_LAST_WORDS_SECONDS / 100)
 
-    # --- removing one
+    # --- removal
 
     def remove(self, container_id: str) -> None:
-        """Take the name away, then the directory. Succeeds where there is none."""
+        """Rename the directory away, then remove it. Succeeds if there is none."""
         path = self.path(container_id)
         old = path.with_name(f"{_OLD}{container_id}")
         for one in (path, path.with_name(_NEW + container_id)):
@@ -225,7 +225,7 @@ class Records:
         shutil.rmtree(old, ignore_errors=True)
 
     def leftovers(self, older_than: float) -> Iterator[str]:
-        """Ids of what a crash left without a name, so many seconds ago."""
+        """Ids of unnamed directories that a crash left more than `older_than` seconds ago."""
         for path in self.directory.iterdir():
             container_id = path.name.removeprefix(_NEW).removeprefix(_OLD)
             if container_id != path.name and is_id(container_id):
@@ -234,10 +234,12 @@ class Records:
                         yield container_id
 
 
-def _record(container_id: str, values: dict[str, Any]) -> Record | None:
+def _record(container_id: str, values: dict[str, Any]) -> NotebookRecord | None:
     process = values.pop("process")
     values["cgroups"] = tuple(map(str, values["cgroups"]))
-    record = Record(process=Process(int(process["pid"]), int(process["started"]), process["boot_id"]), **values)
+    record = NotebookRecord(
+        process=Process(int(process["pid"]), int(process["started"]), process["boot_id"]), **values
+    )
     return record if record.id == container_id and links.is_base(record.base_url) else None
 
 
@@ -250,7 +252,7 @@ def _open_append(path: Path) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole: after a crash it is either the old one or the new one."""
+    """Replace a file atomically: after a crash it is either the old or the new one."""
     temporary = path.with_name(f"{path.name}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -275,4 +277,4 @@ def _tail(path: Path) -> bytes:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_KEPT))
             return file.read(_LOG_KEPT)
     except FileNotFoundError:
-        return b""  # between two files
+        return b""  # the log keeper is switching files

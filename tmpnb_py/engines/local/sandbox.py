@@ -1,13 +1,13 @@
-"""How a notebook of the local engine is started: command lines and environments, as plain values. Pure.
+"""Command lines and environments that start a local notebook, as plain values. Pure.
 
-From the outside in: a shell that waits until its record is on disk, sets the limits and becomes bubblewrap
-(bwrap(1)); bubblewrap, which stays as the supervisor; in the sandbox its first process; the notebook server.
-Without a sandbox a shell is the supervisor. Neither is tied to the orchestrator, which may go and come back.
+From the outside in: a shell that waits until its record is on disk, sets limits and becomes bubblewrap (bwrap(1));
+bubblewrap, which stays as the supervisor; the sandbox's first process; the notebook server. Without a sandbox a
+shell is the supervisor. Neither depends on the orchestrator, which may stop and restart.
 
-What the sandbox shows: the system's programs and this Python environment, read-only; a made-up /etc; memory
-for home, /tmp, /dev/shm and the directory of the socket, each of bounded size. Nothing that the visitor can
-write is on the host's disk, not even the socket: the orchestrator reaches that through the sandbox's root.
-What a notebook prints goes through a pipe to a process outside, which keeps the last of it.
+The sandbox contains: the system's programs and this Python environment, read-only; a synthetic /etc; memory for
+home, /tmp, /dev/shm and the socket's directory, each of bounded size. The visitor can write nothing on the host's
+disk, not even the socket: the orchestrator reaches that through the sandbox's root. A notebook's output goes
+through a pipe to a process outside, which keeps the end of it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from tmpnb_py.engines.docker.options import HOSTNAME, OOM_SCORE_ADJ, SOCKET_DIRECTORY
-from tmpnb_py.engines.local.cgroup import Limits
+from tmpnb_py.engines.local.cgroup import GroupLimits
 
 HOME = "/home/jovyan"
 SUPPORT, CONFIG, WORKSHOPS = "/srv/tmpnb/support", "/srv/tmpnb/config", "/srv/tmpnb/workshops"
-SECCOMP = "seccomp"  # in the support directory: the filter of system calls (see `seccomp`)
-SERVER = "/srv/tmpnb/server"  # the server's extensions, which its configuration looks for beside its own directory
+SECCOMP = "seccomp"  # in the support directory: the system call filter (see `seccomp`)
+SERVER = "/srv/tmpnb/server"  # the server's extensions; its configuration expects them beside its own directory
 
 _USER = "1000"
 _NICENESS = 5
 _OPEN_FILES = 4096
 _SOCKET_DIRECTORY_SIZE = 64 * 1024
-# Programs and libraries look for these; none of them tells anything of the machine's users, or is for some of them.
+# Files that programs and libraries need. None reveals anything about the machine's users.
 _ETC = (
     "alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "fonts", "gnuplot", "inputrc",
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "octave.conf",
@@ -38,11 +38,11 @@ _ETC = (
 )  # fmt: skip
 _ETC_NETWORK = ("gai.conf", "host.conf", "resolv.conf")
 _ETC_OURS = ("group", "hosts", "passwd", "profile")
-_FILTERED = ("--seccomp", "4")  # bubblewrap closes it when it has read it
-# What is needed to become the notebook's user, and nothing else; that user has none of them.
+_FILTERED = ("--seccomp", "4")  # bubblewrap closes it after reading
+# Only what is needed to become the notebook's user, who then has none of them.
 _SETUP_CAPABILITIES = ("CAP_CHOWN", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID")
-# Two files, each of at most a MiB: when one is full, the other begins anew. A read is a line or more. Where the disk
-# is full, too, whoever writes must not be ended for it.
+# Two files of at most 1 MiB each: when one is full, the other is overwritten. A read is a line or more. Keep reading
+# even when the disk is full, as a closed pipe would kill the writer.
 _KEEP_LOG = """\
 exec 4<&0
 (
@@ -60,13 +60,13 @@ _SUPERVISE = '/bin/sh -c "$1" 3>&-; printf \'{ "exit-code": %d }\\n\' "$?" >&3'
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sandbox:
-    """How bubblewrap is used here.
+    """The way bubblewrap works on this machine.
 
-    An ordinary user gets a user namespace, in which their own number is called 1000. Root uses no user
-    namespace for the mounts (its files would still be root's to the kernel) and really becomes 1000. With
-    `locked` the notebook runs in a user namespace in which no further ones can be made (as root: in one of
-    its own inside), so that a visitor cannot get at the parts of the kernel that only a root of sorts may use.
-    In each the notebook's system calls are filtered, from the moment on that all of this has been made.
+    An ordinary user gets a user namespace, in which their own uid appears as 1000. Root uses no user namespace for
+    the mounts (its files would still be root's to the kernel) and really becomes 1000. With `locked` the notebook
+    runs in a user namespace in which no further ones can be created (as root: in an inner one), so that a visitor
+    cannot reach the parts of the kernel that only a namespace's root may use. In each case the notebook's system
+    calls are filtered once all of this is set up.
     """
 
     program: str
@@ -77,9 +77,9 @@ class Sandbox:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """What of the machine is shown: links (target, path), directories of the system, and places of Python.
+    """The visible parts of the machine: links (target, path), system directories, and Python's directories.
 
-    `hidden` are files in /proc that tell of the machine rather than of the notebook.
+    `hidden` are files in /proc that reveal the machine rather than the notebook.
     """
 
     links: tuple[tuple[str, str], ...]
@@ -90,7 +90,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Places:
-    """Where a notebook server finds what, as it sees it. `runtime` and `temporary` are "" for the usual ones."""
+    """A notebook server's directories, as it sees them. `runtime` and `temporary` are "" for the defaults."""
 
     prefix: str
     home: str
@@ -105,9 +105,9 @@ class Places:
 def environment(
     places: Places, *, base_path: str, token: str, static_url: str = "", egress: str = ""
 ) -> dict[str, str]:
-    """All that a notebook server has in its environment: nothing of the orchestrator's.
+    """The complete environment of a notebook server: nothing of the orchestrator's.
 
-    Path and token are here and not on a command line, which every user of the machine can read.
+    It holds path and token, because every user of the machine can read a command line.
     """
     path = f"{places.support}/bin:{places.prefix}/bin:/usr/local/bin:/usr/bin:/bin"
     optional = {
@@ -134,13 +134,12 @@ def environment(
 
 
 def launch(
-    supervisor: Sequence[str], *, groups: Iterable[str], limits: Limits, memory_per_process: bool
+    supervisor: Sequence[str], *, groups: Iterable[str], limits: GroupLimits, memory_per_process: bool
 ) -> list[str]:
-    """The first shell: held until it reads "go" (see `process.Held`), then limited, then `supervisor`.
+    """The first shell: waits until it reads "go" (see `process.Held`), sets limits, then becomes `supervisor`.
 
-    Where no control group bounds the memory of all processes together, that of each one is bounded: its data
-    (private and writable, threads' stacks included), not its address space, of which Python maps far more
-    than it uses.
+    If no control group bounds the memory of all processes together, each process is limited: its data (private and
+    writable, including threads' stacks), not its address space, of which Python maps far more than it uses.
     """
     lines = ['IFS= read -r go && [ "$go" = go ] || exit 125', "exec </dev/null"]
     lines += [*_joining(groups), f"echo {OOM_SCORE_ADJ} >/proc/self/oom_score_adj || :", "ulimit -c 0 || :"]
@@ -156,13 +155,13 @@ def _joining(groups: Iterable[str]) -> list[str]:
 
 
 def log_keeper(groups: Iterable[str]) -> list[str]:
-    """What leaves a process behind that reads a notebook's output to its end, and keeps the last of it.
+    """A command that leaves a background process, which reads a notebook's output and keeps the end of it.
 
-    It keeps that in the directory that descriptor 3 is, and is nobody's child, as nobody waits for its end.
+    It writes to the directory on descriptor 3, and is nobody's child, as nobody waits for it.
 
-    A notebook gets a pipe and no file: who may write to a file may also reserve space in it, lock it or change its
-    mode, and the host's disk has more room than a log should take. It is in the notebook's control groups, because
-    what it does is the notebook's doing. The directory is not named on the command line: the id is in its name.
+    A notebook gets a pipe instead of a file: a writer of a file may also reserve space in it, lock it or change its
+    mode, and fill the host's disk. The process runs in the notebook's control groups, as the notebook causes its
+    work. The directory is not on the command line, because its name contains the id.
     """
     return ["/bin/sh", "-c", "\n".join([*_joining(groups), _KEEP_LOG]), "tmpnb-log"]
 
@@ -186,12 +185,12 @@ def sandboxed(
 ) -> list[str]:
     """The supervisor with a sandbox.
 
-    `shown` are further (source, destination) pairs, read-only; the support directory's among them. `pids`
-    bounds processes and threads where no control group does: the kernel counts them for each user namespace.
-    The sizes are bytes of the home, of /tmp and of /dev/shm.
+    `shown` are further read-only (source, destination) pairs, including the support directory's. `pids` bounds
+    processes and threads if no control group does: the kernel counts them per user namespace. The sizes of home,
+    /tmp and /dev/shm are in bytes.
     """
     support = next(source for source, destination in shown if destination == SUPPORT)
-    inside = sandbox.as_root and sandbox.locked  # where a second sandbox in it is still to be made
+    inside = sandbox.as_root and sandbox.locked  # a second sandbox is created inside
     return [
         *_filter_opened(support),
         sandbox.program,
@@ -209,7 +208,7 @@ def sandboxed(
 
 
 def _filter_opened(support: str) -> list[str]:
-    """What runs the rest of a command line with the filter as descriptor 4."""
+    """Runs the rest of a command line with the filter as descriptor 4."""
     return ["/bin/sh", "-c", 'exec "$@" 4<"$0"', f"{support}/{SECCOMP}"]
 
 
@@ -235,7 +234,7 @@ def _system(layout: Layout) -> list[str]:
 
 
 def _memory(home_size: int, tmp_size: int, shm_size: int) -> list[str]:
-    """What can be written. The owner is the visitor: as root, `_become_user` gives it to them."""
+    """The writable directories. They belong to the visitor: as root, `_become_user` hands them over."""
     return [
         *_tmpfs("/dev/shm", shm_size, "1777"),  # noqa: S108 - the sandbox's own
         *("--remount-ro", "/dev"),
@@ -267,7 +266,7 @@ def _python(layout: Layout, shown: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _ancestors(paths: Iterable[str]) -> list[str]:
-    """Parents of all paths, those above first. bubblewrap would make them for root only."""
+    """Parents of all paths, outermost first. bubblewrap would create them for root only."""
     parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     return sorted(parents - {"/", "/tmp", HOME, SOCKET_DIRECTORY}, key=lambda path: (path.count("/"), path))  # noqa: S108
 
@@ -277,7 +276,7 @@ def _directories(paths: Iterable[str]) -> list[str]:
 
 
 def _become_user(sandbox: Sandbox) -> list[str]:
-    """As root: hand over what is to be written, give up all capabilities for good and become the user."""
+    """As root: hand over the writable directories, drop all capabilities for good and become the user."""
     if not sandbox.as_root:
         return []
     hand_over = f'chown {_USER}:{_USER} {HOME} {SOCKET_DIRECTORY} && exec "$@"'

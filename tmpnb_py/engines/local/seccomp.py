@@ -1,16 +1,16 @@
-"""Which system calls a sandboxed notebook may make, as a program for the kernel (seccomp(2)). Pure.
+"""The system call filter of a sandboxed notebook, as a program for the kernel (seccomp(2)). Pure.
 
-Used by the local engine, which gives the program to bubblewrap. Allowed is what Docker's default profile allows a
-container without capabilities; its list and this one differ in form only. Docker names all calls that are allowed.
-Here the calls of the kernels up to 6.11 are allowed except those that `_REFUSED` names, and later ones do not
-exist (`ENOSYS`). So a call that a future kernel adds is closed until somebody has looked at it, in both.
+Used by the local engine, which passes the program to bubblewrap. It allows what Docker's default profile allows a
+container without capabilities; the two lists differ only in form. Docker lists the allowed calls. Here all calls of
+kernels up to 6.11 are allowed except those in `_REFUSED`, and later ones do not exist (`ENOSYS`). So in both, a call
+that a future kernel adds is closed until somebody has reviewed it.
 
-Beyond Docker's profile a notebook gets only the families of sockets that it needs, and types nothing into terminals
-in the name of somebody else.
+Stricter than Docker's profile, a notebook gets only the socket families that it needs, and cannot inject input into
+terminals.
 
-The program is written by hand because a notebook must start where there is no compiler and no libseccomp, as any
-user. It is straight: no loops, jumps over one rule at most. Of calls that it lets through whatever their arguments,
-the kernel remembers so (Linux 5.11), and they cost nothing.
+The program is written by hand because a notebook must start without a compiler or libseccomp, as any user. It is
+straight-line code: no loops, and jumps over at most one rule. The kernel caches calls that are allowed whatever
+their arguments (Linux 5.11), so these cost nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ import platform
 import struct
 from collections.abc import Sequence
 
-# linux/bpf_common.h, linux/seccomp.h: the load of a word and the jumps that are used here, and the ends.
+# linux/bpf_common.h, linux/seccomp.h: the word load, the jumps and the return values used here.
 _LOAD, _EQUAL, _GREATER_EQUAL, _ANY_BIT, _END = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-# Where seccomp_data has what. Both machines are little-endian: an argument's low half, which is all that the kernel
-# reads of each one that is looked at here, comes first.
+# Offsets in seccomp_data. Both machines are little-endian: an argument's low half comes first, and the kernel reads
+# only that half of the arguments checked here.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 
 _NAMESPACES = 0x7E020000  # CLONE_NEW*, of clone(2)
 _FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
-_NETLINK, _NETLINK_ROUTE = 16, 0  # a machine's own addresses: getifaddrs(3)
-_PERSONALITIES = (0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, on 32 bits, with the name of 2.6, and the question
-_TYPED = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: input in the name of whoever sits at a terminal
+_NETLINK, _NETLINK_ROUTE = 16, 0  # for the machine's own addresses: getifaddrs(3)
+_PERSONALITIES = (0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux; 32-bit; reporting version 2.6; both; query
+_TYPED = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: inject input into a terminal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
-    """A kind of processor. `column` is where `_CALLS` has its numbers; `known` are first and last of each range."""
+    """A processor architecture. `column` is its column in `_CALLS`; `known` are first and last call of each range."""
 
     column: int
     audit: int  # linux/audit.h
@@ -50,7 +50,7 @@ MACHINES = {
     "aarch64": Machine(1, 0xC00000B7, ((0, 294), (424, 462))),
 }
 
-# The numbers on x86_64 and aarch64; -1 where there is no such call.
+# The call numbers on x86_64 and aarch64; -1 if there is no such call.
 _CALLS = {
     "acct": (163, 89),
     "add_key": (248, 217),
@@ -131,22 +131,22 @@ _CALLS = {
     "vserver": (236, -1),
 }
 _BY_ARGUMENT = ("clone", "ioctl", "personality", "socket", "socketpair")
-# clone3 takes its flags where a filter cannot read them; where it does not exist the C library takes clone.
+# clone3 passes its flags in memory, which a filter cannot read; without it the C library uses clone.
 _REFUSED = {**dict.fromkeys(_CALLS, errno.EPERM), "clone3": errno.ENOSYS}
 
 
 def machine() -> Machine | None:
-    """This processor; None where there is no program for it."""
+    """This machine's architecture; None if there is no program for it."""
     return MACHINES.get(platform.machine())
 
 
 def number(name: str, machine: Machine) -> int:
-    """The number of one of the calls that this module names."""
+    """The number of a call in `_CALLS`."""
     return _CALLS[name][machine.column]
 
 
 def program(machine: Machine) -> bytes:
-    """The program, as bubblewrap's `--seccomp` takes it: an array of `struct sock_filter`."""
+    """The program as bubblewrap's `--seccomp` takes it: an array of `struct sock_filter`."""
     code = [_step(_LOAD, _ARCHITECTURE), _step(_EQUAL, machine.audit, 1, 0), _end(_KILL)]
     code += [_step(_LOAD, _NUMBER), *_unknown(machine.known)]
     for name in _CALLS:
@@ -158,7 +158,7 @@ def program(machine: Machine) -> bytes:
 
 
 def _unknown(known: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Calls between and behind the ranges do not exist. So do not those of x32, whose numbers are far behind."""
+    """Rules by which calls outside the ranges do not exist, including those of x32 with its far higher numbers."""
     code = []
     for (_, last), (following, _) in itertools.pairwise(known):
         code += [_step(_GREATER_EQUAL, last + 1, 0, 2), _step(_GREATER_EQUAL, following, 1, 0), _refuse(errno.ENOSYS)]
@@ -166,7 +166,7 @@ def _unknown(known: Sequence[tuple[int, int]]) -> list[bytes]:
 
 
 def _by_argument(name: str) -> list[bytes]:
-    """A rule that reads an argument, and ends in every case."""
+    """A rule that checks an argument, and returns in every case."""
     if name == "clone":
         return [_load(0), _step(_ANY_BIT, _NAMESPACES, 0, 1), _refuse(errno.EPERM), _end(_ALLOW)]
     if name in ("socket", "socketpair"):

@@ -1,7 +1,7 @@
-"""Noticing at once when a notebook's process ends, and telling whoever listens. Used by the local engine.
+"""Notifies listeners at once when a notebook's process ends. Used by the local engine.
 
-Everything runs on the event loop's thread. A pidfd becomes readable when its process ends; it need not be our
-child, so notebooks that were taken up after a restart are watched like those started here.
+Everything runs on the event loop's thread. A pidfd becomes readable when its process ends, even if it is not our
+child, so notebooks adopted after a restart are watched like those started here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Watches:
         self._opened = False
 
     def open(self) -> None:
-        """Tell every listener "": events may have been missed."""
+        """Send every listener "": events may have been missed."""
         self._opened = True
         self.tell("")
 
@@ -35,12 +35,12 @@ class Watches:
         self.tell(None)
 
     def tell(self, event: str | None) -> None:
-        """Tell every listener."""
+        """Send every listener an event."""
         for queue in self._listeners:
             queue.put_nowait(event)
 
     def add(self, container_id: str, process: Process) -> None:
-        """Watch a process; one that has ended already is told at once."""
+        """Watch a process. Reports at once if it has already ended."""
         if container_id in self._descriptors:
             return
         descriptor = local_process.open_process(process)
@@ -51,7 +51,7 @@ class Watches:
         asyncio.get_running_loop().add_reader(descriptor, self._died, container_id)
 
     def remove(self, container_id: str) -> None:
-        """Watch it no longer."""
+        """Stop watching a container."""
         descriptor = self._descriptors.pop(container_id, None)
         if descriptor is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
@@ -63,7 +63,7 @@ class Watches:
         self.tell(container_id)
 
     async def events(self) -> AsyncIterator[str]:
-        """What is told, "" first where this is open already."""
+        """Yield events, "" first if this is already open."""
         queue: asyncio.Queue[str | None] = asyncio.Queue()
         self._listeners.add(queue)
         try:

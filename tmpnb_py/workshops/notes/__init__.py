@@ -1,1 +1,1 @@
-"""A workshop's notebook as a page to read. Pure: bytes in, HTML out; what is in an image is hostile."""
+"""Renders a workshop's notebook as a page of notes. Pure: bytes in, HTML out; the input is hostile."""

@@ -1,8 +1,8 @@
-"""A process that makes one page: a line of JSON with the arguments and then the notebook come in, a page goes out.
+"""A process that renders one page: reads a line of JSON arguments and then the notebook, writes the page.
 
-A process of its own, because the notebook may come from anywhere and be made to keep a parser busy for hours; that is
-ended here by the kernel's limits. And the orchestrator's event loop, which carries every visitor's traffic, neither
-shares its interpreter with the work nor holds the libraries for it in memory.
+It is a separate process because an untrusted notebook may keep a parser busy for hours, which the kernel's limits
+end. Also, the orchestrator's event loop, which carries all visitors' traffic, shares neither its interpreter nor its
+memory with this work and its libraries.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tmpnb_py.workshops.notes.model import dump
 from tmpnb_py.workshops.notes.page import make
 
 CPU_SECONDS = 20
-MEMORY = 2 << 30  # bytes of addresses, of which far fewer are used
+MEMORY = 2 << 30  # bytes of address space, of which far less is used
 
 
 def main() -> int:
-    """0 with a page on standard output, or 1 with a sentence there that says why there is none."""
+    """Write a page to standard output and return 0, or write a sentence that explains the failure and return 1."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     arguments, _, data = sys.stdin.buffer.read().partition(b"\n")

@@ -1,4 +1,4 @@
-"""The HTML that authors' and kernels' Markdown may become in our pages. Light: `web` hands it to renderer.js, too."""
+"""The HTML allowed from authors' and kernels' Markdown. Light to import: `web` passes it to renderer.js, too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTRIBUTES = {
 }
 _NUMBER = "[0-9]{1,4}"
 _SIZE = "[0-9]{1,4}(?:px)?|[0-9]{1,3}%"
-FORMS = {  # of attributes' values, as patterns that mean the same to Python and to browsers
+FORMS = {  # attributes' values, as patterns that Python and browsers read alike
     **dict.fromkeys(("colspan", "rowspan", "start"), _NUMBER),
     "lang": "[a-zA-Z]{2,3}(?:-[a-zA-Z0-9]{1,8}){0,4}",
     "dir": "ltr|rtl|auto",
@@ -37,4 +37,4 @@ CLASSES = {
     **{tag: ["tn-right"] for tag in ("tr", "th", "td")},  # see `outputs`
     **{tag: ["tn-inline", "tn-pairs"] for tag in ("ol", "ul", "dl")},
 }
-DRAWN_CLASSES = {**CLASSES, "code": ["tn-latex", "tn-display"]}  # what renderer.js finds in what the worker made
+DRAWN_CLASSES = {**CLASSES, "code": ["tn-latex", "tn-display"]}  # what renderer.js finds in the worker's HTML

@@ -1,4 +1,4 @@
-"""Code with its parts marked, for a style sheet to colour. Pure."""
+"""Syntax highlighting with classes for a style sheet. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pygments.util import ClassNotFound
 
 from tmpnb_py.core.languages import find_runnable
 
-# Five colours are as many as one can tell apart; Pygments knows eighty kinds of token.
+# Pygments has eighty kinds of token, but people can only tell about five colours apart.
 _CLASSES = (
     (Comment.Preproc, "k"),
     (Comment, "c"),
@@ -28,14 +28,14 @@ _CLASSES = (
 
 
 def highlight(source: str, language: str) -> str:
-    """The source as HTML; in a language that nobody knows it is only escaped."""
+    """The source as HTML; only escaped if the language is unknown."""
     lexer = _lexer(language)
     if lexer is None:
         return html.escape(source)
     parts: list[str] = []
     open_class = ""
     for kind, text in lexer.get_tokens(source):
-        name = open_class if text.isspace() else _class_of(kind)  # blanks need no colour, and no new element
+        name = open_class if text.isspace() else _class_of(kind)  # blanks need neither a colour nor a new element
         if name != open_class:
             parts.append(("</span>" if open_class else "") + (f'<span class="tn-{name}">' if name else ""))
             open_class = name
@@ -44,7 +44,7 @@ def highlight(source: str, language: str) -> str:
 
 
 def is_known(language: str) -> bool:
-    """Whether this is the name of a language."""
+    """Whether Pygments knows this language."""
     return _lexer(language) is not None
 
 

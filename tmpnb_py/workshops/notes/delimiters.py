@@ -1,15 +1,15 @@
-r"""Where mathematics is in a text: between which delimiters it stands, and which dollars are money. Pure.
+r"""Finds mathematics in a text by its delimiters, and tells formulas from amounts of money. Pure.
 
-JupyterLab takes mathematics out of Markdown before that is read, so that `_`, `*`, `\\` and `|` in it mean what TeX
-means by them, and puts it back afterwards. The delimiters are its own: `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]` and bare
-environments, none of them across a blank line; and MathJax's for `\ref` and `\eqref`, which need none.
+JupyterLab extracts mathematics before it parses Markdown, so that `_`, `*`, `\\` and `|` keep their TeX meaning, and
+puts it back afterwards. We use its delimiters: `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]` and bare environments, none of
+them across a blank line; and MathJax's `\ref` and `\eqref`, which need none.
 
-Dollars differ. JupyterLab hands MathJax whatever stands between two of them, which is why authors write `3$\times$3`,
-`10$\mu$m` and `$ x + y $`, and why there "$5 and $6" is a formula. Pandoc's rule (https://pandoc.org/MANUAL.html#math,
-the extension tex_math_dollars: no blank inside of either dollar, no digit after the closing one) keeps prices, but
-loses those. So what only TeX has decides first, and Pandoc's rule, a little wider, decides where there is none of it.
+Dollars differ. JupyterLab passes everything between two dollars to MathJax. So authors write `3$\times$3`, `10$\mu$m`
+and `$ x + y $`, and "$5 and $6" becomes a formula. Pandoc's rule (https://pandoc.org/MANUAL.html#math, the extension
+tex_math_dollars: no blank inside of either dollar, no digit after the closing one) keeps prices, but loses those
+formulas. So text that only TeX has decides first; without any, a slightly wider version of Pandoc's rule decides.
 
-`frontend/live/delimiters.js` does the same for live outputs; tests/unit/math_vectors.json holds for both.
+`frontend/live/delimiters.js` does the same for live outputs; tests/unit/math_vectors.json tests both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 
 MAX_LENGTH = 10_000  # characters of one formula
-_MAX_STEPS = 200_000  # of looking for ends: a text that is made to need more has no formulas from there on
+_MAX_STEPS = 200_000  # of searching for ends; beyond that, in a malicious text, formulas are ignored
 
 _CODE = (
     r"(?P<fence>^[ \t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?(?:`{3,}(?=[^`\n]*$)|~{3,}))|(?P<ticks>`+)"
@@ -34,7 +34,7 @@ _OPENING, _LATEX_OPENING = (
     )
     for first in (_CODE, _NO_CODE)
 )
-# LaTeX's environments for text, which mean nothing to MathJax.
+# LaTeX's environments for text, which MathJax does not support.
 _TEXT = (
     "center description document enumerate figure itemize longtable quotation quote table tabular tabularx verbatim"
 )
@@ -46,7 +46,7 @@ _SCRIPT = re.compile(r"[\^_{}]|^[=<>+*-]+$")  # also a lone sign: about 5$-$6
 _OPERATOR = re.compile(r"[=<>+*/|!-]")
 _WORDS = re.compile(r"\b[^\W\d_]{2,}\s+[^\W\d_]{2}")  # two of them in a row
 _AMOUNT = re.compile(r"[0-9][0-9.,]*\s+[^\W\d_]{2}")  # 5 apples
-_ENDS_OPEN = re.compile(r"[-\u2013\u2014/,;:(]$")  # what joins this amount to the next one
+_ENDS_OPEN = re.compile(r"[-\u2013\u2014/,;:(]$")  # joins this amount to the next one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,17 +60,17 @@ class Formula:
 
 
 def in_markdown(source: str) -> list[Formula]:
-    """The formulas of Markdown, in their order."""
+    """The formulas of a Markdown text, in order."""
     return list(_Search(source, is_markdown=True).formulas())
 
 
 def in_latex(source: str) -> list[Formula]:
-    r"""The formulas of what a kernel sent as LaTeX: every dollar is a delimiter, and `\(` and `\[` are, too."""
+    r"""The formulas of a kernel's LaTeX output, in which every dollar, `\(` and `\[` is a delimiter."""
     return list(_Search(source, is_markdown=False).formulas())
 
 
 class _Search:
-    """One walk through a text."""
+    """One pass over a text."""
 
     def __init__(self, source: str, *, is_markdown: bool) -> None:
         self._source = source
@@ -126,7 +126,7 @@ class _Search:
         return Formula(start, inside[1], tex, display=is_double) if tex.strip() else None
 
     def _end(self, at: int, closing: str, nested: str = "") -> tuple[int, int] | None:
-        """Where the delimiter that closes a formula is: outside of braces, or else (they do not match) the first."""
+        """Find a formula's closing delimiter: the first outside of braces, or if braces do not match, the first."""
         parts = rf"(?P<closing>{closing})|(?P<nested>{re.escape(nested) or '(?!)'})|\\[^\n]|(?P<brace>[{{}}])"
         limit = min(at + MAX_LENGTH, self._end_of_paragraph(at))
         depth, first = 0, None
@@ -148,14 +148,14 @@ class _Search:
         return self._paragraph_end
 
     def _text(self, start: int, end: int) -> str:
-        """Without the marks of a quotation, in which a formula may be."""
+        """The text without quotation marks (`>`), as a formula may be in a quotation."""
         text = self._source[start:end]
         if "\n" in text and _QUOTED.match(self._source, self._source.rfind("\n", 0, start) + 1):
             return re.sub(r"\n[ \t]*>", "\n", text)
         return text
 
     def _after_code(self, found: re.Match[str]) -> int:
-        """CommonMark 0.31, 6.1: code ends at as many backticks as it begins with, in the same paragraph."""
+        """Skip code: it ends at as many backticks as it begins with, in the same paragraph (CommonMark 0.31, 6.1)."""
         ticks = re.compile(rf"(?<!`){found['ticks']}(?!`)")
         self._steps += 20
         limit = min(found.end() + MAX_LENGTH, self._end_of_paragraph(found.end()))
@@ -163,7 +163,7 @@ class _Search:
         return closing.end() if closing else found.end()
 
     def _after_fence(self, found: re.Match[str]) -> int:
-        """CommonMark 0.31, 4.5: code ends at a fence as long as the first, or with the text."""
+        """Skip fenced code: it ends at a fence as long as the first, or with the text (CommonMark 0.31, 4.5)."""
         mark = found["fence"].lstrip(" \t>-*+0123456789.)")
         self._steps += 20
         closing = re.compile(rf"^[ \t>]*{mark}{mark[0]}*[ \t]*$", re.MULTILINE).search(self._source, found.end())
@@ -171,7 +171,7 @@ class _Search:
 
 
 def is_formula(before: str, content: str, after: str) -> bool:
-    """Whether the text between two dollars is a formula. `before` and `after` are what stands next to them."""
+    """Whether the text between two dollars is a formula. `before` and `after` are the adjacent text."""
     inside = content.strip()
     if not inside:
         return False
@@ -186,7 +186,7 @@ def is_formula(before: str, content: str, after: str) -> bool:
 
 
 def _is_money(before: str, content: str, after: str) -> bool:
-    """Whether these dollars belong to amounts, or to names such as $HOME. `content` has no command of TeX."""
+    """Whether these dollars belong to amounts, or to names such as $HOME. `content` has no TeX command."""
     inside = content.strip()
     is_pair = inside[0].isdigit() and after.isdigit()  # $5 to $6
     opens_another = after.isalnum() and content[-1].isspace() and not content[0].isspace()  # $HOME and $PATH

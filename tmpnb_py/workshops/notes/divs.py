@@ -1,17 +1,17 @@
-"""The boxes of Quarto, Pandoc and MyST Markdown (`::: {.callout-note}`, ```` ```{note} ````) as HTML. Pure."""
+"""Converts boxes of Quarto, Pandoc and MyST Markdown (`::: {.callout-note}`, ```` ```{note} ````) to HTML. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 
-# Time grows with a line's length: what ends in blanks or signs is stripped, not matched.
+# Linear time: trailing blanks and signs are stripped, not matched.
 _FENCE = re.compile(r" {0,3}(:{3,}|`{3,}|~{3,})[ \t]*(.*)$")
 _DIRECTIVE = re.compile(r"\{([a-z-]+)\}[ \t]*(.*)$")
 _VIDEO = re.compile(r"\{\{<\s*video\s+[\"']?([^\s\"'>]{1,1000}+)[^>\n]{0,500}>\}\}")
 _TITLE = re.compile(r"""title=["']([^"']*)["']""")
 _HEADING = re.compile(r"#{1,6}[ \t]+(.*)$")
-# As Jupyter's own boxes are called (`alert alert-info`).
+# The names of Jupyter's own boxes (`alert alert-info`).
 _KINDS = {
     "note": "info", "seealso": "info", "hint": "success", "tip": "success", "warning": "warning",
     "caution": "warning", "attention": "warning", "important": "danger", "danger": "danger", "error": "danger",
@@ -20,7 +20,7 @@ _KINDS = {
 
 @dataclasses.dataclass(slots=True)
 class _Open:
-    """A fence that is open: what ends it, and whether it became a box, is code, or is only left out."""
+    """An open fence: what closes it, and whether it became a box, is code, or is dropped."""
 
     mark: str
     is_box: bool = False
@@ -29,7 +29,7 @@ class _Open:
 
 
 def as_html(source: str) -> str:
-    """The text with its boxes as HTML. Of other divs only their content is left; code stays as it is."""
+    """Convert boxes to HTML. Other divs are replaced by their content; code is unchanged."""
     out: list[str] = []
     stack: list[_Open] = []
     for line in source.split("\n"):
@@ -42,7 +42,7 @@ def as_html(source: str) -> str:
         elif top is not None and top.is_code:
             out.append(line)
         elif fence is not None and fence[1][0] == ":" and not rest:
-            out.append("")  # it ends what another cell began
+            out.append("")  # it closes a div of another cell
         elif fence is not None:
             stack.append(_opened(fence[1], rest, line, out))
         else:
@@ -56,7 +56,7 @@ def _closes(top: _Open, mark: str, rest: str) -> bool:
 
 
 def _opened(mark: str, rest: str, line: str, out: list[str]) -> _Open:
-    """What a line opens; what becomes of the line is put out."""
+    """Open a fence, and append the line's replacement to `out`."""
     kind, title = _box(mark, rest)
     if kind:
         out += ["", f'<div class="alert alert-{kind}">', "", *([f"**{title}**", ""] if title else [])]
@@ -69,7 +69,7 @@ def _opened(mark: str, rest: str, line: str, out: list[str]) -> _Open:
 
 
 def _box(mark: str, rest: str) -> tuple[str, str]:
-    """The kind of box and its title; "" where it is none."""
+    """The kind of box and its title; "" if it is none."""
     if directive := _DIRECTIVE.match(rest):
         return _KINDS.get(directive[1], ""), directive[2]
     if mark[0] != ":":

@@ -1,7 +1,7 @@
-"""What a page of notes does not load, as links that say what is there; and sizes as attributes. Pure.
+"""Replaces embedded content, which pages of notes do not load, by descriptive links; sizes by attributes. Pure.
 
-It works on HTML before that is sanitised, so it decides nothing about what is safe: a tag that it misreads is dropped
-later, as it would have been. No pattern looks twice at what is in none, so that time grows with the source's length.
+It runs before sanitising, so it makes no security decisions: a tag that it misreads is dropped later, as it would
+have been anyway. No pattern scans unmatched text twice, so time is linear in the source's length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORDS = {"iframe": "Embedded page", "video": "Video", "audio": "Recording"}
 
 
 def instead(source: str) -> str:
-    """The source with links for what would be fetched from elsewhere or played, and boxes ticked in text."""
+    """Replace fetched and played content with links, and check boxes with characters."""
     return _CLOSING.sub("", _TAG.sub(_replaced, source)) if "<" in source else source
 
 
@@ -30,7 +30,7 @@ def _replaced(found: re.Match[str]) -> str:
     if tag == "input":
         is_box = given.get("type", "").lower() == "checkbox"
         return ("\N{BALLOT BOX WITH CHECK}" if "checked" in found[2] else "\N{BALLOT BOX}") if is_box else ""
-    if tag == "a":  # an anchor by the name that it had before HTML 5
+    if tag == "a":  # an anchor with the attribute from before HTML 5
         named = given.get("name") if "id" not in given else None
         return f'<a id="{html.escape(named)}"{found[2]}>' if named else found[0]
     if tag == "img":
@@ -57,11 +57,11 @@ def _link(what: str, address: str, words: str) -> str:
 def _host(address: str) -> str:
     try:
         return urllib.parse.urlsplit(address).hostname or ""
-    except ValueError:  # a host that is none
+    except ValueError:  # an invalid host
         return ""
 
 
 def _watched(address: str) -> str:
-    """The page of a video that YouTube would embed."""
+    """The page of a video, for the address of YouTube's player."""
     found = re.match(r"https?://(?:www\.)?youtube(?:-nocookie)?\.com/embed/([\w-]{1,40})", address)
     return f"https://www.youtube.com/watch?v={found[1]}" if found else address

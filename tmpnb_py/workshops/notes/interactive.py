@@ -1,7 +1,7 @@
-"""What of a saved output is only there with scripts, which a page does not take from a notebook; and sound. Pure.
+"""Recognises saved outputs that need scripts, which pages do not take from notebooks, and sound and video. Pure.
 
-It decides what is said in place of an output, and nothing about what is safe: that is for `Markdown.html`. Time grows
-with the source's length.
+It decides what is shown instead of an output, but nothing about security: `Markdown.html` does that. Time is linear
+in the source's length.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_MEDIA = 4 * 1024 * 1024  # bytes
-# Sounds and videos that players in browsers know, with the ending of their files.
+# Audio and video types that browsers play, with their file extensions.
 MEDIA = {
     "audio/wav": "wav",
     "audio/x-wav": "wav",
@@ -31,32 +31,32 @@ _LOADS = "application/vnd.bokehjs_load.v0+json"
 _DRAWS = re.compile(r"application/(?:javascript|vnd\.(?!tmpnb\.)[\w.+-]+json)")
 _SCRIPTS = re.compile(r"<(?:script|iframe|object|embed)\b", re.IGNORECASE)
 _PREPARES = re.compile(r"\s*(?:<(!--|script\b|style\b|link\b|meta\b))?", re.IGNORECASE)
-_BOKEH = re.compile(r"""class="bk-(?:notebook-)?logo""")  # "Loading BokehJS ...", which nothing would ever end
+_BOKEH = re.compile(r"""class="bk-(?:notebook-)?logo""")  # "Loading BokehJS ...", which would stay for ever
 _PLAYER = re.compile(
     r"<(?:audio|video)\b(?:[^<>]{0,500}>\s{0,100}<source\b)?[^<>]{0,500}?\bsrc=[\"']data:((?:audio|video)/[a-z0-9-]{1,20});base64,",
     re.IGNORECASE,
 )
-# Texts that stand for an object, and say nothing of what it shows.
+# Texts that name an object without saying what it shows.
 _SAYS_NOTHING = re.compile(
     r"<[\w.]+(?: object)?(?: at 0x[0-9a-fA-F]+)?>|[\w.]+\(\.\.\.\)|HTML widgets cannot be represented in plain text.*"
 )
 
 
 class Scripts(enum.Enum):
-    """What scripts have to do with an output."""
+    """An output's relation to scripts."""
 
     NONE = "none"
     DRAW = "draw"
-    PREPARE = "prepare"  # for outputs after it: there is nothing to see of it
+    PREPARE = "prepare"  # prepares later outputs, and is not visible itself
 
 
 def scripts_of(bundle: Mapping[str, Any], html: str) -> Scripts:
-    """What scripts have to do with this MIME bundle, of which `html` is the HTML as a whole."""
+    """Classify a MIME bundle; `html` is its complete HTML."""
     if _LOADS in bundle or _BOKEH.search(html[:20_000]):
         return Scripts.PREPARE
     if any(_DRAWS.fullmatch(kind) for kind in bundle) and (not html.strip() or _SCRIPTS.search(html)):
         return Scripts.DRAW
-    if "data-root-id=" in html[:1000] and len(html) < 1000:  # Bokeh's place for what the next output draws
+    if "data-root-id=" in html[:1000] and len(html) < 1000:  # Bokeh's placeholder for what the next output draws
         return Scripts.PREPARE
     if not _SCRIPTS.search(html):
         return Scripts.NONE
@@ -64,12 +64,12 @@ def scripts_of(bundle: Mapping[str, Any], html: str) -> Scripts:
 
 
 def is_name_only(text: str) -> bool:
-    """Whether a plain text is no more than the name of what it stands for."""
+    """Whether a plain text only names an object."""
     return _SAYS_NOTHING.fullmatch(text.strip()) is not None
 
 
 def player(html: str) -> tuple[str, bytes] | None:
-    """The media type and the data of what an `<audio>` or `<video>` holds, if that is all in the HTML itself."""
+    """The media type and data of an `<audio>` or `<video>` element that contains all of its data."""
     found = _PLAYER.search(html[:2000])
     if found is None or found[1].lower() not in MEDIA:
         return None
@@ -83,7 +83,7 @@ def player(html: str) -> tuple[str, bytes] | None:
 
 
 def _is_preparation(html: str) -> bool:
-    """Whether HTML is no more than scripts and the like, as in frontend/live/parts.js."""
+    """Whether HTML consists only of scripts and the like, as in frontend/live/parts.js."""
     lower, at = html.lower(), 0
     while (found := _PREPARES.match(lower, at)) and found[1]:
         name = found[1]

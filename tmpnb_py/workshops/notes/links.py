@@ -1,7 +1,7 @@
-"""Where the links and pictures of a notebook lead from its page. Pure.
+"""Rewrites a notebook's links and pictures for its page. Pure.
 
-Nothing leads to this service's own addresses by a path that the notebook chose, and no picture is fetched from
-elsewhere: a reader of notes is not announced to other sites.
+A notebook cannot choose paths of this service's own URLs, and no picture is loaded from other sites, so that reading
+notes does not reveal the reader to them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from tmpnb_py.workshops.notes.interactive import MEDIA
 from tmpnb_py.workshops.notes.notebook import MAX_PICTURE, PICTURES, SVG, Picture, is_picture
 
-MAX_FILES = 200  # of a notebook, read from the image
+MAX_FILES = 200  # of a notebook that are read from the image
 EXTENSIONS = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -34,16 +34,16 @@ _DATA = re.compile(r"data:(image/[a-z+]{1,20});base64,([A-Za-z0-9+/=%\s]+)")
 
 
 def media_type(path: str) -> str | None:
-    """The type of a picture by its name; None for what is none."""
+    """A picture's type by its name; None if it is none."""
     return EXTENSIONS.get(path.rpartition(".")[2].lower())
 
 
 @dataclasses.dataclass(slots=True)
-class Links:
+class LinkRewriter:
     """Rewrites references, and collects what the page will need.
 
-    `start` is the notebook's place among the workshops; `pages` are the places of those that have pages, with their
-    slugs. `files` are places of pictures beside the notebook, `pictures` those inside of it, by their new names.
+    `start` is the notebook's place among the workshops; `pages` are the slugs of workshops with pages by their
+    places. `files` are places of pictures beside the notebook, `pictures` those inside it by their new names.
     """
 
     start: str
@@ -52,7 +52,7 @@ class Links:
     pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
 
     def href(self, reference: str) -> str | None:
-        """A link's address on the page; None where it must not lead anywhere."""
+        """A link's address on the page; None if it must not lead anywhere."""
         reference = _clean(reference)
         if reference.startswith("#"):
             return _INSIDE + urllib.parse.quote(urllib.parse.unquote(reference[1:]), safe="")
@@ -69,7 +69,7 @@ class Links:
 
     @staticmethod
     def resolved(body: str, anchors: Iterable[str]) -> str:
-        """The page with links inside of it that lead to its anchors, also where they are written a little otherwise.
+        """Resolve links within the page to its anchors, even if they are spelled slightly differently.
 
         Jupyter keeps a heading's capitals and punctuation; GitHub and others, for which authors write, do not.
         """
@@ -86,7 +86,7 @@ class Links:
         return re.sub(rf'href="{_INSIDE}([^"]*)"', lead, body)
 
     def picture(self, reference: str, attachments: Mapping[str, Picture]) -> str | None:
-        """A picture's address on the page; None where there is none to show."""
+        """A picture's address on the page; None if it is not shown."""
         reference = _clean(reference)
         if reference.startswith("attachment:"):
             attached = attachments.get(urllib.parse.unquote(reference.removeprefix("attachment:")))
@@ -101,13 +101,13 @@ class Links:
         return file_name(place)
 
     def keep(self, picture: Picture) -> str:
-        """The address of a picture that is in the notebook itself."""
+        """Keep a picture that is in the notebook itself, and return its address."""
         name = f"images/{hashlib.sha256(picture.data).hexdigest()[:16]}.{_SUFFIX[picture.type]}"
         self.pictures[name] = picture
         return name
 
     def _place(self, reference: str) -> str | None:
-        """A relative reference as a place among the workshops."""
+        """Resolve a relative reference to a place among the workshops."""
         if not reference or reference.startswith("/") or "\\" in reference or _SCHEME.match(reference):
             return None
         path = urllib.parse.unquote(reference)
@@ -118,17 +118,17 @@ class Links:
 
 
 def _loosely(anchor: str) -> str:
-    """An anchor without what writers of links leave out."""
+    """An anchor without the characters that authors of links omit."""
     return re.sub(r"[^\w]+", "-", anchor).strip("-").casefold()
 
 
 def file_name(place: str) -> str:
-    """The address, relative to the page, of a picture beside the notebook."""
+    """The relative address of a picture beside the notebook."""
     return "files/" + urllib.parse.quote(place)
 
 
 def _clean(reference: str) -> str:
-    """As a browser reads an address: without blanks around it, tabs and line ends (WHATWG URL, 4.4)."""
+    """Strip outer blanks, tabs and line ends, as browsers do (WHATWG URL, 4.4)."""
     return re.sub(r"[\t\r\n]", "", reference).strip("\x00 " + "".join(map(chr, range(1, 32))))
 
 

@@ -1,9 +1,9 @@
-"""Markdown as safe HTML. Pure.
+"""Renders Markdown as safe HTML. Pure.
 
-HTML in Markdown is common in notebooks (<kbd>, <details>), so it is not escaped but sanitised, together with what
-Markdown itself made, as a whole: a tag may open in one block and close in another. What is made here and needs no
-sanitising (formulas, coloured code) stands aside meanwhile: an empty element with a number holds its place. Such an
-element cannot be forged into an attribute, as quotes in those are escaped by then.
+HTML in Markdown is common in notebooks (<kbd>, <details>), so it is not escaped but sanitised, together with the HTML
+from Markdown, as a whole: a tag may open in one block and close in another. Our own HTML that needs no sanitising
+(formulas, highlighted code) is replaced meanwhile by an empty element with a number. Such a placeholder cannot be
+forged inside an attribute, as quotes there are escaped by then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mdit_py_plugins.tasklists import tasklists_plugin
 
 from tmpnb_py.workshops.notes import allowed, embeds, math
 from tmpnb_py.workshops.notes.code import highlight
-from tmpnb_py.workshops.notes.links import Links
+from tmpnb_py.workshops.notes.links import LinkRewriter
 from tmpnb_py.workshops.notes.math import Masked
 from tmpnb_py.workshops.notes.model import Heading
 from tmpnb_py.workshops.notes.notebook import Picture
@@ -35,22 +35,22 @@ _WIDE_AND_REACHABLE = '<div class="tn-wide" tabindex="0" role="region" aria-labe
 
 @dataclasses.dataclass(slots=True)
 class Markdown:
-    """Renders a notebook's Markdown cells one after the other. `headings` are those so far.
+    """Renders a notebook's Markdown cells in turn. `headings` are those so far.
 
-    `anchors` are the addresses inside of the page, in their order: headings' own, and those that authors gave.
+    `anchors` are the anchors of the page in order: those of headings, and the authors' own.
     """
 
-    links: Links
+    links: LinkRewriter
     language: str = ""
     headings: list[Heading] = dataclasses.field(default_factory=list)
     anchors: dict[str, None] = dataclasses.field(default_factory=dict)
     _held: list[str] = dataclasses.field(default_factory=list)
     _given: set[str] = dataclasses.field(default_factory=set)
-    _numbers: dict[str, Iterator[int]] = dataclasses.field(default_factory=dict)  # for headings that are alike
+    _numbers: dict[str, Iterator[int]] = dataclasses.field(default_factory=dict)  # for headings with the same text
     _parser: MarkdownIt | None = None
 
     def render(self, source: str, attachments: Mapping[str, Picture], *, is_output: bool = False) -> str:
-        """A cell's HTML, which is safe to stand in a page. Headings of an output are none of the page's."""
+        """Render a cell as safe HTML. An output's headings do not become headings of the page."""
         parser = self._parser = self._parser or self._make_parser()
         self._held.clear()
         env = {"masked": Masked.of(source[:MAX_MARKDOWN])}
@@ -64,12 +64,12 @@ class Markdown:
         return self._released(self._sanitised(made, attachments, with_anchors=not is_output))
 
     def html(self, source: str) -> str:
-        """HTML that a cell left, as safe as the page's text."""
+        """Sanitise HTML from an output as strictly as the page's text."""
         self._held.clear()
         return self._sanitised(source, {})
 
     def title(self, source: str) -> tuple[str, str]:
-        """A heading of the first level with which the source begins, as text ("" = none), and what is after it."""
+        """Split a level-one heading off the beginning of the source: its text ("" if none), and the rest."""
         parser = self._parser = self._parser or self._make_parser()
         masked = Masked.of(source[:MAX_MARKDOWN])
         tokens = parser.parse(masked.text, {"masked": masked})
@@ -79,7 +79,7 @@ class Markdown:
         return _plain(tokens[1]), masked.restored("".join(lines[tokens[0].map[1] :]))
 
     def _make_parser(self) -> MarkdownIt:
-        parser = MarkdownIt("gfm-like", {"html": True})  # bare addresses become links, too
+        parser = MarkdownIt("gfm-like", {"html": True})  # links bare URLs, too
         parser.use(tasklists_plugin).use(math.plugin)
         for name, rule in (
             ("formula", self._formula),
@@ -88,10 +88,10 @@ class Markdown:
             ("table_open", lambda *_: f"{_WIDE}<table>"),
             ("table_close", lambda *_: "</table></div>"),
         ):
-            parser.renderer.rules[name] = rule  # type: ignore[attr-defined]  # the protocol leaves it out
+            parser.renderer.rules[name] = rule  # type: ignore[attr-defined]  # missing in the protocol
         return parser
 
-    # --- what stands aside while the rest is sanitised
+    # --- placeholders while the rest is sanitised
 
     def _formula(self, tokens: Sequence[Token], at: int, *_: object) -> str:
         return self._hold(math.element(tokens[at].meta["formula"]))
@@ -129,7 +129,7 @@ class Markdown:
             clean_content_tags={"script", "style", "template", "noscript", "svg", "math"},
             attributes={tag: {"id", *allowed.EVERYWHERE, *allowed.ATTRIBUTES.get(tag, ())} for tag in allowed.TAGS},
             attribute_filter=checked,
-            # Looked at by `Links`, which makes other addresses of all but the first three.
+            # `LinkRewriter` checks and rewrites all but the first three.
             url_schemes={"http", "https", "mailto", "data", "attachment"},
             allowed_classes={
                 "span": {f"tn-held-{number}" for number in range(len(self._held))},
@@ -141,7 +141,7 @@ class Markdown:
     # --- headings
 
     def _mark_headings(self, tokens: Sequence[Token]) -> list[Heading]:
-        """Give each heading an address as Jupyter does (blanks become dashes). None is of the page's own level."""
+        """Give each heading an anchor as Jupyter does (blanks become dashes), and lower it below the page's title."""
         found: list[Heading] = []
         for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
             if opening.type != "heading_open" or opening.level:
@@ -158,9 +158,9 @@ class Markdown:
         return found
 
     def _own_anchor(self, tag: str, value: str) -> str | None:
-        """An address that the author gave to a place; each counts once, as in browsers the first one does."""
+        """An author's own anchor. Only the first of a name counts, as in browsers."""
         if tag in _HEADINGS and value in self._given:
-            self._given.discard(value)  # a heading's, which is in `anchors` already
+            self._given.discard(value)  # a heading's, already in `anchors`
             return value
         if not _ANCHOR.fullmatch(value) or _is_reserved(value) or value in self.anchors:
             return None
@@ -178,12 +178,12 @@ class Markdown:
 
 
 def _is_reserved(anchor: str) -> bool:
-    """Whether it is one of the names that the page's own parts have."""
+    """Whether an element of the page itself uses this name."""
     return anchor.lower() == "main" or anchor.lower().startswith("tn-")
 
 
 def _plain(inline: Token) -> str:
-    """A heading's words."""
+    """A heading's plain text."""
     parts = [
         child.content
         for child in inline.children or ()
@@ -199,7 +199,7 @@ def _lower_headings(tokens: Sequence[Token]) -> None:
 
 
 def _align_by_attribute(tokens: Sequence[Token]) -> None:
-    """The page's policy has no room for styles in attributes."""
+    """Replace alignment styles, as the page's content security policy forbids style attributes."""
     for token in tokens:
         if token.type in ("td_open", "th_open") and isinstance(style := token.attrs.pop("style", None), str):
             token.attrs["align"] = style.removeprefix("text-align:")

@@ -1,9 +1,9 @@
-"""Formulas on their way through Markdown, and as what a page holds of them: their source. Pure.
+"""Carries formulas through Markdown, and renders them as elements that contain their source. Pure.
 
-Browsers draw them by MathJax (frontend/live/renderer.js); without scripts the source is there to read. A formula is
-taken out of Markdown before that is read, and a word holds its place, which no rule of Markdown takes for anything
-else. Where that word is in a text it becomes a token of its own; wherever else, in code or an address, it becomes
-again what was written. `frontend/live/sandboxed/markdown_worker.js` does the same for live outputs.
+In browsers MathJax draws them (frontend/live/renderer.js); without scripts the source is readable. Before Markdown is
+parsed, each formula is replaced by a word that no Markdown rule interprets. In text that word becomes a token of its
+own; elsewhere, in code or an address, it is replaced by the original source again.
+`frontend/live/sandboxed/markdown_worker.js` does the same for live outputs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VERBATIM = re.compile(r"<(/?)(?:code|kbd|pre|samp|script|style|textarea)\b", re
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Masked:
-    """A source whose formulas are words. `word` finds them; its first group is the formula's number."""
+    """A source with words instead of formulas. `word` matches them; its first group is the formula's number."""
 
     text: str
     formulas: tuple[Formula, ...]
@@ -35,11 +35,11 @@ class Masked:
 
     @classmethod
     def of(cls, source: str) -> Masked:
-        """Take the formulas out."""
+        """Replace the formulas of a source."""
         formulas = tuple(in_markdown(source))
         if not formulas:
             return cls(source, (), (), re.compile(r"(?!)()"))
-        # Nobody can write it, not as a character reference or an escape either: it depends on all of the source.
+        # It depends on the whole source, so no author can write it, not even as a character reference or an escape.
         mark = int(hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:20], 16)
         parts, at = [], 0
         for number, formula in enumerate(formulas):
@@ -49,11 +49,11 @@ class Masked:
         return cls("".join((*parts, source[at:])), formulas, originals, re.compile(rf"tnmath{mark}x([0-9]+)x"))
 
     def restored(self, text: str) -> str:
-        """The text as it was written."""
+        """The text with its original formulas."""
         return self.word.sub(lambda found: self.originals[int(found[1])], text)
 
     def pieces(self, text: str) -> Iterator[str | Formula]:
-        """The text in pieces, formulas among them."""
+        """Split the text into pieces of text and formulas."""
         for at, piece in enumerate(self.word.split(text)):
             if at % 2:
                 yield self.formulas[int(piece)]
@@ -62,15 +62,15 @@ class Masked:
 
 
 def element(formula: Formula) -> str:
-    """A formula as HTML that holds its source."""
+    """A formula as an HTML element that contains its source."""
     name = "tn-latex tn-display" if formula.display else "tn-latex"
     return f'<code class="{name}">{html.escape(formula.tex.strip())}</code>'
 
 
 def paragraph(text: str) -> str:
-    """What a kernel sent as LaTeX (SymPy, IPython's Math and Latex) as HTML.
+    """Render a kernel's LaTeX (SymPy, IPython's Math and Latex) as HTML.
 
-    "" where there is no formula in it, or where there are commands around them, which are no mathematics.
+    "" if it has no formula, or has commands outside of formulas, which are no mathematics.
     """
     words, made, at = [], [""], 0
     for formula in in_latex(text):
@@ -84,12 +84,12 @@ def paragraph(text: str) -> str:
 
 
 def plugin(parser: MarkdownIt) -> None:
-    """Let a parser whose `env` has the source as "masked" make tokens of its formulas."""
+    """Make a parser turn formulas into tokens; its `env` must have the `Masked` source as "masked"."""
     parser.core.ruler.push("formulas", _rule)
 
 
 def in_html(source: str, masked: Masked, hold: Callable[[Formula], str]) -> str:
-    """HTML with its formulas, except in tags and where text stands as it is."""
+    """Replace the words in HTML by formulas, except in tags and in verbatim text."""
     parts, verbatim = [], 0
     for at, piece in enumerate(re.split(f"({_TAG})", source, flags=re.DOTALL)):
         if at % 2 or verbatim > 0:
@@ -136,5 +136,5 @@ def _restore(token: Token, masked: Masked) -> None:
     for name, value in token.attrs.items():
         if isinstance(value, str):
             token.attrs[name] = masked.restored(value)
-    for child in token.children or ():  # of a picture: its words
+    for child in token.children or ():  # a picture's alternative text
         _restore(child, masked)

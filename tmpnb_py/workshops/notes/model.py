@@ -1,4 +1,4 @@
-"""What a page is made of, and its way from one process to another. Pure, and light to import."""
+"""The content of a page of notes, and its serialisation between processes. Pure, and light to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tmpnb_py.workshops.notes.notebook import Picture
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading with the address of its own that it got."""
+    """A heading with its anchor."""
 
     level: int
     anchor: str
@@ -21,12 +21,11 @@ class Heading:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notes:
-    """What a page is made of.
+    """The content of a page of notes.
 
-    `files` are places among the workshops of pictures that the page shows; `pictures` those out of the notebook
-    itself, by their addresses relative to the page. `remarks` tell the author what is not
-    shown as it is meant. `lang` tags the language that the text is written in ("" = not said), as distinct from
-    `language`, which is the kernel's.
+    `files` are the places, among the workshops, of pictures on the page; `pictures` are those in the notebook itself,
+    by relative URL. `remarks` tell the author what cannot be shown as intended. `lang` tags the language of the text
+    ("" if not given); `language` is the kernel's.
     """
 
     title: str
@@ -51,7 +50,7 @@ def dump(notes: Notes) -> bytes:
 
 
 def load(data: bytes) -> Notes:
-    """What `dump` wrote."""
+    """Read what `dump` wrote."""
     fields = json.loads(data)
     headings = tuple(Heading(*heading) for heading in fields.pop("headings"))
     pictures = {name: Picture(kind, base64.b64decode(text)) for name, (kind, text) in fields.pop("pictures").items()}

@@ -1,8 +1,8 @@
-"""Notebooks of format 3, as IPython wrote them until 2015, in the shape of format 4. Pure.
+"""Upgrades notebooks of format 3, which IPython wrote until 2015, to format 4. Pure.
 
-https://nbformat.readthedocs.io/en/latest/changelog.html tells what became of what. A few lines, and not the library
-`nbformat`: that validates, and takes longer to import than a page takes to make. What is not as the format says is
-dropped here or refused by `notebook`, which reads the result.
+https://nbformat.readthedocs.io/en/latest/changelog.html documents the changes. These few lines replace the library
+`nbformat`, which also validates, and takes longer to import than a page takes to render. Invalid parts are dropped
+here or refused by `notebook`, which reads the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS = {
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """The same in format 4. A notebook of several worksheets, which no program ever wrote, becomes one."""
+    """Upgrade a notebook to format 4. Several worksheets, which no program ever wrote, are joined."""
     sheets = document.get("worksheets")
     entries = [
         cell

@@ -1,7 +1,7 @@
 """Reading a notebook (nbformat 4, https://nbformat.readthedocs.io/en/latest/format_description.html). Pure.
 
-It comes from an image that anybody may have made: whatever is not as the format says is left out or refused, and
-everything is bounded. What is returned is plain values of known types; nothing in them is safe to show yet.
+Images are untrusted: invalid parts are dropped or refused, and everything is bounded. The result consists of plain
+values of known types, which are not yet safe to show.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tmpnb_py.workshops.notes.interactive import Scripts, player, scripts_of
 from tmpnb_py.workshops.notes.nbformat3 import upgraded
 from tmpnb_py.workshops.notes.terminal import Run, cut, runs
 
-MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; one with many pictures left in is smaller
+MAX_SIZE = 16 * 1024 * 1024  # bytes of a notebook file; even with many saved pictures one is smaller
 MAX_CELLS = 2000
 MAX_SOURCE = 200_000  # characters of one cell
-MAX_OUTPUT = 100_000  # characters of one output, in each of its forms
-MAX_STREAM = 1_000_000  # characters of a stream, most of which a progress bar overwrites
+MAX_OUTPUT = 100_000  # characters of one output, per form
+MAX_STREAM = 1_000_000  # characters of a stream, which progress bars mostly overwrite
 MAX_PICTURE = 4 * 1024 * 1024  # bytes
 PICTURES = {
     "image/png": b"\x89PNG\r\n\x1a\n",
@@ -48,9 +48,9 @@ _CUT = "\n… (cut: the rest is in the notebook)"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Picture:
-    """An image with its media type, which is one of `PICTURES` or SVG; or what a player plays, of `MEDIA`.
+    """An image of a media type in `PICTURES` or SVG; or audio or video of a type in `MEDIA`.
 
-    `width` and `height` are what it is to be shown in, in CSS pixels (0 = its own), and `alt` says what it shows.
+    `width` and `height` are the display size in CSS pixels (0 = its own); `alt` is its alternative text.
     """
 
     type: str
@@ -62,10 +62,10 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Output:
-    """What a cell left. `kind` is "stdout", "stderr", "error" (a traceback) or "display".
+    """An output of a cell. `kind` is "stdout", "stderr", "error" (a traceback) or "display".
 
-    A display comes in one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" = it has none). The
-    text is what a terminal shows, in pieces with the names of the classes for their looks.
+    A display has one or more forms of the same: `text`, a picture, HTML, Markdown, LaTeX ("" if missing). The text
+    is what a terminal would show, in pieces with the names of their style classes.
     """
 
     kind: str
@@ -78,12 +78,12 @@ class Output:
 
     @property
     def text(self) -> str:
-        """The text without its looks."""
+        """The text without styles."""
         return "".join(text for text, _ in self.terminal)
 
 
 class Part(enum.Enum):
-    """What of a cell an author can hide."""
+    """The parts of a cell that an author can hide."""
 
     CELL = "cell"
     INPUT = "input"
@@ -92,10 +92,10 @@ class Part(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. `number` is its place in the file, from 0, also where cells before it were left out.
+    """One cell. `number` is its position in the file from 0, counting omitted cells.
 
-    What is `folded` can be opened by the reader; what is `removed` is not published. `lang` tags the language of a
-    cell's text ("" = that of the notebook).
+    Readers can open `folded` parts; `removed` ones are not published. `lang` tags the language of the cell's text
+    ("" for the notebook's).
     """
 
     number: int
@@ -111,11 +111,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notebook:
-    """A notebook. `kernel` is the kernelspec's name ("" = the file does not say), `language` its language.
+    """A notebook. `kernel` is the kernelspec's name, `language` its language ("" if not given).
 
-    `title` is what a front matter says, with which files of Quarto and jupytext begin. `remarks` tell the author what
-    of the file cannot be shown as it is meant. `lang` tags the language that the text is written in ("" = the file
-    does not say).
+    `title` comes from the front matter with which files of Quarto and jupytext begin. `remarks` tell the author what
+    cannot be shown as intended. `lang` tags the language of the text ("" if not given).
     """
 
     cells: tuple[Cell, ...]
@@ -127,12 +126,12 @@ class Notebook:
 
 
 def is_readable(path: str) -> bool:
-    """Whether a file is a notebook by its name: one of Jupyter's, or text that jupytext reads as one."""
+    """Whether a file is a notebook by its name: Jupyter's own format, or a text format of jupytext's."""
     return path.endswith(NOTEBOOK) or is_text_notebook(path)
 
 
 def read(data: bytes, path: str) -> Notebook:
-    """Read a file as what its name says it is. Raises `NotesError`."""
+    """Read a file in the format that its name tells. Raises `NotesError`."""
     if not is_text_notebook(path):
         return parse(data)
     found, remarks = texts.document(data, PurePosixPath(path).suffix)
@@ -140,7 +139,7 @@ def read(data: bytes, path: str) -> Notebook:
 
 
 def parse(data: bytes) -> Notebook:
-    """Read a file. Raises `NotesError` for what is no notebook of format 3 or 4."""
+    """Read a notebook of format 3 or 4. Raises `NotesError` for anything else."""
     if len(data) > MAX_SIZE:
         raise NotesError(f"the notebook is larger than {MAX_SIZE >> 20} MiB")
     try:
@@ -150,7 +149,7 @@ def parse(data: bytes) -> Notebook:
     if isinstance(document, dict) and document.get("nbformat") == 3:
         document = upgraded(document)
     if not isinstance(document, dict) or document.get("nbformat") != 4 or not isinstance(document.get("cells"), list):
-        raise NotesError("the file is no notebook of format 3 or 4")
+        raise NotesError("the file is not a notebook of format 3 or 4")
     return _notebook(document)
 
 
@@ -170,7 +169,7 @@ def _notebook(document: dict[str, Any]) -> Notebook:
 
 
 def _without_front_matter(cells: tuple[Cell, ...]) -> tuple[dict[str, str], tuple[Cell, ...]]:
-    """What a block of YAML at the very beginning says of what is known here, and the cells without it."""
+    """Split off YAML front matter: its known values, and the cells without it."""
     if not cells or cells[0].kind == "code" or not (found := _FRONT_MATTER.match(cells[0].source)):
         return {}, cells
     said = {key: re.sub(r"""^(["'])(.*)\1$""", r"\2", value.strip()) for key, value in _ENTRY.findall(found[1])}
@@ -179,7 +178,7 @@ def _without_front_matter(cells: tuple[Cell, ...]) -> tuple[dict[str, str], tupl
 
 
 def _tongue(value: Any) -> str:
-    """A language tag: `lang` of Quarto, R Markdown and pandoc, and in metadata of nbTranslate. nbformat has none."""
+    """A language tag, from `lang` of Quarto, R Markdown, pandoc, or nbTranslate's metadata. nbformat has none."""
     return value if isinstance(value, str) and is_tag(value) else ""
 
 
@@ -192,10 +191,10 @@ def _name(value: Any) -> str:
 
 
 def _text(value: Any, limit: int = MAX_SOURCE) -> str:
-    """A multi-line string, which the format allows to be a list of lines."""
+    """A multi-line string, which may also be a list of lines in this format."""
     parts = value if isinstance(value, list) else [value]
     text = "".join(part for part in parts if isinstance(part, str))
-    # Half a surrogate pair is fine in JSON, but in no UTF-8.
+    # JSON allows half a surrogate pair, UTF-8 does not.
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return _cut(text, limit)
 
@@ -223,7 +222,7 @@ def _cell(number: int, entry: dict[str, Any]) -> Cell:
 
 
 def _folded(metadata: dict[str, Any], tags: frozenset[str]) -> Iterable[Part]:
-    """What is closed at first: tags as in Jupyter Book, and what JupyterLab and the classic interface collapse."""
+    """The initially folded parts, by tags as in Jupyter Book, and by metadata of JupyterLab and Notebook 6."""
     jupyter = _table(metadata.get("jupyter"))
     yield from (part for part in Part if {f"hide-{part.value}", f"hide_{part.value}"} & tags)
     if jupyter.get("source_hidden") is True or metadata.get("hide_input") is True:
@@ -240,7 +239,7 @@ def _attachments(entries: dict[str, Any]) -> Iterable[tuple[str, Picture]]:
 
 
 def _picture(bundle: dict[str, Any]) -> Picture | None:
-    """The picture of a MIME bundle, if there is one that is what it says."""
+    """The picture of a MIME bundle, if its data matches its type."""
     svg = _text(bundle.get(SVG), MAX_PICTURE)
     if svg.lstrip().startswith("<"):
         return Picture(SVG, svg.encode())
@@ -256,7 +255,7 @@ def _picture(bundle: dict[str, Any]) -> Picture | None:
 
 
 def _sized(picture: Picture | None, metadata: dict[str, Any]) -> Picture | None:
-    """With the size and the words that the kernel sent along, for all forms or for this one."""
+    """Add the size and alternative text from the kernel's metadata, for all forms or for this one."""
     if picture is None:
         return None
     facts = {**metadata, **_table(metadata.get(picture.type))}
@@ -273,7 +272,7 @@ def _played(html: str) -> Picture | None:
 
 
 def is_picture(kind: str, data: bytes) -> bool:
-    """Whether the data begins as a picture of this type does."""
+    """Whether the data begins like a picture of this type."""
     if kind == SVG:
         return data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     return kind in PICTURES and data.startswith(PICTURES[kind])
@@ -282,7 +281,7 @@ def is_picture(kind: str, data: bytes) -> bool:
 def _outputs(entries: Any) -> Iterable[Output]:
     tables = [_table(entry) for entry in entries] if isinstance(entries, list) else []
     for stream, group in itertools.groupby(tables, key=_stream_name):
-        # A stream may be saved in pieces, and a progress bar goes on from one to the next.
+        # A stream may be saved in pieces, and a progress bar continues across them.
         if stream:
             yield _stream(stream, group)
         else:
@@ -290,7 +289,7 @@ def _outputs(entries: Any) -> Iterable[Output]:
 
 
 def _stream_name(entry: dict[str, Any]) -> str:
-    """ "" for what is no stream."""
+    """The stream's name; "" for another kind of output."""
     if entry.get("output_type") != "stream":
         return ""
     return "stderr" if entry.get("name") == "stderr" else "stdout"
@@ -325,7 +324,7 @@ def _output(entry: dict[str, Any]) -> Output | None:
 
 
 def _failure(entry: dict[str, Any]) -> str:
-    """An error without a traceback. Kernels for shells give an exit status alone (see `live/output.js`, too)."""
+    """Describe an error without a traceback. Shell kernels only give an exit status (as in `live/output.js`)."""
     name, value = (_text(entry.get(key), MAX_STREAM).strip() for key in ("ename", "evalue"))
     if not name and value.isdecimal():
         return f"exit status {value}"
@@ -333,7 +332,7 @@ def _failure(entry: dict[str, Any]) -> str:
 
 
 def _terminal(text: str) -> tuple[Run, ...]:
-    """What a terminal shows of a text."""
+    """The text as a terminal would show it."""
     pieces = runs(text)
     if sum(len(piece) for piece, _ in pieces) <= MAX_OUTPUT:
         return tuple(pieces)
@@ -341,6 +340,6 @@ def _terminal(text: str) -> tuple[Run, ...]:
 
 
 def _whole(value: Any) -> str:
-    """A text that means something else when it is cut."""
+    """A text that would change its meaning if it were cut: "" if it is too long."""
     text = _text(value, MAX_SIZE)
     return text if len(text) <= MAX_OUTPUT else ""

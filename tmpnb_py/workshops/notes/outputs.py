@@ -1,8 +1,8 @@
-"""A saved output as HTML. Pure.
+"""Renders a saved output as HTML. Pure.
 
-Kernels send one thing in several forms, and JupyterLab shows the richest that it trusts. Here nothing is trusted:
-HTML is sanitised as the page's own text is, and comes first only where that leaves all of it, as of a table. Else
-Markdown, formulas and the plain text say more than what would be left.
+Kernels send an output in several forms, and JupyterLab shows the richest that it trusts. Here nothing is trusted:
+HTML is sanitised like the page's own text, and preferred only if sanitising keeps all of it, as for a table.
+Otherwise Markdown, formulas and plain text say more than the remains.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tmpnb_py.workshops.notes.notebook import Output, Picture
 
 _ELEMENT = re.compile(r"<[^>]*>")
 ONLY_THERE = '<p class="tn-note">This output can be seen in the notebook only.</p>'
-# Where the page can run the cell, notes.js adds a button.
+# If the page can run the cell, notes.js adds a button.
 INTERACTIVE = '<p class="tn-note tn-interactive">This output is interactive: it appears when the example runs.</p>'
 
-# What pandas and IRkernel send along with tables and lists, as in frontend/live/output.js: the page's own styles
-# are in place of it.
+# Styles that pandas and IRkernel send with tables and lists, as in frontend/live/output.js. The page's own styles
+# replace them.
 _NEEDLESS = "text-align: ?(?:left|center);?|display:list-item;cursor:pointer|white-space: ?pre-wrap;?"
 _USUAL = (
     (re.compile(r"<style(?: scoped)?>\s*\.(?:dataframe|list-inline|dl-inline)[^<]*</style>"), ""),
@@ -41,7 +41,7 @@ _STYLED = re.compile(r"\sstyle\s*=", re.IGNORECASE)
 
 
 def render(output: Output, markdown: Markdown) -> str:
-    """The output's HTML, which is safe to stand in a page."""
+    """Render an output as safe HTML."""
     if output.picture is not None:  # JupyterLab ranks Markdown and LaTeX above pictures
         shown = _player if output.picture.type in MEDIA else _image
         return _text(output, markdown) or shown(output.picture, markdown)
@@ -66,11 +66,11 @@ def _player(media: Picture, markdown: Markdown) -> str:
 
 
 def _scripted(output: Output, markdown: Markdown) -> str:
-    """What is drawn by scripts, said in one sentence; before it what can be read of it without them."""
+    """Replace a scripted output by a sentence, after the part that is readable without scripts."""
     said = INTERACTIVE if output.scripts is Scripts.DRAW else ""
     if made := _text(output, markdown):
         return made + said
-    if said and "<script" not in output.html.lower():  # a page of another site in a frame
+    if said and "<script" not in output.html.lower():  # a frame with another site's page
         made = _visible(markdown.html(embeds.instead(output.html)))
         if "<a " in made:
             return made
@@ -79,7 +79,7 @@ def _scripted(output: Output, markdown: Markdown) -> str:
 
 
 def _rich(output: Output, markdown: Markdown) -> str:
-    """A display in the best of its forms; "" where that is its plain text."""
+    """Render a display's best form; "" if that is its plain text."""
     source = _usual(output.html)
     if output.html and _is_simple(source) and (made := _visible(markdown.html(source))):
         return made
@@ -90,7 +90,7 @@ def _rich(output: Output, markdown: Markdown) -> str:
 
 
 def _text(output: Output, markdown: Markdown) -> str:
-    """What is Markdown or mathematics of it, as the page's text; "" where nothing is."""
+    """Render its Markdown or mathematics like the page's text; "" if it has none."""
     if output.markdown:
         return f'<div class="tn-text">\n{markdown.render(output.markdown, {}, is_output=True)}</div>'
     if output.latex and (made := paragraph(output.latex)):
@@ -99,7 +99,7 @@ def _text(output: Output, markdown: Markdown) -> str:
 
 
 def _instead(output: Output, sanitised: str) -> str:
-    """What there is to show of a display without a text of its own; "" where that is nothing but its name."""
+    """What to show for a display without a meaningful text; "" if there is only its name."""
     if output.latex:
         return _pre(dataclasses.replace(output, terminal=((output.latex, ""),)))
     only_there = ONLY_THERE if output.html or output.text.startswith("<IPython.") else ""
@@ -113,7 +113,7 @@ def _usual(source: str) -> str:
 
 
 def _is_simple(source: str) -> bool:
-    """Whether sanitising leaves what is to be seen of it. It decides nothing about what is safe."""
+    """Whether sanitising keeps everything visible. Makes no security decision."""
     return {tag.lower() for tag in _TAG.findall(source)} <= set(_SIMPLE.split()) and not _STYLED.search(source)
 
 

@@ -1,4 +1,4 @@
-"""A notebook as the content of a page: title, table of contents, HTML. Pure."""
+"""Renders a notebook as the content of a page: title, table of contents, HTML. Pure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tmpnb_py.core.document_paths import is_text_notebook
 from tmpnb_py.core.errors import NotesError
 from tmpnb_py.core.language_tags import direction, has_rtl
 from tmpnb_py.workshops.notes.code import highlight, is_known
-from tmpnb_py.workshops.notes.links import Links
+from tmpnb_py.workshops.notes.links import LinkRewriter
 from tmpnb_py.workshops.notes.markdown import Markdown
 from tmpnb_py.workshops.notes.model import Notes
 from tmpnb_py.workshops.notes.notebook import Cell, Notebook, Part, read
 from tmpnb_py.workshops.notes.outputs import INTERACTIVE, ONLY_THERE, render
 
-MAX_PAGE = 32 * 1024 * 1024  # characters of the HTML of all cells: colours alone make twenty of one
-MAX_RENDERED = 300_000  # characters of the HTML of one cell's outputs, with which nothing further is shown
+MAX_PAGE = 32 * 1024 * 1024  # characters of all cells' HTML; highlighting alone makes 20 of one
+MAX_RENDERED = 300_000  # characters of one cell's outputs as HTML, after which no further ones are shown
 
 
 def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "", lang: str = "") -> Notes:
-    """Make a page of a notebook file. `start` and `pages` are as in `Links`. Raises `NotesError`.
+    """Render a notebook file as a page. `start` and `pages` are as in `LinkRewriter`. Raises `NotesError`.
 
-    `language` is the workshop's, in the words of its manifest: it counts where the file names neither a language nor
-    a kernel that is called like one, and only if it is the name of one language ("Python and R" is none). `lang` is
-    the manifest's, too: the tag of the language that the text is written in, where the file names none.
+    `language` is the manifest's: it is used if the file names neither a language nor a kernel that is named after
+    one, and only if it is the name of one language ("Python and R" is none). `lang` is the manifest's tag of the
+    text's language, used if the file names none.
     """
     notebook = read(data, start)
     language = notebook.language or next((one for one in (notebook.kernel, language) if is_known(one)), "")
-    links = Links(start, pages)
+    links = LinkRewriter(start, pages)
     markdown = Markdown(links, language)
     lang = notebook.lang or lang
-    if is_text_notebook(start) and notebook.title:  # whose headings are its sections
+    if is_text_notebook(start) and notebook.title:  # its headings are sections
         title, cells = notebook.title, notebook.cells
     else:
         title, cells = _titled(notebook, markdown)
@@ -55,7 +55,7 @@ def make(data: bytes, *, start: str, pages: Mapping[str, str], language: str = "
 
 
 def _titled(notebook: Notebook, markdown: Markdown) -> tuple[str, tuple[Cell, ...]]:
-    """The heading that the notebook begins with becomes the page's."""
+    """Move the heading at the notebook's beginning to the page's title."""
     cells = tuple(itertools.dropwhile(lambda cell: not cell.source.strip() and not cell.outputs, notebook.cells))
     if not cells or cells[0].kind != "markdown":
         return "", cells
@@ -75,10 +75,10 @@ def _cell(cell: Cell, markdown: Markdown, language: str, lang: str) -> str:
 
 
 def _spoken(cell: Cell, lang: str) -> str:
-    """The attributes that say how a text is spoken and where it begins.
+    """The attributes for a text's language and direction.
 
-    Where somebody says so the page is as they say, and a cell in another language as that says. Where nobody does,
-    the first letter decides.
+    A declared language counts for the whole page, and a cell's own for the cell. Without any, the first letter
+    decides the direction.
     """
     if cell.lang and cell.lang != lang:
         return f' lang="{cell.lang}" dir="{direction(cell.lang)}"'
@@ -86,14 +86,14 @@ def _spoken(cell: Cell, lang: str) -> str:
 
 
 def _code(cell: Cell, markdown: Markdown, language: str, lang: str) -> str:
-    """A cell of code. What of it is removed is nowhere in the page; what is folded is there to be opened."""
+    """Render a code cell. Removed parts are not in the page; readers can open folded ones."""
     outputs = "" if Part.OUTPUT in cell.removed else _outputs(cell, markdown)
-    if Part.INPUT in cell.removed:  # code that is not published cannot run here either
+    if Part.INPUT in cell.removed:  # unpublished code cannot run here either
         outputs = outputs.replace(INTERACTIVE, ONLY_THERE)
         return f'<div class="tn-left"{_ltr(lang)}><div class="tn-outputs">{outputs}</div></div>' if outputs else ""
     if not cell.source.strip() and not outputs:
         return ""
-    is_solution = "solution" in cell.tags and Part.INPUT in cell.folded  # its output would give it away
+    is_solution = "solution" in cell.tags and Part.INPUT in cell.folded  # its output would reveal the solution
     source = f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
     if Part.INPUT in cell.folded and not is_solution:
         source = _fold("tn-fold-code", "Show the code", source, lang)
@@ -108,24 +108,24 @@ def _code(cell: Cell, markdown: Markdown, language: str, lang: str) -> str:
 
 
 def _ltr(lang: str) -> str:
-    """Code runs left to right, whatever is round it."""
+    """Code is written left to right in any text."""
     return ' dir="ltr"' if direction(lang) == "rtl" else ""
 
 
 def _fold(name: str, words: str, made: str, lang: str) -> str:
-    """Something that readers open. The words are ours, and English."""
+    """A part that readers can open. The label is ours, in English."""
     ours = ' lang="en"' if lang else ""
     return f'<details class="{name}"><summary{ours}>{words}</summary>{made}</details>'
 
 
 def _outputs(cell: Cell, markdown: Markdown) -> str:
-    """What a cell left, in all no more than a page can bear."""
+    """Render a cell's outputs up to the limit."""
     made, size = [], 0
     for output in cell.outputs:
         if size > MAX_RENDERED:
             break
         shown = render(output, markdown)
-        if shown == INTERACTIVE and shown in made:  # said once
+        if shown == INTERACTIVE and shown in made:  # shown only once
             continue
         made.append(shown)
         size += len(shown)

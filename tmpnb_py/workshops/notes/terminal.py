@@ -1,9 +1,9 @@
-"""Text as a terminal leaves it: control functions of ECMA-48 applied, as progress bars and colours use them. Pure.
+"""Applies control functions of ECMA-48 like a terminal, as progress bars and colours use them. Pure.
 
-`frontend/live/screen.js` does the same for what runs in the page, and `tests/unit/terminal_vectors.json` holds
-both to one reading. The last `HEIGHT` lines can still be changed, and a line is bounded, as is what the cursor skips
-and what stands in one place, so that time and memory grow with the text's length only. What is not understood is
-left out, whatever its parameters (ECMA-48, 5.4 and 5.6; ECMA-35, 13.2.1).
+`frontend/live/screen.js` does the same for live outputs; `tests/unit/terminal_vectors.json` tests both. Only the last
+`HEIGHT` lines can be changed, and the lengths of lines, of cursor moves and of combined characters are bounded, so
+that time and memory are linear in the text's length. Unknown control functions are ignored with their parameters
+(ECMA-48, 5.4 and 5.6; ECMA-35, 13.2.1).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import unicodedata
 from collections.abc import Sequence
 
 HEIGHT = 100  # lines that can still be overwritten
-MAX_LINE = 20_000  # characters of one of them
-MAX_SKIP = 300  # columns up to which the cursor gets beyond what is written: wider than terminals are
-MAX_PLACE = 32  # characters that stand in one place; the longest emoji have 15
+MAX_LINE = 20_000  # characters of one line
+MAX_SKIP = 300  # columns that the cursor can move beyond the text: wider than any terminal
+MAX_PLACE = 32  # characters in one cell of the screen; the longest emoji have 15
 
-Run = tuple[str, str]  # a text, and the names of the classes that it is shown with
+Run = tuple[str, str]  # a text, and the names of its style classes
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Control sequences, control strings (OSC, DCS, APC, PM, SOS), escape sequences; then text up to the next control.
@@ -32,12 +32,12 @@ _COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white
 
 
 def shown(text: str) -> str:
-    """What is left on the screen, without colours."""
+    """The final content of the screen, without styles."""
     return "".join(part for part, _ in runs(text))
 
 
 def runs(text: str) -> list[Run]:
-    """What is left on the screen, in pieces that look the same."""
+    """The final content of the screen, in pieces of one style."""
     if not _CONTROL.search(text):
         return [(text, "")] if text else []
     screen = _Screen()
@@ -54,7 +54,7 @@ def runs(text: str) -> list[Run]:
 
 
 def cut(pieces: list[Run], limit: int) -> list[Run]:
-    """The first `limit` characters of it."""
+    """The first `limit` characters."""
     kept: list[Run] = []
     for text, style in pieces:
         if limit <= 0:
@@ -66,7 +66,7 @@ def cut(pieces: list[Run], limit: int) -> list[Run]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Style:
-    """How characters look (ECMA-48, 8.3.117). Colours are names of the page's own, readable in light and in dark."""
+    """A character's style (ECMA-48, 8.3.117). Colours are names of the page's own, readable in light and dark."""
 
     effects: frozenset[str] = frozenset()
     colour: str = ""
@@ -74,7 +74,7 @@ class _Style:
 
     @property
     def classes(self) -> str:
-        """The names of the classes that show it."""
+        """The names of the style's classes."""
         names = [f"tn-{name}" for name in ("bold", "dim", "italic", "underline", "strike") if name in self.effects]
         colour, ground = self.colour, self.ground
         if "inverse" in self.effects:
@@ -83,7 +83,7 @@ class _Style:
         return " ".join([*names, *([f"tn-ground-{ground}"] if ground else [])])
 
     def coloured(self, name: str, *, ground: bool) -> _Style:
-        """In another colour, or on another ground; "" for the usual one."""
+        """The style with another colour or background; "" for the default."""
         return dataclasses.replace(self, ground=name) if ground else dataclasses.replace(self, colour=name)
 
 
@@ -92,14 +92,14 @@ _OFF = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"underline"}, 27: {"inverse"},
 
 
 def _restyled(style: _Style, parameters: str) -> _Style:
-    """The style after SELECT GRAPHIC RENDITION; what is unknown changes nothing."""
+    """The style after SELECT GRAPHIC RENDITION, ignoring unknown parameters."""
     if parameters[:1] in ("<", "=", ">", "?"):
         return style  # private use: xterm's key modifiers, for example
     codes = [[int(one) if one.isdigit() else 0 for one in code.split(":")] for code in parameters[:200].split(";")]
     while codes:
         code, *details = codes.pop(0)
         if code in (38, 48):
-            if not details:  # as almost everybody writes it: separated like the others
+            if not details:  # the usual spelling: separated like the other parameters
                 count = {5: 2, 2: 4}.get(codes[0][0] if codes else 0, 1)
                 details, codes = [one[0] for one in codes[:count]], codes[count:]
             style = style.coloured(_named(details), ground=code == 48)
@@ -123,7 +123,7 @@ def _changed(style: _Style, code: int, *, is_on: bool) -> _Style:
 
 
 def _named(details: list[int]) -> str:
-    """The page's colour that is nearest to one of 256, or to red, green and blue (ITU-T T.416, 13.1.8)."""
+    """The page's colour nearest to one of 256, or to an RGB value (ITU-T T.416, 13.1.8)."""
     kind, *values = details or [0]
     if kind == 5 and values:
         return _of_256(values[0])
@@ -149,7 +149,7 @@ def _nearest(*levels: int) -> str:
 
 
 class _Line:
-    """Characters with the classes of each. `end` is what parts it from the next line."""
+    """Characters with their classes. `end` separates the line from the next one."""
 
     __slots__ = ("characters", "classes", "end")
 
@@ -169,14 +169,14 @@ class _Line:
         del self.characters[column:], self.classes[column:]
 
     def runs(self) -> list[Run]:
-        """In pieces that look the same."""
+        """The line in pieces of one style."""
         starts = [0] + [at for at in range(1, len(self.classes)) if self.classes[at] != self.classes[at - 1]]
         ends = [*starts[1:], len(self.characters)]
         return [("".join(self.characters[a:b]), self.classes[a]) for a, b in zip(starts, ends, strict=True) if b > a]
 
 
 class _Screen:
-    """Lines that are complete, and the last ones, which can still be written to."""
+    """Completed lines, and the last lines, which can still be changed."""
 
     def __init__(self) -> None:
         self._reset()
@@ -189,7 +189,7 @@ class _Screen:
         self._kept = (0, 0)
 
     def put(self, text: str) -> None:
-        """Write over what is there."""
+        """Write text at the cursor, overwriting."""
         self._column = min(self._column, max(MAX_SKIP, len(self._lines[self._row].characters)))
         classes = self._style.classes
         places: Sequence[str] = text if text.isascii() else self._places(text)
@@ -202,7 +202,7 @@ class _Screen:
                 self.move("\n")
 
     def _places(self, text: str) -> list[str]:
-        """A text by the places that its characters take; what takes none stands with the one before it."""
+        """Split a text into the cells that it fills; zero-width characters join the one before them."""
         places: list[str] = []
         line = self._lines[self._row].characters
         for character in text:
@@ -215,14 +215,14 @@ class _Screen:
         return places
 
     def move(self, character: str) -> None:
-        """A line feed, a carriage return, a backspace, or a line or form feed that keeps the column."""
+        """Execute a line feed, carriage return, backspace, or a vertical tab or form feed, which keep the column."""
         if character in "\n\v\f":
             self._to(self._row + 1, 0 if character == "\n" else self._column)
         else:
             self._column = 0 if character == "\r" else max(0, self._column - 1)
 
     def control(self, final: str, parameters: str) -> None:
-        """A control sequence."""
+        """Execute a control sequence."""
         if final == "m":
             self._style = _restyled(self._style, parameters)
             return
@@ -238,7 +238,7 @@ class _Screen:
             self._walk(final, max(1, first))
 
     def escape(self, final: str) -> None:
-        """An escape sequence: keep the position, return to it, or begin anew (DECSC, DECRC, RIS)."""
+        """Execute an escape sequence: save or restore the position, or reset (DECSC, DECRC, RIS)."""
         if final == "7":
             self._kept = self._row, self._column
         elif final == "8":
@@ -247,14 +247,14 @@ class _Screen:
             self._reset()
 
     def content(self) -> list[Run]:
-        """All that there is."""
+        """The whole content."""
         made = list(self._done)
         for line in self._lines:
             made += [*line.runs(), (line.end, "")]
         return _joined(made[:-1])
 
     def _walk(self, final: str, count: int) -> None:
-        """Move the cursor by so many places, or to a column or line."""
+        """Move the cursor by `count`, or to a column or line."""
         match final:
             case "A" | "F":
                 self._to_line(self._row - count, 0 if final == "F" else self._column)
@@ -270,7 +270,7 @@ class _Screen:
                 self._to_line(count - 1, self._column)
 
     def _to_line(self, row: int, column: int) -> None:
-        """Go to a line that can still be changed; nothing scrolls."""
+        """Move to a line that can still be changed, without scrolling."""
         self._to(min(max(0, row), HEIGHT - 1), min(max(0, column), MAX_LINE - 1))
 
     def _to(self, row: int, column: int) -> None:
@@ -283,7 +283,7 @@ class _Screen:
         self._row, self._column = row, column
 
     def _erase(self, what: int, *, whole: bool) -> None:
-        """To the end (0), from the beginning (1) or all (2) of the line or the screen; 3: and what scrolled away."""
+        """Erase to the end (0), from the start (1) or all (2) of the line or screen; 3 includes completed lines."""
         line = self._lines[self._row]
         if what == 0:
             line.truncate(self._column)
@@ -302,19 +302,19 @@ class _Screen:
 
 
 def _joins(before: str, character: str) -> bool:
-    """Whether a character takes no place of its own."""
+    """Whether a character joins the one before it."""
     if character.isascii() or len(before) >= MAX_PLACE:
         return False
     return unicodedata.category(character) in _WITHOUT_WIDTH or before.endswith(_JOINER)
 
 
 def _joined(pieces: list[Run]) -> list[Run]:
-    """Neighbours that look the same become one."""
+    """Merge adjacent pieces of the same style."""
     made: list[tuple[list[str], str]] = []
     for text, classes in pieces:
         if not text:
             continue
-        if made and (made[-1][1] == classes or text == "\n"):  # no class shows in the end of a line
+        if made and (made[-1][1] == classes or text == "\n"):  # styles are invisible at a line's end
             made[-1][0].append(text)
         else:
             made.append(([text], "" if text == "\n" else classes))

@@ -1,8 +1,8 @@
-"""Notebooks that are text (R Markdown, Quarto, jupytext's formats), as notebooks of format 4. Pure.
+"""Converts text notebooks (R Markdown, Quarto, jupytext's formats) to notebooks of format 4. Pure.
 
-jupytext reads them, as it does in the image when JupyterLab opens one (`workshop_image/server/tmpnb_texts.py`): so a
-cell has the same number and source here and there. Called in the process for notes only, as jupytext is slow to
-import and its time for a hostile file has no bound of its own.
+It uses jupytext, like the image when JupyterLab opens one (`workshop_image/server/tmpnb_texts.py`), so that cells
+have the same numbers and sources in both. Only the process for notes calls it, as jupytext is slow to import, and
+may take unbounded time for a hostile file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tmpnb_py.core.languages import LANGUAGES, find
 from tmpnb_py.workshops.notes import divs
 
 MAX_TEXT = 2 * 1024 * 1024  # bytes
-# Quarto's own way to a notebook is a program that the image lacks. Its cells are written as R Markdown's are.
+# Quarto's own converter is a program that the image lacks. Its cells are written like R Markdown's.
 _READ_AS = {".rmd": ".Rmd", ".qmd": ".Rmd", **{one.suffix.lower(): one.suffix for one in LANGUAGES}}
 _PROGRAMS = ("pandoc", "quarto", "marimo")  # jupytext runs them for the formats of these names
 _KERNEL = re.compile(r"^jupyter:[ \t]*([A-Za-z0-9._+-]{1,64})[ \t]*$", re.MULTILINE)
@@ -35,7 +35,7 @@ _FALSE, _TRUE = {"false", "f", "no"}, {"true", "t", "yes"}
 
 
 def document(data: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The notebook, and what its author should know of it. Raises `NotesError` for what cannot be one."""
+    """Convert a text to a notebook, with remarks for its author. Raises `NotesError` if it cannot be one."""
     if len(data) > MAX_TEXT:
         raise NotesError(f"the file is larger than {MAX_TEXT >> 20} MiB")
     try:
@@ -56,7 +56,7 @@ def document(data: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]
             _apply_options(cell)
             if (other := _other_language(cell["source"], language)) or cell["metadata"].get("eval") is False:
                 if other:
-                    remarks[f"code in {other} is shown, and cannot run: the kernel is one for {language}"] = None
+                    remarks[f"code in {other} is shown, but cannot run: the kernel is one for {language}"] = None
                 _make_static(cell, other or language)
     if any(cell["cell_type"] == "code" for cell in cells):
         metadata["language_info"] = {"name": language}
@@ -66,32 +66,32 @@ def document(data: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]
 
 
 def _read(text: str, extension: str) -> dict[str, Any]:
-    # A third of a second, which notebooks need not wait for.
+    # Importing takes a third of a second, which other notebooks should not pay.
     import jupytext  # noqa: PLC0415
     from jupytext.formats import read_format_from_metadata  # noqa: PLC0415
 
     try:
         name = read_format_from_metadata(text, extension) or jupytext.guess_format(text, extension)[0]
         if name not in _PROGRAMS:
-            # What is made of numbers and of times in a header may be no JSON.
+            # Numbers and times in a header may become values that JSON lacks.
             made = jupytext.reads(text, {"extension": extension, "format_name": name})
             return dict(json.loads(json.dumps(made, default=str)))
-    except Exception as error:  # the file is anybody's, and jupytext's errors are of many kinds
+    except Exception as error:  # the file is untrusted, and jupytext raises errors of many types
         words = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
         raise NotesError(f"jupytext cannot read the file: {words}") from error
     raise NotesError(f"the file is in a format that needs the program {name}: save it in another of jupytext's")
 
 
 def _refuse(front: str, cells: Iterable[dict[str, Any]]) -> None:
-    """Raises `NotesError` for what is more than a text with cells."""
+    """Raise `NotesError` for documents that need more than cells."""
     if _SHINY.search(front):
-        raise NotesError("it is a Shiny document, which needs a server of its own: take out `runtime: shiny`")
+        raise NotesError("it is a Shiny document, which needs a server of its own: remove `runtime: shiny`")
     for cell in cells:
         if "child" in cell["metadata"]:
-            raise NotesError("a chunk takes in another file (child=…): put its text in place of it")
+            raise NotesError("a chunk includes another file (child=…): insert its text instead")
         for found in _SHORTCODE.finditer(cell["source"]):
             if found[1] in ("include", "embed"):
-                raise NotesError(f"it takes in another file ({{{{< {found[1]} … >}}}}): put its text in place of it")
+                raise NotesError(f"it includes another file ({{{{< {found[1]} … >}}}}): insert its text instead")
 
 
 def _remarks(cells: Iterable[dict[str, Any]]) -> Iterable[str]:
@@ -99,16 +99,16 @@ def _remarks(cells: Iterable[dict[str, Any]]) -> Iterable[str]:
         if cell["cell_type"] != "markdown":
             continue
         if _INLINE.search(cell["source"]):
-            yield "code within a line (such as `r mean(x)`) is shown as code, not as its value"
+            yield "inline code (such as `r mean(x)`) is shown as code, not as its value"
         for found in _SHORTCODE.finditer(cell["source"]):
             if found[1] != "video":
-                yield f"the shortcode {found[1]} is shown as it is written"
+                yield f"the shortcode {found[1]} is shown unprocessed"
 
 
 def _apply_options(cell: dict[str, Any]) -> None:
-    """Let a chunk's options be tags. What knitr does not show runs all the same, so it is folded, not left out.
+    """Convert a chunk's options to tags. Hidden chunks run in knitr, too, so they are folded, not dropped.
 
-    Options stand in the chunk's head, which jupytext has made tags and metadata of, or as Quarto's `#| echo: false`.
+    Options are in the chunk's head, which jupytext converts to tags and metadata, or in Quarto's `#| echo: false`.
     """
     metadata = cell["metadata"]
     tags = metadata.get("tags")
@@ -131,7 +131,7 @@ def _apply_options(cell: dict[str, Any]) -> None:
 
 
 def _options(source: str) -> Iterable[tuple[str, str]]:
-    """Quarto's options, which are comments at the beginning of a cell."""
+    """Quarto's options: comments at the beginning of a cell."""
     at = 0
     while found := _OPTION.match(source, at):
         if found[1]:
@@ -140,7 +140,7 @@ def _options(source: str) -> Iterable[tuple[str, str]]:
 
 
 def _other_language(source: str, language: str) -> str:
-    """The language of a chunk that the notebook's kernel does not speak; "" for all others."""
+    """The language of a chunk that the notebook's kernel cannot run; "" for all others."""
     found = _MAGIC.match(source)
     name = found[1].lower() if found else ""
     kernel = find(language)
@@ -149,7 +149,7 @@ def _other_language(source: str, language: str) -> str:
 
 
 def _make_static(cell: dict[str, Any], language: str) -> None:
-    """Code that is shown, and not run. The cell keeps its place."""
+    """Make a cell show its code without running it. It keeps its position."""
     source = _MAGIC.sub("", cell["source"], count=1)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
     cell["cell_type"] = "markdown"

@@ -186,7 +186,7 @@ def test_what_is_no_text() -> None:
 
 
 def test_a_shortcode_that_is_not_known_is_told() -> None:
-    assert notes("a {{< kbd Ctrl >}}\n", "x.qmd").remarks == ("the shortcode kbd is shown as it is written",)
+    assert notes("a {{< kbd Ctrl >}}\n", "x.qmd").remarks == ("the shortcode kbd is shown unprocessed",)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.operations import LARGEST_POOL, Gate, Operations
-from tmpnb_py.pools.planner import Backoff, End, Record, Remove, Situation, Start, Targets, plan
+from tmpnb_py.pools.planner import Backoff, ContainerFacts, End, Remove, Situation, Start, Targets, plan
 from tmpnb_py.pools.records import Records
 
 NOW = 100.0
@@ -46,7 +46,7 @@ def control_of(pool: Records, directory: Path, *, max_containers: int | None = N
 
 def planned(pool: Records, *, waiting: int = 0) -> list[object]:
     """The planner's actions for a pool as it stands."""
-    records = [Record(one.id, one.state, one.config_digest, 0.0, 0.0, removal_due_at=0.0) for one in pool]
+    records = [ContainerFacts(one.id, one.state, one.config_digest, 0.0, 0.0, removal_due_at=0.0) for one in pool]
     targets = Targets(digest="today", pool_size=pool.size, max_containers=20, concurrency=20)
     return list(plan(Situation(NOW, targets, records, waiting=waiting, backoff=Backoff(batch=64))).actions)
 
@@ -154,6 +154,6 @@ def test_closing_that_cannot_be_written_down_fails(tmp_path: Path) -> None:
 def test_nothing_is_due_later_for_a_size(tmp_path: Path) -> None:
     pool = pool_of(ready=1)
     control_of(pool, tmp_path)[0].resize(1)
-    records = [Record(one.id, one.state, "today", 0.0, 0.0) for one in pool]
+    records = [ContainerFacts(one.id, one.state, "today", 0.0, 0.0) for one in pool]
     targets = Targets(digest="today", pool_size=1, max_containers=1, concurrency=1)
     assert plan(Situation(NOW, targets, records)).wake_at == math.inf

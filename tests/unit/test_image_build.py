@@ -188,9 +188,9 @@ class TestCertificates:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            (b"", "holds no PEM certificate"),
-            (b"\x30\x82\x01\x00\xff", "holds no PEM certificate"),
-            (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "broken certificate"),
+            (b"", "contains no PEM certificate"),
+            (b"\x30\x82\x01\x00\xff", "contains no PEM certificate"),
+            (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "invalid certificate"),
             (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "private key"),
         ],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import cast
@@ -45,6 +46,10 @@ class World:
         self.reaper = Reaper(self.pool, self.options)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(reaper, "report", self._report)
+
+    def configure(self, **limits: float) -> None:
+        """Other options are in force."""
+        self.options.replace(OPTIONS.model_copy(update=limits))
 
     async def _report(self, *_: object) -> Report:
         self.asked += 1
@@ -119,6 +124,57 @@ async def test_a_busy_kernel_is_asked_again_only_when_it_could_have_ended(world:
     assert await world.at(100) == 100
     assert await world.at(150) == 50
     assert world.asked == 1
+
+
+# --- rounds
+
+
+async def test_before_the_first_listing_nothing_ends(world: World) -> None:
+    world.pool.listed = False
+    assert await world.at(10_000) == math.inf
+    assert (world.ended(), world.asked) == (None, 0)
+
+
+async def test_without_sessions_nothing_is_due(world: World) -> None:
+    world.pool.end(world.session, EndReason.CRASHED, world.now)
+    assert await world.at(10_000) == math.inf
+
+
+async def test_a_claim_that_nobody_opened_ends_without_a_question(world: World) -> None:
+    world.configure(cull_unvisited=50)
+    world.session.visited = False
+    world.session.open_connections = 0
+    assert await world.at(49) == 1
+    await world.at(50)
+    assert (world.ended(), world.asked) == (EndReason.UNVISITED, 0)
+    assert world.pool.count(State.REMOVING) == 1
+
+
+async def test_the_longest_time_ends_whatever_goes_on(world: World) -> None:
+    world.configure(cull_max=500)
+    world.session.stamp_activity(CLAIM + 499)
+    await world.at(499)
+    assert world.ended() is None
+    await world.at(500)
+    assert (world.ended(), world.asked) == (EndReason.TOO_OLD, 0)
+
+
+async def test_a_session_out_of_reach_is_not_idle_but_ends_after_an_hour(world: World) -> None:
+    world.session.endpoint = None
+    world.session.unreachable_since = CLAIM
+    await world.at(3599)
+    assert world.ended() is None
+    await world.at(3600)
+    assert (world.ended(), world.asked) == (EndReason.UNREACHABLE, 0)
+
+
+async def test_one_whose_socket_was_removed_ends_after_minutes(world: World) -> None:
+    world.session.endpoint = None
+    world.session.unreachable_since, world.session.is_cut_off = CLAIM, True
+    await world.at(99)
+    assert world.ended() is None
+    await world.at(180)
+    assert world.ended() is EndReason.UNREACHABLE
 
 
 async def test_other_limits_hold_at_once(world: World) -> None:

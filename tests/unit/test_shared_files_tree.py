@@ -7,9 +7,9 @@ import pytest
 from tmpnb_py.core.http_negotiation import is_not_modified
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, Transport
 from tmpnb_py.engines.docker.options import create_body, facts_of
-from tmpnb_py.shared_files.tree import Entry, Tree, content_type, etag, named
+from tmpnb_py.shared_files.tree import SharedFile, Tree, content_type, etag, named
 
-ENTRY = Entry("ab" * 32, 5)
+ENTRY = SharedFile("ab" * 32, 5)
 
 
 def test_only_known_kinds_of_files_are_shared_under_their_public_names() -> None:
@@ -46,7 +46,7 @@ def test_no_kind_that_is_shared_is_a_page() -> None:
 
 
 def test_an_address_changes_with_names_and_contents_only() -> None:
-    tree = Tree({"a.js": ENTRY, "b.js": Entry("cd" * 32, 7)})
+    tree = Tree({"a.js": ENTRY, "b.js": SharedFile("cd" * 32, 7)})
     assert Tree({"b.js": tree.files["b.js"], "a.js": ENTRY}).digest == tree.digest
     assert len({tree.digest, Tree({"a.js": ENTRY}).digest, Tree({"b.js": ENTRY}).digest}) == 3
 
@@ -58,7 +58,7 @@ def test_each_form_has_its_own_tag_and_any_of_them_says_that_the_client_has_it()
     assert is_not_modified("*", tags[0])
     assert not is_not_modified("", tags[0])
     assert not is_not_modified(tags[1], tags[0])  # another form of the file is not what the client would get
-    assert not is_not_modified(etag(Entry("cd" * 32, 5), "br"), etag(ENTRY, "br"))
+    assert not is_not_modified(etag(SharedFile("cd" * 32, 5), "br"), etag(ENTRY, "br"))
 
 
 @pytest.mark.parametrize(

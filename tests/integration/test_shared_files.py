@@ -55,7 +55,7 @@ def address(rig: Rig) -> str:
 
 async def settled(rig: Rig, image_id: str = "sha256:one") -> str:
     """Wait until one notebook of the image is ready and nothing is under way. Returns the address it was told."""
-    pool = rig.service.pool
+    pool = rig.pool
 
     def ready() -> list[ContainerConfig]:
         return [one.spec.config for one in rig.host.containers.values() if one.state is State.READY]
@@ -66,6 +66,12 @@ async def settled(rig: Rig, image_id: str = "sha256:one") -> str:
 
     await rig.until(is_settled)
     return ready()[0].static_url
+
+
+def static_directory(rig: Rig) -> Path:
+    """Where the service keeps the files."""
+    settings = rig.service.options.current
+    return settings.runtime_path / "static" / settings.pool_name
 
 
 def reads(rig: Rig) -> int:
@@ -101,7 +107,7 @@ async def test_pages_are_not_shared_and_a_picture_that_is_opened_as_a_page_does_
 
 async def test_each_form_with_its_tag_and_nothing_twice(rig: Rig) -> None:
     name = f"{address(rig)}/static/lab/main.1f.js"
-    static = rig.service._static
+    static = rig.service.served.static_files
     digest, path = name.split("/")[2], "static/lab/main.1f.js"
     await rig.until(lambda: (found := static.find(digest, path)) is not None and "br" in found.codings)
     tags = set()
@@ -197,11 +203,11 @@ async def test_a_restart_needs_the_image_no_more_and_an_old_address_stays(tmp_pa
 async def test_an_image_that_cannot_be_read_serves_its_own_files(error: Exception) -> None:
     async with host_with() as host, running(host, pool_size=0) as rig:
         other = ImageFacts("fake", "sha256:new", supports_socket=True, static=STATIC)
-        await rig.until(lambda: "sha256:one" in rig.service._static._by_image)
+        await rig.until(lambda: "sha256:one" in rig.service.served.static_files._by_image)
         rig.engine.fail_next("read_image", error)
         before = reads(rig)
-        assert await rig.service._static.url(other) == ""
-        assert await rig.service._static.url(other) == ""  # and is not read again at each round
+        assert await rig.service.served.static_files.url(other) == ""
+        assert await rig.service.served.static_files.url(other) == ""  # and is not read again at each round
         assert reads(rig) == before + 1
 
 
@@ -215,7 +221,7 @@ async def test_an_image_without_the_label_is_not_read() -> None:
 async def test_files_that_the_disk_has_lost_are_taken_from_the_image_again(rig: Rig) -> None:
     url = address(rig)
     name = f"{url}/static/lab/main.1f.js"
-    for path in rig.service._static_directory.rglob("*.*"):
+    for path in static_directory(rig).rglob("*.*"):
         path.unlink()
     before = reads(rig)
     # Who asks meanwhile waits: a page that is being opened would be broken for good.
@@ -229,10 +235,10 @@ async def test_files_that_the_disk_has_lost_are_taken_from_the_image_again(rig: 
 
 async def test_a_form_that_the_disk_has_lost_is_done_without(rig: Rig) -> None:
     name = f"{address(rig)}/static/lab/main.1f.js"
-    static = rig.service._static
+    static = rig.service.served.static_files
     await rig.until(lambda: "br" in found.codings if (found := static.find(name.split("/")[2], name[41:])) else False)
     before = reads(rig)
-    for path in rig.service._static_directory.rglob("*.br"):
+    for path in static_directory(rig).rglob("*.br"):
         path.unlink()
     for method in ("HEAD", "GET"):
         async with rig.client.request(method, name, headers={"Accept-Encoding": "br, gzip"}) as response:
@@ -256,17 +262,17 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
 ) -> None:
     """Another one would make another configuration: all ready notebooks would be replaced for it."""
     url, image = address(rig), rig.host.images["fake"]
-    for path in rig.service._static_directory.rglob("*.*"):
+    for path in static_directory(rig).rglob("*.*"):
         path.unlink()
     rig.engine.fail_next("read_image", EngineError("not now"))
     before = reads(rig)
     monkeypatch.setattr("tmpnb_py.shared_files.shared._TAKEN_AGAIN_SECONDS", 0.05)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 503
     await rig.until(lambda: reads(rig) == before + 1)
-    assert rig.service._static._lost == {"sha256:one"}
-    rig.service._static._attempts.succeeded("sha256:one")  # as if its time had come again
-    assert await rig.service._static.url(image) == url
-    await rig.until(lambda: not rig.service._static._lost)
+    assert rig.service.served.static_files._lost == {"sha256:one"}
+    rig.service.served.static_files._attempts.succeeded("sha256:one")  # as if its time had come again
+    assert await rig.service.served.static_files.url(image) == url
+    await rig.until(lambda: not rig.service.served.static_files._lost)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[2] == SCRIPT
     assert await settled(rig) == url
 
@@ -276,7 +282,7 @@ async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it
 ) -> None:
     monkeypatch.setattr("tmpnb_py.shared_files.shared._TAKEN_AGAIN_SECONDS", 0.05)
     url = address(rig)
-    for path in rig.service._static_directory.rglob("*.*"):
+    for path in static_directory(rig).rglob("*.*"):
         path.unlink()
     rig.engine.fail_next("read_image", EngineError("not now"), times=100)
     rig.engine.delays["read_image"] = 0.5
@@ -284,17 +290,17 @@ async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it
     await get(rig.client, f"{url}/static/lab/main.1f.js")
     for _ in range(5):
         listed = sum(call == "list" for call, _ in rig.engine.calls)
-        rig.service.pool.observe_soon()
+        rig.pool.observe_soon()
         await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed, seconds=0.4)  # type: ignore[misc]
-    await rig.until(lambda: rig.service._static._attempts.has_failed("sha256:one"))
-    rig.service.pool.observe_soon()
+    await rig.until(lambda: rig.service.served.static_files._attempts.has_failed("sha256:one"))
+    rig.pool.observe_soon()
     await rig.spawn("?wait=10")
     await rig.ready(1)
     assert reads(rig) == before + 1
 
 
 async def test_many_slow_readers_hold_one_copy(rig: Rig) -> None:
-    static = rig.service._static
+    static = rig.service.served.static_files
     found = static.find(address(rig).split("/")[2], "static/lab/main.1f.js")
     assert found is not None
     static._memory._limit = 0  # what is asked for next drives everything out
@@ -311,7 +317,7 @@ async def test_without_the_compressing_process_files_are_served_all_the_same(mon
     monkeypatch.setattr("sys.executable", "/bin/false")
     async with host_with() as host, running(host) as rig:
         await rig.ready(1)
-        static = rig.service._static
+        static = rig.service.served.static_files
         await rig.until(lambda: static._gave_up)
         assert (await get(rig.client, f"{address(rig)}/static/lab/main.1f.js"))[2] == SCRIPT
 
