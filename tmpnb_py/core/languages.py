@@ -6,7 +6,7 @@ Python code asks `find`; the pages' scripts get the same table as JSON (`for_pag
 
 To add a kernel: a `Language` below, and its installation in `workshop_image/` (the Dockerfile and `kernels/`). The
 image runs without this package, so its lists of file endings are its own; tests compare them with the table
-(test_languages.py, test_texts.py). Regular expressions are in the syntax that Python and JavaScript share.
+(test_languages.py, test_text_notebooks.py). Regular expressions are in the syntax that Python and JavaScript share.
 """
 
 from __future__ import annotations
