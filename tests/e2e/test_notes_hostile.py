@@ -224,9 +224,10 @@ async def test_stop_ends_a_cell_of_which_nothing_more_comes(*, answers: bool) ->
 
         await page.context.route(re.compile("/api/kernels/k/(interrupt|restart)$"), called)
         kernel.script = says_hello if answers else lambda _: []
-        await page.get_by_role("button", name="Run example 1").click()
-        await page.get_by_role("button", name="Stop example 1").click()
         cell = page.locator(".tn-cell")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(cell.locator(".tn-status")).to_have_text("Running …")
+        await page.get_by_role("button", name="Stop example 1").click()
         if answers:
             await expect(cell).to_have_attribute("data-state", "failed")
             await expect(cell.locator(".tn-status")).to_have_text("Stopped")
