@@ -4,33 +4,33 @@
 set -eu
 
 work="$HOME/work"
-# A fresh home (a tmpfs, an empty volume, the image's own) gets the workshops; one with content is left alone.
+# A new home (a tmpfs, an empty volume, the image's own) gets the workshops; one with content is left alone.
 if [ -z "$(ls -A "$work" 2>/dev/null)" ]; then
     mkdir -p "$work"
     cp -R "${TMPNB_WORKSHOPS:-/usr/share/workshops}/." "$work/"
     rm -f "$work/workshops.toml"
 fi
-# An author's folder (tmpnb-py image workshops --preview), shown as it is at every moment.
+# An author's folder (tmpnb-py image workshops --preview), always in its current state.
 for entry in /usr/share/preview/*; do
     if [ -e "$entry" ] && [ "${entry##*/}" != workshops.toml ]; then
         rm -rf "$work/${entry##*/}"
         ln -s "$entry" "$work/"
     fi
 done
-# What is slow to make in each new home: matplotlib's list of fonts.
+# Prebuilt, as it is slow to build in each new home: matplotlib's list of fonts.
 if [ -d /opt/jupyter/share/home ] && ! [ -e "$HOME/.cache" ]; then
     cp -R /opt/jupyter/share/home/. "$HOME/"
 fi
 
-# Where there is no network, the programs that reach for it say so.
+# Without a network, programs that need it say so.
 if [ "${TMPNB_EGRESS:-}" = none ] && [ -d /opt/jupyter/share/no-network ]; then
     PATH="/opt/jupyter/share/no-network:$PATH"
 fi
 
-cd "$work"  # where terminals and kernels without a document begin
+cd "$work"  # the directory of terminals, and of kernels without a document
 
-# Start lines written for tmpnb hold all options in one quoted argument, with the names that they had before Jupyter
-# Server, and may quote a value once more. So such an argument is split, and every option gets its present name.
+# Start commands written for tmpnb have all options in one quoted argument, with names from before Jupyter Server, and
+# may quote values again. So such an argument is split, and every option gets its current name.
 modernise() {
     case $word in
         --NotebookApp.token=*) word="--IdentityProvider.token=${word#*=}" ;;

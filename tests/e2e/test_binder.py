@@ -306,7 +306,7 @@ async def test_closed_full_and_down_are_told_as_events() -> None:
             assert response.status == 200
         (closed,) = await events(rig)
         assert (closed.data["phase"], closed.id) == ("failed", "failed")
-        assert "let nobody new in" in closed.data["message"]
+        assert "letting anyone new in" in closed.data["message"]
 
 
 async def test_links_of_binderhubs_for_people() -> None:

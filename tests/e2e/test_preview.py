@@ -75,7 +75,7 @@ async def test_the_pages_follow_the_folder(folder: Path) -> None:
             assert '<script src="/preview.js" defer>' in landing
             page = await text(PAGE)
             assert '<h1 id="tn-title">First</h1>' in page
-            assert "the picture mine/gone.png is not there" in page
+            assert "the picture mine/gone.png does not exist" in page
             assert "the picture mine/link.png is not there" in page
             async with rig.client.get(f"{PAGE}files/mine/k.png") as response:
                 assert await response.read() == PNG

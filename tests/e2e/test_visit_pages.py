@@ -63,17 +63,20 @@ def end_sessions(rig: Rig) -> None:
 
 
 def give_up_the_first(rig: Rig) -> None:
-    claims = rig.claims
-    first = claims.find(claims._line.first().id)  # type: ignore[union-attr]
-    assert first is not None
-    claims.leave(first)
+    rig.claims.leave(rig.claims.in_line()[0])
+
+
+def ticket_of(rig: Rig, ticket_id: str) -> Ticket:
+    ticket = rig.claims.find(ticket_id)
+    assert ticket is not None
+    return ticket
 
 
 async def watched(rig: Rig, page: Page) -> Ticket:
     """The ticket of a waiting page, once the page follows it: from then on its place does not lapse."""
     place = PLACE.search(page.url)
     assert place is not None
-    ticket = rig.claims._tickets[place[1]]
+    ticket = ticket_of(rig, place[1])
     await rig.until(lambda: ticket.watchers == 1)
     return ticket
 
@@ -109,7 +112,7 @@ async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_op
         await expect(page.locator("#position")).to_have_text("2")
         await watched(rig, page)
         rig.pool.close_to_newcomers()
-        await expect(page.locator("#message")).to_contain_text("let nobody in right now")
+        await expect(page.locator("#message")).to_contain_text("are not letting anyone in right now")
         await expect(page.locator("#said")).to_contain_text("You keep your place")  # screen readers hear it, too
         await picture(page, "waiting-closed")
         give_up_the_first(rig)
@@ -201,7 +204,7 @@ async def test_where_streams_do_not_get_through_it_asks() -> None:
         await page.reload()  # the waiting page itself, which has no button to press again
         await expect(page.locator("#position")).to_have_text("2")
         await page.route("**/api/tickets", drawn)
-        rig.claims.leave(rig.claims._tickets[lost[1]])
+        rig.claims.leave(ticket_of(rig, lost[1]))
         # Troubles meanwhile are said, and it goes on.
         await expect(page.locator("#doing")).to_have_text("It did not work. Trying again…")
         await expect(page.locator("#doing")).to_have_text("The service is not ready yet. Trying again in a moment…")
@@ -261,7 +264,7 @@ async def test_a_page_is_loaded_again_for_a_notebook_of_another_tab_only_once() 
         lost = PLACE.search(page.url)
         assert lost is not None
         await page.route("**/api/tickets", stale)
-        rig.claims.leave(rig.claims._tickets[lost[1]])
+        rig.claims.leave(ticket_of(rig, lost[1]))
         await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
         await expect(page.locator("#position")).to_have_text("2")
         await expect(page.get_by_text("It opens a b.ipynb.")).to_be_visible()
@@ -282,7 +285,7 @@ async def test_who_waits_for_another_notebook_and_loses_the_place_waits_for_anot
             await expect(page.locator("#position")).to_have_text("1")
             lost = PLACE.search(page.url)
             assert lost is not None
-            rig.claims.leave(rig.claims._tickets[lost[1]])
+            rig.claims.leave(ticket_of(rig, lost[1]))
             await page.wait_for_url(lambda url: PLACE.search(url) is not None and lost[1] not in url)
             await expect(page.locator("#position")).to_have_text("1")
 
@@ -441,7 +444,7 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")
         rig.pool.close_to_newcomers()
-        await expect(page.locator("#message")).to_contain_text("let nobody in right now")
+        await expect(page.locator("#message")).to_contain_text("are not letting anyone in right now")
 
 
 async def test_without_javascript_it_is_said_that_a_notebook_needs_it() -> None:

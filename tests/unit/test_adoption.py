@@ -1,19 +1,22 @@
-"""How old a session is when it is taken up after a restart: clocks that were wrong end none and prolong none."""
+"""Taking up what the engine lists: how old a session is, whatever the clocks say, and what cannot be dialled."""
 
 from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import pytest
 
 from tmpnb_py.core import boot_clock
-from tmpnb_py.core.models import Observed, State
-from tmpnb_py.pools.adoption import session_age, taken_up
+from tmpnb_py.core.models import Address, EndReason, Observed, SocketAddress, State, TcpAddress
+from tmpnb_py.pools.adoption import Adoption, session_age, taken_up
+from tmpnb_py.pools.records import Records
 
 NOW = 1_800_000_000.0
 YEARS = 10 * 365 * 86_400.0
 HERE = "11111111"
+HERE_BY_TCP = TcpAddress("127.0.0.1", 1)
 
 
 def session(claimed_unix: float | None, *, created_unix: float = NOW - 1000, stamp: str = "") -> Observed:
@@ -70,3 +73,54 @@ def test_this_machine_tells_a_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= age <= 5
     assert math.isclose(int(made.split("-")[0]), time.clock_gettime(time.CLOCK_BOOTTIME), abs_tol=5)
     assert boot_clock.seconds_since("") is None
+
+
+# --- taking up
+
+
+@pytest.fixture
+def records() -> Records:
+    return Records("test")
+
+
+def listed(state: State, address: Address | None) -> Observed:
+    return Observed("a", state, "d", "t", time.time() - 100, time.time() - 50, None, address)
+
+
+async def test_a_session_that_can_be_dialled_goes_on(records: Records) -> None:
+    Adoption(records).adopt(listed(State.CLAIMED, HERE_BY_TCP))
+    container = records.session("a")
+    assert container is not None
+    assert (container.visited, container.has_begun, container.unreachable_since) == (True, True, None)
+
+
+async def test_a_session_out_of_reach_is_kept_and_reached_later(records: Records, tmp_path: Path) -> None:
+    adoption = Adoption(records)
+    adoption.adopt(listed(State.CLAIMED, SocketAddress(str(tmp_path / "gone"))))
+    container = records.get("a")
+    assert container is not None
+    assert records.session("a") is None
+    assert container.is_cut_off
+    assert container.unreachable_since is not None
+    adoption.readdress(listed(State.CLAIMED, HERE_BY_TCP))
+    assert records.session("a") is container
+    assert not container.unreachable_since
+
+
+@pytest.mark.parametrize("address", [None, SocketAddress("/nowhere")])
+async def test_a_ready_one_out_of_reach_is_removed(records: Records, address: Address | None) -> None:
+    Adoption(records).adopt(listed(State.READY, address))
+    assert [one.reason for one in records.in_state(State.REMOVING)] == [EndReason.CRASHED]
+
+
+async def test_what_is_discarded_after_its_end_is_no_session_that_ends_again(records: Records) -> None:
+    adoption = Adoption(records)
+    adoption.adopt(listed(State.CLAIMED, HERE_BY_TCP))
+    session = records.get("a")
+    assert session is not None
+    records.end(session, EndReason.IDLE, time.monotonic())
+    records.forget(session, time.monotonic())
+    adoption.discard(listed(State.CLAIMED, HERE_BY_TCP), EndReason.IDLE)
+    again = records.get("a")
+    assert again is not None
+    assert (again.state, again.reason, again.claimed_at) == (State.REMOVING, EndReason.IDLE, None)

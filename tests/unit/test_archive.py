@@ -94,7 +94,7 @@ def test_nothing_of_another_place_is_in_it(tmp_path: Path) -> None:
         ".git/": "it is a hidden folder",
         "kept/directory": "it is a link that leads out of your files",
         "link": "it is a link that leads out of your files",
-        "pipe": "it is no ordinary file, but a socket, a pipe or a device",
+        "pipe": "it is not a regular file, but a socket, a pipe or a device",
     }
 
 

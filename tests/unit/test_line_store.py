@@ -21,9 +21,9 @@ def entry(number: int) -> Entry:
 
 def reopened(path: Path) -> list[Entry]:
     """The tickets, but for how long they are kept."""
-    book = LineStore(path)
-    found = book.open(LEASE)
-    book.close()
+    line_store = LineStore(path)
+    found = line_store.open(LEASE)
+    line_store.close()
     assert all(one.until is not None for one in found)
     return [one.model_copy(update={"until": None}) for one in found]
 
@@ -34,47 +34,47 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def book(path: Path) -> LineStore:
-    book = LineStore(path)
-    assert book.open(LEASE) == []
-    return book
+def line_store(path: Path) -> LineStore:
+    line_store = LineStore(path)
+    assert line_store.open(LEASE) == []
+    return line_store
 
 
-def test_the_order_is_kept_without_those_who_left(path: Path, book: LineStore) -> None:
+def test_the_order_is_kept_without_those_who_left(path: Path, line_store: LineStore) -> None:
     for number in range(5):
-        book.add(entry(number))
-    book.remove(entry(3).id)
-    book.remove("never in it")
+        line_store.add(entry(number))
+    line_store.remove(entry(3).id)
+    line_store.remove("never in it")
     # No `close`: a crash.
     assert reopened(path) == [entry(0), entry(1), entry(2), entry(4)]
     assert reopened(path) == [entry(0), entry(1), entry(2), entry(4)]
 
 
-def test_only_its_owner_reads_it(path: Path, book: LineStore) -> None:
-    book.add(entry(1))
+def test_only_its_owner_reads_it(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(1))
     assert path.stat().st_mode & 0o777 == 0o600
     assert not path.with_name("pool.line.new").exists()
 
 
-def test_nothing_is_left_when_nobody_waits(path: Path, book: LineStore) -> None:
-    book.add(entry(1))
-    book.remove(entry(1).id)
-    book.close()
+def test_nothing_is_left_when_nobody_waits(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(1))
+    line_store.remove(entry(1).id)
+    line_store.close()
     assert list(path.parent.iterdir()) == []
 
 
-def test_forgotten_is_gone(path: Path, book: LineStore) -> None:
-    book.add(entry(1))
-    book.forget()
-    book.close()
+def test_forgotten_is_gone(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(1))
+    line_store.clear()
+    line_store.close()
     assert list(path.parent.iterdir()) == []
 
 
-def test_how_long_a_ticket_is_kept(path: Path, book: LineStore) -> None:
+def test_how_long_a_ticket_is_kept(path: Path, line_store: LineStore) -> None:
     """A lease from the start on where the service ran a moment ago; a further start makes it no longer."""
-    book.add(entry(1))
-    book.add(entry(2))
-    book.change(entry(2).id, until=5.0)
+    line_store.add(entry(1))
+    line_store.add(entry(2))
+    line_store.update(entry(2).id, until=5.0)
     written = path.stat().st_mtime
 
     def kept(now: float) -> list[float | None]:
@@ -87,53 +87,53 @@ def test_how_long_a_ticket_is_kept(path: Path, book: LineStore) -> None:
     assert kept(written + 150) == [written + 100 + LEASE, 5.0]
 
 
-def test_who_could_not_come_back_because_no_service_ran_is_not_kept(path: Path, book: LineStore) -> None:
-    book.add(entry(1))
+def test_who_could_not_come_back_because_no_service_ran_is_not_kept(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(1))
     written = path.stat().st_mtime
     (found,) = LineStore(path, clock=lambda: written + LEASE + 1).open(LEASE)
     assert found.until == pytest.approx(written + LEASE)
 
 
-def test_a_line_that_does_not_move_is_as_fresh_as_one_that_does(path: Path, book: LineStore) -> None:
-    book.add(entry(1))
-    for touch in (book.keep, book.close):
+def test_a_line_that_does_not_move_is_as_fresh_as_one_that_does(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(1))
+    for touch in (line_store.maintain, line_store.close):
         os.utime(path, (1, 1))
         touch()
         assert path.stat().st_mtime > 1000
 
 
-def test_changes_keep_the_order_and_what_is_not_there_does_not_change(path: Path, book: LineStore) -> None:
+def test_changes_keep_the_order_and_what_is_not_there_does_not_change(path: Path, line_store: LineStore) -> None:
     for number in range(3):
-        book.add(entry(number))
-    book.change(entry(0).id, container="c0")
-    book.change(entry(0).id, told=True)
+        line_store.add(entry(number))
+    line_store.update(entry(0).id, container="c0")
+    line_store.update(entry(0).id, told=True)
     size = path.stat().st_size
-    book.change(entry(0).id, told=True, container="c0")
-    book.change(entry(7).id, told=True)
+    line_store.update(entry(0).id, told=True, container="c0")
+    line_store.update(entry(7).id, told=True)
     assert path.stat().st_size == size
     assert reopened(path) == [
         entry(0).model_copy(update={"container": "c0", "told": True}), entry(1), entry(2),
     ]  # fmt: skip
 
 
-def test_it_does_not_grow_for_ever(path: Path, book: LineStore) -> None:
-    book.add(entry(0))
+def test_it_does_not_grow_for_ever(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(0))
     for number in range(1, 1000):
-        book.add(entry(number))
-        book.remove(entry(number).id)
-    book.keep()
+        line_store.add(entry(number))
+        line_store.remove(entry(number).id)
+    line_store.maintain()
     assert len(path.read_bytes().splitlines()) == 1
-    book.add(entry(1000))
+    line_store.add(entry(1000))
     assert reopened(path) == [entry(0), entry(1000)]
 
 
 @given(st.integers(min_value=0))
 def test_a_torn_end_costs_that_line_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
-    path = tmp_path_factory.mktemp("book") / "pool.line"
-    book = LineStore(path)
-    book.open(LEASE)
+    path = tmp_path_factory.mktemp("line_store") / "pool.line"
+    line_store = LineStore(path)
+    line_store.open(LEASE)
     for number in range(3):
-        book.add(entry(number))
+        line_store.add(entry(number))
     whole = path.read_bytes()
     kept = cut % (len(whole) + 1)
     path.write_bytes(whole[:kept])
@@ -141,7 +141,7 @@ def test_a_torn_end_costs_that_line_only(tmp_path_factory: pytest.TempPathFactor
     found = reopened(path)
     assert found == [entry(number) for number in range(len(found))]
     assert complete - 1 <= len(found) <= complete
-    book.close()
+    line_store.close()
 
 
 @pytest.mark.parametrize(
@@ -160,45 +160,45 @@ def test_what_is_no_entry_is_passed_over(path: Path, line: bytes) -> None:
 
 def test_a_directory_that_cannot_be_written_is_told_once_and_costs_nobody_the_place(tmp_path: Path) -> None:
     path, now = tmp_path / "missing" / "pool.line", 1000.0
-    book = LineStore(path, clock=lambda: now)
+    line_store = LineStore(path, clock=lambda: now)
     tries = []
     with capture_logs() as logs:
-        assert book.open(LEASE) == []
-        book.add(entry(1))
+        assert line_store.open(LEASE) == []
+        line_store.add(entry(1))
         for _ in range(60):
             now += 1
-            before = book._next_try
-            book.keep()
-            if book._next_try != before:
+            before = line_store._next_try
+            line_store.maintain()
+            if line_store._next_try != before:
                 tries.append(now)
     assert [(one["event"], one["error"]) for one in logs] == [("line_not_written", "No such file or directory")]
     assert tries == [1001, 1003, 1007, 1015, 1031]
     path.parent.mkdir()
     now += 1000
-    book.keep()  # mended
+    line_store.maintain()  # mended
     assert reopened(path) == [entry(1)]
 
 
-def test_a_file_that_was_tidied_up_is_written_again(path: Path, book: LineStore) -> None:
-    book.add(entry(1))
+def test_a_file_that_was_tidied_up_is_written_again(path: Path, line_store: LineStore) -> None:
+    line_store.add(entry(1))
     path.unlink()
-    book.keep()
+    line_store.maintain()
     assert reopened(path) == [entry(1)]
 
 
 def test_a_directory_that_cannot_be_written_any_more_stops_nobody_from_stopping(
-    path: Path, book: LineStore, monkeypatch: pytest.MonkeyPatch
+    path: Path, line_store: LineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unlink(self: Path, missing_ok: bool = False) -> None:
         raise OSError(30, f"Read-only file system: {self} {missing_ok}")
 
     monkeypatch.setattr(Path, "unlink", unlink)
-    book.close()
+    line_store.close()
     assert path.exists()
 
 
-def test_a_full_disk_is_survived(path: Path, book: LineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    book.add(entry(1))
+def test_a_full_disk_is_survived(path: Path, line_store: LineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    line_store.add(entry(1))
     really_write = os.write
     room = 20
 
@@ -212,32 +212,32 @@ def test_a_full_disk_is_survived(path: Path, book: LineStore, monkeypatch: pytes
 
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(os, "write", write)
-        book.add(entry(2))
-        book.add(entry(3))
-        book._next_try = 0.0
-        book.keep()
+        line_store.add(entry(2))
+        line_store.add(entry(3))
+        line_store._next_try = 0.0
+        line_store.maintain()
         assert sorted(one.name for one in path.parent.iterdir()) == ["pool.line"]
     assert [one["event"] for one in logs] == ["line_not_written"]
     crashed = path.with_name("crashed.line")
     crashed.write_bytes(path.read_bytes())
     assert reopened(crashed) == [entry(1)]  # as much as there is
-    book._next_try = 0.0
-    book.keep()
+    line_store._next_try = 0.0
+    line_store.maintain()
     assert reopened(path) == [entry(1), entry(2), entry(3)]
 
 
 def test_after_trouble_with_the_disk_who_was_forgotten_does_not_come_back(
-    path: Path, book: LineStore, monkeypatch: pytest.MonkeyPatch
+    path: Path, line_store: LineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    book.add(entry(1))
+    line_store.add(entry(1))
 
     def full(_file: int, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        book.remove(entry(1).id)
-    book.close()
+        line_store.remove(entry(1).id)
+    line_store.close()
     assert list(path.parent.iterdir()) == []
 
 

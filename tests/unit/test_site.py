@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.pool_support import HandMadePool
 from tmpnb_py.claims.claims import Claims
-from tmpnb_py.claims.line import Line
+from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.claims.tickets import Status
 from tmpnb_py.core.errors import ClosedError, FullError
 from tmpnb_py.core.models import EndReason, State, TcpAddress
@@ -59,8 +59,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         pools, claims = {}, {}
         for name in ("python", "r"):
             engine = Engine(host, pool=name)
-            pools[name] = HandMadePool(engine, tmp_path, name)
-            claims[name] = Claims(engine, pools[name], pools[name].options, line=Line(lambda: 5), clock=lambda: NOW)
+            pools[name] = HandMadePool(engine, tmp_path, name, max_waiting=5)
+            claims[name] = Claims(engine, pools[name], LineStore(None), clock=lambda: NOW)
             pools[name].serve(claims[name])
             stack.push_async_callback(claims[name].close)
         yield World(Site(claims.values()), pools, claims, server.sockets[0].getsockname()[1])
@@ -111,7 +111,7 @@ async def test_each_pool_has_a_line_of_its_own(world: World) -> None:
     assert world.site.claims_with("0" * 32) is world.claims["python"], "the default pool's say that there is none"
     container = world.ready("r", "b")
     async with asyncio.timeout(60):
-        while second.status is Status.WAITING:
+        while second.is_waiting:
             await second.changed(None)
     assert (second.container, first.status) == (container, Status.WAITING)
 

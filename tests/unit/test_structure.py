@@ -23,15 +23,12 @@ LONG_FUNCTIONS: dict[str, str] = {}
 WIDE_CONSTRUCTORS: dict[str, str] = {}
 # Where a task is begun by other means than `Tasks.start` and a TaskGroup, each with its reason.
 TASKS_WITHOUT_OWNER = {
-    "claims.claims": "to be mended",
     "core.tasks": "the owner itself",
     "engines.docker.engine": "a creation that must not be cut off is awaited where it is begun",
     "images.build": "a process's start that must not be cut off is awaited where it is begun",
 }
 # What two services in one process would share, each with the reason why that does no harm.
-SHARED_STATE = {
-    "web.pages.notes._assets": "to be mended",
-}
+SHARED_STATE: dict[str, str] = {}
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

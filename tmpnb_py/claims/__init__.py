@@ -1,1 +1,1 @@
-"""From a visitor's wish to a notebook: tickets, the line, and the hand-over, once and for ever."""
+"""Claims: from a visitor's request to a notebook, by way of tickets, the line and the hand-over, which is final."""

@@ -1,15 +1,15 @@
-"""Taking a ready container for a visitor, for good: chosen in the pool, then made durable in the engine.
+"""Claiming a ready container for a visitor, for good: chosen in the pool, then marked durably in the engine.
 
-Used by the claims only. What concerns one container (a call that hangs, a death) costs its visitor the next ready one
-and nothing else; what is not the container's own fault (an engine that is down, or refuses every claim) costs no
-container. A container that somebody else was given, by another manager of the same pool, is theirs (decision 2).
+Used by the dispatcher only. What concerns one container (a call that hangs, a death) costs its visitor the next ready
+one and nothing else; what is not the container's own fault (an engine that is down, or refuses every claim) costs no
+container. A container that another manager of the same pool has given away is left to it (decision 2).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import structlog
 
@@ -22,15 +22,17 @@ from tmpnb_py.core.errors import (
     NoSuchContainerError,
 )
 from tmpnb_py.core.models import EndReason, Failure, State
+from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.questions import accepts
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.pool import Pool
 
-# A claim takes some milliseconds. What takes longer may hang, or the engine's disk is busy: then both are waited for.
+# A claim takes some milliseconds. One that takes longer may hang, or the engine's disk is busy: both are waited for.
 _PATIENCE = 0.5
 _AT_ONCE = 3  # containers that are tried for one visitor
 _REFUSALS = 2  # of different containers: more would not say more
+_REFUSAL_SECONDS = 10.0  # for which a refusal counts, unless a claim is refused again
 
 _log = structlog.get_logger(__name__)
 
@@ -38,44 +40,54 @@ Task = asyncio.Task[bool]
 
 
 class Handover:
-    """Makes claims durable. `spawn` owns the tasks."""
+    """Makes claims durable. `clock` gives monotonic seconds."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        pool: Pool,
-        *,
-        spawn: Callable[[Coroutine[object, object, bool]], Task],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, engine: Engine, pool: Pool, clock: Callable[[], float]) -> None:
         self._engine = engine
         self._pool = pool
-        self._spawn = spawn
         self._clock = clock
+        self._tasks = Tasks(_log_mistake)
 
     async def take(self, first: Container, may_take: Callable[[], bool], quota_key: str = "") -> Container | None:
-        """A container that is the visitor's for good: `first`, which the pool has chosen, or one of the next ready.
+        """Make the claim of `first`, which the pool has chosen, durable, or that of one of the next ready ones.
 
-        `may_take` says whether there is another one for this visitor. None where none proved good; raises
-        `EngineDownError`, and the engine's `EngineError` where it refuses claims (what it refused is ready again).
+        `may_take` says whether there is another one for this visitor. Returns the visitor's container, or None where
+        none proved good. Raises `EngineDownError`, and the engine's `EngineError` where it refuses claims (the
+        containers that it refused are ready again).
         """
         attempt = _Attempt(self._pool, self._clock)
         try:
-            attempt.begin(first, self._spawn(self._make_durable(first)))
+            attempt.begin(first, self._start(first))
             while attempt.pending:
                 if (container := await attempt.wait()) is not None:
                     attempt.succeeded()
                     return container
-                may_go_on = attempt.may_go_on and may_take()
-                if may_go_on and (another := self._pool.claim(self._clock(), quota_key)) is not None:
-                    attempt.begin(another, self._spawn(self._make_durable(another)))
+                if attempt.may_go_on and may_take():
+                    another = self._pool.claim(self._clock(), quota_key)
+                    if another is not None:
+                        attempt.begin(another, self._start(another))
             attempt.failed()
             return None
         finally:
             attempt.leave()
 
+    def expire_refusal(self, now: float) -> None:
+        """Forget that claims were refused, some seconds after the last one was tried."""
+        if self._pool.refusal is not None and now - self._pool.refusal.at > _REFUSAL_SECONDS:
+            self._pool.forget_refusal()
+
+    async def close(self) -> None:
+        """Cancel the claims under way; their containers end."""
+        await self._tasks.close()
+
+    def _start(self, container: Container) -> Task:
+        return self._tasks.start(f"claim-{container.id}", self._make_durable(container))
+
     async def _make_durable(self, container: Container) -> bool:
-        """Whether the claim is in the engine. A refusal is raised with the container as it was; else it ends here."""
+        """Whether the claim is in the engine. After a refusal, which is raised, the container is as it was.
+
+        In all other cases in which it is not the visitor's it has ended.
+        """
         try:
             alive = container.endpoint is not None and await accepts(container.endpoint)
             if alive and container.state is State.CLAIMED:
@@ -105,7 +117,7 @@ class Handover:
 
 
 class _Attempt:
-    """What is tried for one visitor."""
+    """The containers that are tried for one visitor."""
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -127,24 +139,23 @@ class _Attempt:
         """The container whose claim is durable; None where none is yet. Raises `EngineDownError`, `LackError`."""
         done, _ = await asyncio.wait(self.pending, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
+            container = self.pending.pop(task)
             try:
                 if task.result():
-                    return self.pending.pop(task)
-                del self.pending[task]
+                    return container
             except EngineDownError:
-                del self.pending[task]
                 raise
             except LackError:  # which says nothing of any container
-                _log.warning("claim_given_back", id=self.pending[task].id, hint=LACK_REMEDY)
-                self._pool.give_back(self.pending.pop(task), self._clock())
+                _log.warning("claim_given_back", id=container.id, hint=LACK_REMEDY)
+                self._pool.give_back(container, self._clock())
                 raise
             except EngineError as error:
                 self._refusal = error
-                self._refused.append(self.pending.pop(task))
+                self._refused.append(container)
         return None
 
     def succeeded(self) -> None:
-        """Another container's claim went well, so what was refused is its own fault."""
+        """Another container's claim went well, so each refusal was its container's own fault."""
         for container in self._refused:
             _log.warning("claim_failed", id=container.id, error=str(self._refusal))
             self._pool.end(container, EndReason.CLAIM_FAILED, self._clock())
@@ -152,15 +163,16 @@ class _Attempt:
         self._pool.forget_refusal()
 
     def failed(self) -> None:
-        """Nothing went well. Raises what the engine said, if it refused."""
-        if self._refusal is not None:
-            if self._pool.refusal is None:
-                _log.error("claims_refused", error=self._refusal.message, remedy=self._refusal.remedy)
-            self._pool.refuse(Failure(self._refusal.failure, self._refusal.message, self._clock()))
-            raise self._refusal
+        """No claim went well. Raises what the engine said, if it refused one."""
+        if self._refusal is None:
+            return
+        if self._pool.refusal is None:
+            _log.error("claims_refused", error=self._refusal.message, remedy=self._refusal.remedy)
+        self._pool.refuse(Failure(self._refusal.failure, self._refusal.message, self._clock()))
+        raise self._refusal
 
     def leave(self) -> None:
-        """What was refused is ready as before; what is under way still is nobody's when it is done."""
+        """Give back what was refused, and what is still under way once that is done."""
         for container in self._refused:
             self._pool.give_back(container, self._clock())
         for task, container in self.pending.items():
@@ -174,3 +186,8 @@ class _Attempt:
             self._pool.end(container, EndReason.UNVISITED, self._clock())
         elif isinstance(error, EngineError) and not isinstance(error, EngineDownError):
             self._pool.give_back(container, self._clock())
+
+
+def _log_mistake(_name: str, error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, EngineError):  # which the visitor is told
+        _log.error("claim_broke", exc_info=error)

@@ -1,7 +1,7 @@
-"""The line of visitors who wait for a container, and how long they may have to.
+"""The line of visitors who wait for a container: first come, first served.
 
-`claims` owns one `Line` and calls it from the event loop; nothing here awaits, so each call is atomic and none
-needs a lock. Pure: the caller brings the time (seconds on the monotonic clock).
+`Claims` owns one `Line` and calls it from the event loop; nothing here awaits, so each call is atomic and none needs
+a lock. Pure.
 """
 
 from __future__ import annotations
@@ -10,31 +10,29 @@ import bisect
 import dataclasses
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from tmpnb_py.core.errors import LineFullError
 
-# How long somebody who is turned away is told to stay away when nothing better is known.
+# Seconds after which a visitor who is turned away may come back, where nothing better is known.
 RETRY_AFTER = 30.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the line. `number` grows with each; `joined_at` is when it was taken."""
+    """A ticket's place in the line. Lower numbers are served first."""
 
     id: str
     number: int
-    joined_at: float
 
 
 _number = operator.attrgetter("number")
 
 
 class Line:
-    """First come, first served, for at most `capacity()` who wait."""
+    """The places of all who wait, in the order in which they are served."""
 
-    def __init__(self, capacity: Callable[[], int]) -> None:
-        self._capacity = capacity
+    def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._by_id: dict[str, Place] = {}
         # In the order of their numbers, so that a place is found by bisection. Deleting moves the pointers
@@ -44,66 +42,66 @@ class Line:
     def __len__(self) -> int:
         return len(self._places)
 
-    def take_number(self) -> int:
-        """Come now; who joins with this number later stands before all who came after."""
+    def __iter__(self) -> Iterator[str]:
+        """The ids of the tickets in line, the first one first."""
+        return (place.id for place in self._places)
+
+    def reserve(self) -> int:
+        """Reserve a number: a ticket that joins with it later stands before all that came after this call."""
         return next(self._numbers)
 
     def join(
         self,
         ticket_id: str,
-        now: float,
         *,
         number: int | None = None,
+        capacity: int | None = None,
         retry_after: float = RETRY_AFTER,
-        again: bool = False,
     ) -> Place:
-        """Go to the end of the line, or where `number` says; whoever is in it already keeps the place.
+        """Join at the end, or at a reserved `number`. Idempotent: a ticket in line keeps its place.
 
-        Raises LineFullError, with `retry_after` (the caller's estimate in seconds), where the line is full; never for
-        who had a place before a restart and comes `again`.
+        Raises `LineFullError`, with `retry_after` (seconds), where `capacity` tickets are in line (None: no limit).
         """
         if place := self._by_id.get(ticket_id):
             return place
-        if len(self) >= self._capacity() and not again:
+        if capacity is not None and len(self) >= capacity:
             raise LineFullError(f"{len(self)} visitors are waiting already", retry_after=retry_after)
-        place = Place(ticket_id, number or next(self._numbers), now)
-        self._by_id[ticket_id] = place
-        bisect.insort(self._places, place, key=_number)
+        place = Place(ticket_id, number or next(self._numbers))
+        self._insert(place)
         return place
 
-    def take_back(self, place: Place) -> None:
-        """Whoever was popped and could not be served is in the line again, where they were."""
+    def put_back(self, place: Place) -> None:
+        """Undo `pop_first` for a ticket that could not be served. No-op if it is in line."""
         if place.id not in self._by_id:
-            self._by_id[place.id] = place
-            bisect.insort(self._places, place, key=_number)
+            self._insert(place)
 
     def leave(self, ticket_id: str) -> bool:
-        """Give the place up; False if there was none (never joined, served, or left before)."""
+        """Give up a place. False if the ticket was not in line."""
         place = self._by_id.pop(ticket_id, None)
         if place is None:
             return False
         del self._places[self._index(place)]
         return True
 
-    def waits(self, now: float) -> list[float]:
-        """How many seconds each has waited, the first in line first."""
-        return [now - place.joined_at for place in self._places]
-
     def first(self) -> Place | None:
-        """Whose turn it is, without serving them."""
+        """The place that is served next."""
         return self._places[0] if self._places else None
 
     def pop_first(self) -> Place | None:
-        """Serve the first: they are no longer in the line."""
+        """Take the first place out of the line, to serve its ticket."""
         place = self.first()
         if place is not None:
             self.leave(place.id)
         return place
 
     def position(self, ticket_id: str) -> int | None:
-        """The place in the line, 1 = next; None for whoever is not in it."""
+        """A ticket's position, 1 = next; None if it is not in line."""
         place = self._by_id.get(ticket_id)
         return None if place is None else self._index(place) + 1
+
+    def _insert(self, place: Place) -> None:
+        self._by_id[place.id] = place
+        bisect.insort(self._places, place, key=_number)
 
     def _index(self, place: Place) -> int:
         return bisect.bisect_left(self._places, place.number, key=_number)

@@ -1,9 +1,10 @@
-"""Who waits in line, and who was given what, written down: a service that starts again goes on where it ended.
+"""The tickets on disk, so that a service that starts again goes on where it ended: the line, and what was given away.
 
-A file of JSON lines in the runtime directory: one for each who comes, one for each change, one for each who goes.
-Appended to and never waited for: what is written outlives the process, a crash included, though not the machine's
-own, which ends all notebooks as well. A ticket's id opens its place, so the directory is the service's user's alone
-(0700), and so is the file. Of addresses nothing is kept. Called from the event loop; a line costs a few microseconds.
+A file of JSON lines in the runtime directory: an entry when a ticket joins the line and at each change of it, and its
+id alone when it is gone. Lines are appended without `fsync`: they survive a crash of the process, and not one of the
+machine, which ends all notebooks as well. A ticket's id opens its place, so only the service's user may read the
+directory (0700) and the file (0600). No addresses are stored. Called from the event loop; a line costs a few
+microseconds. Older and newer versions read each other's files, so an entry's fields stay as they are.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 import pydantic
 import structlog
 
-_SLACK = 1000  # lines that may be of no use any more before the file is written anew
-_PAUSES = (1.0, 600.0)  # seconds until writing is tried again after it failed: at first, and at most
+_SLACK = 1000  # outdated lines after which the file is written anew
+_PAUSES = (1.0, 600.0)  # seconds until writing is tried again after a failure: the first time, and at most
 
 _log = structlog.get_logger(__name__)
 
@@ -26,8 +27,9 @@ _log = structlog.get_logger(__name__)
 class Entry(pydantic.BaseModel):
     """One ticket: its id, the document it is for, and since when it waits (Unix seconds).
 
-    `container` is what it was given, `told` whether its visitor knows. `until` (Unix seconds) is how long it is kept
-    unless they are seen again; None while they are thought to be there.
+    `container` is the id of the notebook that it was given, "" for none; `told` says whether that was announced.
+    `until` (Unix seconds) is how long the ticket is kept unless its visitor is seen again; None while the visitor is
+    thought to be there.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +43,7 @@ class Entry(pydantic.BaseModel):
 
 
 class _Gone(pydantic.BaseModel):
-    """A ticket that is no more."""
+    """A ticket that is kept no longer."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +54,10 @@ _LINE: pydantic.TypeAdapter[Entry | _Gone] = pydantic.TypeAdapter(Entry | _Gone)
 
 
 class LineStore:
-    """The file at `path`, or none. Where it cannot be written the line goes on without, and the log says so once."""
+    """The file at `path`, or none (None). While it cannot be written the line goes on; the log says so once.
+
+    `clock` gives Unix seconds.
+    """
 
     def __init__(self, path: Path | None, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -64,59 +69,59 @@ class LineStore:
         self._next_try = 0.0
 
     def open(self, longest_away: float) -> list[Entry]:
-        """Begin, with the tickets that there were, in the order of their line. Each of them has an `until`.
+        """Read the file and begin to write. Returns the tickets in the order of their line, each with an `until`.
 
-        It has passed for those who were not seen for `longest_away` seconds because no service ran.
+        `until` has passed for visitors who could not be seen for `longest_away` seconds, as no service ran.
         """
         written, found = 0.0, []
         if self._path is not None:
-            with contextlib.suppress(OSError):  # none, as at the first start; writing tells what else is wrong
+            with contextlib.suppress(OSError):  # as at the first start; writing logs all else
                 written = self._path.stat().st_mtime
                 found = _read(self._path.read_bytes().splitlines())
         now = self._clock()
         until = now + longest_away if now - written <= longest_away else written + longest_away
-        for one in found:
-            self._entries[one.id] = one if one.until is not None else one.model_copy(update={"until": until})
+        for entry in found:
+            self._entries[entry.id] = entry if entry.until is not None else entry.model_copy(update={"until": until})
         self._write_anew()
         return list(self._entries.values())
 
     def add(self, entry: Entry) -> None:
-        """Somebody has joined the line, at its end."""
+        """Append a ticket that has joined the line."""
         self._entries[entry.id] = entry
-        self._append(entry.model_dump_json())
+        self._append(entry)
 
-    def change(self, ticket_id: str, **fields: object) -> None:
-        """Something about a ticket is otherwise; nothing happens where it is not in the book, or is so already."""
+    def update(self, ticket_id: str, **fields: object) -> None:
+        """Change fields of an entry. No-op if the ticket is unknown or nothing changes."""
         entry = self._entries.get(ticket_id)
         if entry is None or all(getattr(entry, name) == value for name, value in fields.items()):
             return
         self._entries[ticket_id] = entry.model_copy(update=fields)
-        self._append(self._entries[ticket_id].model_dump_json())
+        self._append(self._entries[ticket_id])
 
     def remove(self, ticket_id: str) -> None:
-        """A ticket is no more, or never was."""
+        """Remove an entry. No-op if the ticket is unknown."""
         if self._entries.pop(ticket_id, None) is not None:
-            self._append(_Gone(id=ticket_id).model_dump_json())
+            self._append(_Gone(id=ticket_id))
 
-    def keep(self) -> None:
-        """Called about once a second: the file stays, stays fresh, does not grow for ever, and is mended."""
-        if not self._is_there() or self._lines > 2 * len(self._entries) + _SLACK:
+    def maintain(self) -> None:
+        """Keep the file fresh and short, and write it anew if it is missing or broken. Called about once a second."""
+        if not self._touch() or self._lines > 2 * len(self._entries) + _SLACK:
             self._write_anew()
 
-    def forget(self) -> None:
-        """No ticket is any more."""
+    def clear(self) -> None:
+        """Remove all entries."""
         self._entries.clear()
 
     def close(self) -> None:
         """Stop writing. The file stays for the next start, unless it would be empty."""
-        self._is_there()
+        self._touch()
         self._let_go()
         if self._path is not None and not self._entries:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def _is_there(self) -> bool:
-        """Whether what is written can be found again; as of now, then. Some systems tidy up old files."""
+    def _touch(self) -> bool:
+        """Set the file's time to now. False if it is not there (any more): some systems delete old files."""
         if self._file is None:
             return False
         try:
@@ -125,11 +130,11 @@ class LineStore:
         except OSError:
             return False
 
-    def _append(self, line: str) -> None:
+    def _append(self, entry: Entry | _Gone) -> None:
         if self._file is None:
             return
         try:
-            _write(self._file, f"{line}\n".encode())
+            _write(self._file, _line(entry))
             self._lines += 1
         except OSError as error:
             self._broke(error)
@@ -142,7 +147,7 @@ class LineStore:
         self._let_go()
         try:
             self._file = os.open(new, flags, 0o600)
-            _write(self._file, b"".join(b"%b\n" % one.model_dump_json().encode() for one in self._entries.values()))
+            _write(self._file, b"".join(_line(entry) for entry in self._entries.values()))
             new.replace(self._path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -154,7 +159,7 @@ class LineStore:
     def _broke(self, error: OSError) -> None:
         self._let_go()
         if not self._pause:
-            hint = "after a restart those who wait now would begin at the end of the line"
+            hint = "after a restart those who wait now would lose their places in line"
             _log.warning("line_not_written", file=str(self._path), error=error.strerror, hint=hint)
         first, longest = _PAUSES
         self._pause = min(2 * self._pause, longest) or first
@@ -167,22 +172,26 @@ class LineStore:
             self._file = None
 
 
+def _line(entry: Entry | _Gone) -> bytes:
+    return entry.model_dump_json().encode() + b"\n"
+
+
 def _write(file: int, data: bytes) -> None:
-    """All of it; a full disk takes a part first."""
+    """Write all of `data`; a full disk takes a part first."""
     while data:
         data = data[os.write(file, data) :]
 
 
 def _read(lines: Iterable[bytes]) -> list[Entry]:
-    """The tickets after all these lines. A crash may have torn the last one; what is none is passed over."""
+    """The entries after all these lines. Skips what is no line of ours: a crash may have torn the last one."""
     entries: dict[str, Entry] = {}
     for line in lines:
         try:
-            told = _LINE.validate_json(line)
+            read = _LINE.validate_json(line)
         except pydantic.ValidationError:
             continue
-        if isinstance(told, Entry):
-            entries[told.id] = told
+        if isinstance(read, Entry):
+            entries[read.id] = read
         else:
-            entries.pop(told.id, None)
+            entries.pop(read.id, None)
     return list(entries.values())

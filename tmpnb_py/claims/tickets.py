@@ -1,7 +1,8 @@
-"""A visitor's wish for a notebook, from when it is uttered until it is granted or given up.
+"""A visitor's request for a notebook, from when it is made until it is served or given up.
 
-A ticket outlives the request that drew it: whoever has its id can look at it, watch it and give it up. `claims` makes
-and settles tickets; the web layer watches them. Everything but `changed` is synchronous. Times are monotonic seconds.
+A ticket outlives the HTTP request that opened it: who holds its id can look at it, watch it and give it up. The other
+modules of this folder create tickets and move them on; the web layer shows and watches them. Everything but `changed`
+is synchronous. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -10,90 +11,171 @@ import asyncio
 import contextlib
 import enum
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from tmpnb_py.claims.line import Place
-from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.pools.container import Container
 
 
 class Status(enum.StrEnum):
-    """A ticket's one lifecycle: WAITING, then one of the others for good."""
+    """The lifecycle of a ticket; `_NEXT` says which status may follow which.
+
+    WAITING: in line, or on the way there. HANDING_OVER: a notebook is chosen, and it is not certain yet that it can
+    be given away. READY: it is the visitor's, who does not know yet. ANNOUNCED: the visitor has been shown it.
+    ENDED: there was a notebook, and it has ended. CLOSED: turned away, as newcomers are not let in or there is no
+    room. LEFT: given up before there was a notebook.
+    """
 
     WAITING = "waiting"
+    HANDING_OVER = "handing over"
     READY = "ready"
+    ANNOUNCED = "announced"
+    ENDED = "ended"
+    CLOSED = "closed"
     LEFT = "left"
 
 
-class Ticket:
-    """One wish, for the document `target`; `key` is its visitor's own name for it, `quota_key` whom it counts for.
+_NEXT: Mapping[Status, frozenset[Status]] = {
+    Status.WAITING: frozenset({Status.HANDING_OVER, Status.CLOSED, Status.LEFT}),
+    Status.HANDING_OVER: frozenset({Status.WAITING, Status.READY, Status.LEFT}),
+    Status.READY: frozenset({Status.ANNOUNCED, Status.ENDED}),
+    Status.ANNOUNCED: frozenset({Status.ENDED}),
+    Status.ENDED: frozenset(),
+    Status.CLOSED: frozenset(),
+    Status.LEFT: frozenset(),
+}
 
-    `place` is where it stood in the line, if it ever did; `container` is the one chosen for it, which its visitor may
-    be told of once the ticket is READY; `announced` is whether that has been done. Nobody watching, it is kept for
-    `lease` seconds more, until `held_until`.
+
+class Ticket:
+    """One request, for the document `target`.
+
+    `idempotency_key` is the visitor's own name for the request, "" for none; `quota_key` says whom the notebook
+    counts for. While nobody watches it the ticket is kept until `held_until`, which is `lease` seconds after somebody
+    was last seen to be interested in it.
     """
 
     __slots__ = (
         "_changed",
-        "announced",
-        "container",
+        "_container",
+        "_status",
         "held_until",
         "id",
+        "idempotency_key",
         "joined_at",
-        "key",
         "lease",
-        "place",
         "quota_key",
-        "status",
         "target",
         "watchers",
     )
 
-    def __init__(self, target: str, now: float, key: str = "", quota_key: str = "", *, ticket_id: str = "") -> None:
-        self.key = key
-        self.quota_key = quota_key
+    def __init__(
+        self, target: str, now: float, *, idempotency_key: str = "", quota_key: str = "", ticket_id: str = ""
+    ) -> None:
         self.id = ticket_id or secrets.token_hex(16)
         self.target = target
+        self.idempotency_key = idempotency_key
+        self.quota_key = quota_key
         self.joined_at = now
-        self.status = Status.WAITING
-        self.place: Place | None = None
-        self.container: Container | None = None
-        self.announced = False
-        self.watchers = 0
         self.lease = 0.0
         self.held_until = now
+        self.watchers = 0
+        self._status = Status.WAITING
+        self._container: Container | None = None
         self._changed = asyncio.Event()
 
+    # --- what it is
+
     @property
-    def has_ended(self) -> bool:
-        """Whether there was a notebook, and is no more."""
-        return (
-            self.status is Status.READY and self.container is not None and self.container.state is not State.CLAIMED
-        )
+    def status(self) -> Status:
+        """Where the ticket is in its life."""
+        return self._status
+
+    @property
+    def container(self) -> Container | None:
+        """The visitor's notebook, from READY on; it is still named once it has ended."""
+        return self._container
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the visitor still has to wait."""
+        return self._status in (Status.WAITING, Status.HANDING_OVER)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the visitor has a notebook that is running."""
+        return self._status in (Status.READY, Status.ANNOUNCED)
 
     @property
     def is_alive(self) -> bool:
-        """Whether its wish may yet be granted, or has been and the notebook is there."""
-        return self.status in (Status.WAITING, Status.READY) and not self.has_ended
+        """Whether the visitor has a running notebook, or may yet get one."""
+        return self.is_waiting or self.is_served
 
-    def settle(self, status: Status) -> None:
-        """Its end, whichever it is."""
-        self.status = status
-        self.tell()
+    # --- transitions: each raises `RuntimeError` where the ticket is in no status to make it
 
-    def tell(self) -> None:
-        """Wake whoever watches, to look again."""
+    def hand_over(self) -> None:
+        """A notebook has been chosen."""
+        self._move(Status.HANDING_OVER)
+
+    def wait_again(self) -> None:
+        """What had been chosen could not be given away."""
+        self._move(Status.WAITING)
+        self.notify()
+
+    def serve(self, container: Container) -> None:
+        """The notebook is the visitor's."""
+        self._move(Status.READY)
+        self._container = container
+        self.notify()
+
+    def announce(self) -> None:
+        """The visitor is shown the notebook."""
+        self._move(Status.ANNOUNCED)
+
+    def end(self) -> None:
+        """The notebook has ended."""
+        self._move(Status.ENDED)
+        self.notify()
+
+    def close(self) -> None:
+        """The visitor is turned away."""
+        self._move(Status.CLOSED)
+        self.notify()
+
+    def leave(self) -> None:
+        """The visitor has given up waiting, or nobody came back in time."""
+        self._move(Status.LEFT)
+        self.notify()
+
+    def _move(self, status: Status) -> None:
+        if status not in _NEXT[self._status]:
+            raise RuntimeError(f"a ticket cannot go from {self._status} to {status}")
+        self._status = status
+
+    # --- its lease
+
+    def renew(self, now: float, lease: float) -> None:
+        """Keep the ticket for `lease` seconds from now on, and for as long after it is last watched."""
+        self.lease = lease
+        self.held_until = now + lease
+
+    def has_expired(self, now: float) -> bool:
+        """Whether nobody watches the ticket, or has asked for it in time."""
+        return not self.watchers and self.held_until <= now
+
+    # --- watching it
+
+    def notify(self) -> None:
+        """Wake all who wait for a change."""
         woken, self._changed = self._changed, asyncio.Event()
         woken.set()
 
     async def changed(self, seconds: float | None) -> bool:
-        """Wait for the next change, for so long at most (None: as long as it takes); False when the time is over."""
+        """Wait for the next change, at most `seconds` (None: without limit). False if there was none in time."""
         return await event_or_time(self._changed, seconds)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """While somebody looks, the ticket is held."""
+        """Keep the ticket from expiring."""
         self.watchers += 1
         try:
             yield

@@ -39,7 +39,7 @@ class Visitors(Protocol):
         """How many visitors are in line."""
 
     @property
-    def wished(self) -> int:
+    def expected(self) -> int:
         """How many containers are wanted for visitors who were sent away and may come back."""
 
     def serve_line(self) -> None:
@@ -51,7 +51,7 @@ class Visitors(Protocol):
 
 class _NoVisitors:
     waiting = 0
-    wished = 0
+    expected = 0
 
     def serve_line(self) -> None:
         """Nobody waits."""
@@ -326,7 +326,7 @@ class Pool:
 
     def _wanted(self) -> int:
         """How many containers visitors want beyond the pool's size. A closed pool serves nobody."""
-        return self._visitors.waiting + self._visitors.wished if self.is_open else 0
+        return self._visitors.waiting + self._visitors.expected if self.is_open else 0
 
     def _gate_moved(self) -> int:
         return self._visitors.gate_moved()

@@ -116,10 +116,11 @@ class ClientConnection(TimedConnection):
             if not self._unsent:
                 self._arm(min(_LINGER_SECONDS, self._lingers_until - time.monotonic()))
         else:
-            head_begins = self._phase is Phase.HEAD and not self._reader.received
-            self._reader.received += data
+            reader = self._reader
+            head_begins = self._phase is Phase.HEAD and not reader.received
+            reader.received += data
             self._read()
-            if head_begins and self._reader.received and self._phase is Phase.HEAD:
+            if head_begins and reader.received and self._phase is Phase.HEAD:
                 self._rearm()
 
     def eof_received(self) -> bool:
@@ -172,7 +173,8 @@ class ClientConnection(TimedConnection):
     def _read(self) -> None:
         """Use what has been received, as far as that is possible now."""
         try:
-            while self._reader.received and self._step():
+            reader = self._reader
+            while reader.received and self._step():
                 pass
         except MalformedError as refused:
             self._refuse(refused.status)
@@ -283,18 +285,18 @@ class ClientConnection(TimedConnection):
         if exchange is not self._exchange:
             return
         self._exchange = None
-        more_may_come = bool(self._reader.received) or exchange.request.websocket
-        if self._phase is Phase.BODY or (self._last_response and more_may_come):
+        unread = self._reader.received
+        if self._phase is Phase.BODY or (self._last_response and (unread or exchange.request.websocket)):
             self._linger()
         elif self._last_response or not exchange.request.keep_alive or self._proxy.draining:
             self._close()
         else:
             self._phase = Phase.HEAD
-            if self._half_closed and not self._reader.received:
+            if self._half_closed and not unread:
                 self._close()
             else:
                 self._rearm()
-                if self._reader.received:
+                if unread:
                     self._read()
 
     def retry(self, exchange: Exchange) -> None:

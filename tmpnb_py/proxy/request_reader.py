@@ -13,6 +13,8 @@ from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import is_usual, made_usual
 
+_CR = 0x0D
+
 
 class RequestReader:
     """Reads one request after another. `received` is what has come and has not been used yet."""
@@ -27,10 +29,11 @@ class RequestReader:
 
     def head(self, client: ClientFacts, max_size: int) -> Request | None:
         """The next request; None where its head has not come whole. Raises `MalformedError`."""
-        while self.received[:1] == b"\r":
+        received = self.received
+        while received and received[0] == _CR:
             if not self._skip_empty_line():
                 return None
-        received = self.received
+            received = self.received
         found = find_head(received, REQUEST_LINE, max_size) if received else None
         if found is None:
             return None

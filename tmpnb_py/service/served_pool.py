@@ -8,7 +8,6 @@ from __future__ import annotations
 import structlog
 
 from tmpnb_py.claims.claims import Claims
-from tmpnb_py.claims.line import Line
 from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.links import Links
@@ -72,8 +71,7 @@ class ServedPool:
             on_image_missing=None if image_provider is None else image_provider.ask,
         )
         self._line_store = LineStore(line_path(settings.runtime_path, settings.pool_name))
-        line = Line(lambda: options.current.max_waiting)
-        self.claims = Claims(measured, self.pool, options, line=line, book=self._line_store)
+        self.claims = Claims(measured, self.pool, self._line_store)
         self.pool.serve(self.claims)
 
     # --- start
@@ -125,7 +123,7 @@ class ServedPool:
         except EngineError as error:  # whoever stops a service while its engine is away still stops it
             _log.warning("cleanup_incomplete", error=error.message, remedy=error.remedy)
         await self.static_files.remove()
-        self._line_store.forget()
+        self._line_store.clear()
 
     async def close(self) -> None:
         """Close the line's file, the containers' endpoints and the engine."""

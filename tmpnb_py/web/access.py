@@ -1,7 +1,7 @@
 """Who may use the public listener: by which host name, with the operator's API token, and from other sites (CORS).
 
 Sources: tmpnb's README (with API_AUTH_TOKEN only `/api/*` is there, and each request shows the token) and the Fetch
-standard's CORS protocol. Notebooks below `/user/` have tokens of their own; of those this module only answers
+standard's CORS protocol. Notebooks below `/user/` have tokens of their own; for those this module only answers
 preflights, and lets other sites read why one does not answer. Their static files below `/static/` are public.
 """
 
@@ -28,13 +28,13 @@ _WITHOUT_TOKEN = (SESSIONS, STATIC)  # notebooks have tokens of their own
 _OPEN = frozenset((DESCRIPTION_PATH, "/metrics", "/healthz", "/readyz"))
 # Probes and scrapers know a service by whatever name it has in their network. (The asterisk is `OPTIONS *`.)
 _UNDER_ANY_NAME = frozenset(("/metrics", "/healthz", "/readyz", "*"))
-_LOGGED_NAMES = 20  # strangers may make up any number of them
+_LOGGED_NAMES = 20  # clients may invent any number of them
 _DEFAULT_HEADERS = "Authorization, Content-Type, Last-Event-ID"
 
 
 @web.middleware
 async def known_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what was sent to a name that is none of ours (DNS rebinding): 421, which says how to allow the name."""
+    """421 for a request to a host name that is not ours (DNS rebinding). The answer says how to allow the name."""
     if request.path in _UNDER_ANY_NAME:
         return await handler(request)
     for host in hosts_of(_raw(request, "Host"), _raw(request, "X-Forwarded-Host")):
@@ -50,7 +50,7 @@ def _raw(request: web.Request, name: str) -> list[bytes]:
 
 
 def _log_refused(request: web.Request, name: str) -> None:
-    """Tell the operator once of each name, with the line that would allow it."""
+    """Log each refused name once, with the option that would allow it."""
     context = request.app[CONTEXT]
     if name in context.refused_names or len(context.refused_names) >= _LOGGED_NAMES:
         return
@@ -64,7 +64,7 @@ def _log_refused(request: web.Request, name: str) -> None:
 async def api_token(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Demand the API token, where one is set, of every request that is not for a notebook.
 
-    Whoever shows a session's own token may ask about that session and end it.
+    A session's own token is enough to ask about that session and to end it.
     """
     context = request.app[CONTEXT]
     if not context.api_token or request.path in _OPEN or request.path.startswith(_WITHOUT_TOKEN):
@@ -84,7 +84,7 @@ def _shows_session_token(request: web.Request) -> bool:
 
 @web.middleware
 async def options(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer `OPTIONS` on our own pages (RFC 9110 §9.3.7): browsers and load balancers send it without any token."""
+    """Answer `OPTIONS` for our own paths (RFC 9110 §9.3.7); browsers and load balancers send it without a token."""
     if request.method == "OPTIONS":
         error = request.match_info.http_exception
         if request.path == "*":
@@ -99,9 +99,9 @@ def _allowed(methods: set[str]) -> web.Response:
 
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """A listener of `on_response_prepare`: streams have their headers, too, and errors.
+    """Add CORS headers; a listener of `on_response_prepare`, so that streams and errors get them as well.
 
-    What notebooks answer themselves passes the proxy, which does the same there.
+    The proxy does the same for what notebooks answer themselves.
     """
     cors, origin = request.app[CONTEXT].cors, request.headers.get("Origin", "")
     if not request.path.startswith(_SHARED):
@@ -111,12 +111,12 @@ async def add_cors_headers(request: web.Request, response: web.StreamResponse) -
     if request.method == "OPTIONS" and cors.allows(origin):
         is_api = not request.path.startswith(SESSIONS)
         methods = response.headers.get("Allow", "GET") if is_api else NOTEBOOK_METHODS
-        # Clients send all kinds of headers to notebooks (X-XSRFToken among them), and none of them gets anybody in.
+        # Clients send all kinds of headers to notebooks (X-XSRFToken for one), and none of them grants access.
         headers = _DEFAULT_HEADERS if is_api else request.headers.get("Access-Control-Request-Headers", "")
         response.headers.update(cors.preflight_headers(methods, headers or _DEFAULT_HEADERS))
 
 
 def is_preflight(request: web.Request) -> bool:
-    """Whether a browser asks on behalf of an allowed page what that page may do."""
+    """Whether this is a CORS preflight from a page of an allowed origin."""
     asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
     return asks and visitor_of(request).is_allowed_origin

@@ -13,11 +13,11 @@ from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.pages import launch, notes, preview, reading
 from tmpnb_py.workshops.preview import Preview
 
-_MAX_BODY = 64 * 1024  # bytes; forms and JSON of ours are far smaller
+_MAX_BODY = 64 * 1024  # bytes; our own forms and JSON bodies are far smaller
 
 
 def public_application(context: Context, files: SharedFiles, folder: Preview | None = None) -> web.Application:
-    """Pages and API for visitors and programs, and the static files of their notebooks; `folder` is a preview's."""
+    """The visitors' listener: pages, API and the notebooks' shared static files. `folder` is the one of a preview."""
     middlewares = [access.known_host, access.options, respond.errors_middleware, access.api_token]
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
@@ -39,7 +39,7 @@ def public_application(context: Context, files: SharedFiles, folder: Preview | N
 
 
 def admin_application(context: Context) -> web.Application:
-    """The operator's listener."""
+    """The operator's listener: the live page and the admin API."""
     app = web.Application(middlewares=[respond.errors_middleware, admin.operator_only], client_max_size=_MAX_BODY)
     app[CONTEXT] = context
     admin.add_routes(app)

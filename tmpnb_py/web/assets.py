@@ -12,7 +12,7 @@ import functools
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 
 from aiohttp import web
@@ -108,6 +108,11 @@ class Assets:
         make = functools.cache(lambda: Content.of(text.encode(), _TYPES[extension]))
         self._files[hashed] = make, headers or {}
         return f"assets/{hashed}"
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of all files."""
+        return self._files.keys()
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer `/assets/<name>`."""

@@ -35,6 +35,11 @@ def named_sessions(cookies: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for entry in entries if (match := _ENTRY.fullmatch(entry)) is not None]
 
 
+def entry(container: Container) -> str:
+    """A session as the cookie names it: its id and the proof."""
+    return f"{container.id}-{proof(container.token, Purpose.COOKIE, container.id)}"
+
+
 def is_proof_of(container: Container, shown: str) -> bool:
     """Whether a proof from the cookie is this session's."""
     return is_proof(shown, container.token, Purpose.COOKIE, container.id)
@@ -64,7 +69,7 @@ def set_sessions(
     response: web.StreamResponse, containers: Sequence[Container], *, path: str, max_age: int, secure: bool
 ) -> None:
     """Name these sessions, the newest first, in the browser's cookie; as many as it holds."""
-    value = ".".join(f"{one.id}-{proof(one.token, Purpose.COOKIE, one.id)}" for one in containers[:_MOST])
+    value = ".".join(map(entry, containers[:_MOST]))
     _set(response, SESSIONS, value, path=path, max_age=max_age, secure=secure)
 
 

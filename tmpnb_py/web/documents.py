@@ -1,7 +1,8 @@
-"""Whether a document is where a link opens it, and what to say of one that is in somebody else's notebook only.
+"""What links may open, and whether their document exists; if not, what to offer instead.
 
-A notebook's own server knows: the visitor's, where it would open there, else one that is ready and nobody's yet,
-which has what every fresh notebook has. With none ready nobody can say, and the link is taken as it is.
+A link from somebody else's notebook may name a document that only exists there. A notebook server is asked: the
+visitor's own if the link would open in it, otherwise that of a ready container, which has what every fresh notebook
+has. If none is ready, the link is taken as it is.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _REMEMBERED = 1000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """What a link asks for. `path` is as the link has it; `document` is its name for people, "" for none.
+    """What a link opens. `path` is as the link has it; `document` is its name for people, "" for none.
 
-    `missing` is a document that was asked for and is not there: then all else says what can be opened instead.
+    `missing` is a document that the link names and that does not exist; then the other fields are what to offer
+    instead.
     """
 
     path: str
@@ -42,10 +44,10 @@ class NoNetworkError(ValueError):
 
 
 class Documents:
-    """Finds what links ask for. Of fresh notebooks it remembers what they lack."""
+    """Reads links, and looks their documents up. Remembers which documents fresh notebooks do not have."""
 
     def __init__(self, options: LiveOptions, site: Site, catalogue: Catalogue, *, shares_network: bool) -> None:
-        """`shares_network`: the engine's containers have the machine's network, whatever the options say."""
+        """`shares_network`: containers have the machine's network, whatever the options say."""
         self._options = options
         self._site = site
         self._catalogue = catalogue
@@ -59,10 +61,10 @@ class Documents:
         return (*INTERFACES, *self._options.current.interfaces, *(() if image is None else image.interfaces))
 
     def target(self, wish: str) -> str:
-        """A visitor's wish below a notebook's base path, "" being where the operator lets notebooks open.
+        """What a link opens, below a notebook's base path. "" opens what the operator chose as the start.
 
-        Before an image has said what it has, nothing is known to be missing. Raises `ValueError`, and
-        `NoNetworkError` for what could only fail in a notebook that reaches nothing.
+        Until the image is known, any interface is accepted. Raises `ValueError`, and `NoNetworkError` for a link that
+        needs the network where notebooks have none.
         """
         if not wish:
             return document_target(self._options.current.redirect_uri, None)
@@ -71,8 +73,16 @@ class Documents:
             raise NoNetworkError("it fetches files over the network, which notebooks here do not have")
         return target
 
+    def openable(self, wish: str) -> str:
+        """The wish from a URL if it can be opened, otherwise "", which opens the start."""
+        try:
+            self.target(wish)
+        except ValueError:
+            return ""
+        return wish
+
     def read(self, wish: str) -> Subject:
-        """What a wish is about, whether or not it is there."""
+        """What a link opens, whether or not that exists."""
         path, _, query = wish.partition("?")
         if urllib.parse.unquote(path) == "git-pull":
             return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
@@ -81,9 +91,9 @@ class Documents:
         return Subject(wish, document, next((one for one in workshops if one.start == document.rstrip("/")), None))
 
     async def find(self, wish: str, container: Container | None = None) -> Subject:
-        """What a wish is about; where its document is missing, what to open instead: the workshop of its folder.
+        """What a link opens; if its document does not exist, the workshop of its folder instead.
 
-        `container` is the visitor's own notebook, if it would be opened there.
+        `container` is the visitor's own notebook, if the link would open in that.
         """
         asked = self.read(wish)
         if not asked.document or (asked.workshop and container is None) or wish.startswith("git-pull"):
@@ -103,7 +113,7 @@ class Documents:
         if known is not None or ready is None:
             return bool(known)
         missing = await memory.ask(ready, document)
-        # Meanwhile somebody may have got it, and what they delete in it is missing in theirs only.
+        # Somebody may have got this container meanwhile, and what they delete is missing in theirs only.
         return ready.state is State.READY and memory.note((pool.name, ready.config_digest, document), missing)
 
     def _nearest(self, document: str) -> Workshop | None:
@@ -112,14 +122,14 @@ class Documents:
 
 
 class _Memory:
-    """What fresh notebooks lack, and how many are being asked: links may come by the thousand, and be made up."""
+    """What fresh notebooks lack. Bounded, as is the number of questions: anybody can make up links."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[str, str | None, str], bool] = {}
         self._asking = 0
 
     async def ask(self, container: Container, document: str) -> bool:
-        """Whether this notebook has no such document; while many ask it is not said of any."""
+        """Whether this notebook lacks the document; False, too, while too many questions are under way."""
         if container.endpoint is None or self._asking >= _AT_ONCE:
             return False
         self._asking += 1
@@ -129,7 +139,7 @@ class _Memory:
             self._asking -= 1
 
     def note(self, key: tuple[str, str | None, str], missing: bool) -> bool:
-        """Remember what was missing: what is there may have been said by a server that did not answer."""
+        """Remember that a document is missing, and return `missing`. Only that: no answer counts as found."""
         if missing:
             self.known[key] = True
             while len(self.known) > _REMEMBERED:

@@ -1,7 +1,8 @@
-"""Server-sent events (WHATWG HTML §9.2): the one loop behind every stream of ours.
+"""Server-sent events (WHATWG HTML §9.2): the one loop behind every stream.
 
-A handler brings an asynchronous generator of events and yields as often as it likes: what was sent last is not sent
-again. A stream ends with its generator, with its client (which cancels the handler), and when the service stops.
+A handler passes an asynchronous generator, which may yield as often as it likes: an event that equals the last one is
+not sent again. A stream ends with its generator, when its client goes (which cancels the handler), and when the
+service stops.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from aiohttp import web
 
-HEARTBEAT = 15.0  # seconds of silence after which proxies in between, and we, want to know that the client is there
+HEARTBEAT = 15.0  # seconds; proxies in between close silent connections, and a write finds a client that is gone
 
 _HEADERS = {
     "Content-Type": "text/event-stream",

@@ -1,7 +1,7 @@
-"""Names for wishes: a wish for a notebook that is sent twice under one name is one wish, and gets one notebook.
+"""Idempotency keys: a request that is sent twice with one key opens one ticket. Forms and the API call it `once`.
 
-Our forms bring a name that was issued here, so that a button pressed twice, or a page loaded again, is one wish.
-Scripts bring 128 random bits of their own. A name is as good as the ticket, so nobody may guess another's.
+Our forms carry a key that was issued here, so that a button pressed twice, or a page loaded again, asks once. Scripts
+make 128 random bits of their own. A key gives access to the ticket, so nobody must be able to guess one.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import secrets
 from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.web.context import Context
 
-_OWN_NAME = re.compile(r"[0-9a-f]{32}")
+_RANDOM_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def issue(context: Context) -> str:
-    """A name for a form that is about to be shown."""
-    name = secrets.token_hex(16)
-    return f"{name}{proof(context.secret, Purpose.TICKET, name)}"
+    """A new key for a form that is about to be shown."""
+    key = secrets.token_hex(16)
+    return f"{key}{proof(context.secret, Purpose.TICKET, key)}"
 
 
 def accepted(context: Context, once: str) -> str:
-    """The name, if it was issued here, or is 128 bits of a script's own; else "".
+    """The key in `once` if it was issued here, or is 128 random bits that a script made; otherwise "".
 
-    Scripts are the same for everybody, and also in pages of other sites: they can bring no name from here.
+    Our scripts are the same file for everybody, also on pages of other sites, so they cannot carry an issued key.
     """
-    if _OWN_NAME.fullmatch(once):
+    if _RANDOM_KEY.fullmatch(once):
         return once
-    name, seal = once[:32], once[32:]
-    return name if is_proof(seal, context.secret, Purpose.TICKET, name) else ""
+    key, seal = once[:32], once[32:]
+    return key if is_proof(seal, context.secret, Purpose.TICKET, key) else ""

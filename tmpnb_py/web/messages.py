@@ -49,7 +49,10 @@ _PROBLEMS: Mapping[int, tuple[str, str]] = {
 }
 
 _TROUBLE = "No notebook can be started at the moment."
-_CLOSED = "The people who run this service let nobody in right now, perhaps because they are about to update it."
+_CLOSED = (
+    "The people who run this service are not letting anyone in right now, "
+    "perhaps because they are about to update it."
+)
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _SOON = 3.0  # seconds below which a number would say too much
 
@@ -82,11 +85,11 @@ def busyness(context: Context) -> str:
 
 def ticket_message(context: Context, ticket: Ticket, position: int | None, estimate: float | None) -> str:
     """What to tell the visitor who holds a ticket. `position` and `estimate` (seconds) are those of `Claims`."""
-    if ticket.has_ended:
+    if ticket.status is Status.ENDED:
         return how_it_ended(ticket.container.reason if ticket.container is not None else None)
-    if ticket.status is Status.READY:
+    if ticket.is_served:
         return "Your notebook is ready."
-    if ticket.status is Status.LEFT or position is None:
+    if position is None:
         return "Your place in line was given up."
     return f"{_place(position)} {_outlook(context, position, estimate)}"
 

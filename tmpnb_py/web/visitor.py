@@ -1,8 +1,8 @@
 """Who sends a request: everything that handlers decide by, read from it once.
 
-What a request says (its headers and cookies) is read when it is first asked for and kept. What the pool says of it
-(which of its sessions run) is looked up when it is asked for, since a handler may wait in between. Nothing here acts,
-raises or waits; `admission` does.
+What a request says in its headers and cookies is read on first use and kept, and the options are those that were in
+force when it came. Which of its sessions run is looked up at each use, since a handler may wait in between. Nothing
+here acts, raises or waits; `allocation` does.
 
 All notebooks share one origin, so a script in somebody else's notebook could ask our pages for the sessions of
 whoever opens it. Therefore pages speak of sessions only to a navigation of the whole window (`may_be_told`), and
@@ -28,7 +28,6 @@ from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web import cookies
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.robots import names_a_robot
-from tmpnb_py.web.tokens import presented_token
 
 # aiohttp before 3.14 has no such key, and takes any other.
 _VISITOR: Any = getattr(web, "RequestKey", web.AppKey)("visitor", object)
@@ -248,6 +247,12 @@ class Visitor:
             waiting_path=links.waiting(ticket.id),
             secure=self.is_secure,
         )
+
+
+def presented_token(headers: Mapping[str, str]) -> str:
+    """The token of an `Authorization: token …` (tmpnb's and Jupyter's form) or `Bearer …` header; "" for none."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() in ("token", "bearer") else ""
 
 
 def is_secure(headers: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""JupyterLab without what phones home or offers to change a read-only installation."""
+"""JupyterLab without features that phone home or would change a read-only installation."""
 
 c = get_config()  # noqa: F821 (the loader defines it)
 

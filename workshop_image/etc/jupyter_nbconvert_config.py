@@ -1,4 +1,4 @@
-"""`jupyter nbconvert` in a terminal finds the same exporters as the server."""
+"""Makes `jupyter nbconvert` in a terminal find the same exporters as the server."""
 
 import sys
 from pathlib import Path

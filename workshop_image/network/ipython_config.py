@@ -1,4 +1,4 @@
-"""What all of an image's Python kernels begin with."""
+"""The configuration of all Python kernels of an image."""
 
 import os
 

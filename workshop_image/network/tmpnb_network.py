@@ -1,7 +1,7 @@
-"""Say at once that a notebook has no network, instead of what follows from it. Imported by pip and IPython.
+"""Reports at once that a notebook has no network, instead of the consequences. Imported by pip and IPython.
 
-Without this pip tries five times and then says that the package does not exist, and Python ends in three pages about
-name resolution. The service says what there is in TMPNB_EGRESS; nobody imports this module but where that is "none".
+Without it pip tries five times and then says that the package does not exist, and Python prints three pages about
+name resolution. The service sets TMPNB_EGRESS; this module is only imported if that is "none".
 """
 
 import errno
@@ -18,7 +18,7 @@ _FURTHER = "What is installed is listed by: pip list"
 
 
 def explain_pip() -> None:
-    """Let pip give up at the first attempt, and say why. Files and directories can be installed as ever."""
+    """Make pip give up at the first attempt and tell why. Files and directories can still be installed."""
     for name, value in (("PIP_NO_INDEX", "1"), ("PIP_RETRIES", "0"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")):
         os.environ.setdefault(name, value)
     make = logging.getLogRecordFactory()
@@ -33,7 +33,7 @@ def explain_pip() -> None:
 
 
 def _reword(record: logging.LogRecord) -> None:
-    """Put the reason in the place of its consequences. What pip says in other words stays as it is."""
+    """Replace pip's known messages about the consequences by the reason."""
     text = record.getMessage()
     before, found, missing = text.partition("that satisfies the requirement ")
     if found and before.startswith("Could not find a version"):
@@ -45,7 +45,7 @@ def _reword(record: logging.LogRecord) -> None:
 
 
 def load_ipython_extension(shell) -> None:
-    """Say it below an exception that came of it."""
+    """Add the reason below an exception that it caused."""
     shell.events.register("post_run_cell", _explain_cell)
 
 
@@ -56,11 +56,11 @@ def _explain_cell(result) -> None:
 
 
 def is_about_network(error: BaseException | None) -> bool:
-    """Whether an exception, or one that it came of, is that nothing can be reached."""
+    """Whether an exception, or one of its causes, means that nothing can be reached."""
     for _ in range(_LONGEST_CHAIN):
         if error is None:
             return False
-        # urllib keeps its cause as a reason.
+        # urllib stores its cause as `reason`.
         for one in (error, getattr(error, "reason", None)):
             if isinstance(one, socket.gaierror) or (isinstance(one, OSError) and one.errno in _UNREACHABLE):
                 return True

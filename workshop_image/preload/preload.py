@@ -1,8 +1,8 @@
-"""Let JupyterLab's page name the scripts that it will need, so that a browser fetches them all at once.
+"""Adds preload links to JupyterLab's page, so that a browser fetches all scripts at once.
 
-Left to itself it learns of them from one another, four round trips deep. Run while an image is built, once JupyterLab
-and its extensions are installed: `preload.py PREFIX LIST`. What is on the list and not installed is left out, and so
-is everything where the page does not look as expected; a test says when the list no longer fits.
+Without them it discovers the scripts one from another, in four round trips. Run while an image is built, after
+JupyterLab and its extensions are installed: `preload.py PREFIX LIST`. Skips files that are not installed, and
+everything if the page does not look as expected; a test reports when the list is out of date.
 """
 
 import json
@@ -12,21 +12,21 @@ from pathlib import Path
 
 BEGIN, END = "<!-- preload -->", "<!-- /preload -->"
 HASH = re.compile(r"\.([0-9a-f]{16,20})\.js$")
-PLACES = {  # a path's beginning: the directory, the page's name of its address, whether the address ends in a hash
+PLACES = {  # by a path's prefix: the directory, the page's name of its URL, whether the URL ends in a hash
     "static/lab": ("share/jupyter/lab/static", "fullStaticUrl"),
     "lab/extensions": ("share/jupyter/labextensions", "fullLabextensionsUrl"),
 }
 
 
 def address(option: str, path: str) -> str:
-    """The address that webpack's loader asks for, to the letter. Entry points of extensions have no query."""
+    """The exact URL that webpack's loader requests. Extensions' entry points have no query."""
     found = HASH.search(path)
     query = f"?v={found[1]}" if found and "/remoteEntry." not in path else ""
     return f"{{{{page_config.{option}}}}}/{path}{query}"
 
 
 def addresses(prefix: Path, patterns: list[str]) -> list[str]:
-    """Those of the files that match the patterns, in their order."""
+    """The URLs of files that match the patterns, in order."""
     found = []
     for pattern in patterns:
         for place, (directory, option) in PLACES.items():
@@ -38,7 +38,7 @@ def addresses(prefix: Path, patterns: list[str]) -> list[str]:
 
 
 def entries(prefix: Path) -> list[str]:
-    """The entry points of all extensions, which JupyterLab loads before anything else."""
+    """The entry points of all extensions, which JupyterLab loads first."""
     found = []
     for package in sorted((prefix / PLACES["lab/extensions"][0]).glob("**/package.json")):
         build = json.loads(package.read_text()).get("jupyterlab", {}).get("_build", {})
@@ -49,7 +49,7 @@ def entries(prefix: Path) -> list[str]:
 
 
 def main() -> None:
-    """Write the page anew."""
+    """Rewrite the page."""
     prefix, patterns = Path(sys.argv[1]), Path(sys.argv[2]).read_text().split()
     page = prefix / "share/jupyter/lab/static/index.html"
     text = re.sub(f"{BEGIN}.*?{END}", "", page.read_text())

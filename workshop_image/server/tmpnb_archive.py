@@ -1,10 +1,9 @@
-"""A visitor's work as one archive, and the way back: `<base>/tmpnb/archive` and `<base>/tmpnb/restore`.
+"""Download a visitor's work as one archive, and restore it: `<base>/tmpnb/archive` and `<base>/tmpnb/restore`.
 
-A small extension of the notebook server. `GET archive` sends what the visitor changed or made. A page first says
-with `POST archive` what only it knows (open documents, texts that could not be saved), and hears what the archive
-will hold and what it will not. `POST restore` takes an archive as its body, `GET restore` says
-how large it may be. Imported at each server's start: what is
-heavy, and what is only needed then, comes late.
+A small extension of the notebook server. `GET archive` sends the files that the visitor changed or created. Before,
+a page may `POST archive` what only it knows (open documents, unsaved texts); the answer lists what the archive will
+contain and what it will lack. `POST restore` takes an archive as its body; `GET restore` returns the largest size.
+Every server imports this at its start, so heavy modules are imported only when needed.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from tornado.iostream import StreamClosedError
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-_PATIENCE = 300.0  # seconds that a block may take on its way to the visitor
-_PREPARED = "tmpnb_prepared"  # in the server's settings: what a page said last, by a random id
-_RESTORING = "tmpnb_restoring"  # and whether something is being restored
+_PATIENCE = 300.0  # seconds that sending a block may take
+_PREPARED = "tmpnb_prepared"  # in the server's settings: a page's last wish, by a random id
+_RESTORING = "tmpnb_restoring"  # and whether a restore is in progress
 _UNLIMITED = 1 << 50
 _LONGEST_NAME = 200
 
 
 class GoneError(Exception):
-    """Nobody reads the archive any more."""
+    """The reader of the archive has gone."""
 
 
 def _root(handler: JupyterHandler) -> str:
@@ -44,29 +43,29 @@ def _root(handler: JupyterHandler) -> str:
 
 
 class ArchiveHandler(JupyterHandler):
-    """Sends what was changed or made in the directory that the file browser shows."""
+    """Sends the changed and new files of the file browser's directory."""
 
     _gone = False
 
     def on_connection_close(self) -> None:
-        """The visitor has cancelled the download, or left."""
+        """Stop: the visitor has cancelled the download, or left."""
         self._gone = True
         super().on_connection_close()
 
     @web.authenticated
     async def post(self) -> None:
-        """Remember what the page says for the download that follows, and say what that will hold."""
+        """Store the page's wish for the following download, and return what that will contain."""
         from tmpnb_changes import originals  # noqa: PLC0415  (not at each server's start)
         from tmpnb_packing import Wish, surveyed  # noqa: PLC0415
 
         wish, name = Wish.of(self.get_json_body()), uuid.uuid4().hex
-        self.settings[_PREPARED] = {name: wish}  # texts take memory: those of the last download only
+        self.settings[_PREPARED] = {name: wish}  # only the last one, as texts take memory
         found = await asyncio.to_thread(surveyed, _root(self), originals(), wish)
         self.finish({"url": f"{self.request.path}?prepared={name}", **found})
 
     @web.authenticated
     async def get(self) -> None:
-        """The archive, made in a thread, which waits whenever the visitor reads more slowly."""
+        """Send the archive. A thread creates it, and waits for a slow reader."""
         from tmpnb_changes import originals  # noqa: PLC0415
         from tmpnb_packing import Wish, write_archive  # noqa: PLC0415
 
@@ -97,7 +96,7 @@ class ArchiveHandler(JupyterHandler):
 
 @web.stream_request_body
 class RestoreHandler(APIHandler):
-    """Takes an archive, and puts the files in it to where they were."""
+    """Accepts an archive, and restores its files to their places."""
 
     _staging: Path | None = None
     _upload: IO[bytes] | None = None
@@ -107,10 +106,10 @@ class RestoreHandler(APIHandler):
     _works = False
 
     async def prepare(self) -> None:
-        """Before the body comes: only the owner writes here, one archive at a time, if there is room.
+        """Check before the body arrives: only the owner may restore, one archive at a time, if there is room.
 
-        Whoever is refused is told so when the body has come: Tornado closes the connection of a request that is
-        answered in its middle, and the answer may never arrive.
+        A refusal is sent after the body: Tornado closes the connection of a request that is answered halfway, and
+        the answer might never arrive.
         """
         try:
             await super().prepare()
@@ -121,7 +120,7 @@ class RestoreHandler(APIHandler):
             return
         if self.request.method != "POST":
             return
-        if self.current_user is None:  # Jupyter asks for one only before `post`, when the body is here
+        if self.current_user is None:  # Jupyter checks only before `post`, after the body
             self._refused = web.HTTPError(403)
             return
         self._busy = bool(self.settings.get(_RESTORING))
@@ -145,7 +144,7 @@ class RestoreHandler(APIHandler):
         return size <= room(_root(self))
 
     def data_received(self, chunk: bytes) -> None:
-        """A part of the archive. Without room the rest is read and forgotten, so that the answer arrives."""
+        """Store a part of the archive. Without room, discard the rest, so that the answer arrives."""
         if self._upload is None or self._full:
             return
         try:
@@ -155,13 +154,13 @@ class RestoreHandler(APIHandler):
 
     @web.authenticated
     async def get(self) -> None:
-        """How many bytes an archive may have: a page asks before it sends one that takes minutes."""
+        """Return the largest size of an archive: a page asks before an upload that takes minutes."""
         from tmpnb_room import room  # noqa: PLC0415
 
         self.finish(json.dumps({"room": max(0, room(_root(self)))}))
 
     async def post(self) -> None:
-        """The archive is here."""
+        """Restore the archive, which has arrived."""
         from tmpnb_changes import originals  # noqa: PLC0415
         from tmpnb_restore import RefusedError, restore  # noqa: PLC0415
 
@@ -184,7 +183,7 @@ class RestoreHandler(APIHandler):
             return
         finally:
             self._works = False
-        # A page that is loaded next opens what was open, and says how it went (labextension/static/keeping.js).
+        # The next page opens the documents and shows the result (labextension/static/keeping.js).
         told = json.dumps({"id": uuid.uuid4().hex, "name": name, **outcome.told()})
         self.settings.setdefault("page_config_data", {})["tmpnbRestored"] = told
         self.finish(told)
@@ -194,12 +193,12 @@ class RestoreHandler(APIHandler):
         self.finish(json.dumps({"message": message}))
 
     def on_finish(self) -> None:
-        """Leave nothing behind, however it ended."""
+        """Clean up after any outcome."""
         super().on_finish()
         self._clear()
 
     def on_connection_close(self) -> None:
-        """The upload was broken off, or nobody waits for the answer: what is being moved is moved to its end."""
+        """The upload was interrupted, or the reader has gone. A restore in progress still completes."""
         super().on_connection_close()
         if not self._works:
             self._clear()
@@ -221,6 +220,6 @@ def _load_jupyter_server_extension(server_app: ServerApp) -> None:
     settings = server_app.web_app.settings
     places = {name: url_path_join(settings["base_url"], "tmpnb", name) for name in ("archive", "restore")}
     server_app.web_app.add_handlers(".*$", [(places["archive"], ArchiveHandler), (places["restore"], RestoreHandler)])
-    # Tell the user interface that they are there.
+    # Tell the user interface that these endpoints exist.
     shown = settings.setdefault("page_config_data", {})
     shown["tmpnbArchive"], shown["tmpnbRestore"] = places["archive"], places["restore"]

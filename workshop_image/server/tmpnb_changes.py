@@ -1,7 +1,7 @@
-"""Which files a visitor changed or made, told from what the image had put there.
+"""Finds the files that a visitor changed or created, compared with the image's originals.
 
-Downloads hold those; restoring may replace the others, for nobody's work is in them. Used in threads of the notebook
-server by `tmpnb_packing` and `tmpnb_restore`; imported at the first download, not at each server's start.
+Downloads contain them; a restore may replace all others, as they contain nobody's work. Used in threads of the
+notebook server by `tmpnb_packing` and `tmpnb_restore`; imported at the first download, not at each server's start.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 PREVIEW = "/usr/share/preview"  # an author's folder, shown by links (start-notebook.sh)
 
 _BLOCK = 256 * 1024
-_LARGEST_NOTEBOOK = 16 * 1024 * 1024  # bytes of one that is compared by what it says
-_MOST_NAMED = 200  # files of which it is said that they are left out
+_LARGEST_NOTEBOOK = 16 * 1024 * 1024  # bytes of a notebook that is compared by content
+_MOST_NAMED = 200  # omitted files that are listed by name
 CACHES = frozenset(("__pycache__",))
 HIDDEN_CACHES = frozenset((".cache", ".ipynb_checkpoints", ".jupyter", ".local", ".virtual_documents"))
 _NO_NOTEBOOK = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
-RESTORING = ".tmpnb-restore-"  # what directories begin with in which an upload is unpacked
+RESTORING = ".tmpnb-restore-"  # prefix of directories in which an upload is unpacked
 
 
 class LeftOut:
-    """What an archive does not hold, with the reason. Bounded: a home can hold more of it than anybody reads."""
+    """The files that an archive omits, with reasons. Bounded, as a home may have very many."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,19 +39,19 @@ class LeftOut:
 
 
 def readable(name: str) -> str:
-    """A name that every system can write, and takes for no other directory's."""
+    """Replace characters that some systems do not allow in names, or take for separators."""
     return os.fsencode(name).decode("utf-8", "replace").replace("\\", "_")
 
 
 def originals() -> str:
-    """The directory that a fresh home is filled from."""
+    """The directory that new homes are copied from."""
     return os.environ.get("TMPNB_WORKSHOPS", "/usr/share/workshops")
 
 
 def changed(root: str, original: str, left_out: LeftOut) -> Iterator[tuple[str, str]]:
-    """Paths of what the visitor changed or made, with their names below `root`; an empty directory's end in a slash.
+    """Yield paths of changed and new files, with their names below `root`; names of empty directories end in a slash.
 
-    Caches are passed over without a word. Links that stay inside are, too: what they lead to is there anyway.
+    Silently skips caches, and links whose targets are inside, as those are included anyway.
     """
     real_root = os.path.realpath(root)
 
@@ -75,7 +75,7 @@ def _inner(root: str, path: str) -> str:
 
 
 def _entered(directory: str, names: list[str], inner: str, left_out: LeftOut, real_root: str) -> Iterator[str]:
-    """The directories to look into. `os.walk` follows no links, and lists those to directories here."""
+    """The directories to enter. `os.walk` does not follow links, but lists links to directories here."""
     for one in sorted(names):
         name = f"{inner}/{one}".lstrip("/")
         if one in CACHES or one in HIDDEN_CACHES or one.startswith(RESTORING):
@@ -98,7 +98,7 @@ def _is_taken(path: str, name: str, left_out: LeftOut, real_root: str) -> bool:
     if stat.S_ISLNK(mode):
         _note_link(path, name, left_out, real_root)
     elif not stat.S_ISREG(mode):
-        left_out.add(name, "it is no ordinary file, but a socket, a pipe or a device")
+        left_out.add(name, "it is not a regular file, but a socket, a pipe or a device")
     return stat.S_ISREG(mode)
 
 
@@ -116,9 +116,9 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def alike(path: str, other: str) -> bool:
-    """Whether two files say the same; False where one is missing, is no ordinary file or cannot be read.
+    """Whether two files have the same content; False if one is missing, special or unreadable.
 
-    A notebook that was opened and saved has another kernel's version in it, and new ids, but nothing of anybody.
+    A notebook that was only opened and saved counts as the same, despite another kernel version and new ids.
     """
     try:
         one, two = os.lstat(path), os.lstat(other)
@@ -133,7 +133,7 @@ def alike(path: str, other: str) -> bool:
 
 
 def is_alike(text: str, other: str) -> bool:
-    """`alike` for what is not in a file."""
+    """`alike` for texts."""
     try:
         if len(text) > _LARGEST_NOTEBOOK or os.path.getsize(other) > _LARGEST_NOTEBOOK:  # noqa: PTH202
             return False
@@ -152,7 +152,7 @@ def _same_bytes(path: str, other: str) -> bool:
 
 
 def _essence(text: bytes | str) -> Any:
-    """What a person put into a notebook. Raises one of `_NO_NOTEBOOK` for what is none."""
+    """The content that people write in a notebook. Raises one of `_NO_NOTEBOOK` for other files."""
     book = json.loads(text)
     kept = {name: value for name, value in book["metadata"].items() if name not in ("kernelspec", "language_info")}
     kernel = book["metadata"].get("kernelspec", {}).get("name")
@@ -166,7 +166,7 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joined(value: Any) -> Any:
-    """With texts in one piece: notebooks have them as lists of lines, too."""
+    """Join texts, which notebooks may store as lists of lines."""
     if isinstance(value, list):
         return (
             "".join(value)

@@ -1,11 +1,11 @@
-"""What notebooks can be saved as, without looking for it: `GET <base>/api/nbconvert`.
+"""A prepared list of the formats that notebooks can be exported to: `GET <base>/api/nbconvert`.
 
-JupyterLab asks for the list when a notebook opens, and its menu offers what is on it. Jupyter Server lists whatever
-it can import, which is a quarter of a second of CPU (half of it at each further request) and 4 to 8 MiB, in the very
-moment in which a visitor waits for the kernel; and most of that then fails for want of pandoc, TeX or a browser.
-The list here is of those exporters that save a small notebook. In an image it is always the same, so it is made with
-the image (`tmpnb_exporters.py FILE`). Where it was not, as with the local engine, the server has it made when it is
-first asked, by a process that leaves the processor to all others.
+JupyterLab requests the list when a notebook opens, for its menu. Jupyter Server lists all exporters that it can
+import, which takes a quarter of a second of CPU (half of that for each further request) and 4 to 8 MiB just while the
+visitor waits for the kernel; and most of them then fail without pandoc, TeX or a browser. This list contains the
+exporters that really export a small notebook. It never changes in an image, so it is built with the image
+(`tmpnb_exporters.py FILE`). If it was not, as with the local engine, the server builds it at the first request, in a
+process of the lowest priority.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 LIST = Path(__file__).parent / "exporters.json"
 _LOWEST = 19  # nice(2)
-# The smallest picture there is.
+# The smallest possible picture.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 class ExportersHandler(NbconvertRootHandler):
-    """Answers as Jupyter Server's own handler would, with those exporters only that work."""
+    """Answers like Jupyter Server's own handler, but only with exporters that work."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """The list. Jupyter Server's own only where ours cannot be made."""
+        """Return the list; Jupyter Server's own if ours cannot be built."""
         listed = await _listing()
         if listed:
             self.finish(listed)
@@ -48,7 +48,7 @@ class ExportersHandler(NbconvertRootHandler):
 
 @functools.cache
 def _listing() -> asyncio.Future[bytes]:
-    """One look for all who ask; its result stays."""
+    """Build the list once for all requests."""
     return asyncio.ensure_future(_listed())
 
 
@@ -56,7 +56,7 @@ async def _listed() -> bytes:
     with contextlib.suppress(OSError):
         return LIST.read_bytes()
     quiet, output = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
-    with contextlib.suppress(OSError):  # as where no more processes may be started
+    with contextlib.suppress(OSError):  # such as when no more processes may be started
         command = (sys.executable, __file__)
         process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=output, stderr=quiet)
         return (await process.communicate())[0]
@@ -64,7 +64,7 @@ async def _listed() -> bytes:
 
 
 def exporters() -> dict[str, dict[str, str]]:
-    """The answer to `GET /api/nbconvert`: whatever saves a notebook with each kind of thing that notebooks hold."""
+    """The answer to `GET /api/nbconvert`: the exporters that can export a notebook with all kinds of content."""
     from nbconvert.exporters import base  # noqa: PLC0415  (for the image's build, not for each server's start)
 
     found = {}
@@ -100,11 +100,11 @@ def _load_jupyter_server_extension(server_app: ServerApp) -> None:
 
 
 def main() -> None:
-    """Write the list into the file that is named, or else to standard output."""
+    """Write the list to the named file, or to standard output."""
     import json  # noqa: PLC0415
 
     os.nice(_LOWEST)
-    sys.path.insert(0, str(Path(__file__).parent))  # where our own exporter's entry point is
+    sys.path.insert(0, str(Path(__file__).parent))  # the directory of our own exporter's entry point
     listed = json.dumps(exporters())
     if sys.argv[1:]:
         Path(sys.argv[1]).write_text(listed)

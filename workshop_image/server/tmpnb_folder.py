@@ -1,8 +1,8 @@
-"""Where kernels begin that no document of the visitor's tells: `PUT <base>/tmpnb/folder?path=FOLDER`.
+"""Sets the working directory of kernels without a document: `PUT <base>/tmpnb/folder?path=FOLDER`.
 
-Pages of other sites (thebe and its kin) start kernels of a workshop with a path of their own making, or none. The
-orchestrator, which knows the workshop, names its folder here, so that code there finds the files beside it. Where a
-document is in a folder of the file browser's, that is where its kernel begins, as ever.
+Other sites' pages (thebe and similar) start kernels with an invented path, or none. The orchestrator, which knows the
+workshop, sets its folder here, so that the code finds the workshop's files. Kernels of real documents start in the
+document's folder, as always.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tornado import web
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-_usual: list[Callable[..., str]] = []  # how the server finds a kernel's directory by itself
+_usual: list[Callable[..., str]] = []  # the server's own function for a kernel's directory
 
 
 class FolderHandler(APIHandler):
-    """Takes the folder, relative to the directory that the file browser shows."""
+    """Accepts the folder, relative to the file browser's directory."""
 
     auth_resource = "kernels"
 
     @web.authenticated
     @authorized
     def put(self) -> None:
-        """204; 404 where there is no such folder."""
+        """Set the folder: 204, or 404 if there is none."""
         manager = self.kernel_manager
         root = manager.root_dir
         folder = to_os_path(self.get_query_argument("path"), root)
@@ -39,14 +39,14 @@ class FolderHandler(APIHandler):
             raise web.HTTPError(404, "there is no such folder")
         if not _usual:
             _usual.append(manager.cwd_for_path)
-        os.chdir(folder)  # where terminals begin, and kernels that come without any path
+        os.chdir(folder)  # for terminals, and for kernels without any path
         manager.cwd_for_path = finder(_usual[0], root, folder)
         self.set_status(204)
         self.finish()
 
 
 def finder(usual: Callable[..., str], root: str, folder: str) -> Callable[..., str]:
-    """`cwd_for_path` of a kernel manager which takes paths that lead nowhere below `root` as relative to `folder`."""
+    """A kernel manager's `cwd_for_path` that resolves paths missing below `root` relative to `folder`."""
 
     def cwd_for_path(path: str, **kwargs: object) -> str:
         found = usual(path, **kwargs)

@@ -1,9 +1,9 @@
-"""What a notebook may use and how much of it is used, and errors that name a limit which was reached.
+"""A notebook's limits and usage, and error messages that name the exceeded limit.
 
-`GET <base>/tmpnb/limits` is for JupyterLab's status bar (`labextension/static/limits.js`), which also asks it why a
-kernel ended: the control group counts what was killed for want of memory. And Jupyter Server says "Unhandled error"
-where the disk is full or no further process may be started: here its answers say which limit that is. Imported at
-each server's start, so it imports little.
+`GET <base>/tmpnb/limits` is for JupyterLab's status bar (`labextension/static/limits.js`), and tells it why a kernel
+ended: the control group counts processes killed for lack of memory. Jupyter Server says "Unhandled error" if the disk
+is full or no further process may be started; with this extension its answers name the limit. Every server imports
+this at its start, so it imports little.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _MEMORY = (
 
 
 def limits() -> dict[str, dict[str, int]]:
-    """`memory` and `disk` in bytes, `processes` as a number: each with `used` and `limit`, where there is a limit.
+    """`memory` and `disk` in bytes, and the number of `processes`: each with `used` and `limit`, if there is a limit.
 
-    `memory` also has `kills`: how often something was ended for want of it.
+    `memory` also has `kills`: the number of processes killed for lack of it.
     """
     found = {"memory": _memory(), "disk": _disk(), "processes": _processes()}
     return {name: one for name, one in found.items() if one}
@@ -66,7 +66,7 @@ def _processes() -> dict[str, int]:
 
 
 def _disk() -> dict[str, int]:
-    """The home's, where it is a file system of its own: else it is the machine's, and says nothing of a limit."""
+    """The home's usage, if it is a separate file system; else it would be the machine's, without a limit."""
     home = Path.home()
     try:
         if home.stat().st_dev == Path("/").stat().st_dev:
@@ -79,7 +79,7 @@ def _disk() -> dict[str, int]:
 
 
 def _number(path: Path) -> int:
-    """A file's number; 0 for "max", and where there is none."""
+    """The number in a file; 0 for "max" or a missing file."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -97,14 +97,14 @@ def _fields(path: Path) -> dict[str, int]:
 
 
 def cause(error: BaseException | None) -> str:
-    """The limit that an error came from, in a sentence; "" for any other error."""
+    """A sentence about the limit that caused an error; "" for other errors."""
     for one in _chain(error):
         number = one.errno if isinstance(one, OSError) else None
         if number in (errno.ENOSPC, errno.EDQUOT):
             return _DISK.format(of=_of("disk", "MB"))
         if number == errno.ENOMEM or isinstance(one, MemoryError):
             return _MEMORY.format(of=_of("memory", "MB"))
-        # fork(2) and pthread_create(3): where no process may be started, threads may not, either.
+        # fork(2) and pthread_create(3): the limit on processes also counts threads.
         if number == errno.EAGAIN or (isinstance(one, RuntimeError) and "start new thread" in str(one)):
             return _PROCESSES.format(of=_of("processes", ""))
     return ""
@@ -126,7 +126,7 @@ def _of(name: str, unit: str) -> str:
 
 
 def name_limits(handler: type[APIHandler]) -> None:
-    """Let the errors that `handler` answers with name the limit, where there is one."""
+    """Make `handler`'s error answers name the exceeded limit, if any."""
     plain = handler.write_error
 
     def write_error(self: APIHandler, status_code: int, **options: Any) -> None:
@@ -141,7 +141,7 @@ def name_limits(handler: type[APIHandler]) -> None:
 
 
 def keep_whole(contents: ContentsManager) -> None:
-    """Let `contents` leave nothing of a new file that the disk had no room for."""
+    """Make `contents` remove a new file that did not fit on the disk."""
     for name in ("_save_notebook", "_save_file"):  # of managers that keep files
         if save := getattr(contents, name, None):
             setattr(contents, name, _whole(save))
@@ -165,7 +165,7 @@ def _whole(save: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]
 
 
 class LimitsHandler(APIHandler):
-    """Answers what is used, and of how much."""
+    """Answers with usage and limits."""
 
     @web.authenticated
     def get(self) -> None:

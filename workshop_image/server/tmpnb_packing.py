@@ -1,8 +1,8 @@
-"""What a visitor changed or made, as one ZIP archive that is written while it is sent.
+"""Writes a visitor's changed and new files as one ZIP archive while sending it.
 
-The archive is nowhere as a whole, as home and /tmp of a notebook are bounded and count as memory. Beside the files it
-has a manifest, which says where it comes from, what was open and what is not in it: restoring reads it, and a text
-with the same for people. Used by `tmpnb_archive` in a thread; imported at the first download.
+The whole archive is never stored, as a notebook's home and /tmp are bounded and count as memory. Besides the files it
+contains a manifest with its origin, the open documents and the omitted files, which a restore reads, and a text with
+the same for people. Used by `tmpnb_archive` in a thread; imported at the first download.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ FORMAT = "tmpnb-archive"
 MANIFEST = "tmpnb-archive.json"
 ABOUT = "About this archive.txt"
 
-_VERSION = 1  # of the manifest; what is added to it later must be of no harm to those who do not know it
-_BLOCK = 256 * 1024  # bytes that go to the visitor at once; together with one such block read it is all that is held
+_VERSION = 1  # of the manifest; later additions must not harm older readers
+_BLOCK = 256 * 1024  # bytes sent at once; memory use is this plus one block that was read
 _MOST_OPEN = 50
 _PROGRAMS = ("jupyterlab", "jupyter_server")
 
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What only the open page knows.
+    """What only the open page knows: the documents and texts to include.
 
     `open` are its documents, `active` the one in front; `unsaved` are texts that could not be saved, by path.
     """
@@ -45,7 +45,7 @@ class Wish:
 
     @classmethod
     def of(cls, told: Any) -> Wish:
-        """As a page sends it; what is not as it should be counts as not said."""
+        """Parse a page's JSON, ignoring invalid values."""
         told = told if isinstance(told, dict) else {}
         opened, unsaved = told.get("open"), told.get("unsaved")
         return cls(
@@ -59,12 +59,12 @@ class Wish:
 
 
 def is_inner(path: object) -> bool:
-    """Whether this names something below the directory that it is relative to."""
+    """Whether a relative path stays below its base directory."""
     return isinstance(path, str) and bool(path) and "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
 
 
 def surveyed(root: str, original: str, wish: Wish) -> dict[str, object]:
-    """What an archive would hold: the number of its files, their size in bytes, and what is left out."""
+    """Describe a future archive: the number of files, their size in bytes, and the omitted ones."""
     left_out, unsaved = LeftOut(), _unsaved(wish, original)
     files, size = set(unsaved), sum(len(text.encode()) for text in unsaved.values())
     for path, inner in changed(root, original, left_out):
@@ -79,38 +79,38 @@ def surveyed(root: str, original: str, wish: Wish) -> dict[str, object]:
 
 
 def _unsaved(wish: Wish, original: str) -> dict[str, str]:
-    """The texts that differ from the image's: a notebook counts as unsaved as soon as it has been looked at."""
+    """The texts that differ from the image's, as JupyterLab calls a notebook unsaved once it was opened."""
     return {inner: text for inner, text in wish.unsaved.items() if not is_alike(text, f"{original}/{inner}")}
 
 
 class Outlet:
-    """A file to write to for `zipfile`, which cannot go back in it. `send` gets blocks of about `_BLOCK` bytes."""
+    """An unseekable output file for `zipfile`. Calls `send` with blocks of about `_BLOCK` bytes."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._waiting = bytearray()
 
     def write(self, data: bytes) -> int:
-        """Keep or send on."""
+        """Buffer or send."""
         self._waiting += data
         if len(self._waiting) >= _BLOCK:
             self.flush_out()
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: what `zipfile` flushes is small."""
+        """No-op: `zipfile` flushes small pieces."""
 
     def flush_out(self) -> None:
-        """Send what waits."""
+        """Send the buffer."""
         if self._waiting:
             self._send(bytes(self._waiting))
             self._waiting.clear()
 
 
 def write_archive(root: str, name: str, send: Send, *, original: str = "", wish: Wish | None = None) -> None:
-    """Send a ZIP archive of what differs in `root` from the directory `original`, with it below `name`.
+    """Send a ZIP archive of the files in `root` that differ from those in `original`, stored below `name`.
 
-    What cannot be read, and whatever is no ordinary file, is left out and named in the manifest. `send` may raise.
+    Omits unreadable and special files, and lists them in the manifest. `send` may raise.
     """
     wish, outlet, left_out = wish or Wish(), Outlet(send), LeftOut()
     unsaved = _unsaved(wish, original)
@@ -133,7 +133,7 @@ def write_archive(root: str, name: str, send: Send, *, original: str = "", wish:
 
 def _add(archive: zipfile.ZipFile, path: str, name: str, inner: str, left_out: LeftOut) -> bool:
     try:
-        # A pipe would block, a link could lead anywhere: each may take a file's place at any moment.
+        # A pipe would block, a link could lead anywhere: either may replace the file at any moment.
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         left_out.add(inner, "it cannot be read")
@@ -141,13 +141,13 @@ def _add(archive: zipfile.ZipFile, path: str, name: str, inner: str, left_out: L
     with os.fdopen(number, "rb") as file:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
-            left_out.add(inner, "it is no ordinary file")
+            left_out.add(inner, "it is not a regular file")
             return False
         info = _entry(name, status.st_mtime, archive)
         info.external_attr = (status.st_mode & 0xFFFF) << 16
         info.file_size = left = status.st_size
         with archive.open(info, "w") as entry:
-            # Not longer than it was: a file that grows all the time would never end.
+            # Not beyond its first size: a growing file would never end.
             while left > 0 and (block := _read(file, min(_BLOCK, left))):
                 entry.write(block)
                 left -= len(block)
@@ -171,7 +171,7 @@ def _entry(name: str, unix: float, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 
 def _moment(unix: float) -> tuple[int, int, int, int, int, int]:
-    """Local time, within what the format knows."""
+    """Local time, within the format's range."""
     year, month, day, hour, minute, second = time.localtime(unix)[:6]
     return min(max((year, month, day, hour, minute, second), (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58))
 
@@ -201,7 +201,7 @@ def _version(program: str) -> str:
 
 
 def _about(manifest: Mapping[str, Any]) -> str:
-    """The manifest for people."""
+    """The manifest as text for people."""
     where = f" at {manifest['origin']}" if manifest["origin"] else ""
     lines = [
         f"These are the files that were changed or made in a temporary notebook{where}, on {manifest['made'][:10]}.",

@@ -1,11 +1,11 @@
-"""Turn an HTML document into a PDF, without TeX and without a browser.
+"""Convert an HTML document to PDF, without TeX and without a browser.
 
     python tmpnb_pdf.py DOCUMENT.html DOCUMENT.pdf [DIRECTORY]
 
-Notebooks (`tmpnb_pdf_exporter`) and R Markdown (`R/pdf_document.R`) both run it as a program: the memory that it
-takes is free again afterwards, and a document that is too large ends this program, not the notebook's server.
-WeasyPrint lays the pages out. Formulas arrive as pandoc writes them (`<span class="math inline">`), become MathML
-(by pandoc, else by latex2mathml) and are drawn by ziamath. One that none of them can read stays as its source.
+Notebooks (`tmpnb_pdf_exporter`) and R Markdown (`R/pdf_document.R`) run it as a program, so that its memory is freed
+afterwards, and a document that is too large ends this program, not the notebook's server. WeasyPrint lays out the
+pages. Formulas arrive in pandoc's form (`<span class="math inline">`), are converted to MathML (by pandoc, or else by
+latex2mathml) and drawn by ziamath. A formula that none of them can read stays as its source.
 Exit code 3: a package is missing.
 """
 
@@ -35,10 +35,10 @@ _DEFINITION = re.compile(r"\\(?:re)?newcommand\*?\s*\{?\\\w+\}?(?:\[\d\])?\{(?:[
 
 
 def convert(source: Path, target: Path, directory: Path) -> None:
-    """Write the PDF; relative addresses in the document start at `directory`. Raises ImportError."""
+    """Write the PDF, with relative URLs resolved against `directory`. Raises ImportError."""
     import weasyprint  # noqa: PLC0415  (so that a missing package is told apart)
 
-    logging.getLogger("weasyprint").setLevel(logging.CRITICAL)  # each rule of a style sheet that paper does not know
+    logging.getLogger("weasyprint").setLevel(logging.CRITICAL)  # it would log each CSS rule without meaning on paper
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     text = with_formulas(source.read_text(encoding="utf-8"))
     fetcher = weasyprint.urls.URLFetcher(timeout=_PICTURE_SECONDS)
@@ -49,7 +49,7 @@ def convert(source: Path, target: Path, directory: Path) -> None:
 
 
 def _font_of_code() -> str:
-    """The font that matplotlib brings along, where it does: those of the system are thin."""
+    """The font that comes with matplotlib, if installed, as the system's are thin."""
     found = importlib.util.find_spec("matplotlib")
     places = found.submodule_search_locations if found else None
     file = Path(places[0], "mpl-data", "fonts", "ttf", "DejaVuSansMono.ttf") if places else None
@@ -59,20 +59,20 @@ def _font_of_code() -> str:
 
 
 def with_formulas(text: str) -> str:
-    """The document with a picture in place of each formula."""
+    """Replace each formula by a picture."""
     found = [(one[1] == "display", html.unescape(one[2]).strip()) for one in _FORMULA.finditer(text)]
     drawn = iter([_draw(tex, mathml, display) for (display, tex), mathml in zip(found, _mathml(found), strict=True)])
     return _FORMULA.sub(lambda _: next(drawn), text)
 
 
 def _mathml(formulas: list[tuple[bool, str]]) -> list[str | None]:
-    """MathML of each formula, all of them in one run of pandoc; None for what it cannot read."""
+    """Convert all formulas to MathML in one run of pandoc; None for each that it cannot read."""
     if not formulas or not shutil.which("pandoc"):
         return [None] * len(formulas)
     macros: list[str] = []
     for _, tex in formulas:
         macros += [one for one in _DEFINITION.findall(tex) if one not in macros]
-    # A paragraph each; what is not a formula on one line could end its paragraph.
+    # One paragraph each; a formula of several lines could end its paragraph.
     lines = [(f"$${body}$$" if shown else f"${body}$") for shown, body in ((s, _plain(t)) for s, t in formulas)]
     given = "\n\n".join(["\n".join(macros), *lines])
     command = ["pandoc", "--from", "markdown-auto_identifiers", "--to", "html", "--mathml", "--wrap", "none"]
@@ -86,17 +86,17 @@ def _mathml(formulas: list[tuple[bool, str]]) -> list[str | None]:
 
 
 def _plain(tex: str) -> str:
-    """The formula in one line, without what a number in the margin needs, which nobody draws."""
+    """The formula in one line, without labels and tags, which are not drawn."""
     uncommented = re.sub(r"(?<!\\)%.*", "", tex)
     return " ".join(_NUMBERING.sub("", uncommented).replace("{dcases}", "{cases}").split())
 
 
 def _draw(tex: str, mathml: str | None, display: bool) -> str:
-    """An `<img>` with the formula's source as its text for those who do not see it, or else that source."""
+    """An `<img>` with the formula's source as alternative text; only the source if it cannot be drawn."""
     import ziamath  # noqa: PLC0415
 
-    ziamath.config.svg2 = False  # WeasyPrint wants names to be unique in the document
-    logging.getLogger().setLevel(logging.CRITICAL)  # ziamath tells of annotations that it does not draw
+    ziamath.config.svg2 = False  # WeasyPrint needs unique names in the document
+    logging.getLogger().setLevel(logging.CRITICAL)  # ziamath would log annotations that it does not draw
     shown = "tmpnb-display" if display else "tmpnb-inline"
     try:
         if mathml is not None:
@@ -116,7 +116,7 @@ def _draw(tex: str, mathml: str | None, display: bool) -> str:
 
 
 def main() -> int:
-    """Convert what the command line names."""
+    """Convert the document of the command line."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     directory = Path(sys.argv[3]) if len(sys.argv) > 3 else source.parent
     try:

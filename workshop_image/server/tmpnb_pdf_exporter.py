@@ -1,7 +1,7 @@
 """`pdf` as nbconvert's exporter, without TeX: for JupyterLab's menu and for `jupyter nbconvert`.
 
-nbconvert takes the first entry point of a name, so this directory has to come before the installed packages in
-`sys.path` (see `etc/`), with `tmpnb_pdf-1.0.dist-info` in it. `tmpnb_pdf` makes the pages, in a process of its own.
+nbconvert uses the first entry point of a name, so this directory must come before the installed packages in
+`sys.path` (see `etc/`), with `tmpnb_pdf-1.0.dist-info` in it. `tmpnb_pdf` renders the pages in a separate process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets import default
 
 PROGRAM = Path(__file__).with_name("tmpnb_pdf.py")
-_SECONDS = 600  # half a CPU sets some twenty pages in that time
+_SECONDS = 600  # half a CPU sets about twenty pages in that time
 _RUNS = ("<script", "<iframe", "<video", "<audio")
 _ROW = re.compile(r"^[ \t]*\|.*$", re.MULTILINE)
 _FORMULA = re.compile(r"(?<!\\)\$[^$\n]+\$")
@@ -35,11 +35,11 @@ _PAGE = """<!doctype html>
 
 
 class PdfError(Exception):
-    """No PDF was made; the message says why."""
+    """No PDF was created; the message tells why."""
 
 
 class _Renderer(IPythonRenderer):  # type: ignore[misc]
-    """Formulas as pandoc writes them, so that one program draws those of notebooks and of R Markdown."""
+    """Writes formulas in pandoc's form, so that one program draws those of notebooks and of R Markdown."""
 
     def inline_math(self, body: str) -> str:
         return f'<span class="math inline">\\({html.escape(body)}\\)</span>'
@@ -52,7 +52,7 @@ class _Renderer(IPythonRenderer):  # type: ignore[misc]
 
 
 class _Pages(HTMLExporter):  # type: ignore[misc]
-    """The notebook as the body of an HTML page: code and outputs as they are, formulas marked."""
+    """Renders the notebook as the body of an HTML page, with marked formulas."""
 
     template_name = "basic"
     exclude_anchor_links = True
@@ -67,12 +67,12 @@ class _Pages(HTMLExporter):  # type: ignore[misc]
 
 
 def _without_bars(row: re.Match[str]) -> str:
-    """The bar of `$P(A|B)$` ends no cell of a table's row."""
+    """Keep the bar of `$P(A|B)$` from ending a table's cell."""
     return _FORMULA.sub(lambda formula: formula[0].replace("|", r"\vert "), row[0])
 
 
 class PdfExporter(Exporter):  # type: ignore[misc]
-    """A notebook as a PDF."""
+    """Exports a notebook as PDF."""
 
     export_from_notebook = "PDF"
     output_mimetype = "application/pdf"
@@ -84,7 +84,7 @@ class PdfExporter(Exporter):  # type: ignore[misc]
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **options: Any
     ) -> tuple[bytes, ResourcesDict]:
-        """The PDF. Raises `PdfError`."""
+        """Export the notebook. Raises `PdfError`."""
         pages = _Pages(config=self.config, parent=self)
         body, told = pages.from_notebook_node(_for_paper(nb), resources, **options)
         metadata = told["metadata"]
@@ -99,7 +99,7 @@ class PdfExporter(Exporter):  # type: ignore[misc]
 
 
 def _for_paper(notebook: NotebookNode) -> NotebookNode:
-    """A copy whose outputs are what paper can show."""
+    """A copy of the notebook with printable outputs."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
         for output in cell.get("outputs", ()):
@@ -109,7 +109,7 @@ def _for_paper(notebook: NotebookNode) -> NotebookNode:
 
 
 def _still(data: dict[str, Any]) -> None:
-    """Leave out what runs in a browser, or say that it is missing; formulas become Markdown."""
+    """Remove interactive forms, or replace them by a note; convert formulas to Markdown."""
     data.pop("application/javascript", None)
     runs = data.pop("application/vnd.jupyter.widget-view+json", None) is not None
     if any(mark in data.get("text/html", "").lower() for mark in _RUNS):

@@ -1,9 +1,9 @@
-"""Put what an archive holds back to where it was: all of it, or nothing.
+"""Restores the files of an archive to their places: all of them, or none.
 
-The archive is whatever somebody has chosen: one of ours (`tmpnb_packing`), one of ours from before there was a
-manifest, or any other ZIP file, which is unpacked into a folder of its name. It is examined before anything is
-written, unpacked beside the files, and then moved into place. Nothing of the visitor's is ever overwritten: a file
-that differs gets another name. Used by `tmpnb_archive` in a thread, once at a time.
+The archive may be one of ours (`tmpnb_packing`), an old one of ours without a manifest, or any other ZIP file, which
+is unpacked into a folder of its name. It is checked before anything is written, unpacked beside the files, and then
+moved into place. It never overwrites the visitor's work: a file that differs gets another name. Used by
+`tmpnb_archive` in a thread, one restore at a time.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from tmpnb_packing import FORMAT, MANIFEST, is_inner
 from tmpnb_room import room
 
 MOST_FILES = 20_000
-_LARGEST_DIRECTORY = 4 * 1024 * 1024  # bytes of an archive's own table, which is read at once
+_LARGEST_DIRECTORY = 4 * 1024 * 1024  # bytes of an archive's central directory, which is read as a whole
 _LARGEST_MANIFEST = 1024 * 1024
-_LONGEST_NAME, _LONGEST_FOLDER, _DEEPEST = 250, 200, 40  # bytes, and names in a path
+_LONGEST_NAME, _LONGEST_FOLDER, _DEEPEST = 250, 200, 40  # bytes of a name and of a folder's, and a path's depth
 _BLOCK = 256 * 1024
-_PER_FILE = 4096  # bytes that a file takes beside its own
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take more memory than there is
+_PER_FILE = 4096  # overhead of a file in bytes
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may need too much memory
 _MOST_OPENED = 20
-_MOST_OPENED_UNASKED = 3  # where an archive does not say what was open
+_MOST_OPENED_UNASKED = 3  # if an archive does not record the open documents
 _NOTEBOOKS = (".ipynb", ".Rmd", ".qmd")
 _MOST_NAMED = 100
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG)
-_RUBBISH = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db"))  # what other systems put into archives
+_RUBBISH = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db"))  # metadata files of other systems
 
 
 class RefusedError(Exception):
-    """Nothing was restored. `status` is HTTP's, `message` is for the visitor."""
+    """Nothing was restored. `status` is the HTTP status, `message` is for the visitor."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class RefusedError(Exception):
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of an archive, in paths below the root. Of long lists the beginning is told."""
+    """The result of a restore, as paths below the root. Long lists are truncated."""
 
     restored: list[str] = dataclasses.field(default_factory=list)
     replaced: list[str] = dataclasses.field(default_factory=list)
@@ -62,7 +62,7 @@ class Outcome:
     open: list[str] = dataclasses.field(default_factory=list)
 
     def told(self) -> dict[str, object]:
-        """As the page gets it."""
+        """The result as JSON for the page."""
         return {
             "restored": len(self.restored),
             "replaced": self.replaced,
@@ -77,9 +77,9 @@ class Outcome:
 
 
 def restore(upload: Path, root: str, name: str, staging: Path, original: str) -> Outcome:
-    """Restore the archive in `upload`, which came as `name`, into `root`; `staging` is an empty place in there.
+    """Restore the archive in `upload`, which was named `name`, into `root`; `staging` is an empty directory in it.
 
-    Raises `RefusedError`, and then everything is as it was.
+    Raises `RefusedError`, and then nothing has changed.
     """
     with upload.open("rb") as file, _opened(file) as archive:
         manifest = _manifest(archive)
@@ -97,11 +97,11 @@ def restore(upload: Path, root: str, name: str, staging: Path, original: str) ->
     return outcome
 
 
-# --- Examining
+# --- Checking
 
 
 class _Bounded:
-    """An archive's file: `zipfile` reads the table of all entries at once, however large somebody has made it."""
+    """Bounds reads of an archive's file, as `zipfile` reads the whole central directory at once, of any size."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -132,12 +132,12 @@ def _opened(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 
 
 def _manifest(archive: zipfile.ZipFile) -> dict[str, Any] | None:
-    """What the archive says of itself; None where it is none of ours, or one from before they did."""
+    """The archive's manifest; None if it is not ours, or older than manifests."""
     try:
         info = archive.getinfo(MANIFEST)
         if info.file_size > _LARGEST_MANIFEST or info.compress_type not in _METHODS:
             return None
-        with archive.open(info) as entry:  # `archive.read` would unpack all of it, whatever size it says that it has
+        with archive.open(info) as entry:  # `archive.read` would unpack it all, whatever size it declares
             told = json.loads(entry.read(_LARGEST_MANIFEST))
     except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError, OSError):
         return None
@@ -149,7 +149,7 @@ def _manifest(archive: zipfile.ZipFile) -> dict[str, Any] | None:
 def _entries(
     archive: zipfile.ZipFile, manifest: dict[str, Any] | None, root: str, name: str
 ) -> tuple[list[tuple[zipfile.ZipInfo, str]], Outcome]:
-    """What is to be restored, with its path below the root."""
+    """The entries to restore, with their paths below the root."""
     outcome, found = Outcome(), list[tuple[zipfile.ZipInfo, str]]()
     named = [(info, _name(info)) for info in archive.infolist()]
     tops = {inner.partition("/")[0] for _, inner in named}
@@ -173,9 +173,9 @@ def _entries(
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """An entry's name with slashes. Raises `RefusedError` for one that leads out of where it is unpacked."""
+    """An entry's name with slashes. Raises `RefusedError` for one that leaves the target directory."""
     name = info.filename
-    if not info.flag_bits & 0x800:  # not said to be UTF-8, which it is all the same in what a Mac makes
+    if not info.flag_bits & 0x800:  # not marked as UTF-8, although Macs write UTF-8
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode()
     name = name.replace("\\", "/")
@@ -197,13 +197,13 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _unwanted(info: zipfile.ZipInfo, inner: str) -> str | None:
-    """Why an entry is not taken: "" for what nobody misses, None for what is taken."""
+    """Why an entry is skipped: "" if silently, None if it is not skipped."""
     parts = set(inner.split("/"))
     kind = stat.S_IFMT(info.external_attr >> 16)
     if parts & (_RUBBISH | CACHES | HIDDEN_CACHES):
         return ""
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "it is a link or no ordinary file"
+        return "it is a link or not a regular file"
     if any(part.startswith(".") for part in inner.split("/")[:-1]):
         return "it is in a hidden folder"
     return None if info.compress_type in _METHODS else "it is compressed in a way that is not known here"
@@ -220,7 +220,7 @@ def _check_room(entries: list[tuple[zipfile.ZipInfo, str]], root: str) -> None:
 
 
 def _folders(paths: Iterable[str]) -> int:
-    """How many folders they are in: each takes memory, and a few bytes of an archive can name dozens of them."""
+    """Count the folders: each takes memory, and a few bytes of an archive can name dozens."""
     found: set[str] = set()
     for path in paths:
         while (path := path.rpartition("/")[0]) and path not in found:
@@ -259,7 +259,7 @@ def _refusing_full() -> Iterator[None]:
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    """One entry. Its bytes end where the archive says that they do, which was looked at before."""
+    """Unpack one entry, at most to its declared size, which was checked before."""
     if info.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         return
@@ -276,7 +276,7 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None
 
 
 class _Placing:
-    """Moves what was unpacked to where it belongs, and back again if that does not work for all of it."""
+    """Moves the unpacked files into place, and all of them back if any fails."""
 
     def __init__(self, root: str, staging: Path, original: str, outcome: Outcome) -> None:
         self._root = Path(root)
@@ -360,7 +360,7 @@ class _Placing:
 
 
 def _to_open(manifest: dict[str, Any] | None, root: str, outcome: Outcome) -> list[str]:
-    """The documents to open, the one to be in front last."""
+    """The documents to open, the active one last."""
     said = manifest.get("open") if manifest else None
     if isinstance(said, list):
         wished = [one for one in said[:_MOST_OPENED] if is_inner(one)]

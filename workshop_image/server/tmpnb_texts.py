@@ -1,8 +1,8 @@
 """Text that is a notebook (R Markdown, Quarto, jupytext's formats) opens as one, and is saved as text again.
 
-A contents manager as Jupyter Server has it, but for these files. jupytext has one of its own, which imports jupytext
-as each server starts; this one does when the first such file is opened. The notes pages read the same files the same
-way (`tmpnb_py/workshops/notes/texts.py`), so that their cells are those of the notebook here.
+It extends Jupyter Server's contents manager for these files. jupytext's own contents manager imports jupytext at each
+server's start; this one does when the first such file is opened. The notes pages read these files in the same way
+(`tmpnb_py/workshops/notes/texts.py`), so that their cells match the notebook's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from tornado.web import HTTPError
 
-# Quarto's own way to a notebook is a program that is not here. Its cells are written as R Markdown's are.
+# Quarto's own converter is a program that is not here. Its cells are written like R Markdown's.
 EXTENSIONS = {
     ".rmd": ".Rmd",
     ".qmd": ".Rmd",
@@ -27,12 +27,12 @@ PROGRAMS = ("pandoc", "quarto", "marimo")  # jupytext runs them for the formats 
 
 
 def extension(path: str) -> str:
-    """What jupytext calls the kind of file; "" for what is no text that can be a notebook."""
+    """jupytext's name of the file's format; "" if it cannot be a notebook."""
     return EXTENSIONS.get(PurePath(path).suffix.lower(), "")
 
 
 def read(text: str, kind: str) -> Any:
-    """The notebook that a text is. Raises `ValueError` for what cannot be one here."""
+    """Convert a text to a notebook. Raises `ValueError` if it cannot be one here."""
     import jupytext  # noqa: PLC0415 - see above
     from jupytext.formats import read_format_from_metadata  # noqa: PLC0415
 
@@ -43,7 +43,7 @@ def read(text: str, kind: str) -> Any:
 
 
 def written(notebook: Any, kind: str) -> str:
-    """The notebook as text, in the format that it was read in."""
+    """Convert a notebook to text, in the format that it was read in."""
     import jupytext  # noqa: PLC0415 - see above
 
     said = notebook.metadata.get("jupytext", {}).get("text_representation", {})
@@ -52,7 +52,7 @@ def written(notebook: Any, kind: str) -> str:
 
 
 class TextNotebooks(AsyncLargeFileManager):
-    """Files as they are, and as notebooks where a client asks for one."""
+    """A contents manager that serves text files as notebooks on request."""
 
     async def _read_notebook(
         self, os_path: str, as_version: int = 4, capture_validation_error: Any = None, raw: bool = False
@@ -76,13 +76,13 @@ class TextNotebooks(AsyncLargeFileManager):
             await super()._save_notebook(os_path, nb, capture_validation_error)
 
     async def save(self, model: dict[str, Any], path: str = "") -> dict[str, Any]:
-        """Save, and say what was saved; by its name alone a text is none."""
+        """Save, and report the type that was saved, which a text file's name does not tell."""
         kind = model.get("type")
         saved: dict[str, Any] = await super().save(model, path)
         return {**saved, "type": "notebook"} if kind == "notebook" and extension(path) else saved
 
     def _name_kernel(self, notebook: Any) -> None:
-        """Let JupyterLab start the language's kernel rather than ask for it."""
+        """Name the language's kernel, so that JupyterLab does not ask for it."""
         language = notebook.metadata.get("jupytext", {}).get("main_language")
         if "kernelspec" in notebook.metadata or not language or self.parent is None:
             return

@@ -1,7 +1,7 @@
-"""Addresses of the classic interface where there is only JupyterLab: `<base>/tree/X` leads to `<base>/lab/tree/X`.
+"""Redirects the classic interface's URLs to JupyterLab: `<base>/tree/X` leads to `<base>/lab/tree/X`.
 
-Links with `tree/`, `notebooks/` and `edit/` are in many pages, and the orchestrator takes them; the package
-`notebook` answers them, and without it nobody does. Imported at each server's start: it only looks for that package.
+Many pages have links with `tree/`, `notebooks/` and `edit/`, and the orchestrator accepts them. The package
+`notebook` answers them; this extension does if it is missing. Imported at each server's start.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class TreeHandler(JupyterHandler):
-    """Leads to the same document in JupyterLab."""
+    """Redirects to the same document in JupyterLab."""
 
     @web.authenticated
     def get(self) -> None:
-        """302, with the path and the query as they came: nothing is decoded, so nothing is encoded twice."""
+        """302 with the raw path and query: nothing is decoded, so nothing is encoded twice."""
         path, mark, query = self.request.uri.removeprefix(self.base_url).partition("?")
         document = path.partition("/")[2].strip("/")
-        # It begins with the base URL, then with a name, so it leads to no other host whatever follows.
+        # It begins with the base URL and a name, so it cannot lead to another host.
         place = f"{self.base_url}lab/tree/{document}" if document else f"{self.base_url}lab"
         self.redirect(f"{place}{mark}{query}")
 

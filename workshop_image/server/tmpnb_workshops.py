@@ -1,7 +1,7 @@
-"""Leave only the workshops that can run here: those whose kernel, and whose Python packages, are installed.
+"""Selects the workshops that can run here: those whose kernel and Python packages are installed.
 
-`python tmpnb_workshops.py DIRECTORY` prints the manifest of those; with `--prune` it takes the others out of the
-directory. Run by the image's Dockerfile, and by tmpnb-py's local engine with the Python that its notebooks get.
+`python tmpnb_workshops.py DIRECTORY` prints their manifest; with `--prune` it removes the others from the
+directory. Run by the image's Dockerfile, and by tmpnb-py's local engine with its notebooks' Python.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ KERNELS = Path(sys.prefix, "share", "jupyter", "kernels")
 
 
 def runnable(directory: Path, kernels: Path = KERNELS) -> dict[str, str]:
-    """The workshops' starts that can run here, each with its entry as it is written in the manifest."""
+    """The start documents that can run here, each with its original entry in the manifest."""
     return {start: text for start, text in _entries(directory).items() if not lacking(directory / start, kernels)}
 
 
 def lacking(start: Path, kernels: Path = KERNELS) -> str:
-    """What a document needs that is not here; "" where there is nothing of the kind."""
+    """The missing requirement of a document; "" if there is none."""
     if start.suffix != ".ipynb":
         return ""
     notebook: Any = json.loads(start.read_bytes())
@@ -46,7 +46,7 @@ def _entries(directory: Path) -> dict[str, str]:
 
 
 def _imports(notebook: Any) -> Iterator[str]:
-    """The packages that a notebook's cells import. Cells with commands of IPython are not looked into."""
+    """The packages that a notebook's cells import. Ignores cells with IPython commands."""
     for cell in notebook["cells"]:
         try:
             tree = ast.parse("".join(cell["source"])) if cell["cell_type"] == "code" else None
@@ -60,7 +60,7 @@ def _imports(notebook: Any) -> Iterator[str]:
 
 
 def prune(directory: Path, kernels: Path = KERNELS) -> None:
-    """Take the workshops that cannot run out of the manifest, and their documents out of the directory."""
+    """Remove workshops that cannot run from the manifest, and their documents from the directory."""
     kept = runnable(directory, kernels)
     for start in _entries(directory).keys() - kept.keys():
         (directory / start).unlink()
@@ -71,7 +71,7 @@ def prune(directory: Path, kernels: Path = KERNELS) -> None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the command line."""
     directory = Path(sys.argv[1])
     if sys.argv[2:] == ["--prune"]:
         prune(directory)

@@ -1,1 +1,1 @@
-"""The operator's listener: metrics, the pool, sessions."""
+"""The operator's listener: its live page and its API for the pool and sessions."""

@@ -1,4 +1,4 @@
-"""The second listener, for the operator: metrics, the pool with its last failure, sessions listed and ended."""
+"""The operator's endpoints but for the pool's: who may use them, the status in full, sessions listed and ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tmpnb_py.web.api import openapi, programs, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.tokens import presented_token
+from tmpnb_py.web.visitor import presented_token
 
 _NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
 _SPEAKS_FOR_ANOTHER = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -40,9 +40,9 @@ def add_routes(app: web.Application) -> None:
 
 @web.middleware
 async def operator_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Demand the token; without one, answer only this machine's own tools, and nobody else anything.
+    """Demand the operator's token. If none is set, answer only tools on this machine.
 
-    What needs no token where there is one holds nothing secret: the page's shell and the description.
+    The paths that need no token contain nothing secret: the page's shell and the API's description.
     """
     context = request.app[CONTEXT]
     if not context.admin_token and not _is_peer_here(request):
@@ -60,9 +60,9 @@ async def operator_only(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _is_peer_here(request: web.Request) -> bool:
-    """Whether a program on this machine asks for itself: the connection's own end says so, no header can.
+    """Whether a program on this machine sends the request itself, by the connection's address; no header can say so.
 
-    A proxy on this machine speaks for somebody else, who may be anywhere.
+    A proxy on this machine forwards requests from anywhere.
     """
     peer: tuple[object, ...] = request.get_extra_info("peername") or ()
     is_here = bool(peer) and is_loopback(str(peer[0]))
@@ -70,15 +70,15 @@ def _is_peer_here(request: web.Request) -> bool:
 
 
 def _is_our_page(request: web.Request) -> bool:
-    """Whether a tool or the operator's own page asks, and no page of another origin.
+    """Whether a tool or the operator's own page sends the request, not a page of another origin.
 
-    The `Host` stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding). A browser names the origin
-    of whoever posts (Fetch standard, "append a request Origin header"), and in `Sec-Fetch-Site` how it relates to us:
-    a notebook's page on another port of this host is only "same-site".
+    `Host` stops a web page that points a name of its own at 127.0.0.1 (DNS rebinding). Browsers name the origin of a
+    page that posts (Fetch standard, "append a request Origin header"), and its relation to us in `Sec-Fetch-Site`: a
+    notebook's page on another port of this host is only "same-site".
     """
     try:
         host = request.url.host or ""
-    except ValueError:  # a `Host` that is none
+    except ValueError:  # a malformed `Host`
         return False
     if not is_loopback_name(host.lower()) and not is_loopback(host):
         return False
@@ -89,7 +89,7 @@ def _is_our_page(request: web.Request) -> bool:
 
 
 async def status(request: web.Request) -> web.Response:
-    """Everything about the pool at once."""
+    """Everything about the pool in one answer."""
     context = request.app[CONTEXT]
     pool, now = context.site.pool_for(), time.monotonic()
     model = AdminStatus(
@@ -113,7 +113,7 @@ def _running(context: Context) -> tuple[AdminSession, ...]:
 
 def _moment(at: float) -> datetime.datetime:
     found = views.moment(at)
-    assert found is not None  # noqa: S101  (only "never" has no moment)
+    assert found is not None  # noqa: S101  (only "never" has none)
     return found
 
 
@@ -135,5 +135,5 @@ async def end_session(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text="There is no such session, or it has ended.")
     context.site.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
     found = views.session_of(context, container.id)
-    assert found is not None  # noqa: S101  (it was marked just now, so it is remembered)
+    assert found is not None  # noqa: S101  (it was ended just now, so it is remembered)
     return respond.json(found)

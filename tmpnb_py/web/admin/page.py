@@ -1,6 +1,6 @@
-"""The operator's live page. The shell holds nothing secret: its script asks the API, with the token that it is given.
+"""The operator's live page: a shell without secrets, whose script asks the API with the token that it is given.
 
-There is no cookie and no other ambient authority: a page of another site can neither read nor do anything here.
+There is no cookie and no other ambient authority, so pages of other sites can neither read nor do anything here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HEADERS = {
 
 
 async def page(request: web.Request) -> web.Response:
-    """The shell; the script fills it."""
+    """The shell, which the script fills."""
     context = request.app[CONTEXT]
     needs_token = bool(context.admin_token)
     name = "" if needs_token else context.site.pool_for().name

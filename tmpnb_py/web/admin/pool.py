@@ -1,6 +1,6 @@
-"""Steering the pool on the operator's listener: its size, its drain, and whether newcomers are let in.
+"""The operator's endpoints for the pool: its size, draining it, and closing it to newcomers.
 
-`DELETE /api/pool` is tmpnb's own; the rest is ours. Handlers only call the pool, which marks and returns at once.
+`DELETE /api/pool` is tmpnb's; the others are ours. The pool only notes what it is told and returns at once.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def add_routes(app: web.Application) -> None:
 
 
 async def show(request: web.Request) -> web.Response:
-    """How the pool is and what it aims at."""
+    """The pool's state and its targets."""
     return respond.json(pool_status(request.app[CONTEXT]))
 
 
 async def drain(request: web.Request) -> web.Response:
-    """Replace every ready container; sessions stay."""
+    """Replace every ready container. Sessions stay."""
     return respond.json(Drained(drained=request.app[CONTEXT].site.pool_for().drain(time.monotonic())))
 
 
 async def resize(request: web.Request) -> web.Response:
-    """Keep another number of containers ready, until the service restarts."""
+    """Change how many containers are kept ready, until the service restarts."""
     context = request.app[CONTEXT]
     try:
         wish = PoolSize.model_validate_json(await request.read())
@@ -58,7 +58,7 @@ def _explain(error: pydantic.ValidationError) -> str:
 
 
 async def close(request: web.Request) -> web.Response:
-    """Let no newcomers in; sessions go on."""
+    """Close the service to newcomers. Sessions go on."""
     context = request.app[CONTEXT]
     context.site.pool_for().close_to_newcomers()
     return respond.json(pool_status(context))

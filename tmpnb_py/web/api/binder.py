@@ -1,10 +1,11 @@
 """BinderHub's launch API, as thebe and its kin use it: `GET /build/<provider>/<spec>`, a stream of events.
 
-Nothing is built: the spec chooses a workshop of the image (`binder_spec`), and the stream tells of a ticket. It is
-the one GET that allocates (DESIGN decision 6), so it answers to nothing but a client that asks for an event stream.
+Nothing is built: the spec chooses a workshop of the image (`binder_spec`), and the stream reports on a ticket. This
+is the one GET that allocates (DESIGN decision 6), so it serves only clients that ask for an event stream.
 
-Sources: BinderHub's documentation of its API, and for reconnecting WHATWG HTML §9.2 ("Server-sent events"). The id of
-the events is the ticket's: who comes back with it in `Last-Event-ID` has the same place, and the same notebook.
+Sources: BinderHub's documentation of its API, and for reconnecting WHATWG HTML §9.2 ("Server-sent events"). The
+events' id is the ticket's: a client that reconnects with it in `Last-Event-ID` has the same place and the same
+notebook.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from collections.abc import AsyncGenerator
 from aiohttp import web
 
 from tmpnb_py import __version__
-from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core import binder_spec
 from tmpnb_py.core.document_paths import document, document_of, placed
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
 from tmpnb_py.core.links import BUILD, LAUNCH_LINK
 from tmpnb_py.jupyter.questions import begin_in
-from tmpnb_py.web import admission, event_stream, respond
+from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.api.schema import BuildEvent, TicketState
 from tmpnb_py.web.context import CONTEXT, Context
@@ -31,9 +32,9 @@ from tmpnb_py.web.event_stream import Event
 from tmpnb_py.web.visitor import visitor_of
 
 _RETRY_MILLISECONDS = 3000
-# The suffix says that its client has had the last word of this stream.
+# The suffix marks the last event of a stream, so a client that reconnects with it has seen that one.
 _EVENT_ID = re.compile(r"([0-9a-f]{32})?(-ready|failed)?")
-# Thebe gives up at a broken connection, and a browser is back within seconds: nobody else comes for the place.
+# Seconds. Thebe gives up when a connection breaks, and a browser reconnects within seconds.
 _PLACE_KEPT = 30.0
 
 
@@ -43,7 +44,7 @@ def add_routes(app: web.Application) -> None:
 
 
 def add_pages(app: web.Application) -> None:
-    """What people see who follow a link to BinderHub."""
+    """Every page for people who follow a link made for BinderHub or JupyterHub."""
     app.router.add_get(LAUNCH_LINK + "{provider}/{spec:.+}", launch_link)
     app.router.add_get("/versions", versions)
     for path in ("/hub/api", "/hub/api/"):
@@ -51,26 +52,26 @@ def add_pages(app: web.Application) -> None:
 
 
 class _UnknownError(Exception):
-    """What is asked for is no workshop of ours."""
+    """The spec names no workshop of this service."""
 
 
-# MyST's launch button asks which kind of service it was given, from whichever site it is on: it only makes a link, so
-# anybody may read this. (What it expects: `fetch` without credentials, and `binderhub` or `version` in the JSON.)
+# MyST's launch button asks any site's visitor's browser which kind of service this is, and only makes a link of it,
+# so any origin may read this. (It fetches without credentials, and expects `binderhub` or `version` in the JSON.)
 _FOR_ANYBODY = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 async def versions(_request: web.Request) -> web.Response:
-    """BinderHub's `/versions`: links of its form lead here."""
+    """BinderHub's `/versions`: says that links of its form work here."""
     return web.json_response({"binderhub": f"tmpnb-py {__version__}", "builder": "none"}, headers=_FOR_ANYBODY)
 
 
 async def hub_version(_request: web.Request) -> web.Response:
-    """JupyterHub's `/hub/api/`: links of its form (`/hub/user-redirect/…`) lead here, too."""
+    """JupyterHub's `/hub/api/`: says that links of its form (`/hub/user-redirect/…`) work here."""
     return web.json_response({"version": f"tmpnb-py {__version__}"}, headers=_FOR_ANYBODY)
 
 
 def _start(request: web.Request, context: Context) -> str:
-    """The start of the workshop that is asked for; "" is none in particular. Raises `_UnknownError`."""
+    """The start document of the workshop that the spec chooses, "" for none in particular. Raises `_UnknownError`."""
     _, _, provider, raw = request.rel_url.raw_path.split("/", 3)
     manifest = context.catalogue.manifest
     try:
@@ -93,9 +94,9 @@ def _opened(start: str) -> str:
 
 
 async def launch_link(request: web.Request) -> web.StreamResponse:
-    """BinderHub's links for people lead to the launch page, which posts.
+    """Redirect BinderHub's links for people to the launch page, which posts.
 
-    Their paths are relative to the repository's folder, which here is the workshop's.
+    Paths in them are relative to the repository, which here is the workshop's folder.
     """
     query = request.query
     try:
@@ -111,24 +112,24 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
 
 
 async def build(request: web.Request) -> web.StreamResponse:
-    """A notebook, told of as BinderHub does."""
+    """A notebook, reported on as BinderHub does."""
     visitor = visitor_of(request)
-    admission.refuse_foreign(visitor)
+    allocation.refuse_foreign(visitor)
     if not _asks_for_events(request):
         link = request.app[CONTEXT].links.launch_link(request.rel_url.raw_path)
         message = f"It answers programs with a stream of events (Accept: text/event-stream). People open {link}."
         return respond.problem(request, 406, "error", message)
-    admission.refuse_hidden_page(visitor)
+    allocation.refuse_hidden_page(visitor)
     seen = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     ticket_id, ending = seen.groups() if seen is not None else (None, None)
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id) if ticket_id else None
-    if ending == "failed" or (ending and (ticket is None or ticket.has_ended)):
+    if ending == "failed" or (ending and (ticket is None or ticket.status is Status.ENDED)):
         return web.Response(status=204)  # which ends a browser's reconnecting
     return await _answer(request, ticket)
 
 
 def _asks_for_events(request: web.Request) -> bool:
-    """Whether a program reads a stream: no navigation, no prefetch, no robot that accepts whatever comes."""
+    """Whether a program reads a stream, as opposed to a navigation, a prefetch, or a robot that accepts anything."""
     purpose = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
     is_visit = request.headers.get("Sec-Fetch-Mode") == "navigate" or "prefetch" in purpose
     return (
@@ -143,7 +144,7 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
     except _UnknownError as error:
         problem = str(error)
     except ClosedError:
-        problem = "The people who run this service let nobody new in right now."
+        problem = "The people who run this service are not letting anyone new in right now."
     except AddressFullError as error:
         problem = f"{error.message[:1].upper()}{error.message[1:]}."
     except FullError as error:
@@ -173,12 +174,12 @@ async def _failure(problem: str) -> AsyncGenerator[Event, None]:
 
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
-    target = admission.target_of(context, _opened(_start(request, context)))
-    return await admission.open_ticket(context, visitor_of(request), target)
+    target = allocation.target_of(context, _opened(_start(request, context)))
+    return await allocation.open_ticket(context, visitor_of(request), target)
 
 
 async def _phases(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:
-    """The ticket in BinderHub's words, from waiting to ready or failed."""
+    """The ticket in BinderHub's terms, from waiting to ready or failed."""
     async for state in tickets.states(request, ticket):
         if state.status == "waiting":
             yield _event(ticket.id, BuildEvent(phase="waiting", message=state.message))
@@ -191,7 +192,7 @@ async def _phases(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event,
 
 
 async def _begin_in_folder(ticket: Ticket) -> None:
-    """Code in a page of another site finds the workshop's files beside it: the client names no folder for it."""
+    """Start kernels in the workshop's folder, so that code finds its files: the clients name no folder."""
     container = ticket.container
     folder = posixpath.dirname(document_of(ticket.target.partition("?")[0]))
     if folder and container is not None and container.endpoint is not None:
@@ -204,8 +205,8 @@ def _event(event_id: str, event: BuildEvent) -> Event:
 
 def _ready(request: web.Request, state: TicketState) -> BuildEvent:
     session = state.session
-    assert session is not None  # noqa: S101  (that is what ready means)
-    # As our own proxy passes them on: what it was asked for, or what a trusted proxy before it was.
+    assert session is not None  # noqa: S101  (a ready ticket has one)
+    # As our own proxy passes them on: the URL that it, or a trusted proxy in front, was asked for.
     scheme, host = (_first(request.headers.get(f"X-Forwarded-{name}", "")) for name in ("Proto", "Host"))
     url = f"{scheme or request.scheme}://{host or request.host}{session.url}"
     return BuildEvent(phase="ready", message=f"server running at {url}\n", url=url, token=session.token)

@@ -33,7 +33,7 @@ _PROVIDER = {
     "name": "provider",
     "in": "path",
     "required": True,
-    "description": "Where the repository is, in BinderHub's words: `gh`, `gl`, `git`, `gist` and so on.",
+    "description": "Where the repository is hosted, in BinderHub's terms: `gh`, `gl`, `git`, `gist` and so on.",
     "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,40}$"},
 }
 _SPEC = {
@@ -46,13 +46,13 @@ _SPEC = {
 _LAST_EVENT = {
     "name": "Last-Event-ID",
     "in": "header",
-    "description": "The id of the last event that came: the same place in line, the same notebook.",
+    "description": "The id of the last event received: it keeps the place in line and the notebook.",
     "schema": {"type": "string"},
 }
 _WAIT = {
     "name": "wait",
     "in": "query",
-    "description": "Seconds to wait in line; more than the option max_wait counts as that.",
+    "description": "Seconds to wait in line; the option max_wait is the most.",
     "schema": {"type": "number", "minimum": 0, "default": 0},
 }
 
@@ -61,7 +61,7 @@ Model = type[pydantic.BaseModel]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `answers` are statuses with what they mean; those of 400 and above are a `Problem`."""
+    """One method on one path. `answers` maps statuses to what they mean; from 400 on the body is a `Problem`."""
 
     method: str
     path: str
@@ -99,13 +99,13 @@ PUBLIC = (
     Operation(
         "post",
         "/api/spawn",
-        "Get a notebook of one's own.",
+        "Get a notebook.",
         {
-            200: "A notebook; its `open_url` leads a browser to it.",
+            200: "A notebook; a browser opens it at its `open_url`.",
             400: "`wait` or `path` cannot be used.",
             403: "A page of another site asked, and the option allow_origin does not name it.",
             413: "The body is too large.",
-            429: "None is ready, and the wait is over or the line full; or the client's address has its share.",
+            429: "None is ready, and the wait is over or the line is full; or the client's address has its share.",
             503: "None can be started now, or the operator has closed the service.",
             **_TOKEN,
         },
@@ -122,7 +122,7 @@ PUBLIC = (
             201: "A ticket; `ready` with its `session`, or `waiting`.",
             400: "The body cannot be read, or `path` or `workshop` cannot be used.",
             403: "A page of another site asked, and the option allow_origin does not name it.",
-            409: "With `reload`: the page was made before its visitor had the session that they have now.",
+            409: "With `reload`: the page is older than the session that its visitor has now.",
             413: "The body is too large.",
             429: "The line is full, or the client's address has its share of notebooks.",
             503: "The operator has closed the service; or it has just started and does not know its sessions yet.",
@@ -134,7 +134,7 @@ PUBLIC = (
     Operation(
         "get",
         "/api/tickets/{id}",
-        "A ticket now. Asking keeps the place.",
+        "A ticket as it is now. Asking keeps the place.",
         {200: "The ticket.", **_NO_TICKET, **_TOKEN},
         schema.TicketState,
         parameters=(_TICKET,),
@@ -142,15 +142,15 @@ PUBLIC = (
     Operation(
         "delete",
         "/api/tickets/{id}",
-        "Give the place up, or the notebook if it was never opened.",
-        {200: "It is given up.", **_NO_TICKET, **_TOKEN},
+        "Give up the place, or the notebook if it was never opened.",
+        {200: "It was given up.", **_NO_TICKET, **_TOKEN},
         schema.TicketState,
         parameters=(_TICKET,),
     ),
     Operation(
         "get",
         "/api/tickets/{id}/events",
-        "A ticket as server-sent events: each `data` is the ticket, until it is settled.",
+        "A ticket as server-sent events: each `data` is the ticket, up to a final status.",
         {200: "The stream.", **_NO_TICKET, **_TOKEN},
         content="text/event-stream",
         parameters=(_TICKET,),
@@ -158,19 +158,19 @@ PUBLIC = (
     Operation(
         "post",
         "/api/tickets/{id}/leave",
-        "The page is being left: the place is kept for seconds only, unless somebody asks again.",
-        {204: "It is.", **_NO_TICKET, **_TOKEN},
+        "Say that the visitor leaves the page: keep the place for seconds only, unless somebody asks again.",
+        {204: "It was noted.", **_NO_TICKET, **_TOKEN},
         parameters=(_TICKET,),
     ),
     Operation(
         "get",
         "/build/{provider}/{spec}",
-        "A notebook, as BinderHub's API tells of it: server-sent events, each `data` a `BuildEvent`.",
+        "A notebook in the form of BinderHub's API: server-sent events, each `data` a `BuildEvent`.",
         {
             200: "The stream, up to `ready` or `failed`.",
-            204: "There is nothing more to say; stop reconnecting.",
+            204: "The stream is over; stop reconnecting.",
             403: "A page of another site asked, and the option allow_origin does not name it.",
-            406: "Only who accepts `text/event-stream` is given a notebook.",
+            406: "The client does not accept `text/event-stream`.",
             **_TOKEN,
         },
         content="text/event-stream",
@@ -195,7 +195,7 @@ PUBLIC = (
     Operation(
         "delete",
         "/api/sessions/{id}",
-        "End one's own session, with the session's token.",
+        "End a session, with its token.",
         {200: "It has ended.", **_NO_SESSION, **_TOKEN},
         schema.Session,
         parameters=(_ID,),
@@ -203,7 +203,7 @@ PUBLIC = (
     Operation(
         "post",
         "/api/sessions/{id}/keep",
-        "Say that one's own session is in use, with the session's token.",
+        "Say that a session is in use, with its token.",
         {200: "The session, running or ended.", **_NO_SESSION, **_TOKEN},
         schema.Session,
         parameters=(_ID,),
@@ -212,7 +212,7 @@ PUBLIC = (
     *_COMMON,
 )
 
-_FOREIGN = {403: "Without a token, only this machine's own tools are answered.", **_TOKEN}
+_FOREIGN = {403: "Without a token, only tools on this machine are answered.", **_TOKEN}
 
 ADMIN = (
     Operation(
@@ -248,7 +248,7 @@ ADMIN = (
     Operation(
         "get",
         "/api/pool",
-        "The pool as it is steered.",
+        "The pool as the operator controls it.",
         {200: "The pool.", **_FOREIGN},
         schema.PoolStatus,
         aliases=("/api/pool/",),
@@ -259,8 +259,8 @@ ADMIN = (
         "Keep another number of containers ready, until the service restarts.",
         {
             200: "The pool.",
-            400: "The body is not such JSON.",
-            409: "It does not fit max_containers.",
+            400: "The body is not valid.",
+            409: "It exceeds max_containers.",
             413: "The body is too large.",
             **_FOREIGN,
         },
@@ -273,7 +273,7 @@ ADMIN = (
         "delete",
         "/api/pool",
         "Replace every ready container; sessions stay.",
-        {200: "How many.", **_FOREIGN},
+        {200: "How many there were.", **_FOREIGN},
         schema.Drained,
         aliases=("/api/pool/",),
     ),
@@ -289,12 +289,12 @@ ADMIN = (
     *_COMMON,
 )
 
-# What any path answers to a request that HTTP itself refuses; 502 and 504 are the proxy's, of the public listener.
-ALWAYS = {400: "The request is malformed.", 405: "The path is there, but not for this method.", 500: "A fault here."}
+# Statuses that any path may answer. Those of the proxy are the public listener's only.
+ALWAYS = {400: "The request is malformed.", 405: "The path does not support this method.", 500: "An internal error."}
 PROXY = {
     408: "The request took too long.",
     431: "The headers are too large.",
     502: "No answer.",
     504: "No answer in time.",
-    505: "Only HTTP/1.1 and 1.0 are spoken.",
+    505: "Only HTTP/1.1 and 1.0 are supported.",
 }

@@ -30,7 +30,7 @@ def public_document() -> dict[str, Any]:
     """The visitors' listener."""
     return _document(
         "tmpnb-py: visitors' API",
-        "Notebooks for programs. Without the option api_auth_token, no token is needed but to end a session.",
+        "Notebooks for programs. Without the option api_auth_token, only ending a session needs a token.",
         PUBLIC,
         {**ALWAYS, **PROXY},
     )
@@ -41,14 +41,14 @@ def admin_document() -> dict[str, Any]:
     """The operator's listener."""
     return _document(
         "tmpnb-py: operator's API",
-        "Needs the option admin_auth_token where it is set, and otherwise to be asked by name from this machine.",
+        "With the option admin_auth_token every request needs it; without, only tools on this machine are answered.",
         ADMIN,
         ALWAYS,
     )
 
 
 async def public(request: web.Request) -> web.Response:
-    """The visitors' document, with where its paths begin unless that is the root."""
+    """The visitors' document, with the base of its paths unless that is the root."""
     below = request.app[CONTEXT].links.base.removesuffix("/")
     return _answer(public_document() | ({"servers": [{"url": below}]} if below else {}))
 
@@ -102,7 +102,7 @@ def _operation(operation: Operation, always: Mapping[int, str]) -> dict[str, Any
         "operationId": operation.method + "".join(part.strip("{}").title() for part in operation.path.split("/")),
         "parameters": [dict(parameter) for parameter in operation.parameters],
         "responses": {str(status): _response(operation, status, answers[status]) for status in sorted(answers)},
-        # An empty requirement beside the token: it is the operator's choice whether one is demanded.
+        # The empty requirement stands for none: the operator decides whether a token is demanded.
         "security": [{}, {"token": []}] if operation.token else [],
     }
     if operation.aliases:
@@ -115,7 +115,7 @@ def _operation(operation: Operation, always: Mapping[int, str]) -> dict[str, Any
 def _response(operation: Operation, status: int, meaning: str) -> dict[str, Any]:
     response: dict[str, Any] = {"description": meaning or http.HTTPStatus(status).phrase}
     if status >= 400:
-        # Whoever accepts text/html gets a page instead.
+        # Clients that accept text/html get a page instead.
         response["content"] = {**_json(schema.Problem), "text/html": {"schema": {"type": "string"}}}
         if status in (429, 503):
             response["headers"] = _RETRY_AFTER
@@ -136,5 +136,5 @@ def _json(model: Model) -> dict[str, Any]:
 
 
 def text(document: Mapping[str, Any]) -> str:
-    """A document as a file holds it."""
+    """A document as the text of a file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

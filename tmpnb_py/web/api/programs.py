@@ -13,7 +13,7 @@ from tmpnb_py.core.links import SESSION_PATTERN, below_session
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.container import Container
 from tmpnb_py.site.metrics import CONTENT_TYPE
-from tmpnb_py.web import admission, respond
+from tmpnb_py.web import allocation, respond
 from tmpnb_py.web.access import is_preflight
 from tmpnb_py.web.api import openapi, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
@@ -41,22 +41,22 @@ def add_routes(app: web.Application) -> None:
 
 
 def add_shortcuts(app: web.Application) -> None:
-    """What tmpnb had beside its API and hid while an API token was set."""
+    """Paths that tmpnb had outside its API, and hid while an API token was set."""
     for path in ("/stats", "/stats/"):
         app.router.add_get(path, stats)
 
 
 async def spawn(request: web.Request) -> web.Response:
-    """Claim a notebook; `?wait=` holds a place in line for so many seconds."""
+    """Claim a notebook; `?wait=` waits in line for so many seconds."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.refuse_foreign(visitor)
-    admission.refuse_robots(visitor)
+    allocation.refuse_foreign(visitor)
+    allocation.refuse_robots(visitor)
     wait = _wait(request, context)
     target = await _target(request)
     container = await context.site.claims_for(target).claim(wait=wait, quota_key=visitor.quota_key)
     if visitor.is_tokenless:
         container.admit(request.headers["Origin"])
-    admission.begin_session(context, visitor, container, target)
+    allocation.begin_session(context, visitor, container, target)
     return respond.json(views.spawned(context, container, target))
 
 
@@ -72,7 +72,7 @@ def _wait(request: web.Request, context: Context) -> float:
 
 
 async def _target(request: web.Request) -> str:
-    """The document asked for. A body that is not our JSON says nothing (tmpnb's clients send all kinds)."""
+    """The document to open. A body that is not our JSON is ignored: tmpnb's clients send all kinds."""
     try:
         wish = SpawnRequest.model_validate_json(await request.read())
     except pydantic.ValidationError:
@@ -89,7 +89,7 @@ async def stats(request: web.Request) -> web.Response:
 
 
 async def session(request: web.Request) -> web.Response:
-    """A session's state; its id is the capability to ask."""
+    """A session's state. Knowing its id is the permission to ask."""
     found = views.session_of(request.app[CONTEXT], request.match_info["id"])
     if found is None:
         raise _unknown(request, "There is no such session, or it was forgotten.")
@@ -97,7 +97,7 @@ async def session(request: web.Request) -> web.Response:
 
 
 async def end_session(request: web.Request) -> web.Response:
-    """End a session on behalf of its owner, who shows its token."""
+    """End a session for its owner, who shows its token."""
     container = _own_container(request)
     if container is None:
         return _not_the_owner()
@@ -106,9 +106,9 @@ async def end_session(request: web.Request) -> web.Response:
 
 
 async def keep_session(request: web.Request) -> web.Response:
-    """The session's owner says that it is in use: that is activity, and no more than that.
+    """Count as activity: the session's owner says that it is in use.
 
-    What ends a session whatever happens in it still does; one that has ended is answered with its reason.
+    Its maximum age still applies. A session that has ended is answered with the reason.
     """
     container = _own_container(request)
     if container is None:
@@ -120,7 +120,7 @@ async def keep_session(request: web.Request) -> web.Response:
 
 
 def _own_container(request: web.Request) -> Container | None:
-    """The container of a session whose owner asks, showing its token; None for anybody else."""
+    """The container of the session, if the request shows its token (or the API's); None otherwise."""
     container = request.app[CONTEXT].site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
         raise _unknown(request, "There is no such session, or it has ended.")
@@ -130,7 +130,7 @@ def _own_container(request: web.Request) -> Container | None:
 
 
 def _unknown(request: web.Request, message: str) -> web.HTTPException:
-    """An id that stands for nothing; until the engine's first listing nobody can know that (decision 2)."""
+    """404 for an unknown id; 503 until the engine's first listing, as nobody can know before (decision 2)."""
     if request.app[CONTEXT].site.listed:
         return web.HTTPNotFound(text=message)
     return web.HTTPServiceUnavailable(
@@ -144,12 +144,12 @@ def _not_the_owner() -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Prometheus' text format."""
+    """The metrics in Prometheus' text format."""
     return web.Response(body=request.app[CONTEXT].metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    """200 while this process serves."""
+    """200 as long as this process serves."""
     return web.json_response({"status": "ok"})
 
 
@@ -164,7 +164,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def not_running(request: web.Request) -> web.StreamResponse:
-    """What `/user/<id>/…` gets when the proxy knows no running notebook for it."""
+    """Answer for `/user/<id>/…` where the proxy knows no running notebook."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
     container_id = request.match_info["id"]
     if is_preflight(request):
@@ -193,11 +193,7 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
     if not html:
         return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
-    wish = wish_of_address(below_session(request.rel_url.raw_path))
-    try:
-        context.documents.target(wish)
-    except ValueError:
-        wish = ""
+    wish = context.documents.openable(wish_of_address(below_session(request.rel_url.raw_path)))
     return respond.page(
         request,
         "ended.html",

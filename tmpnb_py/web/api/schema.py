@@ -1,4 +1,4 @@
-"""What the API says and understands, as pydantic models. Times are UTC; durations are seconds."""
+"""The API's requests and responses as pydantic models. Times are UTC; durations are seconds."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class _Model(pydantic.BaseModel):
 
 
 class Health(_Model):
-    """That all is well."""
+    """The answer of a health check that passes."""
 
     status: Literal["ok", "ready"]
 
 
 class SpawnRequest(_Model):
-    """What `POST /api/spawn` may be told; anything else in the body is left alone."""
+    """The body of `POST /api/spawn`. Other fields are ignored."""
 
     path: str = ""
 
 
 class Spawned(_Model):
-    """A notebook of the caller's own. `open_url` carries the token, `url` does not."""
+    """A notebook that is the caller's own. `open_url` contains the token, `url` does not."""
 
     id: str
     url: str
@@ -37,12 +37,13 @@ class Spawned(_Model):
 
 
 class TicketRequest(_Model):
-    """What `POST /api/tickets` may be told: a document or a workshop; `fresh`: not the session that one has.
+    """The body of `POST /api/tickets`: a document (`path`) or a `workshop` to open.
 
-    `once`, 128 random bits in hex, names the wish: one that is sent twice is one, as long as its ticket is good for
-    something. `key` is what our own pages carry that may speak of the session that their visitor has. `reload`:
-    where there is such a session and the page has not its key, the page is rather told (409) to be loaded again than
-    given another session. `end`, with `fresh` and `key`: the session that the visitor has is ended for it.
+    `fresh` asks for a new notebook even if the visitor has a session. `once`, 128 random bits in hex, is an
+    idempotency key: the same key gets the same ticket, as long as that has not ended. `key` is carried by our own
+    pages that may use their visitor's session. `reload`: if the visitor has a session and the page does not carry its
+    key, answer 409 (load the page again) rather than open another one. `end`, with `fresh` and `key`, ends the
+    visitor's session.
     """
 
     path: str = ""
@@ -55,10 +56,10 @@ class TicketRequest(_Model):
 
 
 class TicketState(_Model):
-    """A place in line, or what came of it. `estimate` is in seconds; `message` is in words for the visitor.
+    """A place in line, or what became of it. `estimate` is in seconds; `message` is for the visitor.
 
-    `waiting` goes on; the others are for good. `closed`: the operator lets nobody in; `left`: it was given up;
-    `ended`: there was a notebook, and is no more. `key` is what our own pages bring along to use the session again.
+    `waiting` goes on, the other statuses are final. `left`: the place was given up; `ended`: there was a notebook,
+    and it has ended. `key` is what our own pages carry to use the session again.
     """
 
     id: str
@@ -71,7 +72,7 @@ class TicketState(_Model):
 
 
 class BuildEvent(_Model):
-    """One event of `GET /build/…`, in BinderHub's words. With `ready` come `url`, a slash at its end, and `token`."""
+    """One event of `GET /build/…`, in BinderHub's terms. `ready` has a `url`, which ends in a slash, and a token."""
 
     phase: Literal["waiting", "launching", "ready", "failed"]
     message: str
@@ -80,7 +81,7 @@ class BuildEvent(_Model):
 
 
 class Problem(_Model):
-    """Why something was not done. `cause` is a failure's public class."""
+    """Why a request failed. `cause` is a failure's public class."""
 
     status: str
     message: str
@@ -90,11 +91,11 @@ class Problem(_Model):
 
 
 class Session(_Model):
-    """A session as its visitor may see it. Null where no limit applies.
+    """A session as its visitor sees it. Fields are null where no limit applies.
 
-    `expires_at`: when it ends if nothing happens any more. `ends_at`: when it ends whatever happens.
-    `idle_timeout`: after so many seconds without activity, while a client is connected; a busy kernel is activity.
-    `message`: how it ended, for people. `now`: when this was said, by the same clock.
+    `expires_at`: when it ends if nothing happens from now on. `ends_at`: when it ends at the latest. `idle_timeout`:
+    seconds without activity after which it ends while a client is connected; a busy kernel is activity. `message`:
+    how it ended, for people. `now`: the time of this answer, by the same clock.
     """
 
     id: str
@@ -110,7 +111,7 @@ class Session(_Model):
 
 
 class Stats(_Model):
-    """The first four are tmpnb's own; `available` are ready now, `capacity` is the most there may be."""
+    """The first four are tmpnb's own. `available` are ready now; `capacity` is the maximum in all."""
 
     available: int
     capacity: int
@@ -147,7 +148,7 @@ class AdminSessions(_Model):
 
 
 class PoolStatus(_Model):
-    """The pool as the operator steers it. `size` are kept ready; while `closed`, no newcomers are let in."""
+    """The pool as the operator controls it. `size` are kept ready; while `closed`, no newcomers are let in."""
 
     size: int
     max_containers: int
@@ -160,7 +161,7 @@ class PoolStatus(_Model):
 
 
 class PoolSize(_Model):
-    """What `PATCH /api/pool` is told."""
+    """The body of `PATCH /api/pool`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -168,20 +169,20 @@ class PoolSize(_Model):
 
 
 class Drained(_Model):
-    """How many ready containers were given up; new ones take their place."""
+    """How many ready containers are being replaced."""
 
     drained: int
 
 
 class Start(_Model):
-    """A container that became ready: when, and after how many seconds."""
+    """A container that became ready: when, and how many seconds that took."""
 
     at: datetime.datetime
     seconds: float
 
 
 class AdminStatus(_Model):
-    """What the admin listener tells of the pool. `waiting_seconds` has one entry for each visitor in line."""
+    """The pool in full, for the operator. `waiting_seconds` has one entry for each visitor in line."""
 
     name: str
     up_since: datetime.datetime

@@ -12,14 +12,14 @@ from aiohttp import web
 
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, event_stream, respond
+from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.api.schema import TicketRequest, TicketState
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.event_stream import Event
 from tmpnb_py.web.visitor import Visitor, visitor_of
 
-# A reload comes back within seconds; who has really left should not keep a place for minutes.
+# A reload comes back within seconds; a visitor who has really left should not keep a place for minutes.
 _LEAVING = 15.0
 _RETRY_MILLISECONDS = 2000
 
@@ -36,24 +36,24 @@ def add_routes(app: web.Application) -> None:
 
 
 async def open_ticket(request: web.Request) -> web.Response:
-    """A ticket, or the session that the visitor has."""
+    """Open a ticket, or answer with the session that the visitor has."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.refuse_foreign(visitor)
-    admission.refuse_robots(visitor)
+    allocation.refuse_foreign(visitor)
+    allocation.refuse_robots(visitor)
     wish = _wish(await request.read())
-    target = admission.target_of(context, wish.path, wish.workshop)
+    target = allocation.target_of(context, wish.path, wish.workshop)
     if not visitor.is_foreign and not wish.fresh:
-        if await admission.is_undecided(context, visitor):
+        if await allocation.is_undecided(context, visitor):
             return respond.starting_again(request)
         session = visitor.session_with_key(wish.key)
         if session is not None:
             return _answer(visitor, views.reused(context, session, target), session, status=201)
         if wish.reload and visitor.usable_session is not None:
-            message = "You have a notebook already. Please load this page again, and it is used."
+            message = "You have a notebook already. Please load this page again to use it."
             return respond.problem(request, 409, "stale", message)
     ends = not visitor.is_foreign and wish.fresh and wish.end
     ended = visitor.session_with_key(wish.key) if ends else None
-    ticket = await admission.open_ticket(context, visitor, target, wish.once, instead_of=ended)
+    ticket = await allocation.open_ticket(context, visitor, target, wish.once, instead_of=ended)
     response = _answer(visitor, _shown(request, ticket), ticket.container, status=201)
     if not visitor.is_foreign:
         visitor.hold(response, ticket)
@@ -61,9 +61,9 @@ async def open_ticket(request: web.Request) -> web.Response:
 
 
 def _shown(request: web.Request, ticket: Ticket) -> TicketState:
-    """The ticket's state, of which its visitor learns with this."""
+    """The ticket's state, announced to its visitor."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.announce(context, visitor, ticket)
+    allocation.announce(context, visitor, ticket)
     return views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
 
 
@@ -82,7 +82,7 @@ def _answer(visitor: Visitor, state: TicketState, container: Container | None, *
 
 
 def _found(request: web.Request) -> Ticket:
-    admission.refuse_foreign(visitor_of(request))
+    allocation.refuse_foreign(visitor_of(request))
     ticket_id = request.match_info["id"]
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id)
     if ticket is None:
@@ -91,13 +91,14 @@ def _found(request: web.Request) -> Ticket:
 
 
 async def look(request: web.Request) -> web.Response:
-    """A ticket now; asking keeps the place."""
+    """A ticket as it is now; asking keeps the place."""
     ticket = _found(request)
+    request.app[CONTEXT].site.claims_with(ticket.id).renew(ticket)
     return _answer(visitor_of(request), _shown(request, ticket), ticket.container)
 
 
 async def give_up(request: web.Request) -> web.Response:
-    """Give a place up, or a notebook that was never opened."""
+    """Give up the place, or the notebook if it was never opened."""
     ticket = _found(request)
     request.app[CONTEXT].site.claims_with(ticket.id).leave(ticket)
     state = TicketState(id=ticket.id, status="left", message="Your place in line was given up.")
@@ -105,14 +106,14 @@ async def give_up(request: web.Request) -> web.Response:
 
 
 async def leave(request: web.Request) -> web.Response:
-    """The page is being left (`navigator.sendBeacon`): keep the place for as long as a reload takes."""
+    """The visitor leaves the page (`navigator.sendBeacon`): keep the place only as long as a reload takes."""
     ticket = _found(request)
     request.app[CONTEXT].site.claims_with(ticket.id).release(ticket, _LEAVING)
     return web.Response(status=204)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """A ticket as server-sent events: what changes, until nothing will any more."""
+    """A ticket as server-sent events: every change, up to a final status."""
     ticket = _found(request)
     claims = request.app[CONTEXT].site.claims_with(ticket.id)
     with claims.watching(ticket):
@@ -130,7 +131,7 @@ async def _events(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event,
 
 
 async def states(request: web.Request, ticket: Ticket) -> AsyncGenerator[TicketState, None]:
-    """A ticket's state at each change, and now and then without one; the last one is for good."""
+    """A ticket's state at each change, and from time to time without one, up to a final status."""
     while True:
         state = _shown(request, ticket)
         yield state
@@ -140,5 +141,5 @@ async def states(request: web.Request, ticket: Ticket) -> AsyncGenerator[TicketS
 
 
 def _pause(position: int | None) -> float:
-    """Seconds after which a waiting visitor is told anew: the nearer the turn, the sooner."""
+    """Seconds until a waiting visitor's estimate is made anew: the nearer the turn, the sooner."""
     return min(10.0, 1.0 + (position or 1) / 20)

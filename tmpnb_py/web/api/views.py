@@ -1,6 +1,6 @@
-"""Sessions, tickets and the pool as the API shows them: the service's facts put into the models of `schema`.
+"""Sessions, tickets and the pool as the API shows them: facts of the service in the models of `schema`.
 
-Queries only: nothing here changes anything, so a handler may make a view as often as it likes.
+Queries only; nothing here changes anything.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import math
 import secrets
 import time
+from collections.abc import Mapping
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.tickets import Status, Ticket
@@ -24,9 +25,10 @@ from tmpnb_py.web.cookies import page_key
 
 
 def moment(at: float | None, *, epoch: float | None = None) -> datetime.datetime | None:
-    """A monotonic moment as UTC, in whole seconds; None for never.
+    """A monotonic time as UTC, in whole seconds; None for never.
 
-    `epoch` is what `monotonic_epoch` gave: moments that readers compare take the same, so that equal ones stay equal.
+    `epoch` is a result of `monotonic_epoch`. Times that readers compare take the same one, so that equal ones stay
+    equal.
     """
     if at is None or not math.isfinite(at):
         return None
@@ -35,12 +37,12 @@ def moment(at: float | None, *, epoch: float | None = None) -> datetime.datetime
 
 
 def monotonic_epoch() -> float:
-    """When the monotonic clock was 0, in Unix time; a little different whenever it is asked for."""
+    """When the monotonic clock was 0, in Unix time; each call gives a slightly different result."""
     return time.time() - time.monotonic()
 
 
 def session_of(context: Context, container_id: str) -> Session | None:
-    """A session by its id: running, or ended and still remembered; None for what was never a visitor's."""
+    """A session by its id: running, or ended and still remembered; None for a container that was never claimed."""
     container = context.site.find(container_id)
     if container is not None and container.claimed_at is not None:
         return Session.model_validate(_facts(context, container))
@@ -97,7 +99,7 @@ def stats_of(context: Context) -> Stats:
 
 
 def failure_of(context: Context) -> LastFailure | None:
-    """The failure that keeps containers from becoming ready now, with all that is known of it."""
+    """The failure that keeps containers from becoming ready now, in full."""
     failure = context.site.pool_for().failure
     return None if failure is None else described(failure)
 
@@ -109,7 +111,7 @@ def described(failure: Failure) -> LastFailure:
 
 
 def spawned(context: Context, container: Container, target: str) -> Spawned:
-    """A notebook as its owner learns of it."""
+    """A notebook as its owner sees it. `target` is the document that `open_url` opens."""
     return Spawned(
         id=container.id,
         url=container.path,
@@ -119,19 +121,30 @@ def spawned(context: Context, container: Container, target: str) -> Spawned:
     )
 
 
-def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketState:
-    """A ticket as its visitor sees it; `admission.announce` goes before.
+_STATUSES: Mapping[Status, str] = {
+    Status.WAITING: "waiting",
+    Status.HANDING_OVER: "waiting",
+    Status.READY: "ready",
+    Status.ANNOUNCED: "ready",
+    Status.ENDED: "ended",
+    Status.CLOSED: "left",
+    Status.LEFT: "left",
+}
 
-    `with_key`: our own pages learn the session's key; loaded again, they know by it that it is the same session.
+
+def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketState:
+    """A ticket as its visitor sees it. Call `allocation.announce` before showing it.
+
+    `with_key` adds the session's key, for our own pages: with it they use the session again after a reload.
     """
     claims = context.site.claims_with(ticket.id)
     position = claims.position(ticket)
     estimate = None if position is None else claims.estimate(position)
-    container = ticket.container if ticket.status is Status.READY and not ticket.has_ended else None
+    container = ticket.container if ticket.is_served else None
     return TicketState.model_validate(
         {
             "id": ticket.id,
-            "status": "ended" if ticket.has_ended else ticket.status,
+            "status": _STATUSES[ticket.status],
             "position": position,
             "estimate": None if estimate is None else math.ceil(estimate),
             "session": None if container is None else spawned(context, container, ticket.target),
@@ -142,7 +155,7 @@ def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketS
 
 
 def reused(context: Context, container: Container, target: str) -> TicketState:
-    """The visitor's running session in a ticket's form. Nothing is waited for, so its id stands for no ticket."""
+    """The visitor's running session in the form of a ticket. Its id is made up, as there is nothing to wait for."""
     return TicketState(
         id=secrets.token_hex(16),
         status="ready",
@@ -153,7 +166,7 @@ def reused(context: Context, container: Container, target: str) -> TicketState:
 
 
 def pool_status(context: Context) -> PoolStatus:
-    """The pool as the operator steers it."""
+    """The pool as the operator controls it."""
     pool = context.site.pool_for().status
     return PoolStatus(
         size=pool.size,

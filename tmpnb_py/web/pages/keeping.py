@@ -1,9 +1,8 @@
-"""Going on with work that was kept: what the first page offers to those who come back with it.
+"""Restoring saved work: whether the first page offers it.
 
-The page's script (`keeping.js`) gets a notebook and sends the archive straight to it, through the proxy and with the
-notebook's own token: this service neither stores nor reads one. Where archives are kept is the script's business:
-today only where the visitor has saved them. A browser's own storage is no place for them as long as notebooks are in
-the same origin as this page, for their scripts could read it.
+The page's script (`keeping.js`) gets a notebook and sends it the archive through the proxy, with the notebook's own
+token: this service neither stores nor reads archives. The visitor keeps them as files. The browser's storage would be
+no place for them as long as notebooks share an origin with this page, because their scripts could read it.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from tmpnb_py.web.visitor import visitor_of
 
 
 def offered(request: web.Request) -> str | None:
-    """The key to the visitor's running notebook, "" where there is none; None where nothing can be restored.
+    """The key to the visitor's running notebook, "" if there is none; None if nothing can be restored.
 
-    That is where the image's notebooks take no archives, and where nobody is let in who has none.
+    That is so if the image's notebooks take no archives, and for visitors without a notebook while the service is
+    closed.
     """
     context = request.app[CONTEXT]
     image, key = context.catalogue.image, visitor_of(request).page_key

@@ -1,8 +1,8 @@
-"""The way to a notebook: the page that posts, the claim, the page on which one waits.
+"""From a link to a notebook: the launch page, its form, and the waiting page.
 
-The pages work without JavaScript, too; a notebook does not, which is said before one is claimed.
-`GET` never allocates (decision 6). With JavaScript the launch page posts by itself and stays: `visit.js` draws a
-ticket and follows it, and the address becomes the waiting page's, so that a reload finds the place again.
+The pages work without JavaScript; a notebook does not, and the page says so before one is claimed. `GET` never
+allocates (decision 6). With JavaScript the launch page posts by itself and stays: `visit.js` opens a ticket and
+follows it, and the address bar gets the waiting page's URL, so that a reload finds the place again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tmpnb_py.core.document_paths import DEFAULT_DOCUMENT, document
 from tmpnb_py.core.errors import AddressFullError, FullError
 from tmpnb_py.core.links import SPAWN_PATTERN, WAITING_PATTERN, opened
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, idempotency, messages, respond
+from tmpnb_py.web import allocation, idempotency, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import NoNetworkError
 from tmpnb_py.web.visitor import visitor_of
 
-# What is about to be ready is waited for, rather than shown a page about waiting.
+# Seconds that a form waits for a notebook before it leads to the waiting page.
 _MOMENT = 1.0
 _LONGEST_SOURCE = 200  # characters of an address that is shown
 
@@ -37,18 +37,18 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/hub/user-redirect{path:(/.*)?}", hub_link)
 
 
-# --- the page that posts
+# --- the launch page
 
 
 async def launch(request: web.Request) -> web.Response:
-    """The page that posts: crawlers and link previews stop here and cost nothing, also those that run scripts."""
+    """The page whose form asks for a notebook: crawlers and link previews get no further, and cost nothing."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    await admission.first_listing(context)
+    await allocation.first_listing(context)
     try:
         wish = _wish(request)
     except NoNetworkError:
         return _without_network(request)
-    if visitor.may_be_told and await admission.is_undecided(context, visitor):
+    if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)
     container, documents = visitor.offered_session, context.documents
     if container is None and not context.site.pool_for().is_open:
@@ -70,7 +70,7 @@ async def launch(request: web.Request) -> web.Response:
 
 
 def _wish(request: web.Request) -> str:
-    """The document's path with its query, from whichever form of link."""
+    """The document's path with its query, from any form of link."""
     path = request.rel_url.raw_path.removeprefix("/spawn").lstrip("/")
     query, raw_query = request.rel_url.query, request.rel_url.raw_query_string
     if not path and "workshop" in query:
@@ -98,12 +98,12 @@ def _workshop_path(context: Context, slug: str) -> str:
 
 
 def _without_network(request: web.Request) -> web.Response:
-    """What is told before a notebook is taken for a link that could only fail in it."""
+    """The page for a link that needs the network where notebooks have none: it says so before one is claimed."""
     return respond.page(request, "no_network.html", status=409, source=_source(request), path=DEFAULT_DOCUMENT)
 
 
 def _source(request: web.Request) -> str:
-    """Where such a link fetches from, for people to read; it may be anything. "" where it does not say."""
+    """What such a link fetches from, to be shown; it can be any text, "" if the link does not say."""
     query = urllib.parse.parse_qs(request.rel_url.raw_query_string)
     wish = next(iter(query.get("urlpath", [])), "") if "repo" not in query else ""
     repos = query.get("repo") or urllib.parse.parse_qs(wish.partition("?")[2]).get("repo") or [""]
@@ -112,7 +112,7 @@ def _source(request: web.Request) -> str:
 
 @web.middleware
 async def deep_links(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """`/lab/tree/…`, `/rstudio/` and their kin lead to their launch page; our own pages go first."""
+    """Redirect `/lab/tree/…`, `/rstudio/` and the like to their launch page, unless there is a page of ours."""
     nowhere = isinstance(request.match_info.http_exception, web.HTTPNotFound) and request.method in ("GET", "HEAD")
     if not nowhere or request.path.split("/")[1] not in request.app[CONTEXT].documents.interfaces:
         return await handler(request)
@@ -120,36 +120,36 @@ async def deep_links(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def hub_link(request: web.Request) -> web.StreamResponse:
-    """nbgitpuller's links for a JupyterHub, as their generator writes them."""
+    """Redirect links that nbgitpuller's generator makes for a JupyterHub."""
     wish = request.rel_url.raw_path_qs.removeprefix("/hub/user-redirect")
     raise web.HTTPFound(request.app[CONTEXT].links.launch_at(wish))
 
 
-# --- the claim
+# --- its form
 
 
 async def post_launch(request: web.Request) -> web.StreamResponse:
-    """Claim a notebook for the visitor who pressed the button, and lead there (303), or to where one waits."""
+    """Claim a notebook for the visitor who pressed the button, and redirect to it, or to the waiting page."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    admission.refuse_other_pages(visitor)
-    admission.refuse_robots(visitor)
+    allocation.refuse_other_pages(visitor)
+    allocation.refuse_robots(visitor)
     fields = await _form(request)
     wish = fields.get("path", "")
-    target = admission.target_of(context, wish)
+    target = allocation.target_of(context, wish)
     if visitor.may_be_told and "fresh" not in fields:
-        if await admission.is_undecided(context, visitor):
+        if await allocation.is_undecided(context, visitor):
             return respond.see_other(request, context.links.launch_of(wish))
         if (session := visitor.usable_session) is not None:
             return _lead(request, session, target)
     ended = visitor.session_with_key(fields["end"]) if {"end", "fresh"} <= fields.keys() else None
     try:
-        ticket = await admission.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
+        ticket = await allocation.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
     except FullError as full:
         return _full(request, full, wish)
-    if ticket.status is Status.WAITING:
+    if ticket.is_waiting:
         await ticket.changed(_MOMENT)
-    if ticket.status is Status.READY and ticket.container is not None:
-        admission.announce(context, visitor, ticket)
+    if ticket.container is not None:
+        allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     response = respond.see_other(request, context.links.waiting(ticket.id, wish))
     visitor.hold(response, ticket)
@@ -163,12 +163,12 @@ def _full(request: web.Request, full: FullError, wish: str) -> web.Response:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """A form's fields. Raises `HTTPBadRequest` for what no page of ours sends, files (multipart) among it."""
+    """A form's fields. Raises `HTTPBadRequest` for what none of our pages sends, such as files (multipart)."""
     try:
         if request.content_type.startswith("multipart/"):
             raise ValueError("files are not taken")
         fields = {name: str(value) for name, value in (await request.post()).items()}
-        "".join(fields.values()).encode()  # some charsets have what is no text: lone surrogates
+        "".join(fields.values()).encode()  # some charsets decode to lone surrogates, which are no text
     except (ValueError, LookupError) as error:
         raise web.HTTPBadRequest(text="This form can't be read.") from error
     return fields
@@ -180,62 +180,54 @@ def _lead(request: web.Request, container: Container, target: str) -> web.Respon
     return response
 
 
-# --- the page on which one waits
+# --- the waiting page
 
 
 async def wait(request: web.Request) -> web.Response:
-    """A place in line; without JavaScript the page asks again by itself. Once it is served, it leads there.
+    """A place in line, and a redirect once there is a notebook. Without JavaScript the page reloads itself.
 
-    Whoever was sent the address, and the programs that look at links in advance, get the launch page. Who has got
-    a notebook in another tab meanwhile needs no second one.
+    Only the browser that holds the place sees it; people who were sent the URL, and link previews, get the launch
+    page. A visitor who got a notebook in another tab meanwhile needs no second one.
     """
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    wish = _openable(context, request.query.get("path", ""))
+    wish = context.documents.openable(request.query.get("path", ""))
     if not visitor.holds(request.match_info["id"]):
         raise web.HTTPSeeOther(context.links.launch(wish))
     claims = context.site.claims_with(request.match_info["id"])
     ticket = claims.find(request.match_info["id"])
-    if ticket is None or ticket.status is Status.LEFT:
+    if ticket is None or ticket.status in (Status.CLOSED, Status.LEFT):
         if not context.site.pool_for().is_open:
             return respond.closed(request)
         return respond.page(request, "lost.html", status=404, path=wish)
     subject = context.documents.read(wish)
-    if ticket.has_ended and ticket.container is not None:
+    if ticket.status is Status.ENDED and ticket.container is not None:
         reason = ticket.container.reason
         return respond.page(request, "ended.html", status=410, reason=reason, subject=subject, has_pages=True)
+    claims.renew(ticket)
     own = visitor.offered_session
     if own is not None and _came_meanwhile(own, ticket):
         claims.leave(ticket)
         return _lead(request, own, ticket.target)
-    if ticket.status is Status.READY and ticket.container is not None:
-        admission.announce(context, visitor, ticket)
+    if ticket.container is not None:
+        allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
     state = views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
-    # Who has a notebook and waits has asked for another one, and has to again where the place was lost.
+    # A visitor who waits beside a running notebook asked for another one; the page asks again if the place is lost.
     another = idempotency.issue(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
 
 
-def _openable(context: Context, wish: str) -> str:
-    """A wish from an address, if it can be opened; else ""."""
-    try:
-        context.documents.target(wish)
-    except ValueError:
-        return ""
-    return wish
-
-
 def _came_meanwhile(container: Container, ticket: Ticket) -> bool:
-    """Whether the visitor got this notebook elsewhere, in another tab, while the ticket waited.
+    """Whether the visitor got this notebook in another tab while the ticket waited.
 
-    Not one that they had before: whoever has one and waits wants another one.
+    A visitor who had one before wants another one.
     """
-    return ticket.status is Status.WAITING and (container.claimed_at or 0.0) > ticket.joined_at
+    return ticket.is_waiting and (container.claimed_at or 0.0) > ticket.joined_at
 
 
 async def give_up(request: web.Request) -> web.StreamResponse:
-    """The button on that page: leave the line."""
-    admission.refuse_other_pages(visitor_of(request))
+    """The button on the waiting page: leave the line."""
+    allocation.refuse_other_pages(visitor_of(request))
     claims = request.app[CONTEXT].site.claims_with(request.match_info["id"])
     ticket = claims.find(request.match_info["id"])
     if ticket is not None:

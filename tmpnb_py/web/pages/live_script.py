@@ -1,13 +1,15 @@
-"""The scripts that make code in a page live, each put together from the same parts into one file.
+"""The scripts that make code in a page runnable, each bundled into one file from the parts in `frontend/live/`.
 
-One function around all parts, in one file: it needs no loader, no second request and no permission of other sites'
-policies for modules, and nothing of it is seen by the page that it is in. The parts are in `frontend/live/`, and
-what runs in documents and workers without an origin in `frontend/live/sandboxed/`.
+One function wraps all parts in one file, so a page needs no loader and no second request, other sites' policies need
+not allow modules, and nothing leaks into the page's globals. What runs in documents and workers
+without an origin is in `frontend/live/sandboxed/`.
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -23,25 +25,25 @@ _PARTS = (
     *("service", "kernel", "highlight", "block", "runner", "lifetime", "cell"),
 )
 
-# A document that kernels' HTML is put into. It is of an opaque origin however it is opened (sandbox), and it
-# can reach nothing: what its scripts need has to be in it.
+# For the document that shows HTML from kernels. Its origin is opaque however it is opened (sandbox), and it can reach
+# nothing: what its scripts need has to be in it.
 _OUTPUT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; media-src data: blob:; "
     "worker-src data: blob:; form-action 'none'; base-uri 'none'"
 )
-# The one round it, which holds nothing of a kernel's and sees to it that the other stays where it is. Its own script
-# says to which address exactly; 'self' means nothing in a document without an origin.
+# For the frame round it, which has no content of a kernel's and keeps the inner one from navigating. Its own script
+# names the exact URL; 'self' matches nothing in a document without an origin.
 _KEEPER_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "frame-src http: https:; form-action 'none'; base-uri 'none'"
 )
-# The pages that libraries work in, for texts of kernels and authors (see sandbox.js).
+# For the pages in which libraries process texts of kernels and authors (see sandbox.js).
 _SANDBOX_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src {}; worker-src blob:; style-src 'unsafe-inline'; "
     "form-action 'none'; base-uri 'none'"
 )
-# MathJax's extensions for TeX that JupyterLab has, those first that others build on.
+# The TeX extensions of MathJax that JupyterLab has, in the order of their dependencies.
 _EXTENSIONS = (
     "enclose empheq amscd bbox boldsymbol braket bussproofs cancel cases centernot color colortbl extpfeil gensymb "
     "mathtools mhchem tagformat textcomp units upgreek verb"
@@ -62,7 +64,7 @@ _SANDBOXES: Mapping[str, dict[str, Any]] = {
     },
 }
 
-# Scripts that outputs need in their frame, in their order. They are loaded by pages that show such an output only.
+# Scripts that outputs need in their frame, in this order; only pages with such an output load them.
 _OUTPUT_LIBRARIES = {
     "vega": ("vega/build/vega.min.js", "vega-lite/build/vega-lite.min.js", "vega-embed/build/vega-embed.min.js"),
     "widgets": (
@@ -70,12 +72,41 @@ _OUTPUT_LIBRARIES = {
         *("icons.js", "live/sandboxed/widgets.js"),
     ),
 }
-# Icons of controls by their weight: Font Awesome's, as html-manager's package brings them along.
+# Font Awesome's icons for controls by their weight; html-manager's package contains them.
 _ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
 
 
-def add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
-    """Offer what outputs may need; returns the paths of each library's scripts below the base of all addresses."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bundle:
+    """The files of notes pages, and those that other sites' pages load. The same for every service.
+
+    `notes_style` and `notes_script` are paths below the base of all URLs.
+    """
+
+    assets: Assets
+    notes_style: str
+    notes_script: str
+    live: Content
+    parent: Content
+
+
+@functools.cache
+def bundle() -> Bundle:
+    """Put all of them together, once."""
+    assets = Assets()
+    frame = _add_frame(assets)
+    scripts = {"RENDERER": _add_renderer(assets), "LIBRARIES": _add_libraries(assets)}
+    return Bundle(
+        assets,
+        assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css")),
+        assets.add("notes.js", _notes_script(frame, scripts)),
+        _live_script(frame, scripts),
+        _parent_script(),
+    )
+
+
+def _add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
+    """Serve the libraries for outputs. Returns the paths of each one's scripts below the base of all URLs."""
     return {name: [_add(assets, path) for path in paths] for name, paths in _OUTPUT_LIBRARIES.items()}
 
 
@@ -94,17 +125,17 @@ def _icons() -> str:
     return f"window.tmpnbIcons = {json.dumps(icons)};\n"
 
 
-def add_frame(assets: Assets) -> str:
-    """Offer the frame for kernels' HTML; returns its path below the base of all addresses."""
+def _add_frame(assets: Assets) -> str:
+    """Serve the frame for HTML from kernels. Returns its path below the base of all URLs."""
     output = assets.add("output.html", _document("output", {}), _headers(_OUTPUT_POLICY))
     keeper = _document("keeper", {"OUTPUT": output.rpartition("/")[2]})
     return assets.add("keeper.html", keeper, _headers(_KEEPER_POLICY))
 
 
-def add_renderer(assets: Assets) -> str:
-    """Offer what draws mathematics and Markdown; returns the script's path below the base of all addresses.
+def _add_renderer(assets: Assets) -> str:
+    """Serve the script that renders mathematics and Markdown. Returns its path below the base of all URLs.
 
-    The libraries are in frames of their own, each of which is fetched when there is something for it to do.
+    The libraries run in frames of their own, which are fetched when they are needed.
     """
     frames = {name: _add_sandbox(assets, name, **parts).rpartition("/")[2] for name, parts in _SANDBOXES.items()}
     values = {
@@ -122,7 +153,7 @@ def add_renderer(assets: Assets) -> str:
 def _add_sandbox(
     assets: Assets, name: str, *, libraries: Sequence[str], parts: Sequence[str] = (), is_ordered: bool
 ) -> str:
-    """Offer a page without an origin with a library in it: its policy admits its own script and its worker."""
+    """Serve a page without an origin that runs a library. Its policy allows its own script and worker only."""
     code = [*map(_vendored, libraries), *map(script, (*parts, f"live/sandboxed/{name}_worker.js"))]
     page = sandbox("\n".join(code), is_ordered=is_ordered)
     inline = page.partition("<script>")[2].rpartition("</script>")[0]
@@ -130,7 +161,7 @@ def _add_sandbox(
 
 
 def sandbox(code: str, *, is_ordered: bool) -> str:
-    """The page for a worker's code. `is_ordered`: what its texts mean depends on those before."""
+    """The page for a worker's code. `is_ordered`: a text's meaning depends on those before it."""
     return _document("sandbox", {"ORDERED": is_ordered, "SOURCE": code})
 
 
@@ -149,19 +180,19 @@ def _headers(policy: str) -> dict[str, str]:
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 
 
-def notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
-    """The script of our own notes page. `scripts` is where those are that it loads when it needs them."""
+def _notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
+    """The script of our own notes pages. `scripts` names those that it loads when it needs them."""
     return _script(("framed", "work", "carry", "notes_bar", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
 
 
-def live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
-    """The script for other sites."""
+def _live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
+    """The script for other sites' pages."""
     values = {"FRAME": frame, **scripts, "UP": "./", "STYLE": source("live/cell.css")}
     return Content.of(_script(("live",), values).encode(), "text/javascript")
 
 
-def parent_script() -> Content:
-    """The script for pages of other sites that show our notes in a frame."""
+def _parent_script() -> Content:
+    """The script for other sites' pages that show our notes in a frame."""
     return Content.of(script("live/parent.js").encode(), "text/javascript")
 
 

@@ -1,6 +1,6 @@
-"""`/workshops/<slug>/`: a workshop's notes to read, and to run in the page; and what other sites need for that.
+"""`/workshops/<slug>/`: a workshop's notes, to read and to run in the page; and the scripts for other sites' pages.
 
-Readers cost nothing: everything here is made once per image, and browsers keep it. Only "Run" asks for a notebook.
+Readers cost nothing: pages are rendered once per image, and browsers keep them. Only "Run" asks for a notebook.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import WORKSHOPS, Links
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, messages, respond
-from tmpnb_py.web.assets import Assets, Content, answer, source
+from tmpnb_py.web import allocation, messages, respond
+from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.cookies import page_key
 from tmpnb_py.web.pages import live_script
@@ -32,7 +32,7 @@ _POLICY = (
     "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}; "
     "require-trusted-types-for 'script'; trusted-types tmpnb-parse"
 )
-# A picture that is opened by itself is a document, and SVG can hold scripts.
+# A picture that is opened as a page of its own is a document, and an SVG can contain scripts.
 _PICTURE_HEADERS = {
     "Cache-Control": "public, max-age=300",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
@@ -45,16 +45,8 @@ _LIVE_HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-# Each workshop's page and pictures as they were made last, with what they were made for.
+# Each workshop's page and pictures as rendered last, with the branding and the lifetime that they show.
 _RENDERED = web.AppKey("rendered_notes", weakref.WeakKeyDictionary[Book, tuple[Branding, str, Mapping[str, Content]]])
-
-_assets = Assets()
-_style = _assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css"))
-_frame = live_script.add_frame(_assets)
-_scripts = {"RENDERER": live_script.add_renderer(_assets), "LIBRARIES": live_script.add_libraries(_assets)}
-_script = _assets.add("notes.js", live_script.notes_script(_frame, _scripts))
-_live = live_script.live_script(_frame, _scripts)
-_parent = live_script.parent_script()
 
 
 def add_routes(app: web.Application) -> None:
@@ -66,26 +58,26 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(slug, without_slash)
     app.router.add_get(slug + "/", page)
     app.router.add_get(slug + "/{name:(?:files|images)/.+}", picture)
-    app.router.add_get("/assets/{name}", _assets.get)
+    app.router.add_get("/assets/{name}", live_script.bundle().assets.get)
     app.router.add_get("/live.js", live)
     app.router.add_get("/frame.js", parent)
 
 
 async def overview(request: web.Request) -> web.Response:
-    """The first page is the list of the workshops."""
+    """Redirect to the first page, which lists the workshops."""
     raise web.HTTPFound(request.app[CONTEXT].links.base)
 
 
 async def without_slash(request: web.Request) -> web.Response:
-    """Pictures' addresses are relative to the page."""
+    """Redirect to the URL with a slash, as the page's pictures have relative URLs."""
     raise web.HTTPMovedPermanently(request.app[CONTEXT].links.notes(request.match_info["slug"]))
 
 
 async def page(request: web.Request) -> web.Response:
     """A workshop's notes."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    await admission.first_listing(context)
-    if visitor.may_be_told and await admission.is_undecided(context, visitor):
+    await allocation.first_listing(context)
+    if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
     branding, session = respond.branding_of(request), visitor.offered_session
     style = f" {respond.csp_hash(branding.style)}" if branding.style else ""
@@ -93,7 +85,7 @@ async def page(request: web.Request) -> web.Response:
     headers = {
         **respond.page_headers(request),
         "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),
-        "Vary": "Cookie",  # whoever goes back here after a notebook began must not see the page that knew of none
+        "Vary": "Cookie",  # a visitor who goes back after starting a notebook must not see the page without its key
     }
     if session is not None:
         text = _render(await _book(request), branding, respond.links_of(request), _lifetime(request), session)
@@ -103,17 +95,17 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def live(request: web.Request) -> web.Response:
-    """The script for other sites; its address never changes, so it is looked at again after a while."""
-    return answer(request, _live, _LIVE_HEADERS)
+    """The script for other sites' pages. Its URL never changes, so browsers check it every few minutes."""
+    return answer(request, live_script.bundle().live, _LIVE_HEADERS)
 
 
 async def parent(request: web.Request) -> web.Response:
-    """The script for pages that show notes in a frame, likewise."""
-    return answer(request, _parent, _LIVE_HEADERS)
+    """The script for pages that show notes in a frame; likewise."""
+    return answer(request, live_script.bundle().parent, _LIVE_HEADERS)
 
 
 async def picture(request: web.Request) -> web.Response:
-    """A picture of the notes: one that the page shows, and no other file of the image."""
+    """A picture that the notes show. No other file of the image is served."""
     contents = await _contents(request)
     found = contents.get(urllib.parse.quote(request.match_info["name"]))
     if found is None:
@@ -122,7 +114,7 @@ async def picture(request: web.Request) -> web.Response:
 
 
 async def _contents(request: web.Request) -> Mapping[str, Content]:
-    """What there is below a workshop's address, made once, and anew when pages are to look otherwise."""
+    """A workshop's page and pictures by their paths, rendered once, and again when the branding changes."""
     book, branding, lifetime = await _book(request), respond.branding_of(request), _lifetime(request)
     rendered = request.app[_RENDERED]
     known = rendered.get(book)
@@ -142,7 +134,7 @@ async def _book(request: web.Request) -> Book:
         book = await context.notes_cache.book(request.match_info["slug"])
     except EngineError as error:
         raise web.HTTPServiceUnavailable(text="These notes cannot be shown now.") from error
-    except NotesError as error:  # waiting does not help
+    except NotesError as error:  # permanent
         told = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
         raise web.HTTPNotFound(text=told) from error
     if book is None:
@@ -158,7 +150,7 @@ def _make(book: Book, branding: Branding, links: Links, lifetime: str) -> Mappin
 
 
 def _render(book: Book, branding: Branding, links: Links, lifetime: str, session: Container | None = None) -> str:
-    """The page; with a session it is for one visitor, whose that is, and has the key to use it."""
+    """The page. With a session it is for that visitor only, and carries the key to use it."""
     workshop, notes = book.workshop, book.notes
     return respond.render(
         "notes.html",
@@ -174,8 +166,8 @@ def _render(book: Book, branding: Branding, links: Links, lifetime: str, session
         lang=notes.lang,
         direction=direction(notes.lang),
         launch=links.launch(document(workshop.start)),
-        stylesheet=links.to(_style),
-        notes_script=links.to(_script),
+        stylesheet=links.to(live_script.bundle().notes_style),
+        notes_script=links.to(live_script.bundle().notes_script),
         lifetime=lifetime,
         key="" if session is None else page_key(session),
         session="" if session is None else session.id,
@@ -183,6 +175,6 @@ def _render(book: Book, branding: Branding, links: Links, lifetime: str, session
 
 
 def _remarks(book: Book) -> list[str]:
-    """What the author of the notes should know."""
+    """Problems that the author of the notes should know about."""
     missing = (place for place in book.notes.files if file_name(place) not in book.pictures)
-    return [*book.notes.remarks, *(f"the picture {place} is not there, or is none" for place in missing)]
+    return [*book.notes.remarks, *(f"the picture {place} does not exist, or is not a picture" for place in missing)]

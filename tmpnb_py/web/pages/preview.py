@@ -1,7 +1,6 @@
-"""What the pages of a preview have beside those of a service: they load again when a file of the folder is saved.
+"""What pages have in a preview only (`image workshops --preview`): they reload when a file of the folder is saved.
 
-Only `image workshops --preview` has this. Each page listens to a stream of events (WHATWG HTML §9.2), which also
-brings what is wrong in the folder.
+Each page listens to a stream of events, which also reports problems in the folder.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _script = Content.of(assets.script("preview.js").encode(), "text/javascript")
 
 
 def add_routes(app: web.Application, preview: Preview) -> None:
-    """The script that every page has (`base.html`), and what it listens to."""
+    """The script of every page (`base.html`), and the stream that it listens to."""
     app[_PREVIEW] = preview
     app.router.add_get("/preview.js", script)
     app.router.add_get("/preview/changes", changes, allow_head=False)
@@ -36,7 +35,7 @@ async def script(request: web.Request) -> web.Response:
 
 
 async def changes(request: web.Request) -> web.StreamResponse:
-    """Each version of the folder, with what is wrong in it, from now on."""
+    """The current version of the folder and each later one, with its problems."""
     claims = request.app[CONTEXT].site.claims_for()
     events = _versions(request.app[_PREVIEW])
     return await event_stream.answer(request, events, is_stopping=lambda: claims.stopping)

@@ -1,4 +1,4 @@
-"""The pages that one reads: the first one, about the service, privacy. The way to a notebook is in `launch`."""
+"""Pages to read: the first page, the one about the service, privacy, and robots.txt. `launch` opens notebooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.document_paths import BLANK, DEFAULT_DOCUMENT, document
 from tmpnb_py.core.links import NOT_FOR_ROBOTS, ROOT, WORKSHOPS, opened
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import admission, messages, respond
+from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import Subject
@@ -24,7 +24,7 @@ _YEAR = 31_536_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Card:
-    """A workshop on the first page. `notes` is where it can be read, "" where it cannot."""
+    """A workshop on the first page. `notes` is the URL of its notes, "" for none."""
 
     workshop: Workshop
     path: str
@@ -33,7 +33,7 @@ class Card:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Running:
-    """A notebook of the visitor's: where it is, since when, and whether other workshops open in it."""
+    """A running notebook of the visitor's. `is_usable`: other workshops open in it."""
 
     url: str
     since: str
@@ -42,7 +42,7 @@ class Running:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
-    """A place in line of the visitor's: where one waits, how it goes, and what it is for, "" for nothing special."""
+    """A place in line of the visitor's. `document` names what it is for, "" for nothing in particular."""
 
     url: str
     message: str
@@ -63,14 +63,14 @@ def add_routes(app: web.Application) -> None:
 
 
 async def without_slash(request: web.Request) -> web.Response:
-    """The first page's address as people type it."""
+    """Redirect the first page's URL as people type it."""
     raise web.HTTPFound(request.app[CONTEXT].links.base)
 
 
 async def landing(request: web.Request) -> web.Response:
-    """The first page: what there is, how busy it is, and the way in."""
+    """The first page: the workshops, how busy the service is, and what the visitor has already."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
-    await admission.first_listing(context)
+    await allocation.first_listing(context)
     kept = keeping.offered(request)
     return respond.page(
         request,
@@ -113,31 +113,32 @@ def _running(context: Context, visitor: Visitor) -> list[Running]:
 
 
 def _places(request: web.Request, context: Context) -> list[Place]:
-    """The visitor's places in line, for a page that may speak of them. Looking keeps them.
+    """The visitor's places in line, for a page that may speak of them. Showing them keeps them.
 
-    So does that of a notebook that came meanwhile and that nobody has seen yet.
+    A notebook that is ready and was not announced yet counts as well.
     """
     visitor, site = visitor_of(request), context.site
     held = visitor.ticket_ids if visitor.may_be_told else []
     found = [site.claims_with(ticket_id).find(ticket_id) for ticket_id in held]
+    kept = [ticket for ticket in found if ticket is not None and _is_open(ticket)]
+    for ticket in kept:
+        site.claims_with(ticket.id).renew(ticket)
     return [
         Place(
             context.links.waiting(one.id, one.target),
             messages.standing(context, one),
             _called(context.documents.read(one.target)),
         )
-        for one in found
-        if one is not None and _is_open(one)
+        for one in kept
     ]
 
 
 def _is_open(ticket: Ticket) -> bool:
-    came = ticket.status is Status.READY and not ticket.announced and not ticket.has_ended
-    return came or ticket.status is Status.WAITING
+    return ticket.is_waiting or ticket.status is Status.READY
 
 
 def _called(subject: Subject) -> str:
-    """What a link opens, as people call it."""
+    """The name of what a link opens."""
     return subject.workshop.title if subject.workshop else subject.document.rstrip("/").rpartition("/")[2]
 
 
@@ -147,13 +148,13 @@ def _since(container: Container) -> str:
 
 
 async def info(request: web.Request) -> web.Response:
-    """tmpnb's page with the numbers of `/api/stats`, for people."""
+    """The numbers of `/api/stats` as a page; tmpnb had one."""
     context = request.app[CONTEXT]
     return respond.page(request, "info.html", stats=views.stats_of(context), open=context.site.pool_for().is_open)
 
 
 async def privacy(request: web.Request) -> web.Response:
-    """The operator's own words."""
+    """The operator's privacy notice."""
     text = respond.branding_of(request).privacy
     if not text:
         raise web.HTTPNotFound(text="There is no privacy notice here.")
@@ -162,7 +163,7 @@ async def privacy(request: web.Request) -> web.Response:
 
 
 async def logo(request: web.Request) -> web.Response:
-    """The operator's picture. A page that is opened on it by itself may do nothing (an SVG can hold scripts)."""
+    """The operator's logo. Opened as a page of its own it can do nothing, as an SVG may contain scripts."""
     found = respond.branding_of(request).logo
     if found is None:
         raise web.HTTPNotFound(text="There is no picture here.")
@@ -175,7 +176,7 @@ async def logo(request: web.Request) -> web.Response:
 
 
 async def robots(request: web.Request) -> web.Response:
-    """Crawlers have nothing to do where notebooks are started."""
+    """robots.txt: crawlers stay away from where notebooks are started."""
     links = request.app[CONTEXT].links
     lines = ["User-agent: *", *(f"Disallow: {links.base[:-1]}{path}" for path in NOT_FOR_ROBOTS)]
     return web.Response(text="\n".join(lines) + "\n")

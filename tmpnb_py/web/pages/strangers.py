@@ -1,8 +1,8 @@
-"""Who opens a notebook's address in a browser that it does not know: somebody else's, mostly, who was sent it.
+"""The page for visitors whom a notebook does not know: mostly people to whom somebody sent its URL.
 
-Jupyter asks such a visitor for a token and advises administrators. The proxy brings them here instead. The owner,
-who is known by our own cookie, is let in again; nothing else here depends on who asks, nor says more of a notebook
-than its own server does.
+Jupyter would ask them for a token, in words for administrators; the proxy sends them here instead. The owner, known
+by our own cookie, is let in again. Apart from that the page is the same for everybody, and says no more about a
+notebook than its own server does.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tmpnb_py.web.visitor import visitor_of
 
 
 def is_sent_to_login(request: web.Request) -> bool:
-    """Whether this is what the proxy brings here; all else of a notebook that runs is for its own server."""
+    """Whether the proxy sent the request here; everything else goes to the notebook's own server."""
     return request.match_info["tail"] == "/login" and request.rel_url.raw_query_string.startswith("next=")
 
 
 async def page(request: web.Request, container: Container) -> web.StreamResponse:
-    """Say whose notebook that is, and offer one of their own at the same document."""
+    """Say that this is somebody else's notebook, and offer the visitor one of their own at the same document."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
     place = request.query.get("next", "")
     login = f"{container.path}login?{urllib.parse.urlencode({'from': 'tmpnb', 'next': place})}"
     wish = _wish(context, container, place)
     if visitor.may_be_told and container in visitor.sessions:
-        if "token=" in place:  # it was shown, and did not help
+        if "token=" in place:  # the notebook has seen it already, and refused it
             return respond.see_other(request, login)
         return respond.see_other(request, opened(container.path, context.documents.target(wish), container.token))
     subject = await context.documents.find(wish, visitor.offered_session)
@@ -46,13 +46,8 @@ async def page(request: web.Request, container: Container) -> web.StreamResponse
 
 
 def _wish(context: Context, container: Container, place: str) -> str:
-    """What was to be opened; "" where that is nothing that can be opened elsewhere."""
+    """The document that the visitor wanted, "" if it cannot be opened in another notebook."""
     path = place.partition("?")[0]
     if not path.startswith(container.path):
         return ""
-    wish = wish_of_address(path.removeprefix(container.path))
-    try:
-        context.documents.target(wish)
-    except ValueError:
-        return ""
-    return wish
+    return context.documents.openable(wish_of_address(path.removeprefix(container.path)))

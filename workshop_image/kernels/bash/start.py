@@ -1,9 +1,9 @@
-"""bash_kernel, as a notebook's cells want it: each is one piece of a script, and nothing in it waits for a keyboard.
+"""bash_kernel adapted to notebooks: each cell is a piece of a script, and nothing waits for a keyboard.
 
-A cell is written to a file that the shell reads (`source`), with nothing on its standard input. So a quotation mark
-that is left open is an error rather than a wait for its end, and a program that asks for input sees the end of it.
-What a command's exit status says (that `grep` found nothing, that files differ) is shown, and is no error: a notebook
-goes on, as a script does. Only what the shell cannot read, and the end of the shell itself, are errors.
+A cell is written to a file that the shell sources, with empty standard input. So an open quotation mark is an error
+instead of a wait, and a program that reads input sees its end. A command's exit status (`grep` found nothing, files
+differ) is shown but is no error: the notebook goes on, like a script. Only syntax errors and the end of the shell are
+errors.
 """
 
 import atexit
@@ -18,9 +18,9 @@ from ipykernel.kernelapp import IPKernelApp
 
 
 class _Spawn(pexpect.spawn):  # type: ignore[type-arg, misc]
-    """Without the 50 ms that pexpect waits before each line it sends: those are two seconds at each start.
+    """Skips pexpect's pause of 50 ms before each line, which adds up to two seconds at each start.
 
-    The pause is for programs that turn the terminal's echo off to read a password; bash starts without echo.
+    The pause is for programs that turn off the terminal's echo to read a password; bash starts without echo.
     """
 
     def __init__(self, *arguments, **options):
@@ -38,7 +38,7 @@ _ENDED = "The shell has ended. There is a new one, which knows nothing of the ce
 
 
 class CellKernel(BashKernel):
-    """Runs cells in one shell; see the module."""
+    """Runs cells in one shell; see the module's docstring."""
 
     def __init__(self, **options):
         directory = tempfile.mkdtemp(prefix="bash-")
@@ -53,7 +53,7 @@ class CellKernel(BashKernel):
         self.bashwrapper.run_command(f" source {_HERE}/cells.sh {_HERE}/edit.sh")
 
     def do_execute(self, code, silent, *_unused, **_options):
-        """Run a cell. Its reply is an error where the shell could not read it, or has ended with one."""
+        """Run a cell. Replies with an error if the shell could not parse it, or ended with an error."""
         self.silent = silent
         self._is_unreadable = False
         if not code.strip():
@@ -84,13 +84,13 @@ class CellKernel(BashKernel):
         return {"status": "error", "execution_count": self.execution_count, **content}
 
     def _exit_status(self):
-        """The status of the cell's last command; the cell is in the shell's history from now on."""
+        """Return the status of the cell's last command, and add the cell to the shell's history."""
         said = self.bashwrapper.run_command(f' {{ echo $?; history -s "$(<{self._cell})"; }} 2>/dev/null')
         word = said.strip().partition("\r\n")[0]
         return int(word) if word.isdecimal() else 0
 
     def _tell(self, status):
-        """A quiet note of what is no error."""
+        """Show an exit status unobtrusively, as it is no error."""
         if not status or self.silent:
             return
         name = ""
@@ -102,17 +102,17 @@ class CellKernel(BashKernel):
         self.send_response(self.iopub_socket, "display_data", {"data": {"text/plain": text}, "metadata": metadata})
 
     def process_output(self, output):
-        """Show what came, without what is ours: the cell's file, and how it is read."""
+        """Show output without our own parts: the cell's file name, and the command that sources it."""
         if f"{self._cell}: line " in output:
             output = output.replace(f"{self._cell}: line ", "line ")
             self._is_unreadable |= "syntax error" in output or "unexpected EOF" in output
         if output.strip().lstrip("+ ") not in (self._source, self._source.partition(" <")[0]):  # set -x, set -v
             super().process_output(output)
 
-    # --- what does not end by itself
+    # --- interrupting
 
     def _stop(self):
-        """Stop what runs: as Ctrl-C does, and what does not heed that by force. The shell goes on where it can."""
+        """Interrupt like Ctrl-C, then by force. Keeps the shell if possible."""
         wrapper = self.bashwrapper
         wrapper.child.sendintr()
         for number in (None, signal.SIGTERM, signal.SIGKILL):
@@ -129,7 +129,7 @@ class CellKernel(BashKernel):
         self._begin_anew()
 
     def _signal_program(self, number):
-        """Signal what has the terminal, unless that is the shell."""
+        """Signal the foreground process, unless that is the shell."""
         child = self.bashwrapper.child
         try:
             group = os.tcgetpgrp(child.fileno())
@@ -139,7 +139,7 @@ class CellKernel(BashKernel):
             pass  # it has just ended
 
     def _begin_anew(self):
-        """A new shell in the place of one that is no more. Returns the reply to what ended it."""
+        """Replace a shell that has ended. Returns the reply to the cell that ended it."""
         child = self.bashwrapper.child
         self.process_output(child.before if isinstance(child.before, str) else "")
         child.close(force=True)

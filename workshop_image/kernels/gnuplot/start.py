@@ -1,7 +1,7 @@
-"""gnuplot_kernel, as a notebook's cells want it: a cell that fails is an error.
+"""gnuplot_kernel adapted to notebooks: a failing cell is an error.
 
-gnuplot_kernel shows gnuplot's errors like any output, replies "ok", and says of each cell without a plot that none
-could be shown. gnuplot itself keeps the last error in a variable.
+gnuplot_kernel shows gnuplot's errors like other output, replies "ok", and complains of each cell without a plot that
+none could be shown. gnuplot itself keeps the last error in a variable.
 """
 
 from gnuplot_kernel.kernel import GnuplotKernel
@@ -9,12 +9,12 @@ from IPython.display import SVG, Image
 
 
 class CellKernel(GnuplotKernel):
-    """Runs cells in one gnuplot; see the module."""
+    """Runs cells in one gnuplot; see the module's docstring."""
 
     __module__ = GnuplotKernel.__module__  # beside which metakernel looks for magics
 
     def _do_execute_direct(self, code):
-        """Run a cell; the reply to it is in `kernel_resp`."""
+        """Run a cell. Its reply is in `kernel_resp`."""
         result = super()._do_execute_direct(code)
         ask = self.wrapper.run_command
         if ask("print GPVAL_ERRNO").strip() in ("", "0"):
@@ -28,7 +28,7 @@ class CellKernel(GnuplotKernel):
         return None
 
     def display_images(self):
-        """Show the plots that there are."""
+        """Show the plots, if any."""
         show = SVG if self.plot_settings["format"] == "svg" else Image
         for file in self.iter_image_files() if self.inline_plotting else ():
             if file.exists() and file.stat().st_size:

@@ -1,7 +1,7 @@
-"""octave_kernel, as a notebook's cells want it: a cell that fails is an error, at its first error.
+"""octave_kernel adapted to notebooks: a cell stops at its first error, and fails.
 
-octave_kernel sends a cell line by line, goes on after an error, prints it like any output and replies "ok". Here
-Octave evaluates each cell as a whole, up to an error; a mark in its environment says whether it came to the end.
+octave_kernel sends a cell line by line, continues after an error, prints it like other output and replies "ok". Here
+Octave evaluates each cell as a whole, up to an error; an environment variable tells whether it reached the end.
 """
 
 import atexit
@@ -25,7 +25,7 @@ _ABOUT_NETWORK = re.compile(r"resolve host|resolve proxy|Couldn't connect to ser
 
 
 class CellKernel(OctaveKernel):
-    """Runs cells in one Octave; see the module."""
+    """Runs cells in one Octave; see the module's docstring."""
 
     def __init__(self, *arguments, **options):
         directory = tempfile.mkdtemp(prefix="octave-")
@@ -36,13 +36,13 @@ class CellKernel(OctaveKernel):
         super().__init__(*arguments, **options)
 
     def makeWrapper(self):  # noqa: N802 - metakernel's name
-        """Start an Octave, whose way of being interrupted is ours."""
+        """Start an Octave with our way of interrupting."""
         wrapper = super().makeWrapper()
         wrapper.interrupt = self._interrupt
         return wrapper
 
     def do_execute_direct(self, code, silent=False):
-        """Run a cell; the reply to it is in `kernel_resp`."""
+        """Run a cell. Its reply is in `kernel_resp`."""
         if silent or not code.strip() or code.strip() in ("quit", "quit()", "exit", "exit()"):
             return super().do_execute_direct(code, silent=silent)
         self._held = ""
@@ -75,7 +75,7 @@ class CellKernel(OctaveKernel):
         self.kernel_resp = {"status": "error", "execution_count": self.execution_count, **content}
 
     def _interrupt(self, continuation=False):
-        """Stop what runs. What waits for a line does not heed Ctrl-C, and gets an empty one; at last begin anew."""
+        """Interrupt: first Ctrl-C, then an empty line for a program that waits for one, at last restart."""
         self._was_stopped = True
         wrapper = self.octave_engine.repl
         for line in (wrapper.prompt_change_cmd if continuation else None, "", ""):
@@ -94,13 +94,13 @@ class CellKernel(OctaveKernel):
         return ""
 
     def restart_kernel(self):
-        """Begin with a new Octave, where the old one is no more."""
+        """Replace an Octave that has ended."""
         self._has_ended = True
         self._octave_engine = None
         super().restart_kernel()
 
     def Write(self, message):  # noqa: N802 - metakernel's name
-        """Show what came, but for the last error: whether the cell ends with it is not known yet."""
+        """Show output, but hold back the last error, as it is not known yet whether it ends the cell."""
         self._held += message
         starts = [found.start() for found in _ERROR.finditer(self._held)]
         shown = self._held[: starts[-1]] if starts else self._held
@@ -112,7 +112,7 @@ class CellKernel(OctaveKernel):
             super().Write(text)
 
     def raw_input(self, text):
-        """Ask the visitor. Where nobody can be asked Octave gives up: it would take the next cell for the answer."""
+        """Ask the visitor. If that is impossible, Octave gives up: it would take the next cell for the answer."""
         try:
             return super().raw_input(text)
         except StdinNotImplementedError:

@@ -1,7 +1,7 @@
-"""From a visitor's wish to a notebook: what pages, programs and Binder's protocol check and do alike.
+"""Giving a visitor a notebook: the steps that pages, the API and BinderHub's protocol have in common.
 
-The order is everywhere the same: refuse who may not ask, read the wish, reuse a session if there is one, else open a
-ticket; and announce what became of it before it is shown.
+Every way in takes them in the same order: refuse clients that may not ask, read what to open, reuse a session if
+there is one, otherwise open a ticket; and announce the notebook before its URL is shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 from aiohttp import web
 
-from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.document_paths import document
 from tmpnb_py.core.errors import AddressFullError
 from tmpnb_py.core.models import EndReason, State
@@ -24,7 +24,7 @@ _LISTING_SECONDS = 2.0  # of patience with an engine that was not listed yet
 _POLL_SECONDS = 0.05
 
 
-# --- who may not ask
+# --- clients that may not ask
 
 
 def refuse_foreign(visitor: Visitor) -> None:
@@ -34,28 +34,28 @@ def refuse_foreign(visitor: Visitor) -> None:
 
 
 def refuse_other_pages(visitor: Visitor) -> None:
-    """Raise `HTTPForbidden` for a form that no page of ours sends. A browser names a posting page's origin."""
+    """Raise `HTTPForbidden` for a form that was not posted from one of our pages."""
     if not visitor.is_on_our_page:
         raise web.HTTPForbidden(text="This button works on this service's own pages only.")
 
 
 def refuse_hidden_page(visitor: Visitor) -> None:
-    """Raise `HTTPForbidden` for a GET that allocates, where a browser does not say whose page asks."""
+    """Raise `HTTPForbidden` for a browser that does not say whose page asks. For the GET that allocates."""
     if visitor.hides_its_page:
         raise web.HTTPForbidden(text="A browser must say whose page asks (Referer).")
 
 
 def refuse_robots(visitor: Visitor) -> None:
-    """Raise `HTTPForbidden` where a robot would take a notebook, unless it shows the operator's API token."""
+    """Raise `HTTPForbidden` for a robot, unless it shows the operator's API token."""
     if visitor.is_robot and not visitor.shows_api_token:
         raise web.HTTPForbidden(text="Robots may read the pages here; notebooks are for people.")
 
 
-# --- what is wished for
+# --- what to open
 
 
 def target_of(context: Context, path: str, workshop: str = "") -> str:
-    """The document that is meant, below a notebook's base path. Raises `HTTPBadRequest` for what cannot be opened."""
+    """The document to open, below a notebook's base path. Raises `HTTPBadRequest` if it cannot be opened."""
     if workshop:
         found = context.catalogue.manifest.find(workshop)
         if found is None:
@@ -67,11 +67,11 @@ def target_of(context: Context, path: str, workshop: str = "") -> str:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
 
 
-# --- what there is already
+# --- sessions that run already
 
 
 async def first_listing(context: Context) -> None:
-    """In the first moment after a start: wait a little until it is known what there is, notebooks and workshops."""
+    """Right after a start, wait up to two seconds for the first listing: of sessions, and of the workshops."""
     for _ in range(round(_LISTING_SECONDS / _POLL_SECONDS)):
         if context.site.listed or context.site.pool_for().engine_down:
             return
@@ -79,14 +79,14 @@ async def first_listing(context: Context) -> None:
 
 
 async def is_undecided(context: Context, visitor: Visitor) -> bool:
-    """Whether nobody can know yet what the visitor has: they bring sessions, and the engine was not listed so far."""
+    """Whether it is unknown which sessions the visitor has: they bring some, and no listing came in two seconds."""
     if context.site.listed or not visitor.brings_sessions:
         return False
     await first_listing(context)
     return not context.site.listed
 
 
-# --- what is given
+# --- a new notebook
 
 
 async def open_ticket(
@@ -94,17 +94,17 @@ async def open_ticket(
 ) -> Ticket:
     """Open a ticket for `target`. Raises as `Claims.open_ticket` does.
 
-    `once` names the wish (see `idempotency`). The session `instead_of` ends: afterwards, unless the visitor may have
-    no more than that one.
+    `once` is an idempotency key (see `idempotency`). The session `instead_of` ends once there is a ticket, or before
+    if the visitor's address may have no further notebook beside it.
     """
     claims, key = context.site.claims_for(target), idempotency.accepted(context, once)
     try:
-        ticket = await claims.open_ticket(target, key=key, quota_key=visitor.quota_key)
+        ticket = await claims.open_ticket(target, idempotency_key=key, quota_key=visitor.quota_key)
     except AddressFullError:
         if instead_of is None:
             raise
         _end(context, instead_of)
-        return await claims.open_ticket(target, key=key, quota_key=visitor.quota_key)
+        return await claims.open_ticket(target, idempotency_key=key, quota_key=visitor.quota_key)
     if instead_of is not None:
         _end(context, instead_of)
     return ticket
@@ -116,17 +116,15 @@ def _end(context: Context, container: Container) -> None:
 
 
 def announce(context: Context, visitor: Visitor, ticket: Ticket) -> None:
-    """Call before a ticket is shown: where it is READY, its visitor learns of the notebook, and the session begins.
+    """Record that the visitor is about to see a READY ticket, and with it the URL: the session begins.
 
-    No-op for any other ticket, and for one that was announced before.
+    Call it before a ticket is shown. No-op for a ticket that is not READY, and for one that was announced before.
     """
-    if ticket.status is not Status.READY or ticket.container is None or ticket.has_ended or ticket.announced:
-        return
-    context.site.claims_with(ticket.id).told(ticket)
-    begin_session(context, visitor, ticket.container, ticket.target)
+    if context.site.claims_with(ticket.id).announce(ticket) and ticket.container is not None:
+        begin_session(context, visitor, ticket.container, ticket.target)
 
 
 def begin_session(context: Context, visitor: Visitor, container: Container, target: str) -> None:
-    """Record that a visitor is told where their notebook is. Called once per claim."""
+    """Record that a visitor is told the URL of their notebook. Called once per claim."""
     client = visitor.address if context.options.current.audit_client_address else ""
     context.site.session_started(container, workshop=context.catalogue.workshop_of(target), client=client)
