@@ -426,7 +426,7 @@ async def test_mathematics_and_markdown_of_kernels_are_drawn(service: Service, s
 async def test_a_site_that_is_not_allowed_is_told_so(service: Service, site: Site) -> None:
     async with opened(site.origin.replace("127.0.0.1", "localhost"), expected="CORS|ERR_FAILED") as page:
         before = await sessions(service)
-        await run(page.locator(".tn-cell").first, ends="not allowed to start notebooks start notebooks")
+        await run(page.locator(".tn-cell").first, ends="not allowed to start notebooks")
         assert await sessions(service) == before
 
 
