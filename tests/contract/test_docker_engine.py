@@ -835,7 +835,7 @@ async def test_a_claim_whose_answer_is_lost_is_read_again(docker_rig: DockerRig,
         if doing == "claim a container":
             raise EngineDownError("the answer was lost")
 
-    engine._calling = losing  # type: ignore[method-assign]
+    engine._calling = losing
     assert await engine.claim(one, 1)
     assert not await engine.claim(one, 2)
 

@@ -76,7 +76,7 @@ async def test_the_pages_follow_the_folder(folder: Path) -> None:
             page = await text(PAGE)
             assert '<h1 id="tn-title">First</h1>' in page
             assert "the picture mine/gone.png does not exist" in page
-            assert "the picture mine/link.png is not there" in page
+            assert "the picture mine/link.png does not exist" in page
             async with rig.client.get(f"{PAGE}files/mine/k.png") as response:
                 assert await response.read() == PNG
 
@@ -106,7 +106,7 @@ def test_what_only_its_author_may_read_is_told(folder: Path) -> None:
     (folder / "workshops.toml").write_text(MANIFEST + "\n")
     assert preview.refresh()
     (problem,) = tuple(preview.problems)
-    assert problem.startswith(f"{folder / 'mine'} and 1 more: only you may read this")
+    assert problem.startswith(f"{folder / 'mine'} and 1 more: only you can read this")
 
 
 async def test_a_service_has_nothing_of_it() -> None:

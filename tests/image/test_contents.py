@@ -47,6 +47,20 @@ def test_nothing_is_left_that_only_building_needs(in_image: Run) -> None:
     assert found.split() == ["/var/lib/apt/lists:"] or found == ""
 
 
+def test_its_server_starts_without_a_complaint(in_image: Run) -> None:
+    """Of all that is installed, nothing is enabled that is not there."""
+    log = in_image("timeout 8 start-notebook.sh --ServerApp.ip=127.0.0.1 --ServerApp.port=8888 2>&1; true")
+    assert "http://127.0.0.1:8888/" in log
+    assert "Traceback" not in log
+    assert "[W " not in log
+
+
+def test_jupyterlabs_default_viewers_are_there(in_image: Run) -> None:
+    """A default for a file type without its extension would be a warning in each visitor's console."""
+    places = "/opt/jupyter/etc/jupyter/labconfig /opt/jupyter/share/jupyter/lab/settings"
+    assert in_image(f"grep -rl defaultViewers {places}; true") == ""
+
+
 def test_every_module_is_compiled(in_image: Run) -> None:
     """On a read-only root Python would compile it at each start."""
     code = (

@@ -316,6 +316,17 @@ async def test_a_program_that_waited_long_enough_leaves_the_line(world: World) -
     assert (world.claims.waiting, world.counted("refused"), world.counted("left")) == (0, 2, 0)
 
 
+async def test_a_program_that_goes_in_the_moment_of_being_served_leaves_nothing_behind(world: World) -> None:
+    program = asyncio.create_task(world.claims.claim(wait=60))
+    await world.until(lambda: world.claims.waiting == 1)
+    (ticket,) = world.claims.in_line()
+    one = world.ready()
+    await world.until(lambda: ticket.status is Status.READY)
+    program.cancel()
+    await asyncio.gather(program, return_exceptions=True)
+    assert (program.cancelled(), one.state, one.reason) == (True, State.REMOVING, EndReason.UNVISITED)
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_happens_nobody_shares_and_nobody_is_lost(world: World, seed: int) -> None:
     chance = random.Random(seed)

@@ -151,6 +151,7 @@ def test_support_files_can_be_read_by_whoever_is_inside(tmp_path: Path) -> None:
     script = tmp_path / "start-notebook.sh"
     script.write_text("#!/bin/sh\n")
     files = machine.support_files("/venv", script)
+    assert b"Jupytext Notebook" in files["jupyter/labconfig/default_setting_overrides.json"][0]
     machine.install_support(tmp_path / "support", files)
     machine.install_support(tmp_path / "support", files)
     for name, (content, mode) in files.items():

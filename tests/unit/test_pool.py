@@ -27,7 +27,7 @@ class Visitors:
 
     def __init__(self) -> None:
         self.waiting = 0
-        self.wished = 0
+        self.expected = 0
         self.told: list[str] = []
 
     def serve_line(self) -> None:

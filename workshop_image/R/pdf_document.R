@@ -1,7 +1,7 @@
-# `pdf_document` of R Markdown without TeX: pandoc makes HTML, and the program that prints notebooks prints it.
+# R Markdown's `pdf_document` without TeX: pandoc makes HTML, and the program that prints notebooks prints it.
 #
-# Read into the namespace of rmarkdown when that is loaded (profile.R), so that documents which say
-# `output: pdf_document` are rendered as they are. What only TeX knows (templates, engines, headers) is not looked at.
+# Evaluated in rmarkdown's namespace when that is loaded (profile.R), so that documents with
+# `output: pdf_document` render unchanged. Ignores options that only TeX supports (templates, engines, headers).
 
 pdf_document <- function(toc = FALSE, toc_depth = 2, number_sections = FALSE, fig_width = 6.5, fig_height = 4.5,
                          fig_caption = TRUE, dev = "png", df_print = "default", highlight = "default",

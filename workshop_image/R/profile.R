@@ -1,12 +1,12 @@
 
-# What follows is for notebooks; it is read at each start of R, so it is short, and loads nothing.
+# Settings for notebooks. R reads them at each start, so they are short, and load nothing.
 
 options(
   repr.plot.res = 144, jupyter.plot_scale = 1.5, # 96 pixels of the screen per inch: text in plots is as large as beside them
-  jupyter.pager_classes = "help_files_with_topic" # a pager drops lists of vignettes, data sets and demos without a word
+  jupyter.pager_classes = "help_files_with_topic" # a pager silently drops lists of vignettes, data sets and demos
 )
 
-# Help and vignettes are HTML pages of a server that only this container reaches: a cell shows them.
+# Help and vignettes are HTML pages of a server that only this container can reach, so a cell shows them.
 if (Sys.getenv("JPY_PARENT_PID") != "") options(browser = function(url) {
   path <- sub("^(file://|http://[^/]+)", "", sub("[?#].*", "", url))
   parts <- strsplit(sub("^/library/", "", path), "/")[[1]]
@@ -22,7 +22,7 @@ if (Sys.getenv("JPY_PARENT_PID") != "") options(browser = function(url) {
   invisible()
 })
 
-# PDF from R Markdown where there is no TeX.
+# PDF from R Markdown without TeX.
 setHook(packageEvent("rmarkdown", "onLoad"), function(...) {
   if (!nzchar(Sys.which("pdflatex"))) {
     namespace <- asNamespace("rmarkdown")

@@ -1,12 +1,12 @@
 
-# Packages that visitors install go where they may write.
+# Visitors install packages where they may write.
 local({
     own <- Sys.getenv("R_LIBS_USER")
     if (nzchar(own) && (dir.exists(own) || dir.create(own, FALSE, TRUE))) .libPaths(c(own, .libPaths()))
 })
 
-# Where there is no network, R says so at once, instead of naming a host or calling a package unavailable: in front of the
-# functions by which it, and the package curl, come to packages and files of other places.
+# Without a network R says so at once, instead of naming a host or calling a package unavailable: these wrap the
+# functions by which R, and the package curl, fetch packages and files.
 if (Sys.getenv("TMPNB_EGRESS") == "none") local({
     about <- "This notebook has no network: nothing outside of it can be reached."
     packages <- paste(

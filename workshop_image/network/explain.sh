@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the program of this name, and where it fails for want of a network say so: the program itself names a host. In PATH
+# Run the program of this name, and explain a failure without a network, as the program itself only names a host. In PATH
 # only where there is no network, as `git`, `curl` and `wget`.
 name=${0##*/}
 own=${0%/*}

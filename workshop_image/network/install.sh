@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build what lies beside this file into an image: pip, IPython, R, shells and the programs that reach for the network say
-# at once when there is none (TMPNB_EGRESS=none), and R gets a library that visitors can write to. Run as root.
+# Install the files beside this one into an image: pip, IPython, R, shells and network programs then say
+# at once that there is no network (TMPNB_EGRESS=none), and R gets a library that visitors can write to. Run as root.
 set -eu
 
 here=$(dirname "$0")

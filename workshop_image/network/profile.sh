@@ -1,4 +1,4 @@
-# For terminals, whose login shell sets PATH anew. Where there is no network, they begin by saying so.
+# For terminals, whose login shell resets PATH. Without a network, they say so at the start.
 PATH=/opt/jupyter/bin:$PATH
 if [ "${TMPNB_EGRESS:-}" = none ]; then
     PATH=/opt/jupyter/share/no-network:$PATH

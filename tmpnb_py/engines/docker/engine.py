@@ -1,8 +1,8 @@
-"""The Docker engine: one container per notebook. The only file that imports aiodocker.
+"""The Docker engine: one container per notebook.
 
 Built by the composition root; called by the reconciler, the claims and the command line, from any number of
 tasks at once. All durable state is in the engine (names and labels, see `options`); this object only caches.
-aiodocker makes the short calls; `streams` reads long answers over the same HTTP session.
+aiodocker makes the short calls; `streams` reads long answers over the same HTTP session (`connection`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import secrets
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import aiodocker
-import aiohttp
 import structlog
 from aiodocker.containers import DockerContainer
 
@@ -50,18 +48,9 @@ from tmpnb_py.core.models import (
     Usage,
 )
 from tmpnb_py.engines.docker import options, reach
+from tmpnb_py.engines.docker.connection import Connection
 from tmpnb_py.engines.docker.hold import Hold
-from tmpnb_py.engines.docker.host import (
-    DockerHost,
-    NetworkGoneError,
-    RefusedError,
-    explain,
-    message_of,
-    not_an_engine,
-    refusal,
-    refuse_podman,
-    resolve,
-)
+from tmpnb_py.engines.docker.host import NetworkGoneError, RefusedError
 from tmpnb_py.engines.docker.isolation import Isolation
 from tmpnb_py.engines.docker.networks import Networks
 from tmpnb_py.engines.docker.streams import ImageStreams, post, read_log, read_paths, watch
@@ -105,18 +94,16 @@ class DockerEngine(ImageStreams):
     ) -> None:
         if not _POOL.fullmatch(pool):
             raise SettingsError(f"{pool!r} cannot be a pool's name: use letters, digits, - and _")
+        self._connection = Connection(docker_host, call_timeout)
+        self._calling, self._stream = self._connection.calling, self._connection.stream
         super().__init__(self._stream)
         self._pool = pool
-        self._docker_host = docker_host
         self._call_timeout = call_timeout
         self._start_timeout = start_timeout
         self._sockets = SocketDirectories(runtime_dir, pool)
         networks = Networks(self._calling, pool, self._labels())
         trials = Trials(self._calling, self._stream, self._remove_docker_id, pool, seconds=start_timeout)
         self._isolation = Isolation(self._calling, trials, networks, self._sockets, pool)
-        self._host: DockerHost | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
         self._claimant = secrets.token_hex(4)
         self._hold = Hold(self._calling, pool, self._remove_docker_id)
@@ -126,9 +113,8 @@ class DockerEngine(ImageStreams):
         self._has_init = True
         self._own_init: set[str] = set()
         self._where = reach.Where()
-        self._closed = False
 
-    # Connection
+    # Opening and closing
 
     async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
         """Become the pool's only manager. Raises `PoolLockedError` if there is another one."""
@@ -149,91 +135,16 @@ class DockerEngine(ImageStreams):
 
     async def open(self) -> None:
         """Connect, check that a Docker engine answers, and remove what a crashed orchestrator left."""
-        self._closed = False
-        host, client = self._connect()
-        client.api_version = "auto"  # the engine may have been upgraded since the last time
-        try:
-            async with self._calling("version"):
-                version = await client.version()
-            refuse_podman(host, version)
+        async with self._connection.opening() as host:
             await self.info()
             self._where = await reach.find(host.base)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise not_an_engine(host, "it does not speak Docker's API") from error
-        except RefusedError as error:
-            raise not_an_engine(host, error) from error
         self._isolation.forget()
         await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
 
     async def close(self) -> None:
         """Close every connection. Containers stay."""
         await self._hold.release()
-        self._closed = True
-        client, self._client = self._client, None
-        session, self._session = self._session, None
-        if client is not None:
-            await client.close()
-        if session is not None:
-            await session.close()
-
-    def _connect(self) -> tuple[DockerHost, aiodocker.Docker]:
-        if self._closed:
-            raise EngineDownError("the connection to the Docker engine was closed")
-        if self._host is None:
-            self._host = resolve(self._docker_host, os.environ)
-        if self._client is None:
-            self._session = _session(self._host, self._call_timeout)
-            connector = self._session.connector
-            self._client = aiodocker.Docker(url=self._host.base, connector=connector, session=self._session)
-        return self._host, self._client
-
-    @contextlib.asynccontextmanager
-    async def _calling(self, doing: str, seconds: float | None = None) -> AsyncIterator[aiodocker.Docker]:
-        """Yield the client for a bounded time. Translates its exceptions into this program's errors."""
-        host, client = self._connect()
-        try:
-            async with asyncio.timeout(seconds or self._call_timeout):
-                yield client
-        except aiodocker.DockerError as error:
-            if error.status == 900:  # aiodocker's own, for "cannot connect"
-                raise explain(host, error, doing=doing) from error
-            raise refusal(error.status, error.message) from error
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise explain(host, error, doing=doing) from error
-
-    @contextlib.asynccontextmanager
-    async def _stream(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own kind
-        data: AsyncIterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a response of any length; close it on exit, however much of it was read."""
-        host, client = self._connect()
-        if client.api_version == "auto":
-            async with self._calling("version"):
-                await client.version()
-        url = f"{host.base}/{client.api_version}/{path}"
-        try:
-            async with client.session.request(
-                method, url, params=params, data=data, headers=headers, timeout=timeout
-            ) as response:
-                try:
-                    if response.status >= 400:
-                        raise refusal(response.status, message_of(await response.read()))
-                    yield response
-                finally:
-                    response.close()
-        except (aiohttp.ClientError, OSError) as error:
-            raise explain(host, error, doing=path) from error
-        except RuntimeError as error:  # how aiohttp says "Session is closed"
-            if client.session.closed:
-                raise EngineDownError("the connection to the Docker engine was closed") from error
-            raise
+        await self._connection.close()
 
     async def info(self) -> EngineInfo:
         """Return memory, CPUs and version of the engine's machine."""
@@ -533,7 +444,7 @@ class DockerEngine(ImageStreams):
 
     def events(self) -> AsyncIterator[str]:
         """Yield ids of containers that died or disappeared; "" after every (re)connect. Ends at `close`."""
-        return watch(self._stream, self._pool, settle=self._settle, is_closed=lambda: self._closed)
+        return watch(self._stream, self._pool, settle=self._settle, is_closed=lambda: self._connection.is_closed)
 
     async def _settle(self, docker_id: str) -> None:
         """Wait until the engine's list agrees with its event.
@@ -591,17 +502,6 @@ class DockerEngine(ImageStreams):
         stale = await asyncio.to_thread(self._sockets.stale, older_than=older_than)
         for container_id in (stale - set(await self._entries())) if stale else ():
             await asyncio.to_thread(self._sockets.remove, container_id)
-
-
-def _session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
-    """A session without a connection limit, as long streams must not starve short calls. Callers set timeouts."""
-    connector: aiohttp.BaseConnector
-    if host.socket:
-        connector = aiohttp.UnixConnector(host.socket, limit=0)
-    else:
-        connector = aiohttp.TCPConnector(limit=0, ssl=host.tls or True)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def _delete(container: DockerContainer) -> None:

@@ -1,5 +1,5 @@
-# What each shell of a notebook's cells begins with. A cell has no keyboard: what asks for a line reads its end at once, and
-# what would take the screen for itself shows all that it has, or says where it works.
+# Read by each shell of a notebook's cells at its start. Cells have no keyboard: programs that read a line get its end, and
+# full-screen programs print everything, or tell where they work.
 export PAGER=cat GIT_PAGER=cat MANPAGER=cat SYSTEMD_PAGER=cat
 export EDITOR="sh $1" VISUAL="sh $1"
 HISTCONTROL=ignorespace

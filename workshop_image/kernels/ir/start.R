@@ -1,4 +1,4 @@
-# Start R's kernel, with the file that Jupyter talks to it through as the argument.
+# Start R's kernel. The argument is Jupyter's connection file.
 
 # Interactive plots go as HTML, which brings all along that draws them. As JSON for plotly's extension of JupyterLab,
 # which would be preferred there, what plot_ly() makes comes without its data, so that nothing is drawn.

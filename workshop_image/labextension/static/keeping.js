@@ -1,10 +1,10 @@
 /*
- * Keeping a visitor's work beyond its notebook, and bringing it back. Loaded by remoteEntry.js on the first use.
+ * Keeps a visitor's work beyond its notebook, and restores it. Loaded by remoteEntry.js on the first use.
  *
- * What is kept is an archive that the notebook's own server makes and takes (workshop_image/server). Where archives
- * are kept is a place: an object with `keep(url)`, to which goes what is behind an address, and `take()`, which gives
- * back a File, or null where nobody wants one. Today there is one place, the visitor's downloads. Another must be out
- * of reach of every notebook's scripts: this page's origin is shared by all notebooks, so its storage is none.
+ * The notebook's own server creates and restores archives (workshop_image/server). They are kept in a place: an object
+ * with `keep(url)`, which stores the content of a URL, and `take()`, which returns a File, or null if the visitor
+ * cancels. Today the only place is the visitor's downloads. Another place must be out of reach of all notebooks'
+ * scripts, so this page's storage is unsuitable: all notebooks share its origin.
  */
 
 const downloads = {
@@ -35,7 +35,10 @@ const MOST_UNSAVED = 32e6; // characters that are sent to the server for a downl
 const NAMED = 8; // files that a dialog names
 
 export class Keeping {
-  /** @param {Lab} lab @param {LabApp} app @param {ArchivePlaces} places the server's addresses */
+  /**
+   * `lab` are JupyterLab's modules, `places` the server's URLs.
+   * @param {Lab} lab @param {LabApp} app @param {ArchivePlaces} places the server's addresses
+   */
   constructor(lab, app, places) {
     this.lab = lab;
     this.app = app;
@@ -45,7 +48,7 @@ export class Keeping {
 
   // --- Keep
 
-  /** Nothing is saved for it, which may fail: what only this page has goes along as it is. */
+  /** Does not save first, as that may fail: unsaved documents are included as this page has them. */
   async keep() {
     const { unsaved, lacking } = await this.unsaved();
     const told = await this.call(this.places.archive, JSON.stringify({ ...this.layout(), unsaved }), "application/json");
@@ -100,7 +103,7 @@ export class Keeping {
     return { unsaved, lacking };
   }
 
-  // --- Bring back
+  // --- Restore
 
   async restore() {
     const { Notification } = this.lab;
@@ -128,7 +131,10 @@ export class Keeping {
     await this.open(told);
   }
 
-  /** What is open shows what is on the disk now. @param {string[]} paths */
+  /**
+   * Reload the open documents from the disk.
+   * @param {string[]} paths
+   */
   async reload(paths) {
     const stale = this.documents().filter(({ context }) => paths.includes(path(context)) && !context.model.dirty);
     await Promise.all(stale.map(({ context }) => context.revert()));
@@ -137,7 +143,10 @@ export class Keeping {
     }
   }
 
-  /** Open what was open, the last in front, and say how it went; once in this tab, wherever it was restored from. @param {ToldRestored} told */
+  /**
+   * Reopen the documents, the last one in front, and show the result; once per tab, wherever the restore began.
+   * @param {ToldRestored} told
+   */
   async open(told) {
     sessionStorage.setItem("tmpnb-session:opened", told.id);
     for (const one of told.open) {
@@ -160,7 +169,7 @@ export class Keeping {
   }
 
   /**
-   * A dialog, as JupyterLab cuts what is longer than two lines out of its notifications.
+   * Uses a dialog, as JupyterLab truncates notifications to two lines.
    * @param {string} title @param {string} text @param {string[]} [entries] @param {number} [count]
    */
   say(title, text, entries = [], count = entries.length) {
@@ -180,7 +189,7 @@ export class Keeping {
   }
 
   /**
-   * The server's answer, with `ok`; one that is none, or none of ours, with a `message`.
+   * The server's answer with `ok`; a missing or foreign one with a `message`.
    * @param {string} url @param {BodyInit | null} [body] @param {string} [type] @returns {Promise<any>} as that address answers
    */
   async call(url, body = null, type = "") {
@@ -197,7 +206,7 @@ export class Keeping {
   }
 }
 
-// --- Words
+// --- Texts
 
 /** @param {DocumentContext} context */
 function path(context) {

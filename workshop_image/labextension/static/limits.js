@@ -1,9 +1,9 @@
 /*
- * What a notebook may use: memory and disk in the status bar, and a sentence with the cause where a limit ended a kernel
- * or a program that a kernel runs. Loaded by remoteEntry.js once JupyterLab is shown.
+ * A notebook's limits: memory and disk in the status bar, and an explanation if a limit killed a kernel or a kernel's
+ * program. Loaded by remoteEntry.js once JupyterLab is shown.
  *
- * The notebook's own server answers (tmpnb_limits.py). It is asked every half minute while the tab is shown, and when a
- * kernel has ended or a cell has; asking is no activity.
+ * Asks the notebook's own server (tmpnb_limits.py) every half minute while the tab is visible, and when a kernel or a
+ * cell has ended; asking is no activity.
  */
 
 const EVERY = 30000; // milliseconds
@@ -16,7 +16,10 @@ const STYLE = `
   @media (max-width: 600px) { .tmpnb-Limits:not(.tmpnb-mod-nearly) { display: none; } }
 `;
 
-/** @param {LimitsContext} context JupyterLab's modules and application, and where to ask */
+/**
+ * `context` is {lab, app, shared, url, token}: JupyterLab's modules and application, and the server to ask.
+ * @param {LimitsContext} context JupyterLab's modules and application, and where to ask
+ */
 export async function begin(context) {
   const { IStatusBar } = await context.shared("@jupyterlab/statusbar");
   const bar = await context.app.resolveOptionalService(IStatusBar);
@@ -56,7 +59,10 @@ class Limits {
     void this.look();
   }
 
-  /** Null where nobody answers, and in a hidden tab. @returns {Promise<Limited | null>} */
+  /**
+   * Null without an answer, and in a hidden tab.
+   * @returns {Promise<Limited | null>}
+   */
   async look() {
     if (document.hidden) {
       return null;
@@ -81,7 +87,10 @@ class Limits {
     this.item.setHidden(!text.length);
   }
 
-  /** What was killed since the last look was killed for want of memory: say so, once. @param {Limited["memory"]} memory */
+  /**
+   * Report once that something was killed for lack of memory since the last check.
+   * @param {Limited["memory"]} memory
+   */
   compare(memory) {
     const before = this.kills;
     this.kills = memory?.kills ?? 0;
@@ -107,7 +116,7 @@ class Limits {
     });
   }
 
-  /** Look when a kernel of an open document ends, or has run something. */
+  /** Check when a kernel of an open document ends, or has run code. */
   watch() {
     for (const { sessionContext } of this.app.shell.widgets("main")) {
       if (sessionContext && !this.known.has(sessionContext)) {

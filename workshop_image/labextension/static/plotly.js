@@ -1,6 +1,6 @@
 /*
  * Draws plotly's figures with the renderer of plotly's own extension of JupyterLab. Loaded by remoteEntry.js for the first
- * figure; the extension's 4.8 MB are loaded then, too. What goes wrong is said where the figure would be.
+ * figure, which then also loads the extension's 4.8 MB. Errors are shown in place of the figure.
  */
 
 const NAME = "jupyterlab-plotly";
@@ -19,7 +19,7 @@ function factory() {
 }
 
 /**
- * Draw a model's figure in `panel`, one of Lumino's with the renderer's `options`. Failures are said there, not raised.
+ * Draw a model's figure in Lumino's `panel` with the renderer's `options`. Shows failures there instead of raising.
  * @param {FigurePanel} panel @param {object} model
  */
 export async function draw(panel, model) {

@@ -1,16 +1,14 @@
 /*
- * The time that is left to a temporary notebook, and what can be done before it is over: keep it, download everything,
- * restore a download, end it now. When the notebook's server has gone, it leads to the page that says why. And: cells wait for
- * their kernel, text opens as notebooks, a phone begins with the notebook alone, and the status bar says what there is of
- * the network, memory and disk.
+ * The time left of a temporary notebook, with choices: keep it, download everything, restore a download, end it now.
+ * When the notebook's server has gone, it leads to the page that explains why. Also: cells wait for their kernel, text
+ * opens as notebooks, a phone starts with only the notebook, and the status bar shows network, memory and disk.
  *
  * JupyterLab loads this file as the container of a "federated extension": an object with `init` and `get` (webpack's
- * module federation), which finds JupyterLab's own modules in the scope that `init` is given. So it needs no build.
+ * module federation), which finds JupyterLab's own modules in the scope passed to `init`. So it needs no build.
  *
  * It asks the orchestrator (GET /api/sessions/<id>, which is no activity) rarely: when the end could be near, when
- * something failed, when the tab is shown again; never in a hidden tab. And it reports (POST …/keep) at most once a
- * minute that somebody is there: who reads, or writes without saving, sends no request. Where no orchestrator answers
- * it is silent.
+ * something failed, when the tab is shown again; never in a hidden tab. It reports the visitor's presence (POST …/keep)
+ * at most once a minute, as reading, or writing without saving, sends no request. Without an orchestrator it is silent.
  */
 (() => {
   "use strict";
@@ -20,11 +18,11 @@
   const PHONE = 600; // pixels
   const LONGEST_START = 60000; // milliseconds that a run cell waits for its kernel
   const REPORT = 60; // seconds between two reports that somebody is there, at most a quarter of the limit
-  // What only a person does. Pages scroll by themselves, but they turn no wheel.
+  // Events that only a person causes. Pages can scroll by themselves, but cannot turn the wheel.
   const SIGNS = ["keydown", "pointerdown", "pointermove", "wheel", "touchmove", "drop"];
   const WINDOW = 900; // seconds before the end in which the time is shown, at most a quarter of the limit
   const STYLE = `
-    /* On a narrow screen the menus give way to the time that is left: they can be scrolled. */
+    /* On a narrow screen the menus can be scrolled, so that the time left stays visible. */
     #jp-menu-panel { flex: 0 1 auto; min-width: 0; overflow: auto hidden; scrollbar-width: none; }
     .tmpnb-TimeLeft { flex: none; display: flex; align-items: center; margin-left: auto; padding: 0 8px; }
     .tmpnb-TimeLeft[hidden], .tmpnb-TimeLeft.lm-mod-hidden { display: none; }
@@ -34,7 +32,7 @@
     .tmpnb-TimeLeft button:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: 1px; }
   `;
 
-  // --- What JupyterLab shares
+  // --- JupyterLab's shared modules
 
   /** @type {ModuleScope} */
   let scope = {};
@@ -44,7 +42,7 @@
   async function shared(name) {
     const versions = scope[name] ?? {};
     const newest = Object.keys(versions).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    // A module that is in use already is the only one whose tokens and notifications are JupyterLab's own.
+    // Only a module that is already in use has JupyterLab's own tokens and notifications.
     const version = newest.find((one) => versions[one].loaded) ?? newest[newest.length - 1];
     return (await versions[version].get())();
   }
@@ -117,7 +115,7 @@
     get: (/** @type {string} */ module) => (module === "./figures" ? figures() : load()),
   };
 
-  /** In the status bar: that there is no network, before somebody looks for what is wrong with it. */
+  /** Show in the status bar that there is no network, before somebody searches for a fault. */
   async function network() {
     const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
     const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map((name) => shared(name)));
@@ -158,7 +156,7 @@
   }
 
   /**
-   * Whether the page's address asks for something to be done once: it is taken out of the address, for whoever comes again.
+   * Whether the page's URL requests a one-time action. Removes that from the URL, so that a reload does not repeat it.
    * @param {string} name
    */
   function takeOnce(name) {
@@ -170,7 +168,7 @@
   }
 
   /**
-   * The first page says "Blank notebook": here is one, with the server's own kernel.
+   * Open a new notebook with the server's default kernel, for "Blank notebook" on the first page.
    * @param {LabApp} app
    */
   async function makeNotebook({ commands, serviceManager }) {
@@ -179,7 +177,7 @@
   }
 
   /**
-   * Where nothing says which kernel a new notebook wants, JupyterLab offers the first of the alphabet: not its default.
+   * Offer the default kernel for a new notebook; JupyterLab would offer the alphabetically first one.
    * @param {HTMLElement} dialog @param {KernelSpecs | null} specs
    */
   function preferKernel(dialog, specs) {
@@ -193,7 +191,7 @@
   }
 
   /**
-   * Memory and disk in the status bar, and why a kernel ended: where the notebook's server tells.
+   * Show memory and disk in the status bar, and why a kernel ended, if the notebook's server supports that.
    * @param {Lab} lab @param {LabApp} app
    */
   function beginLimits(lab, app) {
@@ -226,7 +224,7 @@
   }
 
   /**
-   * JupyterLab drops a cell without a word that is run before its kernel has come: who opens a workshop is that quick.
+   * Make early cells wait: JupyterLab silently drops a cell run before its kernel is there, and visitors are that quick.
    * @param {{ execute: Function }} CodeCell
    */
   function waitForKernels(CodeCell) {
@@ -257,7 +255,10 @@
       this.known = false; // whether it has ever answered for this session
     }
 
-    /** What becomes of the session. Raises nothing. @returns {Promise<Facts>} */
+    /**
+     * The session's state: {state: "running" | "ended" | "unknown" | "absent", …}. Never throws.
+     * @returns {Promise<Facts>}
+     */
     async ask() {
       const answer = await this.call("GET", this.url);
       if (answer?.ok && answer.told?.id === this.id) {
@@ -278,7 +279,7 @@
       const seconds = (/** @type {string | null} */ text) => (text ? Date.parse(text) / 1000 : Infinity);
       return {
         state: "running",
-        // The browser's clock may be wrong; only differences between moments of the same clock count.
+        // The browser's clock may be wrong, so only differences of the same clock are used.
         ahead: clock ? Date.now() / 1000 - Date.parse(clock) / 1000 : 0,
         started: seconds(told.started),
         active: seconds(told.last_activity),
@@ -308,7 +309,10 @@
       return this.call("DELETE", this.url);
     }
 
-    /** Null where nobody answers. @param {string} method @param {string} url @returns {Promise<OrchestratorAnswer | null>} */
+    /**
+     * Null without an answer.
+     * @param {string} method @param {string} url @returns {Promise<OrchestratorAnswer | null>}
+     */
     async call(method, url) {
       try {
         const response = await fetch(url, { method, headers: this.headers, cache: "no-store", redirect: "manual" });
@@ -358,7 +362,7 @@
 
     /** @param {CommandPalette | null} palette @param {MainMenu | null} menu */
     async begin(palette, menu) {
-      // The first answer says whether there is an orchestrator at all; one that restarts is asked again.
+      // The first answer tells whether there is an orchestrator at all; a restarting one is asked again.
       for (let pause = 5; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
         const { state } = await this.look();
         if (state === "absent") {
@@ -394,7 +398,7 @@
       }
     }
 
-    /** JupyterLab's dialog that its server cannot be reached stays until somebody closes it, however well all is again. */
+    /** Close JupyterLab's dialog about an unreachable server when the server is back; it would stay until somebody closes it. */
     async untilReached() {
       if (this.unreached) {
         return;
@@ -413,12 +417,12 @@
     }
 
     /**
-     * Somebody is there: it is reported at once, and what follows within a minute together at its end.
+     * Report presence at once, and further events within a minute together at its end.
      * @param {Event} event
      */
     sign(event) {
       const still = event instanceof PointerEvent && event.type === "pointermove" && !this.hasMoved(event);
-      // Browsers say that the pointer moved when it was the page beneath it.
+      // Browsers also report pointer moves when only the page beneath moved.
       if (!event.isTrusted || still || this.reporting || this.over) {
         return;
       }
@@ -437,7 +441,10 @@
       return this.pointer !== before;
     }
 
-    /** The end is further away. A warning that is being read goes with the next question: it has buttons. @param {OrchestratorAnswer} answer */
+    /**
+     * The end is further away. A visible warning, which has buttons, disappears with the next question.
+     * @param {OrchestratorAnswer} answer
+     */
     keptAt(answer) {
       const found = this.orchestrator.read(answer);
       if (this.session && found.state === "running" && !this.over && !this.warned) {
@@ -448,7 +455,7 @@
     }
 
     /**
-     * Remember what was worked on, also beyond a reload of the page.
+     * Remember the edited documents, even across a reload of the page.
      * @param {FileChange} change
      */
     note({ type, oldValue, newValue }) {
@@ -460,7 +467,7 @@
       }
     }
 
-    /** Something happened that may mean the end: at once, but not again and again. */
+    /** Check at once after a possible sign of the end, but not repeatedly. */
     lookSoon() {
       const wait = this.asked + 1000 - Date.now();
       if (wait <= 0) {
@@ -472,7 +479,7 @@
     }
 
     /**
-     * Ask, show what is to be shown, and decide when to ask next. One question at a time.
+     * Ask, update the display, and schedule the next question. One question at a time.
      * @returns {Promise<Facts>}
      */
     look() {
@@ -513,7 +520,7 @@
     }
 
     /**
-     * Seconds until the end if nothing happens; `final` where nothing can prevent it.
+     * Seconds until the end without activity; `final` if nothing can prevent it.
      * @param {RunningFacts} session
      */
     left({ ahead, started, active, idle, ends }) {
@@ -521,7 +528,7 @@
       const idleEnd = Math.max(active, this.kernelsActive(now)) + idle;
       const final = ends <= idleEnd;
       const window = Math.min(WINDOW, (final ? ends - started : idle) / 4);
-      // Clocks that tell whole seconds must not make 61 minutes of an hour.
+      // Rounding to whole seconds must not turn an hour into 61 minutes.
       return { left: Math.min(idleEnd - now, ends - now, idle), final, window };
     }
 
@@ -539,7 +546,7 @@
       return Math.max(...moments);
     }
 
-    // --- Telling
+    // --- Display
 
     show() {
       const style = document.createElement("style");
@@ -558,7 +565,7 @@
       }
     }
 
-    /** The time in the top bar, and the warnings; called after each answer and whenever the text changes. */
+    /** Update the time in the top bar, and the warnings, after each answer and whenever the text changes. */
     tell() {
       if (!this.widget || !this.session) {
         return;
@@ -599,7 +606,7 @@
     }
 
     /**
-     * The most fitting first; a notification has room for two.
+     * The best choices first; a notification has room for two.
      * @param {boolean} final
      */
     actions(final) {
@@ -616,7 +623,7 @@
       }));
     }
 
-    /** The same choices behind the time in the top bar. */
+    /** The same choices in the menu of the top bar's time. */
     async choose() {
       if (!this.session) return;
       const { left, final } = this.left(this.session);
@@ -635,7 +642,7 @@
       actions.find(({ label }) => result.button.accept && label === result.button.label)?.callback();
     }
 
-    // --- Doing
+    // --- Actions
 
     /** @param {CommandPalette | null} palette @param {MainMenu | null} menu */
     offer(palette, menu) {
@@ -675,7 +682,7 @@
       }
     }
 
-    /** What downloads and restores, loaded when it is needed. */
+    /** Load the module for downloads and restores when needed. */
     async keeping() {
       const places = { archive: this.archive, restore: this.restore };
       this.loading ??= import(new URL("keeping.js", BESIDE).href)
@@ -688,7 +695,7 @@
       return this.loading;
     }
 
-    /** What somebody restored on the way here is opened, once in a tab. */
+    /** Open documents that were restored on the way here, once per tab. */
     openRestored() {
       const told = JSON.parse(this.lab.PageConfig.getOption("tmpnbRestored") || "{}");
       if (told.id && sessionStorage.getItem(`${NAME}:opened`) !== told.id) {
@@ -726,7 +733,7 @@
     // --- The end
 
     /**
-     * The server has gone. What is open here is the last there is of it, so nobody loses that without being asked.
+     * The server has gone. This page has the last copy of the open documents, so ask before it is lost.
      * @param {string} [message]
      */
     async ended(message) {
@@ -743,7 +750,7 @@
         this.button.title = "This notebook has ended: save what is open, and go on";
         this.widget.show();
       }
-      // JupyterLab's own dialogs, about a dead kernel and failed saves, come to nothing now.
+      // JupyterLab's own dialogs about a dead kernel and failed saves are pointless now.
       this.lab.Dialog.tracker.forEach((dialog) => dialog.reject());
       await this.say();
     }
@@ -770,14 +777,14 @@
       }
     }
 
-    /** The open documents that this visitor worked on; one that has not been loaded holds nothing of theirs. */
+    /** The open documents that this visitor edited, except those not loaded yet. */
     documents() {
       const ready = /** @type {DocumentWidget[]} */ ([...this.app.shell.widgets("main")].filter(({ context }) => context?.isReady));
       return ready.filter(({ context }) => this.worked.has(context.path) || hasWork(context.model));
     }
   }
 
-  // --- Small things
+  // --- Helpers
 
   /** @param {number} seconds */
   function words(seconds) {
@@ -789,7 +796,7 @@
   }
 
   /**
-   * A notebook is "dirty" as soon as its kernel has said what it is: only what a person did counts.
+   * Only a person's edits count: JupyterLab calls a notebook "dirty" once its kernel has reported its language.
    * @param {DocumentModel} model
    */
   function hasWork(model) {
@@ -817,9 +824,9 @@
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
-  /** To the page that says why, at the same document: it is what this address answers now. */
+  /** Go to the page that explains the end, which this document's URL now answers with. */
   function leave() {
-    // JupyterLab would ask whether unsaved changes may be lost; that has been asked.
+    // JupyterLab would ask about unsaved changes, which we have already asked.
     addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), { capture: true });
     location.reload();
   }
