@@ -19,7 +19,7 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
-from tmpnb_py.web import idempotency
+from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.messages import ENDED, problem_message
@@ -61,7 +61,7 @@ def wants_html(request: web.BaseRequest) -> bool:
 
 @functools.cache
 def template_text(name: str) -> str:
-    """A template without parameters, such as a style sheet or a script."""
+    """A template without parameters, such as a style sheet."""
     return _templates.get_template(name).render()
 
 
@@ -96,9 +96,9 @@ def page(
     script: str = "",
     **values: object,
 ) -> web.Response:
-    """A page, with the headers that every page has. `script` names the template of its inline script, "" for none."""
+    """A page, with the headers that every page has. `script` names the scripts of `frontend/` that it has inline."""
     branding = branding_of(request)
-    code = template_text(script) if script else ""
+    code = "".join(map(assets.script, script.split()))
     policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
     return web.Response(
         text=render(template, branding, links_of(request), script=code, mint=_mint(request), **values),
