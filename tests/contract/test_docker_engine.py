@@ -671,7 +671,7 @@ async def test_tls_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "DOCKER_CERT_PATH" in missing.remedy
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / name).write_text("nonsense")
-    assert "cannot be used" in (await refused(tmp_path, None)).message
+    assert "cannot use" in (await refused(tmp_path, None)).message
 
 
 FORBIDDEN = """

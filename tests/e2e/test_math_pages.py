@@ -228,6 +228,7 @@ SAME = [
     "<div class='alert alert-info other'>box</div>\n<details open><summary>s</summary>\n\ninside\n\n</details>",
     "<table><tr><td colspan=2 rowspan=x>1</td></tr></table><ol start=3><li>x</ol> <a href='https://x.example'>a</a>",
     "tnmath0x0x $x$ a $5 and $6 <!-- $c$ --> <b title='$t$'>$u$</b>",
+    "<constructor src='https://example.org/x'>named</constructor> <tostring>as what objects have</tostring>",
     "*a **b** _c_ ***d*** a_b_c [ref] [x][ref]\n\n[ref]: https://example.org 'Title $q$'\n\n<b>unclosed <i>tags",
     '1) one\n2) two\n\n* * *\n\nSetext\n===\n\nEnd\\\nbreak "quotes" -- ... (c)',
 ]

@@ -145,7 +145,7 @@ async def test_what_other_sites_load_may_be_loaded_by_them_and_can_do_nothing_he
         keeper = re.search(r'const FRAME = "(assets/keeper-[0-9a-f]{12}\.html)";', script)
         assert keeper is not None
         async with rig.client.get(f"/{keeper[1]}") as response:
-            frame = re.search(r'new URL\("(output-[0-9a-f]{12}\.html)", location\.href\)', await response.text())
+            frame = re.search(r'const OUTPUT = "(output-[0-9a-f]{12}\.html)";', await response.text())
         assert frame is not None
         async with rig.client.get(f"/assets/{frame[1]}") as response:
             policy = response.headers["Content-Security-Policy"].split("; ")

@@ -118,7 +118,7 @@ async def test_whatever_a_kernel_sends_becomes_text_and_has_an_end() -> None:
         assert await outputs.locator("> *").count() == 300
         kernel.says(("stream", {"name": "stdout", "text": "z" * 17_000_000}))
         await run(page)
-        await expect(outputs).to_contain_text("some of it is missing")
+        await expect(outputs).to_contain_text("some of it is not shown")
         kernel.says(*[("display_data", {"data": {"text/html": "<html><p style='color: red'>frame</p></html>"}})] * 40)
         await run(page)
         assert await outputs.locator("iframe").count() == 12
@@ -186,7 +186,7 @@ async def test_a_cell_ends_though_its_idle_is_lost_and_late_output_is_not() -> N
         await expect(page.locator(".tn-cell")).to_have_attribute("data-state", "done")
         kernel.sockets[-1].send(message("stream", {"name": "stdout", "text": "late\n"}, asked[0]))
         await expect(page.locator(".tn-outputs")).to_have_text(
-            re.compile("early\n.*some of it is missing.*late\n", re.DOTALL)
+            re.compile("early\n.*some of it is not shown.*late\n", re.DOTALL)
         )
 
         # Run again, what the earlier run still says is no longer of interest.
@@ -210,7 +210,7 @@ async def test_a_cell_ends_though_the_kernel_gives_no_answer() -> None:
         kernel.script = fails
         await run(page)
         await expect(page.locator(".tn-cell")).to_have_attribute("data-state", "failed")
-        await expect(page.locator(".tn-outputs")).to_contain_text("The kernel gave no answer to this.")
+        await expect(page.locator(".tn-outputs")).to_contain_text("The kernel did not answer.")
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -224,16 +224,17 @@ async def test_stop_ends_a_cell_of_which_nothing_more_comes(*, answers: bool) ->
 
         await page.context.route(re.compile("/api/kernels/k/(interrupt|restart)$"), called)
         kernel.script = says_hello if answers else lambda _: []
-        await page.get_by_role("button", name="Run example 1").click()
-        await page.get_by_role("button", name="Stop example 1").click()
         cell = page.locator(".tn-cell")
+        await page.get_by_role("button", name="Run example 1").click()
+        await expect(cell.locator(".tn-status")).to_have_text("Running …")
+        await page.get_by_role("button", name="Stop example 1").click()
         if answers:
             await expect(cell).to_have_attribute("data-state", "failed")
             await expect(cell.locator(".tn-status")).to_have_text("Stopped")
             assert calls == ["interrupt"]
             return
         await expect(cell.locator(".tn-status")).to_have_text(
-            "Does not stop: Restart ends it, and forgets what ran", timeout=15_000
+            "It does not stop. Restart ends it, and everything that ran is lost", timeout=15_000
         )
         kernel.script = lambda request: [*says_hello(request), *done(request["header"]["msg_id"])]
         await cell.get_by_role("button", name="Restart").click()
@@ -358,7 +359,7 @@ REFUSALS: list[tuple[int, Any, str]] = [
     (201, {"id": "0" * 32, "status": "closed", "message": "Newcomers are not let in."}, "Newcomers are not let in."),
     (503, {"status": "closed", "message": "Closed for today."}, "Closed for today."),
     (429, {"status": "full", "message": "The line is full."}, "The line is full."),
-    (403, {"status": "error", "message": "x"}, "not among those that may"),
+    (403, {"status": "error", "message": "x"}, "not allowed to start notebooks"),
     (502, None, "No notebook can be had now"),
 ]
 
@@ -380,7 +381,7 @@ async def test_what_keeps_a_visitor_from_a_notebook_is_said() -> None:
         # A service that starts again is asked again.
         refusals.append((503, {"status": "error", "message": "x"}, ""))
         await page.get_by_role("button", name="Run example 1").click()
-        await expect(page.locator(".tn-status")).to_contain_text("The service is starting again")
+        await expect(page.locator(".tn-status")).to_contain_text("The service is restarting")
         await page.unroute("**/api/tickets")
         await expect(page.locator(".tn-status")).to_contain_text("Done")
 
@@ -399,7 +400,7 @@ async def test_a_lost_connection_is_mended_and_an_ended_session_said() -> None:
         # Its end was told to a connection that was no more: the page asks whether the kernel is through with it.
         kernel.script = lambda _request: ()
         await page.get_by_role("button", name="Run example 1").click()
-        await expect(status).to_have_text("Runs …")
+        await expect(status).to_have_text("Running …")
         await kernel.sockets[1].close()
         await rig.until(lambda: len(kernel.heard) == 4)
         asked = kernel.heard[3]["header"]
@@ -409,7 +410,7 @@ async def test_a_lost_connection_is_mended_and_an_ended_session_said() -> None:
             message("stream", {"name": "stdout", "text": "late"}, kernel.heard[2]["header"]["msg_id"])
         )
         await expect(outputs).to_have_text("late")
-        await expect(status).to_have_text("Runs …")
+        await expect(status).to_have_text("Running …")
         kernel.sockets[2].send(message("status", {"execution_state": "idle"}, asked["msg_id"]))
         await expect(status).to_contain_text("some of the output may be missing")
         await expect(outputs).to_have_text("late")
@@ -494,9 +495,9 @@ async def test_a_kept_session_outlives_a_service_that_starts_again() -> None:
         await page.reload()
         await page.route(re.compile("/api/sessions/[a-z0-9]{26}$"), asked)
         await page.get_by_role("button", name="Run example 1").click()
-        await expect(page.locator(".tn-status")).to_contain_text("The service is starting again")
+        await expect(page.locator(".tn-status")).to_contain_text("The service is restarting")
         await expect(page.locator(".tn-status")).to_contain_text(
-            "cannot say now whether your notebook is still there"
+            "cannot tell at the moment whether your notebook is still running"
         )
         await run(page)
         await expect(page.locator(".tn-status")).to_contain_text("Done")

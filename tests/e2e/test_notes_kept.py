@@ -125,7 +125,7 @@ async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who
         await expect(status).to_contain_text("You are next in line")
         await page.reload()
         await bar.get_by_role("button", name="Stop").click()
-        await expect(bar).to_contain_text("Stopped: you wait for a notebook no more")
+        await expect(bar).to_contain_text("Stopped: you are no longer waiting for a notebook")
         await expect(bar.get_by_role("button", name="Stop")).to_be_hidden()
         await rig.until(lambda: rig.claims.waiting == 0)
 
@@ -138,7 +138,7 @@ async def test_a_wait_that_was_taken_up_again_can_be_given_up_and_belongs_to_who
         await expect(bar).to_be_hidden()
         assert rig.claims.waiting == 1
         await page.get_by_role("button", name="Stop example 1").click()
-        await expect(status).to_have_text("Stopped: you wait for a notebook no more")
+        await expect(status).to_have_text("Stopped: you are no longer waiting for a notebook")
         await rig.until(lambda: rig.claims.waiting == 0)
 
 
@@ -222,12 +222,12 @@ async def test_a_place_in_line_can_be_given_up() -> None:
             await page.get_by_role("button", name="Run example 1").click()
             await expect(page.locator(".tn-status")).to_contain_text("You are next in line")
             await page.get_by_role("button", name="Stop example 1").click()
-            await expect(page.locator(".tn-status")).to_have_text("Stopped: you wait for a notebook no more")
+            await expect(page.locator(".tn-status")).to_have_text("Stopped: you are no longer waiting for a notebook")
             await rig.until(lambda: rig.claims.waiting == 0)
 
         # Also by a second click, before there is a place at all; and while it is JupyterLab that is waited for.
         await page.get_by_role("button", name="Run example 1").dblclick()
-        await expect(page.locator(".tn-status")).to_have_text("Stopped: you wait for a notebook no more")
+        await expect(page.locator(".tn-status")).to_have_text("Stopped: you are no longer waiting for a notebook")
         await page.get_by_role("textbox").fill("x <- 2")
         await page.locator("#tn-open").click()
         bar = page.get_by_role("region", name="Kernel")
@@ -248,7 +248,7 @@ async def test_a_stopped_cell_does_not_run_when_its_kernel_comes() -> None:
     async with opened() as (_, page, kernel):
         await page.route(re.compile("/user/.*/api/sessions$"), late)
         await page.get_by_role("button", name="Run example 1").click()
-        await expect(page.locator(".tn-status")).to_contain_text("Starts R")
+        await expect(page.locator(".tn-status")).to_contain_text("Starting R")
         await page.get_by_role("button", name="Stop example 1").click()
         await expect(page.locator(".tn-status")).to_contain_text("Stopped")
         started.set()
@@ -316,7 +316,7 @@ async def test_a_page_from_before_the_notebook_uses_it_none_the_less() -> None:
         assert kernel.heard[-1]["content"]["code"] == "x <- 2"
         assert claimed(rig) == 1
         await other.reload()
-        await expect(other.locator(".tn-status")).to_have_text("Done, before this page was loaded again")
+        await expect(other.locator(".tn-status")).to_have_text("Done, before this page was reloaded")
 
 
 async def test_back_leads_to_a_page_that_knows_the_notebook() -> None:
@@ -445,13 +445,13 @@ async def test_stop_and_restart_say_that_the_service_is_away() -> None:
     async with opened() as (_, page, kernel):
         kernel.script = lambda _request: ()
         await page.get_by_role("button", name="Run example 1").click()
-        await expect(page.locator(".tn-status")).to_have_text("Runs …")
+        await expect(page.locator(".tn-status")).to_have_text("Running …")
         bar = page.get_by_role("region", name="Kernel")
         await page.route(re.compile("/api/kernels/k/(interrupt|restart)"), lambda route: route.abort())
         for name in ("Stop", "Restart"):
             await bar.get_by_role("button", name=name, exact=True).click()
             await expect(bar).to_contain_text("The service cannot be reached.")
-            await expect(page.locator(".tn-status")).to_have_text("Runs …")
+            await expect(page.locator(".tn-status")).to_have_text("Running …")
         (ran,) = kernel.heard
         for answer in done(ran["header"]["msg_id"]):
             kernel.sockets[0].send(answer)
@@ -533,7 +533,7 @@ async def test_a_page_that_may_keep_nothing_makes_its_wish_again_too() -> None:
 async def test_another_site_that_is_not_allowed_is_told_so() -> None:
     async with another_site(allow_origin="https://a.example") as (rig, page, _kernel, _origin):
         await run(page)
-        await expect(page.locator(".tn-status")).to_contain_text("This site is not among those")
+        await expect(page.locator(".tn-status")).to_contain_text("This site is not allowed to start notebooks")
         assert claimed(rig) == 0
 
 
@@ -547,7 +547,7 @@ async def test_another_sites_page_waits_on_by_itself_too() -> None:
         await expect(note).to_contain_text("You are next in line")
         await expect(page.get_by_role("status")).to_contain_text("You are next in line")
         await page.get_by_role("button", name="Stop waiting for a notebook").click()
-        await expect(note).to_have_text("Stopped: you wait for a notebook no more")
+        await expect(note).to_have_text("Stopped: you are no longer waiting for a notebook")
         await rig.until(lambda: rig.claims.waiting == 0)
         await page.reload()
         await expect(page.get_by_role("button", name="Run example 1")).to_be_visible()

@@ -77,7 +77,7 @@ async def test_outputs_outlive_a_reload_while_their_notebook_runs(monkeypatch: p
 
         for _ in range(2):
             await page.reload()
-            await expect(bar).to_contain_text("Your notebook is still running: go on where you were")
+            await expect(bar).to_contain_text("Your notebook is still running: continue where you were")
             await expect(outputs.first).to_contain_text("one\ntwo")
             await expect(outputs.first).to_contain_text("later")
             assert await outputs.first.locator("img").count() == 1
@@ -85,7 +85,7 @@ async def test_outputs_outlive_a_reload_while_their_notebook_runs(monkeypatch: p
             await expect(outputs.nth(1)).to_contain_text("E: wrong")
             await expect(outputs.nth(2)).to_be_empty()
             status = page.locator(".tn-status")
-            await expect(status.first).to_have_text(re.compile("^Done.*, before this page was loaded again$"))
+            await expect(status.first).to_have_text(re.compile("^Done.*, before this page was reloaded$"))
             assert (await status.first.inner_text()).count("before") == 1
             await asyncio.sleep(0.7)
         assert len(kernel.heard) == heard, "nothing runs by itself"
@@ -109,7 +109,7 @@ async def test_what_an_ended_notebook_put_out_is_gone_and_that_is_said(monkeypat
         await kept(page, "secret")
         ends(rig)
         await page.reload()
-        await expect(bar).to_contain_text("What these examples had put out is not shown any more")
+        await expect(bar).to_contain_text("The earlier output of these examples is no longer shown")
         await expect(page.locator(".tn-cell .tn-outputs").first).to_be_empty()
         await expect(page.locator(".tn-status").first).to_be_empty()
         # With another notebook it stays so, and what that puts out is kept.
@@ -131,7 +131,7 @@ async def test_the_end_is_told_though_no_kernel_says_so(monkeypatch: pytest.Monk
         ends(rig)
         await asyncio.sleep(1)
         await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        await expect(page.get_by_role("region", name="Kernel")).to_contain_text("Run again for a fresh one.")
+        await expect(page.get_by_role("region", name="Kernel")).to_contain_text("Run again for a new one.")
 
 
 async def test_changes_come_back_all_at_once_and_are_discarded_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ async def test_too_much_is_not_kept_and_that_is_said(monkeypatch: pytest.MonkeyP
         await kept(page, "29yyy")
         assert len(json.dumps(await page.evaluate(STORED))) < 1_600_000
         await page.reload()
-        await expect(page.locator(".tn-status").first).to_contain_text("its output was too long to be kept")
+        await expect(page.locator(".tn-status").first).to_contain_text("its output was too long to keep")
         await expect(page.locator(".tn-cell .tn-outputs").nth(1)).to_contain_text("29yyy")
 
 

@@ -234,7 +234,7 @@ async def test_python_from_reading_to_jupyterlab(service: Service) -> None:
         await page.reload()
         await cell.get_by_role("textbox").fill("import time\ntime.sleep(3)\nprint('late')")
         await page.keyboard.press("Control+Enter")
-        await expect(cell.locator(".tn-status")).to_have_text("Runs …")
+        await expect(cell.locator(".tn-status")).to_have_text("Running …")
         await page.evaluate("lastSocket.close()")
         await expect(cell.locator(".tn-status")).to_contain_text("Done in")
         await expect(cell.locator(".tn-outputs")).to_have_text("late\n")
@@ -426,7 +426,7 @@ async def test_mathematics_and_markdown_of_kernels_are_drawn(service: Service, s
 async def test_a_site_that_is_not_allowed_is_told_so(service: Service, site: Site) -> None:
     async with opened(site.origin.replace("127.0.0.1", "localhost"), expected="CORS|ERR_FAILED") as page:
         before = await sessions(service)
-        await run(page.locator(".tn-cell").first, ends="not among those that may start notebooks")
+        await run(page.locator(".tn-cell").first, ends="not allowed to start notebooks")
         assert await sessions(service) == before
 
 

@@ -439,7 +439,7 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         assert rig.claims.waiting == 1
         await page.go_back()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Your place in line was given up")
-        await expect(page.get_by_text("A place goes to somebody else when it is given up, and when")).to_be_visible()
+        await expect(page.get_by_text("Your place goes to somebody else when you give it up, when")).to_be_visible()
         assert rig.claims.waiting == 1
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")

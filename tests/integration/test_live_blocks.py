@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import Page
 
 from tests.integration.browser_support import browser
+from tmpnb_py.core import languages
 from tmpnb_py.web.assets import source
 
 pytestmark = pytest.mark.browser
@@ -96,7 +99,8 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def script() -> str:
-    return source("live/block.js") + _READ
+    table = f"const LANGUAGES = {json.dumps(languages.for_pages())};\n"
+    return table + source("live/languages.js") + source("live/block.js") + _READ
 
 
 async def read(page: Page, html: str, script: str) -> list[list[str]]:

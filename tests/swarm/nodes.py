@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.engine_support import docker, skip_or_fail
 
 _SECONDS = 90.0
-_PROGRAMS = ("dockerd", "ip", "nsenter", "unshare")
+_PROGRAMS = ("dockerd", "ip", "nsenter", "openssl", "setpriv", "unshare")
 
 
 class SwarmError(AssertionError):
@@ -65,6 +65,7 @@ class Node:
         Path("/var/lib/docker").mkdir(exist_ok=True)
         self._machine = subprocess.Popen(
             [
+                "setpriv", "--pdeathsig", "KILL",  # whatever ends the tests switches the machines off
                 "nsenter", f"--net=/run/netns/{self._namespace}",
                 "unshare", "--mount", "--propagation", "private", "--uts", "--pid", "--mount-proc", "--fork",
                 "--kill-child", "sh", "-c", script,
@@ -80,7 +81,7 @@ class Node:
         with (self.directory / "log").open("ab") as log:
             self._engine = self.inside(
                 "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock", "--storage-driver=overlay2",
-                "--cgroup-parent", f"/{self._namespace}", "--no-new-privileges", *self._options,
+                "--cgroup-parent", f"/{self._namespace}", *self._options,
                 log=log.fileno(),
             )  # fmt: skip
 
@@ -127,7 +128,7 @@ class Node:
 class Swarm:
     """A running swarm. `nodes[0]` is its manager, or the first of `managers`."""
 
-    def __init__(self, directory: Path, *, count: int, managers: int = 1, options: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, *, count: int, managers: int = 1, options: Sequence[str]) -> None:
         self._prefix = f"tsw{secrets.token_hex(3)}"
         self._net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(250)}"
         self._managers = managers
@@ -214,7 +215,9 @@ _POOL = "10.180.0.0/16"
 
 
 @contextlib.contextmanager
-def running_swarm(*, count: int = 3, managers: int = 1, options: Sequence[str] = ()) -> Iterator[Swarm]:
+def running_swarm(
+    *, count: int = 3, managers: int = 1, options: Sequence[str] = ("--no-new-privileges",)
+) -> Iterator[Swarm]:
     """A swarm, which is gone afterwards. Skips (in CI: fails) where this machine cannot have one."""
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:

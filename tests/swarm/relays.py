@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.swarm.nodes import Node, Swarm, running_swarm
 from tmpnb_py.engines.swarm.wire import PORT
@@ -58,9 +59,9 @@ class RelaysOfNodes:
 
 
 @contextlib.contextmanager
-def swarm_with_relays(*images: str, count: int = 3) -> Iterator[RelaysOfNodes]:
+def swarm_with_relays(*images: str, **of_swarm: Any) -> Iterator[RelaysOfNodes]:
     """Nodes that have the images, with relays."""
-    with running_swarm(count=count) as swarm:
+    with running_swarm(**of_swarm) as swarm:
         swarm.load(*images)
         relays = RelaysOfNodes(swarm)
         for node in swarm.nodes:

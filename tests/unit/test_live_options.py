@@ -128,9 +128,11 @@ async def test_what_containers_are_made_of_renews_them_or_needs_a_restart() -> N
     assert {OPTIONS[name].reload for name in Recording.asked - renewing} == {Reload.RESTART}
 
 
-def test_what_only_docker_understands_is_declared() -> None:
+def test_what_only_some_engines_understand_is_declared() -> None:
     names = {name for name, option in OPTIONS.items() if not option.is_for("local")}
-    assert all(OPTIONS[name].is_for("docker") for name in OPTIONS)
+    swarm_only = {"swarm_relays", "swarm_secret", "swarm_constraint"}
+    assert {name for name, option in OPTIONS.items() if not option.is_for("docker")} == swarm_only
+    assert all(OPTIONS[name].is_for("swarm") for name in swarm_only)
     settings = Settings(cpu_shares=512, docker_network="n")
     assert {"cpu_shares", "docker_network"} <= names
     assert (without_effect(settings, "local"), refused(settings, "local")) == (["cpu_shares"], ["docker_network"])

@@ -1,4 +1,4 @@
-"""Removals: a few at once, and one that hangs or fails costs the others nothing; and when to try again at all."""
+"""Removals: a few at once; one that hangs or fails costs the others nothing, and is tried again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from tmpnb_py.core.backoff import Attempts
 from tmpnb_py.core.errors import EngineDownError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks
@@ -113,20 +112,3 @@ async def test_a_removal_runs_in_a_task_and_is_due_again_after_a_failure() -> No
 
 def test_what_fails_again_and_again_is_tried_ever_more_rarely() -> None:
     assert [retry_in(failures) for failures in (1, 2, 3, 4, 5, 11, 100)] == [5, 10, 20, 40, 60, 60, 60]
-
-
-def test_what_goes_on_failing_is_tried_ever_more_rarely() -> None:
-    now = 0.0
-    attempts = Attempts(lambda: now)
-    assert attempts.is_due("a")
-    assert [attempts.failed("a") for _ in range(9)] == [5, 10, 20, 40, 80, 160, 320, 600, 600]
-    assert attempts.has_failed("a")
-    assert not attempts.is_due("a")
-    assert attempts.is_due("b")
-    now = 600.0
-    assert attempts.is_due("a")
-    attempts.succeeded("a")
-    assert attempts.failed("a") == 5
-    assert attempts.failed("a", for_good=True) is None
-    now = 1e12
-    assert not attempts.is_due("a")

@@ -22,7 +22,7 @@ _HARNESS = """
 const texts = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const made = texts.map((text) => Array.from(text)).map((text) => [...Array(text.length + 1).keys()].map((cut) => {
   let scrolled = [];
-  const screen = new Screen((pieces) => scrolled.push(...pieces), () => { scrolled = []; });
+  const screen = new TerminalScreen((pieces) => scrolled.push(...pieces), () => { scrolled = []; });
   screen.write(text.slice(0, cut).join(""));
   screen.write(text.slice(cut).join(""));
   return joined([...scrolled, ...screen.content()]);

@@ -46,7 +46,7 @@ class Claims:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pool = self._pool = pool
+        self.pool = pool
         self._line_store = line_store
         self._clock = clock
         options = pool.options
@@ -87,7 +87,7 @@ class Claims:
 
     def estimate(self, position: int) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
-        return self._pool.estimate(position, self._clock()) if self._pool.is_open else None
+        return self.pool.estimate(position, self._clock()) if self.pool.is_open else None
 
     def _retry_after(self) -> float:
         estimate = self.estimate(len(self._line) + 1)
@@ -131,7 +131,7 @@ class Claims:
         self._admission.check_starts()
         retry_after = self._retry_after()
         if self._demand.sent_away(retry_after):
-            self._pool.observe_soon()
+            self.pool.observe_soon()
         raise FullError("no notebook is ready", retry_after=retry_after)
 
     async def _wait(self, ticket: Ticket, number: int, deadline: float) -> None:
@@ -197,13 +197,13 @@ class Claims:
         self._line.join(
             ticket.id,
             number=number,
-            capacity=self._pool.options.current.max_waiting,
+            capacity=self.pool.options.current.max_waiting,
             retry_after=self._retry_after(),
         )
-        self._pool.observe_soon()
+        self.pool.observe_soon()
 
     def _turn_away(self, ticket: Ticket) -> None:
-        self._pool.metrics.claimed("refused", self._clock() - ticket.joined_at)
+        self.pool.metrics.claimed("refused", self._clock() - ticket.joined_at)
         if ticket.is_waiting:
             ticket.close()
 
@@ -216,7 +216,7 @@ class Claims:
         return self._tickets.get(ticket_id)
 
     def renew(self, ticket: Ticket) -> None:
-        """The visitor has been seen: keep the ticket for another lease."""
+        """Keep the ticket for another lease: its visitor has been seen."""
         self._tickets.renew(ticket)
 
     def watching(self, ticket: Ticket) -> contextlib.AbstractContextManager[None]:
@@ -224,30 +224,30 @@ class Claims:
         return self._tickets.watching(ticket)
 
     def release(self, ticket: Ticket, seconds: float) -> None:
-        """The visitor seems to have left: keep the ticket only for so long, unless somebody looks again.
+        """Keep the ticket only for so many seconds, unless it is renewed: its visitor seems to have left.
 
         The page's stream of events may end before or after it says so.
         """
         self._tickets.shorten(ticket, seconds)
 
     def announce(self, ticket: Ticket) -> bool:
-        """The visitor is about to be shown the notebook, if there is one. Returns whether for the first time."""
+        """Note that the visitor is about to be shown the notebook. False if that was so before, or there is none."""
         return self._tickets.announce(ticket)
 
     def leave(self, ticket: Ticket) -> None:
         """Give a ticket up, and with it a notebook that was never opened."""
         if ticket.is_waiting:
             self._line.leave(ticket.id)
-            self._pool.metrics.claimed("left", self._clock() - ticket.joined_at)
+            self.pool.metrics.claimed("left", self._clock() - ticket.joined_at)
             ticket.leave()
         elif ticket.container is not None and not ticket.container.visited:
-            self._pool.end(ticket.container, EndReason.UNVISITED, self._clock())
+            self.pool.end(ticket.container, EndReason.UNVISITED, self._clock())
         self._tickets.forget(ticket)
 
     # --- what the pool tells
 
     def serve_line(self) -> None:
-        """A container is ready: give what there is to those who wait. Nobody is served during a recovery."""
+        """Give what is ready to those who wait. Nobody is served before a recovery is complete."""
         if self.stopping:
             return  # nobody could be told of a notebook found again, either
         if self._recovery.is_pending:

@@ -35,7 +35,7 @@ class Demand:
         return True
 
     def came(self) -> None:
-        """Somebody has got a notebook, perhaps one of those who were expected."""
+        """Expect one visitor less: somebody has got a notebook."""
         self.prune()
         del self._until[:1]
 

@@ -124,7 +124,7 @@ class Dispatcher:
     # --- both
 
     def _conclude(self, ticket: Ticket, container: Container | None, outcome: str) -> None:
-        """The hand-over is over: with a container, or without."""
+        """End a hand-over: with the container that it found, or without."""
         if ticket.status is not Status.HANDING_OVER:  # given up in the meantime
             if container is not None:
                 self._pool.end(container, EndReason.UNVISITED, self._clock())

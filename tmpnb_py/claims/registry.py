@@ -101,7 +101,7 @@ class TicketRegistry:
     # --- what becomes of a ticket
 
     def serve(self, ticket: Ticket, container: Container) -> None:
-        """A notebook is the visitor's. It may have ended in the meantime; then so has the ticket."""
+        """Give the visitor a notebook. If it has ended in the meantime the ticket ends, too."""
         self._line_store.update(ticket.id, container=container.id)
         if ticket.id in self._by_id:
             self._by_container[container.id] = ticket
@@ -110,7 +110,7 @@ class TicketRegistry:
             ticket.end()
 
     def announce(self, ticket: Ticket) -> bool:
-        """The visitor is about to be shown the notebook. Whether this is the first time; False if there is none."""
+        """Note that the visitor is about to be shown the notebook. False if that was so before, or there is none."""
         if ticket.status is not Status.READY:
             return False
         ticket.announce()
@@ -118,7 +118,7 @@ class TicketRegistry:
         return True
 
     def notebook_ended(self, container: Container) -> None:
-        """A container has ended, and its ticket, if any, with it."""
+        """End the ticket of a container that has ended. No-op if it has none."""
         ticket = self._by_container.get(container.id)
         if ticket is not None and ticket.is_served:
             ticket.end()

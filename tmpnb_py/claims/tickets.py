@@ -113,36 +113,36 @@ class Ticket:
     # --- transitions: each raises `RuntimeError` where the ticket is in no status to make it
 
     def hand_over(self) -> None:
-        """A notebook has been chosen."""
+        """Begin a hand-over: a notebook has been chosen."""
         self._move(Status.HANDING_OVER)
 
     def wait_again(self) -> None:
-        """What had been chosen could not be given away."""
+        """Undo `hand_over`: what had been chosen cannot be given away. Wakes watchers."""
         self._move(Status.WAITING)
         self.notify()
 
     def serve(self, container: Container) -> None:
-        """The notebook is the visitor's."""
+        """Give the visitor a notebook, for good. Wakes watchers."""
         self._move(Status.READY)
         self._container = container
         self.notify()
 
     def announce(self) -> None:
-        """The visitor is shown the notebook."""
+        """Note that the visitor is shown the notebook."""
         self._move(Status.ANNOUNCED)
 
     def end(self) -> None:
-        """The notebook has ended."""
+        """Note that the notebook has ended. Wakes watchers."""
         self._move(Status.ENDED)
         self.notify()
 
     def close(self) -> None:
-        """The visitor is turned away."""
+        """Turn the visitor away. Wakes watchers."""
         self._move(Status.CLOSED)
         self.notify()
 
     def leave(self) -> None:
-        """The visitor has given up waiting, or nobody came back in time."""
+        """Give up waiting. Wakes watchers."""
         self._move(Status.LEFT)
         self.notify()
 

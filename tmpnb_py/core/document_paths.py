@@ -11,9 +11,11 @@ import urllib.parse
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
+from tmpnb_py.core.languages import LANGUAGES
+
 BLANK = "lab?blank"  # JupyterLab, in which our images' extension makes a new notebook at once
 # Text that is a notebook in one of jupytext's formats. The image opens the same (its server's tmpnb_texts.py).
-TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", ".py", ".r", ".jl", ".sh")
+TEXT_NOTEBOOKS = (".rmd", ".qmd", ".md", *(one.suffix.lower() for one in LANGUAGES if one.suffix))
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What stands before a document's path, below a notebook's base path.
 VIEWS = ("lab/tree/", "doc/tree/", "tree/", "notebooks/", "edit/", "files/", "voila/render/")

@@ -102,10 +102,14 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile."""
+    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile.
+
+    `node` is set where it only leads to the relay of that node of a swarm.
+    """
 
     directory: str
     name: str = "server.sock"
+    node: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 "use strict";
-// The page of a closed service: goes on once people are let in again. It is not loaded again for nothing.
+// The page of a closed service (respond.py): it is loaded again once people are let in, which is asked for before.
 setInterval(async () => {
   const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
   if (answer && answer.status < 500) location.reload();

@@ -1,7 +1,9 @@
 "use strict";
-// Links to share become buttons that copy. Without JavaScript they are links, which any browser can copy.
+// Links to share become buttons that copy, on the first page. Without JavaScript they are links, which any browser can copy.
 (() => {
   const said = document.getElementById("said");
+
+  /** @param {string} text */
   const copy = async (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const field = document.createElement("textarea"); // a page without TLS has no other way
@@ -12,20 +14,32 @@
     field.remove();
     if (!done) throw new Error("refused");
   };
-  for (const link of document.querySelectorAll("a.copy")) {
+
+  /** @param {Event} event @param {HTMLAnchorElement} link */
+  const act = async (event, link) => {
+    event.preventDefault();
+    const tell = (/** @type {string} */ words) => {
+      if (said) said.textContent = words;
+    };
+    try {
+      await copy(link.href);
+      link.textContent = "Link copied";
+      tell("Link copied");
+    } catch {
+      location.href = link.href;
+    }
+    setTimeout(() => {
+      link.textContent = "Copy link";
+      tell("");
+    }, 3000);
+  };
+
+  for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("a.copy"))) {
     link.setAttribute("role", "button");
     link.textContent = "Copy link";
-    const act = async (event) => {
-      event.preventDefault();
-      try {
-        await copy(link.href);
-        link.textContent = said.textContent = "Link copied";
-      } catch {
-        location.href = link.href;
-      }
-      setTimeout(() => { link.textContent = "Copy link"; said.textContent = ""; }, 3000);
-    };
-    link.addEventListener("click", act);
-    link.addEventListener("keydown", (event) => { if (event.key === " ") act(event); });
+    link.addEventListener("click", (event) => act(event, link));
+    link.addEventListener("keydown", (event) => {
+      if (event.key === " ") void act(event, link);
+    });
   }
 })();

@@ -1,28 +1,40 @@
 "use strict";
-// Going on with a saved archive: a notebook is taken, the archive goes straight to it, and what was open in it opens.
+// Going on with a saved archive, on the first page: a notebook is taken, the archive goes straight to it, and what was open
+// in it opens. Inlined there (web/pages/reading.py), in the service's origin.
 //
 // An archive comes from a place where it was kept, a function that sets up its part of the page and calls `restore`
 // with a File. Today there is one: the visitor's own disk. Another must not be readable by scripts of notebooks.
 (() => {
   const section = document.getElementById("keeping");
   if (!section) return;
-  const { base } = document.documentElement.dataset;
+  const { base = "/" } = document.documentElement.dataset;
   const { key } = section.dataset;
-  const part = (name) => document.getElementById("keeping-" + name);
-  const form = section.querySelector("form"), way = part("way"), problem = part("problem");
-  let wish = "", ticket = "", session = null, upload = null, cancelled = false;
+  const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (document.getElementById("keeping-" + name));
+  const form = /** @type {HTMLFormElement} */ (section.querySelector("form"));
+  const field = /** @type {HTMLInputElement} */ (part("file"));
+  const bar = /** @type {HTMLProgressElement} */ (part("progress"));
+  const way = part("way"), problem = part("problem");
+  const cancel = /** @type {HTMLButtonElement} */ (way.querySelector("button"));
+  let wish = "", ticket = "", cancelled = false;
+  /** @type {SessionInfo | null} */
+  let session = null;
+  /** @type {XMLHttpRequest | null} */
+  let upload = null;
 
+  /** @param {(file: File) => void} restore */
   const fromDisk = (restore) => {
     section.hidden = false;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      restore(part("file").files[0]);
+      if (field.files?.length) restore(field.files[0]);
     });
   };
 
-  const pause = (seconds) => new Promise((resolve) => { setTimeout(resolve, seconds * 1000); });
-  const doing = (text) => { if (part("doing").textContent !== text) part("doing").textContent = text; };
-  const isArchive = async (file) => {
+  const pause = (/** @type {number} */ seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const doing = (/** @type {string} */ text) => {
+    if (part("doing").textContent !== text) part("doing").textContent = text;
+  };
+  const isArchive = async (/** @type {File} */ file) => {
     const start = new Uint8Array(await file.slice(0, 2).arrayBuffer());
     return start[0] === 80 && start[1] === 75; // "PK", as every ZIP file begins
   };
@@ -48,91 +60,109 @@
     if (!cancelled && !state.session) throw new Error(state.message);
     return state.session;
   };
+
+  /** @param {string} path @param {RequestInit} [init] @returns {Promise<TicketState>} */
   const asked = async (path, init) => {
-    const answer = await fetch(base + path, init).catch(() => { throw new Error("The service cannot be reached. Please try again."); });
+    const answer = await fetch(base + path, init).catch(() => null);
+    if (!answer) throw new Error("The service cannot be reached. Please try again.");
     const state = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(state.message || "That did not work. Please try again.");
     return state;
   };
 
-  // What is too large is not sent at all: that may take minutes.
-  const checkRoom = async (file) => {
-    const headers = { Authorization: "token " + session.token };
-    const answer = await fetch(session.url + "tmpnb/restore", { headers }).catch(() => null);
+  /**
+   * What is too large is not sent at all: that may take minutes.
+   * @param {File} file @param {SessionInfo} session
+   */
+  const checkRoom = async (file, { url, token }) => {
+    const headers = { Authorization: "token " + token };
+    const answer = await fetch(url + "tmpnb/restore", { headers }).catch(() => null);
     const { room } = answer && answer.ok ? await answer.json() : {};
-    const words = (bytes) => (bytes / 1e6).toFixed(1) + " MB";
+    const words = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1) + " MB";
     if (file.size > room) {
-      throw new Error("This archive has " + words(file.size) + ", and a notebook has room for " + words(room) + ". Nothing was restored.");
+      throw new Error("This archive is " + words(file.size) + ", and a notebook has room for " + words(room) + ". Nothing was restored.");
     }
   };
 
-  const sent = (file) => new Promise((resolve, reject) => {
-    const bar = part("progress");
-    upload = new XMLHttpRequest();
-    upload.open("POST", session.url + "tmpnb/restore?name=" + encodeURIComponent(file.name));
-    upload.setRequestHeader("Authorization", "token " + session.token);
-    upload.setRequestHeader("Content-Type", "application/zip");
-    upload.responseType = "json";
-    upload.upload.onprogress = ({ loaded, total }) => {
+  /**
+   * What the notebook says of it; null where the visitor cancelled it.
+   * @param {File} file @param {SessionInfo} session @returns {Promise<Restored | null>}
+   */
+  const sent = (file, { url, token }) => new Promise((resolve, reject) => {
+    const request = (upload = new XMLHttpRequest());
+    request.open("POST", url + "tmpnb/restore?name=" + encodeURIComponent(file.name));
+    request.setRequestHeader("Authorization", "token " + token);
+    request.setRequestHeader("Content-Type", "application/zip");
+    request.responseType = "json";
+    request.upload.onprogress = ({ loaded, total }) => {
       bar.hidden = false;
       bar.value = total ? loaded / total : 0;
       if (loaded === total) doing("Restoring…");
     };
-    upload.onload = () => {
-      const told = upload.response || {};
-      if (upload.status === 200) resolve(told);
-      else reject(new Error(told.message || "The notebook did not take it. Please try again."));
+    request.onload = () => {
+      const told = request.response || {};
+      if (request.status === 200) resolve(told);
+      else reject(new Error(told.message || "The notebook did not accept the archive. Please try again."));
     };
-    upload.onerror = () => reject(new Error("The upload was interrupted, and nothing was restored. Please try again."));
-    upload.onabort = () => resolve(null);
-    upload.send(file);
+    request.onerror = () => reject(new Error("The upload was interrupted, and nothing was restored. Please try again."));
+    request.onabort = () => resolve(null);
+    request.send(file);
   });
 
+  /** @param {File} file */
   const restore = async (file) => {
     cancelled = false;
     problem.hidden = form.hidden = true;
     way.hidden = false;
-    doing("Looking at your archive…");
-    way.querySelector("button").focus();
+    doing("Checking your archive…");
+    cancel.focus();
     try {
-      if (!await isArchive(file)) throw new Error("This file is no ZIP archive. Please choose another one.");
+      if (!await isArchive(file)) throw new Error("This file is not a ZIP archive. Please choose another one.");
       if (!session) {
         doing("Getting your notebook…");
         session = await notebook();
       }
-      if (cancelled) return shown("");
+      if (cancelled || !session) return shown("");
       doing("Sending your archive…");
-      await checkRoom(file);
-      const told = await sent(file);
+      await checkRoom(file, session);
+      const told = await sent(file, session);
       if (!told) return shown("");
       doing("Opening your notebook…");
       const front = told.open.at(-1);
       const target = front ? "lab/tree/" + front.split("/").map(encodeURIComponent).join("/") : "lab";
-      location.assign(session.url + target + "?token=" + encodeURIComponent(session.token));
+      location.assign(session.url + target + "?token=" + encodeURIComponent(session.token ?? ""));
     } catch (error) {
-      shown(error.message);
+      shown(error instanceof Error ? error.message : String(error));
     }
   };
 
-  // Back to the form, with what went wrong. A notebook that was taken for it is used the next time.
+  /**
+   * Back to the form, with what went wrong. A notebook that was taken for it is used the next time.
+   * @param {string} message
+   */
   const shown = (message) => {
-    way.hidden = part("progress").hidden = true;
+    way.hidden = bar.hidden = true;
     form.hidden = false;
     problem.hidden = !message;
     problem.textContent = message;
     part("without").hidden = !session;
-    if (session) part("without").firstChild.href = session.open_url;
-    part("file").focus();
+    const without = part("without").querySelector("a");
+    if (session && without) without.href = session.open_url;
+    field.focus();
   };
-  way.querySelector("button").addEventListener("click", () => {
+  cancel.addEventListener("click", () => {
     cancelled = true;
     wish = "";
     leave();
-    if (upload) upload.abort();
+    upload?.abort();
   });
-  const leave = () => { if (ticket) navigator.sendBeacon(base + "api/tickets/" + ticket + "/leave"); };
+  const leave = () => {
+    if (ticket) navigator.sendBeacon(base + "api/tickets/" + ticket + "/leave");
+  };
   addEventListener("pagehide", leave);
-  addEventListener("pageshow", (event) => { if (event.persisted) shown(""); });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) shown("");
+  });
 
   fromDisk(restore);
 })();

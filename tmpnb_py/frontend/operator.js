@@ -1,14 +1,20 @@
 "use strict";
+// The operator's page (web/admin/page.py): what the pool is doing, and what an operator can do about it. It has no cookie and
+// no other authority than the token that the operator types in; all that it shows it writes as text.
 (() => {
-  const PERIOD = 2000;
-  const MOST_SESSIONS = 500;
+  const PERIOD = 2000; // milliseconds between two questions
+  const MOST_SESSIONS = 500; // that are shown
   const KEPT = "tmpnb-operator-token";
-  const at = (id) => document.getElementById(id);
+  /** @param {string} id of an element that the page has */
+  const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+  const input = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (at(id));
   const needsToken = document.body.dataset.needsToken === "yes";
   let token = "";
   let timer = 0;
+  /** @type {number | null} */
   let sizeShown = null;
 
+  /** @template {keyof HTMLElementTagNameMap} Name @param {Name} name @param {string} [text] @param {{ [name: string]: string }} [attributes] */
   function make(name, text, attributes) {
     const element = document.createElement(name);
     if (text !== undefined) element.textContent = text;
@@ -16,6 +22,7 @@
     return element;
   }
 
+  /** @param {number} seconds */
   function span(seconds) {
     const whole = Math.max(0, Math.round(seconds));
     if (whole < 60) return whole + " s";
@@ -26,7 +33,9 @@
 
   class Refused extends Error {}
 
+  /** @param {string} method @param {string} path @param {object} [body] */
   async function call(method, path, body) {
+    /** @type {{ [name: string]: string }} */
     const headers = { Accept: "application/json" };
     if (token) headers.Authorization = "token " + token;
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -41,7 +50,10 @@
     return { answer, now: Number.isNaN(said) ? Date.now() : said };
   }
 
-  // What an action was refused for stays until the next action; an answer that comes again clears the rest.
+  /**
+   * What an action was refused for stays until the next action; an answer that comes again clears the rest.
+   * @param {string} text @param {"action" | "refresh"} source
+   */
   function complain(text, source) {
     const box = at("problem");
     if (!text && source === "refresh" && box.dataset.source === "action") return;
@@ -50,12 +62,14 @@
     box.hidden = !text;
   }
 
+  /** @param {string} id @param {string} text @param {string} [grade] */
   function setText(id, text, grade) {
     const element = at(id);
     if (element.textContent !== text) element.textContent = text;
     element.className = grade || "";
   }
 
+  /** @param {string} id @param {number} number @param {string} detail */
   function setFigure(id, number, detail) {
     const element = at(id);
     if (element.dataset.shown === number + detail) return;
@@ -63,8 +77,9 @@
     element.replaceChildren(String(number), " ", make("small", detail));
   }
 
+  /** @param {{ answer: ServiceStatus, now: number }} told */
   function show({ answer, now }) {
-    const since = (moment) => (now - Date.parse(moment)) / 1000;
+    const since = (/** @type {string} */ moment) => (now - Date.parse(moment)) / 1000;
     const pool = answer.pool;
     setText("name", answer.name);
     setFigure("ready", pool.ready, "of " + pool.size);
@@ -78,7 +93,7 @@
     at("gate").dataset.closed = pool.closed ? "yes" : "no";
     if (sizeShown !== pool.size && document.activeElement !== at("size")) {
       sizeShown = pool.size;
-      at("size").value = pool.size;
+      input("size").value = String(pool.size);
     }
     showStarts(answer.starts.map((one) => one.seconds));
     showFailures(answer.failures, answer.failure, since);
@@ -88,9 +103,10 @@
     at("board").hidden = false;
   }
 
+  /** @param {number[]} seconds */
   function showStarts(seconds) {
     const sorted = [...seconds].sort((a, b) => a - b);
-    const pick = (share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))].toFixed(2);
+    const pick = (/** @type {number} */ share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))].toFixed(2);
     const text = sorted.length
       ? "The last " + sorted.length + " took " + pick(0.5) + " s in the middle, " + pick(1) + " s at most."
       : "No notebook has been started yet.";
@@ -111,43 +127,50 @@
     }));
   }
 
+  /** @param {Failure[]} failures @param {Failure | null} present @param {(moment: string) => number} since */
   function showFailures(failures, present, since) {
     at("no-failures").hidden = failures.length > 0;
     const box = at("failures");
     const shown = JSON.stringify([failures, present]);
     if (box.dataset.shown !== shown) {
-      const open = new Set([...box.querySelectorAll("details[open]")].map((one) => one.dataset.key));
-      const focused = document.activeElement && document.activeElement.parentElement
-        ? document.activeElement.parentElement.dataset.key : undefined;
+      const open = new Set([...box.querySelectorAll("details")].filter((one) => one.open).map((one) => one.dataset.key));
+      const focused = document.activeElement?.parentElement?.dataset.key;
       box.dataset.shown = shown;
-      box.replaceChildren(...failures.map((one) => {
-        const key = one.cause + one.message + one.log_lines.join();
-        const now = present && present.at === one.at && present.message === one.message;
-        const details = make("details", undefined, { "data-key": key });
-        const summary = make("summary");
-        summary.append(make("strong", one.cause, now ? { class: "bad" } : {}), ": " + one.message + " ",
-          make("span", "", { class: "soft when", "data-at": one.at }));
-        details.append(summary, make("pre", one.log_lines.length ? one.log_lines.join("\n") : "It said nothing."));
-        details.open = open.has(key);
-        return details;
-      }));
-      for (const one of box.children) if (one.dataset.key === focused) one.firstChild.focus();
+      const rows = failures.map((one) => failureRow(one, open, present));
+      box.replaceChildren(...rows);
+      rows.find((one) => one.dataset.key === focused)?.querySelector("summary")?.focus();
     }
-    for (const when of box.querySelectorAll(".when")) when.textContent = span(since(when.dataset.at)) + " ago";
+    for (const when of /** @type {NodeListOf<HTMLElement>} */ (box.querySelectorAll(".when"))) {
+      when.textContent = span(since(when.dataset.at ?? "")) + " ago";
+    }
   }
 
+  /** @param {Failure} one @param {Set<string | undefined>} open keys of those that are open @param {Failure | null} present */
+  function failureRow({ at: when, cause, message, log_lines: lines }, open, present) {
+    const key = cause + message + lines.join();
+    const isPresent = present !== null && present.at === when && present.message === message;
+    const details = make("details", undefined, { "data-key": key });
+    const summary = make("summary");
+    summary.append(make("strong", cause, isPresent ? { class: "bad" } : {}), ": " + message + " ",
+      make("span", "", { class: "soft when", "data-at": when }));
+    details.append(summary, make("pre", lines.length ? lines.join("\n") : "The log is empty."));
+    details.open = open.has(key);
+    return details;
+  }
+
+  /** @param {RunningSession[]} sessions @param {number} now */
   function showSessions(sessions, now) {
-    const ago = (moment) => (moment ? span((now - Date.parse(moment)) / 1000) : "–");
-    const left = (moment) => (moment ? span((Date.parse(moment) - now) / 1000) : "never");
+    const ago = (/** @type {string | null} */ moment) => (moment ? span((now - Date.parse(moment)) / 1000) : "–");
+    const left = (/** @type {string | null} */ moment) => (moment ? span((Date.parse(moment) - now) / 1000) : "never");
     // One that only its kernel keeps alive "ends now", for as long as that is at work.
-    const ends = (one) => one.expires_at && Date.parse(one.expires_at) <= now
+    const ends = (/** @type {RunningSession} */ one) => one.expires_at && Date.parse(one.expires_at) <= now
       ? "busy" + (one.ends_at ? ", " + left(one.ends_at) + " at most" : "") : left(one.expires_at);
     at("no-sessions").hidden = sessions.length > 0;
     at("sessions").hidden = !sessions.length;
     const shown = sessions.slice(0, MOST_SESSIONS);
     setText("sessions-caption", shown.length < sessions.length
       ? "The " + shown.length + " oldest of " + sessions.length : sessions.length + " in all, the oldest first");
-    const body = at("sessions").tBodies[0];
+    const [body] = /** @type {HTMLTableElement} */ (at("sessions")).tBodies;
     const rows = new Map([...body.rows].map((row) => [row.dataset.id, row]));
     shown.forEach((one, index) => {
       const row = rows.get(one.id) || newRow(one.id);
@@ -162,10 +185,11 @@
     for (const gone of rows.values()) {
       const focused = gone.contains(document.activeElement);
       gone.remove();
-      if (focused) document.querySelector(".scroll").focus();
+      if (focused) /** @type {HTMLElement | null} */ (document.querySelector(".scroll"))?.focus();
     }
   }
 
+  /** @param {string} id */
   function newRow(id) {
     const row = make("tr", undefined, { "data-id": id });
     const first = make("td");
@@ -183,27 +207,38 @@
 
   // One question at a time; asking the next one answers the one before with no. The dialog's own events come late: its
   // "close" may arrive when it is open again.
+  /** @type {(isYes: boolean) => void} */
   let settle = () => undefined;
 
+  const dialog = /** @type {HTMLDialogElement} */ (at("ask"));
+
+  /** @param {string} text @param {string} yes @returns {Promise<boolean>} */
   function confirmed(text, yes) {
-    const dialog = at("ask");
     settle(false);
     at("ask-text").textContent = text;
     at("ask-yes").textContent = yes;
     if (!dialog.open) dialog.showModal();
-    return new Promise((resolve) => { settle = resolve; });
+    return new Promise((resolve) => {
+      settle = resolve;
+    });
   }
 
+  /** @param {string} text @param {string} yes @param {() => Promise<unknown>} work */
   async function act(text, yes, work) {
     if (text && !(await confirmed(text, yes))) return;
     try {
       await work();
       complain("", "action");
     } catch (error) {
-      complain(error.message, "action");
+      complain(wordsOf(error), "action");
       return;
     }
     await refresh();
+  }
+
+  /** @param {unknown} error */
+  function wordsOf(error) {
+    return error instanceof Error ? error.message : String(error);
   }
 
   async function refresh() {
@@ -215,11 +250,11 @@
     } catch (error) {
       if (error instanceof Refused) {
         forget();
-        complain(error.message, "refresh");
+        complain(wordsOf(error), "refresh");
         return;
       }
       setText("freshness", "Not live.", "bad");
-      complain("The service does not answer: " + error.message, "refresh");
+      complain("The service does not answer: " + wordsOf(error), "refresh");
     }
     timer = setTimeout(() => (document.hidden ? undefined : refresh()), PERIOD);
   }
@@ -241,19 +276,21 @@
     refresh();
   }
 
-  at("ask").addEventListener("submit", (event) => settle(event.submitter !== null && event.submitter.value === "yes"));
-  at("ask").addEventListener("close", () => { if (!at("ask").open) settle(false); });
+  dialog.addEventListener("submit", ({ submitter }) => settle(submitter instanceof HTMLButtonElement && submitter.value === "yes"));
+  dialog.addEventListener("close", () => {
+    if (!dialog.open) settle(false);
+  });
   at("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    token = at("token").value.trim();
-    at("token").value = "";
-    if (at("keep").checked) sessionStorage.setItem(KEPT, token);
+    token = input("token").value.trim();
+    input("token").value = "";
+    if (input("keep").checked) sessionStorage.setItem(KEPT, token);
     begin();
   });
   at("forget").addEventListener("click", forget);
   at("resize-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const size = Number(at("size").value);
+    const size = Number(input("size").value);
     sizeShown = size;
     act("", "", () => call("PATCH", "/api/pool", { size }));
   });
@@ -270,5 +307,6 @@
   });
 
   token = needsToken ? sessionStorage.getItem(KEPT) || "" : "";
-  if (needsToken && !token) forget(); else begin();
+  if (needsToken && !token) forget();
+  else begin();
 })();

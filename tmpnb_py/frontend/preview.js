@@ -1,8 +1,10 @@
-// In a preview every page loads again when a file of the folder is saved, and says what is wrong in the folder.
 "use strict";
-
+// In a preview (image workshops --preview) every page loads again when a file of the folder is saved, and says what is wrong
+// in the folder. Loaded by every page then, from the service's own origin.
 (() => {
-  const changes = new EventSource(new URL("preview/changes", new URL(document.documentElement.dataset.base, location.href)));
+  const { base = "/" } = document.documentElement.dataset;
+  const changes = new EventSource(new URL("preview/changes", new URL(base, location.href)));
+  /** @type {string | null} */
   let first = null;
   changes.addEventListener("message", ({ data }) => {
     const { version, problems } = JSON.parse(data);
@@ -11,8 +13,11 @@
     show(problems);
   });
   addEventListener("pagehide", () => changes.close()); // a page that is kept for going back needs none
-  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+  addEventListener("pageshow", ({ persisted }) => {
+    if (persisted) location.reload();
+  });
 
+  /** @param {string[]} problems */
   function show(problems) {
     const banner = document.createElement("aside");
     banner.className = "banner preview";
@@ -26,6 +31,6 @@
     }
     banner.classList.toggle("wrong", problems.length > 0);
     document.querySelector("aside.preview")?.remove();
-    document.querySelector("a.skip").after(banner);
+    document.querySelector("a.skip")?.after(banner);
   }
 })();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 
+from tmpnb_py.core import languages
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.images.results import KernelTrial
@@ -13,14 +14,6 @@ from tmpnb_py.jupyter.client import NotebookError
 
 _CELL_SECONDS = 120.0
 _MOST_KERNELS = 20
-_PLOTS = {
-    "python": "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()",
-    "r": "plot(c(1, 3, 2))",
-    "octave": "plot([1 3 2])",
-    "gnuplot": "plot sin(x)",
-    "julia": "using Plots; plot([1, 3, 2])",
-}
-_FIRST = {"bash": "echo 1", "gnuplot": "print 1"}
 
 
 async def try_kernels(engine: Engine, container: Started, say: Callable[[str], None]) -> AsyncIterator[KernelTrial]:
@@ -35,20 +28,21 @@ async def try_kernel(engine: Engine, container: Started, name: str, title: str) 
     before = (await engine.usage(container.id)).cpu_seconds
     began = time.monotonic()
     try:
-        language = (await container.client.language(name)).lower()
-        first = _FIRST.get(language, "1")
+        language = languages.find(await container.client.language(name))
+        first = language.first if language else "1"
+        plot = language.plot if language else ""
         async with container.client.kernel(name) as kernel:
             if failed := (await kernel.run(first, seconds=_CELL_SECONDS)).error:
                 return KernelTrial(name, title, problem=failed)
             start_seconds = time.monotonic() - began
             begun = await engine.usage(container.id)
             ready = time.monotonic()
-            outcome = await kernel.run(_PLOTS.get(language, first), seconds=_CELL_SECONDS)
+            outcome = await kernel.run(plot or first, seconds=_CELL_SECONDS)
             cell_seconds = time.monotonic() - ready
             usage = await engine.usage(container.id)
     except (NotebookError, EngineError) as error:
         return KernelTrial(name, title, problem=str(error))
-    problem = outcome.error or ("" if outcome.has_plot or language not in _PLOTS else "the cell showed no plot")
+    problem = outcome.error or ("" if outcome.has_plot or not plot else "the cell showed no plot")
     return KernelTrial(
         name,
         title,

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gzip
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 
@@ -22,6 +23,8 @@ from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
 
 PIECE = 64 * 1024  # bytes per write; only so much is copied for a slow reader
 FOR_EVER = "public, max-age=31536000, immutable"
+# Comments that have lines of their own. Types are in some of them, and readers of a page need neither.
+_COMMENTS = re.compile(r"^[ \t]*(?://[^\n]*|/\*(?:(?!\*/).)*\*/)[ \t]*\n", re.MULTILINE | re.DOTALL)
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
@@ -81,6 +84,15 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
 def source(name: str) -> str:
     """The text of a file in `frontend/`."""
     return (resources.files("tmpnb_py") / "frontend" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def script(name: str) -> str:
+    """A script of `frontend/` as pages get it: without the comments that have lines of their own.
+
+    No template literal of ours has a line that looks like one.
+    """
+    return _COMMENTS.sub("", source(name))
 
 
 class Assets:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import jinja2
 import pydantic
@@ -18,9 +19,9 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
-from tmpnb_py.web import idempotency
+from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.messages import ENDED, problem_message
 from tmpnb_py.web.visitor import is_secure
 
@@ -60,7 +61,7 @@ def wants_html(request: web.BaseRequest) -> bool:
 
 @functools.cache
 def template_text(name: str) -> str:
-    """A template without parameters, such as a style sheet or a script."""
+    """A template without parameters, such as a style sheet."""
     return _templates.get_template(name).render()
 
 
@@ -95,9 +96,9 @@ def page(
     script: str = "",
     **values: object,
 ) -> web.Response:
-    """A page, with the headers that every page has. `script` names the template of its inline script, "" for none."""
+    """A page, with the headers that every page has. `script` names the scripts of `frontend/` that it has inline."""
     branding = branding_of(request)
-    code = template_text(script) if script else ""
+    code = "".join(map(assets.script, script.split()))
     policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
     return web.Response(
         text=render(template, branding, links_of(request), script=code, mint=_mint(request), **values),
@@ -214,7 +215,19 @@ def closed(request: web.BaseRequest) -> web.Response:
     return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
 
 
-def proxy_error_page(context: Context, status: int, *, wants_html: bool) -> Page:
+class Look(Protocol):
+    """How pages look: a `Context`, or what a front end knows of it."""
+
+    @property
+    def branding(self) -> Branding:
+        """The operator's name, logo and colour."""
+
+    @property
+    def links(self) -> Links:
+        """Where pages are."""
+
+
+def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
     """The body of an error response that the proxy makes by itself."""
     title, advice = problem_message(status)
     if wants_html:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from tmpnb_py.core import languages
 from tmpnb_py.core.document_paths import is_text_notebook
 from tmpnb_py.core.errors import ManifestError, NotesError
 from tmpnb_py.workshops import manifest as manifests
@@ -20,7 +21,6 @@ MAX_WORKSHOPS = 50
 _ALWAYS = (NOTEBOOK, ".rmd", ".qmd")  # other text is a notebook if its head says so
 _SAYS_SO = re.compile(r"^(?:# ?)?(?:jupytext|kernelspec):|^# ?%%|^```\{code-cell\}", re.MULTILINE)
 _HEAD = 8192  # characters of the head
-_NAMES = {"r": "R", "ir": "R", "python3": "Python", "sh": "Bash", "gnuplot": "gnuplot"}
 _INTRODUCTION = """\
 # The workshops of this folder, as tmpnb-py found them in the notebooks. Edit as you like: people see the title, the
 # description and the duration (in minutes) on the first page, in this order. Remove entries that are no workshop of
@@ -86,8 +86,7 @@ def _is_notebook(path: Path) -> bool:
 
 def _workshop(place: PurePosixPath, notes: Notes, taken: Iterable[str]) -> Workshop:
     title = _cut(notes.title or place.stem.replace("_", " ").replace("-", " "), 100)
-    language = _NAMES.get((notes.language or notes.kernel).lower(), (notes.language or notes.kernel).capitalize())
-    language = language or "Text"
+    language = languages.title(notes.language or notes.kernel) or "Text"
     return Workshop(
         slug=_slug(place, set(taken)),
         title=title,

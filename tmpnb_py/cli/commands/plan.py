@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from tmpnb_py.cli.commands import sizing
+from tmpnb_py.core.languages import PYTHON
 from tmpnb_py.core.units import GIB, MIB
 
 # CPUs of a person who reads and runs cells, averaged over an hour. Assumed (docs/sizing.md tells how to check it).
@@ -39,8 +40,8 @@ DEFAULTS = Figures(
     start_seconds=sizing.START_SECONDS,
     start_cpu=sizing.START_CPU,
     memory_ready=sizing.READY_MEMORY,
-    memory_working=sizing.KERNELS["python3"].memory_started,
-    kernel_cpu=sizing.KERNELS["python3"].start_cpu,
+    memory_working=sizing.KERNELS[PYTHON.kernel].memory_started,
+    kernel_cpu=sizing.KERNELS[PYTHON.kernel].start_cpu,
     image=sizing.IMAGE_SIZE,
     disk=0,
     measured=False,

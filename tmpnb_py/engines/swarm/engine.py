@@ -305,7 +305,12 @@ class SwarmEngine(ImageStreams):
         await self._relays.of(node).ask(
             Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
         )
-        return await self._bridges.open(spec.id)
+        return await self._address_of(spec.id)
+
+    async def _address_of(self, container_id: str) -> Address:
+        """Where it is to be reached from here, and the node whose relay front ends ask for it."""
+        address = await self._bridges.open(container_id)
+        return dataclasses.replace(address, node=self._where.get(container_id, ""))
 
     async def _placed(self, name: str, started: asyncio.Event) -> str:
         """The node on which a service's task has been started. A relay tells at once; Swarm knows why none was."""
@@ -406,7 +411,7 @@ class SwarmEngine(ImageStreams):
         if ended is not None and task is not None:
             ended = services.explained(ended, task, self._nodes.get(task.node))
         has_address = ended is None and task is not None and bool(task.container)
-        address = await self._bridges.open(container_id) if has_address else None
+        address = await self._address_of(container_id) if has_address else None
         return services.observed_of(service, address=address, ended=ended)
 
     async def _ended(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Exit | None:

@@ -102,7 +102,9 @@ class Event(pydantic.BaseModel):
 class Contexts:
     """Both sides' TLS, made from the secret."""
 
-    def __init__(self, secret: Path) -> None:
+    def __init__(self, secret: Path, protocol: str = _ALPN) -> None:
+        """`protocol` is what both sides have to speak, by the name that ALPN has for it."""
+        self._protocol = protocol
         try:
             text = secret.read_text()
             self._certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
@@ -115,22 +117,21 @@ class Contexts:
                 remedy="it has to be a private key and a certificate of its own: see docs/swarm.md",
             ) from error
 
-    @staticmethod
-    def _made(secret: Path, protocol: ssl._SSLMethod) -> ssl.SSLContext:
-        context = ssl.SSLContext(protocol)
+    def _made(self, secret: Path, side: ssl._SSLMethod) -> ssl.SSLContext:
+        context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # the certificate has no name: it is compared as a whole
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_cert_chain(secret)
         context.load_verify_locations(secret)
-        context.set_alpn_protocols([_ALPN])
+        context.set_alpn_protocols([self._protocol])
         return context
 
     def is_ours(self, writer: asyncio.StreamWriter) -> bool:
         """Whether a finished handshake was with a holder of the secret that speaks this protocol."""
         tls = writer.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        if certificate is None or tls.selected_alpn_protocol() != _ALPN:
+        if certificate is None or tls.selected_alpn_protocol() != self._protocol:
             return False
         return hmac.compare_digest(certificate, self._certificate)
 

@@ -1,12 +1,18 @@
-// Small things that the other parts use. The parts are put together into one function by web/live_script.py: what is
-// declared here is seen by all of them, and by nobody else.
+// Small helpers for all parts of live.js and notes.js.
+//
+// web/pages/live_script.py puts the parts together into one function, in one file: what a part declares at its top level all
+// parts see, and nobody else does. live.js runs in other sites' pages, in their origin, and trusts nothing of these but what
+// their tags say; notes.js runs in the service's own notes pages. Neither trusts what a notebook, a kernel or an output says.
 
-const SCRIPT = document.currentScript || document.querySelector('script[src$="/live.js"]');
+const SCRIPT = /** @type {HTMLScriptElement} */ (document.currentScript || document.querySelector('script[src$="/live.js"]'));
 const BASE = new URL(UP, SCRIPT.src).href; // of the service's addresses, with a slash at the end
 
+/**
+ * An error whose message is for the visitor. `gone`: the notebook has ended, so that the next run begins afresh. `stale`:
+ * the page was made before the visitor got the notebook that they have now, and has to be loaded again.
+ */
 class Problem extends Error {
-  // What a visitor is told. `gone`: the notebook is no more, so that the next run begins afresh; `stale`: the page was
-  // made before the visitor had the notebook that they have now, and has to be loaded again.
+  /** @param {string} message @param {{ gone?: boolean, stale?: boolean, cause?: unknown }} [facts] */
   constructor(message, { gone = false, stale = false, cause } = {}) {
     super(message, { cause });
     this.gone = gone;
@@ -14,6 +20,21 @@ class Problem extends Error {
   }
 }
 
+/**
+ * A Problem as it is; anything else is an error of ours, which is logged.
+ * @param {unknown} error
+ * @param {string} words  what the visitor is told of an error of ours
+ */
+function problemOf(error, words) {
+  if (error instanceof Problem) return error;
+  console.error(error);
+  return new Problem(words);
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name @param {string} [className] @param {string} [text]
+ */
 function make(name, className = "", text = "") {
   const element = document.createElement(name);
   if (className) element.className = className;
@@ -21,6 +42,7 @@ function make(name, className = "", text = "") {
   return element;
 }
 
+/** @param {string} label @param {string} className @param {() => void} onclick */
 function button(label, className, onclick) {
   const element = make("button", className, label);
   element.type = "button";
@@ -28,9 +50,14 @@ function button(label, className, onclick) {
   return element;
 }
 
+/** @param {Element} element the root that it is in, which is a shadow root in other sites' pages */
+function rootOf(element) {
+  return /** @type {Document | ShadowRoot} */ (element.getRootNode());
+}
+
 // Where a page demands trusted types, this is for parsing into documents that are never shown, and for nothing else.
 const PARSED = (() => {
-  const plain = { createHTML: (html) => html };
+  const plain = { createHTML: (/** @type {string} */ html) => html };
   try {
     return window.trustedTypes ? window.trustedTypes.createPolicy("tmpnb-parse", plain) : plain;
   } catch {
@@ -38,11 +65,15 @@ const PARSED = (() => {
   }
 })();
 
+/** @param {number} bytes how many random ones */
 function hex(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// Ends early when `signal` is aborted.
+/**
+ * Ends early when `signal` is aborted.
+ * @param {number} milliseconds @param {AbortSignal} [signal] @returns {Promise<unknown>}
+ */
 function sleep(milliseconds, signal) {
   return new Promise((resolve) => {
     setTimeout(resolve, signal?.aborted ? 0 : milliseconds);
@@ -50,16 +81,22 @@ function sleep(milliseconds, signal) {
   });
 }
 
-// Rejects once `signal` is aborted.
+/**
+ * Rejects once `signal` is aborted.
+ * @param {AbortSignal} signal @returns {Promise<never>}
+ */
 function aborted(signal) {
-  return new Promise((resolve, reject) => {
+  return new Promise((_, reject) => {
     const stop = () => reject(new Problem(STOPPED));
     if (signal.aborted) stop();
     else signal.addEventListener("abort", stop, { once: true });
   });
 }
 
-// The next moment in which the page is drawn; in a tab that nobody sees, where none comes, a moment later.
+/**
+ * Call `action` when the page is drawn next; in a tab that nobody sees, where that never happens, a moment later.
+ * @param {() => void} action
+ */
 function nextFrame(action) {
   let done = false;
   const once = () => {
@@ -72,8 +109,11 @@ function nextFrame(action) {
   setTimeout(once, 250);
 }
 
-const NAMES = { r: "R", python: "Python", octave: "Octave", bash: "Bash", gnuplot: "gnuplot", julia: "Julia" };
-
-function spoken(language) {
-  return NAMES[language.toLowerCase()] || language || "the kernel";
+/** @param {string | null} text JSON, or nothing @returns {Untrusted} null where it is no JSON */
+function parsedJson(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,25 +1,16 @@
 // Reading a block of code in a page, however its site's generator has written it: its language and its text.
 
-// What sites call the languages of kernels. What is not here counts as it is written.
-const LANGUAGES = {
-  bash: ["sh", "shell", "zsh", "console", "shell-session", "shellsession", "bash-session"],
-  octave: ["matlab"],
-  python: ["py", "py3", "python3", "ipython", "ipython3", "pycon", "pycon3", "python-console", "ipython-console"],
-  r: ["ir", "rlang", "rscript", "rconsole", "rout"],
-};
 const MARKED = /^(?:language|lang|highlight-source|highlight|brush:?|src|source)-([\w+#.-]+)$/i; // highlight.js, Sphinx, Jekyll, org
 const NO_LANGUAGES = new Set(["highlight-default", "highlight-text", "highlight-none"]); // of Sphinx: the author said nothing
 const LEVELS = 4; // from a block to the element that says its language
 
-// The name by which a language's blocks share a kernel.
-function canonical(language) {
-  const name = language.toLowerCase();
-  return Object.keys(LANGUAGES).find((one) => LANGUAGES[one].includes(name)) || name;
-}
-
-// The language that a block says it is in; "" where it says nothing.
+/**
+ * The language that a block says it is in; "" where it says nothing.
+ * @param {HTMLElement} block @returns {string}
+ */
 function languageOf(block) {
   if (block.dataset.language) return block.dataset.language;
+  /** @type {HTMLElement | null} */
   let element = block.querySelector("code") || block;
   for (let level = 0; element && level <= LEVELS; level++, element = element.parentElement) {
     const found = element.dataset?.lang || element.dataset?.language || languageIn([...element.classList]);
@@ -28,18 +19,22 @@ function languageOf(block) {
   return "";
 }
 
+/** @param {string[]} classes @returns {string} */
 function languageIn(classes) {
   for (const name of classes) {
     const marked = NO_LANGUAGES.has(name) ? null : MARKED.exec(name);
     if (marked) return marked[1];
   }
   // pandoc's "sourceCode r", R Markdown's "r": a name alone counts only where it is one that is known here.
-  return classes.find((name) => canonical(name) in LANGUAGES) || "";
+  return classes.find((name) => LANGUAGE_NAMES.has(name.toLowerCase())) || "";
 }
 
-// The code of a block, without what its site put around it: line numbers, buttons, prompts with their output.
+/**
+ * The code of a block, without what its site put around it: line numbers, buttons, prompts with their output.
+ * @param {HTMLElement} block @param {string} language
+ */
 function codeOf(block, language) {
-  const copy = block.cloneNode(true);
+  const copy = /** @type {HTMLElement} */ (block.cloneNode(true));
   for (const needless of copy.querySelectorAll("button, .linenos, .lineno, .linenodiv, .ln, .line-number")) needless.remove();
   const isConsole = copy.querySelector(".gp");
   for (const needless of isConsole ? copy.querySelectorAll(".gp, .go, .gt") : []) needless.remove();
@@ -49,12 +44,14 @@ function codeOf(block, language) {
   return isConsole ? trimmed.replace(/\n{2,}/g, "\n") : withoutPrompts(trimmed, canonical(language));
 }
 
-const PROMPTS = { python: /^(?:>>>|\.\.\.)(?: |$)/, bash: /^\$ /, r: /^[>+] / };
-const FIRST = { python: /^>>>(?: |$)/, bash: /^\$ /, r: /^> / };
-
-// A transcript of a session is its input alone.
+/**
+ * Of a transcript of a session the input alone; anything else as it is.
+ * @param {string} text @param {string} language
+ */
 function withoutPrompts(text, language) {
-  if (!FIRST[language]?.test(text)) return text;
-  const lines = text.split("\n").filter((line) => PROMPTS[language].test(line));
-  return lines.map((line) => line.replace(PROMPTS[language], "")).join("\n");
+  const { prompt = "", continuation = "" } = LANGUAGES[language] ?? {};
+  if (!prompt || !new RegExp(`^${prompt}`).test(text)) return text;
+  const input = new RegExp(`^(?:${continuation ? `${prompt}|${continuation}` : prompt})`);
+  const lines = text.split("\n").filter((line) => input.test(line));
+  return lines.map((line) => line.replace(input, "")).join("\n");
 }

@@ -1,8 +1,14 @@
 // A cell in a page: code that can be edited, a bar with buttons and a word on how it goes, and its outputs.
 
 class Cell {
-  // `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one; `draft` (see Drafts)
-  // keeps what the visitor makes of it; `kept` is told what is to be seen again when the page is loaded again.
+  /**
+   * `element` is a .tn-cell whose `pre` holds the code, as the notes page has it, or an empty one; `draft` (see Drafts)
+   * keeps what the visitor makes of it; `kept` is told what is to be seen again when the page is loaded again; `alone`: the
+   * page has no bar with what concerns all its cells.
+   * @param {HTMLElement} element @param {Runner} runner
+   * @param {{ code: string, name: string, language: string, theme: string, draft: Draft, kept?: CellKeeper | null,
+   *   mayFail?: boolean, isSetup?: boolean, alone?: boolean }} options
+   */
   constructor(element, runner, { code, name, language, theme, draft, kept = null, mayFail = false, isSetup = false, alone = false }) {
     this.element = element;
     this.name = name;
@@ -11,12 +17,30 @@ class Cell {
     this.failure = "";
     this._runner = runner;
     this.original = code;
-    this.carried = null; // what JupyterLab was given of it, and in which session
+    /** @type {{ id: string, code: string } | null} what JupyterLab was given of it, and in which session */
+    this.carried = null;
     this._draft = draft;
     this._kept = kept;
     this._language = language.toLowerCase();
     this._theme = theme;
-    this._alone = alone; // the page has no bar with what concerns all its cells
+    this._alone = alone;
+    this.isBusy = false;
+    /** @type {Outputs | null} */
+    this._sink = null;
+    this._shown = /** @type {HTMLElement} */ (element.querySelector(".tn-source")) || make("pre", "tn-source");
+    this._code = /** @type {HTMLElement} */ (this._shown.firstElementChild) || this._shown.appendChild(make("code"));
+    this._first = [...this._code.childNodes]; // as the page came, in its own colours
+    this._field = make("textarea", "tn-field");
+    this._outputs = /** @type {HTMLElement} */ (element.querySelector(".tn-outputs")) || make("div", "tn-outputs");
+    // What the author folded stays so, until the reader opens it or there is something new to see.
+    this._folded = /** @type {HTMLDetailsElement | null} */ (element.querySelector(".tn-fold-output"));
+    this._run = button("Run", "tn-button tn-run", () => (this.isBusy ? this._runner.interrupt() : this._runner.run([this])));
+    this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
+    this._all = button("Run all", "tn-button tn-quiet", () => this._runner.run(this._runner.cells));
+    this._reset = button("Undo my changes", "tn-button tn-quiet", () => this._undo());
+    this._restart = button("Restart", "tn-button tn-quiet", () => this._runner.restart());
+    this._lab = make("a", "tn-button tn-quiet", "Open in JupyterLab");
+    this._status = make("span", "tn-status");
     this._build(element);
     if (draft.code !== null && draft.code !== code) this.take(draft.code);
     runner.cells.push(this);
@@ -35,46 +59,51 @@ class Cell {
     return this.code !== this.original;
   }
 
+  /** @param {HTMLElement} element */
   _build(element) {
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", this.name);
     // What is said here is English, in a page of whichever language; what a program prints is in that of the page.
-    const tongue = element.parentElement?.closest("[lang]")?.lang || document.documentElement.lang;
+    const around = /** @type {HTMLElement | null | undefined} */ (element.parentElement?.closest("[lang]"));
+    const tongue = around?.lang || document.documentElement.lang;
     Object.assign(element, { lang: "en", dir: "ltr" });
-    this._shown = element.querySelector(".tn-source") || make("pre", "tn-source");
     this._shown.setAttribute("aria-hidden", "true");
-    if (!this._shown.firstElementChild) this._shown.append(make("code"));
-    this._first = [...this._shown.firstElementChild.childNodes];
-    this._field = make("textarea", "tn-field");
+    if (tongue) this._outputs.lang = this._field.lang = this._shown.lang = tongue;
+    this._buildField();
+    const editor = make("div", "tn-editor");
+    const sheet = make("div", "tn-sheet");
+    sheet.append(this._shown, this._field);
+    editor.append(sheet);
+    const foldedCode = element.querySelector(".tn-fold-code");
+    foldedCode?.append(editor);
+    element.append(foldedCode || editor, this._bar(), this._folded || this._outputs);
+    if (!this._first.length) this._colour();
+  }
+
+  _buildField() {
     Object.assign(this._field, { value: this.original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
     this._field.setAttribute("autocorrect", "off");
     this._field.setAttribute("aria-label", `Code of ${this.name}`);
     this._field.addEventListener("input", () => this._edited());
     this._field.addEventListener("keydown", (event) => this._key(event));
-    const editor = make("div", "tn-editor");
-    const sheet = make("div", "tn-sheet");
-    this._outputs = element.querySelector(".tn-outputs") || make("div", "tn-outputs");
-    if (tongue) this._outputs.lang = this._field.lang = this._shown.lang = tongue;
-    // What the author folded stays so, until the reader opens it or there is something new to see.
-    const code = element.querySelector(".tn-fold-code");
-    this._folded = element.querySelector(".tn-fold-output");
-    sheet.append(this._shown, this._field);
-    editor.append(sheet);
-    code?.append(editor);
-    element.append(code || editor, this._bar(), this._folded || this._outputs);
-    if (!this._first.length) this._colour();
   }
 
-  // The visitor's code, as if it had just been written.
+  /**
+   * The visitor's code, as if it had just been written.
+   * @param {string} code
+   */
   take(code) {
     this._field.value = code;
     this._edited();
   }
 
-  // What it put out before the page was loaded again. null for `items`: it is not there any more.
+  /**
+   * What it put out before the page was loaded again. null for `items`: it is not there any more.
+   * @param {KeptOutputs} kept
+   */
   restore({ items, words, state }) {
     if (items) {
-      const sink = this._open((Cell.absent ||= new NoKernel()));
+      const sink = this._open(noKernel());
       for (const { kind, content } of items) sink.receive(kind, content);
       sink.flush();
     }
@@ -83,26 +112,21 @@ class Cell {
 
   _bar() {
     const bar = make("div", "tn-bar");
-    this._run = button("Run", "tn-button tn-run", () => (this.isBusy ? this._runner.interrupt() : this._runner.run([this])));
     this._run.setAttribute("aria-label", `Run ${this.name}`);
-    this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
-    this._all = button("Run all", "tn-button tn-quiet", () => this._runner.run(this._runner.cells));
     this._all.setAttribute("aria-label", `Run all examples in ${this._language || "this language"}`);
-    this._reset = button("Undo my changes", "tn-button tn-quiet", () => {
-      this.take(this.original);
-      this._field.focus();
-    });
     this._reset.hidden = true;
     this._above.hidden = this._runner.cells.length === 0;
-    this._restart = button("Restart", "tn-button tn-quiet", () => this._runner.restart());
-    this._restart.title = "Forget everything that ran, and begin anew";
-    this._lab = make("a", "tn-button tn-quiet", "Open in JupyterLab");
+    this._restart.title = "Start the kernel again, with nothing of what ran";
     this._lab.target = "_blank";
     this._lab.rel = "noopener";
-    this._status = make("span", "tn-status");
     bar.append(this._run, this._above, this._all, this._reset, this._restart, this._lab, this._status);
     this.refresh();
     return bar;
+  }
+
+  _undo() {
+    this.take(this.original);
+    this._field.focus();
   }
 
   _edited() {
@@ -112,26 +136,33 @@ class Cell {
   }
 
   _colour() {
-    const code = this._shown.firstElementChild;
-    if (!this.isEdited && this._first.length) code.replaceChildren(...this._first);
-    else code.replaceChildren(highlighted(this.code, this._language));
-    if (/(^|\n)$/.test(this.code)) code.append(" "); // an empty last line has a height, too
+    if (!this.isEdited && this._first.length) this._code.replaceChildren(...this._first);
+    else this._code.replaceChildren(highlighted(this.code, this._language));
+    if (/(^|\n)$/.test(this.code)) this._code.append(" "); // an empty last line has a height, too
   }
 
-  // Tab goes on to the next thing, as everywhere: whoever has no mouse must be able to leave.
+  /**
+   * Tab goes on to the next thing, as everywhere: whoever has no mouse must be able to leave.
+   * @param {KeyboardEvent} event
+   */
   _key(event) {
     if (event.key === "Enter" && (event.shiftKey || event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       if (!this.isBusy) this._runner.run([this]);
     } else if (event.key === "Enter" && !event.altKey && !event.isComposing) {
-      const before = this.code.slice(0, this._field.selectionStart);
-      const indent = /^[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
-      const more = /[:{(\[]$/.test(before.trimEnd()) && before.trimEnd().length ? "    ".slice(0, this._language === "r" ? 2 : 4) : "";
-      if (indent || more) {
-        event.preventDefault();
-        insert(this._field, `\n${indent}${more}`);
-      }
+      const indent = this._indent();
+      if (!indent) return;
+      event.preventDefault();
+      insert(this._field, `\n${indent}`);
     }
+  }
+
+  // What a new line begins with: the blanks of the line before, and more where that opens a block.
+  _indent() {
+    const before = this.code.slice(0, this._field.selectionStart);
+    const [indent] = /^[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1)) ?? [""];
+    const isOpening = /[:{([]$/.test(before.trimEnd());
+    return isOpening ? indent + " ".repeat(LANGUAGES[canonical(this._language)]?.indent ?? 4) : indent;
   }
 
   // --- how it goes; called by the runner
@@ -143,6 +174,7 @@ class Cell {
     if (kernel) this._lab.href = kernel.session.open_url;
   }
 
+  /** @param {string} words @param {string} state @param {{ mayStop?: boolean }} [options] */
   _say(words, state, { mayStop = state === "running" } = {}) {
     this._status.textContent = words;
     this.element.dataset.state = state;
@@ -153,7 +185,10 @@ class Cell {
     this._run.disabled = state === "waiting" && !mayStop;
   }
 
-  // Asks the visitor to run it.
+  /**
+   * Asks the visitor to run it.
+   * @param {string} words
+   */
   call(words) {
     this.remark(words);
     this._run.focus();
@@ -163,44 +198,53 @@ class Cell {
     this._run.focus();
   }
 
-  // Says something without a change of how it goes.
+  /**
+   * Says something without a change of how it goes.
+   * @param {string} words
+   */
   remark(words) {
     this._status.textContent = words;
   }
 
+  /** @param {string} words @param {{ mayStop?: boolean }} [options] */
   wait(words, { mayStop = false } = {}) {
     // A button that has the focus keeps it: it is only disabled for the mouse.
     this._say(`${words.replace(/[.…\s]+$/, "")} …`, "waiting", { mayStop });
-    if (this.element.getRootNode().activeElement === this._run) this._run.disabled = false;
+    if (rootOf(this.element).activeElement === this._run) this._run.disabled = false;
   }
 
   // It was to be stopped, and runs on: all that helps is to restart.
   resist() {
-    this._say("Does not stop: Restart ends it, and forgets what ran", "running");
+    this._say("It does not stop. Restart ends it, and everything that ran is lost", "running");
     this._restart.hidden = false;
   }
 
+  /** @param {OutputKernel} kernel */
   begin(kernel) {
-    this._open(kernel);
-    this._say("Runs …", "running");
-    return this._sink;
+    const sink = this._open(kernel);
+    this._say("Running …", "running");
+    return sink;
   }
 
+  /** @param {OutputKernel} kernel */
   _open(kernel) {
     this.failure = "";
     if (this._folded) this._folded.open = true;
-    this._sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, kernel, home: this._run, failed: (words) => (this.failure = words) });
-    this._sink.clear();
-    this._sink.record = this._kept?.record() || null;
-    return this._sink;
+    const failed = (/** @type {string} */ words) => void (this.failure = words);
+    const sink = new Outputs(this._outputs, { name: this.name, theme: this._theme, kernel, home: this._run, failed });
+    sink.clear();
+    sink.record = this._kept?.record() || null;
+    return (this._sink = sink);
   }
 
+  /** @param {string} status @param {number} seconds */
   end(status, seconds) {
     const took = seconds < 10 ? seconds.toFixed(1) : Math.round(seconds);
     if (status === "ok") this._say(seconds < 0.1 ? "Done" : `Done in ${took} s`, "done");
     else this._say(status === "error" ? (/KeyboardInterrupt|interrupt/i.test(this.failure) ? "Stopped" : "There was an error") : "Stopped", "failed");
   }
 
+  /** @param {string} words */
   stop(words) {
     this._sink?.flush();
     this._sink?.withdraw();
@@ -212,35 +256,52 @@ class Cell {
   }
 }
 
-// What a visitor made of a page's cells, for when the page is loaded again. `store` gives the storage that it is kept in.
+/** @type {NoKernel | null} */
+let absentKernel = null;
+
+/** In place of a kernel, for outputs that are shown again; the same one for all cells. */
+function noKernel() {
+  return (absentKernel ||= new NoKernel());
+}
+
+// What a visitor made of a page's cells, for when the page is loaded again.
 class Drafts {
+  /** @param {() => Storage} store the storage that it is kept in @param {string} key */
   constructor(store, key) {
     this._store = store;
     this._key = key;
   }
 
-  // The draft of the cell of this number, while its original is this: `code`, null where there is none.
+  /**
+   * The draft of the cell of this number, while its original is this: `code`, null where there is none.
+   * @param {number | string} number @param {string} original @returns {Draft}
+   */
   of(number, original) {
-    const drafts = this;
+    const read = () => {
+      const kept = this._read()[number];
+      return kept?.original === original && typeof kept.code === "string" ? kept.code : null;
+    };
+    const write = (/** @type {string | null} */ code) => this._write(number, code === null ? undefined : { original, code });
     return {
       get code() {
-        const kept = drafts._read()[number];
-        return kept?.original === original && typeof kept.code === "string" ? kept.code : null;
+        return read();
       },
       set code(code) {
-        drafts._write(number, code === null ? undefined : { original, code });
+        write(code);
       },
     };
   }
 
+  /** @returns {{ [number: string]: Untrusted }} */
   _read() {
     try {
-      return { ...JSON.parse(this._store().getItem(this._key)) };
+      return { ...parsedJson(this._store().getItem(this._key)) };
     } catch {
-      return {}; // there is nothing, or the page may keep nothing
+      return {}; // the page may keep nothing
     }
   }
 
+  /** @param {number | string} number @param {KeptDraft | undefined} own */
   _write(number, own) {
     try {
       this._store().setItem(this._key, JSON.stringify({ ...this._read(), [number]: own }));
@@ -250,6 +311,7 @@ class Drafts {
   }
 }
 
+/** @param {HTMLTextAreaElement} field @param {string} text */
 function insert(field, text) {
   // The deprecated way is the only one that the browser's own undo knows.
   if (!document.execCommand?.("insertText", false, text)) {
@@ -264,6 +326,6 @@ class Announcer {
     this.element = make("div", "tn-said");
     this.element.setAttribute("role", "status");
     this.element.setAttribute("aria-live", "polite");
-    this.say = (words) => (this.element.textContent = words);
+    this.say = (/** @type {string} */ words) => void (this.element.textContent = words);
   }
 }

@@ -9,12 +9,17 @@ const COMM_ID = /^[\w-]{1,64}$/;
 const OUTPUT_MODEL = "OutputModel";
 
 class Comms {
+  /** @param {Kernel} kernel */
   constructor(kernel) {
     this._kernel = kernel;
-    this._open = new Map(); // by the comm's id: how it was opened, and what became of it
-    this._collecting = new Set(); // of those that show outputs
+    /** @type {Map<string, OpenComm>} by the comm's id: how it was opened, and what became of it */
+    this._open = new Map();
+    /** @type {Set<string>} the ids of those that show outputs */
+    this._collecting = new Set();
+    /** @type {Set<Frame>} */
     this._frames = new Set();
-    this._sent = new Map(); // by the message's id: the frame whose it is, until the kernel is done with it
+    /** @type {Map<string, Frame>} by the message's id: the frame that sent it, until the kernel is done with it */
+    this._sent = new Map();
   }
 
   clear() {
@@ -23,7 +28,10 @@ class Comms {
     this._sent.clear();
   }
 
-  // A frame that shows controls from now on. It hears of those that there are, in their order.
+  /**
+   * A frame that shows controls from now on. It hears of those that there are, in their order.
+   * @param {Frame} frame
+   */
   join(frame) {
     this._frames.add(frame);
     for (const [id, { opened }] of this._open) frame.send(relayed("comm_open", id, opened));
@@ -34,6 +42,7 @@ class Comms {
 
   // --- what the kernel says
 
+  /** @param {KernelMessage} message */
   receive({ msg_type: kind, content, metadata, buffers, parent_header: parent }) {
     const { comm_id: id, data = {} } = content;
     if (typeof id !== "string" || !COMM_ID.test(id)) return;
@@ -44,18 +53,21 @@ class Comms {
       this._open.set(id, { opened, later: {} });
       if (state._model_name === OUTPUT_MODEL) this._collecting.add(id);
       this._tell("comm_open", id, opened, parent);
-    } else if (!this._open.has(id)) {
       return;
-    } else if (kind === "comm_close") {
+    }
+    const one = this._open.get(id);
+    if (!one) return;
+    if (kind === "comm_close") {
       this._open.delete(id);
       this._collecting.delete(id);
       this._tell(kind, id, { data }, parent);
     } else {
-      if (state) Object.assign(this._open.get(id).later, state);
+      if (state) Object.assign(one.later, state);
       this._tell(kind, id, state ? { data: { ...data, state, buffer_paths: [] } } : { data, buffers }, parent);
     }
   }
 
+  /** @param {string} kind @param {string} id @param {Untrusted} content @param {KernelMessage["parent_header"]} [parent] */
   _tell(kind, id, content, parent) {
     for (const frame of this._frames) {
       if (frame.isGone) this._frames.delete(frame);
@@ -63,21 +75,27 @@ class Comms {
     }
   }
 
-  // The kernel is done with a message of a frame.
+  /**
+   * The kernel is done with a message of a frame.
+   * @param {string | undefined} id @param {Untrusted} content
+   */
   answered(id, content) {
-    const sent = this._sent.get(id);
-    if (!sent) return;
-    sent.frame.send({ tmpnb: "comm", kind: "status", parent: id, content });
+    const frame = id && this._sent.get(id);
+    if (!frame) return;
+    frame.send({ tmpnb: "comm", kind: "status", parent: id, content });
     if (content.execution_state === "idle") this._sent.delete(id);
   }
 
-  // An output that a control shows rather than the cell: true if there is one that does.
+  /**
+   * An output that a control shows rather than the cell: true if there is one that does.
+   * @param {string | undefined} parent @param {string} kind @param {Untrusted} content
+   */
   capture(parent, kind, content) {
     if (!parent) return false;
     for (const id of this._collecting) {
       const one = this._open.get(id);
-      const state = { ...one.opened.data.state, ...one.later };
-      if (state.msg_id !== parent) continue;
+      const state = { ...one?.opened.data.state, ...one?.later };
+      if (!one || state.msg_id !== parent) continue;
       const shown = state.outputs;
       one.later.outputs = collected(Array.isArray(shown) && !one.isToClear ? shown : [], kind, content);
       one.isToClear = kind === "clear_output" && content.wait === true;
@@ -90,29 +108,52 @@ class Comms {
 
   // --- what a frame says
 
-  send(frame, { kind, id, comm, content, buffers }) {
-    if (!["comm_open", "comm_msg", "comm_close"].includes(kind) || !COMM_ID.test(comm) || !/^[0-9a-f]{32}$/.test(id)) return;
-    if (kind === "comm_open" ? content?.target_name !== "jupyter.widget" : !this._open.has(comm)) return;
-    buffers = Array.isArray(buffers) ? buffers.filter((one) => one instanceof ArrayBuffer) : [];
+  /** @param {Frame} frame @param {Untrusted} message whatever a script in the frame chose to send */
+  send(frame, message) {
+    const { kind, id, comm, content } = message;
+    const open = this._open.get(comm);
+    if (!this._isSound(message, open)) return;
+    const buffers = buffersOf(message);
+    const data = content?.data ?? {};
     const size = buffers.reduce((sum, one) => sum + one.byteLength, json(content?.data ?? null).length);
     if (size > MAX_COMM || this._sent.size >= MAX_UNANSWERED) return;
-    const asked = { comm_id: comm, data: content?.data ?? {} };
-    if (kind === "comm_open") Object.assign(asked, { target_name: "jupyter.widget" });
-    if (!this._kernel.send(kind, asked, { id, buffers, metadata: kind === "comm_open" ? { version: "2.1.0" } : {} })) return;
-    this._sent.set(id, { frame });
+    const isNew = kind === "comm_open";
+    const asked = { comm_id: comm, data, ...(isNew ? { target_name: "jupyter.widget" } : {}) };
+    if (!this._kernel.send(kind, asked, { id, buffers, metadata: isNew ? { version: "2.1.0" } : {} })) return;
+    this._sent.set(id, frame);
     this._kernel.hearLater(id, frame.outputs);
-    if (kind === "comm_msg" && content.data?.method === "update") Object.assign(this._open.get(comm).later, content.data.state);
+    if (open && kind === "comm_msg" && data.method === "update") Object.assign(open.later, data.state);
+  }
+
+  /**
+   * Whether a frame's message is about controls: about one that there is, or a new one.
+   * @param {Untrusted} message @param {OpenComm | undefined} open
+   */
+  _isSound({ kind, id, comm, content }, open) {
+    if (!COMM_ID.test(comm) || !/^[0-9a-f]{32}$/.test(id)) return false;
+    if (kind === "comm_open") return content?.target_name === "jupyter.widget";
+    return ["comm_msg", "comm_close"].includes(kind) && open !== undefined;
   }
 }
 
+/** @param {Untrusted} message @returns {ArrayBuffer[]} */
+function buffersOf({ buffers }) {
+  return Array.isArray(buffers) ? buffers.filter((one) => one instanceof ArrayBuffer) : [];
+}
+
+/** @param {string} kind @param {string} comm @param {Untrusted} content @param {string} [parent] */
 function relayed(kind, comm, content, parent = "") {
   return { tmpnb: "comm", kind, comm, content, parent };
 }
 
-// The state that a message holds, with its buffers where they belong; null if it holds none.
+/**
+ * The state that a message holds, with its buffers where they belong; null if it holds none.
+ * @param {Untrusted} data @param {ArrayBuffer[]} [buffers] @returns {Untrusted}
+ */
 function placed({ state, buffer_paths: paths }, buffers = []) {
   if (!state || typeof state !== "object") return null;
   for (const [index, path] of Array.isArray(paths) ? paths.entries() : []) {
+    /** @type {Untrusted} */
     let place = state;
     for (const key of Array.isArray(path) ? path.slice(0, -1) : []) place = Object.hasOwn(Object(place), key) ? place[key] : null;
     const last = Array.isArray(path) ? path.at(-1) : "";
@@ -121,7 +162,10 @@ function placed({ state, buffer_paths: paths }, buffers = []) {
   return state;
 }
 
-// A list of outputs as a notebook's file has it, with one more.
+/**
+ * A list of outputs as a notebook's file has it, with one more.
+ * @param {Untrusted[]} outputs @param {string} kind @param {Untrusted} content
+ */
 function collected(outputs, kind, content) {
   if (kind === "clear_output") return [];
   if (outputs.length >= MAX_OUTPUTS) return outputs;

@@ -4,7 +4,7 @@
 const MAX_FORMULA = 10_000; // characters
 const MAX_STEPS = 200_000; // of looking for ends
 
-const OPENING = (code) => `${code}|\\\\begin\\{(?<name>[A-Za-z]{1,20}\\*?)\\}|(?<reference>\\\\(?:eq)?ref\\{[^{}\\n]{1,200}\\})|\\\\[^\\n]|(?<dollars>\\$\\$?)`;
+const OPENING = (/** @type {string} */ code) => `${code}|\\\\begin\\{(?<name>[A-Za-z]{1,20}\\*?)\\}|(?<reference>\\\\(?:eq)?ref\\{[^{}\\n]{1,200}\\})|\\\\[^\\n]|(?<dollars>\\$\\$?)`;
 const MARKDOWN_OPENING = OPENING(
   "(?<fence>^[ \\t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \\t]+)?(?:`{3,}(?=[^`\\n]*$)|~{3,}))|(?<ticks>`+)|(?<brackets>\\\\\\\\[(\\[])",
 );
@@ -12,59 +12,92 @@ const LATEX_OPENING = OPENING("(?<brackets>\\\\[(\\[])");
 // LaTeX's environments for text, which mean nothing to MathJax.
 const TEXT_ENVIRONMENTS = "center description document enumerate figure itemize longtable quotation quote table tabular tabularx verbatim".split(" ");
 
+/** @param {RegExpExecArray} found @returns {{ [name: string]: string | undefined }} */
+function groupsOf(found) {
+  return found.groups ?? {};
+}
+
+/** @param {string} text */
 function escaped(text) {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }
 
-// The formulas of Markdown, or of what a kernel sent as LaTeX: { start, end, tex, display }.
+/**
+ * The formulas of Markdown, or of what a kernel sent as LaTeX.
+ * @param {string} source @param {boolean} isMarkdown
+ */
 function formulasIn(source, isMarkdown) {
-  const opening = new RegExp(isMarkdown ? MARKDOWN_OPENING : LATEX_OPENING, "gmu");
-  const formulas = [];
-  let steps = 0;
-  let paragraphEnd = -1;
-  for (let found; steps < MAX_STEPS && (found = opening.exec(source)); ) {
-    const { ticks, fence, dollars } = found.groups;
-    const formula = ticks || fence ? null : formulaAt(found);
-    if (ticks) opening.lastIndex = afterCode(found);
-    else if (fence) opening.lastIndex = afterFence(found);
-    else if (formula) {
-      formulas.push(formula);
-      opening.lastIndex = formula.end;
-    } else if (dollars) opening.lastIndex = found.index + 1;
-  }
-  return formulas;
+  return new FormulaReader(source, isMarkdown).all();
+}
 
-  function formulaAt({ 0: { length }, index: start, groups: { reference, name, dollars, brackets } }) {
+class FormulaReader {
+  /** @param {string} source @param {boolean} isMarkdown */
+  constructor(source, isMarkdown) {
+    this._source = source;
+    this._isMarkdown = isMarkdown;
+    this._steps = 0;
+    this._paragraphEnd = -1;
+  }
+
+  all() {
+    const opening = new RegExp(this._isMarkdown ? MARKDOWN_OPENING : LATEX_OPENING, "gmu");
+    /** @type {Formula[]} */
+    const formulas = [];
+    for (let found = opening.exec(this._source); found && this._steps < MAX_STEPS; found = opening.exec(this._source)) {
+      const { ticks, fence, dollars } = groupsOf(found);
+      const formula = ticks || fence ? null : this._formulaAt(found);
+      if (ticks) opening.lastIndex = this._afterCode(found);
+      else if (fence) opening.lastIndex = this._afterFence(found);
+      else if (formula) {
+        formulas.push(formula);
+        opening.lastIndex = formula.end;
+      } else if (dollars) opening.lastIndex = found.index + 1;
+    }
+    return formulas;
+  }
+
+  /** @param {RegExpExecArray} found @returns {Formula | null} */
+  _formulaAt(found) {
+    const { 0: { length }, index: start } = found;
+    const { reference, name, dollars, brackets } = groupsOf(found);
     const from = start + length;
     if (reference) return { start, end: from, tex: reference, display: false };
-    if (TEXT_ENVIRONMENTS.includes(name)) return null;
+    if (name && TEXT_ENVIRONMENTS.includes(name)) return null;
     if (name) {
-      const inside = ending(from, `\\\\end\\{${escaped(name)}\\}`, `\\begin{${name}}`);
-      return inside && { start, end: inside[1], tex: textOf(start, inside[1]), display: true };
+      const inside = this._ending(from, `\\\\end\\{${escaped(name)}\\}`, `\\begin{${name}}`);
+      return inside && { start, end: inside[1], tex: this._textOf(start, inside[1]), display: true };
     }
-    if (dollars) return inDollars(start, from, dollars === "$$");
+    if (dollars) return this._inDollars(start, from, dollars === "$$");
     if (!brackets) return null; // anything else is escaped
-    const inside = ending(from, escaped(brackets.replace("(", ")").replace("[", "]")));
-    return inside && { start, end: inside[1], tex: textOf(from, inside[0]), display: brackets.endsWith("[") };
+    const inside = this._ending(from, escaped(brackets.replace("(", ")").replace("[", "]")));
+    return inside && { start, end: inside[1], tex: this._textOf(from, inside[0]), display: brackets.endsWith("[") };
   }
 
-  function inDollars(start, from, isDouble) {
-    const inside = ending(from, isDouble ? "\\$\\$" : "\\$");
+  /** @param {number} start @param {number} from @param {boolean} isDouble @returns {Formula | null} */
+  _inDollars(start, from, isDouble) {
+    const inside = this._ending(from, isDouble ? "\\$\\$" : "\\$");
     if (!inside) return null;
-    const tex = textOf(from, inside[0]);
-    if (isMarkdown && !isDouble && !isFormula(source.slice(Math.max(0, start - 20), start), tex, source.slice(inside[1], inside[1] + 2))) return null;
+    const tex = this._textOf(from, inside[0]);
+    if (this._isMarkdown && !isDouble && !isFormula(this._source.slice(Math.max(0, start - 20), start), tex, this._source.slice(inside[1], inside[1] + 2))) return null;
     return tex.trim() ? { start, end: inside[1], tex, display: isDouble } : null;
   }
 
-  // Where the delimiter that closes a formula begins and ends: outside of braces, or else (they do not match) the first.
-  function ending(at, closing, nested = "") {
+  /**
+   * Where the delimiter that closes a formula begins and ends: outside of braces, or else (they do not match) the first.
+   * @param {number} at @param {string} closing @param {string} [nested] @returns {[number, number] | null}
+   */
+  _ending(at, closing, nested = "") {
     const parts = new RegExp(`(?<closing>${closing})|(?<nested>${nested ? escaped(nested) : "(?!)"})|\\\\[^\\n]|(?<brace>[{}])`, "gu");
-    const text = source.slice(at, Math.min(at + MAX_FORMULA, endOfParagraph(at)));
+    const text = this._source.slice(at, Math.min(at + MAX_FORMULA, this._endOfParagraph(at)));
     let depth = 0;
+    /** @type {[number, number] | null} */
     let first = null;
-    for (const { 0: { length }, index, groups } of text.matchAll(parts)) {
-      steps += 1;
+    for (const match of text.matchAll(parts)) {
+      const { 0: { length }, index } = match;
+      const groups = groupsOf(match);
+      this._steps += 1;
       if (groups.closing) {
+        /** @type {[number, number]} */
         const found = [at + index, at + index + length];
         if (depth <= 0) return found;
         first ||= found;
@@ -74,42 +107,54 @@ function formulasIn(source, isMarkdown) {
     return first;
   }
 
-  function endOfParagraph(at) {
-    if (paragraphEnd < at) paragraphEnd = foundFrom(/\n[ \t>]*\n/g, at)?.index ?? source.length;
-    return paragraphEnd;
+  /** @param {number} at */
+  _endOfParagraph(at) {
+    if (this._paragraphEnd < at) this._paragraphEnd = this._foundFrom(/\n[ \t>]*\n/g, at)?.index ?? this._source.length;
+    return this._paragraphEnd;
   }
 
-  function foundFrom(pattern, at) {
+  /** @param {RegExp} pattern @param {number} at */
+  _foundFrom(pattern, at) {
     pattern.lastIndex = at;
-    return pattern.exec(source);
+    return pattern.exec(this._source);
   }
 
-  // Without the marks of a quotation, in which a formula may be.
-  function textOf(start, end) {
-    const text = source.slice(start, end);
-    const line = source.lastIndexOf("\n", start - 1) + 1;
-    return text.includes("\n") && /^[ \t]*>/.test(source.slice(line, line + 100)) ? text.replace(/\n[ \t]*>/g, "\n") : text;
+  /**
+   * Without the marks of a quotation, in which a formula may be.
+   * @param {number} start @param {number} end
+   */
+  _textOf(start, end) {
+    const text = this._source.slice(start, end);
+    const line = this._source.lastIndexOf("\n", start - 1) + 1;
+    return text.includes("\n") && /^[ \t]*>/.test(this._source.slice(line, line + 100)) ? text.replace(/\n[ \t]*>/g, "\n") : text;
   }
 
-  function afterCode({ 0: ticks, index }) {
-    steps += 20;
+  /** @param {RegExpExecArray} found */
+  _afterCode({ 0: ticks, index }) {
+    this._steps += 20;
     const from = index + ticks.length;
-    const text = source.slice(0, Math.min(from + MAX_FORMULA, endOfParagraph(from)));
+    const text = this._source.slice(0, Math.min(from + MAX_FORMULA, this._endOfParagraph(from)));
     const closing = new RegExp(`(?<!\`)${ticks}(?!\`)`, "g");
     closing.lastIndex = from;
     return closing.exec(text) ? closing.lastIndex : from;
   }
 
-  function afterFence({ 0: { length }, index, groups: { fence } }) {
-    steps += 20;
+  /** @param {RegExpExecArray} opened */
+  _afterFence(opened) {
+    const { 0: { length }, index } = opened;
+    const fence = groupsOf(opened).fence ?? "";
+    this._steps += 20;
     const mark = fence.replace(/^[ \t>\-*+0-9.)]*/, "");
     const closing = new RegExp(`^[ \\t>]*${mark}${mark[0]}*[ \\t]*$`, "gm");
-    const found = foundFrom(closing, index + length);
-    return found ? found.index + found[0].length : source.length;
+    const found = this._foundFrom(closing, index + length);
+    return found ? found.index + found[0].length : this._source.length;
   }
 }
 
-// Whether the text between two dollars is a formula. `before` and `after` are what stands next to them.
+/**
+ * Whether the text between two dollars is a formula. `before` and `after` are what stands next to them.
+ * @param {string} before @param {string} content @param {string} after
+ */
 function isFormula(before, content, after) {
   const inside = content.trim();
   if (!inside) return false;
@@ -121,7 +166,10 @@ function isFormula(before, content, after) {
   return looksLikeOne && !/(?<![\p{L}\p{N}_])\p{L}{2,}\s+\p{L}{2}/u.test(inside);
 }
 
-// Whether these dollars belong to amounts, or to names such as $HOME. `content` has no command of TeX.
+/**
+ * Whether these dollars belong to amounts, or to names such as $HOME. `content` has no command of TeX.
+ * @param {string} before @param {string} content @param {string} next
+ */
 function isMoney(before, content, next) {
   const inside = content.trim();
   const isDigit = /\p{Nd}/u.test(next);

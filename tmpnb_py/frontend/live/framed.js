@@ -8,15 +8,15 @@ const framedSession = {
   key: "tmpnb-framed",
   read() {
     try {
-      const old = JSON.parse(sessionStorage.getItem(this.key));
-      return old?.id && old.url?.startsWith(BASE) && old.open_url?.startsWith(BASE) ? old : null;
+      return ownSession(parsedJson(sessionStorage.getItem(this.key)));
     } catch {
       return null; // a browser that keeps nothing for frames: a reload begins afresh
     }
   },
+  /** @param {SessionInfo | null} fresh */
   write(fresh) {
     try {
-      if (fresh) sessionStorage.setItem(this.key, JSON.stringify({ id: fresh.id, url: fresh.url, token: fresh.token, open_url: fresh.open_url }));
+      if (fresh) sessionStorage.setItem(this.key, JSON.stringify(essentials(fresh)));
       else sessionStorage.removeItem(this.key);
     } catch {
       // as above
@@ -27,16 +27,17 @@ const framedSession = {
 if (FRAMED) {
   document.documentElement.classList.add("tn-in-frame");
   // All but the notes can be shown in no frame, and so can most other sites.
-  const opensHere = (url) => url.origin === location.origin && url.href.startsWith(`${BASE}workshops/`);
+  const opensHere = (/** @type {URL} */ url) => url.origin === location.origin && url.href.startsWith(`${BASE}workshops/`);
   addEventListener("click", ({ target }) => {
-    const link = target.closest?.("a[href]");
-    if (link && !opensHere(new URL(link.href))) link.setAttribute("target", "_blank");
-    else if (link?.hash) setTimeout(() => show(link.hash)); // once the page has gone there itself
+    const link = target instanceof Element && /** @type {HTMLAnchorElement | null} */ (target.closest("a[href]"));
+    if (!link) return;
+    if (!opensHere(new URL(link.href))) link.setAttribute("target", "_blank");
+    else if (link.hash) setTimeout(() => show(link.hash)); // once the page has gone there itself
   }, true);
 
-  const say = (message) => window.parent.postMessage(message, location.ancestorOrigins?.[0] ?? "*");
+  const say = (/** @type {object} */ message) => window.parent.postMessage(message, location.ancestorOrigins?.[0] ?? "*");
   // In a frame that is as high as the notes it is the page around it that scrolls.
-  const show = (hash) => {
+  const show = (/** @type {string} */ hash) => {
     const element = document.getElementById(decodeURIComponent(hash.slice(1)));
     if (element) say({ tmpnb: "place", top: element.getBoundingClientRect().top + scrollY });
   };

@@ -5,8 +5,8 @@
 const MAX_MESSAGE = 16_000_000; // characters
 const MAX_QUEUED = 48_000_000; // characters of messages that wait to be looked at: each plot of R brings its library along
 const FRAME_BUDGET = 10; // milliseconds of each drawing
-const DROPPED = { name: "stderr", text: "\n… (more came at once than can be shown: some of it is missing)\n" };
-const UNANSWERED = { name: "stderr", text: "\n(The connection was away for a moment. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
+const DROPPED = { name: "stderr", text: "\n… (too much output at once: some of it is not shown)\n" };
+const UNANSWERED = { name: "stderr", text: "\n(The connection was interrupted. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
 const RECONNECT = [300, 1000, 2000, 4000, 8000]; // milliseconds
 const MAX_BUFFERS = 1000; // of a message
 const HELLO = 500; // milliseconds
@@ -15,51 +15,68 @@ const LONGEST_END = 4000; // milliseconds that the end of a cell may take that g
 const PATIENCE = 4000; // milliseconds for an interrupted kernel
 const MAX_LATE = 50; // cells that are done, of which more may be heard
 const SHOWN = ["stream", "display_data", "execute_result", "error", "clear_output"];
-const NO_REPLY = { name: "stderr", text: "The kernel gave no answer to this. Perhaps something is left open, such as a quotation mark or a bracket.\n" };
+const NO_REPLY = { name: "stderr", text: "The kernel did not answer. Perhaps a quotation mark or a bracket is not closed.\n" };
 const MAX_HELLOS = 60;
 
 class Kernel {
+  /** @param {Service} service @param {SessionInfo} session @param {KernelPlace} place */
   constructor(service, session, { path, name, language }) {
     this.session = session;
     this.language = language;
+    /** @type {OutputKernel["displays"]} */
     this.displays = new Map();
     this.shared = new Shared();
     this.libraries = new Libraries(this);
     this.comms = new Comms(this);
+    /** @type {(problem: Problem) => void} */
     this.onended = () => {};
+    /** @type {(problem: Problem) => void} */
     this.onrestarted = () => {};
     this._service = service;
     this._path = path;
     this._name = name;
     this._client = hex(16);
+    /** @type {Map<string, KernelRequest>} */
     this._requests = new Map();
-    this._late = new Map(); // outputs of requests that are done
+    /** @type {Map<string, Outputs | Sink>} outputs of requests that are done */
+    this._late = new Map();
+    /** @type {(string | ArrayBuffer | typeof DROPPED)[]} messages that wait to be looked at */
     this._queue = [];
     this._queued = 0;
     this._scheduled = false;
     this._restarting = false;
+    /** @type {Promise<void> | undefined} done when a new connection is there, after a restart */
     this._renewed = undefined;
+    /** @type {Promise<void> | undefined} done when a lost connection is there again */
     this._mended = undefined;
+    /** @type {Map<string, { came: Set<string>, resolve: (answered: boolean) => void }>} */
     this._hellos = new Map();
+    /** @type {WebSocket | null} */
+    this._socket = null;
     this._over = false;
+    this.id = "";
   }
 
   async start() {
-    let answer = await this._create(this._name || (await this._name_of(this.language)));
-    if (!answer.ok && this._name && answer.status !== 410) answer = await this._create(await this._name_of(this.language));
+    let answer = await this._create(this._name || (await this._nameOf(this.language)));
+    if (!answer.ok && this._name && answer.status !== 410) answer = await this._create(await this._nameOf(this.language));
     if (!answer.ok || !answer.value?.kernel) throw await this._trouble("The kernel could not be started. Please try again.");
     this.id = answer.value.kernel.id;
     await this._connect();
     return this;
   }
 
+  /** @param {string} name @returns {Promise<Answer>} */
   async _create(name) {
     const body = { path: this._path, name: this._path.split("/").pop(), type: "notebook", kernel: { name } };
     return this._call("POST", "api/sessions", body);
   }
 
-  // The kernel of a language, in which authors write R, r or ir.
-  async _name_of(language) {
+  /**
+   * The kernel of a language, in which authors write R, r or ir.
+   * @param {string} language @returns {Promise<string>}
+   */
+  async _nameOf(language) {
     const answer = await this._call("GET", "api/kernelspecs");
     const specs = Object.entries(answer.value?.kernelspecs || {});
     const wanted = language.toLowerCase();
@@ -72,13 +89,15 @@ class Kernel {
     return found[0];
   }
 
+  /** @param {string} method @param {string} path @param {object} [body] */
   _call(method, path, body) {
     return this._service.ask(method, this.session.url + path, { body, token: this.session.token });
   }
 
+  /** @param {string} words */
   async _trouble(words) {
     const ended = await this._service.ended(this.session).catch(() => "");
-    return ended ? new Problem(`${ended} What it knew is gone; run again for a fresh one.`, { gone: true }) : new Problem(words);
+    return ended ? new Problem(`${ended} Everything in it is gone. Run again for a new one.`, { gone: true }) : new Problem(words);
   }
 
   // --- the connection
@@ -86,8 +105,8 @@ class Kernel {
   _connect() {
     const address = new URL(`${this.session.url}api/kernels/${this.id}/channels`);
     address.protocol = address.protocol.replace("http", "ws");
-    address.search = new URLSearchParams({ session_id: this._client, token: this.session.token });
-    return new Promise((resolve, reject) => {
+    address.search = String(new URLSearchParams({ session_id: this._client, token: this.session.token ?? "" }));
+    return /** @type {Promise<void>} */ (new Promise((resolve, reject) => {
       const socket = new WebSocket(address);
       socket.binaryType = "arraybuffer";
       let opened = false;
@@ -101,7 +120,7 @@ class Kernel {
         if (!opened) reject(new Problem("The kernel cannot be reached. Please try again."));
         else if (this._socket === socket && !this._over) this._mended = this._lost();
       });
-    });
+    }));
   }
 
   // Jupyter keeps for a while what is said to a client that comes back by the same name.
@@ -119,7 +138,7 @@ class Kernel {
         // next time, perhaps
       }
     }
-    this._end(new Problem("The connection to your notebook was lost. Run again to look for it.", { gone: false }));
+    this._end(new Problem("The connection to your notebook was lost. Run again to reconnect.", { gone: false }));
   }
 
   // What was said while the connection was away may have been said to nobody. The kernel answers in order: when it has
@@ -132,9 +151,10 @@ class Kernel {
       outputs.flush();
     }
     await this._hello();
-    this._fail(new Problem("The connection was away for a moment, so some of the output may be missing. Run it again."), before);
+    this._fail(new Problem("The connection was interrupted, so some of the output may be missing. Run it again."), before);
   }
 
+  /** @param {Problem} problem */
   _end(problem) {
     if (this._over) return;
     this._over = true;
@@ -148,6 +168,7 @@ class Kernel {
     this._socket?.close();
   }
 
+  /** @param {Problem} problem @param {string[]} [ids] */
   _fail(problem, ids = [...this._requests.keys()]) {
     for (const id of ids) {
       this._requests.get(id)?.reject(problem);
@@ -157,8 +178,9 @@ class Kernel {
 
   // --- messages that come
 
+  /** @param {string | ArrayBuffer} data */
   _take(data) {
-    const size = data.length || data.byteLength;
+    const size = sizeOf(data);
     const isSmall = typeof data === "string" && size < 4000 && !/"msg_type": ?"(stream|display_data|update_display_data)"/.test(data.slice(0, 600));
     if (size > MAX_MESSAGE || (this._queued + size > MAX_QUEUED && !isSmall)) {
       if (this._queue.at(-1) !== DROPPED) this._queue.push(DROPPED);
@@ -182,11 +204,11 @@ class Kernel {
     let at = 0;
     while (at < this._queue.length && performance.now() < end) {
       const data = this._queue[at++];
-      if (data === DROPPED) {
+      if (typeof data !== "string" && !(data instanceof ArrayBuffer)) {
         for (const { outputs } of this._requests.values()) outputs.receive("stream", DROPPED);
         continue;
       }
-      this._queued -= data.length || data.byteLength;
+      this._queued -= sizeOf(data);
       try {
         const message = decoded(data);
         if (message) this._receive(message);
@@ -200,20 +222,26 @@ class Kernel {
     if (this._queue.length) this._schedule();
   }
 
+  /** @param {KernelMessage} message */
   _receive(message) {
-    const { msg_type: kind, channel, content, parent_header: parent } = message;
+    const { msg_type: kind, content, parent_header: parent } = message;
+    const id = parent?.msg_id ?? "";
     if (kind?.startsWith?.("comm_")) return this.comms.receive(message);
-    if (kind === "status") this.comms.answered(parent?.msg_id, content);
-    if (SHOWN.includes(kind) && this.comms.capture(parent?.msg_id, kind, content)) return;
-    if (kind === "status") this._status(content.execution_state);
-    const isIdle = kind === "status" && content.execution_state === "idle";
-    if (isIdle || kind === "kernel_info_reply") this._heard(parent?.msg_id, kind);
-    if (kind === "update_display_data") Outputs.update(this.displays, content);
-    const request = this._requests.get(parent?.msg_id);
-    if (!request) {
-      if (SHOWN.includes(kind)) this._late.get(parent?.msg_id)?.receive(kind, content);
-      return;
+    if (SHOWN.includes(kind) && this.comms.capture(id, kind, content)) return;
+    if (kind === "status") {
+      this.comms.answered(id, content);
+      this._status(content.execution_state);
     }
+    if (isIdle(message) || kind === "kernel_info_reply") this._heard(id, kind);
+    if (kind === "update_display_data") Outputs.update(this.displays, content);
+    const request = this._requests.get(id);
+    if (request) this._hear(id, request, message);
+    else if (SHOWN.includes(kind)) this._late.get(id)?.receive(kind, content);
+  }
+
+  /** @param {string} id @param {KernelRequest} request @param {KernelMessage} message about this request */
+  _hear(id, request, message) {
+    const { msg_type: kind, channel, content } = message;
     request.answered = false;
     request.heard = performance.now();
     if (SHOWN.includes(kind)) request.outputs.receive(kind, content);
@@ -224,19 +252,21 @@ class Kernel {
       for (const one of Array.isArray(content.payload) ? content.payload.slice(0, 10) : []) {
         if (one?.source === "page") request.outputs.receive("display_data", { data: one.data });
       }
-    }
-    else if (isIdle) request.idle = true;
-    if (request.reply && request.idle) this._finish(parent.msg_id, request);
-    else if (request.reply || request.idle) this._awaitEnd(parent.msg_id, request);
+    } else if (isIdle(message)) request.idle = true;
+    if (request.reply && request.idle) this._finish(id, request);
+    else if (request.reply || request.idle) this._awaitEnd(id, request);
   }
 
-  // Either of "reply" and "idle" may never come: ZeroMQ drops what is published faster than it is taken (the socket's
-  // high-water mark), "idle" too, and a kernel that fails at some code may send no reply.
+  /**
+   * Either of "reply" and "idle" may never come: ZeroMQ drops what is published faster than it is taken (the socket's
+   * high-water mark), "idle" too, and a kernel that fails at some code may send no reply.
+   * @param {string} id @param {KernelRequest} request
+   */
   async _awaitEnd(id, request) {
     if (request.ending) return;
     request.ending = true;
     const began = (request.heard = performance.now());
-    while (performance.now() - request.heard < QUIET && performance.now() - began < LONGEST_END) await sleep(QUIET / 10);
+    while (performance.now() - (request.heard ?? began) < QUIET && performance.now() - began < LONGEST_END) await sleep(QUIET / 10);
     if (!request.reply && !request.isThrough) {
       await this._hello({ replyOnly: true });
       if (!request.reply && this._requests.get(id) === request) request.outputs.receive("stream", NO_REPLY);
@@ -246,6 +276,7 @@ class Kernel {
     this._finish(id, request);
   }
 
+  /** @param {string} id @param {KernelRequest} request */
   _finish(id, request) {
     this._requests.delete(id);
     this.hearLater(id, request.outputs);
@@ -254,25 +285,31 @@ class Kernel {
     request.resolve(request.reply || { status: request.isThrough ? "aborted" : "error" });
   }
 
-  // What is still said about a request, or in answer to a control that was moved, goes to these outputs.
+  /**
+   * What is still said about a request, or in answer to a control that was moved, goes to these outputs.
+   * @param {string} id @param {Outputs | Sink} outputs
+   */
   hearLater(id, outputs) {
     this._late.set(id, outputs);
-    if (this._late.size > MAX_LATE) this._late.delete(this._late.keys().next().value);
+    for (const first of this._late.size > MAX_LATE ? [...this._late.keys()].slice(0, 1) : []) this._late.delete(first);
   }
 
+  /** @param {string} state */
   _status(state) {
     if (this._restarting) return;
     if (state === "restarting" || state === "autorestarting") {
       this._renew();
-      const problem = new Problem("The kernel died, perhaps for lack of memory, and was started afresh. What it knew is lost: run the cells above again.");
+      const problem = new Problem("The kernel died, perhaps because it ran out of memory, and was restarted. All variables are lost: run the cells above again.");
       this._fail(problem);
       this.onrestarted(problem);
     } else if (state === "dead") {
-      this._end(new Problem("The kernel died and does not start any more. Run again for a fresh one."));
+      this._end(new Problem("The kernel died and does not start again. Run again for a new one."));
     }
   }
 
+  /** @param {KernelRequest} request @param {Untrusted} question */
   async _asked(request, { prompt, password }) {
+    if (!(request.outputs instanceof Outputs)) return; // nobody is there to answer
     const value = await request.outputs.ask(typeof prompt === "string" ? prompt.slice(0, 1000) : "", password === true);
     await this._mended;
     request.answered = true;
@@ -281,21 +318,28 @@ class Kernel {
 
   // --- what is asked of it
 
+  /** @param {string} channel @param {string} kind @param {object} content @param {{ id?: string, metadata?: object, buffers?: ArrayBuffer[] }} [more] */
   _send(channel, kind, content, { id = hex(16), metadata = {}, buffers = [] } = {}) {
     const header = { msg_id: id, msg_type: kind, username: "", session: this._client, date: new Date().toISOString(), version: "5.3" };
     const text = JSON.stringify({ channel, header, parent_header: {}, metadata, content, buffers: [] });
-    this._socket.send(buffers.length ? encoded(text, buffers) : text);
+    this._socket?.send(buffers.length ? encoded(text, buffers) : text);
     return id;
   }
 
-  // Something that no cell says. Returns whether there was a connection to send it by.
+  /**
+   * Something that no cell says. Returns whether there was a connection to send it by.
+   * @param {string} kind @param {object} content @param {{ id?: string, metadata?: object, buffers?: ArrayBuffer[] }} [more]
+   */
   send(kind, content, more) {
     const isOpen = !this._over && this._socket?.readyState === WebSocket.OPEN;
     if (isOpen) this._send("shell", kind, content, more);
     return isOpen;
   }
 
-  // Runs code; its outputs go to `outputs`. Returns the kernel's reply, throws a Problem where none will come.
+  /**
+   * Runs code; its outputs go to `outputs`. Returns the kernel's reply, throws a Problem where none will come.
+   * @param {string} code @param {Outputs | Sink} outputs @param {{ silent?: boolean }} [options] @returns {Promise<{ status: string }>}
+   */
   async execute(code, outputs, { silent = false } = {}) {
     await this._renewed;
     if (this._over || this._socket?.readyState !== WebSocket.OPEN) throw new Problem("The connection to your notebook was lost. Please try again.");
@@ -306,10 +350,15 @@ class Kernel {
     });
   }
 
-  // Runs code that is nobody's, after what was asked before; returns what it displayed.
+  /**
+   * Runs code that is nobody's, after what was asked before; returns what it displayed.
+   * @param {string} code
+   */
   async ask(code) {
+    /** @type {Untrusted[]} */
     const shown = [];
-    const outputs = { receive: (kind, content) => kind === "display_data" && shown.push(content), flush() {}, withdraw() {} };
+    /** @type {Sink} */
+    const outputs = { receive: (kind, content) => void (kind === "display_data" && shown.push(content)), flush() {}, withdraw() {} };
     for (let count = 0; count < 3; count++) {
       const { status } = await this.execute(code, outputs, { silent: true });
       if (status !== "aborted") break; // as it is when what was asked before it fails
@@ -347,6 +396,7 @@ class Kernel {
   // What is said to a kernel before it listens is lost, and so is what it says before it is listened to; and Jupyter
   // says "restarting" before there is a new one at all. So it is asked until an answer and its "idle" have come.
   async _greet() {
+    /** @type {Promise<boolean>[]} */
     const answers = [];
     for (let count = 0; count < MAX_HELLOS && !this._over; count++) {
       if (this._socket?.readyState === WebSocket.OPEN) answers.push(this._hello());
@@ -354,14 +404,18 @@ class Kernel {
     }
   }
 
-  // Asks the kernel something that does nothing; true once its reply and its "idle" have come, or the reply alone where
-  // that is enough to know that it is through with all that was asked before.
+  /**
+   * Asks the kernel something that does nothing; true once its reply and its "idle" have come, or the reply alone where
+   * that is enough to know that it is through with all that was asked before.
+   * @param {{ replyOnly?: boolean }} [options] @returns {Promise<boolean>}
+   */
   _hello({ replyOnly = false } = {}) {
     if (this._socket?.readyState !== WebSocket.OPEN) return new Promise(() => {});
-    const came = new Set(replyOnly ? ["status"] : []);
+    const came = new Set(replyOnly ? ["status"] : /** @type {string[]} */ ([]));
     return new Promise((resolve) => this._hellos.set(this._send("shell", "kernel_info_request", {}), { came, resolve }));
   }
 
+  /** @param {string} id @param {string} kind */
   _heard(id, kind) {
     const hello = this._hellos.get(id);
     hello?.came.add(kind);
@@ -383,25 +437,39 @@ class Kernel {
   }
 }
 
-// With buffers a message is bytes: their number, their places, and first the JSON ("Messaging in Jupyter", WebSockets).
+/** @param {KernelMessage} message whether it says that a kernel is done with what it was asked */
+function isIdle({ msg_type: kind, content }) {
+  return kind === "status" && content.execution_state === "idle";
+}
+
+/**
+ * With buffers a message is bytes: their number, their places, and first the JSON ("Messaging in Jupyter", WebSockets).
+ * @param {string | ArrayBuffer} data @returns {KernelMessage | null}
+ */
 function decoded(data) {
   try {
-    let buffers = [];
-    if (typeof data !== "string") {
-      const view = new DataView(data);
-      const count = view.getUint32(0);
-      const place = (index) => (index < count ? view.getUint32(4 + 4 * index) : data.byteLength);
-      const parts = Array.from({ length: Math.min(count, MAX_BUFFERS) }, (_, index) => data.slice(place(index), place(index + 1)));
-      buffers = parts.slice(1);
-      data = new TextDecoder().decode(parts[0]);
-    }
-    const message = JSON.parse(data);
+    const [head, ...buffers] = typeof data === "string" ? [] : partsOf(data);
+    const message = JSON.parse(typeof data === "string" ? data : new TextDecoder().decode(head));
     return message && typeof message === "object" && message.content && typeof message.content === "object" ? { ...message, buffers } : null;
   } catch {
     return null;
   }
 }
 
+/** @param {ArrayBuffer} data */
+function partsOf(data) {
+  const view = new DataView(data);
+  const count = view.getUint32(0);
+  const place = (/** @type {number} */ index) => (index < count ? view.getUint32(4 + 4 * index) : data.byteLength);
+  return Array.from({ length: Math.min(count, MAX_BUFFERS) }, (_, index) => data.slice(place(index), place(index + 1)));
+}
+
+/** @param {string | ArrayBuffer} data */
+function sizeOf(data) {
+  return typeof data === "string" ? data.length : data.byteLength;
+}
+
+/** @param {string} text @param {ArrayBuffer[]} buffers */
 function encoded(text, buffers) {
   const parts = [new TextEncoder().encode(text), ...buffers.map((one) => new Uint8Array(one))];
   const head = new DataView(new ArrayBuffer(4 + 4 * parts.length));

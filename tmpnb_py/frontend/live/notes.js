@@ -1,250 +1,273 @@
-// The notes page: its cells come alive in place. Without this script they are there to read.
+// The service's own notes page: its cells come alive in place. Without this script they are there to read.
+//
+// It runs in the service's origin, which all notebooks share: what is kept there may have been written by any of them, and is
+// shown to the visitor before it is used (work.js).
 
-const NOT_TAKEN = "Your changes could not be taken along to JupyterLab. Please try again.";
-const GOES_ON = "Your notebook is still running: go on where you were";
-const LOST = "What these examples had put out is not shown any more: the notebook that ran them has ended, or is not known here";
+const GOES_ON = "Your notebook is still running: continue where you were";
+const LOST = "The earlier output of these examples is no longer shown: the notebook that ran them has ended, or is not known here";
 
-(() => {
-  const main = document.querySelector("main[data-document]");
-  const { workshop, document: start, kernel: name, language, key = "", session: sessionId = "" } = main.dataset;
-  const service = new Service(BASE);
-  const announcer = new Announcer();
-  const links = [make("a", "tn-button tn-quiet"), document.getElementById("tn-open")];
-  const [open, { href: spawn }] = links;
-
-  // What is kept with this entry of the browser's history, and with those that links within the page make of it.
-  const remembered = { ...history.state };
-  const kept = (what) => ({
-    read: () => remembered[what] ?? "",
-    write(value) {
-      remembered[what] = value;
-      history.replaceState({ ...history.state, [what]: value }, "");
-    },
-  });
-  addEventListener("hashchange", () => history.replaceState({ ...history.state, ...remembered }, ""));
-  // Launch pages that wait in line need no other notebook (visit.js): they hear that there is one, and nothing else.
-  const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
-  // The page itself says, by its key, whether its visitor has a session.
-  const session = FRAMED ? framedSession : { read: () => null, write: (fresh) => fresh && others?.postMessage("") };
-  const wish = { workshop, key, reload: true };
-  const work = new Work(kept("work"), { session: sessionId, key });
-  const claim = new Claim(service, { wish, session, ticket: kept("ticket"), once: kept("once") });
-
-  const bar = make("div", "tn-status-bar");
-  const words = make("span", "tn-status-words");
-  let opening = null; // JupyterLab, which may mean waiting in line
-  let isInLine = false; // since before the page was reloaded
-  const stop = button("Stop", "tn-button", () => {
-    if (opening) opening.abort();
-    else if (isInLine) claim.giveUp();
-    else runner.interrupt();
-  });
-  const restart = button("Restart", "tn-button tn-quiet", () => runner.restart());
-  open.append(make("span", "tn-long", "Open in "), "JupyterLab");
-  const controls = make("span", "tn-controls");
-  controls.append(stop, restart, open);
-  const lifetime = new Lifetime(service, {
-    shown(hadFocus) {
-      showBar();
-      if (hadFocus) open.focus();
-    },
-    say: (said, isAnswer) => (isAnswer ? tell(said, "done") : announcer.say(said)),
-    works: () => runner.isBusy,
-    own: () => claim.get(() => {}, new AbortController().signal),
-    ended(said) {
-      if (runner.kernel) return; // which finds out for itself
-      claim.forget(claim.session);
-      tell(`${said} Run again for a fresh one.`, "failed");
-    },
-  });
-  claim.onsession = (session) => {
-    lifetime.follow(session);
-    work.belongsTo(session);
-  };
-  bar.append(lifetime.element, words, controls);
-  bar.hidden = true;
-  bar.setAttribute("role", "region");
-  bar.setAttribute("aria-label", "Kernel");
-
-  let told = "";
-  const showBar = () => (bar.hidden = !runner.kernel && !told && !lifetime.isShown);
-
-  function changed(message, state) {
-    told = message;
-    showBar();
-    controls.hidden = !runner.kernel && !opening && !isInLine;
-    stop.hidden = !runner.isBusy && !opening && !isInLine;
-    restart.hidden = !runner.kernel;
-    for (const link of links) link.href = claim.session ? claim.session.open_url : spawn;
-    words.textContent = message || (runner.isBusy ? `${spoken(language || name)} works` : `${spoken(language || name)} is ready`);
-    bar.dataset.state = state || (runner.kernel ? (runner.isBusy ? "running" : "done") : "failed");
+// What is kept with this entry of the browser's history, and with those that links within the page make of it.
+class HistoryEntry {
+  constructor() {
+    this._remembered = { ...history.state };
+    addEventListener("hashchange", () => history.replaceState({ ...history.state, ...this._remembered }, ""));
   }
 
-  function tell(message, state = "running") {
-    changed(message, state);
-    announcer.say(message);
+  /** @param {string} what @returns {Kept<Untrusted>} */
+  place(what) {
+    return {
+      read: () => this._remembered[what] ?? "",
+      write: (value) => {
+        this._remembered[what] = value;
+        history.replaceState({ ...history.state, [what]: value }, "");
+      },
+    };
+  }
+}
+
+class NotesPage {
+  /** @param {HTMLElement} main */
+  constructor(main) {
+    const { workshop = "", document: start = "", kernel = "", language = "", key = "", session = "" } = main.dataset;
+    this._main = main;
+    this._start = start;
+    this._kernelName = kernel;
+    this._language = language || kernel;
+    this._sessionId = session;
+    this._service = new Service(BASE);
+    this._announcer = new Announcer();
+    this._entry = new HistoryEntry();
+    this._work = new Work(this._entry.place("work"), { session, key });
+    this._again = this._entry.place("again"); // which cell, or "lab", the visitor is to be led to when the page is loaded again
+    /** @type {AbortController | null} of opening JupyterLab, which may mean waiting in line */
+    this._opening = null;
+    this._isInLine = false; // since before the page was reloaded
+    this._claim = this._newClaim({ workshop, key, reload: true });
+    this._runner = new Runner({
+      service: this._service,
+      language: this._language,
+      claim: this._claim,
+      place: () => ({ path: start, name: kernel, language: this._language }),
+      announce: this._announcer.say,
+      changed: (words) => this._changed(words),
+      onstale: () => this._loadAgain(this._runner.latest ? this._runner.cells.indexOf(this._runner.latest) : ""),
+    });
+    const barLink = make("a", "tn-button tn-quiet");
+    this._pageLink = /** @type {HTMLAnchorElement} */ (document.getElementById("tn-open"));
+    this._spawn = this._pageLink.href;
+    this._links = [barLink, this._pageLink];
+    for (const link of this._links) {
+      link.addEventListener("click", (event) => this._openLab(event));
+      link.addEventListener("auxclick", (event) => this._openLab(event));
+    }
+    this._bar = new NotesBar({ language: this._language, stop: () => this._stop(), restart: () => void this._runner.restart() }, barLink);
+    this._lifetime = this._newLifetime(barLink);
+    this._bar.element.prepend(this._lifetime.element);
   }
 
-  const place = () => ({ path: start, name, language: language || name });
-  const runner = new Runner({ service, language: language || name, claim, place, announce: announcer.say, changed, onstale: () => loadAgain(runner.cells.indexOf(runner.latest)) });
+  /** @param {object} wish */
+  _newClaim(wish) {
+    // Launch pages that wait in line need no other notebook (visit.js): they hear that there is one, and nothing else.
+    const others = window.BroadcastChannel ? new BroadcastChannel("tmpnb-visit") : null;
+    // The page itself says, by its key, whether its visitor has a session.
+    const ownSession = { read: () => null, write: (/** @type {SessionInfo | null} */ fresh) => void (fresh && others?.postMessage("")) };
+    const session = FRAMED ? framedSession : ownSession;
+    const claim = new Claim(this._service, { wish, session, ticket: this._entry.place("ticket"), once: this._entry.place("once") });
+    claim.onsession = (found) => {
+      this._lifetime.follow(found);
+      this._work.belongsTo(found);
+    };
+    return claim;
+  }
 
-  // The visitor got a notebook in another tab after this page was made. Loaded again it may use that; what was changed
-  // here is kept. Nothing runs by itself then: nobody but the visitor decides what runs.
-  function loadAgain(at) {
-    kept("again").write(at);
+  /** @param {HTMLAnchorElement} barLink */
+  _newLifetime(barLink) {
+    return new Lifetime(this._service, {
+      shown: (hadFocus) => {
+        this._bar.showIfNeeded(this._facts());
+        if (hadFocus) barLink.focus();
+      },
+      say: (said, isAnswer) => (isAnswer ? this._tell(said, "done") : this._announcer.say(said)),
+      works: () => this._runner.isBusy,
+      own: () => this._claim.get(() => {}, new AbortController().signal),
+      ended: (said) => {
+        if (this._runner.kernel) return; // which finds out for itself
+        this._claim.forget(this._claim.session);
+        this._tell(`${said} Run again for a new one.`, "failed");
+      },
+    });
+  }
+
+  // --- how it goes
+
+  _facts() {
+    return {
+      hasKernel: this._runner.kernel !== null,
+      isBusy: this._runner.isBusy,
+      isWaiting: this._opening !== null || this._isInLine,
+      isTimeShown: this._lifetime.isShown,
+    };
+  }
+
+  /** @param {string} [message] @param {string} [state] */
+  _changed(message, state) {
+    this._bar.show({ message, state, ...this._facts() });
+    for (const link of this._links) link.href = this._claim.session ? this._claim.session.open_url : this._spawn;
+  }
+
+  /** @param {string} message @param {string} [state] */
+  _tell(message, state = "running") {
+    this._changed(message, state);
+    this._announcer.say(message);
+  }
+
+  _stop() {
+    if (this._opening) this._opening.abort();
+    else if (this._isInLine) this._claim.giveUp();
+    else void this._runner.interrupt();
+  }
+
+  // --- loading the page again
+
+  /**
+   * The visitor got a notebook in another tab after this page was made. Loaded again it may use that; what was changed here
+   * is kept. Nothing runs by itself then: nobody but the visitor decides what runs.
+   * @param {number | string} at a cell's index, or "lab"
+   */
+  _loadAgain(at) {
+    this._again.write(at);
     location.reload();
   }
 
-  function goOn(at) {
+  _goOn() {
+    const at = this._again.read();
     if (at === "") return;
-    kept("again").write("");
-    if (at !== "lab") return runner.cells[at]?.call("Your notebook was found: run this again");
-    links[1].focus();
-    tell("Your notebook was found: open it in JupyterLab again", "done");
+    this._again.write("");
+    if (at !== "lab") return this._runner.cells[at]?.call("Your notebook was found: run this again");
+    this._pageLink.focus();
+    this._tell("Your notebook was found: open it in JupyterLab again", "done");
   }
 
-  // What was changed here is there, too.
-  async function openLab(event) {
-    if (event.button > 1 || !runner.cells.some((cell) => cell.isEdited)) return;
+  // --- JupyterLab
+
+  /**
+   * What was changed here is there, too.
+   * @param {MouseEvent} event
+   */
+  async _openLab(event) {
+    if (event.button > 1 || !this._runner.cells.some((cell) => cell.isEdited)) return;
     event.preventDefault();
     const isAside = FRAMED || event.button === 1 || event.ctrlKey || event.metaKey || event.shiftKey;
     const tab = isAside ? window.open("", "_blank") : null; // now, as browsers allow it only in answer to a click
     if (tab) tab.opener = null;
+    this._opening?.abort();
+    const own = (this._opening = new AbortController());
+    /** @type {SessionInfo | null} */
     let session = null;
-    opening?.abort();
-    const own = (opening = new AbortController());
     try {
-      tell("Takes your changes along …");
-      session = await claim.get((said) => own.signal.aborted || tell(said), own.signal);
-      await carryOver(session);
-      opening = null;
-      changed();
+      this._tell("Taking your changes to JupyterLab …");
+      session = await this._claim.get((said) => void (own.signal.aborted || this._tell(said)), own.signal);
+      await carryOver(this._service, this._runner, this._start, session);
+      this._opening = null;
+      this._changed();
       (tab || window).location.assign(session.open_url);
     } catch (error) {
       tab?.close();
-      if (opening !== own) return; // it was clicked once more
-      opening = null;
-      if (error.stale) return loadAgain("lab");
-      if (!(error instanceof Problem)) console.error(error);
-      const ended = session && (await service.ended(session).catch(() => ""));
-      if (ended) claim.forget(session);
-      const said = error instanceof Problem ? error.message : NOT_TAKEN;
-      tell(`${ended ? `${ended} Please try again for a fresh one.` : said} Your changes are still on this page.`, "failed");
+      if (this._opening !== own) return; // it was clicked once more
+      this._opening = null;
+      await this._notOpened(problemOf(error, NOT_TAKEN), session);
     }
   }
 
-  async function carryOver({ id, url, token }) {
-    const path = `${url}api/contents/${start.split("/").map(encodeURIComponent).join("/")}`;
-    const found = await service.ask("GET", `${path}?type=notebook`, { token }); // also where it is text
-    const content = found.value?.content;
-    if (!found.ok || !Array.isArray(content?.cells)) throw new Problem(NOT_TAKEN);
-    // From the last to the first: what becomes a new cell moves those below it.
-    const edited = runner.cells.filter((cell) => cell.isEdited).reverse().map((cell) => ({ cell, code: cell.code }));
-    for (const { cell, code } of edited) carry(cell, code, content, id);
-    const put = await service.ask("PUT", path, { token, body: { type: "notebook", format: "json", content } });
-    if (!put.ok) throw new Problem(NOT_TAKEN);
-    for (const { cell, code } of edited) cell.carried = { id, code };
+  /** @param {Problem} problem @param {SessionInfo | null} session */
+  async _notOpened(problem, session) {
+    if (problem.stale) return this._loadAgain("lab");
+    const ended = session && (await this._service.ended(session).catch(() => ""));
+    if (ended) this._claim.forget(session);
+    const said = ended ? `${ended} Please try again for a new one.` : problem.message;
+    this._tell(`${said} Your changes are still on this page.`, "failed");
   }
 
-  // The notebook is the visitor's own, and may be another by now: only what still reads as it did here is replaced.
-  // What does not stays, and the change becomes a cell below it.
-  function carry(cell, code, { cells, nbformat_minor: minor }, id) {
-    const at = find(cell, cells, id);
-    if (at >= 0) {
-      cells[at].source = code;
-    } else if (!cells.some((one) => isCode(one, code))) {
-      const above = runner.above(cell).map((one) => find(one, cells, id));
-      const after = Math.max(...above, Math.min(Number(cell.element.dataset.cell), cells.length - 1));
-      const fresh = { cell_type: "code", source: code, metadata: {}, outputs: [], execution_count: null };
-      cells.splice(after + 1, 0, minor >= 5 ? { id: hex(4), ...fresh } : fresh);
-    }
+  // --- the beginning
+
+  begin() {
+    drawFormulas(this._main);
+    const elements = /** @type {HTMLElement[]} */ ([...this._main.querySelectorAll(".tn-cell")]);
+    // Changes are kept twice: with this entry of the history, and in the tab for who comes to this page anew.
+    const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
+    const found = elements.map((element, index) => this._enliven(element, index, drafts));
+    if (!elements.length) return;
+    const hint = document.getElementById("tn-hint");
+    if (hint) hint.hidden = false;
+    document.body.append(this._bar.element, this._announcer.element);
+    this._bringBack(found);
+    this._goOn();
+    void this._claim.resume((said, state) => {
+      this._isInLine = state === "running";
+      if (said) this._tell(said, state);
+      else this._changed();
+    });
   }
 
-  // Where a cell of this page is in the notebook, as it was taken there or as it was written; -1 where it cannot be told.
-  function find(cell, cells, id) {
-    const place = Number(cell.element.dataset.cell);
-    for (const text of readings(cell, id)) {
-      const places = [...cells.keys()].filter((index) => isCode(cells[index], text));
-      if (places.includes(place)) return place;
-      const others = runner.cells.filter((one) => one !== cell && readings(one, id).includes(text));
-      if (places.length === 1 && !others.length) return places[0];
-    }
-    return -1;
-  }
-
-  const readings = ({ carried, original }, id) => (carried?.id === id ? [carried.code, original] : [original]);
-
-  const isCode = (one, text) => one?.cell_type === "code" && String(one.source).replace(/\r\n?/g, "\n") === text;
-
-  for (const link of links) {
-    link.addEventListener("click", openLab);
-    link.addEventListener("auxclick", openLab);
-  }
-
-  // What was saved without its scripts needs what the cells above it made.
-  function runToHere(cell) {
-    runner.run([...runner.above(cell).filter((one) => !one.isDone), cell]);
-  }
-
-  drawFormulas(main);
-
-  // Changes are kept twice: with this entry of the history, and in the tab for who comes to this page anew.
-  const drafts = new Drafts(() => sessionStorage, `tmpnb-drafts:${location.pathname}`);
-  const before = { ours: [], others: [] };
-  const cells = [...main.querySelectorAll(".tn-cell")];
-  cells.forEach((element, index) => {
-    const code = element.querySelector(".tn-source").textContent;
-    const number = element.dataset.cell;
+  /**
+   * Make a cell of an element. Returns what was kept of the visitor's changes: by this page itself, or by another.
+   * @param {HTMLElement} element @param {number} index @param {Drafts} drafts
+   */
+  _enliven(element, index, drafts) {
+    const number = element.dataset.cell ?? "";
+    const code = element.querySelector(".tn-source")?.textContent ?? "";
     const stored = drafts.of(number, code);
-    const draft = {
-      get code() {
-        return null; // what was kept comes with all the others: see below
-      },
-      set code(changed) {
-        stored.code = changed;
-        work.keepDraft(number, changed === null ? null : { original: code, code: changed });
-      },
-    };
-    const found = work.draft(number, code);
-    const other = stored.code === code ? "" : stored.code;
-    const cell = new Cell(element, runner, {
+    const work = this._work;
+    const cell = new Cell(element, this._runner, {
       code,
-      draft,
+      draft: {
+        get code() {
+          return null; // what was kept comes with all the others: see _bringBack
+        },
+        set code(changed) {
+          stored.code = changed;
+          work.keepDraft(number, changed === null ? null : { original: code, code: changed });
+        },
+      },
       kept: { record: () => work.record(number), said: (words, state) => work.said(number, words, state) },
       name: `example ${index + 1}`,
-      language: language || name,
+      language: this._language,
       theme: "auto",
       mayFail: "mayFail" in element.dataset,
     });
-    for (const note of element.querySelectorAll(".tn-interactive")) note.append(" ", button("Run up to here", "tn-button", () => runToHere(cell)));
-    if (found && work.isOurs) before.ours.push({ cell, code: found });
-    else if (found || other) before.others.push({ cell, code: other || found });
-  });
-
-  function bringBack() {
-    for (const [found, isOurs] of [[before.ours, true], [before.others, false]]) {
-      if (found.length) main.prepend(new Changes(found, isOurs, announcer.say).element);
+    for (const note of element.querySelectorAll(".tn-interactive")) {
+      note.append(" ", button("Run up to here", "tn-button", () => this._runToHere(cell)));
     }
-    const { outputs, isLost } = work.outputs();
-    for (const cell of runner.cells) {
-      const kept = outputs.get(cell.element.dataset.cell);
+    const own = work.draft(number, code);
+    const other = stored.code === code ? "" : (stored.code ?? "");
+    const isOurs = Boolean(own) && work.isOurs;
+    return { cell, code: isOurs ? own : other || own, isOurs };
+  }
+
+  /**
+   * What was saved without its scripts needs what the cells above it made.
+   * @param {Cell} cell
+   */
+  _runToHere(cell) {
+    this._runner.run([...this._runner.above(cell).filter((one) => !one.isDone), cell]);
+  }
+
+  /** @param {(FoundDraft & { isOurs: boolean })[]} drafts "" as the code where there is none */
+  _bringBack(drafts) {
+    for (const isOurs of [true, false]) {
+      const found = drafts.filter((one) => one.code && one.isOurs === isOurs);
+      if (found.length) this._main.prepend(new Changes(found, isOurs, this._announcer.say).element);
+    }
+    const { outputs, isLost } = this._work.outputs();
+    for (const cell of this._runner.cells) {
+      const kept = outputs.get(cell.element.dataset.cell ?? "");
       if (kept) cell.restore(kept);
     }
-    work.begin();
-    if (sessionId) lifetime.follow({ id: sessionId });
-    if (outputs.size) changed(GOES_ON, "done");
-    else if (isLost) tell(LOST, "failed");
+    this._work.begin();
+    if (this._sessionId) this._lifetime.follow({ id: this._sessionId });
+    if (outputs.size) this._changed(GOES_ON, "done");
+    else if (isLost) this._tell(LOST, "failed");
   }
+}
 
-  if (cells.length) {
-    document.getElementById("tn-hint").hidden = false;
-    document.body.append(bar, announcer.element);
-    bringBack();
-    goOn(kept("again").read());
-    claim.resume((said, state) => {
-      isInLine = state === "running";
-      if (said) tell(said, state);
-      else changed();
-    });
-  }
-})();
+new NotesPage(/** @type {HTMLElement} */ (document.querySelector("main[data-document]"))).begin();

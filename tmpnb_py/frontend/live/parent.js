@@ -1,8 +1,10 @@
-// For pages that show notes in a frame: it becomes as high as the notes are, and links within them scroll the page
-// around it. See docs/embedding.md.
 "use strict";
+// /frame.js, for pages of other sites that show notes in a frame: it becomes as high as the notes are, and links within them
+// scroll the page around it. It runs in that site's origin, and hears only frames of the service that it came from. See
+// docs/embedding.md.
 (() => {
-  const { origin } = new URL(document.currentScript.src);
+  const { src } = /** @type {HTMLScriptElement} */ (document.currentScript);
+  const { origin } = new URL(src);
   const HIGHEST = 200000; // pixels
   addEventListener("message", ({ source, origin: from, data }) => {
     if (from !== origin) return;

@@ -5,13 +5,16 @@ const WIDGET = "application/vnd.jupyter.widget-view+json";
 const PLOTLY = "application/vnd.plotly.v1+json";
 const VEGA = /^application\/vnd\.vega(lite)?\.v\d+(?:\.\d+)*[.+]json$/;
 const BEGINNING = /\s*(?:<(!--|script\b|style\b|link\b|meta\b))?/y;
-const LOADED = /<script src="https:\/\/[\w.\/@-]{1,200}"><\/script>/g;
+const LOADED = /<script src="https:\/\/[\w./@-]{1,200}"><\/script>/g;
 // plotly.js from elsewhere, as plotly's own HTML has it.
 const PLOTLYS = /<script(?: charset="utf-8")? src="https:\/\/cdn\.plot\.ly\/plotly[^<>]{0,200}><\/script>|<script type="module">import "https:\/\/cdn\.plot\.ly\/plotly[^<>]{0,200}<\/script>/g;
 const BOKEH_LOAD = "application/vnd.bokehjs_load.v0+json";
 const BOKEH_EXEC = "application/vnd.bokehjs_exec.v0+json";
 
-// The part that an output is, or null. `text(kind)` is one of its forms as text, "" where it has none or too long a one.
+/**
+ * The part that an output is, or null. `text(kind)` is one of its forms as text, "" where it has none or too long a one.
+ * @param {Untrusted} data @param {Untrusted} metadata @param {(kind: string) => string} text @returns {Part | null}
+ */
 function partOf(data, metadata, text) {
   const widget = data[WIDGET]?.model_id;
   if (typeof widget === "string") return { library: "widgets", script: `tmpnbWidgets.show(${json(widget)}, element);` };
@@ -25,7 +28,10 @@ function partOf(data, metadata, text) {
   return null;
 }
 
-// The part of HTML that the page itself does not show.
+/**
+ * The part of HTML that the page itself does not show.
+ * @param {string} html @param {Untrusted} metadata @returns {Part}
+ */
 function framed(html, metadata) {
   const isAlone = isDocument(html, metadata);
   html = html.replace(LOADED, (script) => (script.toLowerCase().includes("mathjax") ? "" : script)); // plots do without
@@ -34,22 +40,30 @@ function framed(html, metadata) {
   return { html, library, isAlone, isPreparation: !isAlone && isPreparation(html) };
 }
 
-// R sends each of its widgets as a document of its own.
+/**
+ * R sends each of its widgets as a document of its own.
+ * @param {string} html @param {Untrusted} metadata
+ */
 function isDocument(html, metadata) {
   return metadata?.["text/html"]?.isolated === true || /^\s*<(?:!doctype|html)/i.test(html.slice(0, 1000));
 }
 
+/** @param {Untrusted} value @returns {string} */
 function json(value) {
   return JSON.stringify(value);
 }
 
+/** @param {Untrusted} figure */
 function drawPlotly(figure) {
   return `const { data, layout = {}, config = {}, frames } = ${json(figure)};
     Plotly.newPlot(element, data, layout, { responsive: true, ...config }).then(() => frames && Plotly.addFrames(element, frames));`;
 }
 
-// A script belongs to what is shown before it, or prepares for what comes. Bokeh says which; else one that does not
-// look for a place in the document has none.
+/**
+ * A script belongs to what is shown before it, or prepares for what comes. Bokeh says which; else one that does not
+ * look for a place in the document has none.
+ * @param {Untrusted} data @param {string} script @returns {Part}
+ */
 function javascript(data, script) {
   if (BOKEH_EXEC in data) return { script };
   if (BOKEH_LOAD in data) {
@@ -59,12 +73,15 @@ function javascript(data, script) {
   return { script, isPreparation: !/\b(?:element|document)\b/.test(script) };
 }
 
-// Whether HTML shows nothing by itself, as it is no more than scripts and the like.
+/**
+ * Whether HTML shows nothing by itself, as it is no more than scripts and the like.
+ * @param {string} html
+ */
 function isPreparation(html) {
   const lower = html.toLowerCase();
   for (let at = 0; ; ) {
     BEGINNING.lastIndex = at;
-    const [found, name] = BEGINNING.exec(lower);
+    const [found, name] = /** @type {RegExpExecArray} */ (BEGINNING.exec(lower)); // which matches nothing, too
     at += found.length;
     if (!name) return at === lower.length;
     const end = name === "!--" ? "-->" : name === "script" || name === "style" ? `</${name}` : "";
@@ -75,8 +92,12 @@ function isPreparation(html) {
   }
 }
 
-// Altair's HTML loads what it finds no mark of; it is given that library, and the marks.
+/**
+ * Altair's HTML loads what it finds no mark of; it is given that library, and the marks.
+ * @param {string} html
+ */
 function vegaIsThere(html) {
+  /** @type {{ [name: string]: string }} */
   const marks = {};
   for (const [, name, version] of html.matchAll(/maybeLoadScript\("([a-z-]{1,20})", "([\w.-]{1,20})"\)/g)) marks[`${name.replace("-", "")}_version`] = version;
   return `<script>var VEGA_DEBUG = ${json(marks)};</script>`;

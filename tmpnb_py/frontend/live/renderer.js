@@ -1,10 +1,10 @@
 // Draws mathematics (MathJax) and Markdown (markdown-it), saved and live, for notes pages and for other sites' (formulas.js).
-// Both libraries work in sandboxed frames (sandbox.html); what these send is built anew here, out of known elements with
+// A module of its own, with what web/pages/live_script.py puts before it, in the origin of the page that imports it. Both libraries work in sandboxed frames (sandbox.html); what these send is built anew here, out of known elements with
 // known attributes: neither a kernel nor a flaw of a library can put anything else into the page.
 
 const SVG = "http://www.w3.org/2000/svg";
 const MATHML = "http://www.w3.org/1998/Math/MathML";
-const words = (text) => new Set(text.split(" "));
+const words = (/** @type {string} */ text) => new Set(text.split(" "));
 const SVG_ELEMENTS = words("a ellipse g line path polygon rect svg text");
 const SVG_ATTRIBUTES = words("class cx cy d data-frame data-line fill font-family font-size height href id points preserveAspectRatio rx ry stroke stroke-dasharray stroke-linecap stroke-width transform viewBox width x x1 x2 y y1 y2");
 const MATHML_ELEMENTS = words("math menclose merror mfrac mi mlabeledtr mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none");
@@ -12,31 +12,41 @@ const MATHML_ATTRIBUTES = words("accent accentunder columnalign display displays
 const STYLES = words("min-width vertical-align");
 const VALUE = /^(?!.*url)[\w\s.,#%()+-]*$/is;
 const EQUATION = /^#?mjx-eqn:[\w:.-]{1,100}$/; // what \label names, and \eqref leads to
-const KNOWN_VALUES = { id: EQUATION, href: EQUATION, class: /^mjx-(?:solid|dashed|dotted)$/ };
+/** @type {Map<string, RegExp>} */
+const KNOWN_VALUES = new Map(Object.entries({ id: EQUATION, href: EQUATION, class: /^mjx-(?:solid|dashed|dotted)$/ }));
 const ALLOWED_TAGS = new Set(TAGS);
 const DROPPED = words("script style template noscript svg math title textarea");
-const PLAYED = { iframe: "Embedded page", video: "Video", audio: "Recording", embed: "Embedded file", object: "Embedded file" };
+const PLAYED = new Map(Object.entries({ iframe: "Embedded page", video: "Video", audio: "Recording", embed: "Embedded file", object: "Embedded file" }));
 const PICTURE = /^data:image\/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+$/;
 
-const placed = []; // formulas that are drawn and not looked at yet
+/** @type {HTMLElement[]} formulas that are drawn and not looked at yet */
+const placed = [];
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(STYLE);
 
 // A frame with a library in it, and those who wait for it.
 class Sandbox {
+  /** @param {string} address beside this script */
   constructor(address) {
     this._address = new URL(address, import.meta.url).href;
+    /** @type {Map<number, Made>} */
     this._waiting = new Map();
+    /** @type {object[]} */
     this._unsent = [];
+    /** @type {HTMLIFrameElement | null} */
     this._frame = null;
+    this._isReady = false;
     this._count = 0;
     addEventListener("message", (event) => {
       if (this._frame && event.source === this._frame.contentWindow && event.data?.tmpnb === "made") this._hear(event.data);
     });
   }
 
-  // `made` is called with what became of an item.
+  /**
+   * `made` is called with what became of an item.
+   * @param {object} item @param {Made} made
+   */
   ask(item, made) {
     if (!this._frame?.isConnected) this._begin();
     const number = this._count++;
@@ -49,21 +59,22 @@ class Sandbox {
     this._isReady = false;
     this._unsent = [];
     this._waiting.clear();
-    this._frame = document.createElement("iframe");
-    this._frame.setAttribute("sandbox", "allow-scripts");
-    this._frame.hidden = true;
-    this._frame.style.display = "none"; // whatever the page's own styles say of frames
-    this._frame.title = "Mathematics";
-    this._frame.src = this._address;
-    document.body.append(this._frame);
+    const frame = (this._frame = document.createElement("iframe"));
+    frame.setAttribute("sandbox", "allow-scripts");
+    frame.hidden = true;
+    frame.style.display = "none"; // whatever the page's own styles say of frames
+    frame.title = "Mathematics";
+    frame.src = this._address;
+    document.body.append(frame);
   }
 
   _send() {
     if (!this._unsent.length) return;
-    this._frame.contentWindow?.postMessage(this._unsent, "*"); // its origin is opaque
+    this._frame?.contentWindow?.postMessage(this._unsent, "*"); // its origin is opaque
     this._unsent = [];
   }
 
+  /** @param {Untrusted} answer */
   _hear({ ready, number, made, error }) {
     if (ready) {
       this._isReady = true;
@@ -77,17 +88,22 @@ class Sandbox {
 }
 
 export class Renderer {
+  /** @param {(code: string, language: string) => DocumentFragment} highlighted */
   constructor(highlighted) {
     this._highlighted = highlighted;
     this._math = new Sandbox(FRAMES.math);
     this._markdown = new Sandbox(FRAMES.markdown);
   }
 
-  // Draw the formulas whose sources are in an element, in their order. `again`: equations that were there keep their numbers.
+  /**
+   * Draw the formulas whose sources are in an element, in their order. `again`: equations that were there keep their numbers.
+   * @param {HTMLElement} element @param {boolean} [again]
+   */
   draw(element, again = false) {
-    const root = element.getRootNode();
+    const root = /** @type {Document | ShadowRoot} */ (element.getRootNode());
     if (root.adoptedStyleSheets && !root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
-    for (const source of element.querySelectorAll(".tn-latex:not(.tn-drawn)")) {
+    const sources = /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll(".tn-latex:not(.tn-drawn)"));
+    for (const source of sources) {
       source.classList.add("tn-drawn"); // or soon
       const display = source.classList.contains("tn-display");
       this._math.ask({ tex: source.textContent, display, again }, (made, error) => {
@@ -97,27 +113,35 @@ export class Renderer {
     }
   }
 
-  // Show what a kernel sent, in place of what is there. LaTeX without mathematics in it stays what is there.
+  /**
+   * Show what a kernel sent, in place of what is there. LaTeX without mathematics in it stays what is there.
+   * @param {string} kind @param {string} source @param {HTMLElement} element
+   */
   show(kind, source, element) {
     if (kind === "latex") {
       const made = latexText(source);
       if (made) this._put(element, [made]);
       return;
     }
-    this._markdown.ask({ source }, (made) => Array.isArray(made) && this._put(element, html(made)));
+    this._markdown.ask({ source }, (made) => {
+      if (Array.isArray(made)) this._put(element, html(made));
+    });
   }
 
+  /** @param {HTMLElement} element @param {(Node | string)[]} nodes */
   _put(element, nodes) {
     element.className = "tn-text";
     element.replaceChildren(...nodes);
-    for (const code of element.querySelectorAll("code[data-language]")) {
-      code.replaceChildren(this._highlighted(code.textContent, code.dataset.language.toLowerCase()));
+    const codes = /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll("code[data-language]"));
+    for (const code of codes) {
+      code.replaceChildren(this._highlighted(code.textContent, (code.dataset.language ?? "").toLowerCase()));
       delete code.dataset.language;
     }
     this.draw(element, true);
   }
 }
 
+/** @param {HTMLElement} source @param {Untrusted[]} made @param {boolean} display */
 function place(source, [picture, mathml], display) {
   const made = document.createElement("span");
   made.className = display ? "tn-math tn-display" : "tn-math";
@@ -146,6 +170,7 @@ function fit() {
   }
 }
 
+/** @param {Untrusted} node */
 function container([, attributes, children]) {
   const made = document.createElement("mjx-container");
   for (const name of ["jax", "display", "width"]) {
@@ -157,6 +182,7 @@ function container([, attributes, children]) {
   return made;
 }
 
+/** @param {Untrusted} nodes @param {string} namespace @param {Set<string>} elements @param {Set<string>} attributes @param {number} [depth] @returns {(Element | string)[]} */
 function built(nodes, namespace, elements, attributes, depth = 0) {
   if (!Array.isArray(nodes) || depth > 200) return [];
   return nodes.flatMap((node) => {
@@ -164,10 +190,10 @@ function built(nodes, namespace, elements, attributes, depth = 0) {
     if (!Array.isArray(node)) return [];
     const [name, given, children] = node;
     if (!elements.has(name)) return built(children, namespace, elements, attributes, depth + 1);
-    const made = document.createElementNS(namespace, name === "mlabeledtr" ? "mtr" : name);
+    const made = /** @type {SVGElement | MathMLElement} */ (document.createElementNS(namespace, name === "mlabeledtr" ? "mtr" : name));
     for (const [key, value] of Object.entries(given || {})) {
-      const known = (KNOWN_VALUES[key] || VALUE).test(decoded(value));
-      if (attributes.has(key) && known) made.setAttribute(key, value);
+      const isKnown = (KNOWN_VALUES.get(key) ?? VALUE).test(decoded(String(value)));
+      if (attributes.has(key) && isKnown) made.setAttribute(key, String(value));
     }
     if (name === "a") made.setAttribute("tabindex", "-1"); // nothing in what is hidden from screen readers takes the focus
     styled(made, given?.style);
@@ -176,6 +202,7 @@ function built(nodes, namespace, elements, attributes, depth = 0) {
   });
 }
 
+/** @param {string} value */
 function decoded(value) {
   try {
     return decodeURIComponent(value);
@@ -184,6 +211,7 @@ function decoded(value) {
   }
 }
 
+/** @param {HTMLElement | SVGElement | MathMLElement} element @param {Untrusted} [text] */
 function styled(element, text = "") {
   for (const one of String(text).split(";")) {
     const [name, value] = one.split(":").map((part) => part.trim());
@@ -193,6 +221,7 @@ function styled(element, text = "") {
 
 // --- HTML, by the rules of notes pages (tmpnb_py/workshops/notes/allowed.py)
 
+/** @param {Untrusted} nodes @returns {(Node | string)[]} */
 function html(nodes) {
   if (!Array.isArray(nodes)) return [];
   return nodes.flatMap((node) => {
@@ -200,27 +229,31 @@ function html(nodes) {
     if (!Array.isArray(node)) return [];
     const [name, given, children] = node;
     if (DROPPED.has(name)) return [];
-    if (name in PLAYED) return linked(PLAYED[name], given.src || given.data || "", given.title);
-    if (name === "input" && given.type === "checkbox") return ["checked" in given ? "\u2611" : "\u2610"];
-    if (name === "img" && !PICTURE.test(given.src || "")) return linked("Picture", given.src || "", given.alt, given.alt || "");
-    return ALLOWED_TAGS.has(name) ? [known(name, given, children)] : html(children);
+    return instead(name, given ?? {}) ?? (ALLOWED_TAGS.has(name) ? [allowed(name, given ?? {}, children)] : html(children));
   });
 }
 
-function known(name, given, children) {
+/**
+ * What stands for an element that a page must not have as it is; null where there is nothing of the kind.
+ * @param {string} name @param {Untrusted} given its attributes
+ */
+function instead(name, given) {
+  const played = PLAYED.get(name);
+  const source = given.src || given.data || "";
+  if (played) return linked(played, source, given.title);
+  if (name === "input" && given.type === "checkbox") return ["checked" in given ? "\u2611" : "\u2610"];
+  if (name === "img" && !PICTURE.test(given.src || "")) return linked("Picture", given.src || "", given.alt, given.alt || "");
+  return null;
+}
+
+/** @param {string} name @param {Untrusted} given @param {Untrusted} children */
+function allowed(name, given, children) {
   const made = document.createElement(name);
-  for (const [key, value] of Object.entries(given)) {
-    const form = FORMS[key];
-    const isKnown = EVERYWHERE.includes(key) || ATTRIBUTES[name]?.includes(key);
-    if (isKnown && key !== "href" && (!form || new RegExp(`^(?:${form})$`).test(value))) made.setAttribute(key, value);
-  }
+  for (const [key, value] of Object.entries(given)) if (isAllowed(name, key, value)) made.setAttribute(key, String(value));
   if (name === "code" && /^[\w+#.-]{1,40}$/.test(given["data-language"] || "")) made.dataset.language = given["data-language"];
-  const classes = (given.class || "").split(/\s+/).filter((one) => CLASSES[name]?.includes(one));
+  const classes = String(given.class || "").split(/\s+/).filter((one) => CLASSES[name]?.includes(one));
   if (classes.length) made.className = classes.join(" ");
-  if (name === "a") {
-    if (/^(?:https?:\/\/[^/]|mailto:|#)/i.test((given.href || "").trim())) made.href = given.href.trim();
-    made.rel = "noopener noreferrer";
-  }
+  if (made instanceof HTMLAnchorElement) leadTo(made, String(given.href || "").trim());
   if (made.className === "tn-wide") {
     made.tabIndex = 0;
     made.setAttribute("role", "region");
@@ -230,9 +263,25 @@ function known(name, given, children) {
   return made;
 }
 
-// What would be loaded from elsewhere, as a link to it.
-function linked(what, address, said = "", instead = "") {
-  if (!/^(?:https?:)?\/\//i.test(address)) return instead ? [instead] : [];
+/** @param {string} name of an element @param {string} key @param {Untrusted} value */
+function isAllowed(name, key, value) {
+  const isKnown = EVERYWHERE.includes(key) || ATTRIBUTES[name]?.includes(key);
+  const form = FORMS[key];
+  return isKnown && key !== "href" && (!form || new RegExp(`^(?:${form})$`).test(value)); // `href`: see leadTo
+}
+
+/** @param {HTMLAnchorElement} link @param {string} address */
+function leadTo(link, address) {
+  if (/^(?:https?:\/\/[^/]|mailto:|#)/i.test(address)) link.href = address;
+  link.rel = "noopener noreferrer";
+}
+
+/**
+ * What would be loaded from elsewhere, as a link to it.
+ * @param {string} what @param {string} address @param {string} [said] @param {string} [without] @returns {(Node | string)[]}
+ */
+function linked(what, address, said = "", without = "") {
+  if (!/^(?:https?:)?\/\//i.test(address)) return without ? [without] : [];
   let url;
   try {
     url = new URL(address, "https://x/");
@@ -248,7 +297,10 @@ function linked(what, address, said = "", instead = "") {
   return [made];
 }
 
-// A paragraph with formulas; null where there are none, or where there are commands around them, which are no mathematics.
+/**
+ * A paragraph with formulas; null where there are none, or where there are commands around them, which are no mathematics.
+ * @param {string} source
+ */
 function latexText(source) {
   const formulas = formulasIn(source, false);
   const made = document.createElement("p");

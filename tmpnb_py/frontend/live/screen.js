@@ -8,7 +8,10 @@ const MAX_PLACE = 32; // characters that stand in one place; the longest emoji h
 const LONGEST_SEQUENCE = 4096; // characters of a control string that is waited for
 const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const PLAIN = { bold: false, dim: false, italic: false, underline: false, strike: false, inverse: false, colour: "", ground: "" };
+const SHOWN_STYLES = /** @type {const} */ (["bold", "dim", "italic", "underline", "strike"]);
+/** @type {{ [code: number]: string }} */
 const SWITCHED_ON = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike", 21: "underline" };
+/** @type {{ [code: number]: string[] }} */
 const SWITCHED_OFF = { 22: ["bold", "dim"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 29: ["strike"] };
 // Control sequences, control strings (OSC, DCS, APC, PM, SOS), escape sequences.
 const SEQUENCE = /\x1b(?:\[([0-?]*)[ -/]*([@-~])?|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|[ -/]*([0-~])?)/y;
@@ -17,13 +20,26 @@ const WITHOUT_WIDTH = /[\p{Mn}\p{Me}\p{Cf}]/u;
 const JOINER = "\u200d";
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/g;
 
-class Screen {
-  // `scrolled` is called with each line that can no longer change, as [text, classes] pieces; `cleared` when what
-  // scrolled away is to go, too.
+/** @typedef {[text: string, classes: string]} Piece  text that looks alike */
+/** @typedef {{ cells: Piece[], end: string }} Line */
+/** @typedef {typeof PLAIN} TextStyle */
+
+class TerminalScreen {
+  /**
+   * @param {(pieces: Piece[]) => void} scrolled gets each line that can no longer change
+   * @param {() => void} cleared called when what scrolled away is to go, too
+   */
   constructor(scrolled, cleared) {
     this._scrolled = scrolled;
     this._cleared = cleared;
     this._rest = ""; // a sequence that is not complete yet
+    /** @type {Line[]} */
+    this._lines = [];
+    this._row = 0;
+    this._column = 0;
+    this._style = PLAIN;
+    this._classes = "";
+    this._kept = [0, 0];
     this._reset();
   }
 
@@ -35,6 +51,7 @@ class Screen {
     this._kept = [0, 0];
   }
 
+  /** @param {string} text */
   write(text) {
     text = this._rest + text;
     this._rest = "";
@@ -42,7 +59,7 @@ class Screen {
     while (at < text.length) {
       if (text[at] === "\x1b") {
         SEQUENCE.lastIndex = at;
-        const [all, parameters, final, escape] = SEQUENCE.exec(text);
+        const [all, parameters, final, escape] = /** @type {RegExpExecArray} */ (SEQUENCE.exec(text)); // an ESC alone is one
         if (text.length - at < LONGEST_SEQUENCE && UNFINISHED.test(text.slice(at))) {
           this._rest = text.slice(at);
           return;
@@ -62,6 +79,7 @@ class Screen {
 
   // The lines that can still change, as pieces that look the same.
   content() {
+    /** @type {Piece[]} */
     const pieces = [];
     for (const line of this._lines) pieces.push(...runs(line.cells), [line.end, ""]);
     pieces.pop();
@@ -81,6 +99,7 @@ class Screen {
     this._row = this._column = 0;
   }
 
+  /** @param {string} text */
   _put(text) {
     this._column = Math.min(this._column, Math.max(MAX_SKIP, this._lines[this._row].cells.length));
     for (const character of text) {
@@ -99,12 +118,14 @@ class Screen {
     }
   }
 
+  /** @param {string} character */
   _move(character) {
     if ("\n\v\f".includes(character)) this._to(this._row + 1, character === "\n" ? 0 : this._column);
     else if (character === "\r") this._column = 0;
     else if (character === "\b") this._column = Math.max(0, this._column - 1);
   }
 
+  /** @param {string} final @param {string} parameters */
   _control(final, parameters) {
     if (final === "m") {
       this._style = restyled(this._style, parameters);
@@ -119,15 +140,17 @@ class Screen {
     else this._walk(final, Math.max(1, first));
   }
 
+  /** @param {string} final */
   _escape(final) {
     if (final === "7") this._kept = [this._row, this._column];
-    else if (final === "8") this._toLine(...this._kept);
+    else if (final === "8") this._toLine(this._kept[0], this._kept[1]);
     else if (final === "c") {
       this._reset();
       this._cleared();
     }
   }
 
+  /** @param {string} final @param {number} count */
   _walk(final, count) {
     const [row, column] = [this._row, this._column];
     if (final === "A" || final === "F") this._toLine(row - count, final === "F" ? 0 : column);
@@ -138,14 +161,16 @@ class Screen {
     else if (final === "d") this._toLine(count - 1, column);
   }
 
+  /** @param {number} row @param {number} column */
   _toLine(row, column) {
     this._to(Math.min(Math.max(0, row), SCREEN_HEIGHT - 1), Math.min(Math.max(0, column), MAX_LINE - 1));
   }
 
+  /** @param {number} row @param {number} column */
   _to(row, column) {
     while (row >= this._lines.length) this._lines.push({ cells: [], end: "\n" });
     while (this._lines.length > SCREEN_HEIGHT) {
-      const line = this._lines.shift();
+      const [line] = this._lines.splice(0, 1);
       this._scrolled([...runs(line.cells), [line.end, ""]]);
       row -= 1;
     }
@@ -153,6 +178,7 @@ class Screen {
     this._column = column;
   }
 
+  /** @param {number} what @param {boolean} whole */
   _erase(what, whole) {
     const { cells } = this._lines[this._row];
     if (what === 0) cells.length = Math.min(cells.length, this._column);
@@ -165,13 +191,18 @@ class Screen {
   }
 }
 
-// Whether a character takes no place of its own.
+/**
+ * Whether a character takes no place of its own.
+ * @param {string} before @param {string} character
+ */
 function joins(before, character) {
   if (character <= "\x7f" || !(WITHOUT_WIDTH.test(character) || before.endsWith(JOINER))) return false;
   return [...before].length < MAX_PLACE;
 }
 
+/** @param {Piece[]} cells @returns {Piece[]} */
 function runs(cells) {
+  /** @type {Piece[]} */
   const pieces = [];
   for (const [character, classes] of cells) {
     const last = pieces.at(-1);
@@ -181,8 +212,12 @@ function runs(cells) {
   return pieces;
 }
 
-// Neighbours that look the same become one; no class shows in the end of a line.
+/**
+ * Neighbours that look the same become one; no class shows in the end of a line.
+ * @param {Piece[]} pieces
+ */
 function joined(pieces) {
+  /** @type {Piece[]} */
   const made = [];
   for (const [text, classes] of pieces) {
     const last = made.at(-1);
@@ -193,31 +228,35 @@ function joined(pieces) {
   return made;
 }
 
+/** @param {TextStyle} style */
 function classesOf(style) {
-  const names = ["bold", "dim", "italic", "underline", "strike"].filter((name) => style[name]).map((name) => `tn-${name}`);
+  const names = SHOWN_STYLES.filter((name) => style[name]).map((name) => `tn-${name}`);
   const [colour, ground] = style.inverse ? [style.ground, style.colour || "text"] : [style.colour, style.ground];
   if (colour) names.push(`tn-ansi-${colour}`);
   if (ground) names.push(`tn-ground-${ground}`);
   return names.join(" ");
 }
 
-// The style after SELECT GRAPHIC RENDITION (ECMA-48, 8.3.117); what is unknown changes nothing.
+/**
+ * The style after SELECT GRAPHIC RENDITION (ECMA-48, 8.3.117); what is unknown changes nothing.
+ * @param {TextStyle} style @param {string} parameters
+ */
 function restyled(style, parameters) {
   if (/^[<=>?]/.test(parameters)) return style; // private use: xterm's key modifiers, for example
-  let codes = parameters.slice(0, 200).split(";").map((code) => code.split(":").map((one) => (/^[0-9]+$/.test(one) ? Number(one) : 0)));
+  const codes = parameters.slice(0, 200).split(";").map((code) => code.split(":").map((one) => (/^[0-9]+$/.test(one) ? Number(one) : 0)));
   while (codes.length) {
-    let [code, ...details] = codes.shift();
+    const [code, ...own] = codes.splice(0, 1)[0];
     if (code === 38 || code === 48) {
-      if (!details.length) {
-        details = codes.splice(0, { 5: 2, 2: 4 }[codes[0]?.[0]] ?? 1).map((one) => one[0]);
-      }
-      style = { ...style, [code === 38 ? "colour" : "ground"]: named(details) };
-    } else style = changed(style, code, details[0] !== 0);
+      const count = codes[0]?.[0] === 5 ? 2 : codes[0]?.[0] === 2 ? 4 : 1;
+      const details = own.length ? own : codes.splice(0, count).map((one) => one[0]);
+      style = { ...style, [code === 38 ? "colour" : "ground"]: nearestColour(details) };
+    } else style = switched(style, code, own[0] !== 0);
   }
   return style;
 }
 
-function changed(style, code, isOn) {
+/** @param {TextStyle} style @param {number} code @param {boolean} isOn @returns {TextStyle} */
+function switched(style, code, isOn) {
   if (code === 0) return PLAIN;
   if (code in SWITCHED_ON) return { ...style, [SWITCHED_ON[code]]: isOn };
   if (code in SWITCHED_OFF) return { ...style, ...Object.fromEntries(SWITCHED_OFF[code].map((name) => [name, false])) };
@@ -227,13 +266,17 @@ function changed(style, code, isOn) {
   return style;
 }
 
-// The page's colour that is nearest to one of 256, or to red, green and blue (ITU-T T.416, 13.1.8).
-function named([kind, ...values]) {
+/**
+ * The page's colour that is nearest to one of 256, or to red, green and blue (ITU-T T.416, 13.1.8).
+ * @param {number[]} details
+ */
+function nearestColour([kind, ...values]) {
   if (kind === 5 && values.length) return of256(values[0]);
   if (kind === 2 && values.length >= 3) return nearest(values.length < 5 ? values.slice(-3) : values.slice(1, 4));
   return "";
 }
 
+/** @param {number} number */
 function of256(number) {
   if (number < 16) return COLOURS[number % 8];
   if (number >= 232) return number < 244 ? "black" : "white";
@@ -241,6 +284,7 @@ function of256(number) {
   return nearest(levels.map((one) => one * 51));
 }
 
+/** @param {number[]} levels of red, green and blue */
 function nearest(levels) {
   const [low, high] = [Math.min(...levels), Math.max(...levels)];
   if (high - low < 40) return high < 128 ? "black" : "white";

@@ -5,12 +5,13 @@ const MAX_TEXT = 1_000_000; // characters of one stream
 const CUT = "\n… (the rest of this output is not shown)\n";
 
 class TerminalText {
+  /** @param {string} className */
   constructor(className) {
     this.element = make("pre", className);
     this._done = make("span"); // lines that are complete
     this._current = make("span"); // lines that may still be overwritten
     this.element.append(this._done, this._current);
-    this._screen = new Screen(
+    this._screen = new TerminalScreen(
       (pieces) => this._done.append(styled(pieces)),
       () => this._done.replaceChildren(),
     );
@@ -19,6 +20,7 @@ class TerminalText {
     this._ended = false;
   }
 
+  /** @param {string} text */
   write(text) {
     if (this._ended) return;
     if (this._length + text.length > MAX_TEXT) {
@@ -29,7 +31,7 @@ class TerminalText {
     this._pending += text;
   }
 
-  // Show what of it can no longer change, which is quick; returns the rest.
+  /** Show what of it can no longer change, which is quick; returns the rest. @param {string} text */
   _plain(text) {
     const end = lastLines(text);
     if (end <= 0 || !this._screen.isAtEnd || /[\x00-\x08\x0b-\x1f\x7f-\x9f]/.test(text)) return text;
@@ -47,13 +49,17 @@ class TerminalText {
   }
 }
 
-// Where a text's last lines begin, as many as can still change.
+/**
+ * Where a text's last lines begin, as many as can still change.
+ * @param {string} text
+ */
 function lastLines(text) {
   let at = text.length;
   for (let count = 0; count < SCREEN_HEIGHT && at >= 0; count++) at = text.lastIndexOf("\n", at - 1);
   return at + 1;
 }
 
+/** @param {Piece[]} pieces */
 function styled(pieces) {
   const fragment = document.createDocumentFragment();
   for (const [text, classes] of pieces) fragment.append(classes ? make("span", classes, text) : text);

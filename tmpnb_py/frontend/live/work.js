@@ -10,19 +10,22 @@ const MAX_KEPT = 1_500_000; // and of all; browsers keep several millions with a
 const KEEP_PAUSE = 400; // milliseconds between two writes, of which browsers allow a hundred in half a minute
 const KEEP_AT_ONCE = 10; // in so many seconds as many without a pause
 const KEEP_LATER = 5000; // milliseconds after which to try again where one allows no more
-const TOO_LONG = "Ran before this page was loaded again; its output was too long to be kept";
-const BEFORE = ", before this page was loaded again";
-const BROKEN_OFF = "Ran while this page was loaded again: run it again to see all of its output";
+const TOO_LONG = "Ran before this page was reloaded; its output was too long to keep";
+const BEFORE = ", before this page was reloaded";
+const BROKEN_OFF = "Was running while this page was reloaded: run it again to see all of its output";
 
 // What a cell has put out so far, as messages that put it out again.
-class Record {
+class OutputLog {
+  /** @param {() => void} changed */
   constructor(changed) {
+    /** @type {OutputItem[]} */
     this.items = [];
     this.size = 0;
     this._changed = changed;
     this._clearFirst = false;
   }
 
+  /** @param {string} kind @param {Untrusted} content */
   take(kind, content) {
     if (kind === "clear_output") {
       if (content.wait) this._clearFirst = true;
@@ -34,6 +37,7 @@ class Record {
     this._changed();
   }
 
+  /** @param {string} kind @param {Untrusted} content */
   _add(kind, content) {
     const last = this.items.at(-1);
     if (kind === "stream" && last?.kind === "stream" && last.content.name === content.name) {
@@ -47,7 +51,10 @@ class Record {
     if (this.isTooLong) this.items = [];
   }
 
-  // An output that is shown already becomes another.
+  /**
+   * An output that is shown already becomes another.
+   * @param {Untrusted} content
+   */
   update(content) {
     for (const item of this.items) {
       if (!item.content.transient || item.content.transient.display_id !== content.transient?.display_id) continue;
@@ -71,26 +78,35 @@ class Record {
   }
 }
 
+/** @param {string} kind @param {Untrusted} content */
 function essence(kind, { name, text, data, metadata, transient, ename, evalue, traceback }) {
   if (kind === "stream") return { name: String(name), text: String(text) };
   if (kind === "error") return { ename, evalue, traceback };
   return { data, metadata, transient: typeof transient?.display_id === "string" ? { display_id: transient.display_id } : undefined };
 }
 
+/** @param {OutputItem} item */
 const weight = ({ kind, content }) => (kind === "stream" ? content.text.length : JSON.stringify(content).length);
 
 class Work {
-  // `place` reads and writes what is kept; `session` and `key` are of the session that the page was made for.
+  /**
+   * `session` and `key` are of the session that the page was made for.
+   * @param {Kept<Untrusted>} place @param {{ session: string, key: string }} page
+   */
   constructor(place, { session, key }) {
     const kept = place.read();
     this._place = place;
+    /** @type {KeptWork} */
     this._before = kept && typeof kept === "object" ? kept : {};
     this._key = key;
     this._session = session;
-    this._cells = new Map(); // by number; the one that changed last is the last
+    /** @type {Map<string, { words: string, state: string, record: OutputLog }>} by number; the one that changed last is the last */
+    this._cells = new Map();
+    /** @type {{ [number: string]: KeptDraft }} */
     this._drafts = {};
     this._timer = 0;
-    this._wrote = []; // the moments of the last writes
+    /** @type {number[]} the moments of the last writes */
+    this._wrote = [];
     this._isNew = false;
     this._isOpen = false;
     addEventListener("pagehide", () => this._write());
@@ -107,12 +123,16 @@ class Work {
     return !this._key || this._before.key === this._key;
   }
 
-  // The code that was kept for a cell, "" where there is none.
+  /**
+   * The code that was kept for a cell, "" where there is none.
+   * @param {string} number @param {string} original @returns {string}
+   */
   draft(number, original) {
     const kept = this._before.drafts?.[number];
     return kept?.original === original && typeof kept.code === "string" && kept.code !== original ? kept.code : "";
   }
 
+  /** @param {string} number @param {KeptDraft | null} draft */
   keepDraft(number, draft) {
     if (draft) this._drafts[number] = draft;
     else delete this._drafts[number];
@@ -128,7 +148,10 @@ class Work {
     return { outputs: new Map(goesOn ? found.map(([number, one]) => [number, readable(one)]) : []), isLost: found.length > 0 && !goesOn };
   }
 
-  // Another session, or none: what the former one put out is kept no more.
+  /**
+   * Another session, or none: what the former one put out is kept no more.
+   * @param {SessionInfo | null} session
+   */
   belongsTo(session) {
     if (session?.id === this._session && session?.key === this._key) return;
     if (session?.id !== this._session) this._cells.clear();
@@ -137,19 +160,24 @@ class Work {
     this._soon();
   }
 
-  // The outputs of a cell that begins to run.
+  /**
+   * The outputs of a cell that begins to run.
+   * @param {string} number
+   */
   record(number) {
-    const made = { words: "", state: "running", record: new Record(() => this._soon()) };
+    const made = { words: "", state: "running", record: new OutputLog(() => this._soon()) };
     this._touch(number, made);
     return made.record;
   }
 
+  /** @param {string} number @param {string} words @param {string} state */
   said(number, words, state) {
     const known = this._cells.get(number);
     if (!known || !["done", "failed"].includes(state)) return;
     this._touch(number, Object.assign(known, { words, state }));
   }
 
+  /** @param {string} number @param {{ words: string, state: string, record: OutputLog }} one */
   _touch(number, one) {
     this._cells.delete(number);
     this._cells.set(number, one);
@@ -170,6 +198,7 @@ class Work {
     this._timer = 0;
     this._isNew = false;
     this._wrote = [...this._wrote, performance.now()].slice(-KEEP_AT_ONCE);
+    /** @type {{ [number: string]: KeptOutputs }} */
     const cells = {};
     let left = MAX_KEPT;
     for (const [number, { words, state, record }] of [...this._cells].reverse()) {
@@ -186,6 +215,7 @@ class Work {
   }
 }
 
+/** @param {Untrusted} kept @returns {KeptOutputs} */
 function readable({ words, state, items }) {
   const isDone = ["done", "failed"].includes(state);
   const all = Array.isArray(items) ? items.slice(0, MAX_OUTPUTS) : [];
@@ -198,10 +228,15 @@ function readable({ words, state, items }) {
 
 // Says what became of the visitor's changes, for all cells at once.
 class Changes {
-  // `found` are cells with the code that was kept for each. Where this page itself kept it, it is back already.
+  /**
+   * `found` are cells with the code that was kept for each. Where this page itself kept it, it is back already.
+   * @param {FoundDraft[]} found @param {boolean} isOurs @param {Tell} announce
+   */
   constructor(found, isOurs, announce) {
     this._found = found;
     this._announce = announce;
+    this._isBack = false;
+    this._shown = make("div", "tn-changes-shown");
     this.element = make("section", "tn-changes");
     Object.assign(this.element, { lang: "en", dir: "ltr" });
     this.element.setAttribute("aria-label", "Your changes");
@@ -213,18 +248,18 @@ class Changes {
     if (isOurs) {
       this._bring({ byClick: false });
     } else {
-      this._words.textContent = `You had changed ${count(found)} on this page to this:`;
-      this._shown = make("div", "tn-changes-shown");
+      this._words.textContent = `You had changed ${inExamples(found)} on this page to this:`;
       for (const { cell, code } of found) this._shown.append(make("p", "", cell.name), make("pre", "", code));
       this._words.after(this._shown);
       announce(this._words.textContent);
     }
   }
 
+  /** @param {{ byClick?: boolean }} [options] */
   _bring({ byClick = true } = {}) {
     for (const { cell, code } of this._found) if (!cell.isEdited) cell.take(code);
     this._isBack = true;
-    this._say(`Your changes to ${count(this._found)} are back.`, this._take, byClick && this._drop);
+    this._say(`Your changes to ${inExamples(this._found)} are back.`, this._take, byClick ? this._drop : null);
   }
 
   _discard() {
@@ -233,14 +268,16 @@ class Changes {
     this._say("Your changes are discarded.", this._drop, this._take);
   }
 
+  /** @param {string} words @param {HTMLElement} gone @param {HTMLElement | null} next */
   _say(words, gone, next) {
     this._words.textContent = words;
-    this._shown?.remove();
+    this._shown.remove();
     this._take.hidden = this._drop.hidden = false;
     gone.hidden = true;
     this._announce(words);
-    if (next) next.focus();
+    next?.focus();
   }
 }
 
-const count = (found) => (found.length === 1 ? "one example" : `${found.length} examples`);
+/** @param {FoundDraft[]} found */
+const inExamples = (found) => (found.length === 1 ? "one example" : `${found.length} examples`);

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from tmpnb_py.web.assets import script
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.respond import PAGE_HEADERS, csp_hash, render, template_text
 
 _STYLE = template_text("style.css") + template_text("operator.css")
-_SCRIPT = template_text("operator.js")
+_SCRIPT = script("operator.js")
 
 
 _HEADERS = {

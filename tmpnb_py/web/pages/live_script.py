@@ -1,7 +1,8 @@
 """The scripts that make code in a page runnable, each bundled into one file from the parts in `frontend/live/`.
 
 One function wraps all parts in one file, so a page needs no loader and no second request, other sites' policies need
-not allow modules, and nothing leaks into the page's globals.
+not allow modules, and nothing leaks into the page's globals. What runs in documents and workers
+without an origin is in `frontend/live/sandboxed/`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from tmpnb_py.web.assets import Assets, Content, source
+from tmpnb_py.core import languages
+from tmpnb_py.web.assets import Assets, Content, script, source
 from tmpnb_py.web.respond import csp_hash
 from tmpnb_py.workshops.notes import allowed
 
 _PARTS = (
-    *("base", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
+    *("base", "languages", "screen", "text", "parts", "frame", "comms", "formulas", "output"),
     *("service", "kernel", "highlight", "block", "runner", "lifetime", "cell"),
 )
 
@@ -36,7 +38,7 @@ _KEEPER_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "frame-src http: https:; form-action 'none'; base-uri 'none'"
 )
-# For the pages in which libraries process texts of kernels and authors (see sandbox.html).
+# For the pages in which libraries process texts of kernels and authors (see sandbox.js).
 _SANDBOX_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src {}; worker-src blob:; style-src 'unsafe-inline'; "
     "form-action 'none'; base-uri 'none'"
@@ -48,20 +50,27 @@ _EXTENSIONS = (
 )
 _SANDBOXES: Mapping[str, dict[str, Any]] = {
     "math": {
-        "files": [
+        "libraries": [
             *(f"mathjax/{name}.js" for name in ("startup", "core", "adaptors/liteDOM", "input/tex", "output/svg")),
             "mathjax-tex-font/svg.js",
             *(f"mathjax/input/tex/extensions/{name}.js" for name in _EXTENSIONS.split()),
         ],
         "is_ordered": True,
     },
-    "markdown": {"files": ["markdown-it/dist/markdown-it.min.js", "../delimiters.js"], "is_ordered": False},
+    "markdown": {
+        "libraries": ["markdown-it/dist/markdown-it.min.js"],
+        "parts": ["live/delimiters.js"],
+        "is_ordered": False,
+    },
 }
 
 # Scripts that outputs need in their frame, in this order; only pages with such an output load them.
 _OUTPUT_LIBRARIES = {
     "vega": ("vega/build/vega.min.js", "vega-lite/build/vega-lite.min.js", "vega-embed/build/vega-embed.min.js"),
-    "widgets": ("live/modules.js", "html-manager/dist/libembed-amd.js", "icons.js", "live/widgets.js"),
+    "widgets": (
+        *("live/sandboxed/modules.js", "html-manager/dist/libembed-amd.js"),
+        *("icons.js", "live/sandboxed/widgets.js"),
+    ),
 }
 # Font Awesome's icons for controls by their weight; html-manager's package contains them.
 _ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
@@ -104,7 +113,7 @@ def _add_libraries(assets: Assets) -> Mapping[str, Sequence[str]]:
 def _add(assets: Assets, path: str) -> str:
     if path == "icons.js":
         return assets.add(path, _icons())
-    return assets.add(path.rpartition("/")[2], source(path) if path.startswith("live/") else _vendored(path))
+    return assets.add(path.rpartition("/")[2], script(path) if path.startswith("live/") else _vendored(path))
 
 
 def _icons() -> str:
@@ -118,8 +127,8 @@ def _icons() -> str:
 
 def _add_frame(assets: Assets) -> str:
     """Serve the frame for HTML from kernels. Returns its path below the base of all URLs."""
-    output = assets.add("output.html", source("live/output.html"), _headers(_OUTPUT_POLICY))
-    keeper = source("live/keeper.html").replace("OUTPUT", output.rpartition("/")[2])
+    output = assets.add("output.html", _document("output", {}), _headers(_OUTPUT_POLICY))
+    keeper = _document("keeper", {"OUTPUT": output.rpartition("/")[2]})
     return assets.add("keeper.html", keeper, _headers(_KEEPER_POLICY))
 
 
@@ -138,25 +147,32 @@ def _add_renderer(assets: Assets) -> str:
         "FORMS": allowed.FORMS,
         "CLASSES": allowed.DRAWN_CLASSES,
     }
-    return assets.add("renderer.js", _constants(values) + source("live/delimiters.js") + source("live/renderer.js"))
+    return assets.add("renderer.js", _constants(values) + script("live/delimiters.js") + script("live/renderer.js"))
 
 
-def _add_sandbox(assets: Assets, name: str, *, files: Sequence[str], is_ordered: bool) -> str:
+def _add_sandbox(
+    assets: Assets, name: str, *, libraries: Sequence[str], parts: Sequence[str] = (), is_ordered: bool
+) -> str:
     """Serve a page without an origin that runs a library. Its policy allows its own script and worker only."""
-    page = sandbox("\n".join([*map(_vendored, files), source(f"live/{name}_worker.js")]), is_ordered=is_ordered)
-    script = page.partition("<script>")[2].rpartition("</script>")[0]
-    return assets.add(f"{name}.html", page, _headers(_SANDBOX_POLICY.format(csp_hash(script))))
+    code = [*map(_vendored, libraries), *map(script, (*parts, f"live/sandboxed/{name}_worker.js"))]
+    page = sandbox("\n".join(code), is_ordered=is_ordered)
+    inline = page.partition("<script>")[2].rpartition("</script>")[0]
+    return assets.add(f"{name}.html", page, _headers(_SANDBOX_POLICY.format(csp_hash(inline))))
 
 
 def sandbox(code: str, *, is_ordered: bool) -> str:
     """The page for a worker's code. `is_ordered`: a text's meaning depends on those before it."""
-    page = source("live/sandbox.html").replace("ORDERED", json.dumps(is_ordered))
-    return page.replace("SOURCE", json.dumps(code).replace("<", "\\u003c"))
+    return _document("sandbox", {"ORDERED": is_ordered, "SOURCE": code})
+
+
+def _document(name: str, values: Mapping[str, Any]) -> str:
+    """A document of `live/sandboxed/` with its script in it, and constants before that."""
+    constants = _constants(values).replace("<", "\\u003c")
+    page = source(f"live/sandboxed/{name}.html")
+    return page.replace("SCRIPT", f'"use strict";\n{constants}{script(f"live/sandboxed/{name}.js")}')
 
 
 def _vendored(name: str) -> str:
-    if name.startswith("../"):
-        return source(f"live/{name[3:]}")
     return (resources.files("tmpnb_py") / "vendor" / name).read_text(encoding="utf-8")
 
 
@@ -166,7 +182,7 @@ def _headers(policy: str) -> dict[str, str]:
 
 def _notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
     """The script of our own notes pages. `scripts` names those that it loads when it needs them."""
-    return _script(("framed", "work", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
+    return _script(("framed", "work", "carry", "notes_bar", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
 
 
 def _live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
@@ -177,12 +193,13 @@ def _live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
 
 def _parent_script() -> Content:
     """The script for other sites' pages that show our notes in a frame."""
-    return Content.of(source("live/parent.js").encode(), "text/javascript")
+    return Content.of(script("live/parent.js").encode(), "text/javascript")
 
 
 def _script(entry: Sequence[str], values: Mapping[str, Any]) -> str:
-    parts = "\n".join(source(f"live/{name}.js") for name in (*_PARTS, *entry))
-    return f'"use strict";\n(() => {{\n{_constants(values)}{parts}}})();\n'
+    parts = "\n".join(script(f"live/{name}.js") for name in (*_PARTS, *entry))
+    constants = _constants({"LANGUAGES": languages.for_pages(), **values})
+    return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'
 
 
 def _constants(values: Mapping[str, Any]) -> str:

@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
-from tmpnb_py.web import event_stream
-from tmpnb_py.web.assets import Content, answer, source
+from tmpnb_py.web import assets, event_stream
+from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.event_stream import Event
 from tmpnb_py.workshops.preview import Preview
 
 _PREVIEW = web.AppKey("preview", Preview)
-_script = Content.of(source("preview.js").encode(), "text/javascript")
+_script = Content.of(assets.script("preview.js").encode(), "text/javascript")
 
 
 def add_routes(app: web.Application, preview: Preview) -> None:

@@ -76,7 +76,7 @@ async def landing(request: web.Request) -> web.Response:
         request,
         "landing.html",
         blank=BLANK if context.documents.target("") == DEFAULT_DOCUMENT else "",
-        script="copy.js" if kept is None else "landing.js",
+        script="copy.js" if kept is None else "copy.js keeping.js",
         open=context.site.pool_for().is_open,
         at_once=messages.at_once(context),
         busyness=messages.busyness(context),

@@ -9,6 +9,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Literal, Name, Number, Operator, String, _TokenType, is_token_subtype
 from pygments.util import ClassNotFound
 
+from tmpnb_py.core.languages import find_runnable
+
 # Pygments has eighty kinds of token, but people can only tell about five colours apart.
 _CLASSES = (
     (Comment.Preproc, "k"),
@@ -23,7 +25,6 @@ _CLASSES = (
     (Name.Function, "f"),
     (Name.Decorator, "f"),
 )
-_ALIASES = {"ir": "r", "matlab": "octave", "sh": "bash"}
 
 
 def highlight(source: str, language: str) -> str:
@@ -52,8 +53,8 @@ def _class_of(kind: _TokenType) -> str:
 
 
 def _lexer(language: str) -> Lexer | None:
-    name = language.lower()
+    known = find_runnable(language)
     try:
-        return get_lexer_by_name(_ALIASES.get(name, name), stripnl=False, ensurenl=False)
+        return get_lexer_by_name(known.name if known else language.lower(), stripnl=False, ensurenl=False)
     except ClassNotFound:
         return None

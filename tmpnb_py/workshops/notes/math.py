@@ -3,7 +3,7 @@
 In browsers MathJax draws them (frontend/live/renderer.js); without scripts the source is readable. Before Markdown is
 parsed, each formula is replaced by a word that no Markdown rule interprets. In text that word becomes a token of its
 own; elsewhere, in code or an address, it is replaced by the original source again.
-`frontend/live/markdown_worker.js` does the same for live outputs.
+`frontend/live/sandboxed/markdown_worker.js` does the same for live outputs.
 """
 
 from __future__ import annotations

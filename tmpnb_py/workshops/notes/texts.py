@@ -13,34 +13,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from tmpnb_py.core.errors import NotesError
+from tmpnb_py.core.languages import LANGUAGES, find
 from tmpnb_py.workshops.notes import divs
 
 MAX_TEXT = 2 * 1024 * 1024  # bytes
 # Quarto's own converter is a program that the image lacks. Its cells are written like R Markdown's.
-_READ_AS = {".rmd": ".Rmd", ".qmd": ".Rmd", ".r": ".R"}
+_READ_AS = {".rmd": ".Rmd", ".qmd": ".Rmd", **{one.suffix.lower(): one.suffix for one in LANGUAGES}}
 _PROGRAMS = ("pandoc", "quarto", "marimo")  # jupytext runs them for the formats of these names
 _KERNEL = re.compile(r"^jupyter:[ \t]*([A-Za-z0-9._+-]{1,64})[ \t]*$", re.MULTILINE)
 _SHINY = re.compile(r"""^(?:runtime|server):[ \t]*["']?shiny""", re.MULTILINE)
 _SHORTCODE = re.compile(r"\{\{<\s*([A-Za-z-]+)")
 _INLINE = re.compile(r"(?<!`)`(?:r|\{r\}|\{python\}|python) [^`\n]+`(?!`)")
 _MAGIC = re.compile(r"%%([A-Za-z]++)[^\n]*\n")
-# Languages of chunks, and those that a Python kernel passes on to an installed program.
-_LANGUAGES = {
-    "r",
-    "python",
-    "julia",
-    "octave",
-    "bash",
-    "sh",
-    "sql",
-    "stan",
-    "javascript",
-    "js",
-    "ojs",
-    "mermaid",
-    "dot",
+# Languages of chunks; those after the table's have no kernel.
+_CHUNKS = {
+    *(name for one in LANGUAGES for name in one.names),
+    *("sql", "stan", "javascript", "js", "ojs", "mermaid", "dot"),
 }
-_PYTHON_RUNS = {"bash", "sh", "javascript", "js"}
 _OPTION = re.compile(r"#\|[ \t]*([A-Za-z.-]+)[ \t]*:[ \t]*(\S+)[ \t]*(?:\n|$)|#\|[^\n]*(?:\n|$)")
 _FALSE, _TRUE = {"false", "f", "no"}, {"true", "t", "yes"}
 
@@ -154,9 +143,9 @@ def _other_language(source: str, language: str) -> str:
     """The language of a chunk that the notebook's kernel cannot run; "" for all others."""
     found = _MAGIC.match(source)
     name = found[1].lower() if found else ""
-    if name not in _LANGUAGES or (language.lower() == "python" and name in _PYTHON_RUNS):
-        return ""
-    return name
+    kernel = find(language)
+    is_run = kernel is not None and name in (*kernel.names, *kernel.magics)
+    return name if name in _CHUNKS and not is_run else ""
 
 
 def _make_static(cell: dict[str, Any], language: str) -> None:

@@ -8,6 +8,7 @@
  */
 
 const downloads = {
+  /** @param {string} url */
   keep(url) {
     const link = document.createElement("a");
     link.href = url;
@@ -17,12 +18,13 @@ const downloads = {
     link.remove();
   },
 
+  /** @returns {Promise<File | null>} */
   take() {
     return new Promise((resolve) => {
       const input = document.createElement("input");
       input.type = "file";
       input.accept = ".zip,application/zip";
-      input.addEventListener("change", () => resolve(input.files[0] ?? null));
+      input.addEventListener("change", () => resolve(input.files?.[0] ?? null));
       input.addEventListener("cancel", () => resolve(null));
       input.click();
     });
@@ -33,7 +35,10 @@ const MOST_UNSAVED = 32e6; // characters that are sent to the server for a downl
 const NAMED = 8; // files that a dialog names
 
 export class Keeping {
-  /** `lab` are JupyterLab's modules, `places` the server's URLs. */
+  /**
+   * `lab` are JupyterLab's modules, `places` the server's URLs.
+   * @param {Lab} lab @param {LabApp} app @param {ArchivePlaces} places the server's addresses
+   */
   constructor(lab, app, places) {
     this.lab = lab;
     this.app = app;
@@ -64,7 +69,7 @@ export class Keeping {
   }
 
   documents() {
-    return [...this.app.shell.widgets("main")].filter(({ context }) => context?.isReady);
+    return /** @type {DocumentWidget[]} */ ([...this.app.shell.widgets("main")].filter(({ context }) => context?.isReady));
   }
 
   layout() {
@@ -79,7 +84,10 @@ export class Keeping {
    * the server leaves out. What is text on the disk and a notebook here is saved: the server turns one into the other.
    */
   async unsaved() {
-    const unsaved = {}, lacking = [];
+    /** @type {{ [path: string]: string }} */
+    const unsaved = {};
+    /** @type {string[]} */
+    const lacking = [];
     let left = MOST_UNSAVED;
     for (const { context } of this.documents().filter(({ context: { model } }) => model.dirty && !model.readOnly)) {
       const name = path(context);
@@ -123,7 +131,10 @@ export class Keeping {
     await this.open(told);
   }
 
-  /** Reload the open documents from the disk. */
+  /**
+   * Reload the open documents from the disk.
+   * @param {string[]} paths
+   */
   async reload(paths) {
     const stale = this.documents().filter(({ context }) => paths.includes(path(context)) && !context.model.dirty);
     await Promise.all(stale.map(({ context }) => context.revert()));
@@ -132,7 +143,10 @@ export class Keeping {
     }
   }
 
-  /** Reopen the documents, the last one in front, and show the result; once per tab, wherever the restore began. */
+  /**
+   * Reopen the documents, the last one in front, and show the result; once per tab, wherever the restore began.
+   * @param {ToldRestored} told
+   */
   async open(told) {
     sessionStorage.setItem("tmpnb-session:opened", told.id);
     for (const one of told.open) {
@@ -154,7 +168,10 @@ export class Keeping {
     }
   }
 
-  /** Uses a dialog, as JupyterLab truncates notifications to two lines. */
+  /**
+   * Uses a dialog, as JupyterLab truncates notifications to two lines.
+   * @param {string} title @param {string} text @param {string[]} [entries] @param {number} [count]
+   */
   say(title, text, entries = [], count = entries.length) {
     const { Dialog, Widget, showDialog } = this.lab;
     const body = new Widget();
@@ -171,7 +188,10 @@ export class Keeping {
     return showDialog({ title, body, buttons: [Dialog.okButton({ label: "OK" })] });
   }
 
-  /** The server's answer with `ok`; a missing or foreign one with a `message`. */
+  /**
+   * The server's answer with `ok`; a missing or foreign one with a `message`.
+   * @param {string} url @param {BodyInit | null} [body] @param {string} [type] @returns {Promise<any>} as that address answers
+   */
   async call(url, body = null, type = "") {
     const { ServerConnection } = this.lab;
     const settings = this.app.serviceManager.serverSettings;
@@ -188,18 +208,22 @@ export class Keeping {
 
 // --- Texts
 
+/** @param {DocumentContext} context */
 function path(context) {
   return context.localPath ?? context.path;
 }
 
+/** @param {Left[]} entries */
 function lines(entries) {
   return entries.map((one) => `${one.path}: ${one.why}`);
 }
 
+/** @param {number} count */
 function files(count) {
   return count === 1 ? "one file" : `${count} files`;
 }
 
+/** @param {number} bytes */
 function size(bytes) {
   return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }

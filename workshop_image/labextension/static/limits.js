@@ -16,7 +16,10 @@ const STYLE = `
   @media (max-width: 600px) { .tmpnb-Limits:not(.tmpnb-mod-nearly) { display: none; } }
 `;
 
-/** `context` is {lab, app, shared, url, token}: JupyterLab's modules and application, and the server to ask. */
+/**
+ * `context` is {lab, app, shared, url, token}: JupyterLab's modules and application, and the server to ask.
+ * @param {LimitsContext} context JupyterLab's modules and application, and where to ask
+ */
 export async function begin(context) {
   const { IStatusBar } = await context.shared("@jupyterlab/statusbar");
   const bar = await context.app.resolveOptionalService(IStatusBar);
@@ -24,18 +27,25 @@ export async function begin(context) {
 }
 
 class Limits {
+  /** @param {LimitsContext} context */
   constructor({ lab, app, url, token }) {
     this.lab = lab;
     this.app = app;
     this.url = `${url}?no_track_activity=1`;
+    /** @type {HeadersInit} */
     this.headers = token ? { Authorization: `token ${token}` } : {};
-    this.kills = null; // of the last answer
-    this.known = new WeakSet(); // sessions that are watched
+    /** @type {number | null} of the last answer */
+    this.kills = null;
+    /** @type {WeakSet<SessionContext>} those that are watched */
+    this.known = new WeakSet();
+    /** @type {{ name?: string } | null} whose kernel has just ended */
+    this.ended = null;
     this.asked = 0;
+    this.item = new lab.Widget();
   }
 
+  /** @param {StatusBar | null} bar */
   begin(bar) {
-    this.item = new this.lab.Widget();
     this.item.addClass("jp-StatusBar-TextItem");
     this.item.addClass("tmpnb-Limits");
     const style = document.createElement("style");
@@ -49,7 +59,10 @@ class Limits {
     void this.look();
   }
 
-  /** Null without an answer, and in a hidden tab. */
+  /**
+   * Null without an answer, and in a hidden tab.
+   * @returns {Promise<Limited | null>}
+   */
   async look() {
     if (document.hidden) {
       return null;
@@ -64,20 +77,24 @@ class Limits {
     return found;
   }
 
+  /** @param {Limited} found */
   show({ memory, disk }) {
-    const known = [["Memory", memory], ["Disk", disk]].filter(([, one]) => one);
-    const text = known.map(([name, { used, limit }]) => `${name} ${megabytes(used)} of ${megabytes(limit)} MB`);
+    const known = [{ name: "Memory", ...memory }, { name: "Disk", ...disk }].filter(({ limit }) => limit !== undefined);
+    const text = known.map(({ name, used = 0, limit = 0 }) => `${name} ${megabytes(used)} of ${megabytes(limit)} MB`);
     this.item.node.textContent = text.join(" · ");
     this.item.node.title = "What this notebook uses of what it may use. Your files count as memory, too.";
-    this.item.toggleClass("tmpnb-mod-nearly", known.some(([, { used, limit }]) => used > NEARLY * limit));
+    this.item.toggleClass("tmpnb-mod-nearly", known.some(({ used = 0, limit = 0 }) => used > NEARLY * limit));
     this.item.setHidden(!text.length);
   }
 
-  /** Report once that something was killed for lack of memory since the last check. */
+  /**
+   * Report once that something was killed for lack of memory since the last check.
+   * @param {Limited["memory"]} memory
+   */
   compare(memory) {
     const before = this.kills;
     this.kills = memory?.kills ?? 0;
-    if (before === null || this.kills <= before) {
+    if (!memory || before === null || this.kills <= before) {
       return;
     }
     const name = this.ended?.name;
@@ -109,6 +126,7 @@ class Limits {
     }
   }
 
+  /** @param {SessionContext} context @param {string} status */
   changed({ path }, status) {
     if (status === "autorestarting" || status === "dead") {
       this.ended = { name: path.split("/").pop() };
@@ -119,6 +137,7 @@ class Limits {
   }
 }
 
+/** @param {number} bytes */
 function megabytes(bytes) {
   return Math.round(bytes / 1048576);
 }

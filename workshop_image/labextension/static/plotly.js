@@ -5,6 +5,7 @@
 
 const NAME = "jupyterlab-plotly";
 
+/** @type {Promise<{ createRenderer(options: object): NonNullable<FigurePanel["real"]> }> | null} */
 let loading = null;
 
 /** The extension's renderer factory. After a failure the next figure tries again. */
@@ -17,7 +18,10 @@ function factory() {
   return loading;
 }
 
-/** Draw a model's figure in Lumino's `panel` with the renderer's `options`. Shows failures there instead of raising. */
+/**
+ * Draw a model's figure in Lumino's `panel` with the renderer's `options`. Shows failures there instead of raising.
+ * @param {FigurePanel} panel @param {object} model
+ */
 export async function draw(panel, model) {
   try {
     say(panel, "Loading plotly…");
@@ -36,16 +40,17 @@ export async function draw(panel, model) {
     say(panel, "");
     await panel.real.renderModel(model);
   } catch (error) {
-    say(panel, `This figure is not shown: plotly cannot draw it (${error.message}).`);
+    say(panel, `This figure is not shown: plotly cannot draw it (${error instanceof Error ? error.message : error}).`);
   }
 }
 
+/** @param {FigurePanel} panel @param {string} text */
 function say(panel, text) {
   panel.note?.remove();
-  panel.note = document.createElement("p");
-  panel.note.setAttribute("role", "status");
-  panel.note.textContent = text;
+  const note = (panel.note = document.createElement("p"));
+  note.setAttribute("role", "status");
+  note.textContent = text;
   if (text) {
-    panel.node.append(panel.note);
+    panel.node.append(note);
   }
 }

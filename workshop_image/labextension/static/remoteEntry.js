@@ -34,28 +34,35 @@
 
   // --- JupyterLab's shared modules
 
+  /** @type {ModuleScope} */
   let scope = {};
-  const BESIDE = document.currentScript?.src; // what is loaded later lies beside this file
+  const BESIDE = /** @type {HTMLScriptElement | null} */ (document.currentScript)?.src; // what is loaded later lies beside this file
 
+  /** @param {string} name @returns {Promise<any>} a module of JupyterLab, as it was loaded */
   async function shared(name) {
     const versions = scope[name] ?? {};
     const newest = Object.keys(versions).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     // Only a module that is already in use has JupyterLab's own tokens and notifications.
-    const version = newest.find((one) => versions[one].loaded) ?? newest.at(-1);
+    const version = newest.find((one) => versions[one].loaded) ?? newest[newest.length - 1];
     return (await versions[version].get())();
   }
 
   async function load() {
     const names = ["apputils", "coreutils", "mainmenu", "services", "settingregistry", "translation"].map((name) => `@jupyterlab/${name}`);
     const [apputils, coreutils, mainmenu, services, settingregistry, translation, widgets] = await Promise.all(
-      [...names, "@lumino/widgets"].map(shared),
+      [...names, "@lumino/widgets"].map((name) => shared(name)),
     );
+    /** @type {Lab} */
     const lab = { ...apputils, ...coreutils, ...mainmenu, ServerConnection: services.ServerConnection, Widget: widgets.Widget };
     const plugin = {
       id: `${NAME}:plugin`,
       description: "Shows the time that is left to a temporary notebook.",
       autoStart: true,
       optional: [lab.ICommandPalette, lab.IMainMenu, translation.ITranslator, settingregistry.ISettingRegistry],
+      /**
+       * @param {LabApp} app @param {CommandPalette | null} palette @param {MainMenu | null} menu
+       * @param {Translator | null} translator @param {SettingRegistry | null} settings
+       */
       activate: (app, palette, menu, translator, settings) => {
         lab.unreachable = (translator ?? translation.nullTranslator).load("jupyterlab").__("Server Connection Error");
         activate(lab, app, palette, menu, settings);
@@ -70,15 +77,17 @@
    * JupyterLab, which would load it at each start (install-python.sh). One that a visitor installs is JupyterLab's to load.
    */
   async function figures() {
-    const [{ PageConfig }, { Panel }] = await Promise.all(["@jupyterlab/coreutils", "@lumino/widgets"].map(shared));
+    const [{ PageConfig }, { Panel }] = await Promise.all(["@jupyterlab/coreutils", "@lumino/widgets"].map((name) => shared(name)));
     const installed = JSON.parse(PageConfig.getOption("federated_extensions") || "[]");
-    const kept = installed.some(({ name, mimeExtension }) => name === "jupyterlab-plotly" && !mimeExtension);
-    class Figure extends Panel {
+    const kept = installed.some((/** @type {{ name: string, mimeExtension?: string }} */ { name, mimeExtension }) => name === "jupyterlab-plotly" && !mimeExtension);
+    class Figure extends /** @type {new () => FigurePanel} */ (Panel) {
+      /** @param {object} options of the renderer */
       constructor(options) {
         super();
         this.options = options;
       }
 
+      /** @param {object} model */
       async renderModel(model) {
         const { draw } = await import(new URL("plotly.js", BESIDE).href);
         await draw(this, model);
@@ -87,7 +96,7 @@
     const mimeTypes = ["application/vnd.plotly.v1+json"];
     const extension = {
       id: `${NAME}:figures`,
-      rendererFactory: { safe: true, mimeTypes, createRenderer: (options) => new Figure(options) },
+      rendererFactory: { safe: true, mimeTypes, createRenderer: (/** @type {object} */ options) => new Figure(options) },
       rank: 2, // as plotly's own: before HTML and pictures
       dataType: "json",
       fileTypes: [{ name: "plotly", mimeTypes, extensions: [".plotly", ".plotly.json"] }],
@@ -102,20 +111,20 @@
   }
 
   (window._JUPYTERLAB ??= {})[NAME] = {
-    init: (given) => void (scope = given),
-    get: (module) => (module === "./figures" ? figures() : load()),
+    init: (/** @type {ModuleScope} */ given) => void (scope = given),
+    get: (/** @type {string} */ module) => (module === "./figures" ? figures() : load()),
   };
 
   /** Show in the status bar that there is no network, before somebody searches for a fault. */
   async function network() {
     const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
-    const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map(shared));
+    const [{ PageConfig }, { IStatusBar }, { Widget }] = await Promise.all(names.map((name) => shared(name)));
     return {
       id: `${NAME}:network`,
       description: "Says where a notebook has no network.",
       autoStart: true,
       optional: [IStatusBar],
-      activate: (_app, bar) => {
+      activate: (/** @type {LabApp} */ _app, /** @type {StatusBar | null} */ bar) => {
         if (PageConfig.getOption("tmpnbEgress") !== "none" || !bar) {
           return;
         }
@@ -128,15 +137,16 @@
     };
   }
 
+  /** @param {Lab} lab @param {LabApp} app @param {CommandPalette | null} palette @param {MainMenu | null} menu @param {SettingRegistry | null} settings */
   function activate(lab, app, palette, menu, settings) {
     openTextAsNotebooks(lab, app, settings);
     const base = lab.PageConfig.getBaseUrl();
     const found = /^(.*)\/user\/([a-z0-9]+)\/$/.exec(new URL(base, location.href).pathname);
     if (found) {
       const orchestrator = new Orchestrator(found[1], found[2], base, lab.PageConfig.getToken());
-      if (takeOnce("blank")) app.restored.then(() => makeNotebook(app));
-      app.restored.then(() => {
-        new Watch(lab, app, orchestrator).begin(palette, menu);
+      if (takeOnce("blank")) void app.restored.then(() => makeNotebook(app));
+      void app.restored.then(() => {
+        void new Watch(lab, app, orchestrator).begin(palette, menu);
         if (innerWidth < PHONE) app.shell.collapseLeft?.(); // else the file browser leaves a notebook no room
       });
       beginLimits(lab, app);
@@ -145,7 +155,10 @@
     }
   }
 
-  /** Whether the page's URL requests a one-time action. Removes that from the URL, so that a reload does not repeat it. */
+  /**
+   * Whether the page's URL requests a one-time action. Removes that from the URL, so that a reload does not repeat it.
+   * @param {string} name
+   */
   function takeOnce(name) {
     const url = new URL(location.href);
     if (!url.searchParams.has(name)) return false;
@@ -154,24 +167,33 @@
     return true;
   }
 
-  /** Open a new notebook with the server's default kernel, for "Blank notebook" on the first page. */
+  /**
+   * Open a new notebook with the server's default kernel, for "Blank notebook" on the first page.
+   * @param {LabApp} app
+   */
   async function makeNotebook({ commands, serviceManager }) {
     await serviceManager.kernelspecs.ready;
     await commands.execute("notebook:create-new", { kernelName: serviceManager.kernelspecs.specs?.default });
   }
 
-  /** Offer the default kernel for a new notebook; JupyterLab would offer the alphabetically first one. */
+  /**
+   * Offer the default kernel for a new notebook; JupyterLab would offer the alphabetically first one.
+   * @param {HTMLElement} dialog @param {KernelSpecs | null} specs
+   */
   function preferKernel(dialog, specs) {
-    const select = dialog.querySelector(".jp-KernelSelector select, .jp-Dialog-body select");
+    const select = /** @type {HTMLSelectElement | null} */ (dialog.querySelector(".jp-KernelSelector select, .jp-Dialog-body select"));
     const group = select?.selectedOptions[0]?.closest("optgroup");
     const offered = [...(group?.querySelectorAll("option") ?? [])].map(({ value }) => /^\{"name":"(.+)"\}$/.exec(value)?.[1]);
-    const languages = new Set(offered.map((name) => specs?.kernelspecs[name]?.language));
-    if (languages.size > 1 && offered.includes(specs.default)) {
+    const languages = new Set(offered.map((name) => name && specs?.kernelspecs[name]?.language));
+    if (select && specs && languages.size > 1 && offered.includes(specs.default)) {
       select.value = JSON.stringify({ name: specs.default });
     }
   }
 
-  /** Show memory and disk in the status bar, and why a kernel ended, if the notebook's server supports that. */
+  /**
+   * Show memory and disk in the status bar, and why a kernel ended, if the notebook's server supports that.
+   * @param {Lab} lab @param {LabApp} app
+   */
   function beginLimits(lab, app) {
     const url = lab.PageConfig.getOption("tmpnbLimits");
     if (url && BESIDE) {
@@ -183,14 +205,15 @@
   /**
    * R Markdown and Quarto open as notebooks (tmpnb_texts.py reads and saves them). Other text that can be one does where
    * the link says so ("?factory=Notebook"), and by "Open With".
+   * @param {Lab} lab @param {LabApp} app @param {SettingRegistry | null} settings
    */
   function openTextAsNotebooks({ PageConfig }, { docRegistry, restored }, settings) {
     const { icon } = docRegistry.getFileType("notebook") ?? {};
     const common = { displayName: "Text Notebook", contentType: "notebook", fileFormat: "json", extensions: [], icon };
-    const add = (name, more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
-    const document = PageConfig.getOption("treePath").split("/").pop();
-    if (document && new URLSearchParams(location.search).get("factory") === "Notebook") {
-      add("tmpnb-linked", { pattern: `^${document.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
+    const add = (/** @type {string} */ name, /** @type {object} */ more, factories = ["Notebook"]) => docRegistry.addFileType({ name, ...common, ...more }, factories);
+    const opened = PageConfig.getOption("treePath").split("/").pop();
+    if (opened && new URLSearchParams(location.search).get("factory") === "Notebook") {
+      add("tmpnb-linked", { pattern: `^${opened.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$` });
     }
     add("tmpnb-markdown", { extensions: [".Rmd", ".qmd"] });
     // After the editors' own types, so that icons and the first choice stay theirs; and after the document manager has read
@@ -200,10 +223,13 @@
     Promise.all([restored, read]).then(() => setTimeout(() => add("tmpnb-text", text, ["Editor", "Notebook"])));
   }
 
-  /** Make early cells wait: JupyterLab silently drops a cell run before its kernel is there, and visitors are that quick. */
+  /**
+   * Make early cells wait: JupyterLab silently drops a cell run before its kernel is there, and visitors are that quick.
+   * @param {{ execute: Function }} CodeCell
+   */
   function waitForKernels(CodeCell) {
     const { execute } = CodeCell;
-    CodeCell.execute = async (cell, context, ...more) => {
+    CodeCell.execute = async (/** @type {{ setPrompt(text: string): void }} */ cell, /** @type {SessionContext} */ context, /** @type {unknown[]} */ ...more) => {
       if (!context.session?.kernel) {
         cell.setPrompt("*");
         await Promise.race([context.ready, new Promise((resolve) => setTimeout(resolve, LONGEST_START))]).catch(() => {});
@@ -215,16 +241,24 @@
 
   // --- Asking
 
+  /** @typedef {{ state: "running", ahead: number, started: number, active: number, idle: number, ends: number }} RunningFacts */
+  /** @typedef {RunningFacts | { state: "ended" | "unknown" | "absent" | "hidden", message?: string }} Facts */
+
   class Orchestrator {
+    /** @param {string} prefix @param {string} id @param {string} base @param {string} token */
     constructor(prefix, id, base, token) {
       this.url = `${prefix}/api/sessions/${id}`;
       this.id = id;
       this.base = base;
+      /** @type {HeadersInit} */
       this.headers = token ? { Authorization: `token ${token}` } : {};
       this.known = false; // whether it has ever answered for this session
     }
 
-    /** The session's state: {state: "running" | "ended" | "unknown" | "absent", …}. Never throws. */
+    /**
+     * The session's state: {state: "running" | "ended" | "unknown" | "absent", …}. Never throws.
+     * @returns {Promise<Facts>}
+     */
     async ask() {
       const answer = await this.call("GET", this.url);
       if (answer?.ok && answer.told?.id === this.id) {
@@ -237,11 +271,12 @@
       return answer && answer.status < 500 ? this.askServer() : { state: "unknown" };
     }
 
+    /** @param {OrchestratorAnswer} answer @returns {Facts} */
     read({ told, clock }) {
       if (told.state !== "claimed") {
         return { state: "ended", message: told.message };
       }
-      const seconds = (text) => (text ? Date.parse(text) / 1000 : Infinity);
+      const seconds = (/** @type {string | null} */ text) => (text ? Date.parse(text) / 1000 : Infinity);
       return {
         state: "running",
         // The browser's clock may be wrong, so only differences of the same clock are used.
@@ -256,6 +291,7 @@
     /**
      * The orchestrator tells nothing of such a session. It may have forgotten it (and with it the token that opens this
      * way where the API demands one), not know it yet, or not be ours at all.
+     * @returns {Promise<Facts>}
      */
     async askServer() {
       const answer = await this.call("GET", `${this.base}api?no_track_activity=1`);
@@ -273,7 +309,10 @@
       return this.call("DELETE", this.url);
     }
 
-    /** Null without an answer. */
+    /**
+     * Null without an answer.
+     * @param {string} method @param {string} url @returns {Promise<OrchestratorAnswer | null>}
+     */
     async call(method, url) {
       try {
         const response = await fetch(url, { method, headers: this.headers, cache: "no-store", redirect: "manual" });
@@ -288,25 +327,40 @@
   // --- Watching
 
   class Watch {
+    /** @param {Lab} lab @param {LabApp} app @param {Orchestrator} orchestrator */
     constructor(lab, app, orchestrator) {
       this.lab = lab;
       this.app = app;
       this.orchestrator = orchestrator;
       this.archive = lab.PageConfig.getOption("tmpnbArchive");
       this.restore = lab.PageConfig.getOption("tmpnbRestore");
+      /** @type {RunningFacts | null} */
       this.session = null;
+      /** @type {Promise<Facts> | null} the question that is being asked */
       this.asking = null;
       this.asked = 0;
+      /** @type {number[]} */
       this.timers = [];
       this.warned = 0;
+      /** @type {string | null} the id of the warning that is shown */
       this.notification = null;
       this.over = false;
+      this.message = ""; // why it is over
       this.reported = 0;
-      this.reporting = null;
+      this.reporting = 0; // the timer of the next report
+      this.sees = true; // the statuses of answers; whether it does is known later
+      this.unreached = false;
+      /** @type {LuminoWidget | null} */
+      this.widget = null;
+      this.button = document.createElement("button");
+      /** @type {Promise<any> | null} the module keeping.js, with what it keeps of this page */
+      this.loading = null;
       this.pointer = "";
+      /** @type {Set<string>} paths of the documents that were worked on */
       this.worked = new Set(JSON.parse(sessionStorage.getItem(`${NAME}:${orchestrator.id}`) ?? "[]"));
     }
 
+    /** @param {CommandPalette | null} palette @param {MainMenu | null} menu */
     async begin(palette, menu) {
       // The first answer tells whether there is an orchestrator at all; a restarting one is asked again.
       for (let pause = 5; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
@@ -338,7 +392,8 @@
       this.sees = "responseStatus" in (window.PerformanceResourceTiming?.prototype ?? {});
       if (this.sees) {
         const base = new URL(this.orchestrator.base, location.href).href;
-        const gone = (one) => [410, 502, 503, 504].includes(one.responseStatus) && one.name.startsWith(base);
+        const gone = (/** @type {PerformanceEntry} */ one) =>
+          one instanceof PerformanceResourceTiming && [410, 502, 503, 504].includes(one.responseStatus) && one.name.startsWith(base);
         new PerformanceObserver((list) => list.getEntries().some(gone) && again()).observe({ type: "resource" });
       }
     }
@@ -351,45 +406,63 @@
       this.unreached = true;
       for (let pause = 2; ; pause = Math.min(2 * pause, 10)) {
         await new Promise((resolve) => setTimeout(resolve, pause * 1000));
-        const answer = this.over || (await this.orchestrator.call("GET", `${this.orchestrator.base}api?no_track_activity=1`));
+        const answer = this.over ? null : await this.orchestrator.call("GET", `${this.orchestrator.base}api?no_track_activity=1`);
         if (this.over || answer?.ok) {
           break;
         }
       }
       this.unreached = false;
-      const title = (dialog) => dialog.node.querySelector(".jp-Dialog-header")?.textContent.trim();
+      const title = (/** @type {DialogWidget} */ dialog) => dialog.node.querySelector(".jp-Dialog-header")?.textContent.trim();
       this.lab.Dialog.tracker.forEach((dialog) => title(dialog) === this.lab.unreachable && dialog.reject());
     }
 
-    /** Report presence at once, and further events within a minute together at its end. */
+    /**
+     * Report presence at once, and further events within a minute together at its end.
+     * @param {Event} event
+     */
     sign(event) {
-      const still = event.type === "pointermove" && this.pointer === (this.pointer = `${event.screenX},${event.screenY}`);
+      const still = event instanceof PointerEvent && event.type === "pointermove" && !this.hasMoved(event);
       // Browsers also report pointer moves when only the page beneath moved.
       if (!event.isTrusted || still || this.reporting || this.over) {
         return;
       }
       const wait = Math.min(REPORT, (this.session?.idle ?? REPORT) / 4) * 1000 - (Date.now() - this.reported);
       this.reporting = setTimeout(() => {
-        this.reporting = null;
+        this.reporting = 0;
         this.reported = Date.now();
         void this.orchestrator.keep().then((answer) => answer?.ok && this.keptAt(answer));
       }, Math.max(wait, 0));
     }
 
-    /** The end is further away. A visible warning, which has buttons, disappears with the next question. */
+    /** @param {PointerEvent} event */
+    hasMoved({ screenX, screenY }) {
+      const before = this.pointer;
+      this.pointer = `${screenX},${screenY}`;
+      return this.pointer !== before;
+    }
+
+    /**
+     * The end is further away. A visible warning, which has buttons, disappears with the next question.
+     * @param {OrchestratorAnswer} answer
+     */
     keptAt(answer) {
-      if (this.session && !this.over && !this.warned) {
-        this.session = this.orchestrator.read(answer);
+      const found = this.orchestrator.read(answer);
+      if (this.session && found.state === "running" && !this.over && !this.warned) {
+        this.session = found;
         this.rest();
-        this.schedule();
+        this.schedule(found);
       }
     }
 
-    /** Remember the edited documents, even across a reload of the page. */
+    /**
+     * Remember the edited documents, even across a reload of the page.
+     * @param {FileChange} change
+     */
     note({ type, oldValue, newValue }) {
-      const renamed = type === "rename" && this.worked.has(oldValue?.path);
-      if (renamed || (type === "save" && this.documents().some(({ context }) => context.path === newValue?.path))) {
-        this.worked.add(newValue.path);
+      const renamed = type === "rename" && this.worked.has(oldValue?.path ?? "");
+      const path = newValue?.path;
+      if (path && (renamed || (type === "save" && this.documents().some(({ context }) => context.path === path)))) {
+        this.worked.add(path);
         sessionStorage.setItem(`${NAME}:${this.orchestrator.id}`, JSON.stringify([...this.worked]));
       }
     }
@@ -405,12 +478,15 @@
       }
     }
 
-    /** Ask, update the display, and schedule the next question. One question at a time. */
+    /**
+     * Ask, update the display, and schedule the next question. One question at a time.
+     * @returns {Promise<Facts>}
+     */
     look() {
-      this.asking ??= this.lookOnce().finally(() => (this.asking = null));
-      return this.asking;
+      return (this.asking ??= this.lookOnce().finally(() => (this.asking = null)));
     }
 
+    /** @returns {Promise<Facts>} */
     async lookOnce() {
       this.rest();
       this.asked = Date.now();
@@ -424,14 +500,15 @@
         this.session = found;
       }
       if (this.session && !this.over) {
-        this.schedule();
+        this.schedule(this.session);
       }
       return found;
     }
 
-    schedule() {
+    /** @param {RunningFacts} session */
+    schedule(session) {
       this.tell();
-      const { left, window } = this.left();
+      const { left, window } = this.left(session);
       const longest = this.sees === false ? 60 : LONGEST_PAUSE;
       const pause = left > window ? Math.min(left - window, longest) : Math.min(left / 6, 30);
       this.timers.push(setTimeout(() => void this.look(), Math.max(pause, 2) * 1000));
@@ -442,9 +519,11 @@
       this.timers = [];
     }
 
-    /** Seconds until the end without activity; `final` if nothing can prevent it. */
-    left() {
-      const { ahead, started, active, idle, ends } = this.session;
+    /**
+     * Seconds until the end without activity; `final` if nothing can prevent it.
+     * @param {RunningFacts} session
+     */
+    left({ ahead, started, active, idle, ends }) {
       const now = Date.now() / 1000 - ahead;
       const idleEnd = Math.max(active, this.kernelsActive(now)) + idle;
       const final = ends <= idleEnd;
@@ -456,6 +535,7 @@
     /**
      * When kernels were last active; a busy one is active now (as the orchestrator sees it). A terminal's moment is
      * that of each reconnection, too: better a warning too many than one too few.
+     * @param {number} now
      */
     kernelsActive(now) {
       const moments = [0];
@@ -472,15 +552,14 @@
       const style = document.createElement("style");
       style.textContent = STYLE;
       document.head.append(style);
-      this.button = document.createElement("button");
       this.button.type = "button";
       this.button.addEventListener("click", () => void (this.over ? this.say() : this.choose()));
-      this.widget = new this.lab.Widget();
-      this.widget.id = NAME;
-      this.widget.addClass("tmpnb-TimeLeft");
-      this.widget.node.append(this.button);
-      this.widget.hide();
-      this.app.shell.add(this.widget, "top", { rank: 10000 });
+      const widget = (this.widget = new this.lab.Widget());
+      widget.id = NAME;
+      widget.addClass("tmpnb-TimeLeft");
+      widget.node.append(this.button);
+      widget.hide();
+      this.app.shell.add(widget, "top", { rank: 10000 });
       if (this.session) {
         this.tell();
       }
@@ -488,10 +567,10 @@
 
     /** Update the time in the top bar, and the warnings, after each answer and whenever the text changes. */
     tell() {
-      const { left, final, window } = this.left();
-      if (!this.widget) {
+      if (!this.widget || !this.session) {
         return;
       }
+      const { left, final, window } = this.left(this.session);
       this.widget.setHidden(left > window);
       if (left > window) {
         this.calm();
@@ -517,6 +596,7 @@
       }
     }
 
+    /** @param {number} left @param {boolean} final */
     warn(left, final) {
       const at = new Date(Date.now() + left * 1000).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
       const message = final
@@ -525,14 +605,17 @@
       return this.lab.Notification.warning(message, { autoClose: false, actions: this.actions(final).slice(0, 2) });
     }
 
-    /** The best choices first; a notification has room for two. */
+    /**
+     * The best choices first; a notification has room for two.
+     * @param {boolean} final
+     */
     actions(final) {
       const names = [
-        ...(final ? [] : [["Keep it", "tmpnb:keep"]]),
-        ...(this.archive ? [["Download everything", "tmpnb:download"]] : []),
-        ["End now", "tmpnb:end"],
+        ...(final ? [] : [{ label: "Keep it", command: "tmpnb:keep" }]),
+        ...(this.archive ? [{ label: "Download everything", command: "tmpnb:download" }] : []),
+        { label: "End now", command: "tmpnb:end" },
       ];
-      return names.map(([label, command], index) => ({
+      return names.map(({ label, command }, index) => ({
         label,
         displayType: index ? "default" : "accent",
         warns: command === "tmpnb:end",
@@ -542,7 +625,8 @@
 
     /** The same choices in the menu of the top bar's time. */
     async choose() {
-      const { left, final } = this.left();
+      if (!this.session) return;
+      const { left, final } = this.left(this.session);
       const { Dialog, showDialog } = this.lab;
       const actions = this.actions(final);
       const result = await showDialog({
@@ -552,7 +636,7 @@
           : "It ends because nobody uses it, and nothing of it is kept. Going on with your work keeps it, too.",
         buttons: [
           Dialog.cancelButton({ label: "Close" }),
-          ...actions.map(({ label, warns }) => Dialog[warns ? "warnButton" : "okButton"]({ label })).reverse(),
+          ...actions.map(({ label, warns }) => (warns ? Dialog.warnButton({ label }) : Dialog.okButton({ label }))).reverse(),
         ],
       });
       actions.find(({ label }) => result.button.accept && label === result.button.label)?.callback();
@@ -560,6 +644,7 @@
 
     // --- Actions
 
+    /** @param {CommandPalette | null} palette @param {MainMenu | null} menu */
     offer(palette, menu) {
       const { commands } = this.app;
       commands.addCommand("tmpnb:keep", { label: "Keep This Notebook", execute: () => this.keep() });
@@ -589,15 +674,16 @@
       const answer = await this.orchestrator.keep();
       await this.asking;
       const { state } = await this.look();
-      if (answer?.ok && state === "running") {
-        Notification.success(`Kept: this notebook now ends in ${words(this.left().left)} at the earliest.`, { autoClose: 8000 });
+      if (answer?.ok && state === "running" && this.session) {
+        const { left } = this.left(this.session);
+        Notification.success(`Kept: this notebook now ends in ${words(left)} at the earliest.`, { autoClose: 8000 });
       } else if (!this.over) {
         Notification.error("This notebook could not be kept. Please try again.", { autoClose: false });
       }
     }
 
     /** Load the module for downloads and restores when needed. */
-    keeping() {
+    async keeping() {
       const places = { archive: this.archive, restore: this.restore };
       this.loading ??= import(new URL("keeping.js", BESIDE).href)
         .then(({ Keeping }) => new Keeping(this.lab, this.app, places))
@@ -620,7 +706,7 @@
     async end() {
       const { Dialog, Notification, showDialog } = this.lab;
       const download = this.archive ? [Dialog.okButton({ label: "Download everything" })] : [];
-      let result = null;
+      let result;
       do {
         result = await showDialog({
           title: "End this notebook now?",
@@ -646,7 +732,10 @@
 
     // --- The end
 
-    /** The server has gone. This page has the last copy of the open documents, so ask before it is lost. */
+    /**
+     * The server has gone. This page has the last copy of the open documents, so ask before it is lost.
+     * @param {string} [message]
+     */
     async ended(message) {
       this.over = true;
       this.rest();
@@ -669,7 +758,7 @@
     async say() {
       const { Dialog, showDialog } = this.lab;
       const documents = this.documents();
-      const names = documents.map(({ context }) => context.path.split("/").pop());
+      const names = documents.map(({ context }) => context.path.split("/").pop() ?? "");
       for (let told = "Nothing of it is kept, but what you worked on is still open in this page"; ; ) {
         const result = await showDialog({
           title: "Save what is open?",
@@ -690,14 +779,14 @@
 
     /** The open documents that this visitor edited, except those not loaded yet. */
     documents() {
-      return [...this.app.shell.widgets("main")].filter(
-        ({ context }) => context?.isReady && (this.worked.has(context.path) || hasWork(context.model)),
-      );
+      const ready = /** @type {DocumentWidget[]} */ ([...this.app.shell.widgets("main")].filter(({ context }) => context?.isReady));
+      return ready.filter(({ context }) => this.worked.has(context.path) || hasWork(context.model));
     }
   }
 
   // --- Helpers
 
+  /** @param {number} seconds */
   function words(seconds) {
     const minutes = Math.ceil(seconds / 60);
     if (seconds < 60) {
@@ -706,15 +795,19 @@
     return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} hours`;
   }
 
-  /** Only a person's edits count: JupyterLab calls a notebook "dirty" once its kernel has reported its language. */
+  /**
+   * Only a person's edits count: JupyterLab calls a notebook "dirty" once its kernel has reported its language.
+   * @param {DocumentModel} model
+   */
   function hasWork(model) {
     if (!model.cells) {
       return model.dirty;
     }
-    const ran = (cell) => cell.type === "code" && (cell.executionCount !== null || cell.outputs.length > 0);
+    const ran = (/** @type {LabCell} */ cell) => cell.type === "code" && (cell.executionCount !== null || cell.outputs.length > 0);
     return model.sharedModel.canUndo() || [...model.cells].some((cell) => ran(cell) || cell.sharedModel.canUndo());
   }
 
+  /** @param {string} url @param {string} name */
   function save(url, name) {
     const link = document.createElement("a");
     link.href = url;
@@ -724,6 +817,7 @@
     link.remove();
   }
 
+  /** @param {DocumentModel} model @param {string} name */
   function keepCopy(model, name) {
     const url = URL.createObjectURL(new Blob([model.toString()], { type: "application/octet-stream" }));
     save(url, name);

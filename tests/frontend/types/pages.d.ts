@@ -1,0 +1,50 @@
+// What the operator's page is told (GET /api/status, web/admin/).
+
+interface Failure {
+  at: string;
+  cause: string;
+  message: string;
+  log_lines: string[];
+}
+
+interface RunningSession {
+  id: string;
+  started: string | null;
+  last_activity: string | null;
+  visited: boolean;
+  expires_at: string | null;
+  ends_at: string | null;
+  open_connections: number;
+}
+
+interface ServiceStatus {
+  name: string;
+  up_since: string;
+  engine_up: boolean;
+  pool: {
+    size: number;
+    ready: number;
+    starting: number;
+    claimed: number;
+    removing: number;
+    waiting: number;
+    closed: boolean;
+    max_containers: number;
+  };
+  waiting_seconds: number[];
+  starts: { seconds: number }[];
+  failure: Failure | null;
+  failures: Failure[];
+  sessions: RunningSession[];
+  stats: { version: string; container_image: string };
+}
+
+/** What the workshop image's server says of an archive that it took (workshop_image/server/tmpnb_restore.py). */
+interface Restored {
+  open: string[];
+  message?: string;
+}
+
+interface Document {
+  prerendering?: boolean; // Speculation Rules; not in every browser
+}

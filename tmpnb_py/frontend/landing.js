@@ -1,2 +1,0 @@
-{% include "copy.js" %}
-{% include "keeping.js" %}
