@@ -47,6 +47,7 @@ from tmpnb_py.core.models import (
 )
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.no_images import NoImageStore
+from tmpnb_py.engines.one_machine import OneMachine
 
 Behaviour = Literal["ok", "exits", "silent"]
 
@@ -151,7 +152,7 @@ class FakeHost:
             self._listeners.discard(listener)
 
 
-class FakeEngine(NoImageStore):
+class FakeEngine(NoImageStore, OneMachine):
     """The containers of one pool on a `FakeHost`. `calls` lists (method, id or image or "") in order."""
 
     name = "fake"
