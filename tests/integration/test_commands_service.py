@@ -17,7 +17,8 @@ from tests.e2e.inprocess import Rig, running
 from tests.integration.command_support import PROGRAM, SECONDS, at, environment, run, run_on_terminal
 from tests.pool_support import fail, records_of
 from tmpnb_py.core.errors import FailureClass
-from tmpnb_py.core.models import Failure, State
+from tmpnb_py.core.models import EndReason, Failure, NodeState, State
+from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web.api.schema import AdminSessions, AdminStatus
 
@@ -252,3 +253,90 @@ async def test_status_of_five_hundred_sessions_is_quick(rig: Rig) -> None:
         records_of(pool).forget(ended, now)
     assert done.out.count("session0") == 500
     print(f"status on 500 sessions: {took:.2f} s")
+
+
+# --- nodes
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Rig]:
+    async with FakeHost() as host:
+        host.nodes = {"one": NodeState.ACTIVE, "two": NodeState.ACTIVE}
+        async with running(host, pool_size=2, max_containers=6) as rig:
+            await rig.ready(2)
+            yield rig
+
+
+async def test_status_shows_nodes(cluster: Rig) -> None:
+    await cluster.spawn()
+    await cluster.ready(2)
+    done = await run("status", *at(cluster))
+    rows = [line.split() for line in done.out.splitlines() if line.startswith(("node ", "one ", "two "))]
+    assert rows[0] == ["node", "state", "relay", "image", "in", "use", "ready", "starting", "memory", "reserved"]
+    assert rows[1][:7] == ["one", "active", "connected", "there", "1", "2", "0"]
+    assert rows[2][:7] == ["two", "active", "connected", "there", "0", "0", "0"]
+    status = AdminStatus.model_validate_json((await run("status", "--json", *at(cluster))).out)
+    assert [(one.name, one.claimed, one.ready) for one in status.nodes] == [("one", 1, 2), ("two", 0, 0)]
+    assert status.nodes[0].reserved_bytes > 0
+
+
+async def test_draining_a_node_waits_for_its_last_session(cluster: Rig) -> None:
+    spawned = await cluster.spawn()
+    await cluster.ready(2)
+    ready = {one.id for one in cluster.pool.in_state(State.READY)}
+    draining = asyncio.create_task(run("drain", "--node", "one", *at(cluster)))
+    await cluster.until(lambda: cluster.host.nodes["one"] is NodeState.PAUSED)
+    await cluster.until(lambda: {one.id for one in cluster.pool.in_state(State.READY)}.isdisjoint(ready))
+    await cluster.ready(2)
+    assert all(cluster.host.containers["tmpnb", one.id].node == "two" for one in cluster.pool.in_state(State.READY))
+    session = cluster.pool.session(spawned["id"])
+    assert session is not None
+    assert not draining.done()
+    cluster.pool.end(session, EndReason.IDLE, time.monotonic())
+    done = await draining
+    assert (done.code, done.err) == (0, "")
+    assert "one is paused: 1 session left" in done.out
+    assert done.out.splitlines()[-1].startswith("one is empty: its last session has ended. tmpnb-py drain --node one")
+
+    undone = await run("drain", "--node", "one", "--undo", *at(cluster))
+    assert (undone.code, undone.out) == (0, "one takes notebooks again\n")
+    assert cluster.host.nodes["one"] is NodeState.ACTIVE
+
+
+async def test_ctrl_c_leaves_a_node_paused_and_says_how_to_go_on(cluster: Rig) -> None:
+    await cluster.spawn()
+    shown = await run_on_terminal("drain", "--node", "one", *at(cluster), stop_after="1 session left")
+    assert shown.code == 130
+    assert "one stays paused. tmpnb-py drain --node one goes on waiting" in shown.out
+    assert "--undo has it take notebooks again" in shown.out
+    assert "Traceback" not in shown.out
+    assert cluster.host.nodes["one"] is NodeState.PAUSED
+
+
+async def test_somebody_else_activates_a_node_meanwhile(cluster: Rig) -> None:
+    await cluster.spawn()
+    draining = asyncio.create_task(run("drain", "--node", "one", *at(cluster)))
+    await cluster.until(lambda: cluster.host.nodes["one"] is NodeState.PAUSED)
+    cluster.host.nodes["one"] = NodeState.ACTIVE
+    done = await draining
+    assert done.code == 7
+    assert "one takes notebooks again" in done.err
+
+
+async def test_the_last_node_that_takes_notebooks(cluster: Rig) -> None:
+    cluster.host.nodes["two"] = NodeState.PAUSED
+    done = await run("drain", "--node", "one", *at(cluster))
+    assert done.code == 0
+    assert "no other node takes notebooks" in done.err
+
+
+async def test_nodes_that_there_are_not(cluster: Rig, rig: Rig) -> None:
+    done = await run("drain", "--node", "three", *at(cluster))
+    assert done.code == 7
+    assert "the swarm has no node three: its nodes are one, two" in done.err
+    for arguments in (("--node", "../pool"), ("--undo",)):
+        assert (await run("drain", *arguments, *at(cluster))).code == 2
+    alone = await run("drain", "--node", "one", *at(rig))
+    assert alone.code == 7
+    assert "one machine" in alone.err
+    assert "node  " not in (await run("status", *at(rig))).out

@@ -7,10 +7,20 @@ from typing import Any
 
 import pytest
 
-from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, ImageFacts, State, Transport
+from tmpnb_py.core.models import (
+    ContainerConfig,
+    ContainerSpec,
+    Egress,
+    EndReason,
+    Exit,
+    ImageFacts,
+    NodeState,
+    State,
+    Transport,
+)
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import services
-from tmpnb_py.engines.swarm.services import LABEL_STATE, Task
+from tmpnb_py.engines.swarm.services import LABEL_STATE, Node, Placed, Task
 
 MIB = 1024 * 1024
 IMAGE = ImageFacts("lab", f"sha256:{'a' * 64}", supports_socket=True, supports_read_only=True, home="/home/jovyan")
@@ -148,3 +158,51 @@ def test_a_service_is_observed_as_its_labels_say() -> None:
     assert observed.config_digest == CONFIG.digest
     assert services.id_of({"Spec": {"Labels": {docker.LABEL_ID: "../x"}}}) == ""
     assert services.id_of({"Spec": {}}) == ""
+
+
+def test_why_a_notebook_of_a_drained_node_ended() -> None:
+    draining = Node("n1", "one", usable=False, down=False, memory=1, cpus=1, state=NodeState.DRAINING)
+    paused = dataclasses.replace(draining, state=NodeState.PAUSED)
+    died = Exit(137)
+    assert services.explained(died, draining) == Exit(137, reason=EndReason.NODE_DRAINED)
+    assert services.explained(services.LOST, draining).reason is EndReason.NODE_DRAINED
+    assert services.explained(died, paused) == services.explained(died, None) == died
+    assert services.explained(Exit(137, out_of_memory=True), draining).reason is None, "memory was what it lacked"
+
+
+def test_where_a_replaced_task_was_first() -> None:
+    tasks = services.tasks_of([
+        {**_task("one", "running"), "NodeID": "n2", "CreatedAt": "2026-01-01T00:00:02Z"},
+        {**_task("one", "shutdown"), "CreatedAt": "2026-01-01T00:00:01Z"},
+    ])  # fmt: skip
+    assert (tasks["one"].state, tasks["one"].node) == ("orphaned", "n1")
+
+
+@pytest.mark.parametrize(
+    ("state", "availability", "expected"),
+    [
+        ("ready", "active", NodeState.ACTIVE),
+        ("ready", "pause", NodeState.PAUSED),
+        ("ready", "drain", NodeState.DRAINING),
+        ("down", "drain", NodeState.DRAINING),
+        ("down", "active", NodeState.DOWN),
+        ("disconnected", "pause", NodeState.DOWN),
+        ("unknown", "active", NodeState.UNKNOWN),
+        ("ready", "new-kind", NodeState.UNKNOWN),
+    ],
+)
+def test_what_a_node_does(state: str, availability: str, expected: NodeState) -> None:
+    listed = {"ID": "n1", "Status": {"State": state}, "Spec": {"Availability": availability}}
+    assert services.nodes_of([listed])["n1"].state is expected
+
+
+def test_what_is_placed_where() -> None:
+    def task(container_id: str, state: str, node: str = "n1") -> dict[str, Any]:
+        labels = {"org.tmpnb.id": container_id}
+        spec = {"ContainerSpec": {"Labels": labels}, "Resources": {"Reservations": {"MemoryBytes": 7}}}
+        return {"ServiceID": container_id, "NodeID": node, "Spec": spec, "Status": {"State": state}}
+
+    mine, other = "a" * 24, "b" * 24
+    listed = [task(mine, "assigned"), task(other, "shutdown"), task(other, "pending", ""), task("../x", "running")]
+    placed = services.placed_of([*listed, {"NodeID": "n1", "Status": {"State": "running"}}])
+    assert placed == [Placed("n1", mine, 7)]

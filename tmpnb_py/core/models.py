@@ -43,6 +43,8 @@ class EndReason(enum.StrEnum):
     ENGINE_RESTARTED = "server restarted"
     ENDED_BY_OWNER = "ended by its owner"
     ENDED_BY_OPERATOR = "ended by the operator"
+    NODE_DRAINED = "node drained"
+    NODE_LOST = "node lost"
 
     START_FAILED = "start failed"
     CLAIM_FAILED = "claim failed"
@@ -221,10 +223,14 @@ class ContainerSpec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container ended: its exit status, and whether the kernel killed it for its memory."""
+    """How a container ended: its exit status, and whether the kernel killed it for its memory.
+
+    `reason` is set where the engine knows more than that it ended.
+    """
 
     status: int
     out_of_memory: bool = False
+    reason: EndReason | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -274,6 +280,34 @@ class EngineInfo:
     version: str
     memory: int
     cpus: int
+
+
+class NodeState(enum.StrEnum):
+    """What a node of a cluster does: take notebooks, take no new ones, end those it has, or not answer."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A machine of a cluster at one moment. `has_image`: whether it has the pool's image; None if it was not asked.
+
+    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes.
+    """
+
+    id: str
+    name: str
+    state: NodeState
+    has_relay: bool
+    has_image: bool | None
+    memory: int
+    reserved: int
+    cpus: int
+    notebooks: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tmpnb_py.core.models import (
     EngineInfo,
     Gap,
     ImageFacts,
+    NodeStatus,
     Observed,
     Transport,
     Usage,
@@ -139,6 +140,16 @@ class Engine(ImageStore, Protocol):
 
     async def remove_pool(self) -> None:
         """Remove everything else that the engine keeps for the pool: networks, sockets, leftovers."""
+
+    async def nodes(self) -> tuple[NodeStatus, ...]:
+        """The machines of a cluster by name, as far as they are known now; () for an engine of one machine."""
+
+    async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
+        """Have a node, by its name or id, take no new containers, or take them again. Those that run go on.
+
+        Containers that Swarm had placed there before are among its `notebooks`. Idempotent. Raises `EngineError` with
+        a remedy for a node that there is not.
+        """
 
     async def usage(self, container_id: str) -> Usage:
         """Measure what a running container uses. May be slow."""

@@ -38,6 +38,8 @@ from tmpnb_py.core.models import (
     Exit,
     Gap,
     ImageFacts,
+    NodeState,
+    NodeStatus,
     Observed,
     SocketAddress,
     State,
@@ -47,6 +49,7 @@ from tmpnb_py.core.models import (
 )
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.no_images import NoImageStore
+from tmpnb_py.engines.one_machine import OneMachine
 
 Behaviour = Literal["ok", "exits", "silent"]
 
@@ -70,13 +73,15 @@ class FakeContainer:
     address: Address | None = None
     log_lines: list[str] = dataclasses.field(default_factory=list)
     runner: web.AppRunner | None = None
+    node: str = ""
 
 
 class FakeHost:
     """The machine. Leaving `async with FakeHost() as host:` stops every server and removes every file.
 
     `start_behaviour` decides what containers started from now on do: answer, exit with status 1, or stay silent;
-    `missing` names the documents that no notebook has.
+    `missing` names the documents that no notebook has. With `nodes` it is a cluster: containers start on the first
+    that is active.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
@@ -88,6 +93,7 @@ class FakeHost:
         self.networks: set[tuple[str, Egress, Transport]] = set()
         self.gaps: tuple[Gap, ...] = ()
         self.start_behaviour: Behaviour = "ok"
+        self.nodes: dict[str, NodeState] = {}
         self.memory = 8 * 1024**3
         self.cpus = 4
         self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-fake-"))
@@ -151,7 +157,7 @@ class FakeHost:
             self._listeners.discard(listener)
 
 
-class FakeEngine(NoImageStore):
+class FakeEngine(NoImageStore, OneMachine):
     """The containers of one pool on a `FakeHost`. `calls` lists (method, id or image or "") in order."""
 
     name = "fake"
@@ -231,6 +237,35 @@ class FakeEngine(NoImageStore):
         await self._called("info")
         return EngineInfo(self.name, "1.0", self.host.memory, self.host.cpus)
 
+    async def nodes(self) -> tuple[NodeStatus, ...]:
+        """Return the host's `nodes`."""
+        await self._called("nodes")
+        return tuple(self._node(name) for name in self.host.nodes)
+
+    async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
+        """Set one's state. Raises `EngineError`."""
+        await self._called("pause_node", node)
+        if not self.host.nodes:
+            return await super().pause_node(node, paused=paused)
+        if node not in self.host.nodes:
+            raise EngineError(f"the swarm has no node {node}", remedy=f"its nodes are {', '.join(self.host.nodes)}")
+        self.host.nodes[node] = NodeState.PAUSED if paused else NodeState.ACTIVE
+        return self._node(node)
+
+    def _node(self, name: str) -> NodeStatus:
+        here = [one.spec for (pool, _), one in self.host.containers.items() if (pool, one.node) == (self.pool, name)]
+        return NodeStatus(
+            name,
+            name,
+            self.host.nodes[name],
+            has_relay=True,
+            has_image=True,
+            memory=self.host.memory,
+            reserved=sum(one.config.mem_limit for one in here),
+            cpus=self.host.cpus,
+            notebooks=frozenset(one.id for one in here),
+        )
+
     async def image(self, image: str) -> ImageFacts:
         """Return one of the host's `images`. Raises `ImageMissingError`."""
         await self._called("image", image)
@@ -272,6 +307,7 @@ class FakeEngine(NoImageStore):
         directory = self.host.directory / self.pool / spec.id
         directory.mkdir(parents=True)
         container = FakeContainer(self.pool, spec, self.host.clock(), directory)
+        container.node = next((one for one, state in self.host.nodes.items() if state is NodeState.ACTIVE), "")
         self.host.containers[self.pool, spec.id] = container
         try:
             return await self._serve(container)

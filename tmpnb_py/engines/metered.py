@@ -15,6 +15,7 @@ from tmpnb_py.core.models import (
     EngineInfo,
     Gap,
     ImageFacts,
+    NodeStatus,
     Observed,
     Transport,
     Usage,
@@ -117,6 +118,12 @@ class MeteredEngine:
 
     async def remove_pool(self) -> None:
         await self._engine.remove_pool()
+
+    async def nodes(self) -> tuple[NodeStatus, ...]:
+        return await self._engine.nodes()
+
+    async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
+        return await self._engine.pause_node(node, paused=paused)
 
     async def usage(self, container_id: str) -> Usage:
         return await self._engine.usage(container_id)

@@ -6,7 +6,7 @@ Everything is synchronous: methods mark containers or set a target and wake the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import structlog
@@ -72,11 +72,12 @@ class Operations:
         """Whether new visitors are let in."""
         return self._gate.is_open
 
-    def drain(self, now: float) -> int:
-        """Replace all ready containers. Returns how many; sessions and starts under way are not touched."""
+    def drain(self, now: float, only: Collection[str] | None = None) -> int:
+        """Replace all ready containers, or those of `only`. Returns how many; sessions and starts are not touched."""
         drained = 0
         for container in self._records.in_state(State.READY):
-            drained += self._records.end(container, EndReason.DRAINED, now)
+            if only is None or container.id in only:
+                drained += self._records.end(container, EndReason.DRAINED, now)
         _log.info("drained", pool=self._records.name, count=drained)
         return drained
 

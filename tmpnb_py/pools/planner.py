@@ -199,7 +199,7 @@ def _known(observed: Observed, record: ContainerFacts, listing: Listing) -> list
         return [Died(record.id)]
     if observed.exit.out_of_memory:
         return [End(record.id, EndReason.OUT_OF_MEMORY)]
-    return [End(record.id, _reason_for_death(listing))]
+    return [End(record.id, observed.exit.reason or _reason_for_death(listing))]
 
 
 def _moved(observed: Observed, record: ContainerFacts, listing: Listing) -> list[Action]:
@@ -217,7 +217,7 @@ def _reason_for_death(listing: Listing) -> EndReason:
 
 def _unknown(observed: Observed) -> Action:
     if observed.exit is not None:
-        reason = EndReason.ENGINE_RESTARTED
+        reason = observed.exit.reason or EndReason.ENGINE_RESTARTED
         return Discard(observed, EndReason.OUT_OF_MEMORY if observed.exit.out_of_memory else reason)
     if observed.state is State.STARTING:
         return Discard(observed, EndReason.HALF_STARTED)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Protocol
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import Ended, EndReason, Failure, ImageFacts, State
+from tmpnb_py.core.models import Ended, EndReason, Failure, ImageFacts, NodeStatus, State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.configuration import PoolConfiguration
@@ -80,6 +80,7 @@ class Pool:
         self.name = options.current.pool_name
         self.metrics = metrics
         self.options = options
+        self._engine = engine
         self._visitors: Visitors = _NoVisitors()
         self._records = Records(self.name)
         self._health = Health(self.name, metrics)
@@ -317,6 +318,22 @@ class Pool:
     def drain(self, now: float) -> int:
         """Replace all ready containers. Returns how many."""
         return self._operations.drain(now)
+
+    async def nodes(self) -> tuple[NodeStatus, ...]:
+        """The machines of the engine's cluster; none where it has one machine. Answers within seconds."""
+        return await self._engine.nodes()
+
+    async def pause_node(self, node: str, now: float) -> NodeStatus:
+        """Have a node take no new containers, and replace its ready ones elsewhere. Raises `EngineError`."""
+        found = await self._engine.pause_node(node, paused=True)
+        self._operations.drain(now, found.notebooks)
+        return found
+
+    async def activate_node(self, node: str) -> NodeStatus:
+        """Have a node take containers again. Raises `EngineError`."""
+        found = await self._engine.pause_node(node, paused=False)
+        self._reconciler.observe_soon()
+        return found
 
     def resize(self, size: int) -> None:
         """Set the number of ready containers until the service restarts. Raises `SettingsError`."""

@@ -7,6 +7,7 @@ from aiohttp import web
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.web import access, respond, static
 from tmpnb_py.web.admin import handlers as admin
+from tmpnb_py.web.admin import nodes as admin_nodes
 from tmpnb_py.web.admin import pool as admin_pool
 from tmpnb_py.web.api import binder, programs, tickets
 from tmpnb_py.web.context import CONTEXT, Context
@@ -44,4 +45,5 @@ def admin_application(context: Context) -> web.Application:
     app[CONTEXT] = context
     admin.add_routes(app)
     admin_pool.add_routes(app)
+    admin_nodes.add_routes(app)
     return app

@@ -26,6 +26,8 @@ ENDED: Mapping[EndReason, str] = {
     EndReason.ENGINE_RESTARTED: "The machine it ran on was restarted.",
     EndReason.ENDED_BY_OWNER: "You ended it.",
     EndReason.ENDED_BY_OPERATOR: "The people who run this service ended it.",
+    EndReason.NODE_DRAINED: "The people who run this service took the machine it ran on out of use.",
+    EndReason.NODE_LOST: "The machine it ran on failed.",
 }
 
 _PROBLEMS: Mapping[int, tuple[str, str]] = {

@@ -16,7 +16,7 @@ import pydantic
 
 from tmpnb_py.core.errors import ServiceError, SettingsError
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.web.api.schema import AdminSessions, AdminStatus, Drained, PoolStatus
+from tmpnb_py.web.api.schema import AdminNode, AdminNodes, AdminSessions, AdminStatus, Drained, PoolStatus
 
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 30.0
@@ -83,6 +83,18 @@ class AdminClient:
     async def drain(self) -> int:
         """Replace every ready container. Returns their number."""
         return (await self._ask("DELETE", "api/pool", Drained)).drained
+
+    async def nodes(self) -> tuple[AdminNode, ...]:
+        """Return the nodes of the cluster."""
+        return (await self._ask("GET", "api/nodes", AdminNodes)).nodes
+
+    async def pause_node(self, node: str) -> AdminNode:
+        """Place no new notebooks on a node, and replace its ready ones."""
+        return await self._ask("POST", f"api/nodes/{node}/pause", AdminNode)
+
+    async def activate_node(self, node: str) -> AdminNode:
+        """Place notebooks on a node again."""
+        return await self._ask("POST", f"api/nodes/{node}/activate", AdminNode)
 
     async def resize(self, size: int) -> PoolStatus:
         """Set the number of containers kept ready."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _WATCH_SECONDS = 2.0
 _LOG_LINES = 8
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the admin listener's JSON.")
 
@@ -48,7 +50,7 @@ def _with_service(ctx: click.Context, config: str | None, work: Callable[[AdminC
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, watch: bool, config: str | None) -> None:
-    """Show the pool's status: containers, sessions, the line, the last failure."""
+    """Show the pool's status: containers, nodes of a swarm, sessions, the line, the last failure."""
 
     async def work(client: AdminClient) -> None:
         if watch:
@@ -99,11 +101,14 @@ def _print_json(model: pydantic.BaseModel, indent: int | None = 2) -> None:
 
 
 def _status_parts(target: Console, found: AdminStatus) -> list[RenderableType]:
+    from tmpnb_py.cli.commands import nodes  # noqa: PLC0415 - loads rich
     from tmpnb_py.cli.commands.output import table  # noqa: PLC0415
 
     parts: list[RenderableType] = [table(target, ("", found.name), _summary(found))]
     if found.failure is not None:
         parts += ["", *_failure_lines(found.failure)]
+    if found.nodes:
+        parts += ["", nodes.node_table(target, found.nodes)]
     if found.sessions:
         parts += ["", _session_table(target, found.sessions)]
     return parts
@@ -212,14 +217,27 @@ def end(ctx: click.Context, session_ids: tuple[str, ...], config: str | None) ->
 
 
 @click.command()
+@click.option("--node", metavar="NAME", help="Pause this node of a swarm, and wait until its last session has ended.")
+@click.option("--undo", is_flag=True, help="With --node: have the node take notebooks again.")
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def drain(ctx: click.Context, config: str | None) -> None:
-    """Replace every ready notebook by a new one. Sessions go on."""
+def drain(ctx: click.Context, node: str | None, undo: bool, config: str | None) -> None:
+    """Replace every ready notebook by a new one, or empty one node. Sessions go on."""
+    if node is None and undo:
+        raise click.UsageError("--undo needs --node: which node is to take notebooks again?")
+    if node is not None and not _NODE.fullmatch(node):
+        raise click.BadParameter(f"{node!r} is no node's name: tmpnb-py status lists them.", param_hint="--node")
 
     async def work(client: AdminClient) -> None:
-        count = await client.drain()
-        click.echo(f"{count} ready notebook{'' if count == 1 else 's'} replaced")
+        from tmpnb_py.cli.commands import nodes  # noqa: PLC0415 - loads rich
+
+        if node is None:
+            count = await client.drain()
+            click.echo(f"{count} ready notebook{'' if count == 1 else 's'} replaced")
+        elif undo:
+            await nodes.activate(client, node)
+        else:
+            await nodes.drain(client, node)
 
     _with_service(ctx, config, work)
 

@@ -57,6 +57,7 @@ from tmpnb_py.engines.docker.streams import ImageStreams, post, read_log, read_p
 from tmpnb_py.engines.docker.trials import Trials
 from tmpnb_py.engines.docker.usage import read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
+from tmpnb_py.engines.one_machine import OneMachine
 from tmpnb_py.engines.sockets import SocketDirectories
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ _DEAD_LOG_LINES = 20
 _OVERTAKEN_SECONDS = 0.05
 
 
-class DockerEngine(ImageStreams):
+class DockerEngine(ImageStreams, OneMachine):
     """Starts, marks, lists and removes the containers of one pool in a Docker engine.
 
     `docker_host` None means `DOCKER_HOST`, else the usual socket. `call_timeout` bounds short calls,

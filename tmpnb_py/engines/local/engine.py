@@ -58,6 +58,7 @@ from tmpnb_py.engines.local.record import NotebookRecord, SupervisorStatus
 from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.engines.local.watch import Watches
 from tmpnb_py.engines.no_images import NoImageStore
+from tmpnb_py.engines.one_machine import OneMachine
 from tmpnb_py.engines.sockets import SocketDirectories
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 
@@ -74,7 +75,7 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 
-class LocalEngine(NoImageStore):
+class LocalEngine(NoImageStore, OneMachine):
     """Starts, marks, lists and removes the notebooks of one pool as processes of this machine.
 
     `workshop_directory` holds the image's start script, configuration and workshops; `workshops` is another folder,

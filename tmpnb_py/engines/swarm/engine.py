@@ -41,6 +41,7 @@ from tmpnb_py.core.models import (
     Exit,
     Gap,
     ImageFacts,
+    NodeStatus,
     Observed,
     State,
     Transport,
@@ -55,6 +56,7 @@ from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.bridges import Bridges
+from tmpnb_py.engines.swarm.fleet import Fleet
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
@@ -107,6 +109,9 @@ class SwarmEngine(ImageStreams):
         self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
         self._bridges = Bridges(runtime_dir, pool, self._reach)
         self._lease = Lease(self._api, pool)
+        self._fleet = Fleet(self._api, self._relays, pool)
+        self._today = ""  # the id of the image that notebooks are started from
+        self._without_image: frozenset[str] = frozenset()  # names of nodes, as last asked
         self._claimant = secrets.token_hex(4)
         self._own_init: set[str] = set()
         self._has_image: dict[tuple[str, str], bool] = {}  # by node and image
@@ -223,6 +228,7 @@ class SwarmEngine(ImageStreams):
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
         """See that notebooks can be so in a swarm. Each one's relay looks before it is ready."""
+        self._today = config.image.image_id
         if config.transport is not Transport.SOCKET:
             raise EngineError(
                 "in a swarm notebooks are reached over Unix sockets only",
@@ -266,8 +272,9 @@ class SwarmEngine(ImageStreams):
         if unknown:
             answers = await self._relays.ask_all(Question(do="has_image", image=image.image_id))
             for node, answer in answers.items():
-                if not isinstance(answer, EngineError):
-                    self._learn_image(node, image, there=answer.get("there") is True)
+                if not isinstance(answer, EngineError) and answer.get("there") is True:
+                    self._has_image[node, image.image_id] = True
+        self._tell_without(image)
         usable = {node for node in self._relays.nodes if self._has_image.get((node, image.image_id))}
         if not usable:
             raise ImageMissingError(
@@ -277,14 +284,14 @@ class SwarmEngine(ImageStreams):
             )
         return set(self._nodes) - usable
 
-    def _learn_image(self, node: str, image: ImageFacts, *, there: bool) -> None:
-        if there:
-            self._has_image[node, image.image_id] = True
-            return
-        name = self._nodes[node].name if node in self._nodes else node
-        log.warning(
-            "node_unused", node=name, image=image.image, hint="it does not have the image: docker load it there"
-        )
+    def _tell_without(self, image: ImageFacts) -> None:
+        """Say once which nodes take no notebooks because they lack the image."""
+        lacking = [one for one in self._relays.nodes if (one, image.image_id) not in self._has_image]
+        names = frozenset(self._nodes[one].name if one in self._nodes else one for one in lacking)
+        for name in sorted(names - self._without_image):
+            hint = "it does not have the image: docker load it there"
+            log.warning("node_unused", node=name, image=image.image, hint=hint)
+        self._without_image = names
 
     async def _started(self, spec: ContainerSpec, name: str, started: asyncio.Event) -> Address:
         node = await self._placed(name, started)
@@ -314,8 +321,12 @@ class SwarmEngine(ImageStreams):
         except TimeoutError as error:
             raise EngineError(
                 f"Swarm did not start a notebook in time: {message or 'it says nothing'}",
-                remedy="docker node ls shows which nodes are ready; notebooks reserve mem_limit each",
+                remedy="tmpnb-py status shows the nodes; notebooks reserve mem_limit each" + self._who_lacks_it(),
             ) from error
+
+    def _who_lacks_it(self) -> str:
+        names = ", ".join(sorted(self._without_image))
+        return f"; without the image, and so unused: {names}" if names else ""
 
     async def mark_ready(self, container_id: str) -> None:
         """Have the relay seal the socket's directory and look whether all is in force, then make READY durable."""
@@ -387,6 +398,8 @@ class SwarmEngine(ImageStreams):
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
         ended = await self._ended(container_id, service, task)
+        if ended is not None and task is not None:
+            ended = services.explained(ended, self._nodes.get(task.node))
         has_address = ended is None and task is not None and bool(task.container)
         address = await self._bridges.open(container_id) if has_address else None
         return services.observed_of(service, address=address, ended=ended)
@@ -416,6 +429,8 @@ class SwarmEngine(ImageStreams):
                 found = await self._relays.of(task.node).ask(question)
             if found["running"] is False:
                 return Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
+        if task.state == "orphaned":  # Swarm had given its node up, or its node was drained
+            return services.LOST
         return Exit(task.status or services.LOST.status)
 
     async def remove(self, container_id: str) -> None:
@@ -442,6 +457,19 @@ class SwarmEngine(ImageStreams):
         """Remove what is left of the pool on the nodes, and our own sockets."""
         await self._remove_leftovers()
         await asyncio.to_thread(self._bridges.remove_pool)
+
+    async def nodes(self) -> tuple[NodeStatus, ...]:
+        """The swarm's nodes by name, with the pool's notebooks."""
+        return await self._fleet.nodes(self._today)
+
+    async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
+        """Swarm's `pause` (its `drain` ends tasks at once), or `active` again."""
+        changed = await self._fleet.pause(node, paused=paused)
+        await self._list_nodes()
+        for found in await self.nodes():
+            if found.id == changed:
+                return found
+        raise EngineError(f"the node {node} has left the swarm")
 
     async def usage(self, container_id: str) -> Usage:
         """What a running notebook takes."""

@@ -17,14 +17,14 @@ from datetime import datetime
 from typing import Any
 
 from tmpnb_py.core import boot_clock, links
-from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, Exit, Observed, State
+from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, EndReason, Exit, NodeState, Observed, State
 from tmpnb_py.engines.docker import options as docker
 
 LABEL_STATE = "org.tmpnb.state"
 RELAY_LABEL = "org.tmpnb.relay"
 
 # Who has been given up: its node does not answer any more, or Swarm has started it a second time elsewhere.
-LOST = Exit(128 + 9)
+LOST = Exit(128 + 9, reason=EndReason.NODE_LOST)
 SOCKET_VOLUME, HOME_VOLUME = "socket", "home"
 # Room for a socket and for nothing else: the server may write there until its directory is sealed.
 _SOCKET_VOLUME_OPTIONS = "size=64k,nr_inodes=16,mode=0777,nosuid,nodev,noexec"
@@ -60,6 +60,20 @@ class Node:
     down: bool
     memory: int
     cpus: int
+    state: NodeState = NodeState.UNKNOWN
+
+    @property
+    def is_draining(self) -> bool:
+        return self.state is NodeState.DRAINING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """A notebook that Swarm has placed on a node, running or about to, and what memory it reserves there."""
+
+    node: str
+    id: str
+    memory: int
 
 
 def name_of(pool: str, container_id: str) -> str:
@@ -214,12 +228,13 @@ def tasks_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, Task]:
     is gone: that is an orphaned task, wherever it runs.
     """
     found: dict[str, list[Task]] = {}
-    for one in listed:
+    for one in sorted(listed, key=lambda one: str(one.get("CreatedAt", ""))):
         found.setdefault(str(one.get("ServiceID", "")), []).append(_task(one))
-    return {
-        service: tasks[0] if len(tasks) == 1 else Task("orphaned", message="Swarm has started it a second time")
-        for service, tasks in found.items()
-    }
+    return {service: tasks[0] if len(tasks) == 1 else _replaced(tasks[0]) for service, tasks in found.items()}
+
+
+def _replaced(first: Task) -> Task:
+    return Task("orphaned", node=first.node, message="Swarm has started it a second time")
 
 
 def _task(listed: Mapping[str, Any]) -> Task:
@@ -250,7 +265,37 @@ def _node(listed: Mapping[str, Any]) -> Node:
         down=state in ("down", "disconnected"),  # "unknown" is what a manager says that has just started
         memory=int(resources.get("MemoryBytes") or 0),
         cpus=int(resources.get("NanoCPUs") or 0) // 10**9,
+        state=_node_state(str(state), str((listed.get("Spec") or {}).get("Availability"))),
     )
+
+
+def _node_state(state: str, availability: str) -> NodeState:
+    if availability == "drain":  # also where it is down: its notebooks have been ended
+        return NodeState.DRAINING
+    if state in ("down", "disconnected"):
+        return NodeState.DOWN
+    if state != "ready":
+        return NodeState.UNKNOWN
+    return {"active": NodeState.ACTIVE, "pause": NodeState.PAUSED}.get(availability, NodeState.UNKNOWN)
+
+
+def placed_of(listed: Iterable[Mapping[str, Any]]) -> list[Placed]:
+    """Where Swarm has put notebooks that have not ended, from `GET /tasks`."""
+    found = []
+    for one in listed:
+        task, spec = _task(one), one.get("Spec") or {}
+        container_id = str(((spec.get("ContainerSpec") or {}).get("Labels") or {}).get(docker.LABEL_ID, ""))
+        if task.node and not task.has_ended and docker.is_id(container_id):
+            reserved = (spec.get("Resources") or {}).get("Reservations") or {}
+            found.append(Placed(task.node, container_id, int(reserved.get("MemoryBytes") or 0)))
+    return found
+
+
+def explained(ended: Exit, node: Node | None) -> Exit:
+    """How a notebook ended, with the reason where it is its node's: Swarm ends all tasks of one that is drained."""
+    if node is None or not node.is_draining or ended.out_of_memory:
+        return ended
+    return dataclasses.replace(ended, reason=EndReason.NODE_DRAINED)
 
 
 def created_unix(service: Mapping[str, Any]) -> float:

@@ -103,6 +103,7 @@ async def status(request: web.Request) -> web.Response:
         starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in pool.recent_starts),
         waiting_seconds=tuple(round(waited, 1) for waited in context.site.claims_for().waits(now)),
         sessions=_running(context),
+        nodes=views.admin_nodes(context, await pool.nodes()),
     )
     return respond.json(model)
 

@@ -43,6 +43,13 @@ _SPEC = {
     "description": "Repository and ref, with their slashes. It chooses a workshop; nothing is built.",
     "schema": {"type": "string", "minLength": 1},
 }
+_NODE = {
+    "name": "node",
+    "in": "path",
+    "required": True,
+    "description": "The node's name or id.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 253},
+}
 _LAST_EVENT = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -212,6 +219,10 @@ PUBLIC = (
     *_COMMON,
 )
 
+_NO_NODE = {
+    409: "There is no such node, or it cannot be changed now.",
+    503: "The managers of the cluster do not answer.",
+}
 _FOREIGN = {403: "Without a token, only tools on this machine are answered.", **_TOKEN}
 
 ADMIN = (
@@ -285,6 +296,29 @@ ADMIN = (
         schema.PoolStatus,
     ),
     Operation("post", "/api/open", "Let newcomers in again.", {200: "The pool.", **_FOREIGN}, schema.PoolStatus),
+    Operation(
+        "get",
+        "/api/nodes",
+        "The machines of the cluster; none with an engine of one machine.",
+        {200: "The nodes by name.", **_FOREIGN},
+        schema.AdminNodes,
+    ),
+    Operation(
+        "post",
+        "/api/nodes/{node}/pause",
+        "Place no new notebooks on a node and replace its ready ones elsewhere; its sessions go on.",
+        {200: "The node.", **_NO_NODE, **_FOREIGN},
+        schema.AdminNode,
+        parameters=(_NODE,),
+    ),
+    Operation(
+        "post",
+        "/api/nodes/{node}/activate",
+        "Place notebooks on a node again.",
+        {200: "The node.", **_NO_NODE, **_FOREIGN},
+        schema.AdminNode,
+        parameters=(_NODE,),
+    ),
     Operation("get", "/readyz", "Whether visitors can be served.", {**_READY, **_FOREIGN}, schema.Health),
     *_COMMON,
 )

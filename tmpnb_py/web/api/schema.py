@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 
-from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.models import EndReason, NodeState, State
 
 
 class _Model(pydantic.BaseModel):
@@ -174,6 +174,32 @@ class Drained(_Model):
     drained: int
 
 
+class AdminNode(_Model):
+    """A machine of the cluster. `ready`, `claimed`, `starting` and `removing` count this pool's notebooks there.
+
+    `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked).
+    """
+
+    id: str
+    name: str
+    state: NodeState
+    relay: bool
+    image: bool | None
+    memory_bytes: int
+    reserved_bytes: int
+    cpus: int
+    ready: int
+    claimed: int
+    starting: int
+    removing: int
+
+
+class AdminNodes(_Model):
+    """The machines of the cluster by name; none where the engine has one machine."""
+
+    nodes: tuple[AdminNode, ...]
+
+
 class Start(_Model):
     """A container that became ready: when, and how many seconds that took."""
 
@@ -194,3 +220,4 @@ class AdminStatus(_Model):
     starts: tuple[Start, ...]
     waiting_seconds: tuple[float, ...]
     sessions: tuple[AdminSession, ...]
+    nodes: tuple[AdminNode, ...] = ()

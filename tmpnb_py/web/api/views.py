@@ -10,16 +10,25 @@ import functools
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tmpnb_py import __version__
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.links import opened
-from tmpnb_py.core.models import Failure, State
+from tmpnb_py.core.models import Failure, NodeStatus, State
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import expires_at
 from tmpnb_py.web import messages
-from tmpnb_py.web.api.schema import AdminSession, LastFailure, PoolStatus, Session, Spawned, Stats, TicketState
+from tmpnb_py.web.api.schema import (
+    AdminNode,
+    AdminSession,
+    LastFailure,
+    PoolStatus,
+    Session,
+    Spawned,
+    Stats,
+    TicketState,
+)
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.cookies import page_key
 
@@ -79,6 +88,33 @@ def _facts(context: Context, container: Container) -> dict[str, object]:
         "reason": container.reason,
         "message": None if container.reason is None else messages.how_it_ended(container.reason),
     }
+
+
+def admin_nodes(context: Context, nodes: Sequence[NodeStatus]) -> tuple[AdminNode, ...]:
+    """The cluster's machines as the operator sees them."""
+    return tuple(_admin_node(context, one) for one in sorted(nodes, key=lambda one: one.name))
+
+
+def _admin_node(context: Context, node: NodeStatus) -> AdminNode:
+    counts = dict.fromkeys(State, 0)
+    for one in node.notebooks:
+        # What has no record yet was found at the last listing only, or is being removed after one.
+        container = context.site.pool_for().get(one)
+        counts[State.REMOVING if container is None else container.state] += 1
+    return AdminNode(
+        id=node.id,
+        name=node.name,
+        state=node.state,
+        relay=node.has_relay,
+        image=node.has_image,
+        memory_bytes=node.memory,
+        reserved_bytes=node.reserved,
+        cpus=node.cpus,
+        ready=counts[State.READY],
+        claimed=counts[State.CLAIMED],
+        starting=counts[State.STARTING],
+        removing=counts[State.REMOVING],
+    )
 
 
 def stats_of(context: Context) -> Stats:

@@ -1,0 +1,121 @@
+"""The swarm's nodes as its operator sees and steers them. Used by the Swarm engine only.
+
+What is told comes from the managers (which nodes there are, and which notebooks are placed on them, also those that
+are only about to start there) and from the relays (whether they answer, and whether they have the image).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import NodeState, NodeStatus
+from tmpnb_py.engines.docker.host import RefusedError
+from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.relays import Relays
+from tmpnb_py.engines.swarm.services import Node, Placed
+from tmpnb_py.engines.swarm.wire import Question
+
+_SECONDS = 5.0
+_RELAY_SECONDS = 2.0
+_TRIES = 8
+
+
+class Fleet:
+    """The nodes. Its calls may run at once."""
+
+    def __init__(self, api: EngineApi, relays: Relays, pool: str) -> None:
+        self._api = api
+        self._relays = relays
+        self._pool = pool
+        self._last: tuple[NodeStatus, ...] = ()
+
+    async def nodes(self, image: str) -> tuple[NodeStatus, ...]:
+        """Every node; `image` is the id of today's, "" while it is not known.
+
+        While the managers do not answer: those that were last seen, with an unknown state.
+        """
+        params = services.filters(services.labels_of(self._pool))
+        try:
+            async with asyncio.timeout(_SECONDS):
+                listed, tasks = await asyncio.gather(
+                    self._api.call("GET", "nodes"), self._api.call("GET", "tasks", params=params)
+                )
+        except (EngineError, TimeoutError):
+            return tuple(dataclasses.replace(one, state=NodeState.UNKNOWN) for one in self._last)
+        relays = self._relays.nodes
+        answers = await asyncio.gather(*(self._has_image(one, image) for one in relays))
+        self._last = told_of(
+            services.nodes_of(listed).values(), services.placed_of(tasks), dict(zip(relays, answers, strict=True))
+        )
+        return self._last
+
+    async def _has_image(self, node: str, image: str) -> bool | None:
+        if not image:
+            return None
+        try:
+            async with asyncio.timeout(_RELAY_SECONDS):
+                return (await self._relays.of(node).ask(Question(do="has_image", image=image))).get("there") is True
+        except (EngineError, TimeoutError):
+            return None
+
+    async def pause(self, node: str, *, paused: bool) -> str:
+        """Set whether Swarm places tasks on a node, named by its name or id. Returns its id.
+
+        A node that Swarm drains takes none either, and stays so. Raises `EngineError`.
+        """
+        availability = "pause" if paused else "active"
+        for _ in range(_TRIES):
+            found = found_in(await self._api.call("GET", "nodes"), node)
+            now = str(found["Spec"].get("Availability"))
+            if now == availability or (paused and now == "drain"):
+                return str(found["ID"])
+            params = {"version": str(found["Version"]["Index"])}
+            body = {**found["Spec"], "Availability": availability}
+            try:
+                await self._api.call("POST", f"nodes/{found['ID']}/update", params=params, body=body)
+            except RefusedError as error:
+                if not services.is_conflict(error.message):
+                    raise
+        raise EngineError(f"others kept changing the node {node}", remedy="try again")
+
+
+def told_of(
+    nodes: Iterable[Node], placed: Sequence[Placed], images: Mapping[str, bool | None]
+) -> tuple[NodeStatus, ...]:
+    """The nodes by name. `images` has an entry for each node whose relay answers. Pure."""
+    found = []
+    for node in sorted(nodes, key=lambda one: (one.name, one.id)):
+        here = [one for one in placed if one.node == node.id]
+        found.append(
+            NodeStatus(
+                node.id,
+                node.name,
+                node.state,
+                has_relay=node.id in images,
+                has_image=images.get(node.id),
+                memory=node.memory,
+                reserved=sum(one.memory for one in here),
+                cpus=node.cpus,
+                notebooks=frozenset(one.id for one in here),
+            )
+        )
+    return tuple(found)
+
+
+def found_in(listed: Sequence[Mapping[str, Any]], node: str) -> Mapping[str, Any]:
+    """The one node with this id or name, of `GET /nodes`. Raises `EngineError`. Pure."""
+    names = {str(one["ID"]): str((one.get("Description") or {}).get("Hostname", "")) for one in listed}
+    found = [one for one in listed if node == one["ID"]] or [one for one in listed if node == names[str(one["ID"])]]
+    if not found:
+        raise EngineError(
+            f"the swarm has no node {node}", remedy=f"its nodes are {', '.join(sorted(names.values()))}"
+        )
+    if len(found) > 1:
+        ids = ", ".join(str(one["ID"]) for one in found)
+        raise EngineError(f"{len(found)} nodes have the name {node}", remedy=f"say which by its id: {ids}")
+    return found[0]
