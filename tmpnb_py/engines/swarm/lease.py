@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 12.0
 _RENEW_SECONDS = 2.0
-_NODE_LOST_SECONDS = 2 * _RENEW_SECONDS  # a manager that Swarm has lost, but that still renews, is left alone
+_NODE_LOST_SECONDS = 3.0  # a manager whose node Swarm has lost, but that still renews, is left alone
 _LOOK_SECONDS = 0.5
 _LABEL_RENEWED = "org.tmpnb.renewed"
 _LABEL_NODE = "org.tmpnb.node"
