@@ -46,7 +46,8 @@ class Stack:
         self.name = f"stack{secrets.token_hex(3)}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TMPNB_")},
-            "TMPNB_SERVICE_IMAGE": images[0],
+            # By its id, as the documentation has it: an engine asks a registry about a name first.
+            "TMPNB_SERVICE_IMAGE": docker("image", "inspect", "--format", "{{.Id}}", images[0]).strip(),
             "TMPNB_IMAGE": images[1],
             "TMPNB_COMMAND": SERVER_COMMAND_SOCKET,
             "TMPNB_SWARM_SECRET_FILE": str(make_secret(swarm.directory / "stack.pem")),

@@ -60,10 +60,12 @@ async def test_a_session_of_a_lost_node_is_kept_for_the_grace(world: World) -> N
     assert await world.ended() is None
     world.node_is(down=True)
     assert await world.ended() is None
+    assert world.endings.next_in() == GRACE
     world.now += GRACE
     world.node_is(down=True)
     assert await world.ended() is None
     world.now += 1
+    assert world.endings.next_in() is None
     assert await world.ended() == LOST
 
 

@@ -23,6 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RENEW_SECONDS", _UNIT)
     monkeypatch.setattr(module, "_LOOK_SECONDS", _UNIT / 2)
     monkeypatch.setattr(module, "_NODE_LOST_SECONDS", 4 * _UNIT)
+    monkeypatch.setattr(module, "_KEPT_SECONDS", 20 * _UNIT)
     monkeypatch.setattr(module, "LEASE_SECONDS", 50 * _UNIT)
 
 
@@ -118,7 +119,9 @@ async def test_there_is_one_manager_until_it_gives_the_pool_back() -> None:
     with pytest.raises(PoolLockedError):
         await second.take()
     await first.lease.release()
+    second.lease.see_that_it_is_kept()  # a command that holds nothing may remove what is left
     await second.take()
+    second.lease.see_that_it_is_kept()
     assert second.lease.is_held
     await second.lease.release()
     assert managers.config is None
@@ -169,11 +172,15 @@ async def test_who_cannot_renew_stays_manager_while_nobody_else_can_write() -> N
     with pytest.raises(EngineError, match="leader"):
         await second.take()
     assert first.lease.is_held
+    with pytest.raises(EngineError, match="still ours"):
+        first.lease.see_that_it_is_kept()
     managers.have_majority = True
     before = managers.index
     async with asyncio.timeout(10):
         while managers.index == before:
             await asyncio.sleep(_UNIT)
+    await asyncio.sleep(2 * _UNIT)
+    first.lease.see_that_it_is_kept()
     assert first.lease.is_held
     assert not first.lost.is_set()
     await first.lease.release()
@@ -190,6 +197,8 @@ async def test_who_comes_back_from_a_partition_finds_that_another_has_it() -> No
     first.api.is_cut_off = False
     async with asyncio.timeout(10):
         await first.lost.wait()
+    with pytest.raises(EngineError, match="still ours"):
+        first.lease.see_that_it_is_kept()
     assert not first.lease.is_held
     with pytest.raises(PoolLockedError):
         await first.take()

@@ -46,6 +46,11 @@ class Endings:
         self._nodes = {one.id: one for one in nodes}
         self._down_since = {one.id: self._down_since.get(one.id, now) for one in self._nodes.values() if one.down}
 
+    def next_in(self) -> float | None:
+        """In how many seconds the sessions of a lost node end; None where no node's are to."""
+        ends = (since + self._node_grace - self._clock() for since in self._down_since.values())
+        return min((seconds for seconds in ends if seconds >= 0), default=None)
+
     def died(self, container_id: str, ended: Exit) -> None:
         """A relay has told of an end."""
         self._exits[container_id] = ended

@@ -67,6 +67,7 @@ _POLL_SECONDS = 0.25
 _TRIES = 8
 _SWEEP_SECONDS = 60.0
 _CALL_SECONDS = 10.0
+_SOON = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class SwarmEngine(ManagerImages):
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
         self._listeners = Listeners(self._api, pool)
+        self._alarm: asyncio.TimerHandle | None = None
         self._fleet = Fleet(self._api, self._relays, pool)
         self._today = ""  # the id of the image that notebooks are started from
         self._without_image: frozenset[str] = frozenset()  # names of nodes, as last asked
@@ -140,6 +142,7 @@ class SwarmEngine(ManagerImages):
 
     async def close(self) -> None:
         """Give back every connection and the lease. Notebooks stay."""
+        self._wake_up_in(None)
         await self._lease.release()
         await self._tasks.close()
         await self._bridges.close_all()
@@ -166,7 +169,16 @@ class SwarmEngine(ManagerImages):
     async def _list_nodes(self) -> Sequence[Node]:
         self._nodes = services.nodes_of(await self._api.call("GET", "nodes"))
         self._endings.nodes_are(self._nodes.values())
+        self._wake_up_in(self._endings.next_in())
         return list(self._nodes.values())
+
+    def _wake_up_in(self, seconds: float | None) -> None:
+        """Have the pool listed again when sessions of a lost node end."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        if seconds is not None:
+            self._alarm = asyncio.get_running_loop().call_later(seconds + _SOON, self._listeners.tell, "")
 
     # --- what is to be started
 
@@ -196,6 +208,7 @@ class SwarmEngine(ManagerImages):
 
         On any error nothing is left behind.
         """
+        self._lease.see_that_it_is_kept()
         await self.prepare(spec.config)
         name = services.name_of(self._pool, spec.id)
         avoid = await self._nodes_to_avoid(spec.config.image)
@@ -290,6 +303,7 @@ class SwarmEngine(ManagerImages):
 
     async def claim(self, container_id: str, unix_time: float) -> bool:
         """Make CLAIMED and its time durable, if nobody has changed the service since it was seen to be READY."""
+        self._lease.see_that_it_is_kept()
         mine = services.claimed(unix_time, self._claimant)
         stamp = boot_clock.stamp()
         for _ in range(_TRIES):
@@ -355,6 +369,7 @@ class SwarmEngine(ManagerImages):
         """Remove the service, and have its relay remove container and volumes at once. What is gone is no error."""
         if not docker.is_id(container_id):
             raise EngineError(f"not a container id: {container_id!r}")
+        self._lease.see_that_it_is_kept()
         node = self._where.get(container_id)
         if node is None:
             with contextlib.suppress(NoSuchContainerError):
@@ -447,6 +462,7 @@ class SwarmEngine(ManagerImages):
             await asyncio.sleep(_SWEEP_SECONDS)
             with contextlib.suppress(EngineError):
                 if self._lease.is_held:
+                    self._lease.see_that_it_is_kept()
                     await self._remove_leftovers()
 
     async def _remove_leftovers(self) -> None:

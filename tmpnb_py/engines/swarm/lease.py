@@ -5,9 +5,10 @@ watches whether it is renewed, by a clock of its own: clocks of other machines a
 renewed for `LEASE_SECONDS` is taken over, earlier where its manager cannot be there any more: Swarm has lost its
 node, or its container on this very node has ended.
 
-A manager that cannot renew, as the swarm elects a leader or has no majority, stays the manager: nobody else can write
-either, and what it cannot write it cannot give away (a claim is a write, too). It stops as soon as it reads that
-another one has taken over. Should both work for a moment, each claim is still one visitor's: see `services`.
+A manager that cannot renew, as the swarm elects a leader or its side of a cut network has no majority, stays the
+manager, but changes nothing (`see_that_it_is_kept`) until it has renewed again, or reads that another one has taken
+over, and stops: what it decided meanwhile may be about what is another's by then. Each claim would be one visitor's
+even if both worked for a moment: see `services`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 12.0
 _RENEW_SECONDS = 2.0
+_KEPT_SECONDS = 6.0  # less than it takes others to take over: Swarm's word that a node is lost, and a silence
 _NODE_LOST_SECONDS = 3.0  # a manager whose node Swarm has lost, but that still renews, is left alone
 _LOOK_SECONDS = 0.5
 _LABEL_RENEWED = "org.tmpnb.renewed"
@@ -59,11 +61,21 @@ class Lease:
         self._here = _Place()
         self._tasks = Tasks()
         self._renewing: asyncio.Task[None] | None = None
+        self._renewed_at = 0.0  # monotonic seconds
 
     @property
     def is_held(self) -> bool:
         """Whether this process has it, as far as it knows."""
         return self._renewing is not None and not self._renewing.done()
+
+    def see_that_it_is_kept(self) -> None:
+        """Nothing is changed by a manager that may not be one any more. Who never was one has no such doubts."""
+        if self._renewing is None or (self.is_held and time.monotonic() - self._renewed_at < _KEPT_SECONDS):
+            return
+        raise EngineError(
+            "this swarm's managers do not confirm that the pool is still ours, so nothing is changed",
+            remedy="docker node ls: a majority of the managers has to be reachable",
+        )
 
     async def take(self, on_lost: Callable[[], None]) -> None:
         """Take it. Raises `PoolLockedError` where another manager is alive."""
@@ -76,6 +88,7 @@ class Lease:
             if error.status != 409 and "already exists" not in error.message and "conflicts" not in error.message:
                 raise
             await self._take_over()
+        self._renewed_at = time.monotonic()
         self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
 
     async def release(self) -> None:
@@ -148,13 +161,14 @@ class Lease:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             count += 1
+            asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(_RENEW_SECONDS):
                     found = await self._read()
                     if found is None or self._holder_of(found) != self._holder:
                         break
                     await self._write(found, count)
-                failing = False
+                self._renewed_at, failing = asked_at, False
             except PoolLockedError:  # somebody wrote between our two calls; the next look shows who
                 continue
             except (EngineError, TimeoutError) as error:
