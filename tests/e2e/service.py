@@ -56,10 +56,12 @@ class Service:
         arguments: list[str],
         env: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        *,
+        command: str = "serve",
     ) -> None:
         """`wrapper` is a command that becomes the service, as env(1) does."""
         self._process = subprocess.Popen(
-            [*wrapper, PROGRAM, "serve", *arguments],
+            [*wrapper, PROGRAM, command, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environment(env),
@@ -202,6 +204,18 @@ class Service:
         self.wait()
 
 
+class Front(Service):
+    """A front end as a process."""
+
+    @property
+    def url(self) -> str:
+        return str(self.wait_for("front_listening")["url"])
+
+    @property
+    def admin_url(self) -> str:
+        return str(self.wait_for("front_listening")["admin"])
+
+
 class Deployment:
     """A pool with its runtime directory, in which services are started one after the other."""
 
@@ -222,6 +236,13 @@ class Deployment:
         service = Service([*arguments, *options], {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, **host, **(env or {})}, wrapper)
         self._services.append(service)
         return service
+
+    def start_front(self, *options: str) -> Front:
+        """Start a front end of the service."""
+        arguments = ["--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json", "--log-level=debug"]
+        front = Front([*arguments, *options], command="front")
+        self._services.append(front)
+        return front
 
     def docker(self, *arguments: str) -> str:
         """The docker command, on this deployment's engine."""

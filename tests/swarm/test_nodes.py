@@ -68,5 +68,5 @@ async def test_notebooks_go_where_image_and_relay_are(swarm_of: Any, server_imag
                     if isinstance(caught.value, ImageMissingError):
                         break
             assert server_image in caught.value.message
-            assert "docker load" in caught.value.remedy
+            assert "push-nodes" in caught.value.remedy
             relays.start(manager)

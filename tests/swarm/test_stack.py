@@ -78,7 +78,7 @@ class Stack:
         parts = [node.docker("ps", "-a", check=False) for node in self.swarm.nodes]
         parts += [
             self.swarm.manager.docker("service", *words, f"{self.name}_{service}", check=False)
-            for service in ("orchestrator", "relay")
+            for service in ("orchestrator", "front", "relay")
             for words in (("ps", "--no-trunc"), ("logs", "--tail", "30"))
         ]
         return "\n".join(parts)
@@ -102,6 +102,13 @@ async def ask(method: str, url: str, **more: Any) -> tuple[int, Any]:
             return response.status, await response.json(content_type=None) if response.status == 200 else None
     except (aiohttp.ClientError, TimeoutError):
         return 0, None
+
+
+async def ask_on(url: str, token: str, counted: list[int]) -> None:
+    """Ask a notebook again and again, and count what it answers."""
+    while True:
+        counted.append((await ask("GET", url, headers={"Authorization": f"token {token}"}))[0])
+        await asyncio.sleep(0.05)
 
 
 async def until(stack: Stack, holds: Callable[[], Any], seconds: float = _PATIENCE) -> float:
@@ -149,7 +156,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
         return all([await cell(notebook) == (200, "42\n") for notebook in notebooks])
 
     # Updates of our own services: sessions live on.
-    for service in ("relay", "orchestrator"):
+    for service in ("relay", "orchestrator", "front"):
         await asyncio.to_thread(
             swarm.manager.docker,
             "service",
@@ -161,17 +168,34 @@ async def test_the_documented_stack(stack: Stack) -> None:
         )
         await until(stack, all_answer, 60)
 
-    # The orchestrator's node dies: it runs again elsewhere, with every session of the living nodes.
-    url = await serving(0)
-    dead = next(node for node in swarm.nodes if f"//{node.address}:" in url)
+    # The orchestrator's node dies: it runs again elsewhere, with every session of the living nodes. Until then each
+    # front end leads to them, wherever they are, and loses nothing.
+    dead = stack.where(swarm.manager)
+    assert dead is not None
     living = [notebook for name, notebook in by_node.items() if name != dead.name]
-    dead.power_off()
     addresses.remove(dead.address)
+    counted: list[int] = []
 
     async def living_answer() -> bool:
         return bool(await serving(0)) and all([await cell(one) == (200, "42\n") for one in living])
 
-    seconds = await until(stack, living_answer)
+    async with asyncio.TaskGroup() as group:
+        asking = [
+            group.create_task(ask_on(f"http://{address}:{PORT}{one['url']}api/kernels", one["token"], counted))
+            for address in addresses
+            for one in living
+        ]
+        await asyncio.sleep(1)
+        dead.power_off()
+        began = time.monotonic()
+        while stack.where(next(node for node in swarm.nodes if node is not dead)) in (None, dead):
+            assert time.monotonic() - began < _PATIENCE, stack.report()
+            await asyncio.sleep(0.5)
+        seconds = await until(stack, living_answer)
+        for task in asking:
+            task.cancel()
+    print(f"{len(counted)} requests while the orchestrator was away, lost: {[one for one in counted if one != 200]}")
+    assert set(counted) == {200}
     print(f"the orchestrator ran again after {seconds:.1f} s")
     assert seconds < 90  # 15 until Swarm has noticed, 12 until the pool may be taken over; the rest is a busy machine
     await until(stack, serving)
@@ -179,7 +203,10 @@ async def test_the_documented_stack(stack: Stack) -> None:
     # Of three managers one is left: nothing is given away, and who works goes on.
     url = await serving(0)
     notebooks = [(await ask("POST", f"{url}/api/spawn?wait=60"))[1] for _ in range(3)]
-    second = next(node for node in swarm.nodes if node is not dead and f"//{node.address}:" not in url)
+    last = stack.where(next(node for node in swarm.nodes if node is not dead))
+    assert last is not None
+    url = f"http://{last.address}:{PORT}"
+    second = next(node for node in swarm.nodes if node not in (dead, last))
     kept = [one for one in notebooks if not second.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={one['id']}")]
     second.power_off()
     addresses.remove(second.address)

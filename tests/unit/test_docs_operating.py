@@ -99,6 +99,8 @@ def test_options_in_commands_exist(page: Path) -> None:
         "--json",
         "--template",
         "--plan",
+        "--node",
+        "--undo",
     }
     for line in commands:
         words = line.partition("#")[0].partition("'")[0]

@@ -82,7 +82,7 @@ def test_each_node_with_its_own() -> None:
     first, second = told_of(nodes, [Placed("n2", A, 10), Placed("n2", B, 20), Placed("gone", B, 9)], {"n2": False})
     assert (first.name, first.state, first.has_relay, first.has_image) == ("eins", NodeState.DOWN, False, None)
     assert (second.has_relay, second.has_image) == (True, False)
-    assert (second.reserved, second.memory, second.notebooks) == (30, 100, {A, B})
+    assert (second.reserved, second.memory, second.notebooks) == (30, 100, frozenset((A, B)))
 
 
 async def test_images_are_asked_of_relays() -> None:

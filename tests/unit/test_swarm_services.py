@@ -164,10 +164,12 @@ def test_why_a_notebook_of_a_drained_node_ended() -> None:
     draining = Node("n1", "one", usable=False, down=False, memory=1, cpus=1, state=NodeState.DRAINING)
     paused = dataclasses.replace(draining, state=NodeState.PAUSED)
     died = Exit(137)
-    assert services.explained(died, draining) == Exit(137, reason=EndReason.NODE_DRAINED)
-    assert services.explained(services.LOST, draining).reason is EndReason.NODE_DRAINED
-    assert services.explained(died, paused) == services.explained(died, None) == died
-    assert services.explained(Exit(137, out_of_memory=True), draining).reason is None, "memory was what it lacked"
+    task, replaced = Task("failed", "n1"), Task("orphaned", "n1")
+    assert services.explained(died, task, draining) == Exit(137, reason=EndReason.NODE_DRAINED)
+    assert services.explained(services.LOST, replaced, draining).reason is EndReason.NODE_DRAINED
+    assert services.explained(died, task, paused) == services.explained(died, task, None) == died
+    assert services.explained(died, replaced, paused).reason is EndReason.NODE_LOST
+    assert services.explained(Exit(137, out_of_memory=True), task, draining).reason is None, "memory was short"
 
 
 def test_where_a_replaced_task_was_first() -> None:

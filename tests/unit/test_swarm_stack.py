@@ -1,4 +1,4 @@
-"""swarm.yaml hands on options that there are, and both services use the one secret."""
+"""swarm.yaml hands on options that there are, and all services use the one secret."""
 
 from __future__ import annotations
 
@@ -24,5 +24,12 @@ def test_orchestrator_and_relays_meet() -> None:
     assert f"TMPNB_SWARM_RELAYS: tasks.relay:{PORT}" in STACK
     assert f"TMPNB_SWARM_SECRET: {DEFAULT_SECRET}" in STACK
     assert f"--secret={DEFAULT_SECRET}" in STACK
-    assert STACK.count("secrets: [relay]") == 2
-    assert STACK.count("endpoint_mode: dnsrr") == 2, "a virtual address would lead to one relay of many"
+    assert STACK.count("secrets: [relay]") == 3
+    assert STACK.count("endpoint_mode: dnsrr") == 3, "a virtual address would lead to one relay of many"
+
+
+def test_orchestrator_and_front_ends_meet() -> None:
+    port = re.search(r'TMPNB_FRONT_PORT: "(\d+)"', STACK)
+    assert port is not None
+    assert f"TMPNB_FRONT_ORCHESTRATOR: tasks.orchestrator:{port[1]}" in STACK
+    assert STACK.count("published:") == 1, "visitors come by the front ends"

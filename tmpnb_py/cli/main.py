@@ -17,7 +17,7 @@ import click
 
 import tmpnb_py
 from tmpnb_py.cli.commands import config as config_command
-from tmpnb_py.cli.commands import doctor, image, purge, relay, service
+from tmpnb_py.cli.commands import doctor, front, image, purge, relay, service
 from tmpnb_py.cli.options import SettingsCommand, read, with_settings
 from tmpnb_py.core.errors import find_known
 from tmpnb_py.options.settings import Settings
@@ -148,5 +148,6 @@ for _command in (
     *config_command.COMMANDS,
     *image.COMMANDS,
     *relay.COMMANDS,
+    *front.COMMANDS,
 ):
     cli.add_command(_command)

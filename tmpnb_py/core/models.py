@@ -102,10 +102,14 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile."""
+    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile.
+
+    `node` is set where it only leads to the relay of that node of a swarm.
+    """
 
     directory: str
     name: str = "server.sock"
+    node: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -308,6 +312,22 @@ class NodeStatus:
     reserved: int
     cpus: int
     notebooks: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeTransfer:
+    """How far an image is on its way to a node: it has `layers` of so many; `sent` and `size` are bytes.
+
+    `error` is what has ended it.
+    """
+
+    node: str
+    layers: int
+    of: int
+    sent: int
+    size: int
+    done: bool = False
+    error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tmpnb_py.core.models import (
     Gap,
     ImageFacts,
     NodeStatus,
+    NodeTransfer,
     Observed,
     Transport,
     Usage,
@@ -149,6 +150,12 @@ class Engine(ImageStore, Protocol):
 
         Containers that Swarm had placed there before are among its `notebooks`. Idempotent. Raises `EngineError` with
         a remedy for a node that there is not.
+        """
+
+    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+        """Bring an image to every node that lacks it, and report on the way. Returns how it ended for each.
+
+        What a node has received stays: another call goes on there. Raises `EngineError` where nothing can be sent.
         """
 
     async def usage(self, container_id: str) -> Usage:

@@ -16,6 +16,7 @@ from tmpnb_py.core.models import (
     Gap,
     ImageFacts,
     NodeStatus,
+    NodeTransfer,
     Observed,
     Transport,
     Usage,
@@ -124,6 +125,9 @@ class MeteredEngine:
 
     async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
         return await self._engine.pause_node(node, paused=paused)
+
+    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+        return await self._engine.push_image(image, report)
 
     async def usage(self, container_id: str) -> Usage:
         return await self._engine.usage(container_id)

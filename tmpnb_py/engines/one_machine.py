@@ -1,9 +1,12 @@
+# ruff: noqa: ARG002 - the signatures are the protocol's
 """Base class for engines of one machine, which have no nodes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import NodeStatus
+from tmpnb_py.core.models import ImageFacts, NodeStatus, NodeTransfer
 
 
 class OneMachine:
@@ -13,9 +16,13 @@ class OneMachine:
         """None."""
         return ()
 
-    async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:  # noqa: ARG002 - the protocol's
+    async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
         """Raise `EngineError`."""
         raise EngineError(
             "this service runs on one machine, which has no nodes",
             remedy="tmpnb-py close turns newcomers away while sessions finish; nodes are those of --engine swarm",
         )
+
+    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+        """Raise `EngineError`."""
+        raise EngineError("there are no other nodes to bring an image to", remedy="nodes are those of --engine swarm")

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tmpnb_py.options.declaration import Group, Option, describe
 from tmpnb_py.options.groups.addresses import AddressOptions
+from tmpnb_py.options.groups.fronts import FrontOptions
 from tmpnb_py.options.groups.notebooks import NotebookOptions
 from tmpnb_py.options.groups.other_sites import OtherSitesOptions
 from tmpnb_py.options.groups.pages import PageOptions
@@ -28,6 +29,7 @@ GROUPS: tuple[type[Group], ...] = (
     PoolOptions,
     SessionOptions,
     ProxyOptions,
+    FrontOptions,
     OtherSitesOptions,
     PageOptions,
     ServiceOptions,
@@ -40,6 +42,7 @@ class Settings(
     ServiceOptions,
     PageOptions,
     OtherSitesOptions,
+    FrontOptions,
     ProxyOptions,
     SessionOptions,
     PoolOptions,

@@ -96,6 +96,11 @@ class Nudges:
         """The oldest first."""
         return tuple(self._moments or ())
 
+    @property
+    def newest(self) -> float:
+        """The last of them, minus infinity where there is none."""
+        return self._moments[-1] if self._moments else _NOTHING
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:

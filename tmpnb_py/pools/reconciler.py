@@ -256,7 +256,9 @@ class Reconciler:
 
     async def _watch(self) -> None:
         """Turn the engine's events into observations; reconnecting is the engine's own business."""
-        async for _ in self._engine.events():
+        async for container_id in self._engine.events():
+            if not container_id:  # nodes may have come or gone
+                self._capacity_for = None
             self.observe_soon()
 
     def _options_changed(self, change: Change) -> None:

@@ -59,6 +59,7 @@ class ClientConnection(TimedConnection):
         "_dialling",
         "_exchange",
         "_half_closed",
+        "_is_known",
         "_last_response",
         "_lingers_until",
         "_phase",
@@ -69,10 +70,12 @@ class ClientConnection(TimedConnection):
         "facts",
     )
 
-    def __init__(self, proxy: Gateway) -> None:
+    def __init__(self, proxy: Gateway, facts: ClientFacts | None = None) -> None:
+        """`facts` are given where who is at the other end is known otherwise than by its address."""
         super().__init__(proxy.counters, proxy.limits.value.write_timeout)
         self._proxy = proxy
-        self.facts = ClientFacts("")
+        self._is_known = facts is not None
+        self.facts = facts or ClientFacts("")
         self._phase = Phase.HEAD
         self._reader = RequestReader()
         self._exchange: Exchange | None = None
@@ -102,7 +105,8 @@ class ClientConnection(TimedConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.facts = self._proxy.facts(transport.get_extra_info("peername"))
+        if not self._is_known:
+            self.facts = self._proxy.facts(transport.get_extra_info("peername"))
         self._arm(self._keepalive_timeout(self._proxy.limits.value.head_timeout))
         self._proxy.opened(self)
 

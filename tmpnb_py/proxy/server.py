@@ -61,6 +61,10 @@ class Proxy:
         """The protocol factory for `loop.create_server`."""
         return ClientConnection(self)
 
+    def forwarded_client(self) -> ClientConnection:
+        """The same for a connection of a front end that has proved to be ours: what it says of its visitor counts."""
+        return ClientConnection(self, ClientFacts("", trusted=True))
+
     def moved(self, container: Container) -> None:
         """A container is in another state than before. When it ends, its connections do."""
         self._router.know(container)

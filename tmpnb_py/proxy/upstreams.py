@@ -16,6 +16,7 @@ class Upstreams:
 
     def __init__(self, application: Dial) -> None:
         self._budget = Budget(time.monotonic())
+        self._dial_application = application
         self.application = Upstream(application, self._budget)
         self._by_container: dict[str, Upstream] = {}
 
@@ -35,6 +36,11 @@ class Upstreams:
         upstream = self._by_container.pop(container_id, None)
         if upstream is not None:
             upstream.close()
+
+    def drop_application(self) -> None:
+        """Close every connection to our own application; the next ones are made anew."""
+        old, self.application = self.application, Upstream(self._dial_application, self._budget)
+        old.close()
 
     def sweep(self, now: float) -> None:
         """Close what has been idle, or closing, for too long."""

@@ -18,6 +18,7 @@ from tmpnb_py.core.errors import ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.tasks import Tasks, finish_unless
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.fronts.hub import Hub
 from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
@@ -82,6 +83,8 @@ class Service:
             hosts=self._hosts,
         )
         self.site.subscribe(self.proxy.moved)
+        self.fronts = Hub(self.site, self.proxy, self.options)
+        self.metrics.add(self.fronts)
         self._listeners: list[asyncio.Server] = []
         self._vital, self._optional = Tasks(self._vital_ended), Tasks(_optional_ended)
         self._broke = asyncio.Event()
@@ -177,6 +180,9 @@ class Service:
                     await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
                 )
         await self.web.listen_for_operator(settings)
+        if settings.front_port:
+            with listen.explained("front_port", settings.front_ip, settings.front_port):
+                await self.fronts.open(await asyncio.to_thread(listen.bound, settings.front_ip, settings.front_port))
         _log.info(
             "listening",
             url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
@@ -216,6 +222,7 @@ class Service:
     async def _stop(self) -> None:
         began, settings, pool = time.monotonic(), self.options.current, self.served.pool
         self._stop_listening()
+        self.fronts.retire()
         self.served.claims.stop()
         await self.proxy.shut_down(settings.shutdown_timeout)
         await self._end_work()
@@ -236,6 +243,7 @@ class Service:
             listener.close()
 
     async def _end_work(self) -> None:
+        await self.fronts.close()
         await self._vital.close()
         await self._optional.close()
         await self.served.end_work()

@@ -61,7 +61,7 @@ async def serve(
         if engine.stores_images and settings.image == DEFAULT_IMAGE:
             provider = ImageProvider(engine, settings.image)
         service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep, preview=preview)
-        async with _signals() as (asked_to_stop, forced):
+        async with signals() as (asked_to_stop, forced):
 
             def reload() -> None:
                 if not asked_to_stop.is_set():
@@ -86,7 +86,7 @@ def _make_room_for_files(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+async def signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
     """Two events: set by the first and by the second SIGTERM or SIGINT."""
     first, second = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -24,6 +24,10 @@ class SiteMetrics:
         for collector in (_Pools(tuple(pools)), *more, _Build(version)):
             self._registry.register(collector)
 
+    def add(self, collector: Collector) -> None:
+        """Render what this one collects, too."""
+        self._registry.register(collector)
+
     def render(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self._registry)

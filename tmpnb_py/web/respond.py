@@ -7,6 +7,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import jinja2
 import pydantic
@@ -20,7 +21,7 @@ from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.server import Page
 from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.messages import ENDED, problem_message
 from tmpnb_py.web.visitor import is_secure
 
@@ -214,7 +215,19 @@ def closed(request: web.BaseRequest) -> web.Response:
     return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
 
 
-def proxy_error_page(context: Context, status: int, *, wants_html: bool) -> Page:
+class Look(Protocol):
+    """How pages look: a `Context`, or what a front end knows of it."""
+
+    @property
+    def branding(self) -> Branding:
+        """The operator's name, logo and colour."""
+
+    @property
+    def links(self) -> Links:
+        """Where pages are."""
+
+
+def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
     """The body of an error response that the proxy makes by itself."""
     title, advice = problem_message(status)
     if wants_html:

@@ -13,7 +13,7 @@ from tmpnb_py.cli.commands.image_check import check
 from tmpnb_py.cli.commands.image_engine import docker_engine, run_quietly
 from tmpnb_py.cli.commands.image_workshops import workshops
 from tmpnb_py.cli.options import CONFIG_HELP, ENGINE_OPTIONS, read, with_settings
-from tmpnb_py.core.errors import ImageTransferError, ManifestError
+from tmpnb_py.core.errors import EngineError, ImageTransferError, ManifestError
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import LoadedSettings, read_settings
@@ -162,6 +162,33 @@ async def _save(settings: Settings, name: str, output: Path) -> None:
         with TransferProgress() as progress:
             saved = await transfer.save(engine, name, output, manifest=text, report=progress.report)
     click.echo(f"{saved.path}: {saved.size >> 20} MiB\nsha256 {saved.sums.sha256}\nmd5    {saved.sums.md5}")
+
+
+# ---- push-nodes --------------------------------------------------------------------------------------------
+
+
+@image.command("push-nodes")
+@click.argument("name", metavar="[IMAGE]", required=False)
+@with_settings(ENGINE_OPTIONS)
+@click.pass_context
+def push_nodes(ctx: click.Context, name: str | None, config: str | None) -> None:
+    """Bring an image from this manager to every node of a swarm that lacks it, without a registry.
+
+    It goes over the relays, layer by layer; run the same command again to go on after an interruption. Default: the
+    option image.
+    """
+    settings = read(ctx, config).settings
+    run_quietly(_push_nodes(settings, name or settings.image))
+
+
+async def _push_nodes(settings: Settings, name: str) -> None:
+    from tmpnb_py.cli.commands.nodes import transferred  # noqa: PLC0415 - loads rich
+
+    async with docker_engine(settings) as engine:
+        facts = await engine.image(name)
+        ended = await engine.push_image(facts, lambda told: click.echo(transferred(told)))
+    if failed := [one.node for one in ended if one.error]:
+        raise EngineError(f"not on {', '.join(failed)}", remedy="run the same command again: it goes on there")
 
 
 image.add_command(check)

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from tmpnb_py.cli.commands.admin_client import AdminClient
 from tmpnb_py.cli.commands.output import size, table
 from tmpnb_py.core.errors import ServiceError
-from tmpnb_py.core.models import NodeState
+from tmpnb_py.core.models import NodeState, NodeTransfer
 from tmpnb_py.web.api.schema import AdminNode
 
 _POLL_SECONDS = 2.0
@@ -35,6 +35,17 @@ def node_table(target: Console, nodes: Sequence[AdminNode]) -> RenderableType:
         for one in nodes
     ]
     return table(target, _COLUMNS, rows, right=_COLUMNS[4:])
+
+
+def transferred(told: NodeTransfer) -> str:
+    """How far an image is on its way to a node, in a line."""
+    if told.error:
+        return f"{told.node}: {told.error} (it has {told.layers} of {told.of} layers)"
+    if told.done and not told.sent:
+        return f"{told.node}: has it"
+    if told.done:
+        return f"{told.node}: has it now, {size(told.sent)} were sent"
+    return f"{told.node}: {told.layers} of {told.of} layers are there, {size(told.sent)} sent"
 
 
 async def activate(client: AdminClient, name: str) -> None:

@@ -89,7 +89,7 @@ class Endings:
     def _explained(self, container_id: str, ended: Exit, task: Task | None) -> Exit:
         if container_id in self._given_up and not ended.out_of_memory:
             ended = dataclasses.replace(ended, reason=EndReason.NODE_LOST)
-        return ended if task is None else services.explained(ended, self._nodes.get(task.node))
+        return ended if task is None else services.explained(ended, task, self._nodes.get(task.node))
 
     async def _how_it_ended(self, container_id: str, task: Task) -> Exit:
         """By its node's engine, which knows whether memory was short; else by what Swarm knows."""
@@ -99,6 +99,4 @@ class Endings:
                 found = await self._relays.of(task.node).ask(question)
             if found["running"] is False:
                 return Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
-        if task.state == "orphaned":  # Swarm had given its node up, or its node was drained
-            return services.LOST
         return Exit(task.status or services.LOST.status)

@@ -40,6 +40,7 @@ from tmpnb_py.core.models import (
     Gap,
     ImageFacts,
     NodeStatus,
+    NodeTransfer,
     Observed,
     State,
     Transport,
@@ -56,6 +57,7 @@ from tmpnb_py.engines.swarm.fleet import Fleet
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.listeners import Listeners
 from tmpnb_py.engines.swarm.manager_images import ManagerImages
+from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
 from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
@@ -98,6 +100,7 @@ class SwarmEngine(ManagerImages):
         start_timeout: float = 40.0,
     ) -> None:
         super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool)
+        self._runtime_dir = runtime_dir
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
         self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
@@ -159,12 +162,15 @@ class SwarmEngine(ManagerImages):
             raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
 
     async def info(self) -> EngineInfo:
-        """Memory and CPUs of all nodes that take notebooks, and this manager's version."""
+        """Memory and CPUs of all nodes that take notebooks, and this manager's version.
+
+        Memory that notebooks have on other nodes (paused ones, say) counts, too, as those notebooks do.
+        """
         version = await self._api.call("GET", "version")
-        nodes = [one for one in await self._list_nodes() if one.usable]
-        return EngineInfo(
-            self.name, str(version["Version"]), sum(one.memory for one in nodes), sum(one.cpus for one in nodes)
-        )
+        nodes = {one.id: one for one in await self._list_nodes() if one.usable}
+        elsewhere = sum(one.memory for one in await self._fleet.placed() if one.node not in nodes)
+        memory = sum(one.memory for one in nodes.values()) + elsewhere
+        return EngineInfo(self.name, str(version["Version"]), memory, sum(one.cpus for one in nodes.values()))
 
     async def _list_nodes(self) -> Sequence[Node]:
         self._nodes = services.nodes_of(await self._api.call("GET", "nodes"))
@@ -240,8 +246,7 @@ class SwarmEngine(ManagerImages):
         if not usable:
             raise ImageMissingError(
                 f"no node that a relay answers from has the image {image.image}",
-                remedy=f"docker save {image.image} | ssh NODE docker load, on every node; docker service ps tells "
-                "whether relays run",
+                remedy="tmpnb-py image push-nodes brings it to them; docker service ps tells whether relays run",
             )
         return set(self._nodes) - usable
 
@@ -250,7 +255,7 @@ class SwarmEngine(ManagerImages):
         lacking = [one for one in self._relays.nodes if (one, image.image_id) not in self._has_image]
         names = frozenset(self._nodes[one].name if one in self._nodes else one for one in lacking)
         for name in sorted(names - self._without_image):
-            hint = "it does not have the image: docker load it there"
+            hint = "it does not have the image: tmpnb-py image push-nodes brings it there"
             log.warning("node_unused", node=name, image=image.image, hint=hint)
         self._without_image = names
 
@@ -261,7 +266,12 @@ class SwarmEngine(ManagerImages):
         await self._relays.of(node).ask(
             Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
         )
-        return await self._bridges.open(spec.id)
+        return await self._address_of(spec.id)
+
+    async def _address_of(self, container_id: str) -> Address:
+        """Where it is to be reached from here, and the node whose relay front ends ask for it."""
+        address = await self._bridges.open(container_id)
+        return dataclasses.replace(address, node=self._where.get(container_id, ""))
 
     async def _placed(self, name: str, started: asyncio.Event) -> str:
         """The node on which a service's task has been started. A relay tells at once; Swarm knows why none was."""
@@ -281,13 +291,13 @@ class SwarmEngine(ManagerImages):
                             await started.wait() if not started.is_set() else await asyncio.sleep(1)
         except TimeoutError as error:
             raise EngineError(
-                f"Swarm did not start a notebook in time: {message or 'it says nothing'}",
-                remedy="tmpnb-py status shows the nodes; notebooks reserve mem_limit each" + self._who_lacks_it(),
+                f"Swarm did not start a notebook in time: {message or 'it says nothing'}{self._who_lacks_it()}",
+                remedy="tmpnb-py status shows the nodes; notebooks reserve mem_limit each",
             ) from error
 
     def _who_lacks_it(self) -> str:
         names = ", ".join(sorted(self._without_image))
-        return f"; without the image, and so unused: {names}" if names else ""
+        return f" (without the image, and so unused: {names})" if names else ""
 
     async def mark_ready(self, container_id: str) -> None:
         """Have the relay seal the socket's directory and look whether all is in force, then make READY durable."""
@@ -362,7 +372,7 @@ class SwarmEngine(ManagerImages):
         state = (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, "")
         ended = await self._endings.of(container_id, state, task)
         has_address = ended is None and task is not None and bool(task.container)
-        address = await self._bridges.open(container_id) if has_address else None
+        address = await self._address_of(container_id) if has_address else None
         return services.observed_of(service, address=address, ended=ended)
 
     async def remove(self, container_id: str) -> None:
@@ -404,6 +414,13 @@ class SwarmEngine(ManagerImages):
             if found.id == changed:
                 return found
         raise EngineError(f"the node {node} has left the swarm")
+
+    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+        """Over the relays, layer by layer, to each node that is not down."""
+        nodes = [one for one in await self._list_nodes() if not one.down]
+        async with spooled(self.save_image(image.image_id), self._runtime_dir) as archive:
+            push = Push(self._relays, archive, report)
+            return tuple(await asyncio.gather(*(push.to(one.id, one.name) for one in nodes)))
 
     async def usage(self, container_id: str) -> Usage:
         """What a running notebook takes."""

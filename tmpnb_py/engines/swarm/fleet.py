@@ -39,20 +39,20 @@ class Fleet:
 
         While the managers do not answer: those that were last seen, with an unknown state.
         """
-        params = services.filters(services.labels_of(self._pool))
         try:
             async with asyncio.timeout(_SECONDS):
-                listed, tasks = await asyncio.gather(
-                    self._api.call("GET", "nodes"), self._api.call("GET", "tasks", params=params)
-                )
+                listed, placed = await asyncio.gather(self._api.call("GET", "nodes"), self.placed())
         except (EngineError, TimeoutError):
             return tuple(dataclasses.replace(one, state=NodeState.UNKNOWN) for one in self._last)
         relays = self._relays.nodes
         answers = await asyncio.gather(*(self._has_image(one, image) for one in relays))
-        self._last = told_of(
-            services.nodes_of(listed).values(), services.placed_of(tasks), dict(zip(relays, answers, strict=True))
-        )
+        self._last = told_of(services.nodes_of(listed).values(), placed, dict(zip(relays, answers, strict=True)))
         return self._last
+
+    async def placed(self) -> list[Placed]:
+        """The pool's notebooks where Swarm has put them. Raises `EngineError`."""
+        params = services.filters(services.labels_of(self._pool))
+        return services.placed_of(await self._api.call("GET", "tasks", params=params))
 
     async def _has_image(self, node: str, image: str) -> bool | None:
         if not image:

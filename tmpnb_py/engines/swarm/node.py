@@ -23,6 +23,7 @@ from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.streams import read_log
 from tmpnb_py.engines.docker.usage import read_usage
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.services import filters, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
 
@@ -41,6 +42,7 @@ class NodeEngine:
 
     def __init__(self, api: EngineApi) -> None:
         self._api = api
+        self.images = NodeImages(api)
         self._places: dict[tuple[str, str], str] = {}  # the directories of their sockets
 
     async def hello(self) -> Hello:

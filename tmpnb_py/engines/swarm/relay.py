@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 _RECONNECT_SECONDS = 1.0
 _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
+_LINGER_SECONDS = 5.0
 _WATCHER_EVENTS = 10_000
 
 
@@ -97,6 +98,9 @@ class Relay:
             if question.do == "watch":
                 await self._watch(question, writer)
                 return
+            if question.do == "load":
+                await self._load(question, reader, writer)
+                return
             if question.do == "connect":
                 if await self._put_through(question, (reader, writer)):
                     return
@@ -122,6 +126,25 @@ class Relay:
         peer[1].write(wire.line_of({"ok": {}}))
         await wire.join(peer, notebook)
         return True
+
+    async def _load(self, asked: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a layer of an image: it follows our "go on", and our answer follows it, or comes before its end."""
+        writer.write(wire.line_of({"ok": {}}))
+        await writer.drain()
+        try:
+            async with aclosing(wire.read_exactly(reader, asked.size)) as content:
+                config = asked.config.encode()
+                await self._node.images.add(asked.image, config, asked.layer, asked.size, content)
+            answer: dict[str, Any] = {"ok": {}}
+            log.info("layer_loaded", image=asked.image, layer=asked.layer, size=asked.size)
+        except EngineError as error:
+            answer = wire.refusal_of(error)
+        writer.write(wire.line_of(answer))
+        await writer.drain()
+        with contextlib.suppress(TimeoutError):  # else what was not read would reset the connection before it is read
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while await reader.read(wire.LIMIT):
+                    pass
 
     async def _watch(self, question: Question, writer: asyncio.StreamWriter) -> None:
         watcher = _Watcher(question.pool)
@@ -170,6 +193,9 @@ class Relay:
     async def _has_image(self, asked: Question) -> dict[str, Any]:
         return {"there": await self._node.has_image(asked.image)}
 
+    async def _layers(self, asked: Question) -> dict[str, Any]:
+        return {"have": await self._node.images.common(asked.diff_ids)}
+
     _operations: ClassVar[dict[str, Callable[[Relay, Question], Awaitable[dict[str, Any]]]]] = {
         "hello": _hello,
         "take": _take,
@@ -180,4 +206,5 @@ class Relay:
         "logs": _logs,
         "usage": _usage,
         "has_image": _has_image,
+        "layers": _layers,
     }

@@ -30,6 +30,7 @@ SOCKET_VOLUME, HOME_VOLUME = "socket", "home"
 _SOCKET_VOLUME_OPTIONS = "size=64k,nr_inodes=16,mode=0777,nosuid,nodev,noexec"
 _CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})-[0-9a-f]{{1,16}}(?:-({boot_clock.PATTERN}))?")
 _ENDED = {"complete", "failed", "rejected", "shutdown", "orphaned", "remove"}
+_REPLACED = "orphaned"
 _CPU_SHARE = 1024  # one CPU's weight
 _CONFLICT = "update out of sequence"
 _MESSAGE_LIMIT = 300
@@ -238,7 +239,7 @@ def tasks_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, Task]:
 
 
 def _replaced(first: Task) -> Task:
-    return Task("orphaned", node=first.node, message="Swarm has started it a second time")
+    return Task(_REPLACED, node=first.node, message="Swarm has started it a second time")
 
 
 def _task(listed: Mapping[str, Any]) -> Task:
@@ -297,11 +298,16 @@ def placed_of(listed: Iterable[Mapping[str, Any]]) -> list[Placed]:
     return found
 
 
-def explained(ended: Exit, node: Node | None) -> Exit:
-    """How a notebook ended, with the reason where it is its node's: Swarm ends all tasks of one that is drained."""
-    if node is None or not node.is_draining or ended.out_of_memory:
+def explained(ended: Exit, task: Task, node: Node | None) -> Exit:
+    """How a notebook ended, with the reason where it is its node's.
+
+    Swarm ends all tasks of a node that is drained, and replaces those of one that it has given up.
+    """
+    if ended.out_of_memory:
         return ended
-    return dataclasses.replace(ended, reason=EndReason.NODE_DRAINED)
+    if node is not None and node.is_draining:
+        return dataclasses.replace(ended, reason=EndReason.NODE_DRAINED)
+    return dataclasses.replace(ended, reason=EndReason.NODE_LOST) if task.state == _REPLACED else ended
 
 
 def created_unix(service: Mapping[str, Any]) -> float:

@@ -18,15 +18,16 @@ import contextlib
 import hmac
 import json
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
+from tmpnb_py.engines.swarm import layers
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
@@ -35,6 +36,7 @@ HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost the node
 HANDSHAKE_SECONDS = 10.0
 _CHUNK = 256 * 1024
+CHUNK_SECONDS = 60.0
 
 
 class RelayAwayError(EngineError):
@@ -47,7 +49,19 @@ class Question(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     do: Literal[
-        "hello", "take", "ready", "remove", "ended", "inventory", "logs", "usage", "has_image", "watch", "connect"
+        "hello",
+        "take",
+        "ready",
+        "remove",
+        "ended",
+        "inventory",
+        "logs",
+        "usage",
+        "has_image",
+        "layers",
+        "load",
+        "watch",
+        "connect",
     ]
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
@@ -55,6 +69,12 @@ class Question(pydantic.BaseModel):
     memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
+    diff_ids: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
+        default=(), max_length=layers.MOST_LAYERS
+    )
+    config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
+    layer: int = pydantic.Field(default=0, ge=0, le=layers.MOST_LAYERS)
+    size: int = pydantic.Field(default=0, ge=0, le=layers.LAYER_LIMIT)
 
     @pydantic.field_validator("id")
     @classmethod
@@ -83,7 +103,9 @@ class Event(pydantic.BaseModel):
 class Contexts:
     """Both sides' TLS, made from the secret."""
 
-    def __init__(self, secret: Path) -> None:
+    def __init__(self, secret: Path, protocol: str = _ALPN) -> None:
+        """`protocol` is what both sides have to speak, by the name that ALPN has for it."""
+        self._protocol = protocol
         try:
             text = secret.read_text()
             self._certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
@@ -96,22 +118,21 @@ class Contexts:
                 remedy="it has to be a private key and a certificate of its own: see docs/swarm.md",
             ) from error
 
-    @staticmethod
-    def _made(secret: Path, protocol: ssl._SSLMethod) -> ssl.SSLContext:
-        context = ssl.SSLContext(protocol)
+    def _made(self, secret: Path, side: ssl._SSLMethod) -> ssl.SSLContext:
+        context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # the certificate has no name: it is compared as a whole
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_cert_chain(secret)
         context.load_verify_locations(secret)
-        context.set_alpn_protocols([_ALPN])
+        context.set_alpn_protocols([self._protocol])
         return context
 
     def is_ours(self, writer: asyncio.StreamWriter) -> bool:
         """Whether a finished handshake was with a holder of the secret that speaks this protocol."""
         tls = writer.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        if certificate is None or tls.selected_alpn_protocol() != _ALPN:
+        if certificate is None or tls.selected_alpn_protocol() != self._protocol:
             return False
         return hmac.compare_digest(certificate, self._certificate)
 
@@ -134,6 +155,20 @@ async def read_line(reader: asyncio.StreamReader) -> bytes:
     except asyncio.LimitOverrunError as error:
         raise RelayAwayError("a message is too long") from error
     return line
+
+
+async def read_exactly(reader: asyncio.StreamReader, size: int) -> AsyncGenerator[bytes, None]:
+    """So many bytes in chunks. Raises `RelayAwayError` where fewer come, or none for a long time."""
+    while size:
+        try:
+            async with asyncio.timeout(CHUNK_SECONDS):
+                chunk = await reader.read(min(_CHUNK, size))
+        except TimeoutError as error:
+            raise RelayAwayError("nothing more came") from error
+        if not chunk:
+            raise RelayAwayError("it was cut off")
+        size -= len(chunk)
+        yield chunk
 
 
 def answer_of(line: bytes) -> dict[str, Any]:

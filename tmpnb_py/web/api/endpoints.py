@@ -220,6 +220,7 @@ PUBLIC = (
 )
 
 _NO_NODE = {
+    404: "That cannot be a node's name.",
     409: "There is no such node, or it cannot be changed now.",
     503: "The managers of the cluster do not answer.",
 }

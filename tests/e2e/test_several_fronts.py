@@ -1,0 +1,153 @@
+"""Two front ends before one orchestrator, as processes: whichever is killed, requests to notebooks go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.e2e.jupyter import Notebook
+from tests.e2e.service import Deployment, Front, Service
+from tests.ports import free_ports
+from tests.swarm.relays import make_secret
+
+_PAUSE = 0.02
+
+
+@dataclasses.dataclass
+class Stack:
+    """A deployment with two front ends."""
+
+    deployment: Deployment
+    options: list[str]
+    orchestrator: Service
+    fronts: list[Front]
+
+    def restart(self) -> None:
+        """The next orchestrator; when that is stopped, nothing is left."""
+        self.orchestrator = self.deployment.start(*self.options)
+
+
+@contextlib.contextmanager
+def stack_of(deployment: Deployment, *options: str, secret: Path | None = None) -> Iterator[Stack]:
+    secret = secret or make_secret(deployment.directory / "front.pem")
+    port = free_ports(1)[0]
+    served = [
+        "--front-ip=127.0.0.1",
+        f"--front-port={port}",
+        f"--front-secret={secret}",
+        *options,
+    ]
+    orchestrator = deployment.start(*served, cleanup=False)
+    ours = [f"--front-orchestrator=127.0.0.1:{port}", f"--front-secret={secret}", "--front-wait=30s"]
+    fronts = [deployment.start_front(*ours) for _ in range(2)]
+    for front in fronts:
+        front.wait_for("orchestrator_found")
+    yield Stack(deployment, served, orchestrator, fronts)
+
+
+@dataclasses.dataclass
+class Counted:
+    """What became of requests that were sent without a pause."""
+
+    answered: int = 0
+    lost: list[str] = dataclasses.field(default_factory=list)
+    slowest: float = 0.0
+
+
+@contextlib.asynccontextmanager
+async def asking(notebook: Notebook, path: str = "api/kernels") -> AsyncIterator[Counted]:
+    """Ask a notebook again and again, each time over a connection that may be kept."""
+    counted = Counted()
+
+    async def ask() -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                async with notebook.client.get(notebook.url(path), headers=notebook.headers) as response:
+                    await response.read()
+                    if response.status == 200:
+                        counted.answered += 1
+                    else:
+                        counted.lost.append(str(response.status))
+            except (OSError, aiohttp.ClientError) as error:
+                counted.lost.append(repr(error))
+            counted.slowest = max(counted.slowest, time.monotonic() - began)
+            await asyncio.sleep(_PAUSE)
+
+    task = asyncio.create_task(ask())
+    try:
+        yield counted
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_requests_go_on_whoever_is_killed(deployment: Deployment, small: list[str]) -> None:
+    """The orchestrator stops, is killed, and a front end is: a notebook's requests by the other one lose nothing."""
+    with stack_of(deployment, *small, "--pool-size=1") as stack:
+        a, b = stack.fronts
+        async with a.http() as by_a, b.http() as by_b:
+            notebook = Notebook.of(by_b, await stack.orchestrator.spawn(by_a))
+            await asyncio.sleep(0.5)
+            async with asking(notebook) as counted:
+                stack.orchestrator.signal(signal.SIGTERM)
+                await a.event("orchestrator_lost")
+                claim = asyncio.create_task(stack.orchestrator.spawn(by_a))
+                await asyncio.to_thread(stack.orchestrator.wait)
+                await asyncio.sleep(0.5)
+                assert not claim.done(), "it waits for the next one"
+                stack.restart()
+                assert (await claim)["id"] != notebook.id
+                stack.orchestrator.kill()
+                a.kill()
+                await b.event("orchestrator_lost", count=2)
+                stack.restart()
+                await b.event("orchestrator_found", count=3)
+                await stack.orchestrator.spawn(by_b)
+            assert counted.lost == []
+            assert counted.answered > 20
+
+
+@pytest.mark.long
+async def test_nothing_is_lost_whoever_is_killed(deployment: Deployment, workshop_image: str) -> None:
+    """The orchestrator, then a front end, in the midst of cells and requests; claims wait and are made once."""
+    options = (f"--image={workshop_image}", "--pool-size=1", "--cpu-quota=0")
+    with stack_of(deployment, *options) as stack:
+        a, b = stack.fronts
+        async with a.http() as by_a, b.http() as by_b:
+            first = Notebook.of(by_a, await stack.orchestrator.spawn(by_a))
+            kernel_id = await first.new_kernel()
+            through_b = Notebook(by_b, first.id, first.token)
+            async with asking(through_b) as counted, first.kernel(kernel_id) as kernel:
+                assert await kernel.run("x = 6; print(x)") == "6\n"
+                stack.orchestrator.kill()
+                for one in stack.fronts:
+                    await one.event("orchestrator_lost")
+                assert await kernel.run("x += 1; print(x)") == "7\n"
+                async with by_a.get("/user/" + "0" * 32 + "/lab", headers={"Accept": "text/html"}) as response:
+                    assert response.status == 503
+                    assert response.headers["Retry-After"]
+                    assert "text/html" in response.headers["Content-Type"]
+                claim = asyncio.create_task(stack.orchestrator.spawn(by_b))
+                await asyncio.sleep(1)
+                assert not claim.done()
+                stack.restart()
+                second = Notebook.of(by_b, await claim)
+                assert await kernel.run("x += 1; print(x)") == "8\n"
+                assert second.id != first.id
+                await asyncio.sleep(0.5)
+                assert await second.run("print(41 + 1)") == "42\n"
+                assert len(deployment.containers("status=running")) <= 3
+                a.kill()
+                await asyncio.sleep(1)
+                assert await through_b.run("print(x)", kernel_id) == "8\n"
+            assert counted.lost == []
+            assert counted.answered > 50

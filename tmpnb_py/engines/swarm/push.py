@@ -1,0 +1,118 @@
+"""Brings an image from the manager's engine to the nodes that lack it, over their relays. Used by the Swarm engine.
+
+Layer by layer, and only those that a node does not have: what has arrived stays, and whoever pushes again goes on
+there. At most a few nodes at once; of an image only chunks are in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.models import NodeTransfer
+from tmpnb_py.engines.swarm import layers, wire
+from tmpnb_py.engines.swarm.layers import Archive
+from tmpnb_py.engines.swarm.relays import Link, Relays
+from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
+
+_AT_ONCE = 3
+_CHUNK = 1024 * 1024
+
+Report = Callable[[NodeTransfer], None]
+
+
+@contextlib.asynccontextmanager
+async def spooled(content: AsyncGenerator[bytes, None], directory: Path) -> AsyncGenerator[Archive, None]:
+    """What the engine saves, in a file without a name in `directory`. Raises `EngineError`."""
+    try:
+        await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            async with aclosing(content) as chunks:
+                async for chunk in chunks:
+                    await asyncio.to_thread(file.write, chunk)
+            file.flush()
+            yield await asyncio.to_thread(Archive, file)
+    except OSError as error:
+        raise EngineError(
+            f"the image cannot be kept in {directory} while it is sent: {error}",
+            remedy="the option runtime-dir names a directory with room for one image",
+        ) from error
+
+
+class Push:
+    """One image to some nodes."""
+
+    def __init__(self, relays: Relays, archive: Archive, report: Report) -> None:
+        self._relays = relays
+        self._archive = archive
+        self._report = report
+        self._image = layers.id_of(archive.config)
+        self._few = asyncio.Semaphore(_AT_ONCE)
+
+    async def to(self, node: str, name: str) -> NodeTransfer:
+        """Bring it to one node. What goes wrong is told, not raised: other nodes go on."""
+        total = sum(size for _, size in self._archive.layers)
+        told = NodeTransfer(name, 0, len(self._archive.layers), sent=0, size=total)
+        async with self._few:
+            try:
+                async with aclosing(self._bring(node, told)) as steps:
+                    async for told in steps:
+                        self._report(told)
+            except EngineError as error:
+                told = dataclasses.replace(told, error=error.message)
+                self._report(told)
+        return told
+
+    async def _bring(self, node: str, told: NodeTransfer) -> AsyncGenerator[NodeTransfer, None]:
+        """Bring it to one node; yields how far it is."""
+        link = self._relays.of(node)
+        if (await link.ask(Question(do="has_image", image=self._image))).get("there") is True:
+            yield dataclasses.replace(told, layers=told.of, done=True)
+            return
+        have = (await link.ask(Question(do="layers", diff_ids=self._archive.diff_ids))).get("have")
+        if not isinstance(have, int) or not 0 <= have <= told.of:
+            raise RelayAwayError("the relay's answer is none")
+        told = dataclasses.replace(told, layers=have)
+        yield told
+        # Where another image has all of its layers, its configuration alone is sent.
+        for count in range(have + 1, told.of + 1) or (told.of,):
+            place = self._archive.layers[count - 1] if have < told.of else (0, 0)
+            await self._send(link, count, place)
+            told = dataclasses.replace(told, layers=count, sent=told.sent + place[1], done=count == told.of)
+            yield told
+
+    async def _send(self, link: Link, count: int, place: tuple[int, int]) -> None:
+        question = Question(
+            do="load", image=self._image, config=self._archive.config.decode(), layer=count, size=place[1]
+        )
+        reader, writer = await link.connect(question)
+        try:
+            async with asyncio.TaskGroup() as group:
+                pouring = group.create_task(self._pour(writer, place))
+                answer = await wire.read_line(reader)  # before all is sent, it is a refusal
+                pouring.cancel()
+        except ExceptionGroup as errors:
+            raise RelayAwayError(f"the relay was lost: {errors.exceptions[0]}") from errors
+        finally:
+            writer.close()
+        wire.answer_of(answer)
+
+    async def _pour(self, writer: asyncio.StreamWriter, place: tuple[int, int]) -> None:
+        offset, left = place
+        while left:
+            chunk = await asyncio.to_thread(os.pread, self._archive.number, min(_CHUNK, left), offset)
+            if not chunk:
+                raise RelayAwayError("the file with the image has become shorter")
+            offset, left = offset + len(chunk), left - len(chunk)
+            try:
+                writer.write(chunk)
+                await writer.drain()
+            except OSError:  # the reading side says why
+                return

@@ -1,0 +1,68 @@
+"""The routes as the orchestrator tells them, with their changes by number, so that nobody is told everything twice.
+
+Numbers count in one epoch, which is this process's: whoever comes with another one's, or with a number whose
+successors are forgotten, is told all. Everything is synchronous; the hub uses it.
+"""
+
+from __future__ import annotations
+
+import collections
+import secrets
+from collections.abc import Hashable, Iterable, Iterator
+
+from tmpnb_py.fronts.wire import Route, Told
+
+_REMEMBERED = 10_000
+
+
+class Ledger:
+    """All routes, and the order in which they changed last."""
+
+    def __init__(self, *, remembered: int = _REMEMBERED) -> None:
+        self.epoch = secrets.token_hex(16)
+        self.seq = 0
+        self._routes: dict[str, tuple[Hashable, Route]] = {}
+        self._changed: collections.deque[str] = collections.deque(maxlen=remembered)
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def missing(self, ids: Iterable[str]) -> set[str]:
+        """The routes that are none of these."""
+        return self._routes.keys() - set(ids)
+
+    def is_known(self, route_id: str, key: Hashable) -> bool:
+        """Whether the route was made from the same `key`."""
+        known = self._routes.get(route_id)
+        return known is not None and known[0] == key
+
+    def put(self, route: Route, key: Hashable) -> None:
+        """There is a route, new or changed."""
+        self._routes[route.id] = (key, route)
+        self._count(route.id)
+
+    def drop(self, route_id: str) -> None:
+        """There is no such route any more."""
+        del self._routes[route_id]
+        self._count(route_id)
+
+    def _count(self, route_id: str) -> None:
+        self.seq += 1
+        self._changed.append(route_id)
+
+    def since(self, epoch: str, seq: int) -> Iterator[Told]:
+        """What somebody has to be told who knows all up to `seq`; nothing where that is all there is."""
+        forgotten = self.seq - len(self._changed)
+        if epoch != self.epoch or not forgotten <= seq <= self.seq:
+            yield Told(event="snapshot", epoch=self.epoch, seq=self.seq)
+            for _, route in tuple(self._routes.values()):
+                yield Told(event="put", seq=self.seq, route=route)
+            return
+        # Each once, at the number of its last change: in between it may have been there and gone.
+        last = {one: number for number, one in enumerate(self._changed, forgotten + 1) if number > seq}
+        for route_id, number in sorted(last.items(), key=lambda item: item[1]):
+            known = self._routes.get(route_id)
+            if known is None:
+                yield Told(event="drop", seq=number, id=route_id)
+            else:
+                yield Told(event="put", seq=number, route=known[1])

@@ -1,0 +1,199 @@
+"""A front end's side: finds the orchestrator, hears the routes, reports, and dials it for what visitors want of it.
+
+The orchestrator's addresses come from names and are looked up again and again: in a swarm it starts anew on another
+node. Whoever answers has to hold the stack's secret (`wire`). One connection is for routes and reports; it is made
+anew for ever, and goes on where the last one ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import pydantic
+import structlog
+
+from tmpnb_py.core.errors import EngineError, SettingsError
+from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.fronts import wire
+from tmpnb_py.fronts.table import Table
+from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp, Told
+
+log = structlog.get_logger(__name__)
+
+_DIAL_SECONDS = 3.0
+_BACK_OFF = (0.1, 2.0)
+_REPORT_SECONDS = 1.0
+_PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
+_WRITE_SECONDS = 10.0
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Address = tuple[str, int]
+
+
+class Link:
+    """The way to the orchestrator. `up` is set while it is connected.
+
+    `lost` is called when it has fallen silent, `options` with what it tells of those that are shared.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        contexts: Contexts,
+        table: Table,
+        *,
+        options: Callable[[Mapping[str, str]], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._names = names
+        self._contexts = contexts
+        self._table = table
+        self._options = options
+        self._lost = lost
+        self._id = secrets.token_hex(16)
+        self._address: Address | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._tells = False  # whether the orchestrator knows all notebooks, and so what reports are about
+        self.up = asyncio.Event()
+        self.losses = 0
+
+    async def run(self) -> None:
+        """Keep the connection, for ever."""
+        pause = _BACK_OFF[0]
+        while True:
+            addresses = await self._addresses()
+            for address in addresses:
+                if await self._follow(address, others=len(addresses) > 1):
+                    pause = _BACK_OFF[0]
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _BACK_OFF[1])
+
+    async def _addresses(self) -> list[Address]:
+        """All addresses of the names; none where the resolver does not know them (yet)."""
+        found: dict[Address, None] = {}
+        for name in self._names:
+            host, _, port = name.rpartition(":")
+            with contextlib.suppress(OSError):
+                loop = asyncio.get_running_loop()
+                for one in await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
+                    found[str(one[4][0]), int(port)] = None
+        return list(found)
+
+    async def _follow(self, address: Address, *, others: bool) -> bool:
+        """Follow the orchestrator at an address until it is lost; False where none answered.
+
+        One that does not get to know the notebooks may not be the one that manages them: `others` are tried then.
+        """
+        writer = None
+        try:
+            reader, writer = await self._dial(address)
+            hello = Hello(
+                do="routes",
+                front=self._id,
+                name=socket.gethostname()[:256],
+                epoch=self._table.epoch,
+                seq=self._table.seq,
+            )
+            writer.write(wire.line_of(hello))
+            self._table.begin()
+            self._writer, self._tells = writer, False
+            await self._hear(address, reader, _PATIENCE if others else math.inf)
+        except TimeoutError:
+            if self.up.is_set():
+                self._lost()
+        except (OSError, EngineError, pydantic.ValidationError, SettingsError) as error:
+            log.debug("orchestrator_away", address=address[0], error=str(error) or type(error).__name__)
+        finally:
+            was_up = self.up.is_set()
+            self._address, self._writer, self._tells = None, None, False
+            self.up.clear()
+            if writer is not None:
+                writer.close()
+        if was_up:
+            self.losses += 1
+            log.warning("orchestrator_lost", sessions=len(self._table), hint="open notebooks go on; claims wait")
+        return was_up
+
+    async def _hear(self, address: Address, reader: asyncio.StreamReader, patience: float) -> None:
+        began = time.monotonic()
+        while self._tells or time.monotonic() - began < patience:
+            async with asyncio.timeout(wire.SILENCE_SECONDS):
+                line = await wire.read_line(reader)
+            if not line:
+                return
+            told = Told.model_validate_json(line)
+            if told.event == "options":
+                self._options(told.options)
+            elif told.event != "wait":
+                self._table.hear(told, time.monotonic())
+            if not self.up.is_set():
+                self._address = address
+                self.up.set()
+                log.info("orchestrator_found", address=address[0])
+            if told.event == "alive" and not self._tells:
+                self._table.forget_told()  # it may have begun anew since
+                self._tells = True
+
+    # --- reports
+
+    async def report(self) -> None:
+        """Report what visitors do, once a second, for ever. What cannot be told now is kept in the table."""
+        while True:
+            await self.report_once()
+            await asyncio.sleep(_REPORT_SECONDS)
+
+    async def report_once(self) -> None:
+        """Report all that is new, at least that this front end is there."""
+        writer = self._writer
+        if writer is None:
+            return
+        news = self._table.news(time.monotonic()) if self._tells else iter(())
+        try:
+            for stamps in _parts(news):
+                writer.write(wire.line_of(Report(stamps=stamps)))
+                async with asyncio.timeout(_WRITE_SECONDS):
+                    await writer.drain()
+        except OSError:  # the connection is made anew, and then all is told again
+            writer.close()
+
+    # --- visitors
+
+    async def forward(self) -> Stream:
+        """A connection on which a visitor is passed on. Raises `OSError`."""
+        address = self._address
+        if address is None:
+            raise ConnectionRefusedError("the orchestrator is away")
+        stream = await self._dial(address)
+        stream[1].write(wire.line_of(Hello(do="forward")))
+        return stream
+
+    async def wait_up(self, seconds: float) -> None:
+        """Wait until the orchestrator is there. Raises `ConnectionRefusedError` where it does not come in time."""
+        if not self.up.is_set() and not await event_or_time(self.up, max(0.0, seconds)):
+            raise ConnectionRefusedError("the orchestrator is away")
+
+    async def _dial(self, address: Address) -> Stream:
+        try:
+            async with asyncio.timeout(_DIAL_SECONDS):
+                reader, writer = await asyncio.open_connection(*address, ssl=self._contexts.client, limit=wire.LIMIT)
+        except TimeoutError as error:
+            raise ConnectionRefusedError("the orchestrator does not answer") from error
+        if not self._contexts.is_ours(writer):
+            writer.close()
+            log.warning("orchestrator_refused", address=address[0], hint="it does not have the secret of front ends")
+            raise ConnectionRefusedError("what answers there does not have our secret")
+        return reader, writer
+
+
+def _parts(news: Iterator[Stamp]) -> Iterator[tuple[Stamp, ...]]:
+    """The stamps in reports, of which there is at least one."""
+    yield tuple(islice(news, wire.MOST_STAMPS))
+    while part := tuple(islice(news, wire.MOST_STAMPS)):
+        yield part

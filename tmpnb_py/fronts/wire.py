@@ -1,0 +1,148 @@
+"""What orchestrator and front ends say to each other: lines of JSON over the same TLS as the relays' (`swarm.wire`).
+
+Each side proves that it holds the stack's secret, for this protocol and no other (ALPN), in handshakes that cannot be
+replayed; a relay's connection is none of a front end's, nor the other way round. Beyond that nobody is believed more
+than needed: all that is read is bounded and checked, and what is not so ends the connection.
+
+A front end opens connections of two kinds. On one it says hello and is told the routes, each change with a number
+(`ledger`), and reports what its visitors do. On the others it forwards visitors: after its hello bytes flow.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+import pydantic
+
+from tmpnb_py.core import links
+from tmpnb_py.core.models import Address, SocketAddress, TcpAddress
+from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.wire import Contexts, join, line_of, read_line
+
+__all__ = ["Contexts", "Hello", "Place", "Report", "Route", "Stamp", "Told", "join", "line_of", "read_line"]
+
+PROTOCOL = "tmpnb-front/1"
+LIMIT = wire.LIMIT  # bytes of a line
+HEARTBEAT_SECONDS = 2.0
+SILENCE_SECONDS = 10.0  # whoever hears nothing for so long has lost the other side
+HANDSHAKE_SECONDS = wire.HANDSHAKE_SECONDS
+MOST_STAMPS = 500  # in one report
+MOST_ROUTES = 200_000
+# The options that the orchestrator tells: what visitors may do must not depend on the front end that they come by.
+SHARED = (
+    "allowed_hosts",
+    "allow_origin",
+    "tokenless_origin",
+    "allow_methods",
+    "allow_headers",
+    "expose_headers",
+    "allow_credentials",
+    "max_age",
+    "max_wait",
+)
+
+_STRICT = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+_ID = r"^[a-z0-9]{1,64}$"
+Age = Annotated[float, pydantic.Field(ge=0, le=1e9)]  # seconds before the moment of sending: clocks differ
+_Ages = Annotated[tuple[Age, ...], pydantic.Field(max_length=64)]
+_Epoch = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{32})?$")]
+_Number = Annotated[int, pydantic.Field(ge=0, le=1 << 60)]
+
+
+class _Message(pydantic.BaseModel):
+    model_config = _STRICT
+
+
+class Hello(_Message):
+    """The first line of a front end's connection. `epoch` and `seq` say what it knows of the routes."""
+
+    do: Literal["routes", "forward"]
+    front: Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    name: Annotated[str, pydantic.Field(max_length=256)] = ""
+    epoch: _Epoch = ""
+    seq: _Number = 0
+
+
+class Place(_Message):
+    """Where a notebook is: on a node of a swarm, behind a socket, or at a port of the orchestrator's machine."""
+
+    node: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]{0,64}$")] = ""
+    directory: Annotated[str, pydantic.Field(max_length=4000, pattern=r"^(/[^\x00]*)?$")] = ""
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    host: Annotated[str, pydantic.Field(max_length=64)] = ""
+    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 0
+
+    @pydantic.field_validator("host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value:
+            ipaddress.ip_address(value)
+        return value
+
+    @classmethod
+    def of(cls, address: Address) -> Place:
+        """Where a front end finds what the orchestrator reaches at an address."""
+        if isinstance(address, TcpAddress):
+            return cls(host=address.host, port=address.port)
+        if address.node:
+            return cls(node=address.node)
+        return cls(directory=address.directory, name=address.name)
+
+    @property
+    def address(self) -> Address | None:
+        """The same, for a front end on the orchestrator's machine. None for a notebook of a swarm."""
+        if self.host and self.port:
+            return TcpAddress(self.host, self.port)
+        return SocketAddress(self.directory, self.name) if self.directory and self.name else None
+
+
+class Route(_Message):
+    """A session. Without a place it is known, but cannot be reached at present."""
+
+    id: Annotated[str, pydantic.Field(pattern=_ID)]
+    pool: Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
+    token: Annotated[str, pydantic.Field(pattern=r"^[!-~]{0,256}$")] = ""
+    base_url: Annotated[str, pydantic.Field(max_length=200)] = links.ROOT
+    origin: Annotated[str, pydantic.Field(pattern=r"^[!-~]{0,512}$")] = ""
+    place: Place | None = None
+
+    @pydantic.field_validator("base_url")
+    @classmethod
+    def _is_base(cls, value: str) -> str:
+        if not links.is_base(value):
+            raise ValueError("not a base of URLs")
+        return value
+
+
+class Told(_Message):
+    """What the orchestrator tells.
+
+    "wait": it does not know all notebooks yet. "snapshot": all routes follow, up to the next "alive". "alive": all
+    changes up to `seq` have been told. "put" and "drop": one change. "options": those that are `SHARED`.
+    """
+
+    event: Literal["wait", "snapshot", "alive", "put", "drop", "options"]
+    epoch: _Epoch = ""
+    seq: _Number = 0
+    id: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]{0,64}$")] = ""
+    route: Route | None = None
+    options: dict[Literal[SHARED], Annotated[str, pydantic.Field(max_length=100_000)]] = {}  # type: ignore[valid-type]
+
+
+class Stamp(_Message):
+    """What the visitors of one session have done by way of one front end: how long ago, and what is open now."""
+
+    id: Annotated[str, pydantic.Field(pattern=_ID)]
+    presence: Age | None = None
+    activity: Age | None = None
+    left: Age | None = None
+    open: Annotated[int, pydantic.Field(ge=0, le=1_000_000)] = 0
+    kernel: _Ages = ()
+    terminal: _Ages = ()
+
+
+class Report(_Message):
+    """What a front end reports, now and then; also to say that it is there."""
+
+    stamps: Annotated[tuple[Stamp, ...], pydantic.Field(max_length=MOST_STAMPS)] = ()

@@ -1,0 +1,219 @@
+"""The composition root of a front end: builds route table, link and proxy; owns start and stop (`tmpnb-py front`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import structlog
+from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tmpnb_py import __version__
+from tmpnb_py.core.branding import Branding
+from tmpnb_py.core.links import Links
+from tmpnb_py.core.tasks import Tasks, finish_unless
+from tmpnb_py.engines.swarm import wire as relay_wire
+from tmpnb_py.engines.swarm.relays import Relays
+from tmpnb_py.fronts.hub import contexts_of
+from tmpnb_py.fronts.link import Link
+from tmpnb_py.fronts.pipes import Ways
+from tmpnb_py.fronts.proxy import FrontProxy, Orchestrator
+from tmpnb_py.fronts.table import Table
+from tmpnb_py.fronts.wire import SHARED
+from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
+from tmpnb_py.options.live import LiveOptions
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy.counters import Counters, ProxyMetrics
+from tmpnb_py.service import listen
+from tmpnb_py.service.open_files import raise_open_files_limit
+from tmpnb_py.service.serve import signals
+from tmpnb_py.site.metrics import CONTENT_TYPE, SiteMetrics
+from tmpnb_py.web.branding import read_branding
+from tmpnb_py.web.respond import proxy_error_page
+
+_BACKLOG = 1024
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """How this front end's own pages look: those that say that something is away."""
+
+    branding: Branding
+    links: Links
+
+
+class Front:
+    """One front end. Use `async with front.running()`; then `stop()` for a clean end."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `SettingsError` where the secret cannot be used."""
+        self._own_settings = settings
+        self.options = LiveOptions(settings)
+        self.counters = Counters()
+        self._broke = asyncio.Event()
+        self._fault: BaseException | None = None
+        self._tasks = Tasks(self._vital_ended)
+        self._names: tuple[str, ...] = ()  # until it listens
+        self._hosts = self.options.derive(lambda current: listen.hosts(current, self._names))
+        self._ways = Ways(self._relays)
+        self.table = Table(self._ways, came=self._moved, ended=self._ended)
+        self._orchestrator = Orchestrator(lambda: self.link, self.options)
+        look = _Look(read_branding(settings), Links(settings.base_url))
+        self.proxy = FrontProxy(
+            self.table,
+            orchestrator=self._orchestrator,
+            is_away=lambda container: self._ways.is_away(self.table.node_of(container.id)),
+            error_page=lambda status, wants_html: proxy_error_page(look, status, wants_html=wants_html),
+            counters=self.counters,
+            options=self.options,
+            hosts=self._hosts,
+        )
+        self.link = Link(
+            settings.front_orchestrator,
+            contexts_of(settings),
+            self.table,
+            options=self._share,
+            lost=self.proxy.hang_up,
+        )
+        metrics = SiteMetrics((), ProxyMetrics(self.counters), _FrontMetrics(self), version=__version__)
+        self._admin_runner = web.AppRunner(_admin_application(metrics), access_log=None)
+        self._listeners: list[asyncio.Server] = []
+
+    def _relays(self) -> Relays:
+        settings = self.options.current
+        contexts = relay_wire.Contexts(settings.swarm_secret or DEFAULT_SECRET)
+        return Relays(settings.swarm_relays, contexts, "", lambda _node, _event: None)
+
+    def _moved(self, container: Container) -> None:
+        self.proxy.moved(container)
+
+    def _ended(self, container: Container) -> None:
+        self.proxy.upstreams.drop(container.id)
+
+    def _share(self, told: Mapping[str, str]) -> None:
+        """Take on the orchestrator's options; what it does not tell is at its default."""
+        theirs = Settings.model_validate(dict(told))
+        update = {name: getattr(theirs, name) for name in SHARED}
+        change = self.options.replace(self.options.current.model_copy(update=update))
+        if change.changed:
+            _log.info("options_shared", options=list(change.changed))
+
+    # --- start and stop
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Front]:
+        """Listen from the first moment; on leaving, whatever is left is ended at once."""
+        try:
+            self._names = await listen.own_names()
+            self.options.renew(self._hosts)
+            await self._listen()
+            self._tasks.start("link", self.link.run())
+            self._tasks.start("reports", self.link.report())
+            self._tasks.start("proxy", self.proxy.run())
+            yield self
+        finally:
+            self._close_listeners()
+            await self._tasks.close()
+            await self.proxy.shut_down(0)
+            await self._orchestrator.close()
+            await self._ways.close()
+            await self._admin_runner.cleanup()
+
+    def _vital_ended(self, name: str, error: BaseException | None) -> None:
+        self._fault = self._fault or error or RuntimeError(f"the task {name} has ended")
+        _log.critical("task_died", task=name, exc_info=error, hint="the front end ends; notebooks stay")
+        self._broke.set()
+
+    async def until(self, asked_to_stop: asyncio.Event) -> None:
+        """Wait until somebody asks for the end, or the front end cannot go on (`stop` then raises why)."""
+        await finish_unless(self._broke, asked_to_stop.wait(), name="until")
+
+    async def stop(self, forced: asyncio.Event) -> None:
+        """Stop accepting, let open requests finish, report for the last time."""
+        await finish_unless(forced, self._stop(), name="stop")
+        if self._fault is not None:
+            raise self._fault
+
+    async def _stop(self) -> None:
+        self._close_listeners()
+        await self.proxy.shut_down(self.options.current.shutdown_timeout)
+        await self.link.report_once()
+        _log.info("front_stopped", sessions=len(self.table))
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    @property
+    def port(self) -> int:
+        """The port that visitors connect to."""
+        return int(self._listeners[0].sockets[0].getsockname()[1])
+
+    @property
+    def admin_port(self) -> int:
+        """The port of the metrics."""
+        return int(self._admin_runner.addresses[0][1])
+
+    async def _listen(self) -> None:
+        settings, loop = self.options.current, asyncio.get_running_loop()
+        raise_open_files_limit()
+        await self._admin_runner.setup()
+        with listen.explained("port", settings.ip, settings.port):
+            for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
+                listen.enable_keepalive(sock)
+                self._listeners.append(
+                    await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
+                )
+        with listen.explained("admin_port", settings.admin_ip, settings.admin_port):
+            for sock in await asyncio.to_thread(listen.bound, settings.admin_ip, settings.admin_port):
+                await web.SockSite(self._admin_runner, sock).start()
+        _log.info(
+            "front_listening",
+            url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
+            admin=listen.url(settings.admin_ip, self.admin_port),
+        )
+
+
+def _admin_application(metrics: SiteMetrics) -> web.Application:
+    """What monitoring asks: nothing of it is secret, and nothing can be changed."""
+    app = web.Application()
+
+    async def render(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    app.router.add_get("/metrics", render)
+    app.router.add_get("/healthz", healthz)
+    return app
+
+
+class _FrontMetrics(Collector):
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def collect(self) -> Iterator[Metric]:
+        """What only a front end has."""
+        link, table = self._front.link, self._front.table
+        yield GaugeMetricFamily(
+            "tmpnb_front_orchestrator_up", "Whether the orchestrator is connected.", value=float(link.up.is_set())
+        )
+        yield GaugeMetricFamily("tmpnb_front_sessions", "Sessions that this front end knows.", value=len(table))
+        losses = CounterMetricFamily("tmpnb_front_orchestrator_losses", "How often the orchestrator was lost.")
+        losses.add_metric([], link.losses)
+        yield losses
+
+
+async def serve_front(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes."""
+    front = Front(settings)
+    async with signals() as (asked_to_stop, forced), front.running():
+        await front.until(asked_to_stop)
+        await front.stop(forced)
