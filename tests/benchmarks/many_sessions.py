@@ -24,8 +24,9 @@ from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters
-from tmpnb_py.proxy.server import Page, Proxy
+from tmpnb_py.proxy.server import Proxy
 
 
 def _error_page(status: int, *, wants_html: bool) -> Page:

@@ -21,8 +21,9 @@ from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container as Record
 from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters
-from tmpnb_py.proxy.server import Page, Proxy
+from tmpnb_py.proxy.server import Proxy
 
 SESSION_ID = "a" * 32
 OTHER_ID = "b" * 32

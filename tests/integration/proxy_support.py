@@ -30,8 +30,9 @@ from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.records import Records
+from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters
-from tmpnb_py.proxy.server import Page, Proxy
+from tmpnb_py.proxy.server import Proxy
 
 T = TypeVar("T")
 P = TypeVar("P", bound=asyncio.BaseProtocol)

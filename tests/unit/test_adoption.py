@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tmpnb_py.core import boot_clock
 from tmpnb_py.core.models import Address, EndReason, Observed, SocketAddress, State, TcpAddress
 from tmpnb_py.pools.adoption import Adoption, session_age, taken_up
+from tmpnb_py.pools.journal import Journal
+from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.records import Records
 
 NOW = 1_800_000_000.0
@@ -120,7 +123,27 @@ async def test_what_is_discarded_after_its_end_is_no_session_that_ends_again(rec
     assert session is not None
     records.end(session, EndReason.IDLE, time.monotonic())
     records.forget(session, time.monotonic())
-    adoption.discard(listed(State.CLAIMED, HERE_BY_TCP), EndReason.IDLE)
+    metrics = PoolMetrics()
+    records.subscribe(Journal(records, metrics))
+    with structlog.testing.capture_logs() as logged:
+        adoption.discard(listed(State.CLAIMED, HERE_BY_TCP), EndReason.IDLE)
+    assert [one["event"] for one in logged] == ["removing"]
+    assert observed_by(metrics, "tmpnb_session_duration_seconds") == 0
     again = records.get("a")
     assert again is not None
     assert (again.state, again.reason, again.claimed_at) == (State.REMOVING, EndReason.IDLE, None)
+
+
+async def test_a_ready_one_that_is_taken_up_is_no_start(records: Records) -> None:
+    """Nobody knows how long it took; counted as 0 s it would make the starts look faster than they are."""
+    metrics = PoolMetrics()
+    records.subscribe(Journal(records, metrics))
+    Adoption(records).adopt(listed(State.READY, HERE_BY_TCP))
+    assert records.count(State.READY) == 1
+    assert observed_by(metrics, "tmpnb_start_duration_seconds") == 0
+
+
+def observed_by(metrics: PoolMetrics, histogram: str) -> float:
+    """How many values a histogram has."""
+    samples = (sample for family in metrics.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == f"{histogram}_count")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tmpnb_py.core.models import Refusal
 from tmpnb_py.core.quota_keys import is_loopback, plain_address, quota_key_of
 from tmpnb_py.proxy.header_rules import ClientFacts
-from tmpnb_py.proxy.limits import Admission
+from tmpnb_py.proxy.limits import OpenConnections
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_address_has_one_spelling(written: str, address: str) -> None:
 
 
 def test_each_address_has_its_own_limit_and_all_have_one() -> None:
-    admission = Admission()
+    admission = OpenConnections()
     one, other = ClientFacts("2001:db8::1"), ClientFacts("2001:db8::2")
     third, proxy = ClientFacts("192.0.2.1"), ClientFacts("192.0.2.9", trusted=True)
     assert admission.enter(one, in_all=6, each=2) is None
@@ -84,7 +84,7 @@ clients = st.builds(
 
 @given(st.lists(clients, max_size=30), st.integers(0, 3), st.integers(1, 10))
 def test_what_has_left_is_forgotten(all_of_them: list[ClientFacts], each: int, in_all: int) -> None:
-    admission = Admission()
+    admission = OpenConnections()
     for facts in all_of_them:
         admission.enter(facts, in_all=in_all, each=each)
     for facts in reversed(all_of_them):

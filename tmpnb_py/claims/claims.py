@@ -231,7 +231,7 @@ class Claims:
         self._tickets.shorten(ticket, seconds)
 
     def announce(self, ticket: Ticket) -> bool:
-        """Note that the visitor is about to be shown the notebook. False if that was so before, or there is none."""
+        """Record that the visitor is about to see the notebook. False if it was announced before, or is not READY."""
         return self._tickets.announce(ticket)
 
     def leave(self, ticket: Ticket) -> None:
@@ -249,7 +249,7 @@ class Claims:
     def serve_line(self) -> None:
         """Give what is ready to those who wait. Nobody is served before a recovery is complete."""
         if self.stopping:
-            return  # nobody could be told of a notebook found again, either
+            return  # visitors could no longer be shown their notebooks, recovered ones neither
         if self._recovery.is_pending:
             self._recovery.complete()
         if not self._recovery.is_pending:

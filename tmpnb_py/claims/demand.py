@@ -35,11 +35,11 @@ class Demand:
         return True
 
     def came(self) -> None:
-        """Expect one visitor less: somebody has got a notebook."""
+        """Count one visitor less: somebody has got a notebook."""
         self.prune()
         del self._until[:1]
 
     def prune(self) -> None:
-        """Forget those who are expected no longer."""
+        """Drop expired entries."""
         now = self._clock()
         self._until = [until for until in self._until if until > now]

@@ -39,7 +39,7 @@ class Dispatcher:
         self._stopped = False
 
     def stop(self) -> None:
-        """Serve the line no more: nobody could be told of it."""
+        """Stop serving the line: visitors could no longer be shown their notebooks."""
         self._stopped = True
 
     async def close(self) -> None:

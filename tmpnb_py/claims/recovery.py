@@ -97,7 +97,7 @@ class Recovery:
             self._pool.end(container, EndReason.UNVISITED, self._clock())
 
     def _lost(self, ticket: Ticket) -> None:
-        """The notebook is gone: a visitor who had not been told of it is in line as before."""
+        """The notebook is gone. A visitor who had not seen it keeps the place in line."""
         if self._line.position(ticket.id) is not None:
             ticket.wait_again()
         else:

@@ -110,7 +110,7 @@ class TicketRegistry:
             ticket.end()
 
     def announce(self, ticket: Ticket) -> bool:
-        """Note that the visitor is about to be shown the notebook. False if that was so before, or there is none."""
+        """Record that the visitor is about to see the notebook. False if it was announced before, or is not READY."""
         if ticket.status is not Status.READY:
             return False
         ticket.announce()

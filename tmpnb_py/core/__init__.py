@@ -1,1 +1,1 @@
-"""The ground: values, errors, units, URLs, tasks and logging that everything else uses. Imports none of ours."""
+"""The ground: values, errors, units, URLs, tasks and logging. Everybody may use it; it imports nothing of ours."""

@@ -26,7 +26,7 @@ def stamp() -> str:
 
 
 def seconds_since(then: str) -> float | None:
-    """How long ago a stamp was made; None where it is none, or of another boot or another machine."""
+    """Seconds since a stamp was made; None if it is invalid, or from another boot or machine."""
     now = stamp()
     if not now or not _STAMP.fullmatch(then):
         return None

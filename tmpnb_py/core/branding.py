@@ -43,7 +43,7 @@ class Logo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Branding:
-    """What the operator chose. Texts are plain; "" where there is none.
+    """What the operator chose. Texts are plain, "" for none.
 
     `is_preview`: the pages show a folder that is being written, and follow it (`web/preview.py`).
     """

@@ -169,7 +169,7 @@ class Targets:
 
 
 def below_session(path: str) -> str:
-    """What follows the id in the raw path of a session's URL, without the base; "" for what is none."""
+    """What follows the id in the raw path of a session's URL, without the base; "" for any other path."""
     route = _below(path.encode(errors="surrogateescape"), _ROOT)
     return "" if route is None or route.path is None else route.path.decode(errors="surrogateescape")
 

@@ -1,7 +1,7 @@
 """Logging: structlog and the standard library's loggers, one pipeline, to standard error.
 
 `configure` is called once by the command line, before anything is logged. Everything passes `redact` last, so
-that no visitor's or operator's token reaches a log whoever logged it; the renderers run after it.
+that no code can log a visitor's or operator's token; the renderers run after it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MULTILINE_KEYS = {"exception", "stack"}
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Our handler, so that it can be told from those that others installed."""
+    """Our handler, a class of its own so that `configure` recognises it."""
 
 
 def configure(log_format: str = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:

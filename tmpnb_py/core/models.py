@@ -201,7 +201,7 @@ class ContainerConfig:
 
     @property
     def told_egress(self) -> str:
-        """What notebooks are told that they reach, "" where a network of the operator's own decides."""
+        """The network access that notebooks announce to their users; "" where the operator's own network decides."""
         return "" if self.network else self.egress.value
 
     @property
@@ -239,7 +239,7 @@ class Exit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """A container that is no more: why, when that was decided, and when the engine confirmed it (None: not yet)."""
+    """The end of a container: why, when it was decided, and when the engine confirmed it (None: not yet)."""
 
     reason: EndReason
     at: float

@@ -1,6 +1,6 @@
-"""Proofs: that something was made by this service, or by somebody who has a certain secret. Pure.
+"""Proofs that this service, or somebody with a certain secret, made something. Pure.
 
-Each is an HMAC (RFC 2104) over its purpose and its subject, so that a proof for one purpose is none for another.
+Each is an HMAC (RFC 2104) over its purpose and its subject, so that a proof for one purpose is invalid for another.
 Proofs made with a session's token outlive the process, as the token does; their form must not change, because
 visitors' cookies hold them. The others are made with a secret of this process.
 """
@@ -18,7 +18,7 @@ class Purpose(enum.StrEnum):
     COOKIE = "cookie"  # a browser was given this session (the session's token)
     PAGE = "page"  # a page may use this session (the session's token)
     TICKET = "ticket"  # a ticket's idempotency key was made here (the process's)
-    ADDRESS = "address"  # whom a notebook counts for, in place of the address itself (the process's)
+    ADDRESS = "address"  # stands for the address that a notebook counts for (the process's)
 
 
 def proof(secret: bytes | str, purpose: Purpose, subject: str) -> str:

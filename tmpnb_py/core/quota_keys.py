@@ -14,7 +14,7 @@ _WITH_PORT = re.compile(r'"?(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]*)?"?')
 
 
 def plain_address(text: str) -> str:
-    """An address in its one spelling, without port, brackets or quotes; what is none is left as it is.
+    """An address in canonical form, without port, brackets or quotes. Other text is returned unchanged.
 
     The port differs from one connection to the next, so with it a client would be another one each time. An IPv4
     client of a listener for both is an IPv4 one.
@@ -31,7 +31,7 @@ def is_loopback(text: str) -> bool:
 
 
 def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An address, one of IPv4 that is written as IPv6 as what it is; None for what is none."""
+    """Parse an address, an IPv4-mapped IPv6 one as IPv4. None if it is no address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -40,7 +40,7 @@ def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def quota_key_of(address: str) -> str:
-    """Whom an address counts for: itself, or the /64 network of an IPv6 one. What is no address is itself."""
+    """The key by which an address is counted: itself, or its /64 network if it is IPv6. Other text is its own key."""
     if ":" not in address:
         return address
     address = plain_address(address)

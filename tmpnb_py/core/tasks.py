@@ -26,14 +26,6 @@ def log_failure(name: str, error: BaseException | None) -> None:  # noqa: ARG001
         _log.error("action_failed", exc_info=error)
 
 
-async def guarded(work: Coroutine[object, object, None]) -> None:
-    """Log an error of `work` in place of raising it, for a task of a group whose other tasks go on."""
-    try:
-        await work
-    except Exception:  # noqa: BLE001  (the boundary of a task: nobody above could do better)
-        _log.exception("action_failed")
-
-
 class Tasks:
     """The background tasks of one owner.
 

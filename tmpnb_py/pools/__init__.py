@@ -2,5 +2,5 @@
 
 `records` hold what there is; the `reconciler` makes it what `planner` says, with `starts`, `removals` and `adoption`;
 the `reaper` ends sessions as `idle` says, by the `activity` that the proxy sees; `health` knows what is wrong,
-`operations` is the operator's hand, `journal` and `metrics` tell of it all.
+`operations` are the operator's actions; `journal` logs transitions and `metrics` counts them.
 """

@@ -52,7 +52,7 @@ class Adoption:
         """Have a container removed that cannot be used."""
         container = taken_up(observed, State.REMOVING, now=time.monotonic(), unix=time.time())
         if self._records.ended(observed.id) is not None:
-            container.claimed_at = None  # its session has ended before
+            container.claimed_at, container.has_begun = None, False  # its session has ended before
         container.reason = reason
         self._records.insert(container)
 
@@ -81,7 +81,6 @@ def taken_up(observed: Observed, state: State, *, now: float, unix: float) -> Co
         created_at=created_at,
         state=state,
         changed_at=now,
-        ready_at=created_at,
         claimed_at=now - session_age(observed, unix=unix) if observed.state is State.CLAIMED else None,
         visited=observed.state is State.CLAIMED,
         has_begun=observed.state is State.CLAIMED,

@@ -165,7 +165,7 @@ def _config(settings: Settings, image: ImageFacts, transport: Transport) -> Cont
 
 
 def visitors_user(settings: Settings, image: ImageFacts) -> str:
-    """The visitors' user: never this service's own, where the image makes the home for whoever it is."""
+    """The visitors' user: never this service's own, if the image makes the home for any user."""
     ours = os.geteuid() == _SERVICE_AS_VISITOR and "container_user" not in settings.model_fields_set
     movable = image.supports_socket and image.supports_read_only and image.home
     return _ANOTHER_USER if ours and movable else settings.container_user

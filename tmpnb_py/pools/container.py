@@ -30,7 +30,7 @@ class Container:
     created_at: float
     state: State = State.STARTING
     changed_at: float = 0.0
-    ready_at: float | None = None
+    ready_at: float | None = None  # None also for one that was taken up: nobody saw when
     claimed_at: float | None = None
     endpoint: Endpoint | None = None
     reason: EndReason | None = None

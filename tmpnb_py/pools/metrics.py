@@ -114,10 +114,6 @@ class PoolMetrics:
         if error:
             self._engine_errors.labels(call, error).inc()
 
-    def claims_by_outcome(self, outcome: str) -> int:
-        """How many claims ended so."""
-        return int(self._registry.get_sample_value("tmpnb_claims_total", {"outcome": outcome}) or 0)
-
     def collect(self) -> Iterator[Metric]:
         """Every counter and histogram."""
         yield from self._registry.collect()

@@ -49,7 +49,7 @@ class Removals:
         try:
             async with _place(self._again if container.failed_removals else self._first):
                 await self._engine.remove(container.id)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the removal must be tried again)
+        except Exception as error:  # noqa: BLE001  (after any error the removal must be tried again)
             container.failed_removals += 1
             container.removal_due_at = time.monotonic() + retry_in(container.failed_removals)
             _log.warning(

@@ -67,7 +67,7 @@ class Starts:
     async def _start(self, container: Container, spec: ContainerSpec, died: asyncio.Event) -> None:
         try:
             endpoint = await self._answering(spec, died)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the record must not stay STARTING for ever)
+        except Exception as error:  # noqa: BLE001  (after any error the record must leave STARTING)
             await self._failed(container, as_engine_error(error))
             return
         finally:

@@ -1,4 +1,4 @@
-"""Answers that the proxy gives itself, where there is none of a container's that could be passed on."""
+"""The proxy's own answers, for when it has none from a container to pass on."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def is_wanted(version: str, headers: Headers) -> bool:
 
 
 def _accepts_gzip(headers: Headers) -> bool:
-    """Whether a client names it without ruling it out. Browsers name it; `*` may come from those who read none."""
+    """Whether a client accepts gzip by name, as browsers do. `*` alone may come from one that cannot decompress."""
     return accepted_codings(_text(headers, b"accept-encoding")).get("gzip", 0.0) > 0
 
 

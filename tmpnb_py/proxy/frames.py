@@ -97,7 +97,7 @@ class MessageReader:
         self._final = final
 
     def _payload(self, data: bytes, position: int, found: list[Beginning]) -> int:
-        """Pass over what there is of the present frame's payload; returns how much that is."""
+        """Skip the received part of the current frame's payload. Returns its length."""
         size = min(self._left, len(data) - position)
         message = self._message
         if self._collects and message is not None:

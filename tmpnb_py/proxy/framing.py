@@ -111,7 +111,7 @@ def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
     try:
         parser.feed_data(raw)
     except httptools.HttpParserUpgrade:
-        pass  # llhttp stops there, and nothing more is to be read
+        pass  # llhttp stops there; the rest is not read
     except httptools.HttpParserCallbackError:
         raise  # ours, not theirs
     except httptools.HttpParserError as error:
@@ -160,7 +160,7 @@ class Fields:
 
     @property
     def announces_body(self) -> bool:
-        """Whether a body is announced, by whichever header."""
+        """Whether a header announces a body."""
         return b"content-length" in self._found or b"transfer-encoding" in self._found
 
     @property

@@ -50,8 +50,8 @@ class ProxyLimits:
         )
 
 
-class Admission:
-    """The connections that are open, by whom they count for."""
+class OpenConnections:
+    """Counts the open connections, in all and per address, and refuses those beyond the limits."""
 
     __slots__ = ("_held", "_total")
 

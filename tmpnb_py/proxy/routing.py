@@ -37,13 +37,13 @@ class Router:
         self._targets = Targets(options.current.base_url)
 
     def know(self, container: Container) -> None:
-        """Route requests below the base that this container was started with: open pages of its visitor ask there."""
+        """Route requests below the base URL of this container's start, too: its visitor's open pages use that."""
         self._targets.know(container.base_url)
 
     def exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
-        """Route a request. What belongs to no live session is answered by our own application.
+        """Route a request. Our own application answers what belongs to no running session.
 
-        So is a request to a host name that is none of ours, which it refuses. Raises `BadRequestError` (501) for a
+        It also gets requests to host names that are not ours, and refuses them. Raises `BadRequestError` (501) for a
         method that only a notebook's server may know (RFC 9110 §9.1).
         """
         container, target = None, request.target

@@ -12,17 +12,15 @@ from tmpnb_py.core.quota_keys import plain_address
 from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.container import Container
-from tmpnb_py.proxy.answers import ErrorPage, Page
+from tmpnb_py.proxy.answers import ErrorPage
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.exchange import UpstreamPool
 from tmpnb_py.proxy.header_rules import ClientFacts, is_trusted
-from tmpnb_py.proxy.limits import Admission, ProxyLimits
+from tmpnb_py.proxy.limits import OpenConnections, ProxyLimits
 from tmpnb_py.proxy.routing import Router, Sessions
 from tmpnb_py.proxy.upstream import Dial
 from tmpnb_py.proxy.upstreams import Upstreams
-
-__all__ = ["ErrorPage", "Page", "Proxy"]
 
 _SWEEP_SECONDS = 1.0
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
@@ -51,7 +49,7 @@ class Proxy:
         self.draining = False
         self._trusted = options.current.trusted_proxies
         self._clients: set[ClientConnection] = set()
-        self._admission = Admission()
+        self._open = OpenConnections()
         self._nobody_left = asyncio.Event()
         self._dials = Tasks()
 
@@ -113,7 +111,7 @@ class Proxy:
         self.upstreams.close()
         await asyncio.sleep(0)  # lets the transports report that they are closed
 
-    # --- what there is at a moment
+    # --- snapshots
 
     @property
     def clients(self) -> tuple[ClientConnection, ...]:
@@ -137,7 +135,7 @@ class Proxy:
         self._clients.add(client)
         self.counters.open_connections = len(self._clients)
         limits = self.limits.value
-        refusal = self._admission.enter(
+        refusal = self._open.enter(
             client.facts, in_all=limits.max_connections, each=limits.max_connections_per_address
         )
         if self.draining:
@@ -149,7 +147,7 @@ class Proxy:
     def lost(self, client: ClientConnection) -> None:
         """Stop counting a connection that is gone."""
         self._clients.discard(client)
-        self._admission.leave(client.facts)
+        self._open.leave(client.facts)
         self.counters.open_connections = len(self._clients)
         if not self._clients:
             self._nobody_left.set()

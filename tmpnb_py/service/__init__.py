@@ -1,1 +1,1 @@
-"""Assembles a service of its parts, starts and stops it, and takes what it needs of its machine."""
+"""Assembles a service from its parts, starts and stops it, and takes its sockets and locks. For the commands."""

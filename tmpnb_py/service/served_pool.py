@@ -120,7 +120,7 @@ class ServedPool:
             return
         try:
             await self._engine.remove_pool()
-        except EngineError as error:  # whoever stops a service while its engine is away still stops it
+        except EngineError as error:  # an engine that is away must not keep the service from stopping
             _log.warning("cleanup_incomplete", error=error.message, remedy=error.remedy)
         await self.static_files.remove()
         self._line_store.clear()

@@ -1,1 +1,1 @@
-"""The site: all pools of one service with their claims, and what the proxy and the web layer ask of them."""
+"""The site: all pools of one service with their claims. The proxy and the web layer ask it for pools and sessions."""

@@ -4,8 +4,7 @@
 forge one, and nothing has to be remembered here over a restart. The proxy never passes it on to a container.
 
 `tmpnb-line` holds the ids of tickets, which are secrets by themselves. `tmpnb-place` holds one, for its waiting page
-only: that page's address stands where people copy addresses from, and whoever is sent it must not be led to somebody
-else's notebook.
+only: people copy and send that page's address, and its recipient must not be led to the sender's notebook.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes responses: JSON for programs, pages for people, and errors as whichever of the two the client reads."""
+"""Makes responses: JSON for programs, pages for people, and errors in the form that the client reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
-from tmpnb_py.proxy.server import Page
+from tmpnb_py.proxy.answers import Page
 from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT

@@ -14,9 +14,8 @@ from tmpnb_py.core.links import STATIC_PATTERN
 from tmpnb_py.shared_files.shared import Found, SharedFiles
 from tmpnb_py.shared_files.store import LostFileError
 from tmpnb_py.shared_files.tree import content_type, etag
-from tmpnb_py.web.assets import PIECE, joined
+from tmpnb_py.web.assets import FOR_EVER, PIECE, joined
 
-_FOR_EVER = "public, max-age=31536000, immutable"
 # A document of a hostile image, opened as a page, must be able to do nothing on the origin that all notebooks share.
 # Scripts go without: they are no documents, and the policy would bind the workers that are started from them.
 _INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -81,7 +80,7 @@ async def _loaded(request: web.Request, files: SharedFiles) -> tuple[web.StreamR
 def _headers(found: Found, coding: str) -> dict[str, str]:
     kind = content_type(found.name) or "application/octet-stream"
     headers = {
-        "Cache-Control": _FOR_EVER,
+        "Cache-Control": FOR_EVER,
         "ETag": etag(found.entry, coding),
         "Vary": "Accept-Encoding",
         "X-Content-Type-Options": "nosniff",

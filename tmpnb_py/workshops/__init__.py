@@ -1,1 +1,1 @@
-"""Workshops: the manifest, authors' folders, and notebooks as pages of notes."""
+"""Workshops: the manifest, authors' folders, and notebooks as pages of notes. For the pages and the commands."""
