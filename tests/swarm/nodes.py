@@ -123,6 +123,9 @@ class Node:
     def unplug(self, *, plugged: bool = False) -> None:
         """Take the machine off the network, or put it back."""
         _run("ip", "-n", self._namespace, "link", "set", "eth0", "up" if plugged else "down", check=False)
+        if plugged:  # the kernel has forgotten it
+            gateway = f"{self.address.rpartition('.')[0]}.1"
+            _run("ip", "-n", self._namespace, "route", "replace", "default", "via", gateway, check=False)
 
     def hide_from(self, address: str, *, hidden: bool) -> None:
         """Send nothing to another machine, or do so again."""

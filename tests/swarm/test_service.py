@@ -144,6 +144,7 @@ async def test_who_was_on_a_node_that_comes_back_is_told_that_it_failed(
                 return swarm.ready() == 2
 
             await until(is_given_up, 60)
+            third.unplug(plugged=True)
             third.start()
             third.wait()
             relays.start(third)
