@@ -203,7 +203,7 @@ async def test_a_restart_needs_the_image_no_more_and_an_old_address_stays(tmp_pa
 async def test_an_image_that_cannot_be_read_serves_its_own_files(error: Exception) -> None:
     async with host_with() as host, running(host, pool_size=0) as rig:
         other = ImageFacts("fake", "sha256:new", supports_socket=True, static=STATIC)
-        await rig.until(lambda: "sha256:one" in rig.service.served.static_files._by_image)
+        await rig.until(lambda: "sha256:one" in rig.service.served.static_files.state.known)
         rig.engine.fail_next("read_image", error)
         before = reads(rig)
         assert await rig.service.served.static_files.url(other) == ""
@@ -269,10 +269,10 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
     monkeypatch.setattr("tmpnb_py.shared_files.shared._TAKEN_AGAIN_SECONDS", 0.05)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 503
     await rig.until(lambda: reads(rig) == before + 1)
-    assert rig.service.served.static_files._lost == {"sha256:one"}
+    assert rig.service.served.static_files.state.lost == {"sha256:one"}
     rig.service.served.static_files._attempts.succeeded("sha256:one")  # as if its time had come again
     assert await rig.service.served.static_files.url(image) == url
-    await rig.until(lambda: not rig.service.served.static_files._lost)
+    await rig.until(lambda: not rig.service.served.static_files.state.lost)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[2] == SCRIPT
     assert await settled(rig) == url
 
@@ -292,7 +292,7 @@ async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it
         listed = sum(call == "list" for call, _ in rig.engine.calls)
         rig.pool.observe_soon()
         await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed, seconds=0.4)  # type: ignore[misc]
-    await rig.until(lambda: rig.service.served.static_files._attempts.has_failed("sha256:one"))
+    await rig.until(lambda: "sha256:one" in rig.service.served.static_files.state.failed)
     rig.pool.observe_soon()
     await rig.spawn("?wait=10")
     await rig.ready(1)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from tests.pool_support import fail, records_of
 from tests.web_support import World, serving
+from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Failure, State
 from tmpnb_py.web import cookies
+from tmpnb_py.web.api import tickets
+from tmpnb_py.web.api.schema import TicketState
 
 ROBOT = {"User-Agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"}
 FOREIGN = {"Origin": "https://other.example"}
@@ -214,6 +219,18 @@ async def test_a_ticket_that_is_shown_was_announced_once(world: World, monkeypat
     for _ in range(3):
         await world.ask("GET", f"/api/tickets/{ticket['id']}")
     assert begun == ["knots"]
+
+
+async def test_a_change_while_an_event_is_sent_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket = Ticket("lab", 0.0)
+    waiting = TicketState(id=ticket.id, status="waiting", position=1, message="")
+    monkeypatch.setattr(tickets, "_shown", lambda *_: waiting)
+    states = tickets.states(make_mocked_request("GET", "/"), ticket)
+    async with contextlib.aclosing(states):
+        await anext(states)
+        ticket.notify()  # while a slow client takes what was written
+        async with asyncio.timeout(0.5):
+            await anext(states)
 
 
 async def test_giving_up(world: World) -> None:

@@ -169,6 +169,11 @@ class Ticket:
         woken, self._changed = self._changed, asyncio.Event()
         woken.set()
 
+    @property
+    def next_change(self) -> asyncio.Event:
+        """Set at the next change. Take it before looking at the ticket, so that no change in between is missed."""
+        return self._changed
+
     async def changed(self, seconds: float | None) -> bool:
         """Wait for the next change, at most `seconds` (None: without limit). False if there was none in time."""
         return await event_or_time(self._changed, seconds)

@@ -23,6 +23,11 @@ class Attempts:
         """Whether the last attempt failed."""
         return key in self._failed
 
+    @property
+    def failing(self) -> frozenset[str]:
+        """The keys whose last attempt failed."""
+        return frozenset(self._failed)
+
     def is_due(self, key: str) -> bool:
         """Whether to try now."""
         return self._clock() >= self._failed.get(key, (0, -math.inf))[1]

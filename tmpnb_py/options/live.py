@@ -77,7 +77,10 @@ class LiveOptions:
         derived.value = derived.make(self.current)
 
     def subscribe(self, subscriber: Callable[[Change], None]) -> None:
-        """Call `subscriber` after each replacement, also one that changes nothing; in the order of subscribing."""
+        """Call `subscriber` after each replacement, also one that changes nothing; in the order of subscribing.
+
+        It must not raise: those after it would not be called, while the new snapshot is in force already.
+        """
         self._subscribers.append(subscriber)
 
     def replace(self, new: Settings) -> Change:

@@ -40,6 +40,15 @@ _Key = tuple[str, str]  # a content's SHA-256 and coding
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SharingState:
+    """What is shared at a moment: ids of images whose files are known, lost on disk in part, or could not be read."""
+
+    known: frozenset[str]
+    lost: frozenset[str]
+    failed: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Found:
     """A shared file: its name, its entry, and its available compressed forms, best first."""
 
@@ -92,6 +101,11 @@ class SharedFiles:
             self._take(await asyncio.to_thread(self._store.load))
         except OSError as error:
             _log.warning("static_files_unusable", error=str(error))
+
+    @property
+    def state(self) -> SharingState:
+        """A snapshot."""
+        return SharingState(frozenset(self._by_image), frozenset(self._lost), self._attempts.failing)
 
     def _take(self, by_image: dict[str, Tree]) -> None:
         self._by_image = by_image

@@ -5,12 +5,14 @@ A ticket's id is a capability of 128 random bits.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator
 
 import pydantic
 from aiohttp import web
 
 from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import views
@@ -126,18 +128,20 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _events(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:
-    async for state in states(request, ticket):
-        yield Event(state.model_dump_json(), ticket.id)
+    async with contextlib.aclosing(states(request, ticket)) as found:
+        async for state in found:
+            yield Event(state.model_dump_json(), ticket.id)
 
 
 async def states(request: web.Request, ticket: Ticket) -> AsyncGenerator[TicketState, None]:
     """A ticket's state at each change, and from time to time without one, up to a final status."""
     while True:
+        change = ticket.next_change  # it may come while a client takes the event
         state = _shown(request, ticket)
         yield state
         if state.status != "waiting":
             return
-        await ticket.changed(_pause(state.position))
+        await event_or_time(change, _pause(state.position))
 
 
 def _pause(position: int | None) -> float:
