@@ -123,6 +123,14 @@ class Node:
     def unplug(self, *, plugged: bool = False) -> None:
         """Take the machine off the network, or put it back."""
         _run("ip", "-n", self._namespace, "link", "set", "eth0", "up" if plugged else "down", check=False)
+        if plugged:  # the kernel has forgotten it
+            gateway = f"{self.address.rpartition('.')[0]}.1"
+            _run("ip", "-n", self._namespace, "route", "replace", "default", "via", gateway, check=False)
+
+    def hide_from(self, address: str, *, hidden: bool) -> None:
+        """Send nothing to another machine, or do so again."""
+        verb = "add" if hidden else "del"
+        _run("ip", "-n", self._namespace, "route", verb, "blackhole", f"{address}/32", check=hidden)
 
 
 class Swarm:
@@ -161,6 +169,13 @@ class Swarm:
     def ready(self) -> int:
         """How many nodes the manager believes in."""
         return self.manager.docker("node", "ls", "--format", "{{.Status}}", check=False).split().count("Ready")
+
+    def part(self, alone: Node, *, parted: bool = True) -> None:
+        """Cut the network between one node and all others, or mend it. This machine still reaches all of them."""
+        for node in self.nodes:
+            if node is not alone:
+                node.hide_from(alone.address, hidden=parted)
+                alone.hide_from(node.address, hidden=parted)
 
     def _wire(self) -> None:
         """A switch, a cable from it to each node, and one to this machine."""

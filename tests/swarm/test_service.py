@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 _READY = 3
 _NOTICED_SECONDS = 15.0  # Swarm calls a node dead after twelve
-_GRACE_SECONDS = 120.0
+_FAILED = "The machine it ran on failed."
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def test_a_claim_a_cell_a_relay_and_a_node_that_are_lost(
 ) -> None:
     swarm = relays.swarm
     with Deployment(pool, docker_host=swarm.manager.host).ended() as deployment:
-        service = start(deployment, relays, server_image)
+        service = start(deployment, relays, server_image, "--node-grace=3s")
         async with service.http() as client:
             await service.stats_when(lambda stats: stats["available"] == _READY)
             by_node: dict[str, dict[str, Any]] = {}
@@ -113,4 +113,45 @@ async def test_a_claim_a_cell_a_relay_and_a_node_that_are_lost(
                 notebook = await service.spawn(client)
                 assert await cell(client, notebook, "print(1)") == (200, '"1\\n"')
             await service.stats_when(lambda stats: stats["available"] == _READY)
+
+            async def ended() -> bool:
+                status, text = await cell(client, by_node[third.name], "print(1)")
+                assert status == 503 or (status == 410 and _FAILED in text)
+                return status == 410
+
+            await until(ended, 60)
+        service.stop()
+
+
+@pytest.mark.long
+async def test_who_was_on_a_node_that_comes_back_is_told_that_it_failed(
+    relays: RelaysOfNodes, server_image: str, pool: str
+) -> None:
+    swarm = relays.swarm
+    third = swarm.nodes[2]
+    with Deployment(pool, docker_host=swarm.manager.host).ended() as deployment:
+        service = start(deployment, relays, server_image, "--node-grace=1h")
+        async with service.http() as client:
+            notebook = await service.spawn(client)
+            while node_of(relays, notebook["id"]) is not third:
+                notebook = await service.spawn(client)
+            assert (await cell(client, notebook, "print(1)"))[0] == 200
+            third.power_off()
+            relays.stop(third)
+
+            async def is_given_up() -> bool:
+                assert (await cell(client, notebook, "print(1)"))[0] in (502, 503)
+                return swarm.ready() == 2
+
+            await until(is_given_up, 60)
+            third.unplug(plugged=True)
+            third.start()
+            third.wait()
+            relays.start(third)
+
+            async def told() -> bool:
+                status, text = await cell(client, notebook, "print(1)")
+                return status == 410 and _FAILED in text
+
+            await until(told, 60)
         service.stop()

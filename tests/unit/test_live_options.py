@@ -130,7 +130,7 @@ async def test_what_containers_are_made_of_renews_them_or_needs_a_restart() -> N
 
 def test_what_only_some_engines_understand_is_declared() -> None:
     names = {name for name, option in OPTIONS.items() if not option.is_for("local")}
-    swarm_only = {"swarm_relays", "swarm_secret", "swarm_constraint"}
+    swarm_only = {"swarm_relays", "swarm_secret", "swarm_constraint", "node_grace"}
     assert {name for name, option in OPTIONS.items() if not option.is_for("docker")} == swarm_only
     assert all(OPTIONS[name].is_for("swarm") for name in swarm_only)
     settings = Settings(cpu_shares=512, docker_network="n")

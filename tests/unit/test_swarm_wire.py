@@ -225,3 +225,37 @@ async def test_a_visitor_is_put_through_or_told_to_come_again(
     one.lose()
     with pytest.raises(EngineError):
         await bridges.open("../abc")
+
+
+@pytest.mark.parametrize(
+    ("method", "relay_is_lost", "answer"), [("GET", True, 503), ("POST", True, 0), ("GET", False, 0)]
+)
+async def test_who_only_reads_is_told_to_come_again_where_a_relay_is_lost(
+    tmp_path: Path, method: str, answer: int, *, relay_is_lost: bool
+) -> None:
+    """Who changes something may have been heard; a notebook that hangs up while its relay is there has crashed."""
+    is_lost = False
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal is_lost
+        await reader.readuntil(b"\r\n\r\n")
+        is_lost = relay_is_lost
+        writer.transport.abort()
+
+    async def reach(_: str) -> Connection:
+        if is_lost:
+            raise RelayAwayError("away")
+        return await asyncio.open_unix_connection(tmp_path / "relay.sock")
+
+    bridges = Bridges(tmp_path / "run", "pool", reach)
+    async with await asyncio.start_unix_server(relay, tmp_path / "relay.sock"):
+        address = await bridges.open("abc")
+        connector = aiohttp.UnixConnector(f"{address.directory}/{address.name}")
+        async with aiohttp.ClientSession(connector=connector) as client:
+            try:
+                async with client.request(method, "http://localhost/lab") as response:
+                    status = response.status
+            except aiohttp.ClientError:
+                status = 0
+    await bridges.close_all()
+    assert status == answer

@@ -54,7 +54,8 @@ async def _docker(settings: Settings, environ: Mapping[str, str], pool: str, _wo
 
 async def _swarm(settings: Settings, environ: Mapping[str, str], pool: str, _workshops: Path | None) -> Chosen:
     resolve(None, environ)
-    swarm = Swarm(settings.swarm_relays, settings.swarm_secret or DEFAULT_SECRET, settings.swarm_constraint)
+    secret = settings.swarm_secret or DEFAULT_SECRET
+    swarm = Swarm(settings.swarm_relays, secret, settings.swarm_constraint, settings.node_grace)
     return Chosen(SwarmEngine(pool=pool, runtime_dir=settings.runtime_path, swarm=swarm), for_swarm)
 
 

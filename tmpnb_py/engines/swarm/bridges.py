@@ -1,7 +1,9 @@
 """A Unix socket here for each notebook elsewhere, so that whoever talks to notebooks need not know where they are.
 
 Each connection is put through to the notebook's relay. While that is away, whoever asks gets a 503 that says so and
-when to come again: the notebook most likely lives on, and JupyterLab and browsers do come again.
+when to come again: the notebook most likely lives on, and JupyterLab and browsers do come again. So does who only
+reads and whose relay is lost before it has said anything. Who changes something may have done so: there the
+connection just ends, and nothing invites to do it twice.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.wire import Connection, RelayAwayError
 
 _HEAD_LIMIT = 64 * 1024
-_HEAD_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
 _BACKLOG = 512
+_ONLY_READS = (b"GET ", b"HEAD ", b"OPTIONS ")
 _TEXT = b"The machine of this notebook is out of reach at the moment. Please try again.\n"
 _AWAY = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -101,13 +104,30 @@ class Bridges:
         return self._root / container_id
 
     async def _serve(self, container_id: str, visitor: Connection) -> None:
+        head = b""
+        with contextlib.suppress(OSError):
+            head = await visitor[0].read(_HEAD_LIMIT)
+        if not head:
+            return
         try:
-            await wire.join(visitor, await self._reach(container_id))
+            notebook = await self._reach(container_id)
+            notebook[1].write(head)
+            await wire.join(visitor, notebook, unanswered=functools.partial(self._unanswered, container_id, head))
         except RelayAwayError:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-                async with asyncio.timeout(_HEAD_SECONDS):
-                    await visitor[0].readuntil(b"\r\n\r\n")
+            with contextlib.suppress(OSError):
+                async with asyncio.timeout(_ANSWER_SECONDS):
                     visitor[1].write(_AWAY)
                     await visitor[1].drain()
         except EngineError:  # its server does not answer: neither do we
             pass
+
+    async def _unanswered(self, container_id: str, head: bytes) -> bytes:
+        """What is said to whom the notebook has said nothing; b"" where its relay answers: it was its own doing."""
+        if head.startswith(_ONLY_READS):
+            try:
+                (await self._reach(container_id))[1].close()
+            except RelayAwayError:
+                return _AWAY
+            except EngineError:
+                pass
+        return b""

@@ -2,10 +2,10 @@
 
 Built by the composition root, as the other engines are. The manager's API makes, marks, lists and removes services;
 the relays do on each node what services cannot say (`relays`, `node`). Everything durable is in Swarm's services:
-what is kept here is a cache of where each notebook runs and of how those ended that relays have told of.
+what is kept here is a cache of where each notebook runs. `endings` knows how those ended that are no more,
+`listeners` who follows events, and `manager_images` the images of the engine that this process talks to.
 
-Images are those of the engine that this process talks to, a manager. A node that lacks the image, or whose relay does
-not answer, is given no notebooks.
+A node that lacks the image, or whose relay does not answer, is given no notebooks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import contextlib
 import dataclasses
 import json
 import secrets
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import structlog
 
 from tmpnb_py.core import boot_clock
@@ -51,14 +49,14 @@ from tmpnb_py.core.models import (
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.docker.streams import ImageStreams, read_paths
-from tmpnb_py.engines.docker.usage import read_image_size
-from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.bridges import Bridges
+from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet
 from tmpnb_py.engines.swarm.lease import Lease
+from tmpnb_py.engines.swarm.listeners import Listeners
+from tmpnb_py.engines.swarm.manager_images import ManagerImages
 from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
@@ -66,15 +64,12 @@ from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayEr
 
 log = structlog.get_logger(__name__)
 
-NODE_GRACE = 120.0  # seconds that sessions of a dead node are kept: it may come back with them
-_READY_GRACE = 15.0
 _RELAYS_SECONDS = 8.0
 _POLL_SECONDS = 0.25
 _TRIES = 8
-_RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
 _SWEEP_SECONDS = 60.0
-_INSPECT_SECONDS = 3.0
 _CALL_SECONDS = 10.0
+_SOON = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,9 +79,10 @@ class Swarm:
     relays: tuple[str, ...]
     secret: Path
     constraints: tuple[str, ...] = ()
+    node_grace: float = NODE_GRACE  # seconds that sessions of a lost node are kept
 
 
-class SwarmEngine(ImageStreams):
+class SwarmEngine(ManagerImages):
     """Starts, marks, lists and removes the notebooks of one pool in a swarm. `start_timeout` is in seconds."""
 
     name = "swarm"
@@ -103,36 +99,31 @@ class SwarmEngine(ImageStreams):
         docker_host: str | None = None,
         start_timeout: float = 40.0,
     ) -> None:
-        self._api = EngineApi(docker_host, seconds=_CALL_SECONDS)
-        super().__init__(self._api.stream)
-        self._pool = pool
+        super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool)
         self._runtime_dir = runtime_dir
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
         self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
         self._bridges = Bridges(runtime_dir, pool, self._reach)
         self._lease = Lease(self._api, pool)
+        self._endings = Endings(self._relays, pool, swarm.node_grace)
+        self._listeners = Listeners(self._api, pool)
+        self._alarm: asyncio.TimerHandle | None = None
         self._fleet = Fleet(self._api, self._relays, pool)
         self._today = ""  # the id of the image that notebooks are started from
         self._without_image: frozenset[str] = frozenset()  # names of nodes, as last asked
         self._claimant = secrets.token_hex(4)
-        self._own_init: set[str] = set()
         self._has_image: dict[tuple[str, str], bool] = {}  # by node and image
         self._nodes: dict[str, Node] = {}  # as last listed
         self._where: dict[str, str] = {}  # the node of each notebook
         self._quotas: dict[str, int] = {}  # of notebooks that are starting
-        self._exits: dict[str, Exit] = {}  # that relays have told of
-        self._down_since: dict[str, float] = {}  # of nodes, monotonic seconds
         self._starting: dict[str, asyncio.Event] = {}
-        self._listeners: set[asyncio.Queue[str]] = set()
         self._tasks = Tasks()
-        self._closed = False
 
     # --- connection
 
     async def open(self) -> None:
         """See that a manager answers, and wait a moment for the relays of its nodes."""
-        self._closed = False
         await self._api.open()
         info = await self._api.call("GET", "info")
         if not (info.get("Swarm") or {}).get("ControlAvailable"):
@@ -154,8 +145,8 @@ class SwarmEngine(ImageStreams):
 
     async def close(self) -> None:
         """Give back every connection and the lease. Notebooks stay."""
+        self._wake_up_in(None)
         await self._lease.release()
-        self._closed = True
         await self._tasks.close()
         await self._bridges.close_all()
         await self._relays.close()
@@ -183,50 +174,19 @@ class SwarmEngine(ImageStreams):
 
     async def _list_nodes(self) -> Sequence[Node]:
         self._nodes = services.nodes_of(await self._api.call("GET", "nodes"))
-        now = time.monotonic()
-        self._down_since = {one.id: self._down_since.get(one.id, now) for one in self._nodes.values() if one.down}
+        self._endings.nodes_are(self._nodes.values())
+        self._wake_up_in(self._endings.next_in())
         return list(self._nodes.values())
 
-    # --- images, of this manager's engine
+    def _wake_up_in(self, seconds: float | None) -> None:
+        """Have the pool listed again when sessions of a lost node end."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        if seconds is not None:
+            self._alarm = asyncio.get_running_loop().call_later(seconds + _SOON, self._listeners.tell, "")
 
-    async def image(self, image: str) -> ImageFacts:
-        """What an image says of itself. Raises `ImageMissingError` with a remedy."""
-        try:
-            inspected = await self._api.call("GET", f"images/{image}/json")
-        except (ImageMissingError, NoSuchContainerError) as error:
-            raise ImageMissingError(
-                f"this manager's engine has no image {image}",
-                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
-            ) from error
-        facts = docker.facts_of(image, inspected)
-        if docker.has_own_init(inspected):
-            self._own_init.add(facts.image_id)
-        return facts
-
-    async def image_exists(self, image: str) -> bool:
-        """Whether this manager's engine has the image."""
-        try:
-            await self.image(image)
-        except ImageMissingError:
-            return False
-        return True
-
-    async def image_size(self, image: ImageFacts) -> int:
-        """Bytes of an image on disk."""
-        return await read_image_size(self._api.stream, image.image_id, seconds=_CALL_SECONDS)
-
-    async def read_image(
-        self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
-    ) -> dict[str, bytes]:
-        """Files of an image, read from a container that is created, never started, and removed."""
-        name = f"tmpnb.{self._pool}.read{secrets.token_hex(8)}"
-        body = docker.reading_body(self._pool, image)
-        await self._api.call("POST", "containers/create", params={"name": name}, body=body)
-        try:
-            return await read_paths(self._api.stream, name, paths, limit=limit)
-        finally:
-            with contextlib.suppress(NoSuchContainerError):
-                await self._api.call("DELETE", f"containers/{name}", params={"force": "1", "v": "1"})
+    # --- what is to be started
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:
         """SOCKET where the image supports it: the relays reach nothing else."""
@@ -254,10 +214,11 @@ class SwarmEngine(ImageStreams):
 
         On any error nothing is left behind.
         """
+        self._lease.see_that_it_is_kept()
         await self.prepare(spec.config)
         name = services.name_of(self._pool, spec.id)
         avoid = await self._nodes_to_avoid(spec.config.image)
-        init = spec.config.image.image_id not in self._own_init
+        init = self._wants_init(spec.config.image)
         body = services.service_body(self._pool, spec, init=init, constraints=self._constraints, avoid=avoid)
         started = self._starting[spec.id] = asyncio.Event()
         try:
@@ -352,6 +313,7 @@ class SwarmEngine(ImageStreams):
 
     async def claim(self, container_id: str, unix_time: float) -> bool:
         """Make CLAIMED and its time durable, if nobody has changed the service since it was seen to be READY."""
+        self._lease.see_that_it_is_kept()
         mine = services.claimed(unix_time, self._claimant)
         stamp = boot_clock.stamp()
         for _ in range(_TRIES):
@@ -402,49 +364,22 @@ class SwarmEngine(ImageStreams):
         by_service = services.tasks_of(tasks)
         found = {services.id_of(one): one for one in listed if services.id_of(one)}
         self._where = {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
-        self._exits = {one: ended for one, ended in self._exits.items() if one in found}
+        self._endings.keep(found.keys())
         await self._bridges.keep(set(found) | set(self._starting))
         return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
-        ended = await self._ended(container_id, service, task)
-        if ended is not None and task is not None:
-            ended = services.explained(ended, task, self._nodes.get(task.node))
+        state = (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, "")
+        ended = await self._endings.of(container_id, state, task)
         has_address = ended is None and task is not None and bool(task.container)
         address = await self._address_of(container_id) if has_address else None
         return services.observed_of(service, address=address, ended=ended)
-
-    async def _ended(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Exit | None:
-        if container_id in self._exits:
-            return self._exits[container_id]
-        if task is None:
-            return None
-        if task.has_ended:
-            self._exits[container_id] = ended = await self._how_it_ended(container_id, task)
-            return ended
-        since = self._down_since.get(task.node)
-        down_for = 0.0 if since is None else time.monotonic() - since
-        if (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE) == State.READY:
-            # Nobody has it yet, so another one is made at once. A relay that is only started anew is back earlier.
-            lost = since is not None or self._relays.absent_for(task.node) > _READY_GRACE
-        else:
-            lost = down_for > NODE_GRACE  # the node may come back, and with it what somebody works with
-        return services.LOST if lost else None
-
-    async def _how_it_ended(self, container_id: str, task: Task) -> Exit:
-        """By its node's engine, which knows whether memory was short; else by what Swarm knows."""
-        question = Question(do="ended", pool=self._pool, id=container_id)
-        with contextlib.suppress(EngineError, ValueError, KeyError, TypeError, TimeoutError):
-            async with asyncio.timeout(_INSPECT_SECONDS):
-                found = await self._relays.of(task.node).ask(question)
-            if found["running"] is False:
-                return Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
-        return Exit(task.status or services.LOST.status)
 
     async def remove(self, container_id: str) -> None:
         """Remove the service, and have its relay remove container and volumes at once. What is gone is no error."""
         if not docker.is_id(container_id):
             raise EngineError(f"not a container id: {container_id!r}")
+        self._lease.see_that_it_is_kept()
         node = self._where.get(container_id)
         if node is None:
             with contextlib.suppress(NoSuchContainerError):
@@ -458,8 +393,9 @@ class SwarmEngine(ImageStreams):
         if node and node in self._relays.nodes:
             with contextlib.suppress(RelayAwayError):  # it will be swept when it is back
                 await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=container_id))
-        for known in (self._where, self._quotas, self._exits):
+        for known in (self._where, self._quotas):
             known.pop(container_id, None)
+        self._endings.forget(container_id)
 
     async def remove_pool(self) -> None:
         """Remove what is left of the pool on the nodes, and our own sockets."""
@@ -525,40 +461,15 @@ class SwarmEngine(ImageStreams):
                 self._starting[event.id].set()
             return
         if event.event == "died":
-            self._exits[event.id] = Exit(event.status, out_of_memory=event.out_of_memory)
+            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory))
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]
-        for queue in self._listeners:
-            queue.put_nowait("" if event.event == "again" else event.id)
+        self._listeners.tell("" if event.event == "again" else event.id)
 
-    async def events(self) -> AsyncGenerator[str, None]:
+    def events(self) -> AsyncGenerator[str, None]:
         """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
-        queue: asyncio.Queue[str] = asyncio.Queue()
-        tasks = Tasks()
-        tasks.start(f"events of {self._pool}", self._follow(queue))
-        self._listeners.add(queue)
-        try:
-            while not self._closed:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
-            await tasks.close()
-
-    async def _follow(self, queue: asyncio.Queue[str]) -> None:
-        """Put a "" whenever the manager's events flow (again): until then changes may have been missed."""
-        pause = _RECONNECT_FIRST
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CALL_SECONDS)
-        params = {"filters": json.dumps({"type": ["node"], "scope": ["swarm"]})}
-        while not self._closed:
-            with contextlib.suppress(EngineError):
-                async with self._api.stream("GET", "events", params=params, timeout=timeout) as response:
-                    queue.put_nowait("")
-                    pause = _RECONNECT_FIRST
-                    async for _ in response.content:
-                        queue.put_nowait("")  # a node has come, gone or changed
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _RECONNECT_LAST)
+        return self._listeners.events()
 
     # --- leftovers
 
@@ -568,6 +479,7 @@ class SwarmEngine(ImageStreams):
             await asyncio.sleep(_SWEEP_SECONDS)
             with contextlib.suppress(EngineError):
                 if self._lease.is_held:
+                    self._lease.see_that_it_is_kept()
                     await self._remove_leftovers()
 
     async def _remove_leftovers(self) -> None:

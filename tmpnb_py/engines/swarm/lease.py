@@ -2,33 +2,53 @@
 
 Its name exists once, and each renewal names the version that it follows, so two cannot both have it. Whoever finds it
 watches whether it is renewed, by a clock of its own: clocks of other machines are not compared. One that is not
-renewed for `LEASE_SECONDS` is taken over; its manager sees that at its next renewal, and stops managing.
+renewed for `LEASE_SECONDS` is taken over, earlier where its manager cannot be there any more: Swarm has lost its
+node, or its container on this very node has ended.
+
+A manager that cannot renew, as the swarm elects a leader or its side of a cut network has no majority, stays the
+manager, but changes nothing (`see_that_it_is_kept`) until it has renewed again, or reads that another one has taken
+over, and stops: what it decided meanwhile may be about what is another's by then. Each claim would be one visitor's
+even if both worked for a moment: see `services`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from tmpnb_py.core.errors import EngineError, PoolLockedError
+from tmpnb_py.core.errors import EngineError, NoSuchContainerError, PoolLockedError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.services import is_conflict, manager_name
+from tmpnb_py.engines.swarm.services import is_conflict, manager_name, nodes_of
 
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 12.0
-_RENEW_SECONDS = 3.0
+_RENEW_SECONDS = 2.0
+_KEPT_SECONDS = 6.0  # less than it takes others to take over: Swarm's word that a node is lost, and a silence
+_NODE_LOST_SECONDS = 3.0  # a manager whose node Swarm has lost, but that still renews, is left alone
 _LOOK_SECONDS = 0.5
 _LABEL_RENEWED = "org.tmpnb.renewed"
+_LABEL_NODE = "org.tmpnb.node"
+_LABEL_CONTAINER = "org.tmpnb.container"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a manager runs: the node, and its container there, "" where it is in none."""
+
+    node: str = ""
+    container: str = ""
 
 
 class Lease:
@@ -38,24 +58,37 @@ class Lease:
         self._api = api
         self._pool = pool
         self._holder = secrets.token_hex(8)
+        self._here = _Place()
         self._tasks = Tasks()
         self._renewing: asyncio.Task[None] | None = None
+        self._renewed_at = 0.0  # monotonic seconds
 
     @property
     def is_held(self) -> bool:
         """Whether this process has it, as far as it knows."""
         return self._renewing is not None and not self._renewing.done()
 
+    def see_that_it_is_kept(self) -> None:
+        """Nothing is changed by a manager that may not be one any more. Who never was one has no such doubts."""
+        if self._renewing is None or (self.is_held and time.monotonic() - self._renewed_at < _KEPT_SECONDS):
+            return
+        raise EngineError(
+            "this swarm's managers do not confirm that the pool is still ours, so nothing is changed",
+            remedy="docker node ls: a majority of the managers has to be reachable",
+        )
+
     async def take(self, on_lost: Callable[[], None]) -> None:
         """Take it. Raises `PoolLockedError` where another manager is alive."""
         if self.is_held:
             return
+        self._here = await self._place()
         try:
             await self._api.call("POST", "configs/create", body=self._spec(1))
         except RefusedError as error:
             if error.status != 409 and "already exists" not in error.message and "conflicts" not in error.message:
                 raise
             await self._take_over()
+        self._renewed_at = time.monotonic()
         self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
 
     async def release(self) -> None:
@@ -69,11 +102,22 @@ class Lease:
             with contextlib.suppress(EngineError):
                 await self._api.call("DELETE", f"configs/{manager_name(self._pool)}")
 
+    # --- taking over
+
+    async def _place(self) -> _Place:
+        """Where this process is. Docker names a container's host by its id, unless it is told another name."""
+        node = str(((await self._api.call("GET", "info")).get("Swarm") or {}).get("NodeID", ""))
+        with contextlib.suppress(EngineError):
+            found = await self._api.call("GET", f"containers/{socket.gethostname()}/json")
+            if (found.get("State") or {}).get("Running") is True:
+                return _Place(node, str(found["Id"]))
+        return _Place(node)
+
     async def _take_over(self) -> None:
         found = await self._read()
-        until = time.monotonic() + LEASE_SECONDS
+        began = time.monotonic()
         while found is not None:
-            if time.monotonic() > until:
+            if time.monotonic() - began >= await self._patience(found):
                 await self._write(found, 1)
                 log.warning("pool_taken_over", pool=self._pool, hint="its manager has not been heard of")
                 return
@@ -87,30 +131,51 @@ class Lease:
         except RefusedError as error:
             raise self._locked() from error
 
+    async def _patience(self, found: dict[str, Any]) -> float:
+        """For how long a manager may be silent before its place is taken, in seconds."""
+        labels = found["Spec"].get("Labels") or {}
+        there = _Place(str(labels.get(_LABEL_NODE, "")), str(labels.get(_LABEL_CONTAINER, "")))
+        if there.node and there.node == self._here.node:
+            return 0.0 if there.container and await self._has_ended(there.container) else LEASE_SECONDS
+        node = nodes_of(await self._api.call("GET", "nodes")).get(there.node)
+        return _NODE_LOST_SECONDS if there.node and (node is None or node.down) else LEASE_SECONDS
+
+    async def _has_ended(self, container: str) -> bool:
+        try:
+            found = await self._api.call("GET", f"containers/{container}/json")
+        except NoSuchContainerError:
+            return True
+        return (found.get("State") or {}).get("Running") is False
+
     def _locked(self) -> PoolLockedError:
         return PoolLockedError(
             f'the pool "{self._pool}" of this swarm is managed by another tmpnb-py',
             remedy="stop that one, or give this one another name with --pool-name",
         )
 
+    # --- keeping it
+
     async def _renew(self, on_lost: Callable[[], None]) -> None:
-        """Renew until it is lost: taken over, or not renewed for so long that somebody may."""
-        last, count = time.monotonic(), 1
-        while time.monotonic() - last < LEASE_SECONDS - _RENEW_SECONDS:
+        """Renew until another manager has it."""
+        count, failing = 1, False
+        while True:
             await asyncio.sleep(_RENEW_SECONDS)
             count += 1
+            asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(_RENEW_SECONDS):
                     found = await self._read()
                     if found is None or self._holder_of(found) != self._holder:
                         break
                     await self._write(found, count)
-                last = time.monotonic()
-            except PoolLockedError:
-                break
+                self._renewed_at, failing = asked_at, False
+            except PoolLockedError:  # somebody wrote between our two calls; the next look shows who
+                continue
             except (EngineError, TimeoutError) as error:
-                log.warning("lease_not_renewed", pool=self._pool, error=str(error) or "no answer in time")
-        log.error("pool_lost", pool=self._pool, hint="another manager may have it now")
+                if not failing:
+                    log.warning("lease_not_renewed", pool=self._pool, error=str(error) or "no answer in time")
+                failing = True
+        log.error("pool_lost", pool=self._pool, hint="another manager has it now")
         on_lost()
 
     async def _read(self) -> dict[str, Any] | None:
@@ -144,6 +209,8 @@ class Lease:
                 docker.LABEL_MANAGER: self._pool,
                 docker.LABEL_HOLDER: self._holder,
                 _LABEL_RENEWED: str(count),
+                _LABEL_NODE: self._here.node,
+                _LABEL_CONTAINER: self._here.container,
             },
             "Data": "Lg==",  # Swarm wants some
         }

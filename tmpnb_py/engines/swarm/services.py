@@ -38,13 +38,17 @@ _MESSAGE_LIMIT = 300
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """Where a notebook runs, or ran. `message` is Swarm's own word on it."""
+    """Where a notebook runs, or ran. `message` is Swarm's own word on it.
+
+    `is_given_up`: Swarm has lost its node, or the node is drained, and ends the task there as soon as it can.
+    """
 
     state: str
     node: str = ""
     container: str = ""
     status: int | None = None
     message: str = ""
+    is_given_up: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -241,12 +245,14 @@ def _replaced(first: Task) -> Task:
 def _task(listed: Mapping[str, Any]) -> Task:
     status = listed.get("Status") or {}
     container = status.get("ContainerStatus") or {}
+    state, wanted = str(status.get("State", "")), str(listed.get("DesiredState", ""))
     return Task(
-        state=str(status.get("State", "")),
+        state=state,
         node=str(listed.get("NodeID", "")),
         container=str(container.get("ContainerID", "")),
         status=int(container.get("ExitCode") or 0),
         message=str(status.get("Err") or status.get("Message") or "")[:_MESSAGE_LIMIT],
+        is_given_up=state not in _ENDED and wanted in _ENDED,
     )
 
 

@@ -14,10 +14,11 @@ checked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import ssl
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -199,12 +200,17 @@ def refusal_of(error: EngineError) -> dict[str, Any]:
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def join(one: Connection, other: Connection) -> None:
-    """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)"""
+async def join(
+    one: Connection, other: Connection, *, unanswered: Callable[[], Awaitable[bytes]] | None = None
+) -> None:
+    """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)
+
+    `unanswered` has what `one` is told last where `other` ends without having said anything.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_pump(one, other))
-            group.create_task(_pump(other, one))
+            group.create_task(_pump(other, one, unanswered))
     finally:
         one[1].close()
         other[1].close()
@@ -221,14 +227,19 @@ def serve_by(
     return accepted
 
 
-async def _pump(source: Connection, sink: Connection) -> None:
+async def _pump(
+    source: Connection, sink: Connection, unanswered: Callable[[], Awaitable[bytes]] | None = None
+) -> None:
     """Bytes from one to the other until either ends. Closing both ends the pump of the other direction."""
+    silent = True
     try:
-        while data := await source[0].read(_CHUNK):
-            sink[1].write(data)
-            await sink[1].drain()
-    except OSError:
-        return
+        with contextlib.suppress(OSError):
+            while data := await source[0].read(_CHUNK):
+                silent = False
+                sink[1].write(data)
+                await sink[1].drain()
+        if silent and unanswered is not None and not sink[1].is_closing():
+            sink[1].write(await unanswered())
     finally:
         source[1].close()
         sink[1].close()

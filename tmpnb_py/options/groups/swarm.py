@@ -8,8 +8,10 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
+from tmpnb_py.core.units import DAY
 from tmpnb_py.options import values
 from tmpnb_py.options.declaration import SWARM, Group, Reload, option
+from tmpnb_py.options.kinds import Kind, Quantity
 
 DEFAULT_SECRET = Path("/run/secrets/relay")
 
@@ -36,6 +38,12 @@ class SwarmOptions(Group):
         (),
         "Placement constraints of Swarm that notebooks' nodes have to meet (comma list such as "
         "node.labels.notebooks==true,node.role==worker); none allows every node.",
+        reload=Reload.RESTART,
+        engines=SWARM,
+    )
+    node_grace: Annotated[float, Quantity(Kind.DURATION, 1, DAY)] = option(
+        120.0,
+        "Time that sessions of a node that Swarm has lost answer 503, before they end (duration).",
         reload=Reload.RESTART,
         engines=SWARM,
     )
