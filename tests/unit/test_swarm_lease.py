@@ -203,3 +203,21 @@ async def test_who_comes_back_from_a_partition_finds_that_another_has_it() -> No
     with pytest.raises(PoolLockedError):
         await first.take()
     await second.lease.release()
+
+
+async def test_who_ends_before_it_has_seen_that_another_took_over_leaves_that_one_its_pool() -> None:
+    """As Swarm does with the orchestrator of a side that had no majority, once the network is whole again."""
+    managers = Managers()
+    first, second = Manager(managers, "n1"), Manager(managers, "n2")
+    await first.take()
+    first.api.is_cut_off = True
+    managers.nodes["n1"] = "down"
+    await second.take()
+    first.api.is_cut_off = False
+    assert first.lease.is_held, "it has not looked since"
+    await first.lease.release()
+    await asyncio.sleep(10 * _UNIT)
+    assert second.lease.is_held
+    assert not second.lost.is_set()
+    await second.lease.release()
+    assert managers.config is None

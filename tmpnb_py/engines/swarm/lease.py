@@ -100,7 +100,9 @@ class Lease:
         await self._tasks.close()
         if held:
             with contextlib.suppress(EngineError):
-                await self._api.call("DELETE", f"configs/{manager_name(self._pool)}")
+                found = await self._read()  # another manager may have taken over since we looked last
+                if found is not None and self._holder_of(found) == self._holder:
+                    await self._api.call("DELETE", f"configs/{manager_name(self._pool)}")
 
     # --- taking over
 
