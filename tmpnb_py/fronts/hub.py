@@ -145,6 +145,8 @@ class Hub(Collector):
                     self._ledger.put(route, key)
         for gone in self._ledger.missing(there):
             self._ledger.drop(gone)
+            for front in self._fronts.values():  # which says no more of it, also not that its connections have ended
+                front.open.pop(gone, None)
         return self._ledger.seq != before
 
     # --- connections

@@ -182,7 +182,10 @@ class Service:
         await self.web.listen_for_operator(settings)
         if settings.front_port:
             with listen.explained("front_port", settings.front_ip, settings.front_port):
-                await self.fronts.open(await asyncio.to_thread(listen.bound, settings.front_ip, settings.front_port))
+                sockets = await asyncio.to_thread(listen.bound, settings.front_ip, settings.front_port)
+                for sock in sockets:
+                    listen.enable_keepalive(sock)  # a machine without power says nothing, not even an end
+                await self.fronts.open(sockets)
         _log.info(
             "listening",
             url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
