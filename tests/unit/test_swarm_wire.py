@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -15,8 +16,11 @@ import pytest
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.swarm import services, wire
+from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.bridges import Bridges
+from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 from tmpnb_py.engines.swarm.node import NodeEngine
 from tmpnb_py.engines.swarm.relay import Relay
 from tmpnb_py.engines.swarm.relays import Link, Relays
@@ -45,6 +49,9 @@ class FakeNode(NodeEngine):
         if container_id != "abc":
             raise EngineError("there is none")
         return await asyncio.open_unix_connection(self.path)
+
+    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+        self.asked.append(f"ready {pool} {container_id} {cpu_quota}")
 
     async def events(self) -> Any:
         while True:
@@ -259,3 +266,136 @@ async def test_who_only_reads_is_told_to_come_again_where_a_relay_is_lost(
                 status = 0
     await bridges.close_all()
     assert status == answer
+
+
+async def pair() -> tuple[Connection, socket.socket]:
+    """A connection, and its far end, which reads nothing unless it is told to."""
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    return await asyncio.open_unix_connection(sock=near), far
+
+
+@pytest.mark.parametrize("most", [10**9, 300_000], ids=["while-it-is-sent", "with-a-little-unsent"])
+async def test_a_notebook_that_reads_nothing_holds_no_connection_that_its_visitor_has_left(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(wire, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(wire, "FLUSH_SECONDS", 0.1)
+    (relay, visitor), (dialled, notebook) = await pair(), await pair()
+    joined = asyncio.create_task(wire.join(relay, dialled))
+    sent = 0
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(0.1):
+            while sent < most:
+                await asyncio.get_running_loop().sock_sendall(visitor, bytes(10_000))
+                sent += 10_000
+    visitor.close()
+    async with asyncio.timeout(2):
+        await joined
+        while await asyncio.get_running_loop().sock_recv(notebook, 100_000):
+            pass
+    notebook.close()
+
+
+async def test_what_was_sent_last_arrives_though_who_sent_it_has_left() -> None:
+    (relay, visitor), (dialled, notebook) = await pair(), await pair()
+    joined = asyncio.create_task(wire.join(relay, dialled))
+    await asyncio.get_running_loop().sock_sendall(visitor, bytes(260_000))
+    visitor.close()
+    await asyncio.sleep(0.05)
+    received = 0
+    async with asyncio.timeout(5):
+        while data := await asyncio.get_running_loop().sock_recv(notebook, 100_000):
+            received += len(data)
+        await joined
+    assert received == 260_000
+    notebook.close()
+
+
+NOTEBOOK = "n" * 32
+
+
+class OneNotebook(EngineApi):
+    """A node's engine with one notebook, whose socket's directory is `place`."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__()
+        self.place = place
+
+    async def call(self, method: str, path: str, **_: Any) -> Any:
+        assert method == "GET"
+        if path == "containers/json":
+            return [{"Id": "c", "Labels": {"com.docker.swarm.task.id": "t"}}]
+        mount = {"Destination": docker.SOCKET_DIRECTORY, "Source": str(self.place)}
+        return {"Id": "c", "State": {"Running": True}, "Mounts": [mount]}
+
+
+async def _says(path: Path, word: bytes) -> asyncio.Server:
+    def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(word)
+        writer.close()
+
+    return await asyncio.start_unix_server(accepted, path)
+
+
+async def test_a_relay_dials_what_it_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook that may write to its directory puts a link in its socket's place between the look and the dialling.
+
+    The relay is root, and the engine's own socket is there to be linked to.
+    """
+    place = tmp_path / "place"
+    place.mkdir()
+    own, engines = await _says(place / docker.SOCKET_NAME, b"notebook"), await _says(tmp_path / "engine", b"engine")
+    dial = asyncio.open_unix_connection
+
+    async def swapped(path: str) -> Connection:
+        (place / docker.SOCKET_NAME).rename(place / "aside")
+        (place / docker.SOCKET_NAME).symlink_to(tmp_path / "engine")
+        return await dial(path)
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", swapped)
+    node = NodeEngine(OneNotebook(place))
+    async with own, engines:
+        reader, writer = await node.connect("pool", NOTEBOOK)
+        assert await reader.read() == b"notebook"
+        writer.close()
+        with pytest.raises(EngineError):  # the link itself
+            await node.connect("pool", NOTEBOOK)
+
+
+class Manager(EngineApi):
+    """A manager of a swarm that has one service."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__()
+        labels = {services.LABEL_STATE: state}
+        self.service = {"ID": "s", "Version": {"Index": 1}, "Spec": {"Name": "n", "Labels": labels}}
+
+    @property
+    def state(self) -> str:
+        return str(cast(Any, self.service["Spec"])["Labels"][services.LABEL_STATE])
+
+    async def call(self, method: str, path: str, **more: Any) -> Any:
+        if path == "tasks":
+            return [{"ServiceID": "s", "NodeID": "n1", "Status": {"State": "running"}}]
+        if method == "POST":
+            self.service["Spec"] = more["body"]
+        return self.service
+
+
+@pytest.mark.parametrize(("before", "after"), [("starting", "ready"), ("claimed-1-abc", "claimed-1-abc")])
+async def test_what_another_manager_has_given_away_does_not_become_ready(
+    port: int, secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, before: str, after: str
+) -> None:
+    """One that was stopped, say, while it made the notebook ready, and whose pool was taken over meanwhile."""
+    manager = Manager(before)
+    monkeypatch.setattr("tmpnb_py.engines.swarm.engine.EngineApi", lambda *_, **__: manager)
+    swarm = Swarm((f"127.0.0.1:{port}",), secret)
+    engine = SwarmEngine(pool="pool", runtime_dir=tmp_path, swarm=swarm)
+    relay = link(port, secret)
+    monkeypatch.setattr(Relays, "of", lambda *_: relay)
+    with contextlib.nullcontext() if before == "starting" else pytest.raises(EngineError, match="claimed"):
+        await engine.mark_ready(NOTEBOOK)
+    relay.lose()
+    await asyncio.sleep(0.01)  # the transport tells that it is closed
+    assert manager.state == after

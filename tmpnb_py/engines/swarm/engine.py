@@ -300,13 +300,19 @@ class SwarmEngine(ManagerImages):
         return f" (without the image, and so unused: {names})" if names else ""
 
     async def mark_ready(self, container_id: str) -> None:
-        """Have the relay seal the socket's directory and look whether all is in force, then make READY durable."""
+        """Have the relay seal the socket's directory and look whether all is in force, then make READY durable.
+
+        What is somebody's stays theirs, whoever claimed it: it never returns to the pool. Raises `EngineError` then.
+        """
+        self._lease.see_that_it_is_kept()
         where = await self._node_of(container_id)
         quota = self._quotas.get(container_id, 0)
         await self._relays.of(where).ask(Question(do="ready", pool=self._pool, id=container_id, cpu_quota=quota))
         self._quotas.pop(container_id, None)
         for _ in range(_TRIES):
             service = await self._service(container_id)
+            if services.marks_of(_state_of(service), 0.0).state is State.CLAIMED:  # by who has taken the pool over
+                raise EngineError("the notebook has been claimed meanwhile")
             if await self._update(service, State.READY.value):
                 return
         raise EngineError("others kept changing the notebook's service")
@@ -318,7 +324,7 @@ class SwarmEngine(ManagerImages):
         stamp = boot_clock.stamp()
         for _ in range(_TRIES):
             service = await self._service(container_id)
-            state = (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, "")
+            state = _state_of(service)
             if state != State.READY:
                 return services.is_claimed_by(state, mine)
             self._see_that_it_is_reached(container_id)
@@ -369,7 +375,7 @@ class SwarmEngine(ManagerImages):
         return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
-        state = (service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, "")
+        state = _state_of(service)
         ended = await self._endings.of(container_id, state, task)
         has_address = ended is None and task is not None and bool(task.container)
         address = await self._address_of(container_id) if has_address else None
@@ -497,6 +503,10 @@ class SwarmEngine(ManagerImages):
 
 def _of_service(name: str) -> dict[str, str]:
     return {"filters": json.dumps({"service": [name]})}
+
+
+def _state_of(service: Mapping[str, Any]) -> str:
+    return str((service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, ""))
 
 
 def _translated(error: RefusedError) -> EngineError:

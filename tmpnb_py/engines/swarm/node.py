@@ -177,15 +177,20 @@ class NodeEngine:
         except OSError as error:
             self._places.pop((pool, container_id), None)
             raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
-        try:
-            found = os.stat(docker.SOCKET_NAME, dir_fd=place, follow_symlinks=False)
-            if not stat.S_ISSOCK(found.st_mode):
-                raise EngineError("what should be a notebook's socket is none")
-            return await asyncio.open_unix_connection(f"/proc/self/fd/{place}/{docker.SOCKET_NAME}")
+        try:  # a handle, so that what is dialled is what was looked at: until it is sealed, others may write there
+            handle = os.open(docker.SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
         except OSError as error:
             raise EngineError(f"a notebook's server does not answer: {error}") from error
         finally:
             os.close(place)
+        try:
+            if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+                raise EngineError("what should be a notebook's socket is none")
+            return await asyncio.open_unix_connection(f"/proc/self/fd/{handle}")
+        except OSError as error:
+            raise EngineError(f"a notebook's server does not answer: {error}") from error
+        finally:
+            os.close(handle)
 
     @contextlib.contextmanager
     def _opened(self, inspected: Mapping[str, Any]) -> Any:

@@ -37,6 +37,8 @@ SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost
 HANDSHAKE_SECONDS = 10.0
 _CHUNK = 256 * 1024
 CHUNK_SECONDS = 60.0
+STALLED_SECONDS = 120.0  # in which whoever is put through takes nothing of what it is sent
+FLUSH_SECONDS = 10.0
 
 
 class RelayAwayError(EngineError):
@@ -205,15 +207,27 @@ async def join(
 ) -> None:
     """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)
 
-    `unanswered` has what `one` is told last where `other` ends without having said anything.
+    `unanswered` has what `one` is told last where `other` ends without having said anything. A notebook that reads
+    nothing, because its visitor has stopped it, is cut off after a while: else each connection to it would stay here.
     """
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(one, other))
-            group.create_task(_pump(other, one, unanswered))
+            pumps = (group.create_task(_pump(one, other)), group.create_task(_pump(other, one, unanswered)))
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(_flushed(one[1]), _flushed(other[1]))
     finally:
         one[1].close()
         other[1].close()
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    """Close it once what is left has been taken, or after a while without that."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(FLUSH_SECONDS) as left:
+            await writer.wait_closed()
+    if left.expired():
+        writer.transport.abort()
 
 
 def serve_by(
@@ -236,8 +250,11 @@ async def _pump(
         with contextlib.suppress(OSError):
             while data := await source[0].read(_CHUNK):
                 silent = False
+                if sink[1].is_closing():
+                    break
                 sink[1].write(data)
-                await sink[1].drain()
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await sink[1].drain()
         if silent and unanswered is not None and not sink[1].is_closing():
             sink[1].write(await unanswered())
     finally:
