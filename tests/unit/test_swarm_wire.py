@@ -399,3 +399,54 @@ async def test_what_another_manager_has_given_away_does_not_become_ready(
     relay.lose()
     await asyncio.sleep(0.01)  # the transport tells that it is closed
     assert manager.state == after
+
+
+async def test_one_notebook_cannot_have_any_number_of_connections(
+    port: int, secret: Path, node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tmpnb_py.engines.swarm.relay._MOST_CONNECTIONS", 2)
+    node.path = str(tmp_path / "notebook.sock")
+    one, question = link(port, secret), Question(do="connect", pool="pool", id="abc")
+    one.node = ""  # no spare ones
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_unix_server(silent, node.path):
+        first, second = await one.connect(question), await one.connect(question)
+        with pytest.raises(EngineError, match="too many"):
+            await one.connect(question)
+        first[1].close()
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(EngineError):
+                    third = await one.connect(question)
+                    break
+                await asyncio.sleep(0.01)
+        for connection in (first, second, third):
+            connection[1].close()
+            await connection[1].wait_closed()
+    one.lose()
+    await asyncio.sleep(0.1)  # the relay notices
+
+
+async def test_who_starts_a_notebook_and_who_lists_it_at_once_listen_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reach(_: str) -> Connection:
+        raise RelayAwayError("away")
+
+    listeners = []
+    listen = asyncio.start_unix_server
+
+    async def counted(*arguments: Any, **options: Any) -> asyncio.Server:
+        listeners.append(await listen(*arguments, **options))
+        return listeners[-1]
+
+    monkeypatch.setattr(asyncio, "start_unix_server", counted)
+    bridges = Bridges(tmp_path / "run", "pool", reach)
+    first, second = await asyncio.gather(bridges.open("abc"), bridges.open("abc"))
+    await bridges.close("abc")
+    assert first == second
+    assert len(listeners) == 1

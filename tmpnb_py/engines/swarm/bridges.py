@@ -45,19 +45,21 @@ class Bridges:
         self._reach = reach
         self._servers: dict[str, asyncio.AbstractServer] = {}
         self._connections: dict[str, Tasks] = {}
+        self._opening = asyncio.Lock()
 
     async def open(self, container_id: str) -> SocketAddress:
         """Where the notebook is to be reached from here; made where it is not yet."""
         directory = self._directory(container_id)
-        if container_id not in self._servers:
-            try:
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._servers[container_id] = await self._listen(container_id, directory)
-            except OSError as error:
-                raise EngineError(
-                    f"cannot make a socket: {error}",
-                    remedy="give the option runtime-dir a directory that belongs to this user",
-                ) from error
+        async with self._opening:  # who starts a notebook and who lists it must not both listen
+            if container_id not in self._servers:
+                try:
+                    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    self._servers[container_id] = await self._listen(container_id, directory)
+                except OSError as error:
+                    raise EngineError(
+                        f"cannot make a socket: {error}",
+                        remedy="give the option runtime-dir a directory that belongs to this user",
+                    ) from error
         return SocketAddress(str(directory), SOCKET_NAME)
 
     async def _listen(self, container_id: str, directory: Path) -> asyncio.AbstractServer:

@@ -7,8 +7,9 @@ and are made again, notebooks do not notice.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
 _LINGER_SECONDS = 5.0
 _WATCHER_EVENTS = 10_000
+_MOST_CONNECTIONS = 500  # to one notebook; each may hold about a megabyte that it does not take
 
 
 class _Watcher:
@@ -46,6 +48,7 @@ class Relay:
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
         self._tasks = Tasks()
+        self._through: collections.Counter[tuple[str, str]] = collections.Counter()  # connections by notebook
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
@@ -118,14 +121,29 @@ class Relay:
             return wire.refusal_of(error)
 
     async def _put_through(self, question: Question, peer: Connection) -> bool:
+        with self._counted(question) as is_too_many:
+            try:
+                if is_too_many:
+                    raise EngineError("a notebook has too many connections")
+                notebook = await self._node.connect(question.pool, question.id)
+            except EngineError as error:
+                peer[1].write(wire.line_of(wire.refusal_of(error)))
+                return False
+            peer[1].write(wire.line_of({"ok": {}}))
+            await wire.join(peer, notebook)
+            return True
+
+    @contextlib.contextmanager
+    def _counted(self, question: Question) -> Iterator[bool]:
+        """Whether it is one connection too many: what one visitor's notebook does not take must not fill our memory."""
+        notebook = (question.pool, question.id)
+        self._through[notebook] += 1
         try:
-            notebook = await self._node.connect(question.pool, question.id)
-        except EngineError as error:
-            peer[1].write(wire.line_of(wire.refusal_of(error)))
-            return False
-        peer[1].write(wire.line_of({"ok": {}}))
-        await wire.join(peer, notebook)
-        return True
+            yield self._through[notebook] > _MOST_CONNECTIONS
+        finally:
+            self._through[notebook] -= 1
+            if not self._through[notebook]:
+                del self._through[notebook]
 
     async def _load(self, asked: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a layer of an image: it follows our "go on", and our answer follows it, or comes before its end."""
