@@ -121,7 +121,7 @@ async def test_what_was_not_loaded_is_said() -> None:
         for html in (folium, "<p>a</p><script src='https://cdn.example/x.js'></script>"):
             kernel.says(displays(text__html=html))
             await run(page)
-            await expect(page.locator(".tn-framed .tn-note")).to_contain_text("would be loaded from cdn.example:")
+            await expect(page.locator(".tn-framed .tn-note")).to_contain_text("would be loaded from cdn.example,")
         kernel.says(displays(text__html="<p style='color: red'>a</p>"))
         await run(page)
         await expect(page.locator(".tn-framed .tn-note")).to_have_count(0)
