@@ -135,7 +135,7 @@ class Relay:
 
     @contextlib.contextmanager
     def _counted(self, question: Question) -> Iterator[bool]:
-        """Whether it is one connection too many: what one visitor's notebook does not take must not fill our memory."""
+        """Whether it is one too many: what one visitor's notebook does not take must not fill our memory."""
         notebook = (question.pool, question.id)
         self._through[notebook] += 1
         try:
