@@ -17,6 +17,7 @@ from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.swarm import relays as relays_module
 from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.bridges import Bridges
@@ -192,6 +193,31 @@ async def test_what_happens_is_told_at_once(port: int, secret: Path, node: FakeN
     await relays.close()
     with pytest.raises(RelayAwayError):
         relays.of("n1")
+
+
+async def test_a_resolver_that_fails_for_one_name_cuts_no_relay_off(
+    port: int, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"one:1": {("127.0.0.1", port)}, "two:1": {("127.0.0.2", 9)}}
+    looked = asyncio.Event()
+
+    async def addresses(name: str) -> set[tuple[str, int]]:
+        looked.set()
+        return known.get(name, set())
+
+    monkeypatch.setattr(relays_module, "_addresses", addresses)
+    monkeypatch.setattr(relays_module, "_LOOK_UP_SECONDS", 0.01)
+    told: list[str] = []
+    relays = Relays(("one:1", "two:1"), Contexts(secret), "pool", lambda node, event: told.append(event.event))
+    relays.open()
+    await relays.wait_for(frozenset({"n1"}), 10)
+    del known["one:1"]
+    for _ in range(5):
+        looked.clear()
+        await looked.wait()
+    assert relays.nodes == {"n1"}
+    assert told == ["again"]
+    await relays.close()
 
 
 async def test_a_visitor_is_put_through_or_told_to_come_again(

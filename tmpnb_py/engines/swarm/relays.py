@@ -205,10 +205,9 @@ class Relays:
 
     async def _look_up(self) -> None:
         while True:
-            found: set[Address] = set()
-            for name in self._names:
-                found |= await _addresses(name)
-            for gone in self._links.keys() - found if found else ():  # a resolver that fails has no say
+            answers = [await _addresses(name) for name in self._names]
+            found: set[Address] = set().union(*answers)
+            for gone in self._links.keys() - found if all(answers) else ():  # a resolver that fails has no say
                 self._links.pop(gone).cancel()
             for new in found - self._links.keys():
                 self._links[new] = self._tasks.start(f"relay {new[0]}", self._keep(new))
