@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from tests.swarm.relays import make_secret
+from tmpnb_py.cli.commands.relay import relay as relay_command
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
@@ -476,3 +477,15 @@ async def test_who_starts_a_notebook_and_who_lists_it_at_once_listen_once(
     await bridges.close("abc")
     assert first == second
     assert len(listeners) == 1
+
+
+def test_a_relay_may_have_as_many_connections_as_the_system_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker gives containers 1024 open files by default, from some version on: 500 connections, of all visitors."""
+    raised: list[bool] = []
+    monkeypatch.setattr("tmpnb_py.core.logs.configure", lambda *_: None)
+    monkeypatch.setattr("tmpnb_py.service.open_files.raise_open_files_limit", lambda: raised.append(True))
+    with pytest.raises(SettingsError):
+        relay_command.main(["--secret", str(tmp_path / "none.pem")], standalone_mode=False)
+    assert raised == [True]

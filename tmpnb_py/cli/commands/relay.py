@@ -42,7 +42,9 @@ async def _serve(secret: Path, ip: str, port: int) -> None:
     from tmpnb_py.engines.swarm.node import NodeEngine  # noqa: PLC0415
     from tmpnb_py.engines.swarm.relay import Relay  # noqa: PLC0415
     from tmpnb_py.engines.swarm.wire import Contexts  # noqa: PLC0415
+    from tmpnb_py.service.open_files import raise_open_files_limit  # noqa: PLC0415
 
+    raise_open_files_limit()  # two for each connection to a notebook, of all visitors of this node
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
