@@ -247,6 +247,7 @@ async def test_a_front_end_is_patient_with_an_orchestrator_that_does_not_know_it
 
 async def test_a_claim_that_was_on_its_way_is_not_sent_again(secret: Path) -> None:
     async with fronted(secret, pool_size=0, max_containers=1) as found:
+        found.rig.engine.delays["start"] = 60.0  # else it may be served before anybody has looked
         waiting = asyncio.create_task(found.client.post("/api/spawn?wait=50"))
         await until(lambda: found.rig.claims.waiting == 1)
         for client in found.rig.service.proxy.clients:
