@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,15 @@ def change(world: World, **options: Any) -> None:
 def cookie_of(*sessions: Any) -> str:
     """The cookie that names these sessions."""
     return ".".join(map(cookies.entry, sessions))
+
+
+async def test_a_visitor_does_not_keep_the_request(world: World) -> None:
+    """The request keeps its visitor. In a circle, both would be left to the garbage collector."""
+    asked = Asked(CIMultiDict({"Host": HOST}), {})
+    who, request = Visitor(asked, world.context), weakref.ref(asked)
+    del asked
+    assert request() is None
+    assert who.sessions == []
 
 
 @pytest.mark.parametrize(

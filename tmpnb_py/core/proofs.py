@@ -8,7 +8,6 @@ visitors' cookies hold them. The others are made with a secret of this process.
 from __future__ import annotations
 
 import enum
-import hashlib
 import hmac
 
 
@@ -24,7 +23,7 @@ class Purpose(enum.StrEnum):
 def proof(secret: bytes | str, purpose: Purpose, subject: str) -> str:
     """128 bits as 32 hexadecimal digits."""
     key = secret.encode() if isinstance(secret, str) else secret
-    return hmac.new(key, f"tmpnb {purpose.value} {subject}".encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(key, f"tmpnb {purpose} {subject}".encode(), "sha256").hex()[:32]
 
 
 def is_proof(shown: str, secret: bytes | str, purpose: Purpose, subject: str) -> bool:

@@ -13,6 +13,7 @@ from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.units import DAY, HOUR, MINUTE
 from tmpnb_py.pools.idle import Limits
+from tmpnb_py.pools.status import PoolStatus
 from tmpnb_py.web.context import Context
 
 # How a session ended: on our pages, from the API, and in the scripts that ask it.
@@ -64,16 +65,14 @@ def problem_message(status: int) -> tuple[str, str]:
     return _PROBLEMS.get(status, ("That did not work", "Please try again."))
 
 
-def at_once(context: Context) -> bool:
-    """Whether a visitor who came now would get a notebook without waiting."""
-    pool = context.site.pool_for().status
+def at_once(pool: PoolStatus) -> bool:
+    """Whether a visitor who came now would get a notebook of this pool without waiting."""
     return bool(pool.count(State.READY)) and not pool.is_in_trouble and not pool.waiting
 
 
-def busyness(context: Context) -> str:
-    """What a visitor who came now could expect."""
-    pool = context.site.pool_for().status
-    if at_once(context):
+def busyness(context: Context, pool: PoolStatus) -> str:
+    """What a visitor who came now could expect of this pool."""
+    if at_once(pool):
         return "A notebook is ready for you at once."
     if pool.is_in_trouble or pool.failure is not None:
         return f"{_TROUBLE} You can wait in line, or try again in a few minutes."

@@ -51,18 +51,20 @@ async def launch(request: web.Request) -> web.Response:
     if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)
     container, documents = visitor.offered_session, context.documents
-    if container is None and not context.site.pool_for().is_open:
+    pool = context.site.pool_for()
+    if container is None and not pool.is_open:
         return respond.closed(request)
     subject = documents.read(wish) if visitor.is_robot else await documents.find(wish, container)
+    now = pool.status
     return respond.page(
         request,
         "launch.html",
         script="" if visitor.is_robot else "visit.js",
         subject=subject,
         running=container is not None,
-        open=context.site.pool_for().is_open,
-        at_once=messages.at_once(context),
-        busyness=messages.busyness(context),
+        open=now.is_open,
+        at_once=messages.at_once(now),
+        busyness=messages.busyness(context, now),
         lifetime=messages.lifetime(context.limits),
         once=idempotency.issue(context),
         key=visitor.page_key,

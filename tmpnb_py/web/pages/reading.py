@@ -9,7 +9,7 @@ from aiohttp import web
 
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.document_paths import BLANK, DEFAULT_DOCUMENT, document
-from tmpnb_py.core.links import NOT_FOR_ROBOTS, ROOT, WORKSHOPS, opened
+from tmpnb_py.core.links import NOT_FOR_ROBOTS, ROOT, opened
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.api import views
@@ -71,16 +71,16 @@ async def landing(request: web.Request) -> web.Response:
     """The first page: the workshops, how busy the service is, and what the visitor has already."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
     await allocation.first_listing(context)
-    kept = keeping.offered(request)
+    kept, pool = keeping.offered(request), context.site.pool_for().status
     return respond.page(
         request,
         "landing.html",
         blank=BLANK if context.documents.target("") == DEFAULT_DOCUMENT else "",
         script="copy.js" if kept is None else "copy.js keeping.js",
-        open=context.site.pool_for().is_open,
-        at_once=messages.at_once(context),
-        busyness=messages.busyness(context),
-        cards=_cards(request, context),
+        open=pool.is_open,
+        at_once=messages.at_once(pool),
+        busyness=messages.busyness(context, pool),
+        cards=_cards(context),
         running=_running(context, visitor),
         places=_places(request, context),
         place_kept=messages.exactly(context.options.current.place_lease),
@@ -90,13 +90,12 @@ async def landing(request: web.Request) -> web.Response:
     )
 
 
-def _cards(request: web.Request, context: Context) -> list[Card]:
-    has_notes = any(one.canonical.startswith(f"{WORKSHOPS}/") for one in request.app.router.resources())
+def _cards(context: Context) -> list[Card]:
     return [
         Card(
             workshop=one,
             path=document(one.start),
-            notes=context.links.notes(one.slug) if has_notes and context.notes_cache.can_show(one) else "",
+            notes=context.links.notes(one.slug) if context.notes_cache.can_show(one) else "",
         )
         for one in context.catalogue.manifest.workshops
     ]
@@ -104,7 +103,7 @@ def _cards(request: web.Request, context: Context) -> list[Card]:
 
 def _running(context: Context, visitor: Visitor) -> list[Running]:
     """The visitor's notebooks, for a page that may speak of them."""
-    if not visitor.may_be_told:
+    if not visitor.brings_sessions or not visitor.may_be_told:
         return []
     target, usable = context.documents.target(""), visitor.usable_session
     return [
