@@ -242,10 +242,29 @@ class Forwarder:
             await writer.wait_closed()
 
 
-class DockerRig:
-    """The real engine, behind a forwarder."""
+class ServerImageRig:
+    """What rigs have in common whose containers run the tests' own server, from an image of a real engine."""
 
     missing_image = "tmpnb-py-test/missing:never"
+    image: str
+
+    async def spec(self, engine: Engine, **changes: Any) -> ContainerSpec:
+        by_port = changes.get("transport") is Transport.PORT
+        command = engine_support.SERVER_COMMAND_PORT if by_port else engine_support.SERVER_COMMAND_SOCKET
+        return spec_of(await engine.image(self.image), changes.pop("command", command), **changes)
+
+    async def exits(self, engine: Engine) -> ContainerSpec:
+        return await self.spec(engine, command="echo bye; exit 7")
+
+    async def unstartable(self, engine: Engine) -> ContainerSpec:
+        return await self.spec(engine, mem_limit=1)
+
+    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
+        return await engine.image(self.image), "/srv/files"
+
+
+class DockerRig(ServerImageRig):
+    """The real engine, behind a forwarder."""
 
     def __init__(self, image: str) -> None:
         self.image = image
@@ -262,20 +281,6 @@ class DockerRig:
         self.engines.append(engine)
         self.pools.add(pool)
         return engine
-
-    async def spec(self, engine: Engine, **changes: Any) -> ContainerSpec:
-        by_port = changes.get("transport") is Transport.PORT
-        command = engine_support.SERVER_COMMAND_PORT if by_port else engine_support.SERVER_COMMAND_SOCKET
-        return spec_of(await engine.image(self.image), changes.pop("command", command), **changes)
-
-    async def exits(self, engine: Engine) -> ContainerSpec:
-        return await self.spec(engine, command="echo bye; exit 7")
-
-    async def unstartable(self, engine: Engine) -> ContainerSpec:
-        return await self.spec(engine, mem_limit=1)
-
-    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
-        return await engine.image(self.image), "/srv/files"
 
     async def die(self, pool: str, container_id: str) -> None:
         await asyncio.to_thread(docker, "kill", docker_id(pool, container_id))

@@ -9,11 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import engine_support
-from tests.contract.rigs import Forwarder, new_id, spec_of
+from tests.contract.rigs import Forwarder, ServerImageRig, new_id
 from tests.swarm.nodes import Node
 from tests.swarm.relays import RelaysOfNodes
-from tmpnb_py.core.models import ContainerSpec, ImageFacts, State, Transport
+from tmpnb_py.core.models import ContainerSpec, State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import services
@@ -21,10 +20,8 @@ from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 
 
-class SwarmRig:
+class SwarmRig(ServerImageRig):
     """One test's view of a swarm that all tests share."""
-
-    missing_image = "tmpnb-py-test/missing:never"
 
     def __init__(self, relays: RelaysOfNodes, image: str) -> None:
         self.relays = relays
@@ -42,20 +39,6 @@ class SwarmRig:
         self.engines.append(engine)
         self.pools.add(pool)
         return engine
-
-    async def spec(self, engine: Engine, **changes: Any) -> ContainerSpec:
-        by_port = changes.get("transport") is Transport.PORT
-        command = engine_support.SERVER_COMMAND_PORT if by_port else engine_support.SERVER_COMMAND_SOCKET
-        return spec_of(await engine.image(self.image), changes.pop("command", command), **changes)
-
-    async def exits(self, engine: Engine) -> ContainerSpec:
-        return await self.spec(engine, command="echo bye; exit 7")
-
-    async def unstartable(self, engine: Engine) -> ContainerSpec:
-        return await self.spec(engine, mem_limit=1)
-
-    async def files(self, engine: Engine) -> tuple[ImageFacts, str]:
-        return await engine.image(self.image), "/srv/files"
 
     async def die(self, pool: str, container_id: str) -> None:
         for node in self.relays.swarm.nodes:
