@@ -53,7 +53,6 @@ class Front:
 
     def __init__(self, settings: Settings) -> None:
         """Raises `SettingsError` where the secret cannot be used."""
-        self._own_settings = settings
         self.options = LiveOptions(settings)
         self.counters = Counters()
         self._broke = asyncio.Event()

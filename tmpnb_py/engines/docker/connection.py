@@ -24,6 +24,7 @@ from tmpnb_py.engines.docker.host import (
     refusal,
     refuse_podman,
     resolve,
+    session,
 )
 
 
@@ -70,7 +71,7 @@ class Connection:
         if self._host is None:
             self._host = resolve(self._docker_host, os.environ)
         if self._client is None:
-            self._session = _session(self._host, self._call_timeout)
+            self._session = session(self._host, self._call_timeout)
             connector = self._session.connector
             self._client = aiodocker.Docker(url=self._host.base, connector=connector, session=self._session)
         return self._host, self._client
@@ -122,14 +123,3 @@ class Connection:
             if client.session.closed:
                 raise EngineDownError("the connection to the Docker engine was closed") from error
             raise
-
-
-def _session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
-    """A session without a connection limit, as long streams must not starve short calls. Callers set timeouts."""
-    connector: aiohttp.BaseConnector
-    if host.socket:
-        connector = aiohttp.UnixConnector(host.socket, limit=0)
-    else:
-        connector = aiohttp.TCPConnector(limit=0, ssl=host.tls or True)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())

@@ -63,7 +63,6 @@ from tmpnb_py.engines.sockets import SocketDirectories
 log = structlog.get_logger(__name__)
 
 _POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
-_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}")
 _INSPECTS_AT_ONCE = 8
 _INSPECT_SECONDS = 3.0  # an inspection takes a millisecond; a longer one is waiting for a container that hangs
 _LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
@@ -112,7 +111,6 @@ class DockerEngine(ImageStreams, OneMachine):
         self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
         self._host_ports: dict[str, int] = {}  # ports of containers in the host's network
         self._has_init = True
-        self._own_init: set[str] = set()
         self._where = reach.Where()
 
     # Opening and closing
@@ -158,30 +156,10 @@ class DockerEngine(ImageStreams, OneMachine):
 
     # Images
 
-    async def image(self, image: str) -> ImageFacts:
-        """Describe an image by its labels. Raises `ImageMissingError` with a remedy."""
-        if not _IMAGE.fullmatch(image):
-            raise ImageMissingError(f"{image!r} is not an image's name", remedy="write it as name:tag")
-        try:
-            async with self._calling("inspect the image") as docker:
-                inspected = await docker.images.inspect(image)
-        except (ImageMissingError, NoSuchContainerError) as error:
-            raise ImageMissingError(
-                f"the engine has no image {image}",
-                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
-            ) from error
-        facts = options.facts_of(image, inspected)
-        if options.has_own_init(inspected):
-            self._own_init.add(facts.image_id)
-        return facts
-
-    async def image_exists(self, image: str) -> bool:
-        """Whether the engine has the image."""
-        try:
-            await self.image(image)
-        except ImageMissingError:
-            return False
-        return True
+    async def _inspect_image(self, image: str) -> Mapping[str, Any]:
+        async with self._calling("inspect the image") as docker:
+            found: Mapping[str, Any] = await docker.images.inspect(image)
+        return found
 
     async def read_image(
         self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
@@ -249,7 +227,7 @@ class DockerEngine(ImageStreams, OneMachine):
             raise
 
     async def _create(self, spec: ContainerSpec, source: Path | None) -> str:
-        init = self._has_init and spec.config.image.image_id not in self._own_init
+        init = self._has_init and self._wants_init(spec.config.image)
         body = options.create_body(
             self._pool,
             spec,

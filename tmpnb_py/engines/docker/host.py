@@ -1,6 +1,6 @@
 """Find the Docker engine, and explain to the operator when nothing (or something else) answers there.
 
-Pure, except for reading certificate files. Used by the Docker engine only.
+Pure, except for reading certificate files and for `session`. Used by whatever talks to a Docker engine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import aiohttp
 
 from tmpnb_py.core.errors import (
     LACK_REMEDY,
@@ -49,6 +51,17 @@ class DockerHost:
     base: str
     socket: str = ""
     tls: ssl.SSLContext | None = None
+
+
+def session(host: DockerHost, connect_seconds: float) -> aiohttp.ClientSession:
+    """A session without a connection limit, as long streams must not starve short calls. Callers set timeouts."""
+    connector: aiohttp.BaseConnector
+    if host.socket:
+        connector = aiohttp.UnixConnector(host.socket, limit=0)
+    else:
+        connector = aiohttp.TCPConnector(limit=0, ssl=host.tls or True)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def resolve(docker_host: str | None, environ: Mapping[str, str]) -> DockerHost:

@@ -7,9 +7,11 @@ ENGINE_NOTES).
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import collections
 import json
+import re
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,12 +20,30 @@ from typing import IO, Any, Protocol
 
 import aiohttp
 
-from tmpnb_py.core.errors import EngineDownError, EngineError, ImageBuildError, ImageMissingError, TooLargeError
+from tmpnb_py.core.errors import (
+    EngineDownError,
+    EngineError,
+    ImageBuildError,
+    ImageMissingError,
+    NoSuchContainerError,
+    TooLargeError,
+)
+from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines import image_files
 from tmpnb_py.engines.docker import buildkit as docker_buildkit
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.docker.options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, demultiplex, is_id
+from tmpnb_py.engines.docker.options import (
+    LABEL_ID,
+    LABEL_POOL,
+    LABEL_PROJECT,
+    PROJECT,
+    demultiplex,
+    facts_of,
+    has_own_init,
+    is_id,
+)
 
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}")
 LOG_BYTES = 64 * 1024
 _LOG_READ_LIMIT = 4 * 1024 * 1024  # more than the 1 MiB that the engine keeps, including frames
 _RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
@@ -115,7 +135,7 @@ async def _events(
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=_EVENTS_SILENCE)
     async with open_stream("GET", "events", params=params, timeout=timeout) as response:
         yield ""
-        async for event in _json_lines(response):
+        async for event in json_lines(response):
             actor = event.get("Actor") or {}
             container_id = str((actor.get("Attributes") or {}).get(LABEL_ID, ""))
             if is_id(container_id):
@@ -123,7 +143,7 @@ async def _events(
                 yield container_id
 
 
-async def _json_lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
+async def json_lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the objects of a JSON-lines stream. Raises `EngineError` for an overlong line or invalid JSON."""
     try:
         async for line in response.content:
@@ -181,11 +201,46 @@ async def _download(open_stream: OpenStream, docker_id: str, path: str, file: IO
             await asyncio.to_thread(file.write, chunk)
 
 
-class ImageStreams:
-    """Moves images into and out of the engine. Each call takes minutes and is bounded by an hour."""
+class ImageStreams(abc.ABC):
+    """Describes an engine's images, and moves them into and out of it, which takes minutes and at most an hour."""
+
+    image_owner = "the engine"  # in messages
 
     def __init__(self, open_stream: OpenStream) -> None:
         self._open = open_stream
+        self._own_init: set[str] = set()
+
+    @abc.abstractmethod
+    async def _inspect_image(self, image: str) -> Mapping[str, Any]:
+        """The engine's description of an image. Raises `EngineError`."""
+
+    async def image(self, image: str) -> ImageFacts:
+        """Describe an image by its labels. Raises `ImageMissingError` with a remedy."""
+        if not _IMAGE.fullmatch(image):
+            raise ImageMissingError(f"{image!r} is not an image's name", remedy="write it as name:tag")
+        try:
+            inspected = await self._inspect_image(image)
+        except (ImageMissingError, NoSuchContainerError) as error:
+            raise ImageMissingError(
+                f"{self.image_owner} has no image {image}",
+                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
+            ) from error
+        facts = facts_of(image, inspected)
+        if has_own_init(inspected):
+            self._own_init.add(facts.image_id)
+        return facts
+
+    def _wants_init(self, image: ImageFacts) -> bool:
+        """Whether containers of an image that was described need Docker's init."""
+        return image.image_id not in self._own_init
+
+    async def image_exists(self, image: str) -> bool:
+        """Whether the engine has the image."""
+        try:
+            await self.image(image)
+        except ImageMissingError:
+            return False
+        return True
 
     async def import_image(self, stream: AsyncIterator[bytes], repository: str, tag: str) -> None:
         """Create an image of one layer from a tar archive of a root file system."""
@@ -266,7 +321,7 @@ class ImageStreams:
         traces = docker_buildkit.Progress()
         async with (
             self._open("POST", path, params=params, timeout=timeout, data=data, headers=headers) as response,
-            aclosing(_json_lines(response)) as objects,
+            aclosing(json_lines(response)) as objects,
         ):
             async for item in objects:
                 if "error" in item or "errorDetail" in item:

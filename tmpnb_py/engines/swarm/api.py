@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from tmpnb_py.core.errors import EngineDownError
-from tmpnb_py.engines.docker.host import DockerHost, explain, message_of, refusal, resolve
+from tmpnb_py.engines.docker.host import DockerHost, explain, message_of, refusal, resolve, session
 
 _LARGEST_ANSWER = 256 * 1024 * 1024  # 100,000 tasks
 
@@ -33,14 +33,7 @@ class EngineApi:
         """Allow calls, also after `close`."""
         self._host = host = resolve(self._docker_host, os.environ)
         if self._session is None:
-            connector: aiohttp.BaseConnector
-            if host.socket:
-                connector = aiohttp.UnixConnector(host.socket, limit=0)
-            else:
-                connector = aiohttp.TCPConnector(limit=0, ssl=host.tls or True)
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._seconds)
-            jar = aiohttp.DummyCookieJar()
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar)
+            self._session = session(host, self._seconds)
 
     async def close(self) -> None:
         """Give back every connection."""

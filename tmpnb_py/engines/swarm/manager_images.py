@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tmpnb_py.core.errors import ImageMissingError, NoSuchContainerError
+from tmpnb_py.core.errors import NoSuchContainerError
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import ImageStreams, read_paths
@@ -20,37 +21,16 @@ _CALL_SECONDS = 10.0
 class ManagerImages(ImageStreams):
     """The engine's part about images."""
 
+    image_owner = "this manager's engine"
+
     def __init__(self, api: EngineApi, pool: str) -> None:
         super().__init__(api.stream)
         self._api = api
         self._pool = pool
-        self._own_init: set[str] = set()
 
-    def _wants_init(self, image: ImageFacts) -> bool:
-        """Whether notebooks of an image that was looked at need Docker's init."""
-        return image.image_id not in self._own_init
-
-    async def image(self, image: str) -> ImageFacts:
-        """What an image says of itself. Raises `ImageMissingError` with a remedy."""
-        try:
-            inspected = await self._api.call("GET", f"images/{image}/json")
-        except (ImageMissingError, NoSuchContainerError) as error:
-            raise ImageMissingError(
-                f"this manager's engine has no image {image}",
-                remedy=f"build it, pull it (docker pull {image}), or name another one with the option image",
-            ) from error
-        facts = docker.facts_of(image, inspected)
-        if docker.has_own_init(inspected):
-            self._own_init.add(facts.image_id)
-        return facts
-
-    async def image_exists(self, image: str) -> bool:
-        """Whether this manager's engine has the image."""
-        try:
-            await self.image(image)
-        except ImageMissingError:
-            return False
-        return True
+    async def _inspect_image(self, image: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._api.call("GET", f"images/{image}/json")
+        return found
 
     async def image_size(self, image: ImageFacts) -> int:
         """Bytes of an image on disk."""

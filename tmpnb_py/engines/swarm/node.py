@@ -20,7 +20,7 @@ import aiohttp
 from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.docker.streams import read_log
+from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
@@ -222,7 +222,7 @@ class NodeEngine:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS)
         async with self._api.stream("GET", "events", params=params, timeout=timeout) as response:
             yield "", Event(event="again")
-            async with aclosing(_lines(response)) as lines:
+            async with aclosing(json_lines(response)) as lines:
                 async for line in lines:
                     actor = line.get("Actor") or {}
                     attributes = actor.get("Attributes") or {}
@@ -264,13 +264,3 @@ def _source(inspected: Mapping[str, Any]) -> str:
 
 async def _body(value: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
     yield json.dumps(value).encode()
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
-    try:
-        async for line in response.content:
-            if line.strip():
-                value = json.loads(line)
-                yield value if isinstance(value, dict) else {}
-    except ValueError as error:
-        raise EngineError(f"the Docker engine sent something that is not its API: {error}") from error

@@ -21,7 +21,6 @@ from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, EndRea
 from tmpnb_py.engines.docker import options as docker
 
 LABEL_STATE = "org.tmpnb.state"
-RELAY_LABEL = "org.tmpnb.relay"
 
 # Who has been given up: its node does not answer any more, or Swarm has started it a second time elsewhere.
 LOST = Exit(128 + 9, reason=EndReason.NODE_LOST)
