@@ -23,8 +23,8 @@ class Records:
     """The containers of one pool by state, and the sessions that ended, as far as they are remembered.
 
     `listed`: the engine has been listed completely since the start. `was_ready`: some container has been ready.
-    `size`: how many containers are to be ready; `capacity`: how many there may be in all. `current_digest`: the
-    configuration that containers are started with, None while it is not known.
+    `size`: how many containers are to be ready; `capacity`: how many there may be in all; `cpus`: how many the engine
+    has. `current_digest`: the configuration that containers are started with, None while it is not known.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,6 +34,7 @@ class Records:
         self.current_digest: str | None = None
         self.size = 0
         self.capacity = 0
+        self.cpus = 1
         self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
         self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
         self._listeners: list[Listener] = []
