@@ -263,9 +263,7 @@ class SwarmEngine(ManagerImages):
         node = await self._placed(name, started)
         self._where[spec.id] = node
         self._quotas[spec.id] = spec.config.cpu_quota
-        await self._relays.of(node).ask(
-            Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
-        )
+        await self._relays.of(node).ask(Question(do="take", pool=self._pool, id=spec.id))
         return await self._address_of(spec.id)
 
     async def _address_of(self, container_id: str) -> Address:

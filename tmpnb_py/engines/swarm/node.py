@@ -22,6 +22,7 @@ from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
+from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.services import filters, labels_of
@@ -34,7 +35,6 @@ _AGAIN_SECONDS = 0.1
 _SECONDS = 10.0
 _EVENTS = ["start", "die", "destroy"]
 _PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATUS_LIMIT = 64 * 1024
 
 
 class NodeEngine:
@@ -63,8 +63,8 @@ class NodeEngine:
 
     # --- one notebook
 
-    async def take(self, pool: str, container_id: str, memory: int) -> None:
-        """Take a container off every network, and its swap. It goes on running; one that has ended is left alone."""
+    async def take(self, pool: str, container_id: str) -> None:
+        """Take a container off every network. It goes on running; one that has ended is left alone."""
         inspected = await self._inspect(pool, container_id)
         if not inspected["State"]["Running"]:
             return
@@ -72,14 +72,11 @@ class NodeEngine:
         for network in inspected["NetworkSettings"]["Networks"]:
             body = {"Container": docker_id, "Force": True}
             await self._api.call("POST", f"networks/{network}/disconnect", body=body)
-        if memory:
-            body = {"Memory": memory, "MemorySwap": memory}
-            await self._api.call("POST", f"containers/{docker_id}/update", body=body)
         if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
 
     async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
-        """Seal the socket's directory, put the CPU limit into force, and see that nothing is missing.
+        """Seal the socket's directory, put limits of swap and CPU into force, and see that nothing is missing.
 
         Raises `EngineError` for what is not in force: such a notebook is not to become ready.
         """
@@ -88,9 +85,9 @@ class NodeEngine:
             raise EngineError(f"a notebook is on a network: {', '.join(networks)}")
         with self._opened(inspected) as place:
             os.fchmod(place, _SEALED)
-        if cpu_quota:
-            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=docker.cpu_limit(cpu_quota))
-        fields = await self._status(inspected["Id"])
+        if limits := _limits(inspected["HostConfig"], cpu_quota):  # in one call: each makes the engine run runc
+            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=limits)
+        fields = processes.status_of(int(inspected["State"]["Pid"]), str(inspected["Id"]))
         if fields.get("NoNewPrivs") != "1":
             raise EngineError(
                 "no-new-privileges is not in force for notebooks on this node",
@@ -101,23 +98,6 @@ class NodeEngine:
             raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
         if int(fields.get("CapBnd") or "1", 16):
             raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
-
-    async def _status(self, docker_id: str) -> dict[str, str]:
-        """What the kernel says of the notebook's first process."""
-        body = {"AttachStdout": True, "Cmd": ["cat", "/proc/1/status"]}
-        made = await self._api.call("POST", f"containers/{docker_id}/exec", body=body)
-        timeout = aiohttp.ClientTimeout(total=_SECONDS)
-        found = bytearray()
-        async with self._api.stream(
-            "POST", f"exec/{made['Id']}/start", params={}, timeout=timeout, data=_body({"Detach": False}),
-            headers={"Content-Type": "application/json"},
-        ) as response:  # fmt: skip
-            async for chunk in response.content.iter_any():
-                found += chunk
-                if len(found) > _STATUS_LIMIT:
-                    break
-        text = docker.demultiplex(bytes(found)).decode("ascii", "replace")
-        return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
     async def remove(self, pool: str, container_id: str) -> None:
         """Kill and remove, with volumes. What is gone is no error; what is being made is waited for."""
@@ -252,6 +232,13 @@ class NodeEngine:
         return found
 
 
+def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:
+    """What is left to limit: services cannot say that there is no swap, and CPU only once its server has started."""
+    memory = int(config.get("Memory") or 0)
+    found = {} if memory == config.get("MemorySwap") else {"Memory": memory, "MemorySwap": memory}
+    return found | (docker.cpu_limit(cpu_quota) if cpu_quota else {})
+
+
 def _source(inspected: Mapping[str, Any]) -> str:
     if not inspected["State"]["Running"]:
         raise EngineError("the notebook has ended")
@@ -260,7 +247,3 @@ def _source(inspected: Mapping[str, Any]) -> str:
     if not source:
         raise EngineError("the container has no directory for a socket")
     return source
-
-
-async def _body(value: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    yield json.dumps(value).encode()

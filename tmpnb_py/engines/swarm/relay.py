@@ -185,7 +185,7 @@ class Relay:
         return (await self._node.hello()).model_dump()
 
     async def _take(self, asked: Question) -> dict[str, Any]:
-        await self._node.take(asked.pool, asked.id, asked.memory)
+        await self._node.take(asked.pool, asked.id)
         return {}
 
     async def _ready(self, asked: Question) -> dict[str, Any]:

@@ -68,7 +68,6 @@ class Question(pydantic.BaseModel):
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
     image: str = pydantic.Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
     diff_ids: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(

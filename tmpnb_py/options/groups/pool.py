@@ -79,5 +79,5 @@ class PoolOptions(Group):
         return max_containers
 
     def starts_at_once(self, cpus: int) -> int:
-        """How many containers may be starting at a time: `start_concurrency`, or one for each of the engine's CPUs."""
+        """How many containers may be starting at a time: `start_concurrency`, or one per CPU of the engine."""
         return self.start_concurrency or max(1, cpus)
