@@ -259,7 +259,8 @@ class Reconciler:
         async for container_id in self._engine.events():
             if not container_id:  # nodes may have come or gone
                 self._capacity_for = None
-            self.observe_soon()
+            if not self._records.is_leaving(container_id):
+                self.observe_soon()
 
     def _options_changed(self, change: Change) -> None:
         """A size that the operator has set meanwhile stays, unless the option itself has changed."""

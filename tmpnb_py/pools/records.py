@@ -61,6 +61,11 @@ class Records:
         """How a session ended; None for one that runs, is unknown, or was forgotten."""
         return self._ended.get(container_id)
 
+    def is_leaving(self, container_id: str) -> bool:
+        """Whether it is being removed, or has been: of its end a listing of the engine would tell nothing new."""
+        ended = self._ended.get(container_id)
+        return container_id in self._records[State.REMOVING] or (ended is not None and ended.gone_at is not None)
+
     @property
     def ended_ids(self) -> Mapping[str, Ended]:
         """All remembered ends by the container's id."""

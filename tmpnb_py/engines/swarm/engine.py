@@ -168,7 +168,8 @@ class SwarmEngine(ManagerImages):
         """
         version = await self._api.call("GET", "version")
         nodes = {one.id: one for one in await self._list_nodes() if one.usable}
-        elsewhere = sum(one.memory for one in await self._fleet.placed() if one.node not in nodes)
+        placed = [one for one in await self._fleet.placed() if not one.is_leaving]
+        elsewhere = sum(one.memory for one in placed if one.node not in nodes)
         memory = sum(one.memory for one in nodes.values()) + elsewhere
         return EngineInfo(self.name, str(version["Version"]), memory, sum(one.cpus for one in nodes.values()))
 
@@ -359,6 +360,7 @@ class SwarmEngine(ManagerImages):
 
     async def list(self) -> list[Observed]:
         """Every notebook of this pool, in three calls however many there are."""
+        before = set(self._where)
         params = services.filters(services.labels_of(self._pool))
         listed, tasks, _ = await asyncio.gather(
             self._api.call("GET", "services", params=params),
@@ -367,9 +369,12 @@ class SwarmEngine(ManagerImages):
         )
         by_service = services.tasks_of(tasks)
         found = {services.id_of(one): one for one in listed if services.id_of(one)}
-        self._where = {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
-        self._endings.keep(found.keys())
-        await self._bridges.keep(set(found) | set(self._starting))
+        self._where |= {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
+        # What has been started since managers were asked is not in their answer.
+        kept = set(found) | set(self._starting) | (set(self._where) - before)
+        self._where = {one: node for one, node in self._where.items() if one in kept}
+        self._endings.keep(kept)
+        await self._bridges.keep(kept)
         return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
@@ -400,6 +405,8 @@ class SwarmEngine(ManagerImages):
         for known in (self._where, self._quotas):
             known.pop(container_id, None)
         self._endings.forget(container_id)
+        if node in self._nodes and not self._nodes[node].usable:  # its memory does not become free for another one
+            self._listeners.tell("")
 
     async def remove_pool(self) -> None:
         """Remove what is left of the pool on the nodes, and our own sockets."""
@@ -469,6 +476,7 @@ class SwarmEngine(ManagerImages):
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]
+            self._endings.was_away(node)
         self._listeners.tell("" if event.event == "again" else event.id)
 
     def events(self) -> AsyncGenerator[str, None]:

@@ -74,6 +74,7 @@ class Relay:
                         self._tell(pool, event)
             except EngineError as error:
                 log.warning("engine_events_lost", error=error.message)
+                self._tell("", Event(event="again"))  # what ends with the engine, nobody tells
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _tell(self, pool: str, event: Event) -> None:
