@@ -35,6 +35,7 @@ from tmpnb_py.core.models import (
     ContainerConfig,
     ContainerSpec,
     Egress,
+    EndReason,
     EngineInfo,
     Exit,
     Gap,
@@ -472,7 +473,8 @@ class SwarmEngine(ManagerImages):
                 self._starting[event.id].set()
             return
         if event.event == "died":
-            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory))
+            reason = EndReason.ENGINE_RESTARTED if event.engine_stops and not event.out_of_memory else None
+            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory, reason=reason))
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]

@@ -33,6 +33,7 @@ _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
 _SECONDS = 10.0
+_PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
 _PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -217,7 +218,10 @@ class NodeEngine:
         if action == "die":
             with contextlib.suppress(EngineError):  # inspecting waits until the engine has written down how it ended
                 found = docker.exit_of(await self._api.call("GET", f"containers/{docker_id}/json"))
-                return Event(event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory)
+                return Event(
+                    event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory,
+                    engine_stops=not await self._api.takes_connections(_PING_SECONDS),
+                )  # fmt: skip
         return Event(event="gone", id=container_id)
 
     async def _listed(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:

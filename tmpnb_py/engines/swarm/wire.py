@@ -93,12 +93,16 @@ class Hello(pydantic.BaseModel):
 
 
 class Event(pydantic.BaseModel):
-    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened."""
+    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened.
+
+    `engine_stops`: who died did so as the node's engine was stopping, which ends its containers.
+    """
 
     event: Literal["again", "alive", "started", "died", "gone"]
     id: str = pydantic.Field(default="", pattern=r"^[a-z0-9]{0,64}$")
     status: int = pydantic.Field(default=0, ge=-1, le=1 << 31)
     out_of_memory: bool = False
+    engine_stops: bool = False
 
 
 class Contexts:
