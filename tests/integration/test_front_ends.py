@@ -19,7 +19,7 @@ from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.fronts import hub, wire
+from tmpnb_py.fronts import reports, wire
 from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.service.front import Front
@@ -181,7 +181,7 @@ async def test_a_front_end_that_is_gone_leaves_nothing_open_after_its_grace(
             await until(lambda: container.open_connections == 1)
         await asyncio.sleep(1.2)
         assert container.open_connections == 1, "it may only be cut off"
-        monkeypatch.setattr(hub, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(reports, "GRACE_SECONDS", 0.0)
         await until(lambda: container.open_connections == 0)
         assert container.left_at is not None
 
