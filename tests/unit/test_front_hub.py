@@ -65,7 +65,10 @@ async def open_hub(tmp_path: Path, site: Pool, **more: Any) -> AsyncIterator[Cal
 
     async def connect(*protocols: str, front: str = "f" * 32, hello: Hello | None = None) -> Stream:
         context = wire.Contexts(secret, *(protocols or wire.PROTOCOLS)).client
-        reader, writer = await asyncio.open_connection(*listener.getsockname(), ssl=context)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # else it has room for all that is told
+        sock.connect(listener.getsockname())
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="")
         writers.append(writer)
         writer.write(wire.line_of(hello or Hello(do="routes", front=front, name="front")))
         return reader, writer
