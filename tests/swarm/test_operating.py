@@ -28,9 +28,9 @@ _PATIENCE = 60.0
 
 
 @pytest.fixture
-def relays(server_image: str) -> Iterator[RelaysOfNodes]:
+def relays(server_image: str, swarm_docker: str) -> Iterator[RelaysOfNodes]:
     """Three nodes, of which the third does not have the image."""
-    with running_swarm() as swarm:
+    with running_swarm(version=swarm_docker) as swarm:
         archive = swarm.directory / "image.tar"
         docker("save", "--output", str(archive), server_image)
         for node in swarm.nodes[:2]:

@@ -60,8 +60,9 @@ class Stack:
 
     def deploy(self) -> None:
         subprocess.run(
-            ["docker", "--host", self.swarm.manager.host, "stack", "deploy", "--resolve-image", "never",
-             "--compose-file", ROOT / "swarm.yaml", self.name],
+            self.swarm.manager.command(
+                "stack", "deploy", "--resolve-image", "never", "--compose-file", str(ROOT / "swarm.yaml"), self.name
+            ),
             env=self.environment, check=True, timeout=120,
         )  # fmt: skip
 
@@ -85,9 +86,9 @@ class Stack:
 
 
 @pytest.fixture
-def stack(service_image: str, server_image: str, pool: str) -> Iterator[Stack]:
+def stack(service_image: str, server_image: str, pool: str, swarm_docker: str) -> Iterator[Stack]:
     """Three managers, so that one may be lost."""
-    with running_swarm(managers=3) as swarm:
+    with running_swarm(managers=3, version=swarm_docker) as swarm:
         swarm.load(service_image, server_image)
         stack = Stack(swarm, (service_image, server_image), pool)
         stack.deploy()
