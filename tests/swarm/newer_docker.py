@@ -1,8 +1,8 @@
 """A newer Docker than this machine's: Debian's newer packages in a root of their own, made once and kept.
 
-What is in that root runs in a mount namespace beside the machine it belongs to (`enter`): the engine's own files come
-from it, and what it shares with its machine (`/run`, `/tmp`, `/var/lib/docker`) is the machine's. It has to be its real
-root (`pivot_root`): in a chroot, `docker exec` lands outside of the container.
+What is in that root runs in a mount namespace beside the machine it belongs to: the engine's own files come from it,
+and what it shares with its machine (`/run`, `/tmp`, `/var/lib/docker`) is the machine's. It has to be its real root
+(`pivot_root`): in a chroot, `docker exec` lands outside of the container.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.engine_support import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
-CACHE = Path(__file__).parents[1] / "artifacts" / "docker-28"
+CACHE = Path(__file__).parents[1] / "artifacts" / ".docker-28"  # hidden: neither linters nor pytest look into it
 _SUITE = "sid"  # Docker 28.5 at the time of writing; `trixie` has 26.1
 _PACKAGES = "docker.io,docker-cli,iptables,iproute2,ca-certificates,procps"
 _SECONDS = 600
@@ -29,7 +29,7 @@ def root() -> Path:
     if shutil.which("mmdebstrap") is None:
         skip_or_fail("mmdebstrap is not installed, which makes a root with a newer Docker")
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=CACHE.parent, prefix="docker-28-"))
+    work = Path(tempfile.mkdtemp(dir=CACHE.parent, prefix=".docker-28-"))
     try:
         # Never half a root under the name; another run may be quicker.
         done = subprocess.run(
@@ -53,7 +53,7 @@ def script(directory: Path) -> str:
 
     `directory` keeps what is written there. It sees the machine's processes and devices, and this checkout.
     """
-    top, shared = directory / "root", ("/sys", "/dev", "/run", "/tmp", "/var/lib/docker", str(ROOT))  # noqa: S108
+    top, shared = directory / "root", ("/sys", "/dev", "/run", "/tmp", "/var/lib/docker", str(ROOT))
     binds = [f"mkdir -p {top}{one} && mount --rbind {one} {top}{one}" for one in shared]
     layers = f"lowerdir={root()},upperdir={directory}/upper,workdir={directory}/work"
     return " && ".join([

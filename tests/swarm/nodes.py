@@ -27,7 +27,8 @@ from tests.swarm import newer_docker
 _SECONDS = 90.0
 _PROGRAMS = ("dockerd", "ip", "nsenter", "openssl", "setpriv", "unshare")
 
-OWN, NEWER = "own", "28"  # which Docker a node has: this machine's (Debian 12: 20.10), or Debian's newest
+# Which Docker a node has: this machine's (Debian 12: 20.10), or Debian's newest, also with containerd's image store.
+OWN, NEWER, CONTAINERD = "own", "28", "28-containerd"
 
 
 class SwarmError(AssertionError):
@@ -38,8 +39,9 @@ class Node:
     """One machine of the swarm. `host` is its engine's address, `address` its own on the switch."""
 
     def __init__(
-        self, directory: Path, number: int, namespace: str, address: str, version: str, options: Sequence[str]
+        self, directory: Path, number: int, network: tuple[str, str], version: str, options: Sequence[str]
     ) -> None:
+        namespace, address = network
         self.name = f"node{number}"
         self.version = version
         self.directory = directory / self.name
@@ -62,7 +64,7 @@ class Node:
 
     def command(self, *arguments: str) -> list[str]:
         """The docker command that belongs to this node's engine."""
-        number = self._engine_number() if self.version == NEWER else ""
+        number = self._engine_number() if self.version != OWN else ""
         enter = ["nsenter", "--target", number, "--mount", "--root", "--wd=/"] if number else []
         return [*enter, "docker", "--host", self.host, *arguments]
 
@@ -112,9 +114,9 @@ class Node:
             "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock",
             "--cgroup-parent", f"/{self._namespace}", *self._options,
         ]  # fmt: skip
-        if not any("containerd-snapshotter" in one for one in self._options):
-            command.append("--storage-driver=overlay2")
-        if self.version == NEWER:
+        is_containerd = self.version == CONTAINERD
+        command.append("--feature=containerd-snapshotter=true" if is_containerd else "--storage-driver=overlay2")
+        if self.version != OWN:
             script = f'{newer_docker.script(self.directory)} && exec "$@"'
             command = ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, "sh", *command]
         with (self.directory / "log").open("ab") as log:
@@ -180,7 +182,7 @@ class Swarm:
         self.directory = directory
         self._loaded: set[str] = set()
         self.nodes = [
-            Node(directory, number, f"{self._prefix}-{number}", f"{self._net}.{10 + number}", version, options)
+            Node(directory, number, (f"{self._prefix}-{number}", f"{self._net}.{10 + number}"), version, options)
             for number, version in enumerate(versions, 1)
         ]
 
@@ -284,7 +286,7 @@ def running_swarm(
     directory = Path(tempfile.mkdtemp(prefix="tsw-"))
     # In memory: emptying a disk of three engines' layers takes longer than any test.
     _run("mount", "-t", "tmpfs", "-o", "size=6g,mode=0755", "tmpfs", str(directory))
-    if NEWER in versions:
+    if set(versions) != {OWN}:
         newer_docker.root()
     swarm = Swarm(directory, versions=versions, managers=managers, options=options)
     try:
