@@ -27,7 +27,7 @@ import pydantic
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
-from tmpnb_py.engines.swarm import layers
+from tmpnb_py.engines.swarm import layers, manifests
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
@@ -39,10 +39,15 @@ _CHUNK = 256 * 1024
 CHUNK_SECONDS = 60.0
 STALLED_SECONDS = 120.0  # in which whoever is put through takes nothing of what it is sent
 FLUSH_SECONDS = 10.0
+MOST_KEPT = 1000  # images that are in use
 
 
 class RelayAwayError(EngineError):
     """The relay of a node does not answer; its notebooks may live on."""
+
+
+class BusyError(EngineError):
+    """Somebody else brings the node this image just now."""
 
 
 class Question(pydantic.BaseModel):
@@ -62,6 +67,7 @@ class Question(pydantic.BaseModel):
         "has_image",
         "layers",
         "load",
+        "prune",
         "watch",
         "connect",
     ]
@@ -75,6 +81,12 @@ class Question(pydantic.BaseModel):
         default=(), max_length=layers.MOST_LAYERS
     )
     config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
+    documents: tuple[Annotated[str, pydantic.Field(max_length=layers.CONFIG_LIMIT)], ...] = pydantic.Field(
+        default=(), max_length=manifests.MOST_DOCUMENTS
+    )
+    keep: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
+        default=(), max_length=MOST_KEPT
+    )
     layer: int = pydantic.Field(default=0, ge=0, le=layers.MOST_LAYERS)
     size: int = pydantic.Field(default=0, ge=0, le=layers.LAYER_LIMIT)
 
@@ -215,6 +227,8 @@ def answer_of(line: bytes) -> dict[str, Any]:
     if isinstance(answer, dict) and isinstance(answer.get("error"), str):
         if answer.get("gone") is True:
             raise NoSuchContainerError(answer["error"][:1000])
+        if answer.get("busy") is True:
+            raise BusyError(answer["error"][:1000])
         raise EngineError(answer["error"][:1000], remedy=str(answer.get("remedy", ""))[:1000])
     raise RelayAwayError("the relay's answer is none")
 
@@ -225,6 +239,7 @@ def refusal_of(error: EngineError) -> dict[str, Any]:
         "error": error.message[:1000],
         "remedy": error.remedy[:1000],
         "gone": isinstance(error, NoSuchContainerError),
+        "busy": isinstance(error, BusyError),
     }
 
 
