@@ -62,6 +62,7 @@ class Lease:
         self._tasks = Tasks()
         self._renewing: asyncio.Task[None] | None = None
         self._renewed_at = 0.0  # monotonic seconds
+        self.term = 0  # Swarm's version of the lease as we last had it: of two managers, the later one's is higher
 
     @property
     def is_held(self) -> bool:
@@ -94,6 +95,10 @@ class Lease:
                 raise
             await self._take_over()
         self._renewed_at = time.monotonic()
+        with contextlib.suppress(EngineError):  # the first renewal reads it, too
+            found = await self._read()
+            if found is not None and self._holder_of(found) == self._holder:
+                self.term = int(found["Version"]["Index"])
         self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
 
     async def release(self) -> None:
@@ -179,6 +184,7 @@ class Lease:
                 async with asyncio.timeout(_RENEW_SECONDS):
                     found = await self._read()
                     if found is not None and self._holder_of(found) == self._holder:
+                        self.term = int(found["Version"]["Index"])
                         await self._write(found, count)
                     elif found is None and self._is_kept:  # somebody has removed it by its name, and not followed us
                         await self._make(count)
