@@ -92,7 +92,7 @@ class Push:
         question = Question(
             do="load", image=self._image, config=self._archive.config.decode(), layer=count, size=place[1]
         )
-        reader, writer = await link.connect(question)
+        reader, writer = await link.begin(question)
         try:
             async with asyncio.TaskGroup() as group:
                 pouring = group.create_task(self._pour(writer, place))
