@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import Address, RelayedAddress
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm.streams import Stream, Streams
+from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.streams import Streams
 from tmpnb_py.engines.swarm.through import Through
 from tmpnb_py.jupyter.endpoint import Endpoint
 

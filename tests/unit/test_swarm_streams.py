@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmpnb_py.core.errors import AwayError
+from tmpnb_py.engines.swarm import frames
 from tmpnb_py.engines.swarm import streams as module
-from tmpnb_py.engines.swarm.streams import FRAME, WINDOW, FrameError, Stream, Streams
-
-OPEN, OPENED, DATA, CREDIT, EOF, END = range(1, 7)
+from tmpnb_py.engines.swarm.frames import CREDIT, DATA, END, EOF, FRAME, OPEN, OPENED, WINDOW, FrameError
+from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.streams import Streams
 
 
 def frame(kind: int, number: int, content: bytes = b"") -> bytes:
@@ -450,7 +451,7 @@ async def test_whoever_wants_nonsense_is_cut_off() -> None:
 
 
 async def test_numbers_are_never_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LAST", 2)
+    monkeypatch.setattr(frames, "LAST", 2)
     pair = Pair()
     await pair.opened()
     await pair.opened()

@@ -20,9 +20,11 @@ import structlog
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.frames import FrameError
 from tmpnb_py.engines.swarm.node import NodeEngine
 from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
-from tmpnb_py.engines.swarm.streams import FrameError, Stream, Streams
+from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.streams import Streams
 from tmpnb_py.engines.swarm.through import Through
 from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, RelayAwayError
 
