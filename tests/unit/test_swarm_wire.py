@@ -16,7 +16,7 @@ import pytest
 
 from tests.swarm.relays import make_secret
 from tmpnb_py.cli.commands.relay import relay as relay_command
-from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError, is_our_lack
+from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.models import RelayedAddress
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import relays as relays_module
@@ -118,7 +118,7 @@ async def test_a_certificate_that_the_secret_has_signed_is_none(
     client.check_hostname = False
     client.load_verify_locations(secret)
     client.load_cert_chain(other)
-    client.set_alpn_protocols(["tmpnb-relay/1"])
+    client.set_alpn_protocols(["tmpnb-relay/2"])
     with pytest.raises((OSError, asyncio.IncompleteReadError)):
         await _hello_over(port, client)
     assert contexts.server.minimum_version is ssl.TLSVersion.TLSv1_3
@@ -141,7 +141,7 @@ async def test_whatever_is_less_is_refused(port: int, secret: Path, change: str)
     client.load_verify_locations(secret)
     if change != "no certificate":
         client.load_cert_chain(secret)
-    client.set_alpn_protocols(["http/1.1" if change == "another protocol" else "tmpnb-relay/1"])
+    client.set_alpn_protocols(["http/1.1" if change == "another protocol" else "tmpnb-relay/2"])
     if change == "old TLS":
         client.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises((OSError, asyncio.IncompleteReadError)):
@@ -433,9 +433,8 @@ async def test_one_notebook_cannot_have_any_number_of_connections(
     async with await asyncio.start_unix_server(silent, node.path), to_notebooks(port, secret) as relays:
         endpoint = notebook_of(relays)
         first, _ = await endpoint.connect(factory), await endpoint.connect(factory)
-        with pytest.raises(OSError, match="Too many open files") as caught:
+        with pytest.raises(BlockingIOError):  # as with a full backlog: whoever asks waits, as long as they like
             await endpoint.connect(factory)
-        assert is_our_lack(caught.value)  # 503: come again
         transport_of(first).abort()
         async with asyncio.timeout(10):
             await left.wait()  # the visitor's early end is seen

@@ -148,7 +148,7 @@ class Relay:
         with self._counted(notebook) as is_too_many:
             try:
                 if is_too_many:
-                    raise OSError(errno.EMFILE, "a notebook has too many connections")
+                    raise BlockingIOError(errno.EAGAIN, "a notebook has too many connections")
                 through = await self._node.connect(notebook.pool, notebook.id, lambda: Through(stream))
             except OSError as error:  # which the other side raises, as if it had dialled the notebook itself
                 stream.refuse(error.errno or errno.ECONNREFUSED)

@@ -133,7 +133,7 @@ class Link:
             raise RelayAwayError(f"the relay at {host} does not answer: {error or type(error).__name__}") from error
         if not self._contexts.is_ours(writer):
             writer.close()
-            raise RelayAwayError(f"what answers at {host} does not have the relays' secret")
+            raise RelayAwayError(f"what answers at {host} does not have the relays' secret, or is another version")
         self._open.add(writer)
         return reader, writer
 

@@ -32,7 +32,7 @@ from tmpnb_py.engines.swarm import layers, manifests
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
-_ALPN = "tmpnb-relay/1"
+_ALPN = "tmpnb-relay/2"
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost the node
 HANDSHAKE_SECONDS = 10.0
