@@ -27,6 +27,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._routes)
 
+    def __contains__(self, route_id: object) -> bool:
+        return route_id in self._routes
+
     def missing(self, ids: Iterable[str]) -> set[str]:
         """The routes that are none of these."""
         return self._routes.keys() - set(ids)
