@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tmpnb_py.core.errors import EngineError, SettingsError
-from tmpnb_py.core.models import Address, State
+from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.file_server import FileServer
@@ -147,18 +147,15 @@ class Hub(Collector):
             await asyncio.sleep(0)  # several at once are one round
 
     async def _write_all_down(self) -> None:
-        there, claimed, new = set(), set(), 0
+        claimed: set[str] = set()
         for pool in self._site.pools.values():
-            for container in pool.in_state(State.CLAIMED):
-                claimed.add(container.id)
-                if self._ledger.is_known(container.id, _key(container)):
-                    there.add(container.id)
-                elif self._is_told(container, pool.name):
-                    there.add(container.id)
-                    new += 1
-                    if new % _LINES_AT_ONCE == 0:
-                        await asyncio.sleep(0)  # after a start they may be thousands
-        for gone in self._ledger.missing(there):
+            containers = pool.in_state(State.CLAIMED)
+            claimed.update(container.id for container in containers)
+            for start in range(0, len(containers), _LINES_AT_ONCE):
+                for container in containers[start : start + _LINES_AT_ONCE]:
+                    self._write_one_down(container, pool.name)
+                await asyncio.sleep(0)  # they may be thousands
+        for gone in self._ledger.missing(claimed):
             self._drop(gone)
         for gone in self._unusable.keys() - claimed:
             del self._unusable[gone]
@@ -168,7 +165,7 @@ class Hub(Collector):
         for container in moved.values():
             pool = self._pool_of(container)
             if pool and container.state is State.CLAIMED:
-                self._is_told(container, pool)
+                self._write_one_down(container, pool)
             elif container.id in self._ledger:
                 self._drop(container.id)
 
@@ -179,15 +176,15 @@ class Hub(Collector):
         self._ledger.drop(container_id)
         self._reports.ended(container_id)
 
-    def _is_told(self, container: Container, pool: str) -> bool:
-        """Whether front ends know a session. What no route can say they leave to this process, as any that they
-        do not know: one odd container must not keep them from hearing of all others."""
-        key = _key(container)
-        if self._ledger.is_known(container.id, key):
-            return True
-        if self._unusable.get(container.id) == key or container.state is not State.CLAIMED:
-            return False
-        address = key[0]
+    def _write_one_down(self, container: Container, pool: str) -> None:
+        """Have front ends told of a session, unless they know it. What no route can say they leave to this process,
+        as any that they do not know: one odd container must not keep them from hearing of all others."""
+        address = container.endpoint.address if container.endpoint is not None else None
+        key = (address, container.tokenless_origin)
+        if self._ledger.is_known(container.id, key) or container.state is not State.CLAIMED:
+            return
+        if self._unusable.get(container.id) == key:
+            return
         try:
             route = Route(
                 id=container.id, pool=pool, token=container.token, base_url=container.base_url,
@@ -196,9 +193,10 @@ class Hub(Collector):
         except pydantic.ValidationError as error:
             self._unusable[container.id] = key
             log.error("route_invalid", id=container.id, error=_what(error), hint="only the orchestrator leads there")
-            return False
+            if container.id in self._ledger:
+                self._ledger.drop(container.id)
+            return
         self._ledger.put(route, key)
-        return True
 
     # --- connections
 
@@ -286,11 +284,6 @@ class Hub(Collector):
                 return
             async with self._turns.taken():
                 self._reports.take(front, Report.model_validate_json(line).stamps, time.monotonic())
-
-
-def _key(container: Container) -> tuple[Address | None, str]:
-    """What of a session's route can change."""
-    return (container.endpoint.address if container.endpoint is not None else None), container.tokenless_origin
 
 
 async def _drained(writer: asyncio.StreamWriter) -> None:
