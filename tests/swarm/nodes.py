@@ -40,7 +40,7 @@ class Node:
         self.host = f"unix://{self.directory}/docker.sock"
         self.root = self.directory / "data"
         self._namespace = namespace
-        self._options = options
+        self.options = options
         self._machine: subprocess.Popen[bytes] | None = None
         self._engine: subprocess.Popen[bytes] | None = None
 
@@ -81,9 +81,16 @@ class Node:
         with (self.directory / "log").open("ab") as log:
             self._engine = self.inside(
                 "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock", "--storage-driver=overlay2",
-                "--cgroup-parent", f"/{self._namespace}", *self._options,
+                "--cgroup-parent", f"/{self._namespace}", *self.options,
                 log=log.fileno(),
             )  # fmt: skip
+
+    def stop_engine(self) -> None:
+        """Stop the engine, and so its containers, and wait for that."""
+        assert self._engine is not None
+        (engine,) = Path(f"/proc/{self._engine.pid}/task/{self._engine.pid}/children").read_text().split()
+        os.kill(int(engine), signal.SIGTERM)  # not nsenter, which ends with it
+        self._engine.wait(timeout=60)
 
     def wait(self) -> None:
         """Until the engine answers."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ import pytest
 from tests.swarm.relays import make_secret
 from tmpnb_py.cli.commands.relay import relay as relay_command
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.models import Protection
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import relays as relays_module
@@ -52,7 +53,9 @@ class FakeNode(NodeEngine):
             raise EngineError("there is none")
         return await asyncio.open_unix_connection(self.path)
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
         self.asked.append(f"ready {pool} {container_id} {cpu_quota}")
 
     async def events(self) -> Any:
@@ -85,7 +88,7 @@ def link(port: int, secret: Path) -> Link:
 
 async def test_who_has_the_secret_is_answered(port: int, secret: Path, node: FakeNode) -> None:
     one = link(port, secret)
-    assert await one.ask(Question(do="hello")) == {"node": "n1", "name": "node1"}
+    assert Hello.model_validate(await one.ask(Question(do="hello"))) == Hello(node="n1", name="node1")
     assert await one.ask(Question(do="take", pool="pool", id="abc", memory=5)) == {}
     with pytest.raises(NoSuchContainerError):
         await one.ask(Question(do="take", pool="pool", id="gone"))

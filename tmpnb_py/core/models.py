@@ -300,7 +300,8 @@ class NodeState(enum.StrEnum):
 class NodeStatus:
     """A machine of a cluster at one moment. `has_image`: whether it has the pool's image; None if it was not asked.
 
-    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes.
+    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `lacks` are protections
+    that containers there lack, as seen from inside one; None if nobody has looked.
     """
 
     id: str
@@ -312,6 +313,7 @@ class NodeStatus:
     reserved: int
     cpus: int
     notebooks: frozenset[str] = frozenset()
+    lacks: tuple[Protection, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import NodeState, NodeStatus
+from tmpnb_py.core.models import NodeState, NodeStatus, Protection
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
@@ -34,8 +34,8 @@ class Fleet:
         self._pool = pool
         self._last: tuple[NodeStatus, ...] = ()
 
-    async def nodes(self, image: str) -> tuple[NodeStatus, ...]:
-        """Every node; `image` is the id of today's, "" while it is not known.
+    async def nodes(self, image: str, lacks: Callable[[str], frozenset[Protection] | None]) -> tuple[NodeStatus, ...]:
+        """Every node; `image` is the id of today's, "" while it is not known; `lacks` knows what was seen on each.
 
         While the managers do not answer: those that were last seen, with an unknown state.
         """
@@ -46,7 +46,8 @@ class Fleet:
             return tuple(dataclasses.replace(one, state=NodeState.UNKNOWN) for one in self._last)
         relays = self._relays.nodes
         answers = await asyncio.gather(*(self._has_image(one, image) for one in relays))
-        self._last = told_of(services.nodes_of(listed).values(), placed, dict(zip(relays, answers, strict=True)))
+        images = dict(zip(relays, answers, strict=True))
+        self._last = told_of(services.nodes_of(listed).values(), placed, images, lacks)
         return self._last
 
     async def placed(self) -> list[Placed]:
@@ -85,12 +86,15 @@ class Fleet:
 
 
 def told_of(
-    nodes: Iterable[Node], placed: Sequence[Placed], images: Mapping[str, bool | None]
+    nodes: Iterable[Node],
+    placed: Sequence[Placed],
+    images: Mapping[str, bool | None],
+    lacks: Callable[[str], frozenset[Protection] | None],
 ) -> tuple[NodeStatus, ...]:
     """The nodes by name. `images` has an entry for each node whose relay answers. Pure."""
     found = []
     for node in sorted(nodes, key=lambda one: (one.name, one.id)):
-        here = [one for one in placed if one.node == node.id]
+        here, seen = [one for one in placed if one.node == node.id], lacks(node.id)
         found.append(
             NodeStatus(
                 node.id,
@@ -102,6 +106,7 @@ def told_of(
                 reserved=sum(one.memory for one in here),
                 cpus=node.cpus,
                 notebooks=frozenset(one.id for one in here),
+                lacks=None if seen is None else tuple(sorted(seen)),
             )
         )
     return tuple(found)

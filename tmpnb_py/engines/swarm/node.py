@@ -11,13 +11,15 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import aiohttp
 
 from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.core.models import Protection
+from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.streams import json_lines, read_log
@@ -31,10 +33,22 @@ _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
+NO_NEW_PRIVILEGES = (
+    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
+    "services of Docker 20.10 cannot ask for it"
+)
 _SECONDS = 10.0
 _EVENTS = ["start", "die", "destroy"]
 _PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STATUS_LIMIT = 64 * 1024
+# Run in each notebook before any visitor is there, as its own user and so with no privilege. Whoever raises a score
+# without CAP_SYS_RESOURCE may lower it again, but only to what it was: a visitor who does has gained nothing.
+# Children inherit it; the second round is for those that were forked during the first.
+SETTLE = (
+    f"for round in 1 2; do for one in /proc/[0-9]*/oom_score_adj; do echo {docker.OOM_SCORE_ADJ} > $one; done; done "
+    "2> /dev/null; low=1000; for one in /proc/[0-9]*/oom_score_adj; do read -r now < $one && "
+    '[ "$now" -lt $low ] && low=$now; done 2> /dev/null; printf "OomScoreAdj:\\t%s\\n" $low; cat /proc/1/status'
+)
 
 
 class NodeEngine:
@@ -51,7 +65,7 @@ class NodeEngine:
         node = (info.get("Swarm") or {}).get("NodeID")
         if not node:
             raise EngineError("this engine is in no swarm", remedy="docker swarm init, or docker swarm join")
-        return Hello(node=node, name=str(info.get("Name", ""))[:256])
+        return Hello(node=node, name=str(info.get("Name", ""))[:256], limits=isolation.limits_of(info))
 
     async def has_image(self, image: str) -> bool:
         """Whether the node can start it without asking a registry."""
@@ -78,33 +92,34 @@ class NodeEngine:
         if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
         """Seal the socket's directory, put the CPU limit into force, and see that nothing is missing.
 
-        Raises `EngineError` for what is not in force: such a notebook is not to become ready.
+        Raises `EngineError` for what is not in force and not tolerated: such a notebook is not to become ready.
         """
         inspected = await self._inspect(pool, container_id)
         if networks := inspected["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook is on a network: {', '.join(networks)}")
         with self._opened(inspected) as place:
-            os.fchmod(place, _SEALED)
+            try:
+                os.fchmod(place, _SEALED)
+            except OSError as error:
+                raise EngineError(
+                    f"a notebook's directory cannot be sealed: {error}",
+                    remedy="give the relay the capability FOWNER, as swarm.yaml does",
+                ) from error
         if cpu_quota:
             await self._api.call("POST", f"containers/{inspected['Id']}/update", body=docker.cpu_limit(cpu_quota))
-        fields = await self._status(inspected["Id"])
-        if fields.get("NoNewPrivs") != "1":
-            raise EngineError(
-                "no-new-privileges is not in force for notebooks on this node",
-                remedy='start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-                "services of Docker 20.10 cannot ask for it",
-            )
-        if fields.get("Seccomp") != "2":
-            raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
-        if int(fields.get("CapBnd") or "1", 16):
-            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+        see_to(await self._settled(inspected["Id"]), tolerated)
 
-    async def _status(self, docker_id: str) -> dict[str, str]:
-        """What the kernel says of the notebook's first process."""
-        body = {"AttachStdout": True, "Cmd": ["cat", "/proc/1/status"]}
+    async def _settled(self, docker_id: str) -> dict[str, str]:
+        """Have the kernel end the notebook's processes before ours where memory is short. Returns what it says then.
+
+        That is the status of the notebook's first process, and the lowest score of all.
+        """
+        body = {"AttachStdout": True, "Cmd": ["/bin/sh", "-c", SETTLE]}
         made = await self._api.call("POST", f"containers/{docker_id}/exec", body=body)
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         found = bytearray()
@@ -250,6 +265,26 @@ class NodeEngine:
             raise NoSuchContainerError("the node has no such container")
         found: dict[str, Any] = await self._api.call("GET", f"containers/{listed[0]['Id']}/json")
         return found
+
+
+def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None:
+    """Raises `EngineError` for what a notebook lacks, but for what its operator goes without on purpose."""
+    if "NoNewPrivs" not in fields:
+        raise EngineError("what keeps a notebook apart cannot be read: it has ended, or its image has no /bin/sh")
+    if Protection.PRIVILEGES not in tolerated:
+        if fields.get("NoNewPrivs") != "1":
+            text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
+            raise EngineError(text, remedy=NO_NEW_PRIVILEGES)
+        if int(fields.get("CapBnd") or "1", 16):
+            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+    if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
+        raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
+    if fields.get("OomScoreAdj") != str(docker.OOM_SCORE_ADJ):
+        raise EngineError(
+            "a notebook's processes cannot be made the first to go where memory is short: "
+            f"their score is {fields.get('OomScoreAdj') or 'unknown'}",
+            remedy="its image needs /bin/sh and cat, and one user for all of its processes",
+        )
 
 
 def _source(inspected: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ import structlog
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Question, RelayAwayError
 
@@ -47,6 +48,7 @@ class Link:
         self._refill: asyncio.Task[None] | None = None
         self.node = ""
         self.name = ""
+        self.limits = EngineLimits()
 
     async def watch(self, told: Callable[[Link, Event], None]) -> None:
         """Follow the relay until it is lost. The first thing told is that events may have been missed."""
@@ -54,7 +56,7 @@ class Link:
         try:
             hello = Hello.model_validate(await _ask((reader, writer), Question(do="hello")))
             await _ask((reader, writer), Question(do="watch", pool=self._pool))
-            self.node, self.name = hello.node, hello.name
+            self.node, self.name, self.limits = hello.node, hello.name, hello.limits
             told(self, Event(event="again"))
             while True:
                 async with asyncio.timeout(wire.SILENCE_SECONDS):

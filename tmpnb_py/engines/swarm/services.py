@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +25,10 @@ LABEL_STATE = "org.tmpnb.state"
 # Who has been given up: its node does not answer any more, or Swarm has started it a second time elsewhere.
 LOST = Exit(128 + 9, reason=EndReason.NODE_LOST)
 SOCKET_VOLUME, HOME_VOLUME = "socket", "home"
-# Room for a socket and for nothing else: the server may write there until its directory is sealed.
-_SOCKET_VOLUME_OPTIONS = "size=64k,nr_inodes=16,mode=0777,nosuid,nodev,noexec"
+# Room for a socket and for nothing else: the server may write there until its directory is sealed. That belongs to
+# nobody, as its owner may undo the seal: root in an image that runs as root, although it has no capabilities.
+_NOBODY = (1 << 31) - 1
+_SOCKET_VOLUME_OPTIONS = f"size=64k,nr_inodes=16,mode=0777,uid={_NOBODY},gid={_NOBODY},nosuid,nodev,noexec"
 _CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})-[0-9a-f]{{1,16}}(?:-({boot_clock.PATTERN}))?")
 _ENDED = {"complete", "failed", "rejected", "shutdown", "orphaned", "remove"}
 _REPLACED = "orphaned"
@@ -65,6 +67,7 @@ class Node:
     memory: int
     cpus: int
     state: NodeState = NodeState.UNKNOWN
+    attributes: tuple[tuple[str, str], ...] = ()  # that constraints may name
 
     @property
     def is_draining(self) -> bool:
@@ -272,7 +275,33 @@ def _node(listed: Mapping[str, Any]) -> Node:
         memory=int(resources.get("MemoryBytes") or 0),
         cpus=int(resources.get("NanoCPUs") or 0) // 10**9,
         state=_node_state(str(state), str((listed.get("Spec") or {}).get("Availability"))),
+        attributes=tuple(_attributes(listed, description)),
     )
+
+
+def _attributes(listed: Mapping[str, Any], description: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    spec, platform = listed.get("Spec") or {}, description.get("Platform") or {}
+    yield "node.id", str(listed["ID"])
+    yield "node.hostname", str(description.get("Hostname", ""))
+    yield "node.role", str(spec.get("Role", ""))
+    yield "node.ip", str((listed.get("Status") or {}).get("Addr", ""))
+    yield "node.platform.os", str(platform.get("OS", ""))
+    yield "node.platform.arch", str(platform.get("Architecture", ""))
+    engine = description.get("Engine") or {}
+    for prefix, labels in (("node.labels", spec.get("Labels")), ("engine.labels", engine.get("Labels"))):
+        for name, value in (labels or {}).items():
+            yield f"{prefix}.{name}", str(value)
+
+
+def matches(node: Node, constraints: Iterable[str]) -> bool:
+    """Whether Swarm would place tasks with these constraints on a node (swarmkit, `manager/constraint`)."""
+    known = dict(node.attributes)
+    for one in constraints:
+        name, unequal, value = one.partition("!=") if "!=" in one else one.partition("==")
+        is_equal = known.get(name.strip(), "").casefold() == value.strip().casefold()
+        if is_equal == (unequal == "!="):
+            return False
+    return True
 
 
 def _node_state(state: str, availability: str) -> NodeState:
