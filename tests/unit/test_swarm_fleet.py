@@ -8,16 +8,17 @@ from typing import Any, cast
 import pytest
 
 from tmpnb_py.core.errors import EngineDownError, EngineError
-from tmpnb_py.core.models import NodeState, Protection
+from tmpnb_py.core.models import Gap, NodeState, Protection
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.fleet import Fleet, found_in, told_of
+from tmpnb_py.engines.swarm.fleet import Fleet, found_in, see_that_it_manages, told_of
+from tmpnb_py.engines.swarm.looks import Verdict
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Placed
 
 IMAGE = f"sha256:{'1' * 64}"
 A, B = "a" * 24, "b" * 24
-LACKS = {"n1": frozenset({Protection.SECCOMP, Protection.PRIVILEGES})}
+LACKS = {"n1": Verdict((Gap(Protection.SECCOMP, "no filter", "mend it"), Gap(Protection.PRIVILEGES, "some")))}
 
 
 def node(node_id: str, name: str, availability: str = "active") -> dict[str, Any]:
@@ -63,6 +64,8 @@ class Link:
 
 
 class Links:
+    trouble = "what answers at 192.0.2.7 does not have the relays' secret"
+
     def __init__(self, **there: bool | None) -> None:
         self.links = {name: Link(there=one) for name, one in there.items()}
         self.nodes = frozenset(self.links)
@@ -142,3 +145,29 @@ def test_nodes_that_there_are_not_or_twice() -> None:
         found_in(listed, "same")
     assert "n1, n2" in twice.value.remedy
     assert found_in(listed, "n2")["ID"] == "n2"
+
+
+@pytest.mark.parametrize(
+    ("swarm", "words"),
+    [
+        ({}, "in no swarm"),
+        ({"LocalNodeState": "inactive"}, "in no swarm"),
+        ({"LocalNodeState": "locked"}, "locked"),
+        (
+            {"LocalNodeState": "active", "NodeAddr": "192.0.2.2", "RemoteManagers": [{"Addr": "192.0.2.1:2377"}]},
+            r"worker.*192\.0\.2\.1",
+        ),
+        (
+            {"LocalNodeState": "active", "NodeAddr": "192.0.2.1", "RemoteManagers": [{"Addr": "192.0.2.1:2377"}]},
+            "no leader",
+        ),
+    ],
+)
+def test_why_an_engine_does_not_manage_a_swarm(swarm: dict[str, Any], words: str) -> None:
+    with pytest.raises(EngineError, match=words) as caught:
+        see_that_it_manages(swarm)
+    assert caught.value.remedy
+
+
+def test_one_that_does() -> None:
+    see_that_it_manages({"LocalNodeState": "active", "ControlAvailable": True})

@@ -125,7 +125,7 @@ async def test_a_node_that_lacks_something_is_left_out_while_another_does_not(be
     bench.probes["bad"].told = {**GOOD, "Seccomp": "0"}
     assert await bench.gaps("bad", "good") == []
     assert bench.looks.good() == {"good"}
-    assert bench.looks.seen("bad") == frozenset({Protection.SECCOMP})
+    assert bench.looks.lacks("bad") == {Protection.SECCOMP}
     assert await bench.gaps("bad") == [Protection.SECCOMP], "its operator is asked where there is no other"
     assert bench.looks.good() == {"bad"}
 
@@ -169,7 +169,9 @@ async def test_what_is_not_an_answer_is_refused(bench: Bench, raw: bytes) -> Non
     with pytest.raises(EngineError, match="a probe's answer is none"):
         await bench.gaps("one")
     assert bench.looks.good() == set()
-    assert bench.looks.seen("one") is None
+    found = bench.looks.verdict("one")
+    assert found is not None
+    assert found.text == "a probe's answer is none"
 
 
 async def test_a_node_that_joins_holds_nobody_up(bench: Bench) -> None:
@@ -202,7 +204,7 @@ async def test_a_node_whose_relay_was_away_is_looked_at_again(bench: Bench) -> N
     assert bench.looks.good() == {"two"}
     bench.probes["one"].told = {**GOOD, "NoNewPrivs": "0"}
     await bench.gaps("one", "two")
-    await until(lambda: bench.looks.seen("one") == frozenset({Protection.PRIVILEGES}))
+    await until(lambda: bench.looks.lacks("one") == {Protection.PRIVILEGES})
     assert bench.looks.good() == {"two"}
 
 
@@ -216,7 +218,7 @@ async def test_what_was_seen_before_a_relay_was_lost_is_not_believed(bench: Benc
     bench.probes["one"].may_answer.set()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert bench.looks.seen("one") is None
+    assert bench.looks.verdict("one") is None
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -301,7 +301,8 @@ class NodeStatus:
     """A machine of a cluster at one moment. `has_image`: whether it has the pool's image; None if it was not asked.
 
     `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `lacks` are protections
-    that containers there lack, as seen from inside one; None if nobody has looked.
+    that containers there lack, as seen from inside one; None if nobody has looked. `trouble` is why it has no relay,
+    or what was seen in words; `remedy` what to do. `manager` is None for a worker, else whether others hear of it.
     """
 
     id: str
@@ -314,6 +315,9 @@ class NodeStatus:
     cpus: int
     notebooks: frozenset[str] = frozenset()
     lacks: tuple[Protection, ...] | None = None
+    manager: bool | None = None
+    trouble: str = ""
+    remedy: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

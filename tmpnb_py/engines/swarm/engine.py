@@ -54,7 +54,7 @@ from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.bridges import Bridges
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
-from tmpnb_py.engines.swarm.fleet import Fleet
+from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.leftovers import remove_leftovers
 from tmpnb_py.engines.swarm.listeners import Listeners
@@ -133,11 +133,7 @@ class SwarmEngine(ManagerImages):
         """See that a manager answers, and wait a moment for the relays of its nodes."""
         await self._api.open()
         info = await self._api.call("GET", "info")
-        if not (info.get("Swarm") or {}).get("ControlAvailable"):
-            raise EngineError(
-                "this Docker engine manages no swarm",
-                remedy="docker swarm init, or run the service on a manager: see docs/swarm.md",
-            )
+        see_that_it_manages(info.get("Swarm") or {})
         await self._list_nodes()
         self._relays.open()
         await self._relays.wait_for(frozenset(one.id for one in self._nodes.values() if one.usable), _RELAYS_SECONDS)
@@ -426,7 +422,7 @@ class SwarmEngine(ManagerImages):
 
     async def nodes(self) -> tuple[NodeStatus, ...]:
         """The swarm's nodes by name, with the pool's notebooks."""
-        return await self._fleet.nodes(self._today, self._looks.seen)
+        return await self._fleet.nodes(self._today, self._looks.verdict)
 
     async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
         """Swarm's `pause` (its `drain` ends tasks at once), or `active` again."""

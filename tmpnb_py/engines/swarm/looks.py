@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pydantic
 import structlog
 
-from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Gap, Protection
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines import isolation
@@ -36,7 +36,7 @@ from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node import NO_NEW_PRIVILEGES
 from tmpnb_py.engines.swarm.relays import Link, Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import Question
+from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +81,20 @@ class Verdict:
         """What somebody's safety depends on."""
         return frozenset(gap.protection for gap in self.gaps if gap.protection)
 
+    @property
+    def text(self) -> str:
+        """It in words; "" where nothing is to be said."""
+        if self.error is not None:
+            return self.error.message
+        return "; ".join(gap.text for gap in self.gaps)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        if self.error is not None:
+            return self.error.remedy
+        return "; ".join(dict.fromkeys(gap.remedy for gap in self.gaps if gap.remedy))
+
 
 def probes_of(pool: str) -> str:
     """The pool of a pool's probes. No operator's pool has a dot in its name."""
@@ -109,6 +123,7 @@ class Looks:
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._probes: set[str] = set()  # ids of those that run now
         self._told: dict[str, str] = {}
+        self._waiting = 0  # callers of `gaps` that do
         self._tasks = Tasks()
 
     async def close(self) -> None:
@@ -134,12 +149,12 @@ class Looks:
 
     def lacks(self, node: str) -> frozenset[Protection]:
         """What notebooks on this node go without, as their operator has been told."""
-        return self.seen(node) or frozenset()
-
-    def seen(self, node: str) -> frozenset[Protection] | None:
-        """What notebooks on this node would lack; None if it has not been looked at, or could not be."""
         found = self._verdicts.get(node)
-        return found.lacks if found is not None and found.error is None else None
+        return found.lacks if found is not None else frozenset()
+
+    def verdict(self, node: str) -> Verdict | None:
+        """What was seen on this node; None if it has not been looked at yet."""
+        return self._verdicts.get(node)
 
     def good(self) -> frozenset[str]:
         """The nodes that lack nothing; where every one does, all of them (their operator has to agree to that)."""
@@ -148,11 +163,11 @@ class Looks:
 
     def why_none(self) -> EngineError:
         """Why no node is good."""
-        error = next((one.error for one in self._verdicts.values() if one.error is not None), None)
-        reason = f": {error.message}" if error is not None else " yet"
-        return EngineError(
-            f"no node could be looked at from inside a container{reason}", remedy=error.remedy if error else ""
-        )
+        failed = next((one for one in self._verdicts.values() if one.error is not None), Verdict())
+        if isinstance(failed.error, EngineDownError):
+            return failed.error
+        reason = f": {failed.text}" if failed.text else " yet"
+        return EngineError(f"no node could be looked at from inside a container{reason}", remedy=failed.remedy)
 
     async def gaps(self, config: ContainerConfig, nodes: Sequence[Node]) -> tuple[Gap, ...]:
         """What notebooks lack on the nodes that they are started on. Looks at those that have not been looked at.
@@ -183,13 +198,18 @@ class Looks:
     def _ended(self, node: str, task: asyncio.Task[None]) -> None:
         if self._looking.get(node) is task:
             del self._looking[node]
-            self._changed()
+            if not self._waiting:
+                self._changed()
 
     async def _wait_while_there_is_none(self) -> None:
-        if self._looking and not self._seen_through():
-            await asyncio.wait([*self._looking.values()], timeout=_TOGETHER_SECONDS)
-        while self._looking and not self._seen_through():
-            await asyncio.wait([*self._looking.values()], return_when=asyncio.FIRST_COMPLETED)
+        self._waiting += 1
+        try:
+            if self._looking and not self._seen_through():
+                await asyncio.wait([*self._looking.values()], timeout=_TOGETHER_SECONDS)
+            while self._looking and not self._seen_through():
+                await asyncio.wait([*self._looking.values()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting -= 1
 
     def _seen_through(self) -> bool:
         return any(one.error is None and not one.lacks for one in self._verdicts.values())
@@ -199,6 +219,8 @@ class Looks:
             gaps = await self._look(node, config)
             serious = any(gap.protection for gap in gaps)
             verdict = Verdict(gaps, until=time.monotonic() + _AGAIN_SECONDS if serious else math.inf)
+        except (EngineDownError, RelayAwayError) as error:  # which says nothing about the node
+            verdict = Verdict(error=error, until=time.monotonic())
         except EngineError as error:
             verdict = Verdict(error=error, until=time.monotonic() + _AGAIN_SECONDS)
         self._verdicts[node.id] = verdict
@@ -206,11 +228,9 @@ class Looks:
 
     def _tell(self, node: Node, verdict: Verdict) -> None:
         """Say once why a node is not used, or lacks what nobody's safety depends on."""
-        gaps = "; ".join(gap.text for gap in verdict.gaps)
-        text = f"it could not be looked at: {verdict.error}" if verdict.error else gaps
+        text = f"it could not be looked at: {verdict.text}" if verdict.error else verdict.text
         if text and text != self._told.get(node.id):
-            remedy = "; ".join(dict.fromkeys(gap.remedy for gap in verdict.gaps if gap.remedy))
-            log.warning("node_lacks", node=node.name, reason=text, hint=remedy)
+            log.warning("node_lacks", node=node.name, reason=text, hint=verdict.remedy)
         self._told[node.id] = text
 
     # --- one look

@@ -68,6 +68,7 @@ class Node:
     cpus: int
     state: NodeState = NodeState.UNKNOWN
     attributes: tuple[tuple[str, str], ...] = ()  # that constraints may name
+    manager: bool | None = None  # None for a worker, else whether the other managers hear of it
 
     @property
     def is_draining(self) -> bool:
@@ -267,6 +268,7 @@ def _node(listed: Mapping[str, Any]) -> Node:
     description = listed.get("Description") or {}
     resources = description.get("Resources") or {}
     state = (listed.get("Status") or {}).get("State")
+    of_managers = listed.get("ManagerStatus") or {}
     return Node(
         id=str(listed["ID"]),
         name=str(description.get("Hostname", "")),
@@ -276,6 +278,7 @@ def _node(listed: Mapping[str, Any]) -> Node:
         cpus=int(resources.get("NanoCPUs") or 0) // 10**9,
         state=_node_state(str(state), str((listed.get("Spec") or {}).get("Availability"))),
         attributes=tuple(_attributes(listed, description)),
+        manager=None if not of_managers else of_managers.get("Reachability") == "reachable",
     )
 
 
