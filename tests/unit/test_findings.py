@@ -45,9 +45,7 @@ def test_each_node_that_gets_no_notebooks_says_why() -> None:
         dataclasses.replace(worker, name="b", state=NodeState.PAUSED),
         dataclasses.replace(worker, name="c", has_relay=False, trouble="tasks.relay:7443 is the name of nothing"),
         dataclasses.replace(worker, name="d", has_image=False),
-        dataclasses.replace(
-            worker, name="e", lacks=(Protection.PRIVILEGES,), trouble="no-new-privileges is not in force"
-        ),
+        dataclasses.replace(worker, name="e", lacks=(Protection.SECCOMP,), trouble="no seccomp filter is in force"),
         dataclasses.replace(worker, name="f", lacks=None),
     ]
     assert said(NODE, *nodes) == [

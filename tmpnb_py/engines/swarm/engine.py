@@ -165,6 +165,11 @@ class SwarmEngine(ManagerImages):
         except RefusedError as error:
             raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
 
+    @property
+    def term(self) -> int:
+        """Swarm's own version of the lease: the same number everywhere."""
+        return self._lease.term
+
     async def info(self) -> EngineInfo:
         """Memory and CPUs of all nodes that take notebooks, and this manager's version.
 
@@ -436,7 +441,7 @@ class SwarmEngine(ManagerImages):
     async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
         """Over the relays, layer by layer, to each node that is not down."""
         nodes = [one for one in await self._list_nodes() if not one.down]
-        async with spooled(self.save_image(image.image_id), self._runtime_dir) as archive:
+        async with spooled(self.save_image(image.image_id), self._runtime_dir, image.image_id) as archive:
             push = Push(self._relays, archive, report)
             return tuple(await asyncio.gather(*(push.to(one.id, one.name) for one in nodes)))
 

@@ -24,7 +24,6 @@ from tmpnb_py.engines.swarm.wire import Question
 _SECONDS = 5.0
 _RELAY_SECONDS = 2.0
 _TRIES = 8
-_NOBODY = EngineError("")  # has looked
 
 
 class Fleet:
@@ -98,7 +97,7 @@ def told_of(
     """The nodes by name. `images` has an entry for each node whose relay answers. Pure."""
     found = []
     for node in sorted(nodes, key=lambda one: (one.name, one.id)):
-        here, seen = [one for one in placed if one.node == node.id], verdict(node.id) or Verdict(error=_NOBODY)
+        here, seen = [one for one in placed if one.node == node.id], verdict(node.id)
         found.append(
             NodeStatus(
                 node.id,
@@ -110,10 +109,10 @@ def told_of(
                 reserved=sum(one.memory for one in here),
                 cpus=node.cpus,
                 notebooks=frozenset(one.id for one in here),
-                lacks=None if seen.error is not None else tuple(sorted(seen.lacks)),
+                lacks=None if seen is None or seen.error is not None else tuple(sorted(seen.lacks)),
                 manager=node.manager,
-                trouble=seen.text,
-                remedy=seen.remedy,
+                trouble="" if seen is None else seen.text,
+                remedy="" if seen is None else seen.remedy,
             )
         )
     return tuple(found)

@@ -17,11 +17,10 @@ from typing import Any
 
 import aiohttp
 
-from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.core.errors import EngineError, NoSuchContainerError
 from tmpnb_py.core.models import Protection
 from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
-from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
 from tmpnb_py.engines.swarm.api import EngineApi
@@ -69,11 +68,7 @@ class NodeEngine:
 
     async def has_image(self, image: str) -> bool:
         """Whether the node can start it without asking a registry."""
-        try:
-            await self._api.call("GET", f"images/{image}/json")
-        except (ImageMissingError, RefusedError, NoSuchContainerError):
-            return False
-        return True
+        return await self.images.has(image)
 
     # --- one notebook
 

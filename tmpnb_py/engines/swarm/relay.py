@@ -20,6 +20,7 @@ from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.node import NodeEngine
+from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
 from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
@@ -147,12 +148,13 @@ class Relay:
 
     async def _load(self, asked: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a layer of an image: it follows our "go on", and our answer follows it, or comes before its end."""
-        writer.write(wire.line_of({"ok": {}}))
-        await writer.drain()
         try:
-            async with aclosing(wire.read_exactly(reader, asked.size)) as content:
-                config = asked.config.encode()
-                await self._node.images.add(asked.image, config, asked.layer, asked.size, content)
+            parcel = _parcel_of(asked)
+            async with self._node.images.turn(parcel, asked.layer):
+                writer.write(wire.line_of({"ok": {}}))
+                await writer.drain()
+                async with aclosing(wire.read_exactly(reader, asked.size)) as content:
+                    await self._node.images.add(parcel, asked.layer, asked.size, content)
             answer: dict[str, Any] = {"ok": {}}
             log.info("layer_loaded", image=asked.image, layer=asked.layer, size=asked.size)
         except EngineError as error:
@@ -212,7 +214,10 @@ class Relay:
         return {"there": await self._node.has_image(asked.image)}
 
     async def _layers(self, asked: Question) -> dict[str, Any]:
-        return {"have": await self._node.images.common(asked.diff_ids)}
+        return {"have": await self._node.images.have(_parcel_of(asked))}
+
+    async def _prune(self, asked: Question) -> dict[str, Any]:
+        return await self._node.images.prune(frozenset(asked.keep))
 
     _operations: ClassVar[dict[str, Callable[[Relay, Question], Awaitable[dict[str, Any]]]]] = {
         "hello": _hello,
@@ -225,4 +230,9 @@ class Relay:
         "usage": _usage,
         "has_image": _has_image,
         "layers": _layers,
+        "prune": _prune,
     }
+
+
+def _parcel_of(asked: Question) -> Parcel:
+    return parcel_of(asked.image, asked.config, asked.documents)

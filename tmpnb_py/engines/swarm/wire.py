@@ -29,7 +29,7 @@ from tmpnb_py.core.models import Protection
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.isolation import EngineLimits
-from tmpnb_py.engines.swarm import layers
+from tmpnb_py.engines.swarm import layers, manifests
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
@@ -41,10 +41,15 @@ _CHUNK = 256 * 1024
 CHUNK_SECONDS = 60.0
 STALLED_SECONDS = 120.0  # in which whoever is put through takes nothing of what it is sent
 FLUSH_SECONDS = 10.0
+MOST_KEPT = 1000  # images that are in use
 
 
 class RelayAwayError(EngineError):
     """The relay of a node does not answer; its notebooks may live on."""
+
+
+class BusyError(EngineError):
+    """Somebody else brings the node this image just now."""
 
 
 class Question(pydantic.BaseModel):
@@ -64,6 +69,7 @@ class Question(pydantic.BaseModel):
         "has_image",
         "layers",
         "load",
+        "prune",
         "watch",
         "connect",
     ]
@@ -78,6 +84,12 @@ class Question(pydantic.BaseModel):
         default=(), max_length=layers.MOST_LAYERS
     )
     config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
+    documents: tuple[Annotated[str, pydantic.Field(max_length=layers.CONFIG_LIMIT)], ...] = pydantic.Field(
+        default=(), max_length=manifests.MOST_DOCUMENTS
+    )
+    keep: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
+        default=(), max_length=MOST_KEPT
+    )
     layer: int = pydantic.Field(default=0, ge=0, le=layers.MOST_LAYERS)
     size: int = pydantic.Field(default=0, ge=0, le=layers.LAYER_LIMIT)
 
@@ -109,38 +121,67 @@ class Event(pydantic.BaseModel):
 class Contexts:
     """Both sides' TLS, made from the secret."""
 
-    def __init__(self, secret: Path, protocol: str = _ALPN) -> None:
-        """`protocol` is what both sides have to speak, by the name that ALPN has for it."""
-        self._protocol = protocol
+    def __init__(self, secret: Path, *protocols: str) -> None:
+        """`protocols` are what both sides may speak, by the names that ALPN has for them, the best one first.
+
+        Raises `SettingsError` where the secret cannot be used.
+        """
+        self._secret = secret
+        self._protocols = protocols or (_ALPN,)
+        self._certificate, self.server, self.client = self._read()
+
+    def renew(self) -> bool:
+        """Read the secret again. Whoever comes, or is dialled, from now on has to hold the new one; connections stay.
+
+        Returns whether it is another one. Raises `SettingsError` where it cannot be used; the old one counts then.
+        """
+        certificate, _, client = self._read()
+        is_new = certificate != self._certificate
+        if is_new:
+            self._load(self.server)  # listeners have this very object
+            self._certificate, self.client = certificate, client
+        return is_new
+
+    def _read(self) -> tuple[bytes, ssl.SSLContext, ssl.SSLContext]:
+        secret = self._secret
         try:
             text = secret.read_text()
-            self._certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
-            self.server = self._made(secret, ssl.PROTOCOL_TLS_SERVER)
-            self.server.num_tickets = 0
-            self.client = self._made(secret, ssl.PROTOCOL_TLS_CLIENT)
+            certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
+            server, client = self._made(ssl.PROTOCOL_TLS_SERVER), self._made(ssl.PROTOCOL_TLS_CLIENT)
+            server.num_tickets = 0
+            return certificate, server, client
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(
                 f"the relays' secret {secret} cannot be used: {error}",
                 remedy="it has to be a private key and a certificate of its own: see docs/swarm.md",
             ) from error
 
-    def _made(self, secret: Path, side: ssl._SSLMethod) -> ssl.SSLContext:
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self._secret)
+        context.load_verify_locations(self._secret)
+
+    def _made(self, side: ssl._SSLMethod) -> ssl.SSLContext:
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # the certificate has no name: it is compared as a whole
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_cert_chain(secret)
-        context.load_verify_locations(secret)
-        context.set_alpn_protocols([self._protocol])
+        self._load(context)
+        context.set_alpn_protocols(list(self._protocols))
         return context
 
     def is_ours(self, writer: asyncio.StreamWriter) -> bool:
-        """Whether a finished handshake was with a holder of the secret that speaks this protocol."""
+        """Whether a finished handshake was with a holder of the secret that speaks one of these protocols."""
         tls = writer.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        if certificate is None or tls.selected_alpn_protocol() != self._protocol:
+        if certificate is None or spoken(writer) not in self._protocols:
             return False
         return hmac.compare_digest(certificate, self._certificate)
+
+
+def spoken(writer: asyncio.StreamWriter) -> str:
+    """The protocol that both sides of a connection have agreed on, "" where there is none."""
+    tls = writer.get_extra_info("ssl_object")
+    return (tls.selected_alpn_protocol() or "") if tls is not None else ""
 
 
 def line_of(message: pydantic.BaseModel | dict[str, Any]) -> bytes:
@@ -190,6 +231,8 @@ def answer_of(line: bytes) -> dict[str, Any]:
     if isinstance(answer, dict) and isinstance(answer.get("error"), str):
         if answer.get("gone") is True:
             raise NoSuchContainerError(answer["error"][:1000])
+        if answer.get("busy") is True:
+            raise BusyError(answer["error"][:1000])
         raise EngineError(answer["error"][:1000], remedy=str(answer.get("remedy", ""))[:1000])
     raise RelayAwayError("the relay's answer is none")
 
@@ -200,6 +243,7 @@ def refusal_of(error: EngineError) -> dict[str, Any]:
         "error": error.message[:1000],
         "remedy": error.remedy[:1000],
         "gone": isinstance(error, NoSuchContainerError),
+        "busy": isinstance(error, BusyError),
     }
 
 
