@@ -198,12 +198,15 @@ class Swarm:
         return self.nodes[0]
 
     def start(self) -> None:
-        """Bring everything up."""
+        """Bring the machines up, each with an engine that is in no swarm."""
         self._wire()
         for node in self.nodes:
             node.start()
         for node in self.nodes:
             node.wait()
+
+    def join(self) -> None:
+        """Make a swarm of them."""
         first = self.nodes[0]
         first.docker("swarm", "init", "--advertise-addr", first.address, "--default-addr-pool", f"{_POOL}")
         for number, node in enumerate(self.nodes[1:], 2):
@@ -281,9 +284,11 @@ def running_swarm(
     version: str = OWN,
     versions: Sequence[str] = (),
     options: Sequence[str] = ("--no-new-privileges",),
+    joined: bool = True,
 ) -> Iterator[Swarm]:
     """A swarm, which is gone afterwards; `versions` has the Docker of each node where they differ.
 
+    Without `joined` the machines are up, and in no swarm yet.
     Skips (in CI: fails) where this machine cannot have one.
     """
     versions = versions or (version,) * count
@@ -299,6 +304,8 @@ def running_swarm(
     try:
         try:
             swarm.start()
+            if joined:
+                swarm.join()
         except (SwarmError, subprocess.CalledProcessError) as error:
             skip_or_fail(f"a swarm does not start here: {error}")
         yield swarm
