@@ -1,6 +1,6 @@
 """A swarm of three nodes against the Docker engine alone, in the same run, and what losing a node costs.
 
-    python -m tests.benchmarks.swarm [--only claim|refill|proxy|idle|loss|planner] [--json]
+    python -m tests.benchmarks.swarm [--only claim|refill|proxy|idle|loss|rounds|managers] [--json]
 
 The nodes are network namespaces of this machine (`tests/swarm/nodes.py`), so all of them together have its processors
 and no more: what a notebook costs beside its container (Swarm's agreement, the relay, TLS) shows, and what further
@@ -20,18 +20,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from tests.benchmarks import proxy, rig, service
+from tests.benchmarks import many_services, proxy, rig, service
 from tests.benchmarks.rig import Row, Service
 from tests.swarm.nodes import Node
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
-from tmpnb_py.core.models import Observed, State
-from tmpnb_py.pools import planner
 
 _SIZE = 12
 _FILL_SECONDS = 300.0
 _SETTLE_SECONDS = 3.0
 _IDLE_SECONDS = 30.0
-_PLANNED = 1000
 
 Measure = Callable[[argparse.Namespace], Awaitable[list[Row]]]
 
@@ -216,39 +213,19 @@ async def loss(_options: argparse.Namespace) -> list[Row]:
     ]
 
 
-async def planned(_options: argparse.Namespace) -> list[Row]:
-    """One round of the planner, of 1,000 containers that the engine has just listed."""
-    now, digest = 1000.0, "today"
-    records = [
-        planner.ContainerFacts(f"c{number}", State.CLAIMED, digest, created_at=0.0, changed_at=0.0)
-        for number in range(_PLANNED)
-    ]
-    listed = [
-        Observed(
-            record.id, record.state, digest, "token", created_unix=0.0, claimed_unix=0.0, exit=None, address=None
-        )
-        for record in records
-    ]
-    targets = planner.Targets(digest=digest, pool_size=10, max_containers=2 * _PLANNED, concurrency=8)
-    situation = planner.Situation(now, targets, records, planner.Listing(now, listed))
-    seconds = []
-    for _ in range(50):
-        began = time.perf_counter()
-        planner.plan(situation)
-        seconds.append(time.perf_counter() - began)
-    return [Row(f"planner, a round of {_PLANNED:,}", f"{statistics.median(seconds) * 1000:.2f} ms")]
-
-
 def main() -> None:
     """Measure what was asked for; status 1 if something could not be measured."""
     measurements: dict[str, Measure] = {
-        "claim": claim, "refill": refill, "proxy": proxied, "idle": idle, "loss": loss, "planner": planned,
+        "claim": claim, "refill": refill, "proxy": proxied, "idle": idle, "loss": loss,
+        "rounds": lambda options: many_services.rounds(options.sizes),
+        "managers": lambda options: many_services.managers(options.sizes),
     }  # fmt: skip
     parser = argparse.ArgumentParser(description="Measure a swarm of three nodes against the Docker engine alone.")
     parser.add_argument("--only", action="append", choices=list(measurements), help="measure only this")
     parser.add_argument("--rounds", type=int, default=5, help="pairs; claims are five times as many")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long one measurement of the proxy takes")
     parser.add_argument("--services", type=int, default=100, help="services for the measurement of idle")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000], help="sessions or services, rising")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     rig.need("wrk", "curl", "dockerd", "openssl", "setpriv", "unshare")

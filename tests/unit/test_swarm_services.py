@@ -59,6 +59,8 @@ def test_a_notebook_is_a_service_that_is_never_restarted_and_on_no_network() -> 
     assert container["CapabilityDrop"] == ["ALL"]
     assert container["Privileges"] == {"NoNewPrivileges": True}
     assert container["ReadOnly"] is True
+    assert container["Args"][:2] == ["/bin/sh", "-c"]
+    assert container["Args"][2].startswith("echo 500 > /proc/self/oom_score_adj || exit; serve ")
 
 
 def test_a_share_of_cpu_is_reserved() -> None:

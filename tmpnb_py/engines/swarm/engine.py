@@ -35,6 +35,7 @@ from tmpnb_py.core.models import (
     ContainerConfig,
     ContainerSpec,
     Egress,
+    EndReason,
     EngineInfo,
     Exit,
     Gap,
@@ -177,7 +178,8 @@ class SwarmEngine(ManagerImages):
         """
         version = await self._api.call("GET", "version")
         nodes = {one.id: one for one in await self._list_nodes() if one.usable}
-        elsewhere = sum(one.memory for one in await self._fleet.placed() if one.node not in nodes)
+        placed = [one for one in await self._fleet.placed() if not one.is_leaving]
+        elsewhere = sum(one.memory for one in placed if one.node not in nodes)
         memory = sum(one.memory for one in nodes.values()) + elsewhere
         return EngineInfo(self.name, str(version["Version"]), memory, sum(one.cpus for one in nodes.values()))
 
@@ -277,9 +279,7 @@ class SwarmEngine(ManagerImages):
         node = await self._placed(name, started)
         self._where[spec.id] = node
         self._quotas[spec.id] = spec.config.cpu_quota
-        await self._relays.of(node).ask(
-            Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
-        )
+        await self._relays.of(node).ask(Question(do="take", pool=self._pool, id=spec.id))
         return await self._address_of(spec.id)
 
     async def _address_of(self, container_id: str) -> Address:
@@ -378,6 +378,7 @@ class SwarmEngine(ManagerImages):
 
     async def list(self) -> list[Observed]:
         """Every notebook of this pool, in three calls however many there are."""
+        before = set(self._where)
         params = services.filters(services.labels_of(self._pool))
         listed, tasks, _ = await asyncio.gather(
             self._api.call("GET", "services", params=params),
@@ -386,9 +387,12 @@ class SwarmEngine(ManagerImages):
         )
         by_service = services.tasks_of(tasks)
         found = {services.id_of(one): one for one in listed if services.id_of(one)}
-        self._where = {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
-        self._endings.keep(found.keys())
-        await self._bridges.keep(set(found) | set(self._starting))
+        self._where |= {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
+        # What has been started since managers were asked is not in their answer.
+        kept = set(found) | set(self._starting) | (set(self._where) - before)
+        self._where = {one: node for one, node in self._where.items() if one in kept}
+        self._endings.keep(kept)
+        await self._bridges.keep(kept)
         return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
@@ -419,6 +423,8 @@ class SwarmEngine(ManagerImages):
         for known in (self._where, self._quotas):
             known.pop(container_id, None)
         self._endings.forget(container_id)
+        if node in self._nodes and not self._nodes[node].usable:  # its memory does not become free for another one
+            self._listeners.tell("")
 
     async def remove_pool(self) -> None:
         """Remove what is left of the pool on the nodes, and our own sockets."""
@@ -484,11 +490,13 @@ class SwarmEngine(ManagerImages):
                 self._starting[event.id].set()
             return
         if event.event == "died":
-            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory))
+            reason = EndReason.ENGINE_RESTARTED if event.engine_stops and not event.out_of_memory else None
+            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory, reason=reason))
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]
             self._looks.forget(node)
+            self._endings.was_away(node)
         self._listeners.tell("" if event.event == "again" else event.id)
 
     def events(self) -> AsyncGenerator[str, None]:

@@ -265,7 +265,7 @@ class Looks:
 
     async def _asked(self, link: Link, spec: ContainerSpec) -> tuple[Gap, ...]:
         config = spec.config
-        await link.ask(Question(do="take", pool=self._pool, id=spec.id, memory=config.mem_limit))
+        await link.ask(Question(do="take", pool=self._pool, id=spec.id))
         if not await self._listens(link, spec):
             return (isolation.NO_PYTHON,)
         # What the relay would refuse for: here it is the probe that is to tell.

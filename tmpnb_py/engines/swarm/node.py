@@ -23,6 +23,7 @@ from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
+from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.services import filters, labels_of
@@ -37,17 +38,9 @@ NO_NEW_PRIVILEGES = (
     "services of Docker 20.10 cannot ask for it"
 )
 _SECONDS = 10.0
+_PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
 _PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATUS_LIMIT = 64 * 1024
-# Run in each notebook before any visitor is there, as its own user and so with no privilege. Whoever raises a score
-# without CAP_SYS_RESOURCE may lower it again, but only to what it was: a visitor who does has gained nothing.
-# Children inherit it; the second round is for those that were forked during the first.
-SETTLE = (
-    f"for round in 1 2; do for one in /proc/[0-9]*/oom_score_adj; do echo {docker.OOM_SCORE_ADJ} > $one; done; done "
-    "2> /dev/null; low=1000; for one in /proc/[0-9]*/oom_score_adj; do read -r now < $one && "
-    '[ "$now" -lt $low ] && low=$now; done 2> /dev/null; printf "OomScoreAdj:\\t%s\\n" $low; cat /proc/1/status'
-)
 
 
 class NodeEngine:
@@ -72,8 +65,8 @@ class NodeEngine:
 
     # --- one notebook
 
-    async def take(self, pool: str, container_id: str, memory: int) -> None:
-        """Take a container off every network, and its swap. It goes on running; one that has ended is left alone."""
+    async def take(self, pool: str, container_id: str) -> None:
+        """Take a container off every network. It goes on running; one that has ended is left alone."""
         inspected = await self._inspect(pool, container_id)
         if not inspected["State"]["Running"]:
             return
@@ -81,16 +74,13 @@ class NodeEngine:
         for network in inspected["NetworkSettings"]["Networks"]:
             body = {"Container": docker_id, "Force": True}
             await self._api.call("POST", f"networks/{network}/disconnect", body=body)
-        if memory:
-            body = {"Memory": memory, "MemorySwap": memory}
-            await self._api.call("POST", f"containers/{docker_id}/update", body=body)
         if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
 
     async def ready(
         self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
     ) -> None:
-        """Seal the socket's directory, put the CPU limit into force, and see that nothing is missing.
+        """Seal the socket's directory, put limits of swap and CPU into force, and see that nothing is missing.
 
         Raises `EngineError` for what is not in force and not tolerated: such a notebook is not to become ready.
         """
@@ -105,29 +95,9 @@ class NodeEngine:
                     f"a notebook's directory cannot be sealed: {error}",
                     remedy="give the relay the capability FOWNER, as swarm.yaml does",
                 ) from error
-        if cpu_quota:
-            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=docker.cpu_limit(cpu_quota))
-        see_to(await self._settled(inspected["Id"]), tolerated)
-
-    async def _settled(self, docker_id: str) -> dict[str, str]:
-        """Have the kernel end the notebook's processes before ours where memory is short. Returns what it says then.
-
-        That is the status of the notebook's first process, and the lowest score of all.
-        """
-        body = {"AttachStdout": True, "Cmd": ["/bin/sh", "-c", SETTLE]}
-        made = await self._api.call("POST", f"containers/{docker_id}/exec", body=body)
-        timeout = aiohttp.ClientTimeout(total=_SECONDS)
-        found = bytearray()
-        async with self._api.stream(
-            "POST", f"exec/{made['Id']}/start", params={}, timeout=timeout, data=_body({"Detach": False}),
-            headers={"Content-Type": "application/json"},
-        ) as response:  # fmt: skip
-            async for chunk in response.content.iter_any():
-                found += chunk
-                if len(found) > _STATUS_LIMIT:
-                    break
-        text = docker.demultiplex(bytes(found)).decode("ascii", "replace")
-        return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        if limits := _limits(inspected["HostConfig"], cpu_quota):  # in one call: each makes the engine run runc
+            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=limits)
+        see_to(processes.status_of(int(inspected["State"]["Pid"]), str(inspected["Id"])), tolerated)
 
     async def remove(self, pool: str, container_id: str) -> None:
         """Kill and remove, with volumes. What is gone is no error; what is being made is waited for."""
@@ -247,7 +217,10 @@ class NodeEngine:
         if action == "die":
             with contextlib.suppress(EngineError):  # inspecting waits until the engine has written down how it ended
                 found = docker.exit_of(await self._api.call("GET", f"containers/{docker_id}/json"))
-                return Event(event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory)
+                return Event(
+                    event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory,
+                    engine_stops=not await self._api.takes_connections(_PING_SECONDS),
+                )  # fmt: skip
         return Event(event="gone", id=container_id)
 
     async def _listed(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -263,9 +236,7 @@ class NodeEngine:
 
 
 def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None:
-    """Raises `EngineError` for what a notebook lacks, but for what its operator goes without on purpose."""
-    if "NoNewPrivs" not in fields:
-        raise EngineError("what keeps a notebook apart cannot be read: it has ended, or its image has no /bin/sh")
+    """Raise `EngineError` for what a notebook lacks, but for what its operator goes without on purpose."""
     if Protection.PRIVILEGES not in tolerated:
         if fields.get("NoNewPrivs") != "1":
             text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
@@ -274,12 +245,13 @@ def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None
             raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
     if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
         raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
-    if fields.get("OomScoreAdj") != str(docker.OOM_SCORE_ADJ):
-        raise EngineError(
-            "a notebook's processes cannot be made the first to go where memory is short: "
-            f"their score is {fields.get('OomScoreAdj') or 'unknown'}",
-            remedy="its image needs /bin/sh and cat, and one user for all of its processes",
-        )
+
+
+def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:
+    """What is left to limit: services cannot say that there is no swap, and CPU only once its server has started."""
+    memory = int(config.get("Memory") or 0)
+    found = {} if memory == config.get("MemorySwap") else {"Memory": memory, "MemorySwap": memory}
+    return found | (docker.cpu_limit(cpu_quota) if cpu_quota else {})
 
 
 def _source(inspected: Mapping[str, Any]) -> str:
@@ -290,7 +262,3 @@ def _source(inspected: Mapping[str, Any]) -> str:
     if not source:
         raise EngineError("the container has no directory for a socket")
     return source
-
-
-async def _body(value: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    yield json.dumps(value).encode()

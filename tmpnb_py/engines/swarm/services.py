@@ -32,6 +32,11 @@ _SOCKET_VOLUME_OPTIONS = f"size=64k,nr_inodes=16,mode=0777,uid={_NOBODY},gid={_N
 _CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})-[0-9a-f]{{1,16}}(?:-({boot_clock.PATTERN}))?")
 _ENDED = {"complete", "failed", "rejected", "shutdown", "orphaned", "remove"}
 _REPLACED = "orphaned"
+_BY_SWARM = (_REPLACED, "shutdown")  # not by itself: what ends by itself has failed or is complete
+# Services of Docker 20.10 cannot set the score by which the kernel chooses what to end where memory is short. So the
+# shell that becomes the server raises its own, which takes no privilege, and all that it starts inherits it. A
+# visitor may lower it again, but only to what it was.
+_FIRST_TO_GO = f"echo {docker.OOM_SCORE_ADJ} > /proc/self/oom_score_adj || exit; "
 _CPU_SHARE = 1024  # one CPU's weight
 _CONFLICT = "update out of sequence"
 _MESSAGE_LIMIT = 300
@@ -77,11 +82,15 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placed:
-    """A notebook that Swarm has placed on a node, running or about to, and what memory it reserves there."""
+    """A notebook that Swarm has placed on a node, running or about to, and what memory it reserves there.
+
+    `is_leaving`: its service has been removed, and its node has not confirmed that (it may be out of reach for long).
+    """
 
     node: str
     id: str
     memory: int
+    is_leaving: bool = False
 
 
 def name_of(pool: str, container_id: str) -> str:
@@ -145,7 +154,7 @@ def _container(pool: str, spec: ContainerSpec, labels: Mapping[str, str], *, ini
     config = spec.config
     return {
         "Image": config.image.image_id,  # by its id, no node asks a registry
-        "Args": ["/bin/sh", "-c", docker.render_command(spec)],
+        "Args": ["/bin/sh", "-c", _FIRST_TO_GO + docker.render_command(spec)],
         "Env": docker.environment_of(spec),
         "User": config.user,
         "Hostname": docker.HOSTNAME,
@@ -325,20 +334,21 @@ def placed_of(listed: Iterable[Mapping[str, Any]]) -> list[Placed]:
         container_id = str(((spec.get("ContainerSpec") or {}).get("Labels") or {}).get(docker.LABEL_ID, ""))
         if task.node and not task.has_ended and docker.is_id(container_id):
             reserved = (spec.get("Resources") or {}).get("Reservations") or {}
-            found.append(Placed(task.node, container_id, int(reserved.get("MemoryBytes") or 0)))
+            memory = int(reserved.get("MemoryBytes") or 0)
+            found.append(Placed(task.node, container_id, memory, one.get("DesiredState") == "remove"))
     return found
 
 
 def explained(ended: Exit, task: Task, node: Node | None) -> Exit:
     """How a notebook ended, with the reason where it is its node's.
 
-    Swarm ends all tasks of a node that is drained, and replaces those of one that it has given up.
+    Swarm ends all tasks of a node that is drained, and those of one that it had given up, or replaces them.
     """
     if ended.out_of_memory:
         return ended
     if node is not None and node.is_draining:
         return dataclasses.replace(ended, reason=EndReason.NODE_DRAINED)
-    return dataclasses.replace(ended, reason=EndReason.NODE_LOST) if task.state == _REPLACED else ended
+    return dataclasses.replace(ended, reason=EndReason.NODE_LOST) if task.state in _BY_SWARM else ended
 
 
 def created_unix(service: Mapping[str, Any]) -> float:

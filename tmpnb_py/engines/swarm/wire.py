@@ -76,7 +76,6 @@ class Question(pydantic.BaseModel):
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
     image: str = pydantic.Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     tolerated: tuple[Protection, ...] = pydantic.Field(default=(), max_length=len(Protection))
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
@@ -110,12 +109,16 @@ class Hello(pydantic.BaseModel):
 
 
 class Event(pydantic.BaseModel):
-    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened."""
+    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened.
+
+    `engine_stops`: who died did so as the node's engine was stopping, which ends its containers.
+    """
 
     event: Literal["again", "alive", "started", "died", "gone"]
     id: str = pydantic.Field(default="", pattern=r"^[a-z0-9]{0,64}$")
     status: int = pydantic.Field(default=0, ge=-1, le=1 << 31)
     out_of_memory: bool = False
+    engine_stops: bool = False
 
 
 class Contexts:
