@@ -21,7 +21,7 @@ from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import Connection, Question
+from tmpnb_py.engines.swarm.wire import Notebook, Question
 
 GOOD: dict[str, Any] = {
     "directory": "sealed",
@@ -36,11 +36,6 @@ GOOD: dict[str, Any] = {
 
 def node(name: str) -> Node:
     return Node(name, name, usable=True, down=False, memory=1, cpus=1)
-
-
-class Writer:
-    def close(self) -> None:
-        pass
 
 
 class Probe:
@@ -59,14 +54,14 @@ class Probe:
         self.asked.append(question.do)
         return self.ended if question.do == "ended" else {}
 
-    async def connect(self, _: Question) -> Connection:
+    async def dial(self, _: Notebook, factory: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         await self.may_answer.wait()
         if not self.ended["running"]:
-            raise EngineError("the notebook has ended")
-        reader = asyncio.StreamReader()
-        reader.feed_data(self.raw if self.raw is not None else (ANSWER + json.dumps(self.told)).encode())
-        reader.feed_eof()
-        return reader, cast(Any, Writer())
+            raise ConnectionRefusedError("the notebook has ended")
+        answer = factory()
+        answer.data_received(self.raw if self.raw is not None else (ANSWER + json.dumps(self.told)).encode())
+        answer.connection_lost(None)
+        return answer
 
 
 class Bench:

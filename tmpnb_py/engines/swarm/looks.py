@@ -30,13 +30,14 @@ from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker import probe_inside
+from tmpnb_py.engines.docker.probe import Answer
 from tmpnb_py.engines.docker.trials import NO_PROGRAM, python
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node import NO_NEW_PRIVILEGES
 from tmpnb_py.engines.swarm.relays import Link, Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -296,17 +297,16 @@ class Looks:
 
     async def _told_by(self, link: Link, spec: ContainerSpec) -> bytes:
         """All that a connection to the probe says."""
-        reader, writer = await link.connect(Question(do="connect", pool=self._pool, id=spec.id))
-        found = bytearray()
+        answer = Answer(_LONGEST)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                while len(found) <= _LONGEST and (chunk := await reader.read(_LONGEST)):
-                    found += chunk
-        except OSError as error:  # TimeoutError is one
+                await link.dial(Notebook(pool=self._pool, id=spec.id), lambda: answer)
+                return await answer.ended
+        except OSError as error:  # TimeoutError and AwayError are such
             raise EngineError("a probe did not answer") from error
         finally:
-            writer.close()
-        return bytes(found)
+            if answer.transport is not None:
+                answer.transport.close()
 
 
 def _facts(told: bytes) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -28,6 +28,8 @@ from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.services import filters, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
@@ -146,8 +148,8 @@ class NodeEngine:
 
     # --- its socket
 
-    async def connect(self, pool: str, container_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to a notebook's server. Raises `EngineError` while there is none."""
+    async def connect(self, pool: str, container_id: str, factory: Callable[[], P]) -> P:
+        """A connection to a notebook's server. Raises `EngineError` where there is none, and dialling's `OSError`."""
         source = self._places.get((pool, container_id))
         if source is None:
             source = _source(await self._inspect(pool, container_id))
@@ -159,16 +161,13 @@ class NodeEngine:
             raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
         try:  # a handle, so that what is dialled is what was looked at: until it is sealed, others may write there
             handle = os.open(docker.SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-        except OSError as error:
-            raise EngineError(f"a notebook's server does not answer: {error}") from error
         finally:
             os.close(place)
         try:
             if not stat.S_ISSOCK(os.fstat(handle).st_mode):
                 raise EngineError("what should be a notebook's socket is none")
-            return await asyncio.open_unix_connection(f"/proc/self/fd/{handle}")
-        except OSError as error:
-            raise EngineError(f"a notebook's server does not answer: {error}") from error
+            loop = asyncio.get_running_loop()
+            return (await loop.create_unix_connection(factory, f"/proc/self/fd/{handle}"))[1]
         finally:
             os.close(handle)
 
