@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pydantic
 import pytest
 
 from tmpnb_py.core.installation import PACKAGE
-from tmpnb_py.core.models import SocketAddress, State, TcpAddress
+from tmpnb_py.core.models import RelayedAddress, SocketAddress, State, TcpAddress
 from tmpnb_py.fronts import stamps, wire
 from tmpnb_py.fronts.hub import shared
 from tmpnb_py.fronts.ledger import Ledger
@@ -352,7 +353,7 @@ def test_a_route_that_is_none(changes: dict[str, object]) -> None:
 def test_places_are_the_addresses_that_they_were_made_of() -> None:
     assert Place.of(TcpAddress("10.0.0.1", 80)).address == TcpAddress("10.0.0.1", 80)
     assert Place.of(SocketAddress("/run/x", "s")).address == SocketAddress("/run/x", "s")
-    relayed = Place.of(SocketAddress("/run/x", "s", node="n1"))
+    relayed = Place.of(RelayedAddress("n1", "abc", AsyncMock()))
     assert (relayed.node, relayed.directory, relayed.address) == ("n1", "", None)
 
 
