@@ -94,7 +94,7 @@ async def engine(managers: Managers, tmp_path: Path) -> AsyncIterator[SwarmEngin
     await made.close()
 
 
-async def test_a_start_that_ends_during_a_listing_stays_in_reach(managers: Managers, engine: SwarmEngine) -> None:
+async def test_a_start_that_ends_during_a_listing_is_still_reached(managers: Managers, engine: SwarmEngine) -> None:
     managers.notebooks[A] = "n1"
     managers.answer.clear()
     listing = asyncio.create_task(engine.list())

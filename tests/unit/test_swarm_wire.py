@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 from asyncio import StreamReaderProtocol
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,7 +17,7 @@ import pytest
 from tests.swarm.relays import make_secret
 from tmpnb_py.cli.commands.relay import relay as relay_command
 from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError
-from tmpnb_py.core.models import RelayedAddress
+from tmpnb_py.core.models import Protection, RelayedAddress
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import relays as relays_module
 from tmpnb_py.engines.swarm import services, wire
@@ -57,7 +57,9 @@ class FakeNode(NodeEngine):
             raise EngineError("there is none")
         return (await asyncio.get_running_loop().create_unix_connection(factory, self.path))[1]
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
         self.asked.append(f"ready {pool} {container_id} {cpu_quota}")
 
     async def events(self) -> Any:
@@ -90,7 +92,7 @@ def link(port: int, secret: Path) -> Link:
 
 async def test_who_has_the_secret_is_answered(port: int, secret: Path, node: FakeNode) -> None:
     one = link(port, secret)
-    assert await one.ask(Question(do="hello")) == {"node": "n1", "name": "node1"}
+    assert Hello.model_validate(await one.ask(Question(do="hello"))) == Hello(node="n1", name="node1")
     assert await one.ask(Question(do="take", pool="pool", id="abc")) == {}
     with pytest.raises(NoSuchContainerError):
         await one.ask(Question(do="take", pool="pool", id="gone"))

@@ -11,13 +11,15 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 import aiohttp
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError
+from tmpnb_py.core.models import Protection
+from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
@@ -33,6 +35,10 @@ _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
+NO_NEW_PRIVILEGES = (
+    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
+    "services of Docker 20.10 cannot ask for it"
+)
 _SECONDS = 10.0
 _PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
@@ -53,7 +59,7 @@ class NodeEngine:
         node = (info.get("Swarm") or {}).get("NodeID")
         if not node:
             raise EngineError("this engine is in no swarm", remedy="docker swarm init, or docker swarm join")
-        return Hello(node=node, name=str(info.get("Name", ""))[:256])
+        return Hello(node=node, name=str(info.get("Name", ""))[:256], limits=isolation.limits_of(info))
 
     async def has_image(self, image: str) -> bool:
         """Whether the node can start it without asking a registry."""
@@ -73,29 +79,27 @@ class NodeEngine:
         if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
         """Seal the socket's directory, put limits of swap and CPU into force, and see that nothing is missing.
 
-        Raises `EngineError` for what is not in force: such a notebook is not to become ready.
+        Raises `EngineError` for what is not in force and not tolerated: such a notebook is not to become ready.
         """
         inspected = await self._inspect(pool, container_id)
         if networks := inspected["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook is on a network: {', '.join(networks)}")
         with self._opened(inspected) as place:
-            os.fchmod(place, _SEALED)
+            try:
+                os.fchmod(place, _SEALED)
+            except OSError as error:
+                raise EngineError(
+                    f"a notebook's directory cannot be sealed: {error}",
+                    remedy="give the relay the capability FOWNER, as swarm.yaml does",
+                ) from error
         if limits := _limits(inspected["HostConfig"], cpu_quota):  # in one call: each makes the engine run runc
             await self._api.call("POST", f"containers/{inspected['Id']}/update", body=limits)
-        fields = processes.status_of(int(inspected["State"]["Pid"]), str(inspected["Id"]))
-        if fields.get("NoNewPrivs") != "1":
-            raise EngineError(
-                "no-new-privileges is not in force for notebooks on this node",
-                remedy='start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-                "services of Docker 20.10 cannot ask for it",
-            )
-        if fields.get("Seccomp") != "2":
-            raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
-        if int(fields.get("CapBnd") or "1", 16):
-            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+        see_to(processes.status_of(int(inspected["State"]["Pid"]), str(inspected["Id"])), tolerated)
 
     async def remove(self, pool: str, container_id: str) -> None:
         """Kill and remove, with volumes. What is gone is no error; what is being made is waited for."""
@@ -228,6 +232,18 @@ class NodeEngine:
             raise NoSuchContainerError("the node has no such container")
         found: dict[str, Any] = await self._api.call("GET", f"containers/{listed[0]['Id']}/json")
         return found
+
+
+def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None:
+    """Raise `EngineError` for what a notebook lacks, but for what its operator goes without on purpose."""
+    if Protection.PRIVILEGES not in tolerated:
+        if fields.get("NoNewPrivs") != "1":
+            text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
+            raise EngineError(text, remedy=NO_NEW_PRIVILEGES)
+        if int(fields.get("CapBnd") or "1", 16):
+            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+    if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
+        raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
 
 
 def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:

@@ -215,7 +215,7 @@ class Relay:
         return {}
 
     async def _ready(self, asked: Question) -> dict[str, Any]:
-        await self._node.ready(asked.pool, asked.id, asked.cpu_quota)
+        await self._node.ready(asked.pool, asked.id, asked.cpu_quota, asked.tolerated)
         return {}
 
     async def _remove(self, asked: Question) -> dict[str, Any]:
