@@ -80,6 +80,7 @@ class Relay:
                         self._tell(pool, event)
             except EngineError as error:
                 log.warning("engine_events_lost", error=error.message)
+                self._tell("", Event(event="again"))  # what ends with the engine, nobody tells
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _tell(self, pool: str, event: Event) -> None:
@@ -210,11 +211,11 @@ class Relay:
         return (await self._node.hello()).model_dump()
 
     async def _take(self, asked: Question) -> dict[str, Any]:
-        await self._node.take(asked.pool, asked.id, asked.memory)
+        await self._node.take(asked.pool, asked.id)
         return {}
 
     async def _ready(self, asked: Question) -> dict[str, Any]:
-        await self._node.ready(asked.pool, asked.id, asked.cpu_quota)
+        await self._node.ready(asked.pool, asked.id, asked.cpu_quota, asked.tolerated)
         return {}
 
     async def _remove(self, asked: Question) -> dict[str, Any]:
