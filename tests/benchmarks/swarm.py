@@ -17,10 +17,10 @@ import datetime
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tests.benchmarks import many_services, proxy, rig, service
+from tests.benchmarks import bare_swarm, many_services, proxy, rig, service
 from tests.benchmarks.rig import Row, Service
 from tests.swarm.nodes import Node
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
@@ -43,6 +43,14 @@ async def _nodes() -> AsyncIterator[RelaysOfNodes]:
 @contextlib.asynccontextmanager
 async def _on_docker(command: str, size: int, *more: str) -> AsyncIterator[Service]:
     async with rig.serving(*_options(command, size), *more, pool_size=size) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _on_one_node(relays: RelaysOfNodes, command: str, size: int) -> AsyncIterator[Service]:
+    """A service that uses the first node's engine as one that is in no swarm: nobody else uses that one."""
+    prefix = ("env", f"DOCKER_HOST={relays.swarm.manager.host}")
+    async with rig.serving("--engine=docker", *_options(command, size), pool_size=size, prefix=prefix) as running:
         yield running
 
 
@@ -127,23 +135,63 @@ async def claim(options: argparse.Namespace) -> list[Row]:
 
 
 async def refill(options: argparse.Namespace) -> list[Row]:
-    """Seconds to fill a pool from empty, as notebooks per second."""
-    rates: dict[int, list[float]] = {0: [], 1: []}
+    """Seconds to fill a pool from empty, as notebooks per second, and the CPU time for each.
+
+    The swarm, its first node's engine alone, and Swarm without us: the same services, created all at once.
+    """
+    rows = []
     async with _nodes() as relays:
-        for _ in range(options.rounds):
-            async with _on_swarm(relays, proxy.NGINX, _SIZE) as swarm:
-                rates[0].append(await _fill_rate(swarm))
-            async with _on_docker(proxy.NGINX, _SIZE) as docker:
-                rates[1].append(await _fill_rate(docker))
-    return _compared("refill, notebooks per second", rates[0], rates[1], "/s", aim=0.7)
+        for size in options.pools:
+            filled: dict[str, list[tuple[float, float]]] = {"swarm": [], "Docker alone": [], "bare Swarm": []}
+            for number in range(options.rounds):
+                names = list(filled)
+                for name in names[number % 3 :] + names[: number % 3]:
+                    filled[name].append(await _filled(name, relays, size))
+            rows += _refilled(size, filled)
+    return rows
 
 
-async def _fill_rate(running: Service) -> float:
+async def _filled(name: str, relays: RelaysOfNodes, size: int) -> tuple[float, float]:
+    """Notebooks per second, and CPU seconds for each of everything that takes part."""
+    if name == "bare Swarm":
+        return await bare_swarm.fill(relays, size)
+    on = _on_swarm(relays, proxy.NGINX, size) if name == "swarm" else _on_one_node(relays, proxy.NGINX, size)
+    async with on as running, asyncio.timeout(_FILL_SECONDS):
+        while not running.events("starting"):  # what it takes to get so far is not the notebooks'
+            await asyncio.sleep(0.01)
+        used = rig.cpu_seconds_of_trees([*relays.processes(), running.pid])
+        rate = await _fill_rate(running, size)
+        used = rig.cpu_seconds_of_trees([*relays.processes(), running.pid]) - used
+    await bare_swarm.until_empty(relays)
+    return rate, used / size
+
+
+def _refilled(size: int, filled: Mapping[str, Sequence[tuple[float, float]]]) -> list[Row]:
+    rates = {name: [rate for rate, _ in found] for name, found in filled.items()}
+    rows = [
+        Row(
+            f"refill of {size}: {name}",
+            f"{statistics.median(rates[name]):.1f} /s",
+            note=f"{statistics.median(cpu for _, cpu in filled[name]) * 1000:.0f} ms CPU each",
+        )
+        for name in filled
+    ]
+    for other, aim in (("Docker alone", 0.7), ("bare Swarm", None)):
+        ratios = [ours / theirs for ours, theirs in zip(rates["swarm"], rates[other], strict=True)]
+        ratio = statistics.median(ratios)
+        note = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} rounds"
+        met = None if aim is None else ratio >= aim
+        rows.append(Row(f"  swarm / {other}", f"{ratio:.2f}", "" if aim is None else f">= {aim:g}", met, note))
+    return rows
+
+
+async def _fill_rate(running: Service, size: int) -> float:
     """From the first start to the last ready one, by the log's times."""
-    await _full(running, _SIZE)
+    while len(running.events("ready")) < size:
+        await asyncio.sleep(0.1)
     began = datetime.datetime.fromisoformat(running.events("starting")[0]["timestamp"])
-    ended = datetime.datetime.fromisoformat(running.events("ready")[_SIZE - 1]["timestamp"])
-    return _SIZE / (ended - began).total_seconds()
+    ended = datetime.datetime.fromisoformat(running.events("ready")[size - 1]["timestamp"])
+    return size / (ended - began).total_seconds()
 
 
 async def proxied(options: argparse.Namespace) -> list[Row]:
@@ -225,6 +273,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="pairs; claims are five times as many")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long one measurement of the proxy takes")
     parser.add_argument("--services", type=int, default=100, help="services for the measurement of idle")
+    parser.add_argument(
+        "--pools", type=int, nargs="+", default=[12, 30, 60], help="sizes of the pools that are filled"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000], help="sessions or services, rising")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()

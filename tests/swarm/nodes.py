@@ -68,6 +68,10 @@ class Node:
         enter = ["nsenter", "--target", number, "--mount", "--root", "--wd=/"] if number else []
         return [*enter, "docker", "--host", self.host, *arguments]
 
+    def processes(self) -> list[int]:
+        """The numbers, out here, of the processes from which all others of this machine descend."""
+        return [int(number) for number in (self._init(), self._engine_number()) if number]
+
     def _engine_number(self) -> str:
         """The number of the engine's process, "" where none runs."""
         if self._engine is None or self._engine.poll() is not None:

@@ -59,7 +59,8 @@ class Hub(Collector):
         term: Callable[[], int] = lambda: 0,
     ) -> None:
         """`files` are given to front ends that keep copies; `term` is this manager's (`wire.Told`)."""
-        self._files = FileServer(files)
+        self._turns = Turns()
+        self._files = FileServer(files, self._turns)
         self._term = term
         self._contexts: Contexts | None = None  # until it is open
         self._site = site
@@ -70,7 +71,6 @@ class Hub(Collector):
         self._have_moved: dict[str, Container] = {}
         self._unusable: dict[str, Hashable] = {}  # sessions that front ends cannot be told of, and why
         self._reports = Reports(site.find)
-        self._turns = Turns()
         self._tasks = Tasks()
         self._doors: list[Door] = []
         self._changed = asyncio.Event()  # replaced at each change
