@@ -22,14 +22,25 @@ from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import ImageFacts, State, TcpAddress
 from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.fronts import copies, reports, wire
+from tmpnb_py.fronts import link as front_link
+from tmpnb_py.fronts import proxy as front_proxy
 from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.service import front as front_service
 from tmpnb_py.service.front import Front
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.shared_files.tree import SharedFile
 
 SOON = 20.0
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here is worth waiting for."""
+    monkeypatch.setattr(front_service, "_FIRST_SECONDS", 0.3)
+    monkeypatch.setattr(front_proxy, "_SHORT_WAIT", 0.3)
+    monkeypatch.setattr(front_link, "_REPORT_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")
