@@ -390,6 +390,7 @@ def _observed(container: FakeContainer) -> Observed:
         address=container.address if container.exit is None else None,
         claimed_stamp=container.claimed_stamp,
         base_url=container.spec.config.base_url,
+        session_name=container.spec.session_name,
     )
 
 

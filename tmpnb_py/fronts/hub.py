@@ -140,7 +140,7 @@ class Hub(Collector):
                     place = None if address is None else Place.of(address)
                     route = Route(
                         id=container.id, pool=pool.name, token=container.token, base_url=container.base_url,
-                        origin=container.tokenless_origin, place=place,
+                        session_name=container.session_name, origin=container.tokenless_origin, place=place,
                     )  # fmt: skip
                     self._ledger.put(route, key)
         for gone in self._ledger.missing(there):
