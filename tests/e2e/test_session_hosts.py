@@ -359,3 +359,16 @@ async def test_two_hosts_at_once_are_no_way_to_the_main_one() -> None:
         assert both.status == 400
         for host in (DOMAIN, f"x.{DOMAIN}", f"a.{container.session_name}.{DOMAIN}"):
             assert (await visitor.ask(f"http://{host}/", **NAVIGATES)).status == 421
+
+
+async def test_too_many_cookies_end_in_a_page_that_takes_them_away() -> None:
+    async with service() as rig:
+        browser = Browser(rig)
+        browser.jar[MAIN] = {f"a{number}": "x" * 4000 for number in range(20)}
+        answer = await browser.ask(browser.main("/"), **NAVIGATES)
+        assert (answer.status, answer.headers["Content-Type"]) == (431, "text/html; charset=utf-8")
+        assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
+        assert "max-age=0" in answer.text
+        browser.jar[MAIN] = {}
+        answer = await browser.ask(browser.main("/"), **{"X-Large": "x" * 40_000})
+        assert (answer.status, answer.headers["Content-Type"]) == (431, "application/json")

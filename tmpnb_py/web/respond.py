@@ -22,7 +22,7 @@ from tmpnb_py.proxy.answers import Page
 from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.messages import ENDED, problem_message
+from tmpnb_py.web.messages import ENDED, OVERFLOW, problem_message
 from tmpnb_py.web.visitor import is_secure, visitor_of
 
 _log = structlog.get_logger(__name__)
@@ -52,6 +52,7 @@ _API_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
+_OVERFLOW = 431
 _CLOSED_RETRY = 60  # seconds after which a client asks again whether newcomers are let in
 _LISTING_RETRY = 2  # seconds, and whether the engine has been listed
 
@@ -239,6 +240,8 @@ class Look(Protocol):
 def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
     """The body of an error response that the proxy makes by itself."""
     title, advice = problem_message(status)
+    if wants_html and status == _OVERFLOW:
+        return _overflow_page(context)
     if wants_html:
         return Page(
             b"text/html; charset=utf-8",
@@ -248,6 +251,15 @@ def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
         )
     body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)
     return Page(b"application/json", body.encode())
+
+
+def _overflow_page(context: Look) -> Page:
+    """The page for a browser with too many cookies. Its script takes away what other pages have made."""
+    title, advice = OVERFLOW
+    code = assets.script("overflow.js")
+    html = render("overflow.html", context.branding, context.links, title=title, advice=advice, script=code)
+    policy = _policy(_style + context.branding.style, code, is_preview=False)
+    return Page(b"text/html; charset=utf-8", html.encode(), ((b"Content-Security-Policy", policy.encode()),))
 
 
 @web.middleware
