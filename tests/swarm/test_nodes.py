@@ -27,9 +27,9 @@ async def rig_on(relays: RelaysOfNodes, image: str) -> AsyncIterator[SwarmRig]:
 
 
 @pytest.fixture
-def swarm_of(server_image: str) -> Any:
+def swarm_of(server_image: str, swarm_docker: str) -> Any:
     """Makes a swarm of a test's own."""
-    return lambda **of_swarm: swarm_with_relays(server_image, **of_swarm)
+    return lambda **of_swarm: swarm_with_relays(server_image, version=swarm_docker, **of_swarm)
 
 
 async def test_without_no_new_privileges_nothing_becomes_ready(swarm_of: Any, server_image: str, pool: str) -> None:

@@ -9,6 +9,8 @@ import dataclasses
 import enum
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tmpnb_py.core import links
 from tmpnb_py.core.errors import FailureClass
@@ -102,14 +104,10 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile.
-
-    `node` is set where it only leads to the relay of that node of a swarm.
-    """
+    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile."""
 
     directory: str
     name: str = "server.sock"
-    node: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +118,19 @@ class TcpAddress:
     port: int
 
 
-Address = SocketAddress | TcpAddress
+@dataclasses.dataclass(frozen=True, slots=True)
+class RelayedAddress:
+    """A notebook on a node of a swarm, whose relay puts connections through.
+
+    `dial` makes one with a protocol of a factory, as `asyncio`'s `create_connection` does, and raises `OSError`.
+    """
+
+    node: str
+    id: str
+    dial: Callable[[Callable[[], Any]], Awaitable[Any]] = dataclasses.field(compare=False, repr=False)
+
+
+Address = SocketAddress | TcpAddress | RelayedAddress
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ import dataclasses
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -42,6 +43,7 @@ from tmpnb_py.core.models import (
     NodeStatus,
     NodeTransfer,
     Observed,
+    RelayedAddress,
     State,
     Transport,
     Usage,
@@ -51,7 +53,6 @@ from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.bridges import Bridges
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet
 from tmpnb_py.engines.swarm.lease import Lease
@@ -60,9 +61,11 @@ from tmpnb_py.engines.swarm.manager_images import ManagerImages
 from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
-from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _RELAYS_SECONDS = 8.0
 _POLL_SECONDS = 0.25
@@ -104,7 +107,6 @@ class SwarmEngine(ManagerImages):
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
         self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
-        self._bridges = Bridges(runtime_dir, pool, self._reach)
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
         self._listeners = Listeners(self._api, pool)
@@ -148,7 +150,6 @@ class SwarmEngine(ManagerImages):
         self._wake_up_in(None)
         await self._lease.release()
         await self._tasks.close()
-        await self._bridges.close_all()
         await self._relays.close()
         await self._api.close()
 
@@ -160,6 +161,11 @@ class SwarmEngine(ManagerImages):
             raise
         except RefusedError as error:
             raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
+
+    @property
+    def term(self) -> int:
+        """Swarm's own version of the lease: the same number everywhere."""
+        return self._lease.term
 
     async def info(self) -> EngineInfo:
         """Memory and CPUs of all nodes that take notebooks, and this manager's version.
@@ -266,12 +272,14 @@ class SwarmEngine(ManagerImages):
         await self._relays.of(node).ask(
             Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
         )
-        return await self._address_of(spec.id)
+        return self._address_of(spec.id)
 
-    async def _address_of(self, container_id: str) -> Address:
-        """Where it is to be reached from here, and the node whose relay front ends ask for it."""
-        address = await self._bridges.open(container_id)
-        return dataclasses.replace(address, node=self._where.get(container_id, ""))
+    def _address_of(self, container_id: str) -> Address:
+        """Its node, whose relay puts connections through, from here and from front ends."""
+        return RelayedAddress(self._where.get(container_id, ""), container_id, partial(self._dial, container_id))
+
+    async def _dial(self, container_id: str, factory: Callable[[], P]) -> P:
+        return await self._relays.dial(self._where.get(container_id, ""), self._pool, container_id, factory)
 
     async def _placed(self, name: str, started: asyncio.Event) -> str:
         """The node on which a service's task has been started. A relay tells at once; Swarm knows why none was."""
@@ -371,14 +379,13 @@ class SwarmEngine(ManagerImages):
         found = {services.id_of(one): one for one in listed if services.id_of(one)}
         self._where = {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
         self._endings.keep(found.keys())
-        await self._bridges.keep(set(found) | set(self._starting))
         return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
         state = _state_of(service)
         ended = await self._endings.of(container_id, state, task)
         has_address = ended is None and task is not None and bool(task.container)
-        address = await self._address_of(container_id) if has_address else None
+        address = self._address_of(container_id) if has_address else None
         return services.observed_of(service, address=address, ended=ended)
 
     async def remove(self, container_id: str) -> None:
@@ -395,7 +402,6 @@ class SwarmEngine(ManagerImages):
         except RefusedError as error:
             if error.status != 404:
                 raise
-        await self._bridges.close(container_id)
         if node and node in self._relays.nodes:
             with contextlib.suppress(RelayAwayError):  # it will be swept when it is back
                 await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=container_id))
@@ -404,9 +410,8 @@ class SwarmEngine(ManagerImages):
         self._endings.forget(container_id)
 
     async def remove_pool(self) -> None:
-        """Remove what is left of the pool on the nodes, and our own sockets."""
+        """Remove what is left of the pool on the nodes."""
         await self._remove_leftovers()
-        await asyncio.to_thread(self._bridges.remove_pool)
 
     async def nodes(self) -> tuple[NodeStatus, ...]:
         """The swarm's nodes by name, with the pool's notebooks."""
@@ -424,7 +429,7 @@ class SwarmEngine(ManagerImages):
     async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
         """Over the relays, layer by layer, to each node that is not down."""
         nodes = [one for one in await self._list_nodes() if not one.down]
-        async with spooled(self.save_image(image.image_id), self._runtime_dir) as archive:
+        async with spooled(self.save_image(image.image_id), self._runtime_dir, image.image_id) as archive:
             push = Push(self._relays, archive, report)
             return tuple(await asyncio.gather(*(push.to(one.id, one.name) for one in nodes)))
 
@@ -453,10 +458,6 @@ class SwarmEngine(ManagerImages):
             )
             self._where[container_id] = tasks.get(service["ID"], Task("")).node
         return self._where[container_id]
-
-    async def _reach(self, container_id: str) -> Connection:
-        link = self._relays.of(self._where.get(container_id, ""))
-        return await link.connect(Question(do="connect", pool=self._pool, id=container_id))
 
     # --- events
 

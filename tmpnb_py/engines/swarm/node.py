@@ -11,21 +11,22 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
-from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.core.errors import EngineError, NoSuchContainerError
 from tmpnb_py.engines.docker import options as docker
-from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.services import filters, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
@@ -55,11 +56,7 @@ class NodeEngine:
 
     async def has_image(self, image: str) -> bool:
         """Whether the node can start it without asking a registry."""
-        try:
-            await self._api.call("GET", f"images/{image}/json")
-        except (ImageMissingError, RefusedError, NoSuchContainerError):
-            return False
-        return True
+        return await self.images.has(image)
 
     # --- one notebook
 
@@ -166,8 +163,8 @@ class NodeEngine:
 
     # --- its socket
 
-    async def connect(self, pool: str, container_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to a notebook's server. Raises `EngineError` while there is none."""
+    async def connect(self, pool: str, container_id: str, factory: Callable[[], P]) -> P:
+        """A connection to a notebook's server. Raises `EngineError` where there is none, and dialling's `OSError`."""
         source = self._places.get((pool, container_id))
         if source is None:
             source = _source(await self._inspect(pool, container_id))
@@ -179,16 +176,13 @@ class NodeEngine:
             raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
         try:  # a handle, so that what is dialled is what was looked at: until it is sealed, others may write there
             handle = os.open(docker.SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-        except OSError as error:
-            raise EngineError(f"a notebook's server does not answer: {error}") from error
         finally:
             os.close(place)
         try:
             if not stat.S_ISSOCK(os.fstat(handle).st_mode):
                 raise EngineError("what should be a notebook's socket is none")
-            return await asyncio.open_unix_connection(f"/proc/self/fd/{handle}")
-        except OSError as error:
-            raise EngineError(f"a notebook's server does not answer: {error}") from error
+            loop = asyncio.get_running_loop()
+            return (await loop.create_unix_connection(factory, f"/proc/self/fd/{handle}"))[1]
         finally:
             os.close(handle)
 

@@ -13,15 +13,16 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import structlog
 
-from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.errors import AwayError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Question, RelayAwayError
+from tmpnb_py.engines.swarm.streams import Streams
+from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -32,19 +33,19 @@ _ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
 _SPARE = 4
 
 Address = tuple[str, int]
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
-    def __init__(self, address: Address, contexts: wire.Contexts, pool: str, tasks: Tasks) -> None:
-        self._tasks = tasks
+    def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
         self._address = address
         self._contexts = contexts
         self._pool = pool
         self._spare: list[Connection] = []
         self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
-        self._refill: asyncio.Task[None] | None = None
+        self._streams: Streams | None = None
         self.node = ""
         self.name = ""
 
@@ -53,6 +54,7 @@ class Link:
         reader, writer = await self._dial()
         try:
             hello = Hello.model_validate(await _ask((reader, writer), Question(do="hello")))
+            self._streams = await self._streams_to_notebooks(writer)
             await _ask((reader, writer), Question(do="watch", pool=self._pool))
             self.node, self.name = hello.node, hello.name
             told(self, Event(event="again"))
@@ -67,11 +69,21 @@ class Link:
         finally:
             writer.close()
 
+    async def _streams_to_notebooks(self, watching: asyncio.StreamWriter) -> Streams:
+        """A connection for streams. With it the one that is watched on is lost: the relay has two, or none."""
+        connection = await self._dial()
+        try:
+            await _ask(connection, Question(do="streams"))
+        except BaseException:
+            connection[1].close()
+            raise
+        streams = Streams(lost=watching.transport.abort)
+        streams.take_over(connection[1])
+        return streams
+
     def lose(self) -> None:
         """Forget who it was, and cut what is open: nothing will come from a node without power, not even an end."""
-        self.node = ""
-        if self._refill is not None:
-            self._refill.cancel()
+        self.node, self._streams = "", None
         for writer in list(self._open):
             writer.transport.abort()
         self._spare.clear()
@@ -85,12 +97,15 @@ class Link:
             connection[1].close()
         return answer
 
-    async def connect(self, question: Question) -> Connection:
-        """A connection that is a notebook's from now on. Raises as `ask`."""
-        connection, _ = await self._exchange(question)
-        if not self._spare and (self._refill is None or self._refill.done()):
-            self._refill = self._tasks.start("relay-spare", self._keep_one())
-        return connection
+    async def begin(self, question: Question) -> Connection:
+        """A connection on which the question is answered, and more follows. Raises as `ask`."""
+        return (await self._exchange(question))[0]
+
+    async def dial(self, notebook: Notebook, factory: Callable[[], P]) -> P:
+        """A connection to a notebook. Raises `OSError` as its socket would, and `AwayError` without a relay."""
+        if self._streams is None:
+            raise AwayError("the relay does not answer")
+        return await self._streams.open(notebook.model_dump_json().encode(), factory)
 
     async def _exchange(self, question: Question) -> tuple[Connection, dict[str, Any]]:
         """One question; asked again over a new connection where a kept one has ended. (All may be asked twice.)"""
@@ -107,10 +122,6 @@ class Link:
                 connection[1].close()
                 raise
 
-    async def _keep_one(self) -> None:
-        with contextlib.suppress(RelayAwayError):
-            self._spare.append(await self._dial())
-
     async def _dial(self) -> Connection:
         host, port = self._address
         try:
@@ -122,7 +133,7 @@ class Link:
             raise RelayAwayError(f"the relay at {host} does not answer: {error or type(error).__name__}") from error
         if not self._contexts.is_ours(writer):
             writer.close()
-            raise RelayAwayError(f"what answers at {host} does not have the relays' secret")
+            raise RelayAwayError(f"what answers at {host} does not have the relays' secret, or is another version")
         self._open.add(writer)
         return reader, writer
 
@@ -184,6 +195,13 @@ class Relays:
                 remedy="docker service ps <stack>_relay tells why",
             ) from None
 
+    async def dial(self, node: str, pool: str, container_id: str, factory: Callable[[], P]) -> P:
+        """A connection to a notebook by its node's relay. Raises `OSError`, and `AwayError` where that is away."""
+        link = self._by_node.get(node)
+        if link is None:
+            raise AwayError("the relay of the notebook's node does not answer")
+        return await link.dial(Notebook(pool=pool, id=container_id), factory)
+
     async def wait_for(self, nodes: frozenset[str], seconds: float) -> None:
         """Wait until the relays of these nodes answer; not for ever."""
         with contextlib.suppress(TimeoutError):
@@ -215,7 +233,7 @@ class Relays:
 
     async def _keep(self, address: Address) -> None:
         """Keep a link to one relay, for ever."""
-        link, pause = Link(address, self._contexts, self._pool, self._tasks), _BACK_OFF[0]
+        link, pause = Link(address, self._contexts, self._pool), _BACK_OFF[0]
         while True:
             try:
                 await link.watch(self._hear)
