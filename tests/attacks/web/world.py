@@ -77,8 +77,8 @@ async def world(mode: str, directory: Path) -> AsyncIterator[World]:
     notebooks = Notebooks()
     async with FakeHost() as host:
         host.answering = notebooks.answering
-        options = {"session_host": MODES[mode], "allowed_hosts": MAIN, "pool_size": 3, "max_containers": 100}
-        async with running(host, **options) as rig, _tls(rig, directory) as port:
+        options = {"session_host": MODES[mode], "allowed_hosts": MAIN, "binder_spec": "*"}
+        async with running(host, pool_size=3, max_containers=100, **options) as rig, _tls(rig, directory) as port:
             await rig.ready(3)
             yield World(rig, notebooks, f"https://{MAIN}:{port}/", port)
 

@@ -7,6 +7,7 @@ notebook than its own server does.
 
 from __future__ import annotations
 
+import time
 import urllib.parse
 
 from aiohttp import web
@@ -17,6 +18,8 @@ from tmpnb_py.pools.container import Container
 from tmpnb_py.web import hosted, respond
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.visitor import visitor_of
+
+_TIMES = 5  # in half a minute
 
 
 def is_sent_to_login(request: web.Request) -> bool:
@@ -45,7 +48,11 @@ async def _under_its_host(request: web.Request, container: Container) -> web.Str
     place = hosted.wanted(request)
     wish = context.documents.openable(wish_of_address(place.partition("?")[0]))
     leads = bool(visitor.session_name and visitor.main_origin)
-    return await _said(request, wish, owners=f"{visitor.main_origin}{container.path}{place}" if leads else "")
+    owners = f"{visitor.main_origin}{container.path}{place}" if leads else ""
+    # A neighbour's page can push the cookie out of the browser. Whoever keeps none is not led round in circles.
+    if owners and visitor.may_be_told and context.codes.lately(container, time.monotonic()) < _TIMES:
+        return respond.see_other(request, owners)
+    return await _said(request, wish, owners=owners)
 
 
 async def _said(request: web.Request, wish: str, *, login: str = "", owners: str = "") -> web.StreamResponse:
