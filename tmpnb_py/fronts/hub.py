@@ -189,6 +189,7 @@ class Hub(Collector):
         try:
             route = Route(
                 id=container.id, pool=pool, token=container.token, base_url=container.base_url,
+                session_name=container.session_name,
                 origin=container.tokenless_origin, place=None if address is None else Place.of(address),
             )  # fmt: skip
         except pydantic.ValidationError as error:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core import boot_clock, host_names, links
 from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, EndReason, Exit, NodeState, Observed, State
 from tmpnb_py.engines.docker import options as docker
 
@@ -388,4 +388,5 @@ def observed_of(service: Mapping[str, Any], *, address: Address | None, ended: E
         address=address if ended is None else None,
         claimed_stamp=marks.claimed_stamp,
         base_url=base_url if links.is_base(base_url) else links.ROOT,
+        session_name=host_names.session_name(labels.get(docker.LABEL_SESSION_NAME, "")),
     )
