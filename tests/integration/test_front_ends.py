@@ -610,3 +610,35 @@ async def test_nothing_is_served_by_a_secret_that_is_none(tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match="secret"):
         async with running(front_port=free_ports(1)[0], front_secret=tmp_path / "missing"):
             pass
+
+
+async def test_notebooks_with_hosts_of_their_own_are_reached_by_a_front_end(secret: Path) -> None:
+    """It knows their names by the routes, and what they look like from the orchestrator."""
+    hosts: dict[str, Any] = {"session_host": "{name}.nb.example.net", "allowed_hosts": "main.example.org"}
+    navigates = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    async with fronted(secret, **hosts) as found:
+        async with found.client.post("/api/spawn?wait=20", headers={"Host": "main.example.org"}) as response:
+            spawned = await response.json()
+        await found.knows(spawned["id"])
+        name = spawned["session_url"].partition("://")[2].partition("/")[0]
+        place = spawned["url"] + "api/echo"
+        token = {"Authorization": f"token {spawned['token']}"}
+        for host, headers, status in (
+            (name, token, 200),
+            (name, {}, 403),
+            (f"{'a' * 20}.nb.example.net", token, 410),
+            ("main.example.org", token, 200),
+            ("main.example.org", navigates, 403),
+        ):
+            async with found.client.get(place, headers={"Host": host, **headers}) as response:
+                assert (host, response.status) == (host, status)
+        opened = spawned["open_url"]
+        headers = {"Host": "main.example.org", **navigates}
+        async with found.client.get(opened, headers=headers, allow_redirects=False) as response:
+            code = response.headers["Location"].partition("/enter")[2]
+        async with found.client.get(
+            f"/enter{code}", headers={"Host": name, **navigates}, allow_redirects=False
+        ) as response:
+            cookie = response.headers["Set-Cookie"].partition(";")[0]
+        async with found.client.get(place, headers={"Host": name, "Cookie": cookie}) as response:
+            assert response.status == 200
