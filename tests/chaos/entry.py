@@ -60,10 +60,12 @@ class _Interruptible(collections.abc.Coroutine[Any, Any, Any]):
 
     def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         self._work = work
+        self._has_begun = False  # what has not, cannot raise
         self.woken = False  # by a cancellation of ours, to raise
 
     def send(self, value: Any) -> Any:
-        if _orders.pattern and _orders.concerns(asyncio.current_task()) and (error := _orders.due()):
+        begun, self._has_begun = self._has_begun, True
+        if begun and _orders.pattern and _orders.concerns(asyncio.current_task()) and (error := _orders.due()):
             return self._work.throw(error)
         return self._work.send(value)
 
