@@ -90,6 +90,12 @@ def workshop_image() -> str:
     return engine_support.build_workshop_image()
 
 
+@pytest.fixture(params=["own", pytest.param("28", marks=pytest.mark.long)])
+def swarm_docker(request: pytest.FixtureRequest) -> str:
+    """Which Docker the nodes of a swarm have: this machine's, and Debian's newest (`tests/swarm/nodes.py`)."""
+    return str(request.param)
+
+
 @pytest.fixture
 def pool() -> str:
     """A pool's name that nothing else uses."""

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,13 @@ _PROGRAM = Path(sys.executable).parent / "tmpnb-py"
 
 def docker(*arguments: str, check: bool = True, seconds: float = 300) -> str:
     """What the docker command prints."""
+    return run_docker(["docker", *arguments], check=check, seconds=seconds)
+
+
+def run_docker(command: Sequence[str], *, check: bool = True, seconds: float = 300) -> str:
+    """What this docker command prints."""
     done = subprocess.run(
-        ["docker", *arguments],
+        command,
         capture_output=True,
         text=True,
         check=False,
@@ -38,7 +43,7 @@ def docker(*arguments: str, check: bool = True, seconds: float = 300) -> str:
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
     )
     if check and done.returncode:
-        raise AssertionError(f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise AssertionError(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout.strip()
 
 

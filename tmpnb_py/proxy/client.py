@@ -11,9 +11,9 @@ import time
 from collections.abc import Coroutine
 from typing import Protocol
 
-from tmpnb_py.core.errors import is_our_lack
+from tmpnb_py.core.errors import AwayError, is_our_lack
 from tmpnb_py.options.live import Derived
-from tmpnb_py.proxy.answers import ErrorPage, last_answer
+from tmpnb_py.proxy.answers import ErrorPage, is_overflow, last_answer
 from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.deadlines import ConnectionState, Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
@@ -239,7 +239,7 @@ class ClientConnection(TimedConnection):
         except TimeoutError:
             status = 504
         except OSError as error:
-            if is_our_lack(error):
+            if is_our_lack(error) or isinstance(error, AwayError):
                 status = 503
         self._dialling = None
         if self._exchange is not exchange or self._transport is None:
@@ -422,12 +422,13 @@ class ClientConnection(TimedConnection):
         if exchange is not None and exchange.response_started:
             self.abort()
         else:
-            self._respond(status, exchange.request if exchange else None)
+            overflow = is_overflow(status, self._reader.received)
+            self._respond(status, exchange.request if exchange else None, overflow=overflow)
 
-    def _respond(self, status: int, request: Request | None) -> None:
+    def _respond(self, status: int, request: Request | None, *, overflow: bool = False) -> None:
         """An answer of the proxy's own; always the connection's last."""
         self._proxy.counted(status)
-        self.write(last_answer(status, request, self._proxy.error_page))
+        self.write(last_answer(status, request, self._proxy.error_page, overflow=overflow))
         self._linger()
 
     def _linger(self) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 
-from tmpnb_py.core.models import EndReason, NodeState, State
+from tmpnb_py.core.models import EndReason, NodeState, Protection, State
 
 
 class _Model(pydantic.BaseModel):
@@ -27,10 +27,14 @@ class SpawnRequest(_Model):
 
 
 class Spawned(_Model):
-    """A notebook that is the caller's own. `open_url` contains the token, `url` does not."""
+    """A notebook that is the caller's own. `open_url` contains the token, `url` does not.
+
+    `session_url` is the whole URL of the notebook's own host, for browsers; null where it has none.
+    """
 
     id: str
     url: str
+    session_url: str | None = None
     open_url: str
     token: str
     expires_at: datetime.datetime | None
@@ -178,6 +182,7 @@ class AdminNode(_Model):
     """A machine of the cluster. `ready`, `claimed`, `starting` and `removing` count this pool's notebooks there.
 
     `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked).
+    `missing` is what its containers lack of what keeps them apart, as seen from inside one (null: nobody has looked).
     """
 
     id: str
@@ -192,6 +197,7 @@ class AdminNode(_Model):
     claimed: int
     starting: int
     removing: int
+    missing: tuple[Protection, ...] | None = None
 
 
 class AdminNodes(_Model):
