@@ -7,7 +7,8 @@ with a throttled link (20 Mbit/s, 40 ms) and without. The floor is the direct on
 cache, at the same address; through tmpnb-py the second visit is a new session with a new address, in the same
 browser. All four are measured in turn in each round. Usable means that the launcher's cards are there. Bytes are
 what came over the link, heads included, until two seconds later. No notebook is started meanwhile: that would take
-CPU time from the browser, which visitors have elsewhere. With `--hosts` each notebook has a host of its own, below one domain (`--session-host`), and all else is the same.
+CPU time from the browser, which visitors have elsewhere.
+With `--hosts` each notebook has a host of its own, below one domain (`--session-host`), and all else is the same.
 Needs a Docker engine with the image, and Chromium.
 """
 

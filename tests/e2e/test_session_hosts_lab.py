@@ -1,4 +1,4 @@
-"""Real JupyterLabs under hosts of their own, in a real Chromium: what a page loads, runs, saves and says at its end."""
+"""Real JupyterLabs under hosts of their own, in a real Chromium: what a page loads, runs and saves, and its end."""
 
 from __future__ import annotations
 
