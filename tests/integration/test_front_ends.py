@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import ssl
+import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,16 +19,28 @@ from tests.e2e.inprocess import Rig, running
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import SettingsError
-from tmpnb_py.core.models import ImageFacts, State
+from tmpnb_py.core.models import ImageFacts, State, TcpAddress
 from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.fronts import copies, reports, wire
+from tmpnb_py.fronts import link as front_link
+from tmpnb_py.fronts import proxy as front_proxy
 from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp
+from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.service import front as front_service
 from tmpnb_py.service.front import Front
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.shared_files.tree import SharedFile
 
 SOON = 20.0
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here is worth waiting for."""
+    monkeypatch.setattr(front_service, "_FIRST_SECONDS", 0.3)
+    monkeypatch.setattr(front_proxy, "_SHORT_WAIT", 0.3)
+    monkeypatch.setattr(front_link, "_REPORT_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +200,41 @@ async def test_a_front_end_that_is_gone_leaves_nothing_open_after_its_grace(
         monkeypatch.setattr(reports, "GRACE_SECONDS", 0.0)
         await until(lambda: container.open_connections == 0)
         assert container.left_at is not None
+
+
+async def test_activity_while_the_orchestrator_was_away_keeps_a_session(secret: Path) -> None:
+    """Two sessions are as old; in one somebody works while nobody could report it."""
+    async with fronted(secret, cull_timeout=3.0, cull_disconnected=0, pool_size=2) as found:
+        used, unused = await found.spawn(), await found.spawn()
+        began = time.monotonic()
+        for one in (used, unused):
+            await found.knows(one["id"])
+            headers = {"Authorization": f"token {one['token']}"}
+            async with found.client.get(f"/user/{one['id']}/api", headers=headers) as response:
+                assert response.status == 200
+        link = found.front.link
+        with pytest.MonkeyPatch.context() as cut:
+            cut.setattr(link, "_dial", refused)
+            assert link._writer is not None
+            link._writer.close()
+            await until(lambda: not link.up.is_set())
+            await asyncio.sleep(began + 1.5 - time.monotonic())
+            here = found.front.table.session(used["id"])
+            assert here is not None
+            here.stamp_activity(time.monotonic())
+            container = found.rig.pool.get(used["id"])
+            assert container is not None
+            assert container.last_activity < began + 1
+        await until(link.up.is_set)
+        await until(lambda: container.last_activity > began + 1.4)
+        await until(lambda: found.rig.pool.session(unused["id"]) is None)
+        assert time.monotonic() < began + 4.4, "before the other's time is over"
+        assert found.rig.pool.session(used["id"]) is container
+        await until(lambda: found.rig.pool.session(used["id"]) is None)
+
+
+async def refused(_address: object) -> Any:
+    raise ConnectionRefusedError("cut")
 
 
 # --- the orchestrator is away
@@ -430,6 +478,54 @@ async def test_reloading_keeps_what_the_orchestrator_told(secret: Path, tmp_path
         _, writer = await front.link.forward()  # with the one that it had
         writer.close()
         await writer.wait_closed()
+
+
+# --- its end
+
+
+async def test_a_front_end_that_is_stopped_answers_what_was_asked(secret: Path) -> None:
+    """Nobody new is let in; a request under way gets its answer, and a WebSocket what was on its way to it."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def notebook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"pgrade: websocket" in head:
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            writer.write(b"\x82\x7e\xff\xff" + b"x" * 65535)
+        else:
+            asked.set()
+            await answer.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(notebook, "127.0.0.1", 0) as server, fronted(secret) as found:
+        spawned = await found.spawn()
+        await found.knows(spawned["id"])
+        here = found.front.table.session(spawned["id"])
+        assert here is not None
+        here.dial(Endpoint(TcpAddress(*server.sockets[0].getsockname())))
+        port = found.front.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        upgrade = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: aaaa\r\n"
+        )
+        writer.write(f"GET /user/{spawned['id']}/ws HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        asking = asyncio.create_task(found.client.get(f"/user/{spawned['id']}/slow"))
+        await asked.wait()
+        stopping = asyncio.create_task(found.front.stop(asyncio.Event()))
+        assert len(await reader.read(70_000)) > 0
+        await asyncio.sleep(0.1)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        assert not stopping.done()
+        answer.set()
+        async with await asking as response:
+            assert await response.read() == b"done"
+        await stopping
+        writer.close()
 
 
 # --- hostile peers

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 from asyncio import StreamReaderProtocol
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,7 +17,7 @@ import pytest
 from tests.swarm.relays import make_secret
 from tmpnb_py.cli.commands.relay import relay as relay_command
 from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError
-from tmpnb_py.core.models import RelayedAddress
+from tmpnb_py.core.models import Protection, RelayedAddress
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import relays as relays_module
 from tmpnb_py.engines.swarm import services, wire
@@ -45,8 +45,8 @@ class FakeNode(NodeEngine):
     async def hello(self) -> Hello:
         return Hello(node="n1", name="node1")
 
-    async def take(self, pool: str, container_id: str, memory: int) -> None:
-        self.asked.append(f"take {pool} {container_id} {memory}")
+    async def take(self, pool: str, container_id: str) -> None:
+        self.asked.append(f"take {pool} {container_id}")
         if container_id == "gone":
             raise NoSuchContainerError("there is none")
         if container_id == "odd":
@@ -57,7 +57,9 @@ class FakeNode(NodeEngine):
             raise EngineError("there is none")
         return (await asyncio.get_running_loop().create_unix_connection(factory, self.path))[1]
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
         self.asked.append(f"ready {pool} {container_id} {cpu_quota}")
 
     async def events(self) -> Any:
@@ -90,14 +92,14 @@ def link(port: int, secret: Path) -> Link:
 
 async def test_who_has_the_secret_is_answered(port: int, secret: Path, node: FakeNode) -> None:
     one = link(port, secret)
-    assert await one.ask(Question(do="hello")) == {"node": "n1", "name": "node1"}
-    assert await one.ask(Question(do="take", pool="pool", id="abc", memory=5)) == {}
+    assert Hello.model_validate(await one.ask(Question(do="hello"))) == Hello(node="n1", name="node1")
+    assert await one.ask(Question(do="take", pool="pool", id="abc")) == {}
     with pytest.raises(NoSuchContainerError):
         await one.ask(Question(do="take", pool="pool", id="gone"))
     with pytest.raises(EngineError, match="cannot") as caught:
         await one.ask(Question(do="take", pool="pool", id="odd"))
     assert caught.value.remedy == "do that"
-    assert node.asked == ["take pool abc 5", "take pool gone 0", "take pool odd 0"]
+    assert node.asked == ["take pool abc", "take pool gone", "take pool odd"]
     one.lose()
 
 
@@ -153,7 +155,7 @@ async def test_whatever_is_less_is_refused(port: int, secret: Path, change: str)
     [
         b"\n", b"{}\n", b"[]\n", b"nonsense\n", b'{"do":"exec"}\n', b'{"do":"hello","more":1}\n',
         b'{"do":"take","pool":"pool","id":"../etc"}\n', b'{"do":"take","pool":"a b","id":"x"}\n',
-        b'{"do":"take","pool":"pool","id":"abc","memory":-1}\n', b'{"do":"has_image","image":"evil"}\n',
+        b'{"do":"ready","pool":"pool","id":"abc","cpu_quota":-1}\n', b'{"do":"has_image","image":"evil"}\n',
         b"x" * (wire.LIMIT + 10),
     ],
     ids=range(11),
@@ -337,7 +339,8 @@ class OneNotebook(EngineApi):
     async def call(self, method: str, path: str, **_: Any) -> Any:
         assert method == "GET"
         if path == "containers/json":
-            return [{"Id": "c", "Labels": {"com.docker.swarm.task.id": "t"}}]
+            labels = {**services.labels_of("pool"), docker.LABEL_ID: "abc", "com.docker.swarm.task.id": "t"}
+            return [{"Id": "c", "Names": [f"/{services.name_of('pool', 'abc')}.1.t"], "Labels": labels}]
         mount = {"Destination": docker.SOCKET_DIRECTORY, "Source": str(self.place)}
         return {"Id": "c", "State": {"Running": True}, "Mounts": [mount]}
 

@@ -313,7 +313,9 @@ class NodeState(enum.StrEnum):
 class NodeStatus:
     """A machine of a cluster at one moment. `has_image`: whether it has the pool's image; None if it was not asked.
 
-    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes.
+    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `lacks` are protections
+    that containers there lack, as seen from inside one; None if nobody has looked. `trouble` is why it has no relay,
+    or what was seen in words; `remedy` what to do. `manager` is None for a worker, else whether others hear of it.
     """
 
     id: str
@@ -325,6 +327,10 @@ class NodeStatus:
     reserved: int
     cpus: int
     notebooks: frozenset[str] = frozenset()
+    lacks: tuple[Protection, ...] | None = None
+    manager: bool | None = None
+    trouble: str = ""
+    remedy: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

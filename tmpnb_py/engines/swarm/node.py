@@ -11,19 +11,22 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 import aiohttp
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError
+from tmpnb_py.core.models import Protection
+from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
+from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
-from tmpnb_py.engines.swarm.services import filters, labels_of
+from tmpnb_py.engines.swarm.services import filters, is_of_notebook, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -32,10 +35,14 @@ _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
+NO_NEW_PRIVILEGES = (
+    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
+    "services of Docker 20.10 cannot ask for it"
+)
 _SECONDS = 10.0
+_PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
 _PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATUS_LIMIT = 64 * 1024
 
 
 class NodeEngine:
@@ -52,7 +59,7 @@ class NodeEngine:
         node = (info.get("Swarm") or {}).get("NodeID")
         if not node:
             raise EngineError("this engine is in no swarm", remedy="docker swarm init, or docker swarm join")
-        return Hello(node=node, name=str(info.get("Name", ""))[:256])
+        return Hello(node=node, name=str(info.get("Name", ""))[:256], limits=isolation.limits_of(info))
 
     async def has_image(self, image: str) -> bool:
         """Whether the node can start it without asking a registry."""
@@ -60,8 +67,8 @@ class NodeEngine:
 
     # --- one notebook
 
-    async def take(self, pool: str, container_id: str, memory: int) -> None:
-        """Take a container off every network, and its swap. It goes on running; one that has ended is left alone."""
+    async def take(self, pool: str, container_id: str) -> None:
+        """Take a container off every network. It goes on running; one that has ended is left alone."""
         inspected = await self._inspect(pool, container_id)
         if not inspected["State"]["Running"]:
             return
@@ -69,52 +76,30 @@ class NodeEngine:
         for network in inspected["NetworkSettings"]["Networks"]:
             body = {"Container": docker_id, "Force": True}
             await self._api.call("POST", f"networks/{network}/disconnect", body=body)
-        if memory:
-            body = {"Memory": memory, "MemorySwap": memory}
-            await self._api.call("POST", f"containers/{docker_id}/update", body=body)
         if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
-        """Seal the socket's directory, put the CPU limit into force, and see that nothing is missing.
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
+        """Seal the socket's directory, put limits of swap and CPU into force, and see that nothing is missing.
 
-        Raises `EngineError` for what is not in force: such a notebook is not to become ready.
+        Raises `EngineError` for what is not in force and not tolerated: such a notebook is not to become ready.
         """
         inspected = await self._inspect(pool, container_id)
         if networks := inspected["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook is on a network: {', '.join(networks)}")
         with self._opened(inspected) as place:
-            os.fchmod(place, _SEALED)
-        if cpu_quota:
-            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=docker.cpu_limit(cpu_quota))
-        fields = await self._status(inspected["Id"])
-        if fields.get("NoNewPrivs") != "1":
-            raise EngineError(
-                "no-new-privileges is not in force for notebooks on this node",
-                remedy='start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-                "services of Docker 20.10 cannot ask for it",
-            )
-        if fields.get("Seccomp") != "2":
-            raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
-        if int(fields.get("CapBnd") or "1", 16):
-            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
-
-    async def _status(self, docker_id: str) -> dict[str, str]:
-        """What the kernel says of the notebook's first process."""
-        body = {"AttachStdout": True, "Cmd": ["cat", "/proc/1/status"]}
-        made = await self._api.call("POST", f"containers/{docker_id}/exec", body=body)
-        timeout = aiohttp.ClientTimeout(total=_SECONDS)
-        found = bytearray()
-        async with self._api.stream(
-            "POST", f"exec/{made['Id']}/start", params={}, timeout=timeout, data=_body({"Detach": False}),
-            headers={"Content-Type": "application/json"},
-        ) as response:  # fmt: skip
-            async for chunk in response.content.iter_any():
-                found += chunk
-                if len(found) > _STATUS_LIMIT:
-                    break
-        text = docker.demultiplex(bytes(found)).decode("ascii", "replace")
-        return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+            try:
+                os.fchmod(place, _SEALED)
+            except OSError as error:
+                raise EngineError(
+                    f"a notebook's directory cannot be sealed: {error}",
+                    remedy="give the relay the capability FOWNER, as swarm.yaml does",
+                ) from error
+        if limits := _limits(inspected["HostConfig"], cpu_quota):  # in one call: each makes the engine run runc
+            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=limits)
+        see_to(processes.status_of(int(inspected["State"]["Pid"]), str(inspected["Id"])), tolerated)
 
     async def remove(self, pool: str, container_id: str) -> None:
         """Kill and remove, with volumes. What is gone is no error; what is being made is waited for."""
@@ -128,11 +113,11 @@ class NodeEngine:
                             "DELETE", f"containers/{listed['Id']}", params={"force": "1", "v": "1"},
                             seconds=_REMOVE_SECONDS,
                         )  # fmt: skip
-                volumes = await self._api.call("GET", "volumes", params=filters(labels))
-                for volume in volumes["Volumes"] or ():
+                volumes = await self._volumes(labels)
+                for volume in volumes:
                     with contextlib.suppress(EngineError):
                         await self._api.call("DELETE", f"volumes/{volume['Name']}")
-                if not await self._listed(labels) and not volumes["Volumes"]:
+                if not await self._listed(labels) and not volumes:
                     return
                 await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -157,8 +142,7 @@ class NodeEngine:
     async def inventory(self, pool: str) -> list[str]:
         """The ids of a pool that have a container or a volume here."""
         found = {(one["Labels"] or {}).get(docker.LABEL_ID, "") for one in await self._listed(labels_of(pool))}
-        volumes = await self._api.call("GET", "volumes", params=filters(labels_of(pool)))
-        found |= {(one["Labels"] or {}).get(docker.LABEL_ID, "") for one in volumes["Volumes"] or ()}
+        found |= {one["Labels"].get(docker.LABEL_ID, "") for one in await self._volumes(labels_of(pool))}
         return sorted(one for one in found if docker.is_id(one))
 
     # --- its socket
@@ -221,7 +205,7 @@ class NodeEngine:
                     actor = line.get("Actor") or {}
                     attributes = actor.get("Attributes") or {}
                     container_id = str(attributes.get(docker.LABEL_ID, ""))
-                    if docker.is_id(container_id) and _SWARM_TASK in attributes:
+                    if _SWARM_TASK in attributes and is_of_notebook(str(attributes.get("name")), attributes):
                         pool = str(attributes.get(docker.LABEL_POOL, ""))
                         yield pool, await self._event(str(line.get("Action")), container_id, str(actor.get("ID")))
 
@@ -231,12 +215,24 @@ class NodeEngine:
         if action == "die":
             with contextlib.suppress(EngineError):  # inspecting waits until the engine has written down how it ended
                 found = docker.exit_of(await self._api.call("GET", f"containers/{docker_id}/json"))
-                return Event(event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory)
+                return Event(
+                    event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory,
+                    engine_stops=not await self._api.takes_connections(_PING_SECONDS),
+                )  # fmt: skip
         return Event(event="gone", id=container_id)
 
     async def _listed(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
         listed = await self._api.call("GET", "containers/json", params={"all": "1", **filters(labels)})
-        return [one for one in listed if _SWARM_TASK in (one["Labels"] or {})]
+        return [
+            one
+            for one in listed
+            if _SWARM_TASK in (one["Labels"] or {})
+            and any(is_of_notebook(name, one["Labels"]) for name in one["Names"] or ())
+        ]
+
+    async def _volumes(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        listed = (await self._api.call("GET", "volumes", params=filters(labels)))["Volumes"] or ()
+        return [one for one in listed if is_of_notebook(str(one["Name"]), one["Labels"])]
 
     async def _inspect(self, pool: str, container_id: str) -> dict[str, Any]:
         listed = await self._listed({**labels_of(pool), docker.LABEL_ID: container_id})
@@ -244,6 +240,25 @@ class NodeEngine:
             raise NoSuchContainerError("the node has no such container")
         found: dict[str, Any] = await self._api.call("GET", f"containers/{listed[0]['Id']}/json")
         return found
+
+
+def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None:
+    """Raise `EngineError` for what a notebook lacks, but for what its operator goes without on purpose."""
+    if Protection.PRIVILEGES not in tolerated:
+        if fields.get("NoNewPrivs") != "1":
+            text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
+            raise EngineError(text, remedy=NO_NEW_PRIVILEGES)
+        if int(fields.get("CapBnd") or "1", 16):
+            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+    if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
+        raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
+
+
+def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:
+    """What is left to limit: services cannot say that there is no swap, and CPU only once its server has started."""
+    memory = int(config.get("Memory") or 0)
+    found = {} if memory == config.get("MemorySwap") else {"Memory": memory, "MemorySwap": memory}
+    return found | (docker.cpu_limit(cpu_quota) if cpu_quota else {})
 
 
 def _source(inspected: Mapping[str, Any]) -> str:
@@ -254,7 +269,3 @@ def _source(inspected: Mapping[str, Any]) -> str:
     if not source:
         raise EngineError("the container has no directory for a socket")
     return source
-
-
-async def _body(value: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    yield json.dumps(value).encode()

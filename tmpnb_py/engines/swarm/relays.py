@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ import structlog
 
 from tmpnb_py.core.errors import AwayError, EngineError
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.streams import Streams
 from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
@@ -31,6 +33,7 @@ _DIAL_SECONDS = 3.0
 _BACK_OFF = (0.2, 2.0)
 _ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
 _SPARE = 4
+_MOST_TROUBLE = 500
 
 Address = tuple[str, int]
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -40,7 +43,7 @@ class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
     def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
-        self._address = address
+        self.address = address
         self._contexts = contexts
         self._pool = pool
         self._spare: list[Connection] = []
@@ -48,6 +51,7 @@ class Link:
         self._streams: Streams | None = None
         self.node = ""
         self.name = ""
+        self.limits = EngineLimits()
 
     async def watch(self, told: Callable[[Link, Event], None]) -> None:
         """Follow the relay until it is lost. The first thing told is that events may have been missed."""
@@ -56,7 +60,7 @@ class Link:
             hello = Hello.model_validate(await _ask((reader, writer), Question(do="hello")))
             self._streams = await self._streams_to_notebooks(writer)
             await _ask((reader, writer), Question(do="watch", pool=self._pool))
-            self.node, self.name = hello.node, hello.name
+            self.node, self.name, self.limits = hello.node, hello.name, hello.limits
             told(self, Event(event="again"))
             while True:
                 async with asyncio.timeout(wire.SILENCE_SECONDS):
@@ -123,12 +127,14 @@ class Link:
                 raise
 
     async def _dial(self) -> Connection:
-        host, port = self._address
+        host, port = self.address
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 reader, writer = await asyncio.open_connection(
                     host, port, ssl=self._contexts.client, limit=wire.LIMIT
                 )
+        except ssl.SSLCertVerificationError as error:
+            raise RelayAwayError(f"what answers at {host} does not have the relays' secret") from error
         except OSError as error:  # TimeoutError and ssl.SSLError are such
             raise RelayAwayError(f"the relay at {host} does not answer: {error or type(error).__name__}") from error
         if not self._contexts.is_ours(writer):
@@ -162,6 +168,8 @@ class Relays:
         self._links: dict[Address, asyncio.Task[None]] = {}
         self._by_node: dict[str, Link] = {}
         self._lost_at: dict[str, float] = {}  # monotonic seconds
+        self._troubles: dict[Address, str] = {}
+        self._unresolved: list[str] = []
         self._tasks = Tasks()
         self._changed = asyncio.Event()
 
@@ -180,6 +188,12 @@ class Relays:
     def nodes(self) -> frozenset[str]:
         """The nodes whose relays answer."""
         return frozenset(self._by_node)
+
+    @property
+    def trouble(self) -> str:
+        """Why relays do not answer, as far as that shows: which one is whose is not known before it does."""
+        unresolved = [f"{name} is the name of nothing" for name in self._unresolved]
+        return "; ".join(dict.fromkeys([*unresolved, *self._troubles.values()]))[:_MOST_TROUBLE]
 
     def absent_for(self, node: str) -> float:
         """Since how many seconds a node's relay has not answered; 0 for one that does, or never did."""
@@ -224,9 +238,11 @@ class Relays:
     async def _look_up(self) -> None:
         while True:
             answers = [await _addresses(name) for name in self._names]
+            self._unresolved = [name for name, found in zip(self._names, answers, strict=True) if not found]
             found: set[Address] = set().union(*answers)
             for gone in self._links.keys() - found if all(answers) else ():  # a resolver that fails has no say
                 self._links.pop(gone).cancel()
+                self._troubles.pop(gone, None)
             for new in found - self._links.keys():
                 self._links[new] = self._tasks.start(f"relay {new[0]}", self._keep(new))
             await asyncio.sleep(_LOOK_UP_SECONDS)
@@ -238,7 +254,8 @@ class Relays:
             try:
                 await link.watch(self._hear)
             except (OSError, EngineError, pydantic.ValidationError) as error:
-                log.debug("relay_away", address=address[0], error=str(error) or type(error).__name__)
+                self._troubles[address] = str(error) or type(error).__name__
+                log.debug("relay_away", address=address[0], error=self._troubles[address])
             finally:
                 was = link.node
                 self._drop(link)
@@ -257,6 +274,7 @@ class Relays:
     def _hear(self, link: Link, event: Event) -> None:
         if self._by_node.get(link.node) is not link:
             self._by_node[link.node] = link
+            self._troubles.pop(link.address, None)
             self._lost_at.pop(link.node, None)
             self._changed.set()
             log.info("relay_found", node=link.name)

@@ -19,15 +19,16 @@ import contextlib
 import hmac
 import json
 import ssl
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
-from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.models import Protection
 from tmpnb_py.engines.docker.options import is_id
+from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import layers, manifests
 
 PORT = 7443
@@ -75,8 +76,8 @@ class Question(pydantic.BaseModel):
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
     image: str = pydantic.Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
+    tolerated: tuple[Protection, ...] = pydantic.Field(default=(), max_length=len(Protection))
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
     diff_ids: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
         default=(), max_length=layers.MOST_LAYERS
@@ -116,19 +117,24 @@ class Notebook(pydantic.BaseModel):
 
 
 class Hello(pydantic.BaseModel):
-    """Which node a relay is on."""
+    """Which node a relay is on, and which limits its engine can set. (Relays of before do not say: all of them.)"""
 
     node: str = pydantic.Field(pattern=r"^[a-z0-9]{1,64}$")
     name: str = pydantic.Field(max_length=256)
+    limits: EngineLimits = EngineLimits()
 
 
 class Event(pydantic.BaseModel):
-    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened."""
+    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened.
+
+    `engine_stops`: who died did so as the node's engine was stopping, which ends its containers.
+    """
 
     event: Literal["again", "alive", "started", "died", "gone"]
     id: str = pydantic.Field(default="", pattern=r"^[a-z0-9]{0,64}$")
     status: int = pydantic.Field(default=0, ge=-1, le=1 << 31)
     out_of_memory: bool = False
+    engine_stops: bool = False
 
 
 class Contexts:
@@ -286,17 +292,6 @@ async def _flushed(writer: asyncio.StreamWriter) -> None:
             await writer.wait_closed()
     if left.expired():
         writer.transport.abort()
-
-
-def serve_by(
-    tasks: Tasks, name: str, serve: Callable[[Connection], Coroutine[Any, Any, None]]
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
-    """What asyncio's servers call: each connection is served by a task of `tasks`, and closed with it."""
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.start(name, serve((reader, writer))).add_done_callback(lambda _: writer.close())
-
-    return accepted
 
 
 async def _pump(source: Connection, sink: Connection) -> None:
