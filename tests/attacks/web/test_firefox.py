@@ -1,7 +1,7 @@
 """The same attacks in Firefox, whose rules for cookies, windows and storage are its own.
 
-Where notebooks have hosts of their own none succeeds here either. Where they share an origin, no other one does than
-those that the README names of Chromium, but for what only Chromium's newer policies prevent.
+With hosts below a domain of their own none succeeds here either. Else no other one does than those that the README names,
+some of them for Firefox only: it keeps fewer cookies of a domain, and knows no `noopener-allow-popups`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,6 @@ from tmpnb_py.pools.container import Container
 
 pytestmark = pytest.mark.long
 
-# `Cross-Origin-Opener-Policy: noopener-allow-popups` is Chromium's (README: "in a window of their own").
-ONLY_IN_FIREFOX = {
-    "read_the_first_page_in_a_window",
-    "lead_the_first_page_elsewhere",
-    "count_the_frames_of_the_first_page",
-}
-
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, id=mode.replace(" ", "-")) for mode in MODES])
 async def test_what_a_hostile_page_gets(mode: str, tmp_path: Path) -> None:
@@ -36,9 +29,9 @@ async def test_what_a_hostile_page_gets(mode: str, tmp_path: Path) -> None:
         got = {name: await attacked(here, browser, page, (hostile, prey), name) for name in NAMES}
     succeeded = {name: evidence for name, evidence in got.items() if evidence}
     print(*(f"{name}: {evidence}" for name, evidence in succeeded.items()), sep="\n")
-    assert succeeded.keys() <= named(mode) | (ONLY_IN_FIREFOX if mode == "path" else set())
-    if mode == "path":
-        assert "read_the_other_notebook" in succeeded
+    only_here = named(mode, firefox=True)
+    assert only_here <= succeeded.keys() <= named(mode) | only_here
+    assert mode != "path" or "read_the_other_notebook" in succeeded
 
 
 async def two_notebooks(here: World, browser: Firefox) -> tuple[Container, Container]:
