@@ -20,9 +20,8 @@ from tests.engine_support import skip_or_fail
 from tests.ports import free_ports
 
 _SECONDS = 60.0
-# Every name leads to this machine; windows may be opened by scripts; nothing is asked of Mozilla.
+# Windows may be opened by scripts; nothing is asked of Mozilla.
 _PREFERENCES: dict[str, object] = {
-    "network.dns.forceResolve": "127.0.0.1",
     "dom.disable_open_during_load": False,
     "dom.popup_maximum": 100,
     "browser.shell.checkDefaultBrowser": False,
@@ -105,15 +104,21 @@ class Firefox:
 
 
 @contextlib.asynccontextmanager
-async def firefox() -> AsyncIterator[Firefox]:
-    """A fresh Firefox, ended as a whole. Skips (in CI: fails) where there is none."""
+async def firefox(*, resolves_all: bool = True) -> AsyncIterator[Firefox]:
+    """A fresh Firefox, ended as a whole. Skips (in CI: fails) where there is none.
+
+    `resolves_all`: every name leads to this machine.
+    """
     program = shutil.which("firefox-esr") or shutil.which("firefox")
     if program is None:
         skip_or_fail("Firefox is not installed")
     assert program is not None
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="tmpnb-firefox-", ignore_cleanup_errors=True) as profile:
-        lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in _PREFERENCES.items())
+        here = {"network.dns.forceResolve": "127.0.0.1"} if resolves_all else {}
+        lines = (
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in (_PREFERENCES | here).items()
+        )
         (Path(profile) / "user.js").write_text("".join(lines))
         process = await asyncio.create_subprocess_exec(
             program, "--headless", "--no-remote", "--profile", profile, f"--remote-debugging-port={port}",

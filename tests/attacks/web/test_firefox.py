@@ -1,7 +1,7 @@
 """The same attacks in Firefox, whose rules for cookies, windows and storage are its own.
 
-With hosts below a domain of their own none succeeds here either. Else no other one does than those that the README names,
-some of them for Firefox only: it keeps fewer cookies of a domain, and knows no `noopener-allow-popups`.
+With hosts below a domain of their own none succeeds here either. Else only those do that the README names, some of
+them for Firefox only: it keeps fewer cookies of a domain, and knows no `noopener-allow-popups`.
 """
 
 from __future__ import annotations
