@@ -88,6 +88,18 @@ class Hub(Collector):
             self._servers.append(server)
         self._tasks.start("fronts", self._follow_site())
 
+    def open_of(self, container_id: str) -> int:
+        """How many of a session's open connections are at front ends."""
+        return sum(front.open.get(container_id, 0) for front in self._fronts.values())
+
+    def forget_open(self) -> None:
+        """Another process serves now, and front ends report to that one what they have open."""
+        for front in self._fronts.values():
+            for container_id, opened in front.open.items():
+                if (container := self._site.find(container_id)) is not None:
+                    container.open_connections = max(0, container.open_connections - opened)
+            front.open = {}
+
     def retire(self) -> None:
         """This process ends: have front ends look for the next one. What they have forwarded is still answered."""
         for server in self._servers:
