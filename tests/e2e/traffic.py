@@ -127,7 +127,8 @@ class Traffic:
         headers = {"Authorization": f"token {self.session['token']}"}
         async with client.ws_connect(f"/user/{self.session['id']}/echo", headers=headers) as socket:
             for number in range(1_000_000):
-                await socket.send_str(f"{number}")
+                with contextlib.suppress(aiohttp.ClientError):  # it has been closed, and says so when it is read
+                    await socket.send_str(f"{number}")
                 message = await socket.receive(_SECONDS)
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     self.closed.append(socket.close_code)

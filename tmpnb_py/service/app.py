@@ -201,23 +201,29 @@ class Service:
     async def running(self, predecessor: Predecessor | None = None) -> AsyncIterator[Service]:
         """Listen from the first moment, then work; on leaving, whatever is left is ended at once.
 
-        After a `predecessor` it listens only once it knows every session, as connections wait meanwhile.
+        Where connections wait until somebody accepts them, because a `predecessor` or a service manager has been
+        listening, it accepts them only once it knows every session.
         """
         try:
             await self._prepare()
             if predecessor is not None:
                 await self._take_over(predecessor)
             self.served.restore()
-            if predecessor is None:
-                await self._accept()
-                self._manage()
-            else:
+            if predecessor is not None:
                 predecessor.line_restored(self.site)
                 self._manage()
                 await self._listed()
                 await self._accept()
                 predecessor.serving()
                 self._following.start("predecessor", predecessor.follow(self.site, self.proxy))
+            elif self.listeners.is_activated:
+                self._manage()
+                with contextlib.suppress(TimeoutError):
+                    await self._listed()
+                await self._accept()
+            else:
+                await self._accept()
+                self._manage()
             self._proxying.start("proxy", self.proxy.run())
             self._log_listening()
             yield self
@@ -245,12 +251,19 @@ class Service:
         self._managing.start("lock", self._keep_locked())
 
     async def _listed(self) -> None:
-        """Wait until every session is known. Raises what breaks the service before, and `TimeoutError`."""
-        async with asyncio.timeout(_LISTING_SECONDS):
-            while not self.site.listed:
-                if self._fault is not None:
-                    raise self._fault
-                await asyncio.sleep(_POLL_SECONDS)
+        """Wait until every session is known. Raises what breaks the service before.
+
+        Raises `TimeoutError` also where the engine is down, as waiting does not help then.
+        """
+        for _ in range(round(_LISTING_SECONDS / _POLL_SECONDS)):
+            if self._fault is not None:
+                raise self._fault
+            if self.site.listed:
+                return
+            if any(pool.engine_down for pool in self.site.pools.values()):
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        raise TimeoutError("the engine does not list its containers")
 
     async def _accept(self) -> None:
         """Let visitors and the operator in."""

@@ -41,14 +41,23 @@ def inherited(descriptor: int) -> socket.socket:
     try:
         os.set_inheritable(descriptor, False)
         end = socket.socket(fileno=descriptor)
-        if end.family != socket.AF_UNIX or end.type != socket.SOCK_SEQPACKET:
-            raise ChannelError("not such a socket")
-        _, uid, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     except OSError as error:
         raise ChannelError(str(error)) from error
-    if uid != os.geteuid():
-        raise ChannelError("another user's process is at its other end")
+    if problem := _why_not(end):
+        end.close()
+        raise ChannelError(problem)
     return end
+
+
+def _why_not(end: socket.socket) -> str:
+    """Why a socket cannot be an end of ours; "" where it can."""
+    if end.family != socket.AF_UNIX or end.type != socket.SOCK_SEQPACKET:
+        return "not such a socket"
+    try:
+        _, uid, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError as error:
+        return str(error)
+    return "" if uid == os.geteuid() else "another user's process is at its other end"
 
 
 class Channel:

@@ -68,22 +68,28 @@ class Predecessor:
         if not number.isdecimal():
             return None
         try:
-            end = channel.inherited(int(number))
-            pid = os.getppid()
-            receiving = Channel(end)
-            async with asyncio.timeout(_START_SECONDS):
-                data, descriptors = await receiving.receive()
-            start, _ = wire.read(data)
-        except (ChannelError, TimeoutError) as error:
-            raise UpgradeError(f"the process that is to be followed says nothing: {error}") from error
-        if not isinstance(start, wire.Start) or start.protocol != wire.PROTOCOL:
-            raise UpgradeError("the process that is to be followed is of another kind", remedy="Restart it instead.")
-        if len(descriptors) != len(start.listeners):
-            raise UpgradeError("the process that is to be followed sent other listeners than it says")
-        predecessor = cls(receiving, start, pid)
-        for place, descriptor in zip(start.listeners, descriptors, strict=True):
-            sock = socket.socket(fileno=descriptor)
-            predecessor.listeners.append(Bound(place.name, sock, place.host, place.port))
+            receiving = Channel(channel.inherited(int(number)))
+        except ChannelError as error:
+            raise UpgradeError(f"there is no process to be followed: {error}") from error
+        with contextlib.ExitStack() as unless_all_is_well:
+            unless_all_is_well.callback(receiving.close)
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    data, descriptors = await receiving.receive()
+                sockets = [socket.socket(fileno=one) for one in descriptors]
+                for sock in sockets:
+                    unless_all_is_well.callback(sock.close)
+                start, _ = wire.read(data)
+            except (ChannelError, TimeoutError, OSError) as error:
+                raise UpgradeError(f"the process that is to be followed says nothing: {error}") from error
+            if not isinstance(start, wire.Start) or start.protocol != wire.PROTOCOL:
+                raise UpgradeError("the process that is to be followed is of another kind", remedy="Restart instead.")
+            if len(sockets) != len(start.listeners):
+                raise UpgradeError("the process that is to be followed sent other listeners than it says")
+            unless_all_is_well.pop_all()
+        predecessor = cls(receiving, start, os.getppid())
+        places = zip(start.listeners, sockets, strict=True)
+        predecessor.listeners = [Bound(place.name, sock, place.host, place.port) for place, sock in places]
         return predecessor
 
     # --- up to the moment from which this process serves

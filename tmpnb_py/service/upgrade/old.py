@@ -346,10 +346,10 @@ def _batched(values: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
 
 
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    """Start the program that is installed now, with the command line and the environment of this process."""
+    """Start the program that is installed now, as this process was started: command line, environment, directory."""
     environ = {**os.environ, VARIABLE: str(descriptor)}
     return subprocess.Popen(  # noqa: S603 - what we were started with
-        [sys.executable, *sys.orig_argv[1:]], env=environ, pass_fds=(descriptor,)
+        sys.orig_argv, executable=sys.executable, env=environ, pass_fds=(descriptor,)
     )
 
 
