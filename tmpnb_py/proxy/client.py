@@ -120,6 +120,9 @@ class ClientConnection(TimedConnection):
             self.facts = self._proxy.facts(transport.get_extra_info("peername"))
         self._arm(self._keepalive_timeout(self._proxy.limits.value.head_timeout))
         self._proxy.opened(self)
+        if self._reader.received and not transport.is_closing():
+            self._rearm()
+            self._read()
 
     def data_received(self, data: bytes) -> None:
         self._counters.bytes_received += len(data)
@@ -452,6 +455,10 @@ class ClientConnection(TimedConnection):
     def waits_for_us(self) -> bool:
         """Whether our own application has a whole request of this client and has answered nothing yet."""
         return self._exchange is not None and self._exchange.as_it_came is not None
+
+    def goes_on_with(self, unread: bytes) -> None:
+        """Before it is made: another process has read this on the same socket."""
+        self._reader.received = unread
 
     def hand_on(self) -> Given | None:
         """Give this connection away, between two requests; None while that cannot be.

@@ -122,14 +122,13 @@ class Proxy:
     async def take_on(self, given: Given) -> None:
         """Serve a connection that another process has given away. Takes the descriptor over."""
         sock = socket.socket(fileno=given.descriptor)
+        client = self.client_factory()
+        client.goes_on_with(given.unread)
         try:
             sock.setblocking(False)
-            _, client = await asyncio.get_running_loop().connect_accepted_socket(self.client_factory, sock)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
         except OSError:  # the client has gone meanwhile
             sock.close()
-            return
-        if given.unread:
-            client.data_received(given.unread)
 
     async def shut_down(self, timeout_seconds: float, *, patience: float = 0.0) -> None:
         """Finish what is under way, at most for `timeout_seconds`; then close everything.
