@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,13 @@ _PROGRAM = Path(sys.executable).parent / "tmpnb-py"
 
 def docker(*arguments: str, check: bool = True, seconds: float = 300) -> str:
     """What the docker command prints."""
+    return run_docker(["docker", *arguments], check=check, seconds=seconds)
+
+
+def run_docker(command: Sequence[str], *, check: bool = True, seconds: float = 300) -> str:
+    """What this docker command prints."""
     done = subprocess.run(
-        ["docker", *arguments],
+        command,
         capture_output=True,
         text=True,
         check=False,
@@ -38,7 +43,7 @@ def docker(*arguments: str, check: bool = True, seconds: float = 300) -> str:
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
     )
     if check and done.returncode:
-        raise AssertionError(f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise AssertionError(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout.strip()
 
 
@@ -107,17 +112,18 @@ def build_workshop_image() -> str:
 
 
 @contextlib.contextmanager
-def hung(docker_id: str) -> Iterator[None]:
-    """Whatever is asked for this container waits, while the engine answers everything else.
+def hung(docker_id: str, *, host: str = "") -> Iterator[None]:
+    """Whatever is asked for this container waits, while the engine (at `host`) answers everything else.
 
     Its shim is stopped, so that a signal for the container is not delivered; and who delivers it has the lock.
     """
     shim = _shim_of(docker_id)
+    engine = ["docker", "--host", host] if host else ["docker"]
     os.kill(shim, signal.SIGSTOP)
     try:
-        with subprocess.Popen(["docker", "kill", "--signal", "CONT", docker_id], stdout=subprocess.DEVNULL):
+        with subprocess.Popen([*engine, "kill", "--signal", "CONT", docker_id], stdout=subprocess.DEVNULL):
             try:
-                while _answers(docker_id):
+                while _answers(engine, docker_id):
                     time.sleep(0.05)
                 yield
             finally:
@@ -137,9 +143,9 @@ def _shim_of(docker_id: str) -> int:
     raise AssertionError
 
 
-def _answers(docker_id: str) -> bool:
+def _answers(engine: list[str], docker_id: str) -> bool:
     try:
-        subprocess.run(["docker", "inspect", docker_id], capture_output=True, timeout=1, check=False)
+        subprocess.run([*engine, "inspect", docker_id], capture_output=True, timeout=1, check=False)
     except subprocess.TimeoutExpired:
         return False
     return True

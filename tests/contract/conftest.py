@@ -11,6 +11,7 @@ from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import DockerRig, FakeRig, Rig
 from tests.contract.swarm_rig import SwarmRig
+from tests.swarm.nodes import NEWER
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
 from tmpnb_py.engines.base import Engine
 
@@ -31,12 +32,20 @@ def relays_of_nodes(server_image: str) -> Iterator[RelaysOfNodes]:
         yield relays
 
 
+@pytest.fixture(scope="session")
+def relays_of_newer_nodes(server_image: str) -> Iterator[RelaysOfNodes]:
+    """The same with a newer Docker."""
+    with swarm_with_relays(server_image, version=NEWER) as relays:
+        yield relays
+
+
 _ENGINES = [
     "fake",
     "local",
     "local-unprotected",
     pytest.param("docker", marks=pytest.mark.engine),
     pytest.param("swarm", marks=[pytest.mark.engine, pytest.mark.long]),
+    pytest.param("swarm-28", marks=[pytest.mark.engine, pytest.mark.long]),
 ]
 
 
@@ -50,9 +59,10 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     elif request.param == "local-unprotected":
         local_support.need_jupyterlab()
         rig = LocalRig(None)
-    elif request.param == "swarm":
+    elif request.param in ("swarm", "swarm-28"):
         image = request.getfixturevalue("server_image")
-        rig = SwarmRig(request.getfixturevalue("relays_of_nodes"), image)
+        relays = "relays_of_nodes" if request.param == "swarm" else "relays_of_newer_nodes"
+        rig = SwarmRig(request.getfixturevalue(relays), image)
         await rig.forwarder.open()
     else:
         rig = DockerRig(request.getfixturevalue("server_image"))

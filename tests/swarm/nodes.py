@@ -4,6 +4,8 @@ A node is a process that holds namespaces for mounts, processes, the host name a
 them. Killing that process is a power cut: engine, containers and mounts go at once. The switch between the nodes is a
 namespace of its own, because this machine's firewall would drop bridged frames otherwise. The kernel needs no ip_vs:
 nothing here uses virtual addresses or the ingress mesh.
+
+The engines are this machine's, or newer ones (`newer_docker`), or some of each.
 """
 
 from __future__ import annotations
@@ -19,10 +21,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.engine_support import docker, skip_or_fail
+from tests.engine_support import docker, run_docker, skip_or_fail
+from tests.swarm import newer_docker
 
 _SECONDS = 90.0
 _PROGRAMS = ("dockerd", "ip", "nsenter", "openssl", "setpriv", "unshare")
+
+# Which Docker a node has: this machine's (Debian 12: 20.10), or Debian's newest, also with containerd's image store.
+OWN, NEWER, CONTAINERD = "own", "28", "28-containerd"
 
 
 class SwarmError(AssertionError):
@@ -32,15 +38,19 @@ class SwarmError(AssertionError):
 class Node:
     """One machine of the swarm. `host` is its engine's address, `address` its own on the switch."""
 
-    def __init__(self, directory: Path, number: int, namespace: str, address: str, options: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, number: int, network: tuple[str, str], version: str, options: Sequence[str]
+    ) -> None:
+        namespace, address = network
         self.name = f"node{number}"
+        self.version = version
         self.directory = directory / self.name
         self.directory.mkdir()
         self.address = address
         self.host = f"unix://{self.directory}/docker.sock"
         self.root = self.directory / "data"
         self._namespace = namespace
-        self._options = options
+        self.options = options
         self._machine: subprocess.Popen[bytes] | None = None
         self._engine: subprocess.Popen[bytes] | None = None
 
@@ -50,7 +60,33 @@ class Node:
 
     def docker(self, *arguments: str, check: bool = True, seconds: float = 60) -> str:
         """The docker command on this node."""
-        return docker("--host", self.host, *arguments, check=check, seconds=seconds)
+        return run_docker(self.command(*arguments), check=check, seconds=seconds)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The docker command that belongs to this node's engine."""
+        number = self._engine_number() if self.version != OWN else ""
+        enter = ["nsenter", "--target", number, "--mount", "--root", "--wd=/"] if number else []
+        return [*enter, "docker", "--host", self.host, *arguments]
+
+    def processes(self) -> list[int]:
+        """The numbers, out here, of the processes from which all others of this machine descend."""
+        return [int(number) for number in (self._init(), self._engine_number()) if number]
+
+    def _engine_number(self) -> str:
+        """The number of the engine's process, "" where none runs."""
+        if self._engine is None or self._engine.poll() is not None:
+            return ""
+        number = str(self._engine.pid)  # nsenter, which has forked for the namespace of processes
+        for _ in range(4):
+            children = Path(f"/proc/{number}/task/{number}/children")
+            found = children.read_text().split() if children.exists() else []
+            if not found:
+                return ""
+            number = found[0]
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{number}/comm").read_text() == "dockerd\n":
+                    return number
+        return ""
 
     def start(self) -> None:
         """Switch the machine on, and its engine."""
@@ -78,12 +114,24 @@ class Node:
     def start_engine(self) -> None:
         """Start the engine alone."""
         self.socket.unlink(missing_ok=True)
+        command = [
+            "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock",
+            "--cgroup-parent", f"/{self._namespace}", *self.options,
+        ]  # fmt: skip
+        is_containerd = self.version == CONTAINERD
+        command.append("--feature=containerd-snapshotter=true" if is_containerd else "--storage-driver=overlay2")
+        if self.version != OWN:
+            script = f'{newer_docker.script(self.directory)} && exec "$@"'
+            command = ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, "sh", *command]
         with (self.directory / "log").open("ab") as log:
-            self._engine = self.inside(
-                "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock", "--storage-driver=overlay2",
-                "--cgroup-parent", f"/{self._namespace}", *self._options,
-                log=log.fileno(),
-            )  # fmt: skip
+            self._engine = self.inside(*command, log=log.fileno())
+
+    def stop_engine(self) -> None:
+        """Stop the engine, and so its containers, and wait for that."""
+        assert self._engine is not None
+        (engine,) = Path(f"/proc/{self._engine.pid}/task/{self._engine.pid}/children").read_text().split()
+        os.kill(int(engine), signal.SIGTERM)  # not nsenter, which ends with it
+        self._engine.wait(timeout=60)
 
     def wait(self) -> None:
         """Until the engine answers."""
@@ -136,15 +184,17 @@ class Node:
 class Swarm:
     """A running swarm. `nodes[0]` is its manager, or the first of `managers`."""
 
-    def __init__(self, directory: Path, *, count: int, managers: int = 1, options: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, *, versions: Sequence[str], managers: int = 1, options: Sequence[str]
+    ) -> None:
         self._prefix = f"tsw{secrets.token_hex(3)}"
         self._net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(250)}"
         self._managers = managers
         self.directory = directory
         self._loaded: set[str] = set()
         self.nodes = [
-            Node(directory, one, f"{self._prefix}-{one}", f"{self._net}.{10 + one}", options)
-            for one in range(1, count + 1)
+            Node(directory, number, (f"{self._prefix}-{number}", f"{self._net}.{10 + number}"), version, options)
+            for number, version in enumerate(versions, 1)
         ]
 
     @property
@@ -152,12 +202,15 @@ class Swarm:
         return self.nodes[0]
 
     def start(self) -> None:
-        """Bring everything up."""
+        """Bring the machines up, each with an engine that is in no swarm."""
         self._wire()
         for node in self.nodes:
             node.start()
         for node in self.nodes:
             node.wait()
+
+    def join(self) -> None:
+        """Make a swarm of them."""
         first = self.nodes[0]
         first.docker("swarm", "init", "--advertise-addr", first.address, "--default-addr-pool", f"{_POOL}")
         for number, node in enumerate(self.nodes[1:], 2):
@@ -207,9 +260,7 @@ class Swarm:
         archive = self.directory / "images.tar"
         docker("save", "--output", str(archive), *wanted)
         loads = [
-            subprocess.Popen(
-                ["docker", "--host", node.host, "load", "--quiet", "--input", archive], stdout=subprocess.DEVNULL
-            )
+            subprocess.Popen(node.command("load", "--quiet", "--input", str(archive)), stdout=subprocess.DEVNULL)
             for node in self.nodes
         ]
         assert [one.wait() for one in loads] == [0] * len(loads)
@@ -231,19 +282,34 @@ _POOL = "10.180.0.0/16"
 
 @contextlib.contextmanager
 def running_swarm(
-    *, count: int = 3, managers: int = 1, options: Sequence[str] = ("--no-new-privileges",)
+    *,
+    count: int = 3,
+    managers: int = 1,
+    version: str = OWN,
+    versions: Sequence[str] = (),
+    options: Sequence[str] = ("--no-new-privileges",),
+    joined: bool = True,
 ) -> Iterator[Swarm]:
-    """A swarm, which is gone afterwards. Skips (in CI: fails) where this machine cannot have one."""
+    """A swarm, which is gone afterwards; `versions` has the Docker of each node where they differ.
+
+    Without `joined` the machines are up, and in no swarm yet.
+    Skips (in CI: fails) where this machine cannot have one.
+    """
+    versions = versions or (version,) * count
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         skip_or_fail(f"a swarm of one's own needs root and {', '.join(missing or _PROGRAMS)}")
     directory = Path(tempfile.mkdtemp(prefix="tsw-"))
     # In memory: emptying a disk of three engines' layers takes longer than any test.
     _run("mount", "-t", "tmpfs", "-o", "size=6g,mode=0755", "tmpfs", str(directory))
-    swarm = Swarm(directory, count=count, managers=managers, options=options)
+    if set(versions) != {OWN}:
+        newer_docker.root()
+    swarm = Swarm(directory, versions=versions, managers=managers, options=options)
     try:
         try:
             swarm.start()
+            if joined:
+                swarm.join()
         except (SwarmError, subprocess.CalledProcessError) as error:
             skip_or_fail(f"a swarm does not start here: {error}")
         yield swarm

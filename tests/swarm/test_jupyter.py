@@ -14,9 +14,9 @@ from tests.swarm.relays import swarm_with_relays
 pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(600)]
 
 
-async def test_a_kernel_outlives_relay_and_orchestrator(workshop_image: str, pool: str) -> None:
+async def test_a_kernel_outlives_relay_and_orchestrator(workshop_image: str, pool: str, swarm_docker: str) -> None:
     with (
-        swarm_with_relays(workshop_image, count=1) as relays,
+        swarm_with_relays(workshop_image, count=1, version=swarm_docker) as relays,
         Deployment(pool, docker_host=relays.swarm.manager.host).ended() as deployment,
     ):
         options = (

@@ -23,9 +23,9 @@ _FAILED = "The machine it ran on failed."
 
 
 @pytest.fixture
-def relays(server_image: str) -> Iterator[RelaysOfNodes]:
+def relays(server_image: str, swarm_docker: str) -> Iterator[RelaysOfNodes]:
     """A swarm of the test's own: it will be a machine short."""
-    with swarm_with_relays(server_image) as relays:
+    with swarm_with_relays(server_image, version=swarm_docker) as relays:
         yield relays
 
 

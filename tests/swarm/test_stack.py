@@ -60,8 +60,9 @@ class Stack:
 
     def deploy(self) -> None:
         subprocess.run(
-            ["docker", "--host", self.swarm.manager.host, "stack", "deploy", "--resolve-image", "never",
-             "--compose-file", ROOT / "swarm.yaml", self.name],
+            self.swarm.manager.command(
+                "stack", "deploy", "--resolve-image", "never", "--compose-file", str(ROOT / "swarm.yaml"), self.name
+            ),
             env=self.environment, check=True, timeout=120,
         )  # fmt: skip
 
@@ -85,9 +86,9 @@ class Stack:
 
 
 @pytest.fixture
-def stack(service_image: str, server_image: str, pool: str) -> Iterator[Stack]:
+def stack(service_image: str, server_image: str, pool: str, swarm_docker: str) -> Iterator[Stack]:
     """Three managers, so that one may be lost."""
-    with running_swarm(managers=3) as swarm:
+    with running_swarm(managers=3, version=swarm_docker) as swarm:
         swarm.load(service_image, server_image)
         stack = Stack(swarm, (service_image, server_image), pool)
         stack.deploy()
@@ -107,7 +108,11 @@ async def ask(method: str, url: str, **more: Any) -> tuple[int, Any]:
 async def ask_on(url: str, token: str, counted: list[int]) -> None:
     """Ask a notebook again and again, and count what it answers."""
     while True:
-        counted.append((await ask("GET", url, headers={"Authorization": f"token {token}"}))[0])
+        began = time.monotonic()
+        status, _ = await ask("GET", url, headers={"Authorization": f"token {token}"})
+        counted.append(status)
+        if status != 200:
+            print(f"{url[:30]} answered {status} at {began:.1f} s, after {time.monotonic() - began:.1f} s")
         await asyncio.sleep(0.05)
 
 
@@ -195,7 +200,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
         for task in asking:
             task.cancel()
     print(f"{len(counted)} requests while the orchestrator was away, lost: {[one for one in counted if one != 200]}")
-    assert set(counted) == {200}
+    assert set(counted) == {200}, stack.report()
     print(f"the orchestrator ran again after {seconds:.1f} s")
     assert seconds < 90  # mostly Swarm's own: docs/swarm.md has figures
     await until(stack, serving)

@@ -13,7 +13,7 @@ import pytest
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.engines.swarm import layers
-from tmpnb_py.engines.swarm.layers import Archive
+from tmpnb_py.engines.swarm.parcels import Archive
 
 CONTENTS = (b"lowest" * 200, b"same", b"same")
 DIFF_IDS = tuple(f"sha256:{hashlib.sha256(one).hexdigest()}" for one in CONTENTS)
@@ -46,8 +46,8 @@ def test_what_docker_saves() -> None:
         "b/layer.tar": "../a/layer.tar", "a/layer.tar": CONTENTS[1], "c/layer.tar": CONTENTS[0],
     }  # fmt: skip
     with archive(config_of(), entries, ["c/layer.tar", "a/layer.tar", "b/layer.tar"]) as file:
-        found = Archive(file)
-        assert (found.config, found.diff_ids) == (config_of(), DIFF_IDS)
+        found = Archive(file, layers.id_of(config_of()))
+        assert (found.parcel.question()["config"], found.parcel.diff_ids) == (config_of().decode(), DIFF_IDS)
         for (offset, size), content in zip(found.layers, CONTENTS, strict=True):
             file.seek(offset)
             assert file.read(size) == content
@@ -60,14 +60,14 @@ def test_what_docker_saves() -> None:
 )
 def test_what_is_no_archive_of_the_image(entries: dict[str, bytes | str], names: list[str]) -> None:
     with archive(config_of(), entries, names) as file, pytest.raises(EngineError):
-        Archive(file)
+        Archive(file, layers.id_of(config_of()))
 
 
 def test_a_file_that_is_no_archive() -> None:
     with tempfile.TemporaryFile() as file:
         file.write(b"no archive" * 1000)
         with pytest.raises(EngineError, match="cannot be read"):
-            Archive(file)
+            Archive(file, layers.id_of(config_of()))
 
 
 @pytest.mark.parametrize(

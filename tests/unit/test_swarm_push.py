@@ -18,12 +18,11 @@ from tests.swarm.relays import make_secret
 from tests.unit.test_swarm_layers import CONTENTS, archive, config_of
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import layers, wire
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.layers import Archive
 from tmpnb_py.engines.swarm.node import NodeEngine
 from tmpnb_py.engines.swarm.node_images import NodeImages
+from tmpnb_py.engines.swarm.parcels import Archive, parcel_of
 from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relay import Relay
 from tmpnb_py.engines.swarm.relays import Link, Relays
@@ -50,8 +49,11 @@ class Engine:
         self.tags: dict[str, str] = {}
         self.loaded: list[list[str]] = []
         self.refuses = ""
+        self.driver: list[list[str]] = []
 
     async def call(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> Any:
+        if path == "info":
+            return {"DriverStatus": [["Backing Filesystem", "extfs"], *self.driver]}
         if path == "images/json":
             return [{"Id": one} for one in self.images]
         image = path.split("/")[1]
@@ -93,7 +95,7 @@ async def link(engine: Engine, tmp_path: Path) -> AsyncIterator[Link]:
     relay = Relay(NodeEngine(cast(EngineApi, engine)), contexts)
     relay._follow = asyncio.Event().wait  # type: ignore[assignment, method-assign]
     async with relay.serving("127.0.0.1", 0) as port:
-        found = Link(("127.0.0.1", port), contexts, "pool", Tasks())
+        found = Link(("127.0.0.1", port), contexts, "pool")
         found.node = "n1"
         yield found
         found.lose()
@@ -113,7 +115,7 @@ async def pushed(link: Link, node: str = "n1") -> list[NodeTransfer]:
     """What is reported; the last is how it ended."""
     reported: list[NodeTransfer] = []
     with archive(CONFIG, {str(one): content for one, content in enumerate(CONTENTS)}, ["0", "1", "2"]) as file:
-        ended = await Push(cast(Relays, OneLink(link)), Archive(file), reported.append).to(node, "node1")
+        ended = await Push(cast(Relays, OneLink(link)), Archive(file, IMAGE), reported.append).to(node, "node1")
     assert reported[-1] == ended
     return reported
 
@@ -154,17 +156,34 @@ async def test_an_engine_that_refuses_is_told_of_and_others_go_on(engine: Engine
     assert "does not answer" in (await pushed(link, "n2"))[-1].error
 
 
+async def test_an_engine_with_the_other_store_is_told_of(engine: Engine, link: Link) -> None:
+    engine.driver = [["driver-type", "io.containerd.snapshotter.v1"]]
+    ended = (await pushed(link))[-1]
+    assert "another id here" in ended.error
+    assert not engine.loaded
+
+
+async def test_two_at_once_bring_each_layer_once(engine: Engine, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmpnb_py.engines.swarm.push._BUSY_SECONDS", 0.01)
+    one, other = await asyncio.gather(pushed(link), pushed(link))
+    assert one[-1].done
+    assert other[-1].done
+    assert engine.loaded == [["0.tar"], ["1.tar"], ["2.tar"]]
+    assert list(engine.images) == [IMAGE]
+
+
 async def add(engine: Engine, **changes: Any) -> None:
     async def content() -> AsyncIterator[bytes]:
         yield CONTENTS[0]
 
-    asked = {"image": IMAGE, "config": CONFIG, "count": 1, "size": len(CONTENTS[0]), **changes}
-    await NodeImages(cast(EngineApi, engine)).add(content=content(), **asked)
+    asked = {"image": IMAGE, "config": CONFIG.decode(), "count": 1, "size": len(CONTENTS[0]), **changes}
+    parcel = parcel_of(asked.pop("image"), asked.pop("config"), ())
+    await NodeImages(cast(EngineApi, engine)).add(parcel, content=content(), **asked)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"image": f"sha256:{'1' * 64}"}, {"config": b"{}", "image": layers.id_of(b"{}")}, {"count": 4}, {"count": 0}],
+    [{"image": f"sha256:{'1' * 64}"}, {"config": "{}", "image": layers.id_of(b"{}")}, {"count": 4}, {"count": 0}],
 )  # fmt: skip
 async def test_what_a_relay_does_not_load(engine: Engine, changes: dict[str, Any]) -> None:
     with pytest.raises(EngineError):
@@ -175,7 +194,7 @@ async def test_what_a_relay_does_not_load(engine: Engine, changes: dict[str, Any
 
 async def test_a_layer_that_is_cut_off_is_none(engine: Engine, link: Link) -> None:
     question = Question(do="load", image=IMAGE, config=CONFIG.decode(), layer=1, size=1000)
-    reader, writer = await link.connect(question)
+    reader, writer = await link.begin(question)
     writer.write(b"x" * 10)
     writer.close()
     assert await reader.read() == b""
@@ -215,12 +234,12 @@ async def test_the_file_that_is_sent_is_gone_afterwards(tmp_path: Path) -> None:
             file.seek(0)
             yield file.read()
 
-    async with spooled(saved(), tmp_path / "run") as found:
-        assert found.config == CONFIG
+    async with spooled(saved(), tmp_path / "run", IMAGE) as found:
+        assert found.parcel.id == IMAGE
     assert list((tmp_path / "run").iterdir()) == []
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(EngineError, match="cannot be kept") as refused:
-        async with spooled(saved(), blocked / "run"):
+        async with spooled(saved(), blocked / "run", IMAGE):
             pass
     assert "runtime-dir" in refused.value.remedy

@@ -163,6 +163,7 @@ class FakeEngine(NoImageStore, OneMachine):
     name = "fake"
     shares_network = False
     stores_images = False
+    term = 0
     sees_isolation = True
 
     def __init__(self, host: FakeHost, *, pool: str = "tmpnb") -> None:
@@ -268,6 +269,7 @@ class FakeEngine(NoImageStore, OneMachine):
             reserved=sum(one.config.mem_limit for one in here),
             cpus=self.host.cpus,
             notebooks=frozenset(one.id for one in here),
+            lacks=(),
         )
 
     async def image(self, image: str) -> ImageFacts:

@@ -8,10 +8,10 @@ scheme, host) is believed like a trusted proxy's: only a front end of ours can o
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import math
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 
 import pydantic
@@ -22,47 +22,54 @@ from prometheus_client.registry import Collector
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
-from tmpnb_py.fronts import stamps, wire
+from tmpnb_py.fronts import wire
+from tmpnb_py.fronts.file_server import FileServer
 from tmpnb_py.fronts.ledger import Ledger
-from tmpnb_py.fronts.wire import Contexts, Hello, Place, Report, Route, Stamp, Told
+from tmpnb_py.fronts.reports import Reporter, Reports, Turns
+from tmpnb_py.fronts.wire import Contexts, Hello, Place, Report, Route, Told
 from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.server import Proxy
+from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.site.site import Site
 
 log = structlog.get_logger(__name__)
 
-GRACE_SECONDS = 120.0  # for which the open connections of a front end that is away count as open
 _LOOK_SECONDS = 1.0
 _WRITE_SECONDS = 10.0
-_MOST_FRONTS = 1000
+_LINES_AT_ONCE = 200  # of routes: as they are sent together, and then others have their turn
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@dataclasses.dataclass(eq=False)
-class _Front:
-    """One front end, from its first hello until its grace is over. `open` are its WebSockets by session."""
-
-    name: str
-    writer: asyncio.StreamWriter
-    open: dict[str, int] = dataclasses.field(default_factory=dict)
-    lost_at: float | None = None
 
 
 class Hub(Collector):
     """Serves the front ends of one service. As a collector it says how many there are."""
 
-    def __init__(self, site: Site, proxy: Proxy, options: LiveOptions) -> None:
+    def __init__(
+        self,
+        site: Site,
+        proxy: Proxy,
+        options: LiveOptions,
+        *,
+        files: Sequence[SharedFiles] = (),
+        term: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`files` are given to front ends that keep copies; `term` is this manager's (`wire.Told`)."""
+        self._turns = Turns()
+        self._files = FileServer(files, self._turns)
+        self._term = term
+        self._contexts: Contexts | None = None  # until it is open
         self._site = site
         self._proxy = proxy
         self._shared = options.derive(shared)
         self._options = options
         self._ledger = Ledger()
-        self._fronts: dict[str, _Front] = {}
+        self._have_moved: dict[str, Container] = {}
+        self._unusable: dict[str, Hashable] = {}  # sessions that front ends cannot be told of, and why
+        self._reports = Reports(site.find)
         self._tasks = Tasks()
         self._servers: list[asyncio.Server] = []
         self._changed = asyncio.Event()  # replaced at each change
@@ -75,7 +82,7 @@ class Hub(Collector):
         """Serve on bound sockets until `close`. Raises `SettingsError` where the secret cannot be used."""
         listeners = tuple(listeners)
         try:
-            contexts = contexts_of(self._options.current)
+            self._contexts = contexts = contexts_of(self._options.current)
         except SettingsError:
             for listener in listeners:
                 listener.close()
@@ -86,26 +93,23 @@ class Hub(Collector):
                 ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
             )  # fmt: skip
             self._servers.append(server)
-        self._tasks.start("fronts", self._follow_site())
+        if not len(self._tasks):  # it may be opened again, after it was retired
+            self._tasks.start("fronts", self._follow_site())
 
     def open_of(self, container_id: str) -> int:
         """How many of a session's open connections are at front ends."""
-        return sum(front.open.get(container_id, 0) for front in self._fronts.values())
+        return self._reports.open_of(container_id)
 
     def forget_open(self) -> None:
         """Another process serves now, and front ends report to that one what they have open."""
-        for front in self._fronts.values():
-            for container_id, opened in front.open.items():
-                if (container := self._site.find(container_id)) is not None:
-                    container.open_connections = max(0, container.open_connections - opened)
-            front.open = {}
+        self._reports.forget_open()
 
     def retire(self) -> None:
         """This process ends: have front ends look for the next one. What they have forwarded is still answered."""
         for server in self._servers:
             server.close()
-        for front in self._fronts.values():
-            front.writer.close()
+        for front in self._reports:
+            front.hang_up()
 
     async def close(self) -> None:
         """Hang up. Front ends go on with what they know."""
@@ -114,15 +118,18 @@ class Hub(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """How many front ends are connected."""
-        connected = sum(front.lost_at is None for front in self._fronts.values())
-        yield GaugeMetricFamily("tmpnb_fronts", "Front ends that are connected.", value=connected)
+        yield GaugeMetricFamily("tmpnb_fronts", "Front ends that are connected.", value=len(tuple(self._reports)))
 
     # --- what changes
 
-    def _moved(self, _: Container) -> None:
-        self._look.set()
+    def _moved(self, container: Container) -> None:
+        if self._contexts is not None:  # else nobody takes note of it
+            self._have_moved[container.id] = container
+            self._look.set()
 
     def _reloaded(self, _: Change) -> None:
+        if self._contexts is not None:
+            renew(self._contexts)
         self._wake()
 
     def _wake(self) -> None:
@@ -131,35 +138,74 @@ class Hub(Collector):
 
     async def _follow_site(self) -> None:
         """Write down what changed: at each transition, and now and then what is told by none."""
+        looked_at = -math.inf
         while True:
             self._look.clear()
+            now = time.monotonic()
             if self._site.listed:
-                changed, self._is_written = self._write_down() or not self._is_written, True
-                if changed:
+                before, was_written = self._ledger.seq, self._is_written
+                if not was_written or now - looked_at >= _LOOK_SECONDS:
+                    looked_at = now
+                    await self._write_all_down()
+                    self._is_written = True
+                self._write_moved_down()
+                if self._ledger.seq != before or not was_written:
                     self._wake()
-            self._forget_lost(time.monotonic())
+            self._reports.forget_lost(now)
             await event_or_time(self._look, _LOOK_SECONDS)
             await asyncio.sleep(0)  # several at once are one round
 
-    def _write_down(self) -> bool:
-        before, there = self._ledger.seq, set()
+    async def _write_all_down(self) -> None:
+        claimed: set[str] = set()
         for pool in self._site.pools.values():
-            for container in pool.in_state(State.CLAIMED):
-                there.add(container.id)
-                address = container.endpoint.address if container.endpoint is not None else None
-                key = (address, container.tokenless_origin)
-                if not self._ledger.is_known(container.id, key):
-                    place = None if address is None else Place.of(address)
-                    route = Route(
-                        id=container.id, pool=pool.name, token=container.token, base_url=container.base_url,
-                        origin=container.tokenless_origin, place=place,
-                    )  # fmt: skip
-                    self._ledger.put(route, key)
-        for gone in self._ledger.missing(there):
-            self._ledger.drop(gone)
-            for front in self._fronts.values():  # which says no more of it, also not that its connections have ended
-                front.open.pop(gone, None)
-        return self._ledger.seq != before
+            containers = pool.in_state(State.CLAIMED)
+            claimed.update(container.id for container in containers)
+            for start in range(0, len(containers), _LINES_AT_ONCE):
+                for container in containers[start : start + _LINES_AT_ONCE]:
+                    self._write_one_down(container, pool.name)
+                await asyncio.sleep(0)  # they may be thousands
+        for gone in self._ledger.missing(claimed):
+            self._drop(gone)
+        for gone in self._unusable.keys() - claimed:
+            del self._unusable[gone]
+
+    def _write_moved_down(self) -> None:
+        moved, self._have_moved = self._have_moved, {}
+        for container in moved.values():
+            pool = self._pool_of(container)
+            if pool and container.state is State.CLAIMED:
+                self._write_one_down(container, pool)
+            elif container.id in self._ledger:
+                self._drop(container.id)
+
+    def _pool_of(self, container: Container) -> str:
+        return next((pool.name for pool in self._site.pools.values() if pool.get(container.id) is container), "")
+
+    def _drop(self, container_id: str) -> None:
+        self._ledger.drop(container_id)
+        self._reports.ended(container_id)
+
+    def _write_one_down(self, container: Container, pool: str) -> None:
+        """Have front ends told of a session, unless they know it. What no route can say they leave to this process,
+        as any that they do not know: one odd container must not keep them from hearing of all others."""
+        address = container.endpoint.address if container.endpoint is not None else None
+        key = (address, container.tokenless_origin)
+        if self._ledger.is_known(container.id, key) or container.state is not State.CLAIMED:
+            return
+        if self._unusable.get(container.id) == key:
+            return
+        try:
+            route = Route(
+                id=container.id, pool=pool, token=container.token, base_url=container.base_url,
+                origin=container.tokenless_origin, place=None if address is None else Place.of(address),
+            )  # fmt: skip
+        except pydantic.ValidationError as error:
+            self._unusable[container.id] = key
+            log.error("route_invalid", id=container.id, error=_what(error), hint="only the orchestrator leads there")
+            if container.id in self._ledger:
+                self._ledger.drop(container.id)
+            return
+        self._ledger.put(route, key)
 
     # --- connections
 
@@ -178,8 +224,10 @@ class Hub(Collector):
             hello = Hello.model_validate_json(line)
             if hello.do == "forward":
                 await self._forward((reader, writer))
-            elif hello.front and (hello.front in self._fronts or len(self._fronts) < _MOST_FRONTS):
-                await self._keep(hello, (reader, writer))
+            elif hello.do == "files":
+                await self._files.serve((reader, writer))
+            elif front := hello.front and self._reports.join(hello.front, hello.name, writer.close):
+                await self._keep(front, hello, (reader, writer))
         except (OSError, EngineError, pydantic.ValidationError) as error:
             log.info("front_connection_lost", error=type(error).__name__)
         finally:
@@ -199,16 +247,11 @@ class Hub(Collector):
             raise
         await wire.join(front, own)
 
-    async def _keep(self, hello: Hello, connection: Connection) -> None:
+    async def _keep(self, front: Reporter, hello: Hello, connection: Connection) -> None:
         """Tell a front end and listen to it until either side ends."""
         reader, writer = connection
-        front = self._fronts.get(hello.front)
-        if front is None:
-            front = self._fronts[hello.front] = _Front(hello.name, writer)
-        else:  # the same process came anew: what it had before is void
-            front.writer.close()
-            front.writer, front.lost_at = writer, None
         log.info("front_joined", front=front.name)
+        ours = front.hang_up
         try:
             async with asyncio.TaskGroup() as group:
                 telling = group.create_task(self._tell(hello, writer))
@@ -217,63 +260,49 @@ class Hub(Collector):
         except* (OSError, EngineError, pydantic.ValidationError) as errors:
             log.info("front_connection_lost", front=front.name, error=type(errors.exceptions[0]).__name__)
         finally:
-            if front.writer is writer:
+            if front.hang_up is ours:
                 front.lost_at = time.monotonic()
                 log.warning("front_lost", front=front.name, open=sum(front.open.values()))
 
     async def _tell(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         epoch, seq, shared = hello.epoch, hello.seq, None
+        knows_terms = wire.spoken(writer) == wire.PROTOCOL
         while True:
-            changed = self._changed
+            changed, term = self._changed, self._term() if knows_terms else 0
             if shared != self._shared.value:
                 shared = self._shared.value
-                writer.write(wire.line_of(Told(event="options", options=shared)))
+                writer.write(wire.line_of(Told(event="options", options=shared, term=term)))
             if self._is_written:
-                now_at = self._ledger.seq
-                for told in self._ledger.since(epoch, seq):
-                    writer.write(wire.line_of(told))
+                lines, now_at = self._ledger.since(epoch, seq, term=term), self._ledger.seq
+                for start in range(0, len(lines), _LINES_AT_ONCE):
+                    async with self._turns.taken():
+                        writer.write(b"".join(lines[start : start + _LINES_AT_ONCE]))
                     await _drained(writer)
                 epoch, seq = self._ledger.epoch, now_at
-                writer.write(wire.line_of(Told(event="alive", epoch=epoch, seq=seq)))
+                writer.write(wire.line_of(Told(event="alive", epoch=epoch, seq=seq, term=term)))
             else:
-                writer.write(wire.line_of(Told(event="wait")))
+                writer.write(wire.line_of(Told(event="wait", term=term)))
             await _drained(writer)
             await event_or_time(changed, wire.HEARTBEAT_SECONDS)
 
-    async def _listen(self, front: _Front, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, front: Reporter, reader: asyncio.StreamReader) -> None:
         while True:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
                 line = await wire.read_line(reader)
             if not line:
                 return
-            now = time.monotonic()
-            for stamp in Report.model_validate_json(line).stamps:
-                self._take(front, stamp, now)
-
-    # --- reports
-
-    def _take(self, front: _Front, stamp: Stamp, now: float) -> None:
-        container = self._site.find(stamp.id)
-        if container is None or container.state is not State.CLAIMED:
-            front.open.pop(stamp.id, None)
-            return
-        stamps.apply(stamp, container, stamp.open - front.open.pop(stamp.id, 0), now)
-        if stamp.open:
-            front.open[stamp.id] = stamp.open
-
-    def _forget_lost(self, now: float) -> None:
-        for key, front in tuple(self._fronts.items()):
-            if front.lost_at is not None and (not front.open or now - front.lost_at > GRACE_SECONDS):
-                del self._fronts[key]
-                for container_id, opened in front.open.items():
-                    container = self._site.find(container_id)
-                    if container is not None:
-                        stamps.lose(container, opened, now)
+            async with self._turns.taken():
+                self._reports.take(front, Report.model_validate_json(line).stamps, time.monotonic())
 
 
 async def _drained(writer: asyncio.StreamWriter) -> None:
     async with asyncio.timeout(_WRITE_SECONDS):
         await writer.drain()
+
+
+def _what(error: pydantic.ValidationError) -> str:
+    """Which fields are wrong, without what is in them: a token may be."""
+    return ", ".join(".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())[:500]
 
 
 def shared(settings: Settings) -> dict[str, str]:
@@ -287,4 +316,13 @@ def shared(settings: Settings) -> dict[str, str]:
 
 def contexts_of(settings: Settings) -> Contexts:
     """The TLS of front ends' connections. Raises `SettingsError` where the secret cannot be used."""
-    return Contexts(settings.front_secret or settings.swarm_secret or DEFAULT_SECRET, wire.PROTOCOL)
+    return Contexts(settings.front_secret or settings.swarm_secret or DEFAULT_SECRET, *wire.PROTOCOLS)
+
+
+def renew(contexts: Contexts) -> None:
+    """Read the secret again, for connections from now on. One that cannot be used changes nothing."""
+    try:
+        if contexts.renew():
+            log.warning("front_secret_changed", hint="connections stay; new ones need the new one on both sides")
+    except SettingsError as error:
+        log.error("reload_failed", error=error.message, remedy=error.remedy)

@@ -28,7 +28,7 @@ from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.service import listen
-from tmpnb_py.service.listeners import ADMIN, FRONT, VISITORS, Listeners
+from tmpnb_py.service.listeners import ADMIN, FRONT, PATIENCE_SECONDS, VISITORS, Listeners
 from tmpnb_py.service.served_pool import ServedPool
 from tmpnb_py.service.upgrade.new import Predecessor, Tunnels
 from tmpnb_py.service.web_servers import WebServers
@@ -47,9 +47,6 @@ _LISTING_SECONDS = 25.0
 _POLL_SECONDS = 0.005
 _SETTLE_SECONDS = 5.0  # for claims that are being made durable, which take some milliseconds
 _ANSWER_SECONDS = 0.5  # for our own answers that are under way; what still has none then waits for a notebook
-# A client that has sent a request on an idle connection gets it answered. Only where the next process finds those who
-# come meanwhile: elsewhere they are refused, so that the end must not take longer.
-_PATIENCE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +105,9 @@ class Service:
             hosts=self._hosts,
         )
         self.site.subscribe(self.proxy.moved)
-        self.fronts = Hub(self.site, self.proxy, self.options)
+        self.fronts = Hub(
+            self.site, self.proxy, self.options, files=(self.served.static_files,), term=lambda: engine.term
+        )
         self.metrics.add(self.fronts)
         self._servers: list[asyncio.Server] = []
         self._proxying, self._managing = Tasks(self._vital_ended), Tasks(self._vital_ended)
@@ -362,7 +361,7 @@ class Service:
         self.served.claims.stop()
         if self._predecessor is not None:
             self._predecessor.cut()
-        patience = _PATIENCE_SECONDS if self.listeners.is_activated and not self._is_followed else 0.0
+        patience = PATIENCE_SECONDS if self.listeners.is_activated and not self._is_followed else 0.0
         await self.proxy.shut_down(settings.shutdown_timeout, patience=patience)
         await self._end_work()
         if not self._is_followed:

@@ -18,6 +18,9 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.service import listen
 
 VISITORS, ADMIN, FRONT = "visitors", "admin", "front"
+# A client that has sent a request on an idle connection gets it answered. Only where the next process finds those who
+# come meanwhile: elsewhere they are refused, so that the end must not take longer.
+PATIENCE_SECONDS = 1.0
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _MOST = 64
 
@@ -80,14 +83,14 @@ class Listeners:
         """Whether a service manager holds the visitors' sockets, so that they outlive this process."""
         return any(one.name == VISITORS and not one.host for one in self._bound)
 
-    def bind(self, settings: Settings) -> None:
+    def bind(self, settings: Settings, *, fronts: bool = True) -> None:
         """Take what was given, as far as the options still ask for it, and bind what is missing.
 
-        May block while a name is looked up. Raises `ListenError`.
+        `fronts`: whether front ends may be listened for. May block while a name is looked up. Raises `ListenError`.
         """
         self._take(VISITORS, "port", settings.ip, settings.port)
         self._take(ADMIN, "admin_port", settings.admin_ip, settings.admin_port)
-        if settings.front_port:
+        if fronts and settings.front_port:
             self._take(FRONT, "front_port", settings.front_ip, settings.front_port)
         for unused in self._given:
             unused.sock.close()

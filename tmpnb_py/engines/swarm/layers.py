@@ -1,5 +1,7 @@
 """Images as their layers: what a node gets to load, piece by piece. Pure; used on both sides of the relays.
 
+This is for Docker's own image store; `manifests` is the same for containerd's, and `parcels` tells which it is.
+
 An image travels layer by layer. Docker reads a layer only where it does not have it, so the archive for a step holds
 one layer, on top of those that are there; what is there is kept by a partial image of our own making, until the next.
 An id is the digest of the configuration, which lists the layers' digests; Docker checks each layer against its own.
@@ -9,7 +11,6 @@ So what a node has under an id is that image, whoever sent the pieces.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import tarfile
@@ -33,7 +34,7 @@ def id_of(config: bytes) -> str:
 
 def diff_ids_of(config: bytes) -> tuple[str, ...]:
     """The digests of an image's layers, the lowest first. Raises `EngineError` for what is no configuration."""
-    found = _parsed(config).get("rootfs")
+    found = parsed(config).get("rootfs")
     listed = found.get("diff_ids") if isinstance(found, dict) else None
     if not isinstance(listed, list) or not 0 < len(listed) <= MOST_LAYERS:
         raise EngineError(f"the image does not have 1 to {MOST_LAYERS} layers")
@@ -44,9 +45,9 @@ def diff_ids_of(config: bytes) -> tuple[str, ...]:
 
 def partial_config(config: bytes, count: int) -> bytes:
     """The configuration of an image of the `count` lowest layers, and of nothing else: it cannot run anything."""
-    parsed = _parsed(config)
-    platform = {name: str(parsed.get(name, "")) for name in ("architecture", "os")}
-    if not all(_PLATFORM.fullmatch(one) for one in platform.values()):
+    whole = parsed(config)
+    platform = {name: str(whole.get(name, "")) for name in ("architecture", "os")}
+    if not all(_PLATFORM.fullmatch(one) and one != "unknown" for one in platform.values()):
         raise EngineError("the image's configuration does not say for which machines it is")
     rootfs = {"type": "layers", "diff_ids": list(diff_ids_of(config)[:count])}
     made = {**platform, "config": {}, "created": "1970-01-01T00:00:00Z", "rootfs": rootfs}
@@ -66,10 +67,38 @@ def bundle(config: bytes, size: int) -> tuple[bytes, bytes]:
     names = [f"{number}.tar" for number in range(len(diff_ids_of(config)))]
     name = f"{id_of(config).partition(':')[2]}.json"
     manifest = json.dumps([{"Config": name, "RepoTags": None, "Layers": names}]).encode()
-    head = _entry("manifest.json", manifest) + _entry(name, config)
+    head = entry("manifest.json", manifest) + entry(name, config)
     if size:
-        head += _header(names[-1], size)
-    return head, bytes(-size % tarfile.BLOCKSIZE) + bytes(2 * tarfile.BLOCKSIZE)
+        head += header(names[-1], size)
+    return head, tail(size)
+
+
+class ConfigImage:
+    """An image by its configuration, whose digest is its id."""
+
+    def __init__(self, image: str, config: bytes) -> None:
+        """Raises `EngineError` where it is not that of `image`."""
+        if id_of(config) != image:
+            raise EngineError("the image's configuration is another one's")
+        self.id, self.config = image, config
+        self.diff_ids = diff_ids_of(config)
+
+    def question(self) -> dict[str, Any]:
+        """What tells a relay which image it is."""
+        return {"image": self.id, "config": self.config.decode()}
+
+    def step_id(self, count: int) -> str:
+        """What a node has after the step that brings it to `count` layers."""
+        return id_of(step_config(self.config, count))
+
+    def check(self, count: int, size: int) -> None:  # noqa: ARG002 - no document says how large a layer is
+        """Raise `EngineError` for a layer that the image does not have."""
+        if not 0 < count <= len(self.diff_ids):
+            raise EngineError(f"the image does not have {count} layers")
+
+    def bundle(self, count: int, size: int) -> tuple[bytes, bytes]:
+        """What goes before and behind the bytes of the layer `count` in an archive for `docker load`; no name."""
+        return bundle(step_config(self.config, count), size)
 
 
 def common(one: Sequence[str], other: Sequence[str]) -> int:
@@ -82,7 +111,8 @@ def common(one: Sequence[str], other: Sequence[str]) -> int:
     return count
 
 
-def _parsed(config: bytes) -> dict[str, Any]:
+def parsed(config: bytes) -> dict[str, Any]:
+    """The JSON of a small document. Raises `EngineError`."""
     try:
         found = json.loads(config) if len(config) <= CONFIG_LIMIT else None
     except ValueError:
@@ -92,60 +122,18 @@ def _parsed(config: bytes) -> dict[str, Any]:
     return found
 
 
-def _entry(name: str, content: bytes) -> bytes:
-    return _header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+def entry(name: str, content: bytes) -> bytes:
+    """A file of an archive."""
+    return header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
-def _header(name: str, size: int) -> bytes:
+def tail(size: int) -> bytes:
+    """What follows the last file of an archive, of so many bytes."""
+    return bytes(-size % tarfile.BLOCKSIZE) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+def header(name: str, size: int) -> bytes:
+    """What goes before a file's bytes in an archive."""
     found = tarfile.TarInfo(name)
     found.size, found.mode = size, 0o644
     return found.tobuf(tarfile.GNU_FORMAT)
-
-
-class Archive:
-    """An archive that `docker save` wrote, with its layers where they are in the file."""
-
-    def __init__(self, file: io.BufferedRandom) -> None:
-        """Raises `EngineError` for what is no archive of one image."""
-        self._file = file
-        file.seek(0)
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                entries = {one.name: one for one in tar}
-                (listed,) = json.loads(self._read(_target(entries, "manifest.json")))
-                self.config = self._read(_target(entries, str(listed["Config"])))
-                self.layers = [_place(_target(entries, str(one))) for one in listed["Layers"]]
-        except (tarfile.TarError, ValueError, KeyError, TypeError) as error:
-            raise EngineError(f"the engine's archive of the image cannot be read: {error}") from error
-        self.diff_ids = diff_ids_of(self.config)
-        if len(self.layers) != len(self.diff_ids):
-            raise EngineError("the engine's archive of the image lacks layers")
-
-    def _read(self, entry: tarfile.TarInfo) -> bytes:
-        offset, size = _place(entry)
-        if size > CONFIG_LIMIT:
-            raise EngineError(f"the image's {entry.name} is too large")
-        self._file.seek(offset)
-        return self._file.read(size)
-
-    @property
-    def number(self) -> int:
-        """The file's descriptor, to read at places of it."""
-        return self._file.fileno()
-
-
-def _target(entries: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
-    """An entry by its name, or what it is a link to: `docker save` writes equal layers once."""
-    for _ in range(4):
-        entry = entries[name]
-        if not entry.issym():
-            return entry
-        parts: list[str] = name.split("/")[:-1]
-        for part in entry.linkname.split("/"):
-            parts = parts[:-1] if part == ".." else [*parts, part]
-        name = "/".join(parts)
-    raise KeyError(name)
-
-
-def _place(entry: tarfile.TarInfo) -> tuple[int, int]:
-    return entry.offset_data, entry.size

@@ -1,4 +1,4 @@
-"""A node's images, for its relay: which layers are there, and one layer more.
+"""A node's images, for its relay: which layers are there, one layer more, and what is no longer used.
 
 Who has the relays' secret can add an image here, but not give any name a meaning that it did not have: the archive
 that the engine loads is composed here and names none, and the one tag that is set holds the image's own digest.
@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from typing import Any
 
 import aiohttp
 
-from tmpnb_py.core.errors import EngineError, ImageMissingError
+from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
+from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import layers
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.manifests import ManifestImage
+from tmpnb_py.engines.swarm.parcels import Parcel
+from tmpnb_py.engines.swarm.wire import BusyError
 
 REPOSITORY = "tmpnb-pushed"
 _MOST_IMAGES = 500
 _SECONDS = 3600.0
 _SILENCE = 600.0  # the engine says nothing while it unpacks a layer
 _ANSWER_LIMIT = 1024 * 1024
+_CONTAINERD = "io.containerd.snapshotter.v1"
+_LONG_AGO = "1970-01-01T00:00:00Z"
+_STORES = {True: "containerd's image store", False: "Docker's own image store"}
 
 
 class NodeImages:
@@ -28,39 +36,82 @@ class NodeImages:
 
     def __init__(self, api: EngineApi) -> None:
         self._api = api
+        self._busy: set[str] = set()
 
-    async def common(self, diff_ids: Sequence[str]) -> int:
-        """How many of an image's lowest layers some image of the node has."""
+    async def has(self, image: str) -> bool:
+        """Whether the node has all of an image. (containerd's store also shows those that lack layers.)"""
+        try:
+            return bool(_layers_of(await self._inspect(image)))
+        except (ImageMissingError, RefusedError, NoSuchContainerError):
+            return False
+
+    @contextlib.asynccontextmanager
+    async def turn(self, parcel: Parcel, count: int) -> AsyncIterator[None]:
+        """One at a time brings an image. Raises `BusyError` for who has to look again, as another one brings it."""
+        if parcel.id in self._busy:
+            raise BusyError("somebody else brings this image just now")
+        self._busy.add(parcel.id)
+        try:
+            parcel.check(count, 0)
+            if await self.has(parcel.step_id(count)) or await self.has(parcel.id):
+                raise BusyError("it has arrived meanwhile")
+            yield
+        finally:
+            self._busy.discard(parcel.id)
+
+    async def have(self, parcel: Parcel) -> int:
+        """How many of an image's lowest layers the node has. Raises `EngineError` where it cannot have the image."""
+        await self._see_that_ids_are_the_same(parcel)
+        found = [one["Id"] for one in (await self._api.call("GET", "images/json"))[:_MOST_IMAGES]]
         most = 0
-        for one in (await self._api.call("GET", "images/json"))[:_MOST_IMAGES]:
+        for one in found:
             with contextlib.suppress(ImageMissingError):  # removed meanwhile
-                found = await self._api.call("GET", f"images/{one['Id']}/json")
-                most = max(most, layers.common((found.get("RootFS") or {}).get("Layers") or (), diff_ids))
-        return most
+                most = max(most, layers.common(_layers_of(await self._inspect(one)), parcel.diff_ids))
+        if not isinstance(parcel, ManifestImage):
+            return most
+        ours = [count for count in range(1, len(parcel.diff_ids)) if parcel.step_id(count) in found]
+        count = max([0, *[one for one in ours if await self.has(parcel.step_id(one))]])
+        return most if most > count and await self._has_blobs(parcel, most) else count
 
-    async def add(self, image: str, config: bytes, count: int, size: int, content: AsyncIterator[bytes]) -> None:
+    async def _see_that_ids_are_the_same(self, parcel: Parcel) -> None:
+        status = (await self._api.call("GET", "info")).get("DriverStatus") or ()
+        here, there = any(_CONTAINERD in one for one in status), isinstance(parcel, ManifestImage)
+        if here != there:
+            raise EngineError(
+                f"this node keeps images in {_STORES[here]}, and the manager in {_STORES[there]}, so the image would "
+                "have another id here: use the same store on all nodes, or a registry"
+            )
+
+    async def _has_blobs(self, parcel: Parcel, count: int) -> bool:
+        """Whether layers that another image has are the very blobs, and not only the same when they are unpacked."""
+        with contextlib.suppress(EngineError):
+            await self.add(parcel, count, 0)
+            return True
+        return False
+
+    async def add(self, parcel: Parcel, count: int, size: int, content: AsyncIterator[bytes] | None = None) -> None:
         """Add the layer that brings an image to `count` layers; its bytes are `content`, `size` of them.
+
+        None are needed where the node has them already.
 
         Raises `EngineError`: then the node has what it had.
         """
-        if layers.id_of(config) != image:
-            raise EngineError("the image's configuration is another one's")
-        whole = len(layers.diff_ids_of(config))
-        if not 0 < count <= whole:
-            raise EngineError(f"the image does not have {count} layers")
-        step = layers.step_config(config, count)
-        await self._load(_bundled(step, size, content))
-        step_id = layers.id_of(step)
-        await self._api.call("GET", f"images/{step_id}/json")
-        if count == whole:  # named, so that `docker image prune` leaves it
-            name = {"repo": REPOSITORY, "tag": image.partition(":")[2][:12]}
-            await self._api.call("POST", f"images/{step_id}/tag", params=name)
+        parcel.check(count, size)
+        said = await self._load(_bundled(parcel, count, size, content))
+        step = parcel.step_id(count)
+        if not await self.has(step):
+            with contextlib.suppress(EngineError):
+                await self._api.call("DELETE", f"images/{step}")
+            raise EngineError(f"the node's engine does not take the layer: {said or 'it does not say why'}")
+        if count == len(parcel.diff_ids):  # named, so that `docker image prune` leaves it
+            name = {"repo": REPOSITORY, "tag": parcel.id.partition(":")[2][:12]}
+            await self._api.call("POST", f"images/{step}/tag", params=name)
         if count > 1:
-            before = layers.id_of(layers.partial_config(config, count - 1))
             with contextlib.suppress(EngineError):  # it is there after a step of ours only
-                await self._api.call("DELETE", f"images/{before}")
+                await self._api.call("DELETE", f"images/{parcel.step_id(count - 1)}")
 
-    async def _load(self, archive: AsyncIterator[bytes]) -> None:
+    async def _load(self, archive: AsyncIterator[bytes]) -> str:
+        """Have the engine load it. Returns what it complains about while it takes it all the same."""
         timeout = aiohttp.ClientTimeout(total=_SECONDS, sock_read=_SILENCE)
         answer = bytearray()
         async with self._api.stream(
@@ -71,16 +122,61 @@ class NodeImages:
                 answer += chunk
                 if len(answer) > _ANSWER_LIMIT:
                     raise EngineError("the engine's answer has no end")
+        said = ""
         for line in answer.splitlines():
+            told: Any = None
             with contextlib.suppress(ValueError):
                 told = json.loads(line)
-                if isinstance(told, dict) and "error" in told:
-                    raise EngineError(f"the node's engine does not take the layer: {str(told['error'])[:500]}")
+            if isinstance(told, dict) and "error" in told:
+                raise EngineError(f"the node's engine does not take the layer: {str(told['error'])[:500]}")
+            if isinstance(told, dict) and str(told.get("stream")).startswith("Error"):
+                said = str(told["stream"]).strip()[:500]
+        return said
+
+    async def prune(self, keep: Collection[str]) -> dict[str, Any]:
+        """Remove pushed images other than those, and what interrupted pushes have left. What runs stays."""
+        removed: list[str] = []
+        kept: list[str] = []
+        for one in (await self._api.call("GET", "images/json"))[:_MOST_IMAGES]:
+            ours = [name for name in one.get("RepoTags") or () if name.startswith(f"{REPOSITORY}:")]
+            if not ours and await self._is_partial(one):
+                ours = [str(one["Id"])]
+            for name in ours if one["Id"] not in keep and not self._busy else ():
+                try:
+                    await self._api.call("DELETE", f"images/{name}")
+                    removed.append(name)
+                except EngineError:
+                    kept.append(name)
+        return {"removed": removed, "kept": kept}
+
+    async def _is_partial(self, listed: Mapping[str, Any]) -> bool:
+        """Whether an image is one that a push has not finished: it has no name, and runs nothing."""
+        named = [one for one in listed.get("RepoTags") or () if one != "<none>:<none>"]
+        if named or listed.get("Created") != 0:
+            return False
+        with contextlib.suppress(EngineError):
+            found = await self._inspect(str(listed["Id"]))
+            config = found.get("Config") or {}
+            return found.get("Created") == _LONG_AGO and not any(
+                config.get(one) for one in ("Cmd", "Entrypoint", "Env", "Labels", "WorkingDir", "User")
+            )
+        return False
+
+    async def _inspect(self, image: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._api.call("GET", f"images/{image}/json")
+        return found
 
 
-async def _bundled(config: bytes, size: int, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    head, tail = layers.bundle(config, size)
+def _layers_of(inspected: Mapping[str, Any]) -> list[str]:
+    return (inspected.get("RootFS") or {}).get("Layers") or []
+
+
+async def _bundled(
+    parcel: Parcel, count: int, size: int, content: AsyncIterator[bytes] | None
+) -> AsyncGenerator[bytes, None]:
+    head, tail = parcel.bundle(count, size)
     yield head
-    async for chunk in content:
-        yield chunk
+    if content is not None:
+        async for chunk in content:
+            yield chunk
     yield tail

@@ -17,20 +17,21 @@ from pathlib import Path
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.engines.swarm import layers, wire
-from tmpnb_py.engines.swarm.layers import Archive
+from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.parcels import Archive
 from tmpnb_py.engines.swarm.relays import Link, Relays
-from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import BusyError, Question, RelayAwayError
 
 _AT_ONCE = 3
 _CHUNK = 1024 * 1024
+_BUSY_SECONDS = 1.0
 
 Report = Callable[[NodeTransfer], None]
 
 
 @contextlib.asynccontextmanager
-async def spooled(content: AsyncGenerator[bytes, None], directory: Path) -> AsyncGenerator[Archive, None]:
-    """What the engine saves, in a file without a name in `directory`. Raises `EngineError`."""
+async def spooled(content: AsyncGenerator[bytes, None], directory: Path, image: str) -> AsyncGenerator[Archive, None]:
+    """What the engine saves of `image`, in a file without a name in `directory`. Raises `EngineError`."""
     try:
         await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
@@ -38,7 +39,7 @@ async def spooled(content: AsyncGenerator[bytes, None], directory: Path) -> Asyn
                 async for chunk in chunks:
                     await asyncio.to_thread(file.write, chunk)
             file.flush()
-            yield await asyncio.to_thread(Archive, file)
+            yield await asyncio.to_thread(Archive, file, image)
     except OSError as error:
         raise EngineError(
             f"the image cannot be kept in {directory} while it is sent: {error}",
@@ -53,7 +54,7 @@ class Push:
         self._relays = relays
         self._archive = archive
         self._report = report
-        self._image = layers.id_of(archive.config)
+        self._parcel = archive.parcel
         self._few = asyncio.Semaphore(_AT_ONCE)
 
     async def to(self, node: str, name: str) -> NodeTransfer:
@@ -71,28 +72,43 @@ class Push:
         return told
 
     async def _bring(self, node: str, told: NodeTransfer) -> AsyncGenerator[NodeTransfer, None]:
-        """Bring it to one node; yields how far it is."""
+        """Bring it to one node; yields how far it is. What somebody else brings meanwhile is waited for."""
         link = self._relays.of(node)
-        if (await link.ask(Question(do="has_image", image=self._image))).get("there") is True:
+        if await self._is_there(link):
             yield dataclasses.replace(told, layers=told.of, done=True)
             return
-        have = (await link.ask(Question(do="layers", diff_ids=self._archive.diff_ids))).get("have")
-        if not isinstance(have, int) or not 0 <= have <= told.of:
-            raise RelayAwayError("the relay's answer is none")
-        told = dataclasses.replace(told, layers=have)
+        told = dataclasses.replace(told, layers=await self._have(link))
         yield told
-        # Where another image has all of its layers, its configuration alone is sent.
-        for count in range(have + 1, told.of + 1) or (told.of,):
-            place = self._archive.layers[count - 1] if have < told.of else (0, 0)
-            await self._send(link, count, place)
-            told = dataclasses.replace(told, layers=count, sent=told.sent + place[1], done=count == told.of)
+        while not told.done:
+            # Where another image has all of its layers, the documents alone are sent.
+            count = min(told.layers + 1, told.of)
+            place = self._archive.layers[count - 1] if told.layers < told.of else (0, 0)
+            try:
+                await self._send(link, count, place)
+                told = dataclasses.replace(told, layers=count, sent=told.sent + place[1], done=count == told.of)
+            except BusyError:
+                await asyncio.sleep(_BUSY_SECONDS)
+                is_there, before = await self._is_there(link), told
+                told = dataclasses.replace(
+                    told, layers=told.of if is_there else await self._have(link), done=is_there
+                )
+                if told == before:
+                    continue
             yield told
 
+    async def _is_there(self, link: Link) -> bool:
+        return (await link.ask(Question(do="has_image", image=self._parcel.id))).get("there") is True
+
+    async def _have(self, link: Link) -> int:
+        """How many of its layers the node has."""
+        have = (await link.ask(Question(do="layers", **self._parcel.question()))).get("have")
+        if not isinstance(have, int) or not 0 <= have <= len(self._archive.layers):
+            raise RelayAwayError("the relay's answer is none")
+        return have
+
     async def _send(self, link: Link, count: int, place: tuple[int, int]) -> None:
-        question = Question(
-            do="load", image=self._image, config=self._archive.config.decode(), layer=count, size=place[1]
-        )
-        reader, writer = await link.connect(question)
+        question = Question(do="load", layer=count, size=place[1], **self._parcel.question())
+        reader, writer = await link.begin(question)
         try:
             async with asyncio.TaskGroup() as group:
                 pouring = group.create_task(self._pour(writer, place))

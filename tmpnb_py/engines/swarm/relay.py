@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -19,8 +20,13 @@ import structlog
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.frames import FrameError
 from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
+from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.streams import Streams
+from tmpnb_py.engines.swarm.through import Through
+from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +35,7 @@ _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
 _LINGER_SECONDS = 5.0
 _WATCHER_EVENTS = 10_000
-_MOST_CONNECTIONS = 500  # to one notebook; each may hold about a megabyte that it does not take
+_MOST_CONNECTIONS = 500  # to one notebook; each may hold two windows and what the sockets hold
 
 
 class _Watcher:
@@ -48,7 +54,7 @@ class Relay:
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
         self._tasks = Tasks()
-        self._through: collections.Counter[tuple[str, str]] = collections.Counter()  # connections by notebook
+        self._through: collections.Counter[Notebook] = collections.Counter()  # connections by notebook
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
@@ -74,6 +80,7 @@ class Relay:
                         self._tell(pool, event)
             except EngineError as error:
                 log.warning("engine_events_lost", error=error.message)
+                self._tell("", Event(event="again"))  # what ends with the engine, nobody tells
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _tell(self, pool: str, event: Event) -> None:
@@ -104,10 +111,9 @@ class Relay:
             if question.do == "load":
                 await self._load(question, reader, writer)
                 return
-            if question.do == "connect":
-                if await self._put_through(question, (reader, writer)):
-                    return
-                continue
+            if question.do == "streams":
+                await self._stream(writer)
+                return
             writer.write(wire.line_of(await self._answer(question)))
             await writer.drain()
 
@@ -120,23 +126,42 @@ class Relay:
         except EngineError as error:
             return wire.refusal_of(error)
 
-    async def _put_through(self, question: Question, peer: Connection) -> bool:
-        with self._counted(question) as is_too_many:
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        """Let streams to notebooks be opened on this connection from here on."""
+        writer.write(wire.line_of({"ok": {}}))
+        lost = asyncio.Event()
+        streams = Streams(self._wanted, lost=lost.set)
+        streams.take_over(writer)
+        try:
+            await lost.wait()
+        finally:
+            streams.close()
+
+    def _wanted(self, stream: Stream) -> None:
+        try:
+            notebook = Notebook.model_validate_json(stream.wanted)
+        except pydantic.ValidationError as error:
+            raise FrameError("not a notebook") from error
+        self._tasks.start("relay-through", self._put_through(notebook, stream))
+
+    async def _put_through(self, notebook: Notebook, stream: Stream) -> None:
+        """Connect a stream to its notebook, until either ends."""
+        with self._counted(notebook) as is_too_many:
             try:
                 if is_too_many:
-                    raise EngineError("a notebook has too many connections")
-                notebook = await self._node.connect(question.pool, question.id)
+                    raise BlockingIOError(errno.EAGAIN, "a notebook has too many connections")
+                through = await self._node.connect(notebook.pool, notebook.id, lambda: Through(stream))
+            except OSError as error:  # which the other side raises, as if it had dialled the notebook itself
+                stream.refuse(error.errno or errno.ECONNREFUSED)
             except EngineError as error:
-                peer[1].write(wire.line_of(wire.refusal_of(error)))
-                return False
-            peer[1].write(wire.line_of({"ok": {}}))
-            await wire.join(peer, notebook)
-            return True
+                log.debug("notebook_unreachable", id=notebook.id, error=error.message)
+                stream.refuse(errno.ECONNREFUSED)
+            else:
+                await through.until_ended()
 
     @contextlib.contextmanager
-    def _counted(self, question: Question) -> Iterator[bool]:
+    def _counted(self, notebook: Notebook) -> Iterator[bool]:
         """Whether it is one too many: what one visitor's notebook does not take must not fill our memory."""
-        notebook = (question.pool, question.id)
         self._through[notebook] += 1
         try:
             yield self._through[notebook] > _MOST_CONNECTIONS
@@ -147,12 +172,13 @@ class Relay:
 
     async def _load(self, asked: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a layer of an image: it follows our "go on", and our answer follows it, or comes before its end."""
-        writer.write(wire.line_of({"ok": {}}))
-        await writer.drain()
         try:
-            async with aclosing(wire.read_exactly(reader, asked.size)) as content:
-                config = asked.config.encode()
-                await self._node.images.add(asked.image, config, asked.layer, asked.size, content)
+            parcel = _parcel_of(asked)
+            async with self._node.images.turn(parcel, asked.layer):
+                writer.write(wire.line_of({"ok": {}}))
+                await writer.drain()
+                async with aclosing(wire.read_exactly(reader, asked.size)) as content:
+                    await self._node.images.add(parcel, asked.layer, asked.size, content)
             answer: dict[str, Any] = {"ok": {}}
             log.info("layer_loaded", image=asked.image, layer=asked.layer, size=asked.size)
         except EngineError as error:
@@ -185,11 +211,11 @@ class Relay:
         return (await self._node.hello()).model_dump()
 
     async def _take(self, asked: Question) -> dict[str, Any]:
-        await self._node.take(asked.pool, asked.id, asked.memory)
+        await self._node.take(asked.pool, asked.id)
         return {}
 
     async def _ready(self, asked: Question) -> dict[str, Any]:
-        await self._node.ready(asked.pool, asked.id, asked.cpu_quota)
+        await self._node.ready(asked.pool, asked.id, asked.cpu_quota, asked.tolerated)
         return {}
 
     async def _remove(self, asked: Question) -> dict[str, Any]:
@@ -212,7 +238,10 @@ class Relay:
         return {"there": await self._node.has_image(asked.image)}
 
     async def _layers(self, asked: Question) -> dict[str, Any]:
-        return {"have": await self._node.images.common(asked.diff_ids)}
+        return {"have": await self._node.images.have(_parcel_of(asked))}
+
+    async def _prune(self, asked: Question) -> dict[str, Any]:
+        return await self._node.images.prune(frozenset(asked.keep))
 
     _operations: ClassVar[dict[str, Callable[[Relay, Question], Awaitable[dict[str, Any]]]]] = {
         "hello": _hello,
@@ -225,4 +254,9 @@ class Relay:
         "usage": _usage,
         "has_image": _has_image,
         "layers": _layers,
+        "prune": _prune,
     }
+
+
+def _parcel_of(asked: Question) -> Parcel:
+    return parcel_of(asked.image, asked.config, asked.documents)

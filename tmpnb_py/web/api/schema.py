@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 
-from tmpnb_py.core.models import EndReason, NodeState, State
+from tmpnb_py.core.models import EndReason, NodeState, Protection, State
 
 
 class _Model(pydantic.BaseModel):
@@ -178,6 +178,7 @@ class AdminNode(_Model):
     """A machine of the cluster. `ready`, `claimed`, `starting` and `removing` count this pool's notebooks there.
 
     `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked).
+    `missing` is what its containers lack of what keeps them apart, as seen from inside one (null: nobody has looked).
     """
 
     id: str
@@ -192,6 +193,7 @@ class AdminNode(_Model):
     claimed: int
     starting: int
     removing: int
+    missing: tuple[Protection, ...] | None = None
 
 
 class AdminNodes(_Model):
