@@ -131,7 +131,8 @@ class Traffic:
                     await socket.send_str(f"{number}")
                 message = await socket.receive(_SECONDS)
                 if message.type is not aiohttp.WSMsgType.TEXT:
-                    self.closed.append(socket.close_code)
+                    is_told = message.type is aiohttp.WSMsgType.CLOSE  # aiohttp forgets it where it cannot answer
+                    self.closed.append(message.data if is_told else socket.close_code)
                     return
                 assert message.data == f"{number}"
                 self.echoes += 1

@@ -28,6 +28,7 @@ from tmpnb_py.proxy.tunnel import Tunnel
 
 _LINGER_SECONDS = 5.0  # without anything from a client that has its last answer
 _LONGEST_LINGER = 30.0
+_CLOSING_SECONDS = 1.0  # for a client's own closing frame
 _MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
 
 
@@ -372,6 +373,16 @@ class ClientConnection(TimedConnection):
         """Called by the tunnel once: close after sending what is buffered."""
         self._counters.open_tunnels -= 1
         self._close()
+
+    def tunnel_closed(self) -> None:
+        """Called by the tunnel once, instead: the client has been sent a closing frame, and is to close, too.
+
+        RFC 6455 §7.1.1: what it still sends must not destroy that frame.
+        """
+        self._counters.open_tunnels -= 1
+        self._tunnel = None
+        self._linger()
+        self._arm(_CLOSING_SECONDS)
 
     def half_open(self) -> None:
         """The tunnel's other end sends no more: this one has to close before its deadline."""

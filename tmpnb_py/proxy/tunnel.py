@@ -25,6 +25,8 @@ class ClientEnd(TunnelEnd, Protocol):
 
     def half_open(self) -> None: ...
 
+    def tunnel_closed(self) -> None: ...
+
     def upstream_paused(self, *, paused: bool) -> None: ...
 
 
@@ -108,17 +110,24 @@ class Tunnel:
         return True
 
     def end_for_restart(self) -> None:
-        """Tell the client that it may connect again at once, as far as that fits between two frames, and end."""
-        if not self._ended and self._half_closed is None and self._edges.is_at_edge:
-            self._client.write(CLOSE_FOR_RESTART)
-        self.end()
+        """End; tell the client that it may connect again at once, as far as that fits between two frames."""
+        if self._ended or self._half_closed is not None or not self._edges.is_at_edge:
+            self.end()
+            return
+        self._end()
+        self._client.write(CLOSE_FOR_RESTART)
+        self._client.tunnel_closed()
+        self._upstream.tunnel_ended()
 
     def end(self) -> None:
         """Close both sides after what is buffered has been sent; may be called twice."""
         if self._ended:
             return
+        self._end()
+        self._client.tunnel_ended()
+        self._upstream.tunnel_ended()
+
+    def _end(self) -> None:
         self._ended = True
         if self._watch is not None:
             self._watch.closed()
-        self._client.tunnel_ended()
-        self._upstream.tunnel_ended()
