@@ -140,7 +140,7 @@ async def test_from_before_the_change_of_structure(local: LocalDeployment, old_v
     async with Traffic(port, session).of(500, workers=40, websockets=100, claimants=1) as crowd:
         assert await asyncio.to_thread(old.stop) == 0
         service = local.start(*options)
-        await service.ready(3)
+        await service.stats_when(lambda stats: stats["available"] > 0)
     assert old.found("stopped")
     assert len(crowd.closed) == 100
     assert len(set(crowd.claimed)) == len(crowd.claimed)

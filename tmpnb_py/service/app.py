@@ -46,6 +46,7 @@ _LOCK_SECONDS = 1.0
 _LISTING_SECONDS = 25.0
 _POLL_SECONDS = 0.005
 _SETTLE_SECONDS = 5.0  # for claims that are being made durable, which take some milliseconds
+_ACCEPTED_SECONDS = 0.05
 _ANSWER_SECONDS = 0.5  # for our own answers that are under way; what still has none then waits for a notebook
 
 _log = structlog.get_logger(__name__)
@@ -362,6 +363,8 @@ class Service:
         if self._predecessor is not None:
             self._predecessor.cut()
         patience = PATIENCE_SECONDS if self.listeners.is_activated and not self._is_followed else 0.0
+        if patience:  # what has been accepted is greeted in the loop's next turns, and then no newcomer's
+            await asyncio.sleep(_ACCEPTED_SECONDS)
         await self.proxy.shut_down(settings.shutdown_timeout, patience=patience)
         await self._end_work()
         if not self._is_followed:
