@@ -211,6 +211,7 @@ async def test_the_old_process_can_be_cut_and_a_session_that_ends_ends_there_too
             assert response.status == 200
 
 
+@pytest.mark.long
 async def test_a_process_that_is_told_to_stop_gives_its_upgrade_up(deployment: LocalDeployment) -> None:
     service = start(deployment)
     await service.ready(3)
@@ -287,6 +288,7 @@ async def test_what_is_no_socket_is_refused(deployment: LocalDeployment) -> None
     assert b"no socket" in errors
 
 
+@pytest.mark.long
 async def test_systemds_own_tool_starts_it(deployment: LocalDeployment) -> None:
     """`systemd-socket-activate` is systemd's test of a service: it passes the socket at the first connection."""
     tool = shutil.which("systemd-socket-activate") or ""

@@ -36,7 +36,8 @@ def _report(crowd: Traffic, service: Service) -> None:
     gaps = [one["gap"] for one in service.found("upgraded")]
     asked = sum(crowd.answered.values())
     print(
-        f"\n{asked} answers, {crowd.echoes} echoes, {len(crowd.claimed)} claims, slowest {crowd.slowest:.2f} s, {gaps=}"
+        f"\n{asked} answers, {crowd.echoes} echoes, {len(crowd.claimed)} claims, "
+        f"slowest {crowd.slowest:.2f} s, {gaps=}"
     )
 
 

@@ -25,7 +25,7 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.service.listeners import ADMIN, VISITORS, Bound, Listeners, activated
 from tmpnb_py.service.notify import ServiceManager
-from tmpnb_py.service.upgrade import channel, wire
+from tmpnb_py.service.upgrade import channel, old, wire
 from tmpnb_py.service.upgrade.channel import Channel, ChannelError
 from tmpnb_py.service.upgrade.new import Predecessor
 from tmpnb_py.service.upgrade.old import VARIABLE
@@ -277,14 +277,14 @@ async def test_one_of_another_protocol_is_not_followed() -> None:
 
 
 def test_what_the_process_before_knew_is_taken_on() -> None:
-    old = Container("a", "digest", "token", created_at=0.0, visited=False, has_begun=True, client="10.0.0.1")
-    old.stamp_activity(5.0)
-    old.kernel_nudges.add(4.0)
+    before = Container("a", "digest", "token", created_at=0.0, visited=False, has_begun=True, client="10.0.0.1")
+    before.stamp_activity(5.0)
+    before.kernel_nudges.add(4.0)
     new = Container("a", "digest", "token", created_at=0.0, visited=True, last_activity=90.0, last_presence=90.0)
-    new.remember(old.memory, 100.0)
-    assert new.memory == old.memory
+    new.remember(before.memory, 100.0)
+    assert new.memory == before.memory
     assert (new.visited, new.last_activity, new.client) == (False, 5.0, "10.0.0.1")
-    new.remember(old.memory, 3.0)
+    new.remember(before.memory, 3.0)
     assert new.last_activity == 3.0  # nothing lies in the future
 
 
@@ -313,3 +313,22 @@ async def test_sessions_ends_and_secret_come_over_the_channel() -> None:
         assert ended == ["gone"]
         assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__)
         predecessor.close()
+
+
+# --- containers
+
+
+@pytest.mark.parametrize(
+    ("pid", "parent", "first", "refused"),
+    [(1, 0, "tmpnb-py", True), (7, 1, "tini", True), (7, 1, "systemd", False), (7, 3, "docker-init", False)],
+)
+async def test_a_container_s_first_process_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, pid: int, parent: int, first: str, refused: bool
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    monkeypatch.setattr(os, "getppid", lambda: parent)
+    monkeypatch.setattr(Path, "read_text", lambda _: f"{first}\n")
+    assert old._ends_with_this_process() is refused
+    if refused:
+        with pytest.raises(UpgradeError, match="container"):
+            await old.Upgrade(None, ServiceManager(), lambda: None).run()  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import structlog
@@ -44,6 +45,9 @@ _LATER_ROUND_SECONDS = 0.25
 _BUSY_SECONDS = 3.0
 _REPORT_SECONDS = 1.0
 _MOST_BACKLOG = 1000  # messages; a new process that reads nothing is told no more
+
+# What engines and images put before a container's program: they end when it does (docker run --init).
+_INITS = frozenset(("docker-init", "tini", "dumb-init", "catatonit"))
 
 _log = structlog.get_logger(__name__)
 
@@ -108,9 +112,9 @@ class Upgrade:
             raise UpgradeError("an upgrade is under way")
         if self._successor is not None:
             raise UpgradeError(f"process {self._successor.pid} is the service already: tell that one")
-        if os.getpid() == 1:
+        if _ends_with_this_process():
             raise UpgradeError(
-                "this process is the container's first, which ends with it",
+                "the container that this process is in ends with it",
                 remedy="Upgrade containers by restarting them, behind front ends (docs/operating.md).",
             )
         self._running = self._tasks.start("upgrade", self._run(), ended=self._ended)
@@ -343,6 +347,17 @@ def _batched(values: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     left = iter(values)
     while group := tuple(islice(left, size)):
         yield group
+
+
+def _ends_with_this_process() -> bool:
+    """Whether all other processes here end with this one: it is a container's first, or the child of such an init."""
+    if os.getpid() == 1:
+        return True
+    try:
+        first = Path("/proc/1/comm").read_text().strip()
+    except OSError:
+        return False
+    return os.getppid() == 1 and first in _INITS
 
 
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
