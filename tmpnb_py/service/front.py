@@ -226,9 +226,7 @@ class Front:
         await asyncio.to_thread(partial(self.listeners.bind, settings, fronts=False))
         for sock in self.listeners.duplicates(VISITORS):
             self._servers.append(
-                await loop.create_server(
-                    self.proxy.client_factory, sock=sock, backlog=_BACKLOG, start_serving=False
-                )
+                await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG, start_serving=False)
             )
             sock.listen(_BACKLOG)  # who comes from now on is let in as soon as `_let_in` does
         await self.web.listen_for_operator(self.listeners.duplicates(ADMIN))
