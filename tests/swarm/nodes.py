@@ -164,6 +164,12 @@ class Node:
             gateway = f"{self.address.rpartition('.')[0]}.1"
             _run("ip", "-n", self._namespace, "route", "replace", "default", "via", gateway, check=False)
 
+    def add_address(self, last: int) -> str:
+        """One more address of this machine on the switch, which ends with that number."""
+        address = f"{self.address.rpartition('.')[0]}.{last}"
+        _run("ip", "-n", self._namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+        return address
+
     def hide_from(self, address: str, *, hidden: bool) -> None:
         """Send nothing to another machine, or do so again."""
         verb = "add" if hidden else "del"

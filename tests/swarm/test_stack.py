@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 import subprocess
@@ -75,14 +76,29 @@ class Stack:
         running = [line.split()[0] for line in listed.splitlines() if line.split()[1:2] == ["Running"]]
         return next((node for node in self.swarm.nodes if node.name in running), None)
 
+    async def is_updated(self, service: str) -> bool:
+        """Whether the last update of a service has reached all nodes."""
+        state = ("service", "inspect", "--format", "{{.UpdateStatus.State}}", f"{self.name}_{service}")
+        return await asyncio.to_thread(self.swarm.manager.docker, *state, check=False) == "completed"
+
     def report(self) -> str:
-        parts = [node.docker("ps", "-a", check=False) for node in self.swarm.nodes]
+        parts = []
+        for node in self.swarm.nodes:
+            parts.append(node.docker("ps", "-a", check=False))
+            mine = node.docker("ps", "-q", "--filter", f"name={self.name}_", check=False).split()
+            parts += [_log_of(node, one) for one in mine]
         parts += [
             self.swarm.manager.docker("service", *words, f"{self.name}_{service}", check=False)
             for service in ("orchestrator", "front", "relay")
             for words in (("ps", "--no-trunc"), ("logs", "--tail", "30"))
         ]
         return "\n".join(parts)
+
+
+def _log_of(node: Node, container: str) -> str:
+    command = node.command("logs", "--tail", "30", container)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return f"{node.name} {container}:\n{done.stdout}"
 
 
 @pytest.fixture
@@ -171,6 +187,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
             f"{stack.name}_{service}",
             seconds=300,
         )
+        await until(stack, functools.partial(stack.is_updated, service))  # Docker 28's command waits for less
         await until(stack, all_answer, 60)
 
     # The orchestrator's node dies: it runs again elsewhere, with every session of the living nodes. Until then each

@@ -79,7 +79,9 @@ def test_each_node_with_its_own() -> None:
         Node("n2", "zwei", usable=True, down=False, memory=100, cpus=2, state=NodeState.ACTIVE),
         Node("n1", "eins", usable=False, down=True, memory=50, cpus=1, state=NodeState.DOWN),
     ]
-    first, second = told_of(nodes, [Placed("n2", A, 10), Placed("n2", B, 20), Placed("gone", B, 9)], {"n2": False})
+    first, second = told_of(
+        nodes, [Placed("n2", A, 10), Placed("n2", B, 20), Placed("gone", B, 9)], {"n2": {"there": False}}
+    )
     assert (first.name, first.state, first.has_relay, first.has_image) == ("eins", NodeState.DOWN, False, None)
     assert (second.has_relay, second.has_image) == (True, False)
     assert (second.reserved, second.memory, second.notebooks) == (30, 100, frozenset((A, B)))

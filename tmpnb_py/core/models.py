@@ -300,7 +300,8 @@ class NodeState(enum.StrEnum):
 class NodeStatus:
     """A machine of a cluster at one moment. `has_image`: whether it has the pool's image; None if it was not asked.
 
-    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes.
+    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `pulling` says how far
+    the node is with an image of a registry, "" where it is not pulling, and `image_error` why it cannot pull it.
     """
 
     id: str
@@ -312,13 +313,15 @@ class NodeStatus:
     reserved: int
     cpus: int
     notebooks: frozenset[str] = frozenset()
+    pulling: str = ""
+    image_error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeTransfer:
     """How far an image is on its way to a node: it has `layers` of so many; `sent` and `size` are bytes.
 
-    `error` is what has ended it.
+    `is_pulled`: the node gets it from a registry, and nobody sends it. `error` is what has ended it.
     """
 
     node: str
@@ -327,6 +330,17 @@ class NodeTransfer:
     sent: int
     size: int
     done: bool = False
+    error: str = ""
+    is_pulled: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodePruned:
+    """Images that were removed from a node, and those that were left there because a container uses them."""
+
+    node: str
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     error: str = ""
 
 

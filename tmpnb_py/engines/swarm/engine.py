@@ -3,7 +3,7 @@
 Built by the composition root, as the other engines are. The manager's API makes, marks, lists and removes services;
 the relays do on each node what services cannot say (`relays`, `node`). Everything durable is in Swarm's services:
 what is kept here is a cache of where each notebook runs. `endings` knows how those ended that are no more,
-`listeners` who follows events, and `manager_images` the images of the engine that this process talks to.
+`listeners` who follows events, and `swarm_images` how nodes get images.
 
 A node that lacks the image, or whose relay does not answer, is given no notebooks.
 """
@@ -40,7 +40,6 @@ from tmpnb_py.core.models import (
     Gap,
     ImageFacts,
     NodeStatus,
-    NodeTransfer,
     Observed,
     State,
     Transport,
@@ -56,10 +55,9 @@ from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.listeners import Listeners
-from tmpnb_py.engines.swarm.manager_images import ManagerImages
-from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
+from tmpnb_py.engines.swarm.swarm_images import SwarmImages
 from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
@@ -82,7 +80,7 @@ class Swarm:
     node_grace: float = NODE_GRACE  # seconds that sessions of a lost node are kept
 
 
-class SwarmEngine(ManagerImages):
+class SwarmEngine(SwarmImages):
     """Starts, marks, lists and removes the notebooks of one pool in a swarm. `start_timeout` is in seconds."""
 
     name = "swarm"
@@ -99,11 +97,10 @@ class SwarmEngine(ManagerImages):
         docker_host: str | None = None,
         start_timeout: float = 40.0,
     ) -> None:
-        super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool)
-        self._runtime_dir = runtime_dir
+        relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
+        super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool, relays, runtime_dir)
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
-        self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
         self._bridges = Bridges(runtime_dir, pool, self._reach)
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
@@ -149,6 +146,7 @@ class SwarmEngine(ManagerImages):
         await self._lease.release()
         await self._tasks.close()
         await self._bridges.close_all()
+        await self._pulls.close()
         await self._relays.close()
         await self._api.close()
 
@@ -205,6 +203,9 @@ class SwarmEngine(ManagerImages):
                 "in a swarm notebooks have no network",
                 remedy="leave out --egress, --docker-network and --extra-hosts",
             )
+        if "@" in self._today:
+            self._pulls.want(self._today)
+            self._pulls.see_that_it_is_there(self._today)
         return ()
 
     # --- notebooks
@@ -404,8 +405,9 @@ class SwarmEngine(ManagerImages):
         self._endings.forget(container_id)
 
     async def remove_pool(self) -> None:
-        """Remove what is left of the pool on the nodes, and our own sockets."""
+        """Remove what is left of the pool on the nodes and of its pins, and our own sockets."""
         await self._remove_leftovers()
+        await self._pins.forget()
         await asyncio.to_thread(self._bridges.remove_pool)
 
     async def nodes(self) -> tuple[NodeStatus, ...]:
@@ -420,13 +422,6 @@ class SwarmEngine(ManagerImages):
             if found.id == changed:
                 return found
         raise EngineError(f"the node {node} has left the swarm")
-
-    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
-        """Over the relays, layer by layer, to each node that is not down."""
-        nodes = [one for one in await self._list_nodes() if not one.down]
-        async with spooled(self.save_image(image.image_id), self._runtime_dir, image.image_id) as archive:
-            push = Push(self._relays, archive, report)
-            return tuple(await asyncio.gather(*(push.to(one.id, one.name) for one in nodes)))
 
     async def usage(self, container_id: str) -> Usage:
         """What a running notebook takes."""
@@ -471,11 +466,15 @@ class SwarmEngine(ManagerImages):
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]
+            self._pulls.forget(node)
         self._listeners.tell("" if event.event == "again" else event.id)
 
     def events(self) -> AsyncGenerator[str, None]:
         """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
         return self._listeners.events()
+
+    def _image_arrived(self) -> None:
+        self._listeners.tell("")
 
     # --- leftovers
 

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -27,6 +28,7 @@ import pydantic
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
+from tmpnb_py.engines.docker.registries import REFERENCE
 from tmpnb_py.engines.swarm import layers, manifests
 
 PORT = 7443
@@ -40,6 +42,8 @@ CHUNK_SECONDS = 60.0
 STALLED_SECONDS = 120.0  # in which whoever is put through takes nothing of what it is sent
 FLUSH_SECONDS = 10.0
 MOST_KEPT = 1000  # images that are in use
+AUTH_LIMIT = 16 * 1024  # a token of a registry
+_IMAGE = re.compile(f"{layers.DIGEST}|{REFERENCE}")  # by its digest only, which means one image for ever
 
 
 class RelayAwayError(EngineError):
@@ -68,12 +72,14 @@ class Question(pydantic.BaseModel):
         "layers",
         "load",
         "prune",
+        "pull",
         "watch",
         "connect",
     ]
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
-    image: str = pydantic.Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    image: str = pydantic.Field(default="", max_length=512)
+    auth: str = pydantic.Field(default="", max_length=AUTH_LIMIT, pattern=r"^[A-Za-z0-9_=-]*$")
     memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
@@ -89,6 +95,13 @@ class Question(pydantic.BaseModel):
     )
     layer: int = pydantic.Field(default=0, ge=0, le=layers.MOST_LAYERS)
     size: int = pydantic.Field(default=0, ge=0, le=layers.LAYER_LIMIT)
+
+    @pydantic.field_validator("image")
+    @classmethod
+    def _is_pinned(cls, value: str) -> str:
+        if value and not _IMAGE.fullmatch(value):
+            raise ValueError("not an image by its digest")
+        return value
 
     @pydantic.field_validator("id")
     @classmethod
