@@ -28,8 +28,10 @@ _ENGINE_FIXTURES = {"server_image", "workshop_image"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--long`, for `tests/run --long`."""
+    """`--long`, for `tests/run --long`; `--rounds` and `--seed` of the faults (tests/chaos)."""
     parser.addoption("--long", action="store_true", help="run the tests that take long, too")
+    parser.addoption("--rounds", type=int, default=0, help="rounds of each fault of tests/chaos")
+    parser.addoption("--seed", type=int, default=0, help="seed of the first round")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _ENGINE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("engine")
-        if item.get_closest_marker("long") and not config.getoption("--long"):
+        if item.get_closest_marker("long") and not (config.getoption("--long") or config.getoption("--rounds")):
             item.add_marker(pytest.mark.skip(reason="takes long: tests/run --long runs it"))
 
 

@@ -112,17 +112,18 @@ def build_workshop_image() -> str:
 
 
 @contextlib.contextmanager
-def hung(docker_id: str) -> Iterator[None]:
-    """Whatever is asked for this container waits, while the engine answers everything else.
+def hung(docker_id: str, *, host: str = "") -> Iterator[None]:
+    """Whatever is asked for this container waits, while the engine (at `host`) answers everything else.
 
     Its shim is stopped, so that a signal for the container is not delivered; and who delivers it has the lock.
     """
     shim = _shim_of(docker_id)
+    engine = ["docker", "--host", host] if host else ["docker"]
     os.kill(shim, signal.SIGSTOP)
     try:
-        with subprocess.Popen(["docker", "kill", "--signal", "CONT", docker_id], stdout=subprocess.DEVNULL):
+        with subprocess.Popen([*engine, "kill", "--signal", "CONT", docker_id], stdout=subprocess.DEVNULL):
             try:
-                while _answers(docker_id):
+                while _answers(engine, docker_id):
                     time.sleep(0.05)
                 yield
             finally:
@@ -142,9 +143,9 @@ def _shim_of(docker_id: str) -> int:
     raise AssertionError
 
 
-def _answers(docker_id: str) -> bool:
+def _answers(engine: list[str], docker_id: str) -> bool:
     try:
-        subprocess.run(["docker", "inspect", docker_id], capture_output=True, timeout=1, check=False)
+        subprocess.run([*engine, "inspect", docker_id], capture_output=True, timeout=1, check=False)
     except subprocess.TimeoutExpired:
         return False
     return True

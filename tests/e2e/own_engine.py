@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -34,6 +35,19 @@ class OwnEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self.host = f"unix://{directory}/docker.sock"
         self.disk: Path | None = None  # of the containers' files, where a test gives it one
+        self.keep_containers(keep=False)
+
+    @property
+    def pid(self) -> int:
+        """The process id of dockerd."""
+        assert self._process is not None
+        return self._process.pid
+
+    def keep_containers(self, *, keep: bool) -> None:
+        """Whether containers go on while it is stopped ("live-restore"). A running one is told."""
+        (self._directory / "daemon.json").write_text(json.dumps({"live-restore": keep}))
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -43,7 +57,8 @@ class OwnEngine:
                 [
                     *self._enter, "dockerd",
                     "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
-                    "--pidfile", str(directory / "pid"), "--host", self.host, "--storage-driver=overlay2",
+                    "--pidfile", str(directory / "pid"),
+                    "--config-file", str(directory / "daemon.json"), "--host", self.host, "--storage-driver=overlay2",
                     *self._options,
                 ],
                 stdout=log, stderr=log, start_new_session=True,
@@ -65,6 +80,13 @@ class OwnEngine:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
             self._process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """`kill -9`; its containerd dies with it, the containers do not."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
         self._process = None
 
     def load(self, image: str) -> None:

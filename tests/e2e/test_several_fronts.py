@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +29,11 @@ class Stack:
     options: list[str]
     orchestrator: Service
     fronts: list[Front]
+    ours: list[str]
+
+    def start_front(self, port: int = 0) -> Front:
+        """One more front end."""
+        return self.deployment.start_front(*self.ours, f"--port={port}")
 
     def restart(self) -> None:
         """The next orchestrator; when that is stopped, nothing is left."""
@@ -36,7 +41,10 @@ class Stack:
 
 
 @contextlib.contextmanager
-def stack_of(deployment: Deployment, *options: str, secret: Path | None = None) -> Iterator[Stack]:
+def stack_of(
+    deployment: Deployment, *options: str, secret: Path | None = None, ports: Sequence[int] = (0, 0)
+) -> Iterator[Stack]:
+    """Front ends at these ports."""
     secret = secret or make_secret(deployment.directory / "front.pem")
     port = free_ports(1)[0]
     served = [
@@ -47,10 +55,11 @@ def stack_of(deployment: Deployment, *options: str, secret: Path | None = None) 
     ]
     orchestrator = deployment.start(*served, cleanup=False)
     ours = [f"--front-orchestrator=127.0.0.1:{port}", f"--front-secret={secret}", "--front-wait=30s"]
-    fronts = [deployment.start_front(*ours) for _ in range(2)]
-    for front in fronts:
+    stack = Stack(deployment, served, orchestrator, [], ours)
+    stack.fronts += [stack.start_front(port) for port in ports]
+    for front in stack.fronts:
         front.wait_for("orchestrator_found")
-    yield Stack(deployment, served, orchestrator, fronts)
+    yield stack
 
 
 @dataclasses.dataclass

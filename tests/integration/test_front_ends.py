@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import ssl
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from tests.e2e.inprocess import Rig, running
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import SettingsError
-from tmpnb_py.core.models import State
+from tmpnb_py.core.models import ImageFacts, State
 from tmpnb_py.engines.fake import FakeHost
-from tmpnb_py.fronts import hub, wire
+from tmpnb_py.fronts import copies, reports, wire
 from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.service.front import Front
+from tmpnb_py.shared_files.shared import SharedFiles
+from tmpnb_py.shared_files.tree import SharedFile
 
 SOON = 20.0
 
@@ -181,7 +184,7 @@ async def test_a_front_end_that_is_gone_leaves_nothing_open_after_its_grace(
             await until(lambda: container.open_connections == 1)
         await asyncio.sleep(1.2)
         assert container.open_connections == 1, "it may only be cut off"
-        monkeypatch.setattr(hub, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(reports, "GRACE_SECONDS", 0.0)
         await until(lambda: container.open_connections == 0)
         assert container.left_at is not None
 
@@ -267,6 +270,166 @@ async def test_a_front_end_waits_for_no_orchestrator_for_ever(secret: Path) -> N
         assert "tmpnb_front_sessions 0.0" in text
         async with client.get(f"http://127.0.0.1:{front.admin_port}/healthz") as response:
             assert response.status == 200
+
+
+# --- static files
+
+
+STATIC = {
+    "/opt/lab/main.js": b"export const answer = 42;\n" * 400,
+    "/opt/lab/icon.png": b"\x89PNG" + bytes(range(256)),
+}
+
+
+@contextlib.asynccontextmanager
+async def host_with_files() -> AsyncIterator[FakeHost]:
+    async with FakeHost() as host:
+        static = (("static/lab", "/opt/lab"),)
+        host.images["fake"] = ImageFacts("fake", "sha256:one", supports_socket=True, static=static)
+        host.files["fake"] = dict(STATIC)
+        yield host
+
+
+async def test_static_files_are_there_while_the_orchestrator_is_away(
+    secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_LOOK_SECONDS", 0.1)
+    async with host_with_files() as host, contextlib.AsyncExitStack() as service:
+        port = free_ports(1)[0]
+        options: dict[str, Any] = {"front_ip": "127.0.0.1", "front_port": port, "front_secret": secret}
+        rig = await service.enter_async_context(running(host, **options, cleanup_on_exit=False))
+        async with front_of(secret, port) as (front, client):
+            await rig.ready(1)
+            url = next(iter(host.containers.values())).spec.config.static_url
+            digest = url.rpartition("/")[2]
+            static = rig.service.served.static_files
+            await until(
+                lambda: all("br" in static.forms(one) or one.size < 300 for one in static.trees[0].files.values())
+            )
+            await until(lambda: front.mirror.has(digest) and len(front.mirror.forms(entry(static, "main.js"))) == 2)
+            await service.aclose()
+            await until(lambda: not front.link.up.is_set())
+            for coding in ("br", "gzip", "identity"):
+                async with client.get(f"{url}/static/lab/main.js", headers={"Accept-Encoding": coding}) as response:
+                    assert response.status == 200
+                    assert response.headers.get("Content-Encoding", "identity") == coding
+                    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+                    assert await response.read() == STATIC["/opt/lab/main.js"]
+                    tag = response.headers["ETag"]
+            async with client.get(f"{url}/static/lab/icon.png") as response:
+                assert await response.read() == STATIC["/opt/lab/icon.png"]
+            headers = {"Accept-Encoding": "identity", "If-None-Match": tag}
+            async with client.get(f"{url}/static/lab/main.js", headers=headers) as response:
+                assert response.status == 304
+            async with client.get(f"{url}/static/lab/none.js") as response:
+                assert response.status == 404
+            async with client.get(f"/static/{'0' * 32}/static/lab/main.js") as response:
+                assert response.status == 503, "the orchestrator may know it"
+            async with client.get(f"{url}/static/lab/main.js", headers={"Host": "evil.example"}) as response:
+                assert response.status == 503, "it is for the orchestrator to refuse"
+
+
+def entry(static: SharedFiles, name: str) -> SharedFile:
+    return static.trees[0].files[f"static/lab/{name}"]
+
+
+async def test_a_file_with_another_checksum_is_not_kept(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_LOOK_SECONDS", 0.05)
+    async with host_with_files() as host, fronted(secret, host=host) as found:
+        static = found.rig.service.served.static_files
+        asked: list[str] = []
+        right = static.copied
+
+        async def copied(sha256: str, form: str) -> bytes:
+            asked.append(sha256)
+            return b"alert(1)" if len(asked) < 4 else await right(sha256, form)
+
+        monkeypatch.setattr(static, "copied", copied)
+        await until(lambda: len(asked) >= 3)
+        assert len(found.front.mirror) == 0
+        assert found.front.link.up.is_set()
+        await until(lambda: len(found.front.mirror) == 1)
+
+
+async def test_what_asks_for_files_and_is_no_front_end_is_hung_up_on(secret: Path) -> None:
+    context = Contexts(secret, wire.PROTOCOL).client
+    hello = wire.line_of(Hello(do="files"))
+    async with fronted(secret) as found:
+        for line in (b'{"do":"tree","tree":"../etc"}\n', b'{"do":"content","sha256":"x"}\n', b"{}\n", b"x" * 600_000):
+            with contextlib.suppress(OSError):
+                assert await said(found.port, context, hello, line) == b""
+        unknown = b'{"do":"content","sha256":"%b"}\n' % (b"0" * 64)
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.port, ssl=context)
+        writer.write(hello + unknown + b'{"do":"tree","tree":"%b"}\n{"do":"trees"}\n' % (b"0" * 32))
+        assert [await reader.readline() for _ in range(3)] == [b'{"is_there":false}\n', b"{}\n", b"{}\n"]
+        writer.close()
+
+
+# --- health, reloading
+
+
+async def test_its_health_is_its_own(secret: Path) -> None:
+    """A balancer must not take front ends out while the orchestrator is away, but one that never had any."""
+    port = free_ports(1)[0]
+    asked = (("GET", "/healthz", 200), ("HEAD", "/healthz?x", 200), ("OPTIONS", "/", 204), ("OPTIONS", "*", 204))
+
+    async def statuses(front: Front) -> set[bool]:
+        found = set()
+        for method, path, expected in asked:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n".encode())
+            status = int((await reader.read()).split()[1])
+            assert status in (expected, 503), (method, path)
+            found.add(status == expected)
+            writer.close()
+        return found
+
+    async with front_of(secret, port) as (front, client):
+        assert await statuses(front) == {False}
+        served: dict[str, Any] = {"front_ip": "127.0.0.1", "front_port": port, "front_secret": secret}
+        async with running(**served):
+            await until(lambda: front.table.epoch != "")
+            assert await statuses(front) == {True}
+            async with client.get("/readyz") as response:
+                assert response.status in (200, 503), "the orchestrator's"
+        await until(lambda: not front.link.up.is_set())
+        assert await statuses(front) == {True}
+        async with client.get("/healthz") as response:
+            assert await response.json() == {"status": "ok", "orchestrator": "away", "sessions": 0}
+        async with client.get("/readyz") as response:
+            assert response.status == 503
+
+
+async def test_reloading_keeps_what_the_orchestrator_told(secret: Path, tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine.pem", make_secret(tmp_path / "other.pem")
+    mine.write_bytes(secret.read_bytes())
+    async with fronted(mine, allowed_hosts=("lab.example",)) as found:
+        await until(lambda: found.front.options.current.allowed_hosts == ("lab.example",))
+        front = found.front
+        again = front.options.current.model_copy(
+            update={"allowed_hosts": (), "max_connections": 7, "trusted_proxies": (ip_network("10.0.0.0/8"),)}
+        )
+        front.reload(again.model_copy(update={"port": 9}))
+        assert front.options.current.allowed_hosts == ("lab.example",), "what is shared is the orchestrator's"
+        assert front.options.current.max_connections == 7
+        assert front.options.current.port == 0
+        assert front.proxy.facts(("10.1.2.3", 1)).trusted
+        # Another secret, on both sides: the connection that there is stays, and new ones need the new one.
+        mine.write_bytes(other.read_bytes())
+        service = found.rig.service
+        front.reload(again)
+        service.reload(service.options.current)
+        async with found.client.get("/api/stats", headers={"Host": "lab.example"}) as response:
+            assert response.status == 200
+        assert front.link.losses == 0
+        hello = wire.line_of(Hello(do="files")) + b'{"do":"trees"}\n'
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            assert await said(found.port, Contexts(secret, wire.PROTOCOL).client, hello) == b""
+        mine.write_text("none")
+        front.reload(again)
+        _, writer = await front.link.forward()  # with the one that it had
+        writer.close()
+        await writer.wait_closed()
 
 
 # --- hostile peers

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import structlog
 
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.models import State
+from tmpnb_py.fronts import hub as hub_module
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.hub import Hub
 from tmpnb_py.fronts.wire import Hello, Report, Stamp, Told
@@ -23,49 +26,164 @@ from tmpnb_py.pools.container import Container
 NOTEBOOK = "n" * 32
 
 
-class OnePool:
-    """A site with one session, until it ends."""
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Pool:
+    """A site with a pool of sessions."""
 
     listed = True
 
-    def __init__(self) -> None:
-        self.container = Container(NOTEBOOK, "", "t", created_at=0, state=State.CLAIMED, claimed_at=0)
+    def __init__(self, containers: list[Container]) -> None:
+        self.containers = containers
         self.pools = {"pool": self}
         self.name = "pool"
+        self._subscriber: Callable[[Any], None] = lambda _: None
 
-    def subscribe(self, _: object) -> None:
-        pass
+    def subscribe(self, subscriber: Callable[[Any], None]) -> None:
+        self._subscriber = subscriber
+
+    def moved(self) -> None:
+        self._subscriber(None)
 
     def in_state(self, state: State) -> list[Container]:
-        return [self.container] if self.container.state is state else []
+        return [one for one in self.containers if one.state is state]
 
-    def find(self, _: str) -> Container:
-        return self.container
+    def find(self, container_id: str) -> Container | None:
+        return next((one for one in self.containers if one.id == container_id), None)
+
+
+@contextlib.asynccontextmanager
+async def open_hub(tmp_path: Path, site: Pool, **more: Any) -> AsyncIterator[Callable[..., Awaitable[Stream]]]:
+    """Gives what opens a front end's connection."""
+    secret = make_secret(tmp_path / "relay.pem")
+    hub = Hub(cast(Any, site), cast(Any, SimpleNamespace()), LiveOptions(Settings(front_secret=secret)), **more)
+    listener = socket.create_server(("127.0.0.1", 0))
+    await hub.open([listener])
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connect(*protocols: str, front: str = "f" * 32, hello: Hello | None = None) -> Stream:
+        context = wire.Contexts(secret, *(protocols or wire.PROTOCOLS)).client
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # else it has room for all that is told
+        sock.connect(listener.getsockname())
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="")
+        writers.append(writer)
+        writer.write(wire.line_of(hello or Hello(do="routes", front=front, name="front")))
+        return reader, writer
+
+    try:
+        yield connect
+    finally:
+        for writer in writers:
+            writer.close()
+        await hub.close()
+
+
+def made(container_id: str, **more: Any) -> Container:
+    return Container(container_id, "", "t", created_at=0, state=State.CLAIMED, claimed_at=0, **more)
+
+
+async def test_a_session_that_no_route_can_say_keeps_no_other_from_front_ends(tmp_path: Path) -> None:
+    """An odd container (here of a token that no header can carry) once ended the task that tells of all."""
+    site = Pool([made("a" * 32), made("b" * 32, base_url="no base")])
+    async with open_hub(tmp_path, site) as connect:
+        with structlog.testing.capture_logs() as logs:
+            reader, _ = await connect()
+            assert await _ids(reader) == ["a" * 32]
+            site.containers.append(made("c" * 32))
+            site.moved()
+            assert await _ids(reader) == ["c" * 32], "it goes on"
+            site.containers[1].base_url = "/"
+            site.containers[1].admit("https://a.example")
+            site.moved()
+            assert await _ids(reader) == ["b" * 32], "and looks again once the session has changed"
+        assert [one["id"] for one in logs if one["event"] == "route_invalid"] == ["b" * 32], "said once"
+
+
+async def test_a_front_end_that_reports_without_end_holds_up_nobody(tmp_path: Path) -> None:
+    """Unknown sessions, as fast as it can: others are told and heard as ever, and the loop has time."""
+    site = Pool([made(NOTEBOOK)])
+    flood = wire.line_of(Report(stamps=tuple(Stamp(id=f"x{number}", open=9) for number in range(wire.MOST_STAMPS))))
+    async with open_hub(tmp_path, site) as connect:
+        _, flooding = await connect(front="e" * 32)
+
+        async def pour() -> None:
+            while True:
+                flooding.write(flood)
+                await flooding.drain()
+
+        pouring = asyncio.create_task(pour())
+        await asyncio.sleep(0.3)
+        reader, writer = await connect()
+        writer.write(wire.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
+        async with asyncio.timeout(10):
+            while not site.containers[0].open_connections:
+                await asyncio.sleep(0)
+            await _heard(reader, "put")
+        pouring.cancel()
+        await asyncio.gather(pouring, return_exceptions=True)
+
+
+async def test_a_front_end_that_reads_nothing_is_hung_up_on_and_others_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "_WRITE_SECONDS", 0.5)
+    site = Pool([made(f"{number:032x}") for number in range(20_000)])
+    for one in site.containers:
+        one.token = "t" * 250  # all of them are more than the kernel keeps for who does not read
+    async with open_hub(tmp_path, site) as connect:
+        with structlog.testing.capture_logs() as logs:
+            await connect(front="e" * 32)
+            reader, _ = await connect()
+            async with asyncio.timeout(wire.SILENCE_SECONDS - 1):  # after which it would be lost anyhow
+                await _heard(reader, "alive")
+                while not any(one["event"] == "front_lost" for one in logs):
+                    await asyncio.sleep(0.01)
+
+
+async def test_terms_are_told_to_those_who_know_them(tmp_path: Path) -> None:
+    """A front end of the version before would refuse a message with one."""
+    site, term = Pool([made(NOTEBOOK)]), 7
+    async with open_hub(tmp_path, site, term=lambda: term) as connect:
+        for protocols, expected in ((wire.PROTOCOLS, 7), (("tmpnb-front/1",), 0)):
+            reader, _ = await connect(*protocols)
+            told = [Told.model_validate_json(await reader.readline()) for _ in range(4)]
+            assert [one.event for one in told] == ["options", "snapshot", "put", "alive"]
+            assert [one.term for one in told] == [expected, expected, 0, expected]
+        with contextlib.suppress(OSError):
+            reader, _ = await connect("tmpnb-front/3")
+            assert await reader.read() == b""
 
 
 async def test_of_a_session_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
     """Its WebSockets mostly are open when it ends, and no front end says anything of it afterwards."""
-    secret, site = make_secret(tmp_path / "relay.pem"), OnePool()
-    hub = Hub(cast(Any, site), cast(Any, SimpleNamespace()), LiveOptions(Settings(front_secret=secret)))
-    listener = socket.create_server(("127.0.0.1", 0))
-    await hub.open([listener])
-    context = wire.Contexts(secret, wire.PROTOCOL).client
-    reader, writer = await asyncio.open_connection(*listener.getsockname(), ssl=context)
-    with structlog.testing.capture_logs() as logs, contextlib.ExitStack() as stack:
-        stack.callback(writer.close)
-        writer.write(wire.line_of(Hello(do="routes", front="f" * 32, name="front")))
-        writer.write(wire.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
-        async with asyncio.timeout(10):
-            await _heard(reader, "put")
-            while not site.container.open_connections:
-                await asyncio.sleep(0.01)
-            site.container.state = State.REMOVING
-            await _heard(reader, "drop")
-            writer.close()
-            while not any(one["event"] == "front_lost" for one in logs):
-                await asyncio.sleep(0.01)
-    await hub.close()
+    site = Pool([made(NOTEBOOK)])
+    with structlog.testing.capture_logs() as logs:
+        async with open_hub(tmp_path, site) as connect:
+            reader, writer = await connect()
+            writer.write(wire.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
+            [container] = site.containers
+            async with asyncio.timeout(10):
+                await _heard(reader, "put")
+                while not container.open_connections:
+                    await asyncio.sleep(0.01)
+                container.state = State.REMOVING
+                await _heard(reader, "drop")
+                writer.close()
+                while not any(one["event"] == "front_lost" for one in logs):
+                    await asyncio.sleep(0.01)
     assert [one["open"] for one in logs if one["event"] == "front_lost"] == [0]
+
+
+async def _ids(reader: asyncio.StreamReader) -> list[str]:
+    """Which routes are told until all are."""
+    found: list[str] = []
+    async with asyncio.timeout(10):
+        while (told := Told.model_validate_json(await reader.readline())).event != "alive":
+            if told.route is not None:
+                found.append(told.route.id)
+        return found or await _ids(reader)
 
 
 async def _heard(reader: asyncio.StreamReader, event: str) -> None:

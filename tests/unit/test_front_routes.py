@@ -32,7 +32,11 @@ def route(container_id: str, **changes: object) -> Route:
 
 
 def told(ledger: Ledger, epoch: str, seq: int) -> list[tuple[str, str]]:
-    return [(one.event, one.id or (one.route.id if one.route else "")) for one in ledger.since(epoch, seq)]
+    return [(one.event, one.id or (one.route.id if one.route else "")) for one in messages(ledger, epoch, seq)]
+
+
+def messages(ledger: Ledger, epoch: str, seq: int) -> list[Told]:
+    return [Told.model_validate_json(line) for line in ledger.since(epoch, seq)]
 
 
 def test_who_knows_nothing_is_told_all() -> None:
@@ -57,7 +61,7 @@ def test_changes_are_told_once_each_in_the_order_of_the_last() -> None:
     ledger.put(route(A, origin="https://x"), 2)
     ledger.drop(B)
     assert told(ledger, ledger.epoch, 1) == [("put", A), ("drop", B)]
-    assert [one.seq for one in ledger.since(ledger.epoch, 1)] == [3, 4]
+    assert [one.seq for one in messages(ledger, ledger.epoch, 1)] == [3, 4]
 
 
 def test_what_is_forgotten_is_told_as_a_whole() -> None:
@@ -94,7 +98,7 @@ class Kept:
             self.table.hear(one, 1.0)
 
     def hear_all(self, ledger: Ledger) -> None:
-        self.hear(*ledger.since(self.table.epoch, self.table.seq))
+        self.hear(*messages(ledger, self.table.epoch, self.table.seq))
         self.hear(Told(event="alive", epoch=ledger.epoch, seq=ledger.seq))
 
 

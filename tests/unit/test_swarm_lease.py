@@ -139,6 +139,27 @@ async def test_a_dead_managers_pool_is_taken_over_the_sooner_the_more_is_known()
     await third.lease.release()
 
 
+async def test_a_later_managers_term_is_higher_than_any_that_an_earlier_one_has() -> None:
+    """Front ends take the one with the higher term for the manager."""
+    managers = Managers()
+    first, second = Manager(managers, "n1"), Manager(managers, "n2")
+    await first.take()
+    began = first.lease.term
+    assert began > 0
+    async with asyncio.timeout(10):
+        while first.lease.term == began:
+            await asyncio.sleep(_UNIT)
+    first.api.is_cut_off = True  # and lives on
+    managers.nodes["n1"] = "down"
+    await second.take()
+    assert second.lease.term > first.lease.term
+    first.api.is_cut_off = False
+    async with asyncio.timeout(10):
+        await first.lost.wait()
+    assert second.lease.term > first.lease.term
+    await second.lease.release()
+
+
 async def test_a_manager_whose_container_has_ended_on_this_node_is_followed_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

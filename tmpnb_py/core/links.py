@@ -109,6 +109,7 @@ def _quoted(wish: str) -> str:
 _ROOT = ROOT.encode()
 _SESSIONS = SESSIONS.encode()
 _SESSION = re.compile(rb"/*%b([a-z0-9]{1,64})(/[^?]*)?(?:\?(.*))?" % _SESSIONS[1:], re.DOTALL)
+_STATIC = re.compile(rb"%b([0-9a-f]{32})/" % STATIC.encode())
 _NEEDLESSLY_ENCODED = re.compile(rb"%(3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
 
 
@@ -162,6 +163,11 @@ class Targets:
             if target.startswith(base) and (route := _below(target, base)) is not None:
                 return route
         return None
+
+    def static_tree(self, target: bytes) -> str:
+        """The digest of the shared static files that a target is one of, "" for any other target."""
+        found = _STATIC.match(_without(target, self._bases[0]))
+        return found[1].decode() if found else ""
 
     def own(self, target: bytes, route: Route | None) -> bytes:
         """A target as our own application gets it, without the base; `route` is what `match` gave."""

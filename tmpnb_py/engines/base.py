@@ -90,6 +90,10 @@ class Engine(ImageStore, Protocol):
     stores_images: bool
     sees_isolation: bool
 
+    @property
+    def term(self) -> int:
+        """A number that grows from each manager of the pool to the next; 0 where no two can believe to be it."""
+
     async def open(self) -> None:
         """Connect and check that the engine answers. May be called again after a failure."""
 

@@ -163,6 +163,7 @@ class FakeEngine(NoImageStore, OneMachine):
     name = "fake"
     shares_network = False
     stores_images = False
+    term = 0
     sees_isolation = True
 
     def __init__(self, host: FakeHost, *, pool: str = "tmpnb") -> None:

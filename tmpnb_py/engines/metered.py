@@ -43,6 +43,11 @@ class MeteredEngine:
         self._engine = engine
         self._record = record
 
+    @property
+    def term(self) -> int:
+        """See `Engine`."""
+        return self._engine.term
+
     @contextlib.contextmanager
     def _timed(self, call: str) -> Iterator[None]:
         began, error = time.monotonic(), ""

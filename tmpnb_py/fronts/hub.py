@@ -8,10 +8,9 @@ scheme, host) is believed like a trusted proxy's: only a front end of ours can o
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 
 import pydantic
@@ -22,47 +21,53 @@ from prometheus_client.registry import Collector
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
-from tmpnb_py.fronts import stamps, wire
+from tmpnb_py.fronts import wire
+from tmpnb_py.fronts.file_server import FileServer
 from tmpnb_py.fronts.ledger import Ledger
-from tmpnb_py.fronts.wire import Contexts, Hello, Place, Report, Route, Stamp, Told
+from tmpnb_py.fronts.reports import Reporter, Reports, Turns
+from tmpnb_py.fronts.wire import Contexts, Hello, Place, Report, Route, Told
 from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.server import Proxy
+from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.site.site import Site
 
 log = structlog.get_logger(__name__)
 
-GRACE_SECONDS = 120.0  # for which the open connections of a front end that is away count as open
 _LOOK_SECONDS = 1.0
 _WRITE_SECONDS = 10.0
-_MOST_FRONTS = 1000
+_LINES_AT_ONCE = 200  # of routes: as they are sent together, and then others have their turn
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@dataclasses.dataclass(eq=False)
-class _Front:
-    """One front end, from its first hello until its grace is over. `open` are its WebSockets by session."""
-
-    name: str
-    writer: asyncio.StreamWriter
-    open: dict[str, int] = dataclasses.field(default_factory=dict)
-    lost_at: float | None = None
 
 
 class Hub(Collector):
     """Serves the front ends of one service. As a collector it says how many there are."""
 
-    def __init__(self, site: Site, proxy: Proxy, options: LiveOptions) -> None:
+    def __init__(
+        self,
+        site: Site,
+        proxy: Proxy,
+        options: LiveOptions,
+        *,
+        files: Sequence[SharedFiles] = (),
+        term: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`files` are given to front ends that keep copies; `term` is this manager's (`wire.Told`)."""
+        self._files = FileServer(files)
+        self._term = term
+        self._contexts: Contexts | None = None  # until it is open
         self._site = site
         self._proxy = proxy
         self._shared = options.derive(shared)
         self._options = options
         self._ledger = Ledger()
-        self._fronts: dict[str, _Front] = {}
+        self._unusable: dict[str, Hashable] = {}  # sessions that front ends cannot be told of, and why
+        self._reports = Reports(site.find)
+        self._turns = Turns()
         self._tasks = Tasks()
         self._servers: list[asyncio.Server] = []
         self._changed = asyncio.Event()  # replaced at each change
@@ -75,7 +80,7 @@ class Hub(Collector):
         """Serve on bound sockets until `close`. Raises `SettingsError` where the secret cannot be used."""
         listeners = tuple(listeners)
         try:
-            contexts = contexts_of(self._options.current)
+            self._contexts = contexts = contexts_of(self._options.current)
         except SettingsError:
             for listener in listeners:
                 listener.close()
@@ -92,8 +97,8 @@ class Hub(Collector):
         """This process ends: have front ends look for the next one. What they have forwarded is still answered."""
         for server in self._servers:
             server.close()
-        for front in self._fronts.values():
-            front.writer.close()
+        for front in self._reports:
+            front.hang_up()
 
     async def close(self) -> None:
         """Hang up. Front ends go on with what they know."""
@@ -102,8 +107,7 @@ class Hub(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """How many front ends are connected."""
-        connected = sum(front.lost_at is None for front in self._fronts.values())
-        yield GaugeMetricFamily("tmpnb_fronts", "Front ends that are connected.", value=connected)
+        yield GaugeMetricFamily("tmpnb_fronts", "Front ends that are connected.", value=len(tuple(self._reports)))
 
     # --- what changes
 
@@ -111,6 +115,8 @@ class Hub(Collector):
         self._look.set()
 
     def _reloaded(self, _: Change) -> None:
+        if self._contexts is not None:
+            renew(self._contexts)
         self._wake()
 
     def _wake(self) -> None:
@@ -125,29 +131,44 @@ class Hub(Collector):
                 changed, self._is_written = self._write_down() or not self._is_written, True
                 if changed:
                     self._wake()
-            self._forget_lost(time.monotonic())
+            self._reports.forget_lost(time.monotonic())
             await event_or_time(self._look, _LOOK_SECONDS)
             await asyncio.sleep(0)  # several at once are one round
 
     def _write_down(self) -> bool:
-        before, there = self._ledger.seq, set()
+        before, there, claimed = self._ledger.seq, set(), set()
         for pool in self._site.pools.values():
             for container in pool.in_state(State.CLAIMED):
-                there.add(container.id)
-                address = container.endpoint.address if container.endpoint is not None else None
-                key = (address, container.tokenless_origin)
-                if not self._ledger.is_known(container.id, key):
-                    place = None if address is None else Place.of(address)
-                    route = Route(
-                        id=container.id, pool=pool.name, token=container.token, base_url=container.base_url,
-                        origin=container.tokenless_origin, place=place,
-                    )  # fmt: skip
-                    self._ledger.put(route, key)
+                claimed.add(container.id)
+                if self._is_told(container, pool.name):
+                    there.add(container.id)
         for gone in self._ledger.missing(there):
             self._ledger.drop(gone)
-            for front in self._fronts.values():  # which says no more of it, also not that its connections have ended
-                front.open.pop(gone, None)
+            self._reports.ended(gone)
+        for gone in self._unusable.keys() - claimed:
+            del self._unusable[gone]
         return self._ledger.seq != before
+
+    def _is_told(self, container: Container, pool: str) -> bool:
+        """Whether front ends know a session. What no route can say they leave to this process, as any that they
+        do not know: one odd container must not keep them from hearing of all others."""
+        address = container.endpoint.address if container.endpoint is not None else None
+        key = (address, container.tokenless_origin)
+        if self._ledger.is_known(container.id, key):
+            return True
+        if self._unusable.get(container.id) == key:
+            return False
+        try:
+            route = Route(
+                id=container.id, pool=pool, token=container.token, base_url=container.base_url,
+                origin=container.tokenless_origin, place=None if address is None else Place.of(address),
+            )  # fmt: skip
+        except pydantic.ValidationError as error:
+            self._unusable[container.id] = key
+            log.error("route_invalid", id=container.id, error=_what(error), hint="only the orchestrator leads there")
+            return False
+        self._ledger.put(route, key)
+        return True
 
     # --- connections
 
@@ -166,8 +187,10 @@ class Hub(Collector):
             hello = Hello.model_validate_json(line)
             if hello.do == "forward":
                 await self._forward((reader, writer))
-            elif hello.front and (hello.front in self._fronts or len(self._fronts) < _MOST_FRONTS):
-                await self._keep(hello, (reader, writer))
+            elif hello.do == "files":
+                await self._files.serve((reader, writer))
+            elif front := hello.front and self._reports.join(hello.front, hello.name, writer.close):
+                await self._keep(front, hello, (reader, writer))
         except (OSError, EngineError, pydantic.ValidationError) as error:
             log.info("front_connection_lost", error=type(error).__name__)
         finally:
@@ -187,16 +210,11 @@ class Hub(Collector):
             raise
         await wire.join(front, own)
 
-    async def _keep(self, hello: Hello, connection: Connection) -> None:
+    async def _keep(self, front: Reporter, hello: Hello, connection: Connection) -> None:
         """Tell a front end and listen to it until either side ends."""
         reader, writer = connection
-        front = self._fronts.get(hello.front)
-        if front is None:
-            front = self._fronts[hello.front] = _Front(hello.name, writer)
-        else:  # the same process came anew: what it had before is void
-            front.writer.close()
-            front.writer, front.lost_at = writer, None
         log.info("front_joined", front=front.name)
+        ours = front.hang_up
         try:
             async with asyncio.TaskGroup() as group:
                 telling = group.create_task(self._tell(hello, writer))
@@ -205,63 +223,49 @@ class Hub(Collector):
         except* (OSError, EngineError, pydantic.ValidationError) as errors:
             log.info("front_connection_lost", front=front.name, error=type(errors.exceptions[0]).__name__)
         finally:
-            if front.writer is writer:
+            if front.hang_up is ours:
                 front.lost_at = time.monotonic()
                 log.warning("front_lost", front=front.name, open=sum(front.open.values()))
 
     async def _tell(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         epoch, seq, shared = hello.epoch, hello.seq, None
+        knows_terms = wire.spoken(writer) == wire.PROTOCOL
         while True:
-            changed = self._changed
+            changed, term = self._changed, self._term() if knows_terms else 0
             if shared != self._shared.value:
                 shared = self._shared.value
-                writer.write(wire.line_of(Told(event="options", options=shared)))
+                writer.write(wire.line_of(Told(event="options", options=shared, term=term)))
             if self._is_written:
-                now_at = self._ledger.seq
-                for told in self._ledger.since(epoch, seq):
-                    writer.write(wire.line_of(told))
+                lines, now_at = self._ledger.since(epoch, seq, term=term), self._ledger.seq
+                for start in range(0, len(lines), _LINES_AT_ONCE):
+                    async with self._turns.taken():
+                        writer.write(b"".join(lines[start : start + _LINES_AT_ONCE]))
                     await _drained(writer)
                 epoch, seq = self._ledger.epoch, now_at
-                writer.write(wire.line_of(Told(event="alive", epoch=epoch, seq=seq)))
+                writer.write(wire.line_of(Told(event="alive", epoch=epoch, seq=seq, term=term)))
             else:
-                writer.write(wire.line_of(Told(event="wait")))
+                writer.write(wire.line_of(Told(event="wait", term=term)))
             await _drained(writer)
             await event_or_time(changed, wire.HEARTBEAT_SECONDS)
 
-    async def _listen(self, front: _Front, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, front: Reporter, reader: asyncio.StreamReader) -> None:
         while True:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
                 line = await wire.read_line(reader)
             if not line:
                 return
-            now = time.monotonic()
-            for stamp in Report.model_validate_json(line).stamps:
-                self._take(front, stamp, now)
-
-    # --- reports
-
-    def _take(self, front: _Front, stamp: Stamp, now: float) -> None:
-        container = self._site.find(stamp.id)
-        if container is None or container.state is not State.CLAIMED:
-            front.open.pop(stamp.id, None)
-            return
-        stamps.apply(stamp, container, stamp.open - front.open.pop(stamp.id, 0), now)
-        if stamp.open:
-            front.open[stamp.id] = stamp.open
-
-    def _forget_lost(self, now: float) -> None:
-        for key, front in tuple(self._fronts.items()):
-            if front.lost_at is not None and (not front.open or now - front.lost_at > GRACE_SECONDS):
-                del self._fronts[key]
-                for container_id, opened in front.open.items():
-                    container = self._site.find(container_id)
-                    if container is not None:
-                        stamps.lose(container, opened, now)
+            async with self._turns.taken():
+                self._reports.take(front, Report.model_validate_json(line).stamps, time.monotonic())
 
 
 async def _drained(writer: asyncio.StreamWriter) -> None:
     async with asyncio.timeout(_WRITE_SECONDS):
         await writer.drain()
+
+
+def _what(error: pydantic.ValidationError) -> str:
+    """Which fields are wrong, without what is in them: a token may be."""
+    return ", ".join(".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())[:500]
 
 
 def shared(settings: Settings) -> dict[str, str]:
@@ -275,4 +279,13 @@ def shared(settings: Settings) -> dict[str, str]:
 
 def contexts_of(settings: Settings) -> Contexts:
     """The TLS of front ends' connections. Raises `SettingsError` where the secret cannot be used."""
-    return Contexts(settings.front_secret or settings.swarm_secret or DEFAULT_SECRET, wire.PROTOCOL)
+    return Contexts(settings.front_secret or settings.swarm_secret or DEFAULT_SECRET, *wire.PROTOCOLS)
+
+
+def renew(contexts: Contexts) -> None:
+    """Read the secret again, for connections from now on. One that cannot be used changes nothing."""
+    try:
+        if contexts.renew():
+            log.warning("front_secret_changed", hint="connections stay; new ones need the new one on both sides")
+    except SettingsError as error:
+        log.error("reload_failed", error=error.message, remedy=error.remedy)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import collections
 import secrets
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 
-from tmpnb_py.fronts.wire import Route, Told
+from tmpnb_py.fronts.wire import Route, Told, line_of
 
 _REMEMBERED = 10_000
 
 
 class Ledger:
-    """All routes, and the order in which they changed last."""
+    """All routes, as lines that are ready to be sent, and the order in which they changed last."""
 
     def __init__(self, *, remembered: int = _REMEMBERED) -> None:
         self.epoch = secrets.token_hex(16)
         self.seq = 0
-        self._routes: dict[str, tuple[Hashable, Route]] = {}
+        self._routes: dict[str, tuple[Hashable, bytes]] = {}
         self._changed: collections.deque[str] = collections.deque(maxlen=remembered)
 
     def __len__(self) -> int:
@@ -38,8 +38,8 @@ class Ledger:
 
     def put(self, route: Route, key: Hashable) -> None:
         """There is a route, new or changed."""
-        self._routes[route.id] = (key, route)
         self._count(route.id)
+        self._routes[route.id] = (key, line_of(Told(event="put", seq=self.seq, route=route)))
 
     def drop(self, route_id: str) -> None:
         """There is no such route any more."""
@@ -50,19 +50,19 @@ class Ledger:
         self.seq += 1
         self._changed.append(route_id)
 
-    def since(self, epoch: str, seq: int) -> Iterator[Told]:
-        """What somebody has to be told who knows all up to `seq`; nothing where that is all there is."""
+    def since(self, epoch: str, seq: int, *, term: int = 0) -> list[bytes]:
+        """The lines for somebody who knows all up to `seq`; none where that is all there is.
+
+        `term` is told with a snapshot.
+        """
         forgotten = self.seq - len(self._changed)
         if epoch != self.epoch or not forgotten <= seq <= self.seq:
-            yield Told(event="snapshot", epoch=self.epoch, seq=self.seq)
-            for _, route in tuple(self._routes.values()):
-                yield Told(event="put", seq=self.seq, route=route)
-            return
+            begins = line_of(Told(event="snapshot", epoch=self.epoch, seq=self.seq, term=term))
+            return [begins, *(line for _, line in self._routes.values())]
         # Each once, at the number of its last change: in between it may have been there and gone.
         last = {one: number for number, one in enumerate(self._changed, forgotten + 1) if number > seq}
-        for route_id, number in sorted(last.items(), key=lambda item: item[1]):
-            known = self._routes.get(route_id)
-            if known is None:
-                yield Told(event="drop", seq=number, id=route_id)
-            else:
-                yield Told(event="put", seq=number, route=known[1])
+        return [self._line(*one) for one in sorted(last.items(), key=lambda item: item[1])]
+
+    def _line(self, route_id: str, number: int) -> bytes:
+        known = self._routes.get(route_id)
+        return line_of(Told(event="drop", seq=number, id=route_id)) if known is None else known[1]

@@ -3,6 +3,9 @@
 The orchestrator's addresses come from names and are looked up again and again: in a swarm it starts anew on another
 node. Whoever answers has to hold the stack's secret (`wire`). One connection is for routes and reports; it is made
 anew for ever, and goes on where the last one ended.
+
+All that is believed comes from one orchestrator at a time, and never from one that has been followed by another: its
+term is lower (`wire.Told`), as it may be for seconds after the network between two machines is whole again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
 import secrets
 import socket
 import time
@@ -28,13 +32,19 @@ from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp, Told
 log = structlog.get_logger(__name__)
 
 _DIAL_SECONDS = 3.0
-_BACK_OFF = (0.1, 2.0)
+_BACK_OFF = (0.1, 2.0)  # seconds; up to half as long again, so that not all front ends come at once
+_STEADY_SECONDS = 5.0  # for which a connection has to last for the next one to be tried without a pause
+_LATEST_SECONDS = 60.0  # for which an orchestrator with a lower term is refused, after the last one was heard of
 _REPORT_SECONDS = 1.0
 _PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
 _WRITE_SECONDS = 10.0
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Address = tuple[str, int]
+
+
+class OutdatedError(EngineError):
+    """What answers is not the orchestrator any more, and does not know it yet."""
 
 
 class Link:
@@ -61,6 +71,8 @@ class Link:
         self._address: Address | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._tells = False  # whether the orchestrator knows all notebooks, and so what reports are about
+        self._has_files = False
+        self._term, self._term_at = 0, -math.inf  # the highest one, and when it was told last
         self.up = asyncio.Event()
         self.losses = 0
 
@@ -70,9 +82,11 @@ class Link:
         while True:
             addresses = await self._addresses()
             for address in addresses:
-                if await self._follow(address, others=len(addresses) > 1):
+                began = time.monotonic()
+                was_up = await self._follow(address, others=len(addresses) > 1)
+                if was_up and time.monotonic() - began >= _STEADY_SECONDS:
                     pause = _BACK_OFF[0]
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause * random.uniform(1.0, 1.5))  # noqa: S311 - nobody has to guess it
             pause = min(2 * pause, _BACK_OFF[1])
 
     async def _addresses(self) -> list[Address]:
@@ -103,11 +117,13 @@ class Link:
             )
             writer.write(wire.line_of(hello))
             self._table.begin()
-            self._writer, self._tells = writer, False
+            self._writer, self._tells, self._has_files = writer, False, wire.spoken(writer) == wire.PROTOCOL
             await self._hear(address, reader, _PATIENCE if others else math.inf)
         except TimeoutError:
             if self.up.is_set():
                 self._lost()
+        except OutdatedError:
+            log.warning("orchestrator_outdated", address=address[0], hint="the one that has taken over is looked for")
         except (OSError, EngineError, pydantic.ValidationError, SettingsError) as error:
             log.debug("orchestrator_away", address=address[0], error=str(error) or type(error).__name__)
         finally:
@@ -129,6 +145,7 @@ class Link:
             if not line:
                 return
             told = Told.model_validate_json(line)
+            self._see_that_it_is_the_latest(told)
             if told.event == "options":
                 self._options(told.options)
             elif told.event != "wait":
@@ -140,6 +157,16 @@ class Link:
             if told.event == "alive" and not self._tells:
                 self._table.forget_told()  # it may have begun anew since
                 self._tells = True
+
+    def _see_that_it_is_the_latest(self, told: Told) -> None:
+        """Raises `OutdatedError` where another orchestrator has taken over from this one."""
+        tells = told.event in ("snapshot", "alive")
+        if not tells and not told.term:
+            return  # a change of what it has told, or it has just started
+        now = time.monotonic()
+        if told.term < self._term and now - self._term_at < _LATEST_SECONDS:
+            raise OutdatedError("another orchestrator has taken over from this one")
+        self._term, self._term_at = told.term, now
 
     # --- reports
 
@@ -172,6 +199,17 @@ class Link:
             raise ConnectionRefusedError("the orchestrator is away")
         stream = await self._dial(address)
         stream[1].write(wire.line_of(Hello(do="forward")))
+        return stream
+
+    async def files(self) -> Stream | None:
+        """A connection on which shared files are asked for, once the orchestrator is there. None where that is an
+        older one that has none to give. Raises `OSError`."""
+        await self.up.wait()
+        address = self._address
+        if address is None or not self._has_files:
+            return None
+        stream = await self._dial(address)
+        stream[1].write(wire.line_of(Hello(do="files")))
         return stream
 
     async def wait_up(self, seconds: float) -> None:

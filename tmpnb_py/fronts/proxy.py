@@ -1,5 +1,7 @@
 """The proxy of a front end: as the orchestrator's, but that whatever is for none of its sessions goes to that.
 
+The front end itself answers load balancers' health checks, and asks for static files that it has a copy of.
+
 So does a notebook's request whose route has not come yet, and one that only the orchestrator's machine can reach:
 the orchestrator's own proxy leads it on. While the orchestrator is away the answer is 503 with `Retry-After`; who
 asks for a notebook waits a while for it to come back. No request is sent twice: one that was on its way when the
@@ -9,11 +11,13 @@ orchestrator ended may have claimed a notebook.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tmpnb_py.core.host_names import Hosts
+from tmpnb_py.core.links import Targets
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.fronts.link import Link
 from tmpnb_py.fronts.pipes import piped
@@ -27,6 +31,7 @@ from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.routing import Sessions
 from tmpnb_py.proxy.server import Proxy
+from tmpnb_py.proxy.upstream import Dial
 from tmpnb_py.proxy.upstreams import Upstreams
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -84,6 +89,18 @@ class _Patient:
         return await self._orchestrator.wait(lambda: self._upstreams.application.connect(timeout_seconds))
 
 
+# What load balancers ask, under whatever name they know a server by. HAProxy's own check is one of the first two.
+_CHECKS = frozenset(((b"OPTIONS", b"*"), (b"OPTIONS", b"/"), (b"GET", b"/healthz"), (b"HEAD", b"/healthz")))
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnPages:
+    """What a front end answers itself: health checks, and the static files of the trees that it `has`."""
+
+    dial: Dial
+    has: Callable[[str], bool]
+
+
 class FrontProxy(Proxy):
     """Leads visitors to the notebooks that it knows, and to the orchestrator."""
 
@@ -92,6 +109,7 @@ class FrontProxy(Proxy):
         sessions: Sessions,
         *,
         orchestrator: Orchestrator,
+        own: OwnPages,
         is_away: Callable[[Container], bool],
         error_page: ErrorPage,
         counters: Counters,
@@ -109,6 +127,10 @@ class FrontProxy(Proxy):
         )
         self._is_away = is_away
         self._patient = _Patient(self.upstreams, orchestrator)
+        self._own = self.upstreams.add(own.dial)
+        self._has_files = own.has
+        self._paths = Targets(options.current.base_url)
+        self._hosts = hosts
         self.exchange = self._exchange
 
     def client_factory(self) -> ClientConnection:
@@ -116,11 +138,20 @@ class FrontProxy(Proxy):
         return FrontConnection(self)
 
     def _exchange(self, client: ClientSide, request: Request, facts: ClientFacts) -> Exchange:
-        """As the orchestrator's proxy does; who asks for a notebook is patient."""
+        """As the orchestrator's proxy does, but for our own pages; who asks for a notebook is patient."""
         exchange = self._router.exchange(client, request, facts)
-        if exchange.container is None and request.method == b"POST":
-            exchange.upstream = self._patient
+        if exchange.container is None:
+            if self._is_own(request):
+                exchange.upstream = self._own
+            elif request.method == b"POST":
+                exchange.upstream = self._patient
         return exchange
+
+    def _is_own(self, request: Request) -> bool:
+        tree = self._paths.static_tree(request.target)
+        if tree:
+            return self._has_files(tree) and self._hosts.value.answer_to(request.fields.hosts)
+        return (request.method, self._paths.own(request.target, None).partition(b"?")[0]) in _CHECKS
 
     def response_timeout(self, upstream: UpstreamPool) -> float:
         """How long to wait for the beginning of an answer, in seconds."""

@@ -4,8 +4,9 @@ Each side proves that it holds the stack's secret, for this protocol and no othe
 replayed; a relay's connection is none of a front end's, nor the other way round. Beyond that nobody is believed more
 than needed: all that is read is bounded and checked, and what is not so ends the connection.
 
-A front end opens connections of two kinds. On one it says hello and is told the routes, each change with a number
-(`ledger`), and reports what its visitors do. On the others it forwards visitors: after its hello bytes flow.
+A front end opens connections of three kinds. On one it says hello and is told the routes, each change with a number
+(`ledger`), and reports what its visitors do. On another it asks for the static files that notebooks share, to have
+them itself. On the others it forwards visitors: after its hello bytes flow.
 """
 
 from __future__ import annotations
@@ -18,11 +19,18 @@ import pydantic
 from tmpnb_py.core import links
 from tmpnb_py.core.models import Address, SocketAddress, TcpAddress
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Contexts, join, line_of, read_line
+from tmpnb_py.engines.swarm.wire import Contexts, join, line_of, read_exactly, read_line, spoken
+from tmpnb_py.shared_files.tree import MAX_SIZE
 
-__all__ = ["Contexts", "Hello", "Place", "Report", "Route", "Stamp", "Told", "join", "line_of", "read_line"]
+__all__ = [
+    "Contexts", "Hello", "Place", "Report", "Route", "Stamp", "Told", "join", "line_of", "read_exactly", "read_line",
+    "spoken",
+]  # fmt: skip
 
-PROTOCOL = "tmpnb-front/1"
+# The newest version that both sides have is spoken: while a stack is updated, they differ. What came with which:
+# 2 the term, and files.
+PROTOCOLS = ("tmpnb-front/2", "tmpnb-front/1")
+PROTOCOL = PROTOCOLS[0]
 LIMIT = wire.LIMIT  # bytes of a line
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 10.0  # whoever hears nothing for so long has lost the other side
@@ -57,7 +65,7 @@ class _Message(pydantic.BaseModel):
 class Hello(_Message):
     """The first line of a front end's connection. `epoch` and `seq` say what it knows of the routes."""
 
-    do: Literal["routes", "forward"]
+    do: Literal["routes", "forward", "files"]
     front: Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{32})?$")] = ""
     name: Annotated[str, pydantic.Field(max_length=256)] = ""
     epoch: _Epoch = ""
@@ -120,11 +128,15 @@ class Told(_Message):
 
     "wait": it does not know all notebooks yet. "snapshot": all routes follow, up to the next "alive". "alive": all
     changes up to `seq` have been told. "put" and "drop": one change. "options": those that are `SHARED`.
+
+    `term` grows from each manager of the pool to the next, and while one is confirmed as such (0 where the engine
+    lets only one process be): of two that both say they are, the one with the lower term is not any more.
     """
 
     event: Literal["wait", "snapshot", "alive", "put", "drop", "options"]
     epoch: _Epoch = ""
     seq: _Number = 0
+    term: _Number = 0
     id: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]{0,64}$")] = ""
     route: Route | None = None
     options: dict[Literal[SHARED], Annotated[str, pydantic.Field(max_length=100_000)]] = {}  # type: ignore[valid-type]
@@ -146,3 +158,58 @@ class Report(_Message):
     """What a front end reports, now and then; also to say that it is there."""
 
     stamps: Annotated[tuple[Stamp, ...], pydantic.Field(max_length=MOST_STAMPS)] = ()
+
+
+# --- files: each question and each answer is a line; after a `Content` its bytes follow
+
+MOST_TREES = 64
+FILES_IN_PART = 200
+_Digest = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{32}$")]
+_Sum = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+_Size = Annotated[int, pydantic.Field(ge=0, le=MAX_SIZE)]
+Coding = Literal["br", "gzip", ""]
+
+
+class Ask(_Message):
+    """What a front end wants to know: which trees there are, the files of one, or a content in one form."""
+
+    do: Literal["trees", "tree", "content"]
+    tree: Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    sha256: Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    coding: Coding = ""
+
+
+class Offer(_Message):
+    """A tree of files. `forms` changes when one of them can be had in a further form."""
+
+    tree: _Digest
+    forms: _Number = 0
+
+
+class Offers(_Message):
+    """All trees, the newest first."""
+
+    trees: Annotated[tuple[Offer, ...], pydantic.Field(max_length=MOST_TREES)] = ()
+
+
+class Listed(_Message):
+    """A file of a tree, with the forms that it can be had in ("" is as it is)."""
+
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=400)]
+    sha256: _Sum
+    size: _Size = 0
+    forms: Annotated[tuple[Coding, ...], pydantic.Field(max_length=3)] = ()
+
+
+class Part(_Message):
+    """Some of a tree's files; `more` follow."""
+
+    files: Annotated[tuple[Listed, ...], pydantic.Field(max_length=FILES_IN_PART)] = ()
+    more: bool = False
+
+
+class Content(_Message):
+    """How long a content is in the form asked for, or that it cannot be had at present."""
+
+    size: _Size = 0
+    is_there: bool = True

@@ -47,7 +47,7 @@ class Proxy:
         self.counters = counters
         self.limits = options.derive(ProxyLimits.of)
         self.draining = False
-        self._trusted = options.current.trusted_proxies
+        self._trusted = options.derive(lambda current: current.trusted_proxies)
         self._clients: set[ClientConnection] = set()
         self._open = OpenConnections()
         self._nobody_left = asyncio.Event()
@@ -128,7 +128,7 @@ class Proxy:
     def facts(self, peername: object) -> ClientFacts:
         """Who a connection comes from."""
         address = plain_address(str(peername[0])) if isinstance(peername, tuple) and peername else "unknown"
-        return ClientFacts(address, trusted=is_trusted(address, self._trusted))
+        return ClientFacts(address, trusted=is_trusted(address, self._trusted.value))
 
     def opened(self, client: ClientConnection) -> None:
         """Count a connection that was accepted; close it at once where it is one too many."""

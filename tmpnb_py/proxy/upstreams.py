@@ -19,10 +19,18 @@ class Upstreams:
         self._dial_application = application
         self.application = Upstream(application, self._budget)
         self._by_container: dict[str, Upstream] = {}
+        self._further: list[Upstream] = []
 
     def __iter__(self) -> Iterator[Upstream]:
         yield from tuple(self._by_container.values())
+        yield from self._further
         yield self.application
+
+    def add(self, dial: Dial) -> Upstream:
+        """One more server, for whatever its caller sends to it."""
+        upstream = Upstream(dial, self._budget)
+        self._further.append(upstream)
+        return upstream
 
     def of(self, container: Container) -> Upstream:
         """The connections to a container's server."""

@@ -83,7 +83,9 @@ class Service:
             hosts=self._hosts,
         )
         self.site.subscribe(self.proxy.moved)
-        self.fronts = Hub(self.site, self.proxy, self.options)
+        self.fronts = Hub(
+            self.site, self.proxy, self.options, files=(self.served.static_files,), term=lambda: engine.term
+        )
         self.metrics.add(self.fronts)
         self._listeners: list[asyncio.Server] = []
         self._vital, self._optional = Tasks(self._vital_ended), Tasks(_optional_ended)

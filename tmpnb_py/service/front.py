@@ -5,34 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tmpnb_py import __version__
+from tmpnb_py.core import logs
 from tmpnb_py.core.branding import Branding
+from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.tasks import Tasks, finish_unless
 from tmpnb_py.engines.swarm import wire as relay_wire
 from tmpnb_py.engines.swarm.relays import Relays
-from tmpnb_py.fronts.hub import contexts_of
+from tmpnb_py.fronts.copies import Copies
+from tmpnb_py.fronts.hub import contexts_of, renew
 from tmpnb_py.fronts.link import Link
 from tmpnb_py.fronts.pipes import Ways
-from tmpnb_py.fronts.proxy import FrontProxy, Orchestrator
+from tmpnb_py.fronts.proxy import FrontProxy, Orchestrator, OwnPages
 from tmpnb_py.fronts.table import Table
 from tmpnb_py.fronts.wire import SHARED
 from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
+from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import LiveOptions
-from tmpnb_py.options.settings import Settings
+from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.service import listen
+from tmpnb_py.service.hangup import Hangup
 from tmpnb_py.service.open_files import raise_open_files_limit
 from tmpnb_py.service.serve import signals
+from tmpnb_py.service.web_servers import WebServers
+from tmpnb_py.shared_files.mirror import Mirror
 from tmpnb_py.site.metrics import CONTENT_TYPE, SiteMetrics
+from tmpnb_py.web import static
 from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.respond import proxy_error_page
 
@@ -62,26 +71,34 @@ class Front:
         self._hosts = self.options.derive(lambda current: listen.hosts(current, self._names))
         self._ways = Ways(self._relays)
         self.table = Table(self._ways, came=self._moved, ended=self._ended)
+        self.mirror = Mirror()
         self._orchestrator = Orchestrator(lambda: self.link, self.options)
-        look = _Look(read_branding(settings), Links(settings.base_url))
+        self._read = settings  # as they were read; in force are those with what the orchestrator has told
+        self._told: Mapping[str, str] = {}
+        self._look = _Look(read_branding(settings), Links(settings.base_url))
+        metrics = SiteMetrics((), ProxyMetrics(self.counters), _FrontMetrics(self), version=__version__)
+        self.web = WebServers(
+            _own_application(self), _admin_application(metrics), max_head_size=settings.max_head_size
+        )
         self.proxy = FrontProxy(
             self.table,
             orchestrator=self._orchestrator,
+            own=OwnPages(self.web.dial, self.mirror.has),
             is_away=lambda container: self._ways.is_away(self.table.node_of(container.id)),
-            error_page=lambda status, wants_html: proxy_error_page(look, status, wants_html=wants_html),
+            error_page=lambda status, wants_html: proxy_error_page(self._look, status, wants_html=wants_html),
             counters=self.counters,
             options=self.options,
             hosts=self._hosts,
         )
+        self._contexts = contexts_of(settings)
         self.link = Link(
             settings.front_orchestrator,
-            contexts_of(settings),
+            self._contexts,
             self.table,
             options=self._share,
             lost=self.proxy.hang_up,
         )
-        metrics = SiteMetrics((), ProxyMetrics(self.counters), _FrontMetrics(self), version=__version__)
-        self._admin_runner = web.AppRunner(_admin_application(metrics), access_log=None)
+        self._copies = Copies(self.link.files, self.mirror)
         self._listeners: list[asyncio.Server] = []
 
     def _relays(self) -> Relays:
@@ -97,11 +114,34 @@ class Front:
 
     def _share(self, told: Mapping[str, str]) -> None:
         """Take on the orchestrator's options; what it does not tell is at its default."""
-        theirs = Settings.model_validate(dict(told))
-        update = {name: getattr(theirs, name) for name in SHARED}
-        change = self.options.replace(self.options.current.model_copy(update=update))
+        Settings.model_validate(dict(told))
+        self._told = dict(told)
+        change = self.options.replace(self._with_shared(self._read))
         if change.changed:
             _log.info("options_shared", options=list(change.changed))
+
+    def _with_shared(self, settings: Settings) -> Settings:
+        theirs = Settings.model_validate(dict(self._told))
+        return settings.model_copy(update={name: getattr(theirs, name) for name in SHARED})
+
+    def reload(self, settings: Settings) -> None:
+        """Take on what can change while it runs, and read the secret again; what the orchestrator told stays."""
+        self._read = settings
+        change = self.options.replace(self._with_shared(settings))
+        for name in change.restart:
+            _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
+        settings = change.settings
+        renew(self._contexts)
+        try:
+            self._look = _Look(read_branding(settings), Links(settings.base_url))
+        except SettingsError as error:
+            _log.error("reload_failed", error=error.message, remedy=error.remedy)
+        logs.set_level(settings.log_level)
+        for name in change.changed:
+            _log.warning(
+                "option_changed", option=name, value=format_value(OPTIONS[name].kind, getattr(settings, name))
+            )
+        _log.info("reloaded", changed=len(change.changed), need_restart=len(change.restart))
 
     # --- start and stop
 
@@ -114,6 +154,7 @@ class Front:
             await self._listen()
             self._tasks.start("link", self.link.run())
             self._tasks.start("reports", self.link.report())
+            self._tasks.start("files", self._copies.run())
             self._tasks.start("proxy", self.proxy.run())
             yield self
         finally:
@@ -122,7 +163,7 @@ class Front:
             await self.proxy.shut_down(0)
             await self._orchestrator.close()
             await self._ways.close()
-            await self._admin_runner.cleanup()
+            await self.web.close()
 
     def _vital_ended(self, name: str, error: BaseException | None) -> None:
         self._fault = self._fault or error or RuntimeError(f"the task {name} has ended")
@@ -157,21 +198,19 @@ class Front:
     @property
     def admin_port(self) -> int:
         """The port of the metrics."""
-        return int(self._admin_runner.addresses[0][1])
+        return self.web.admin_port
 
     async def _listen(self) -> None:
         settings, loop = self.options.current, asyncio.get_running_loop()
         raise_open_files_limit()
-        await self._admin_runner.setup()
+        await self.web.set_up()
         with listen.explained("port", settings.ip, settings.port):
             for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
                 listen.enable_keepalive(sock)
                 self._listeners.append(
                     await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
                 )
-        with listen.explained("admin_port", settings.admin_ip, settings.admin_port):
-            for sock in await asyncio.to_thread(listen.bound, settings.admin_ip, settings.admin_port):
-                await web.SockSite(self._admin_runner, sock).start()
+        await self.web.listen_for_operator(settings)
         _log.info(
             "front_listening",
             url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
@@ -194,6 +233,29 @@ def _admin_application(metrics: SiteMetrics) -> web.Application:
     return app
 
 
+def _own_application(front: Front) -> web.Application:
+    """What visitors, and load balancers, are answered by the front end itself."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        """Whether visitors are to be sent here: not before there was an orchestrator, as no notebook is known yet."""
+        if front.link.up.is_set() or front.table.epoch:
+            state = "up" if front.link.up.is_set() else "away"
+            return web.json_response({"status": "ok", "orchestrator": state, "sessions": len(front.table)})
+        return web.json_response({"status": "starting"}, status=503, headers={"Retry-After": "2"})
+
+    @web.middleware
+    async def options(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method != "OPTIONS":
+            return await handler(request)
+        answer = await healthz(request)
+        return web.Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS"}) if answer.status == 200 else answer
+
+    app = web.Application(middlewares=[options])
+    static.add_routes(app, front.mirror)
+    app.router.add_get("/healthz", healthz)
+    return app
+
+
 class _FrontMetrics(Collector):
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -205,14 +267,34 @@ class _FrontMetrics(Collector):
             "tmpnb_front_orchestrator_up", "Whether the orchestrator is connected.", value=float(link.up.is_set())
         )
         yield GaugeMetricFamily("tmpnb_front_sessions", "Sessions that this front end knows.", value=len(table))
+        yield GaugeMetricFamily(
+            "tmpnb_front_mirrored_bytes",
+            "Shared static files that it has itself.",
+            value=self._front.mirror.used,
+        )
         losses = CounterMetricFamily("tmpnb_front_orchestrator_losses", "How often the orchestrator was lost.")
         losses.add_metric([], link.losses)
         yield losses
 
 
-async def serve_front(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes."""
+async def serve_front(settings: Settings, reread: Callable[[], Settings], hangup: Hangup) -> None:
+    """Serve until SIGTERM or SIGINT; a second one forces. Raises `TmpnbError` for an operator's mistakes.
+
+    `reread` reads the settings anew, for SIGHUP.
+    """
     front = Front(settings)
-    async with signals() as (asked_to_stop, forced), front.running():
-        await front.until(asked_to_stop)
-        await front.stop(forced)
+
+    def reload() -> None:
+        try:
+            again = reread()
+        except SettingsError as error:
+            _log.error("reload_failed", error=error.message, hint="it goes on with the settings that it had")
+            return
+        front.reload(again)
+
+    async with signals() as (asked_to_stop, forced):
+        with hangup.handled(stop=asked_to_stop.set, reload=reload):
+            async with front.running():
+                await front.until(asked_to_stop)
+                _log.info("stopping", hint="a second signal forces")
+                await front.stop(forced)

@@ -177,10 +177,13 @@ class SharedFiles:
         entry = tree.files.get(name) if tree is not None else None
         if entry is None:
             return None
+        return Found(name, entry, self._codings_of(entry))
+
+    def _codings_of(self, entry: SharedFile) -> tuple[str, ...]:
         codings = self._codings.get(entry.sha256)
         if codings is None:
             codings = self._codings[entry.sha256] = self._store.codings(entry.sha256)
-        return Found(name, entry, codings)
+        return codings
 
     async def content(self, found: Found, coding: str) -> Content:
         """Read a file in one form ("" is uncompressed). Raises `OSError`, `LostFileError` if it is lost for good."""
@@ -199,6 +202,23 @@ class SharedFiles:
         """The size of a file in one form. Raises `OSError`, or `LostFileError` if it is lost for good."""
         async with self._noticing(found.entry.sha256):
             return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    # --- serving those that keep copies
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """All trees, the newest first."""
+        return tuple(reversed(self._by_digest.values()))
+
+    def forms(self, entry: SharedFile) -> tuple[str, ...]:
+        """The forms that a content is kept in: compressed ones, or as it is ("")."""
+        return self._codings_of(entry) or ("",)
+
+    async def copied(self, sha256: str, form: str) -> bytes:
+        """Read a content, without keeping it. Raises `OSError`, `LostFileError` if it is lost for good."""
+        return await self._from_disk(sha256, form)
+
+    # --- files that are lost
 
     async def taken_again(self, found: Found) -> bool:
         """Wait until a lost file is there again, perhaps in other forms. False if it takes too long.

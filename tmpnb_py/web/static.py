@@ -7,11 +7,13 @@ can ask.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from aiohttp import web
 
 from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
 from tmpnb_py.core.links import STATIC_PATTERN
-from tmpnb_py.shared_files.shared import Found, SharedFiles
+from tmpnb_py.shared_files.shared import Content, Found
 from tmpnb_py.shared_files.store import LostFileError
 from tmpnb_py.shared_files.tree import content_type, etag
 from tmpnb_py.web.assets import FOR_EVER, PIECE, joined
@@ -22,7 +24,19 @@ _INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _SCRIPT = "text/javascript"
 
 
-def add_routes(app: web.Application, files: SharedFiles) -> None:
+class Files(Protocol):
+    """Who has the files: `SharedFiles`, or a front end's `Mirror` of them."""
+
+    def find(self, digest: str, name: str, /) -> Found | None: ...
+
+    async def content(self, found: Found, coding: str, /) -> Content: ...
+
+    async def size(self, found: Found, coding: str, /) -> int: ...
+
+    async def taken_again(self, found: Found, /) -> bool: ...
+
+
+def add_routes(app: web.Application, files: Files) -> None:
     """Every route of this module."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -31,7 +45,7 @@ def add_routes(app: web.Application, files: SharedFiles) -> None:
     app.router.add_get(STATIC_PATTERN, handler)
 
 
-async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse:
+async def answer(request: web.Request, files: Files) -> web.StreamResponse:
     """A file, 304, 404 or 503. A file that is lost from the disk is taken from the image again first."""
     try:
         try:
@@ -51,14 +65,14 @@ async def answer(request: web.Request, files: SharedFiles) -> web.StreamResponse
     return response
 
 
-def _find(request: web.Request, files: SharedFiles) -> Found:
+def _find(request: web.Request, files: Files) -> Found:
     found = files.find(request.match_info["digest"], request.match_info["name"])
     if found is None:
         raise web.HTTPNotFound
     return found
 
 
-async def _loaded(request: web.Request, files: SharedFiles) -> tuple[web.StreamResponse, bytes]:
+async def _loaded(request: web.Request, files: Files) -> tuple[web.StreamResponse, bytes]:
     """The response, not yet prepared, and its body, in the coding that the client prefers. Raises `OSError`."""
     found = _find(request, files)
     coding = choose_coding(joined(request, "Accept-Encoding"), found.codings)

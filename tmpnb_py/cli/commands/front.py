@@ -31,7 +31,9 @@ def front(ctx: click.Context, config: str | None) -> None:
     service that has the same secret. The service needs --front-port.
     """
     from tmpnb_py.core import logs  # noqa: PLC0415 - keeps `--help` quick
+    from tmpnb_py.service.hangup import Hangup  # noqa: PLC0415
 
+    hangup = Hangup()
     settings = read(ctx, config).settings
     logs.configure(settings.log_format, settings.log_level)
     import uvloop  # noqa: PLC0415
@@ -39,7 +41,7 @@ def front(ctx: click.Context, config: str | None) -> None:
     from tmpnb_py.service.front import serve_front  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_front(settings))
+        runner.run(serve_front(settings, lambda: read(ctx, config).settings, hangup))
 
 
 COMMANDS: tuple[Any, ...] = (front,)

@@ -81,6 +81,7 @@ class DockerEngine(ImageStreams, OneMachine):
     name = "docker"
     shares_network = False
     stores_images = True
+    term = 0
     sees_isolation = True
 
     def __init__(

@@ -85,6 +85,7 @@ class LocalEngine(NoImageStore, OneMachine):
 
     name = "local"
     stores_images = False
+    term = 0
     sees_isolation = False
 
     def __init__(

@@ -159,6 +159,11 @@ class SwarmEngine(SwarmImages):
         except RefusedError as error:
             raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
 
+    @property
+    def term(self) -> int:
+        """Swarm's own version of the lease: the same number everywhere."""
+        return self._lease.term
+
     async def info(self) -> EngineInfo:
         """Memory and CPUs of all nodes that take notebooks, and this manager's version.
 

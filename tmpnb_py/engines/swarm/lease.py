@@ -62,6 +62,7 @@ class Lease:
         self._tasks = Tasks()
         self._renewing: asyncio.Task[None] | None = None
         self._renewed_at = 0.0  # monotonic seconds
+        self.term = 0  # Swarm's version of the lease as we last had it: of two managers, the later one's is higher
 
     @property
     def is_held(self) -> bool:
@@ -89,6 +90,10 @@ class Lease:
                 raise
             await self._take_over()
         self._renewed_at = time.monotonic()
+        with contextlib.suppress(EngineError):  # the first renewal reads it, too
+            found = await self._read()
+            if found is not None and self._holder_of(found) == self._holder:
+                self.term = int(found["Version"]["Index"])
         self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
 
     async def release(self) -> None:
@@ -169,6 +174,7 @@ class Lease:
                     found = await self._read()
                     if found is None or self._holder_of(found) != self._holder:
                         break
+                    self.term = int(found["Version"]["Index"])
                     await self._write(found, count)
                 self._renewed_at, failing = asked_at, False
             except PoolLockedError:  # somebody wrote between our two calls; the next look shows who

@@ -130,38 +130,67 @@ class Event(pydantic.BaseModel):
 class Contexts:
     """Both sides' TLS, made from the secret."""
 
-    def __init__(self, secret: Path, protocol: str = _ALPN) -> None:
-        """`protocol` is what both sides have to speak, by the name that ALPN has for it."""
-        self._protocol = protocol
+    def __init__(self, secret: Path, *protocols: str) -> None:
+        """`protocols` are what both sides may speak, by the names that ALPN has for them, the best one first.
+
+        Raises `SettingsError` where the secret cannot be used.
+        """
+        self._secret = secret
+        self._protocols = protocols or (_ALPN,)
+        self._certificate, self.server, self.client = self._read()
+
+    def renew(self) -> bool:
+        """Read the secret again. Whoever comes, or is dialled, from now on has to hold the new one; connections stay.
+
+        Returns whether it is another one. Raises `SettingsError` where it cannot be used; the old one counts then.
+        """
+        certificate, _, client = self._read()
+        is_new = certificate != self._certificate
+        if is_new:
+            self._load(self.server)  # listeners have this very object
+            self._certificate, self.client = certificate, client
+        return is_new
+
+    def _read(self) -> tuple[bytes, ssl.SSLContext, ssl.SSLContext]:
+        secret = self._secret
         try:
             text = secret.read_text()
-            self._certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
-            self.server = self._made(secret, ssl.PROTOCOL_TLS_SERVER)
-            self.server.num_tickets = 0
-            self.client = self._made(secret, ssl.PROTOCOL_TLS_CLIENT)
+            certificate = ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) :].strip())
+            server, client = self._made(ssl.PROTOCOL_TLS_SERVER), self._made(ssl.PROTOCOL_TLS_CLIENT)
+            server.num_tickets = 0
+            return certificate, server, client
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(
                 f"the relays' secret {secret} cannot be used: {error}",
                 remedy="it has to be a private key and a certificate of its own: see docs/swarm.md",
             ) from error
 
-    def _made(self, secret: Path, side: ssl._SSLMethod) -> ssl.SSLContext:
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self._secret)
+        context.load_verify_locations(self._secret)
+
+    def _made(self, side: ssl._SSLMethod) -> ssl.SSLContext:
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # the certificate has no name: it is compared as a whole
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_cert_chain(secret)
-        context.load_verify_locations(secret)
-        context.set_alpn_protocols([self._protocol])
+        self._load(context)
+        context.set_alpn_protocols(list(self._protocols))
         return context
 
     def is_ours(self, writer: asyncio.StreamWriter) -> bool:
-        """Whether a finished handshake was with a holder of the secret that speaks this protocol."""
+        """Whether a finished handshake was with a holder of the secret that speaks one of these protocols."""
         tls = writer.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        if certificate is None or tls.selected_alpn_protocol() != self._protocol:
+        if certificate is None or spoken(writer) not in self._protocols:
             return False
         return hmac.compare_digest(certificate, self._certificate)
+
+
+def spoken(writer: asyncio.StreamWriter) -> str:
+    """The protocol that both sides of a connection have agreed on, "" where there is none."""
+    tls = writer.get_extra_info("ssl_object")
+    return (tls.selected_alpn_protocol() or "") if tls is not None else ""
 
 
 def line_of(message: pydantic.BaseModel | dict[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ class ProxyOptions(Group):
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(values.read_networks), NoDecode] = option(
         (),
         "Addresses and networks of reverse proxies whose X-Forwarded headers are trusted (comma list).",
-        reload=Reload.RESTART,
+        reload=Reload.AT_ONCE,
     )
     max_head_size: Annotated[int, Quantity(Kind.SIZE, 4 * KIB, MIB)] = option(
         32 * KIB,

@@ -1,0 +1,85 @@
+"""The stage that a run's rounds share, and the table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.chaos import rounds
+from tests.chaos.stage import Stage, staged
+from tests.chaos.table import Table
+from tests.e2e.own_engine import OwnEngine, own_engine
+from tests.engine_support import skip_or_fail
+
+_TABLE = pytest.StashKey[Table]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TABLE] = Table()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what was tried, how often, and what was lost."""
+    if table := config.stash[_TABLE]:
+        terminalreporter.section("faults: what was tried, and what was lost")
+        for line in table.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def table(pytestconfig: pytest.Config) -> Table:
+    """The table."""
+    return pytestconfig.stash[_TABLE]
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The first round's seed; the next ones count up."""
+    return int(pytestconfig.getoption("--seed") or rounds.some_seed())
+
+
+class Theatre:
+    """Stages, one at a time: after a round that went wrong the next has a fresh one."""
+
+    def __init__(self, engine: OwnEngine, seed: int) -> None:
+        self._engine, self._seed = engine, seed
+        self._stack = contextlib.AsyncExitStack()
+        self._stage: Stage | None = None
+
+    async def stage(self) -> Stage:
+        """The one of the next round."""
+        if self._stage is None:
+            self._stage = await self._stack.enter_async_context(staged(Stage(self._engine, seed=self._seed)))
+        return self._stage
+
+    async def clear(self) -> None:
+        """End the stage that there is."""
+        self._stage = None
+        await self._stack.aclose()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def theatre(server_image: str, seed: int) -> AsyncIterator[Theatre]:
+    """With an engine of its own, whose containers' files are on a small disk."""
+    if os.geteuid() != 0:
+        skip_or_fail("only root can start a Docker engine")
+    with own_engine() as engine:
+        disk = Path(engine.host.removeprefix("unix://")).parent / "data" / "containers"
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=False).returncode:
+            skip_or_fail("no file system can be mounted here")
+        try:
+            engine.disk = disk
+            engine.load(server_image)
+            theatre = Theatre(engine, seed)
+            try:
+                yield theatre
+            finally:
+                await theatre.clear()
+        finally:
+            subprocess.run(["umount", "--lazy", disk], check=True)

@@ -1,0 +1,107 @@
+"""What others do to containers and images: operators with the docker command, the kernel, a cleaning job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from tests.chaos.faults import fault
+from tests.engine_support import hung
+
+if TYPE_CHECKING:
+    from tests.chaos.stage import Stage
+
+
+async def _victims(stage: Stage) -> dict[str, str]:
+    """One container, or all of them, in any state."""
+    await stage.sleep(0.5, 2)
+    ids = await asyncio.to_thread(stage.docker_ids)
+    if stage.random.random() < 0.7:
+        ids = dict([stage.random.choice(list(ids.items()))]) if ids else {}
+    stage.visitors.doomed |= ids.keys()
+    return ids
+
+
+@fault(rounds=20, cheap=True)
+async def containers_are_killed(stage: Stage) -> None:
+    """`docker kill`, `docker stop`, `docker rm --force`."""
+    verb = stage.random.choice((("kill",), ("stop", "--time=1"), ("rm", "--force")))
+    for docker_id in (await _victims(stage)).values():
+        await asyncio.to_thread(stage.docker, *verb, docker_id)
+
+
+@fault(rounds=10, cheap=True)
+async def containers_are_restarted(stage: Stage) -> None:
+    """Their notebooks are empty then: a session goes on under its URL."""
+    for docker_id in (await _victims(stage)).values():
+        await asyncio.to_thread(stage.docker, "restart", "--time=1", docker_id)
+
+
+@fault(rounds=10, cheap=True)
+async def containers_are_paused(stage: Stage) -> None:
+    """For seconds. What is theirs waits."""
+    ids = await _victims(stage)
+    for docker_id in ids.values():
+        await asyncio.to_thread(stage.docker, "pause", docker_id)
+    await stage.sleep(1, 8)
+    for docker_id in ids.values():
+        await asyncio.to_thread(stage.docker, "unpause", docker_id)
+
+
+@fault(rounds=5, cheap=True)
+async def a_container_runs_out_of_memory(stage: Stage) -> None:
+    """A visitor's code takes more than there is."""
+    session = await stage.visitors.claim()
+    assert session is not None
+    session.may_end = True
+    await stage.visitors.fill_memory(session)
+
+
+@fault(rounds=10, cheap=True)
+async def a_container_hangs(stage: Stage) -> None:
+    """Whatever is asked for it waits, while the engine answers everything else."""
+    ids = await asyncio.to_thread(stage.docker_ids)
+    one = stage.random.choice(list(ids.items()))
+    stage.visitors.doomed.add(one[0])
+    await asyncio.to_thread(_hang, stage, one[1], stage.random.uniform(2, 12))
+
+
+def _hang(stage: Stage, docker_id: str, seconds: float) -> None:
+    with hung(docker_id, host=stage.engine.host):
+        time.sleep(seconds)
+
+
+@fault(rounds=10, cheap=True)
+async def the_image_vanishes(stage: Stage) -> None:
+    """Its name is removed, and comes back."""
+    other = f"{stage.image}:kept"
+    await asyncio.to_thread(stage.docker, "tag", stage.image, other)
+    await stage.sleep(0, 1)
+    await asyncio.to_thread(stage.docker, "rmi", "--force", stage.image)
+    await stage.sleep(1, 5)
+    await asyncio.to_thread(stage.docker, "tag", other, stage.image)
+    await asyncio.to_thread(stage.docker, "rmi", other)
+
+
+@fault(rounds=10, cheap=True)
+async def the_image_is_retagged(stage: Stage) -> None:
+    """Another image has its name now, and then the first one again."""
+    await asyncio.to_thread(stage.docker, "tag", stage.image, f"{stage.image}:kept")
+    await asyncio.to_thread(stage.docker, "tag", stage.other_image, stage.image)
+    stage.observe()
+    await stage.sleep(1, 6)
+    await asyncio.to_thread(stage.docker, "tag", f"{stage.image}:kept", stage.image)
+    stage.observe()
+
+
+@fault(rounds=5, cheap=True)
+async def every_second_start_fails(stage: Stage) -> None:
+    """The image's server ends at once, every other time."""
+    await asyncio.to_thread(stage.docker, "tag", stage.image, f"{stage.image}:kept")
+    await asyncio.to_thread(stage.docker, "tag", stage.flaky_image, stage.image)
+    stage.observe()
+    await stage.sleep(4, 10)
+    await asyncio.to_thread(stage.docker, "tag", f"{stage.image}:kept", stage.image)
+    stage.observe()

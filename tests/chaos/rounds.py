@@ -1,0 +1,49 @@
+"""Rounds: visitors come, one fault happens, and then everything has to be as it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+
+from tests.chaos import truth
+from tests.chaos.faults import CATALOGUE, containers, engine, managers, process, resources
+from tests.chaos.stage import Stage
+from tests.chaos.table import Table
+
+_PATIENCE = 75.0  # seconds that visitors have after the fault: an engine is tried again after 60 s at most
+_FAULT_SECONDS = 150.0
+
+__all__ = ["CATALOGUE", "containers", "engine", "managers", "play", "process", "resources"]
+
+
+async def play(stage: Stage, name: str, seed: int, table: Table) -> list[str]:
+    """One round of the fault `name`. Returns what went wrong, which the table has, too."""
+    stage.random.seed(f"{name} {seed}")
+    stage.begin_round()
+    visitors, row = stage.visitors, table.rows[name]
+    before, wrongs, took = visitors.counts.copy(), [], 0.0
+    busy = asyncio.ensure_future(visitors.busy(stage.random.randint(2, 4)))
+    try:
+        async with asyncio.timeout(_FAULT_SECONDS):
+            await CATALOGUE[name].harm(stage)
+    except (AssertionError, TimeoutError, OSError) as error:
+        wrongs.append(f"{type(error).__name__}: {error}")
+    visitors.until = time.monotonic() + _PATIENCE
+    await busy
+    if not wrongs:
+        took, left = await truth.settle(stage)
+        wrongs += left
+        await stage.end_fragile()
+    wrongs += visitors.wrongs
+    row.rounds += 1
+    row.counts += visitors.counts - before
+    row.recoveries.append(took)
+    row.wrongs += [f"{name}, seed {seed}{stage.noted}: {one}" for one in wrongs]
+    return wrongs
+
+
+def some_seed() -> int:
+    """A seed to begin with where none was given."""
+    return random.SystemRandom().randrange(10**6) if "CI" not in os.environ else 16

@@ -1,0 +1,95 @@
+"""The orchestrator's side of the shared static files: answers what a front end asks, to keep copies of them.
+
+One connection at a time asks one question at a time, so a front end that asks without end waits for its answers, and
+one that takes them slowly is hung up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from tmpnb_py.fronts import wire
+from tmpnb_py.fronts.wire import Ask, Content, Listed, Offer, Offers, Part
+from tmpnb_py.shared_files.shared import SharedFiles
+from tmpnb_py.shared_files.tree import Tree
+
+_PATIENCE_SECONDS = 60.0  # with one that asks nothing
+_WRITE_SECONDS = 10.0
+_PIECE = 256 * 1024
+_AT_ONCE = 200  # files that are looked at before others get their turn
+
+_Forms = tuple[wire.Coding, ...]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class FileServer:
+    """Serves the shared files of all pools."""
+
+    def __init__(self, shared: Sequence[SharedFiles]) -> None:
+        self._shared = shared
+
+    async def serve(self, connection: Connection) -> None:
+        """Answer until the front end hangs up. Raises `OSError`, `EngineError` or `ValidationError`."""
+        reader, writer = connection
+        while True:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                line = await wire.read_line(reader)
+            if not line:
+                return
+            ask = Ask.model_validate_json(line)
+            if ask.do == "trees":
+                await _write(writer, wire.line_of(await self._offers()))
+            elif ask.do == "tree":
+                await self._list(writer, ask.tree)
+            else:
+                await self._copy(writer, ask)
+
+    async def _offers(self) -> Offers:
+        offers = []
+        for shared, tree in self._trees():
+            forms = 0
+            for number, entry in enumerate(tuple(tree.files.values()), 1):
+                forms += len(shared.forms(entry))
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)  # the first time each is looked for on the disk
+            offers.append(Offer(tree=tree.digest, forms=forms))
+        return Offers(trees=tuple(offers[: wire.MOST_TREES]))
+
+    def _trees(self) -> Iterable[tuple[SharedFiles, Tree]]:
+        return [(shared, tree) for shared in self._shared for tree in shared.trees if tree.files]
+
+    async def _list(self, writer: asyncio.StreamWriter, digest: str) -> None:
+        """All files of a tree, in parts; none of one that is not there any more."""
+        listed = [
+            Listed(name=name, sha256=entry.sha256, size=entry.size, forms=cast(_Forms, shared.forms(entry)))
+            for shared, tree in self._trees()
+            if tree.digest == digest
+            for name, entry in tree.files.items()
+        ]
+        for start in range(0, max(1, len(listed)), wire.FILES_IN_PART):
+            end = start + wire.FILES_IN_PART
+            await _write(writer, wire.line_of(Part(files=tuple(listed[start:end]), more=end < len(listed))))
+
+    async def _copy(self, writer: asyncio.StreamWriter, ask: Ask) -> None:
+        body = b""
+        for shared in self._shared:
+            if any(tree.has(ask.sha256) for tree in shared.trees):
+                try:
+                    body = await shared.copied(ask.sha256, ask.coding)
+                except OSError:  # lost: it is taken from the image again
+                    continue
+                break
+        else:
+            await _write(writer, wire.line_of(Content(is_there=False)))
+            return
+        await _write(writer, wire.line_of(Content(size=len(body))))
+        for start in range(0, len(body), _PIECE):
+            await _write(writer, body[start : start + _PIECE])
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    async with asyncio.timeout(_WRITE_SECONDS):
+        await writer.drain()
