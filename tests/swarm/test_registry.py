@@ -212,6 +212,6 @@ async def test_a_registry_that_nobody_may_ask_is_told_of(
     with Deployment(pool, docker_host=first.host).ended() as deployment:
         service = start(deployment, relays, registry.image, env={"DOCKER_CONFIG": str(relays.swarm.directory)})
         async with within():
-            while not (told := await command(service, "status")).out.count(f"does not tell which image {registry.image}"):
+            while f"does not tell which image {registry.image}" not in (await command(service, "status")).out:
                 await asyncio.sleep(0.5)
         service.stop()

@@ -238,3 +238,40 @@ async def test_the_documented_stack(stack: Stack) -> None:
     status, _ = await ask("POST", f"{url}/api/spawn?wait=1")
     assert status != 200
     assert await living_answer()
+
+
+async def test_push_nodes_as_it_is_documented(
+    service_image: str, server_image: str, pool: str, swarm_docker: str
+) -> None:
+    """In the orchestrator's container, on its node: the other node gets the notebooks' image, and notebooks then."""
+    with running_swarm(count=2, version=swarm_docker) as swarm:
+        first, second = swarm.nodes
+        swarm.load(service_image)
+        archive = swarm.directory / "image.tar"
+        docker("save", "--output", str(archive), server_image)
+        first.docker("load", "--quiet", "--input", str(archive))
+        stack = Stack(swarm, (service_image, server_image), pool)
+        stack.deploy()
+
+        async def is_ready() -> bool:
+            _, stats = await ask("GET", f"http://{first.address}:{PORT}/api/stats")
+            return bool(stats) and stats["available"] == 3
+
+        await until(stack, is_ready)
+        ours = ("--filter", f"label=org.tmpnb.pool={pool}")
+        assert not second.docker("ps", "--quiet", *ours)
+        label = f"label=com.docker.swarm.service.name={stack.name}_orchestrator"
+        container = first.docker("ps", "--quiet", "--filter", label)
+        done = first.docker("exec", container, "tmpnb-py", "image", "push-nodes", seconds=120)
+        assert f"{first.name}: has it" in done
+        assert f"{second.name}: has it now" in done
+        image_id = first.docker("image", "inspect", "--format={{.Id}}", server_image)
+        assert f"tmpnb-pushed:{image_id[7:19]}" in second.docker("images", "--format={{.Repository}}:{{.Tag}}")
+
+        async def is_used() -> bool:
+            assert (await ask("POST", f"http://{first.address}:{PORT}/api/spawn?wait=60"))[0] == 200
+            return bool(await asyncio.to_thread(second.docker, "ps", "--quiet", *ours))
+
+        await until(stack, is_used)
+        done = first.docker("exec", container, "tmpnb-py", "image", "prune-nodes", seconds=60)
+        assert done.splitlines() == [f"{node.name}: nothing to remove" for node in swarm.nodes]
