@@ -269,9 +269,10 @@ async def test_push_nodes_as_it_is_documented(
         assert f"tmpnb-pushed:{image_id[7:19]}" in second.docker("images", "--format={{.Repository}}:{{.Tag}}")
 
         async def is_used() -> bool:
-            assert (await ask("POST", f"http://{first.address}:{PORT}/api/spawn?wait=60"))[0] == 200
             return bool(await asyncio.to_thread(second.docker, "ps", "--quiet", *ours))
 
+        status, _ = await ask("POST", f"http://{first.address}:{PORT}/api/spawn?wait=60")
+        assert status == 200, stack.report()
         await until(stack, is_used)
         done = first.docker("exec", container, "tmpnb-py", "image", "prune-nodes", seconds=60)
         assert done.splitlines() == [f"{node.name}: nothing to remove" for node in swarm.nodes]

@@ -83,9 +83,6 @@ class Question(pydantic.BaseModel):
     memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
-    diff_ids: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
-        default=(), max_length=layers.MOST_LAYERS
-    )
     config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
     documents: tuple[Annotated[str, pydantic.Field(max_length=layers.CONFIG_LIMIT)], ...] = pydantic.Field(
         default=(), max_length=manifests.MOST_DOCUMENTS
