@@ -278,14 +278,14 @@ def running_swarm(
     count: int = 3,
     managers: int = 1,
     version: str = OWN,
-    versions: Sequence[str] = (),
     options: Sequence[str] = ("--no-new-privileges",),
 ) -> Iterator[Swarm]:
-    """A swarm, which is gone afterwards; `versions` has the Docker of each node where they differ.
+    """A swarm, which is gone afterwards. `version` is the nodes' Docker, or that of each, with commas between them.
 
     Skips (in CI: fails) where this machine cannot have one.
     """
-    versions = versions or (version,) * count
+    versions = version.split(",") if "," in version else [version] * count
+    versions = versions[:count]
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         skip_or_fail(f"a swarm of one's own needs root and {', '.join(missing or _PROGRAMS)}")

@@ -42,7 +42,7 @@ async def test_without_no_new_privileges_nothing_becomes_ready(
             await engine.open()
             spec = await rig.spec(engine)
             await engine.start(spec)
-            if swarm_docker == NEWER:  # there services can ask for it
+            if swarm_docker.startswith(NEWER):  # there services can ask for it
                 await engine.mark_ready(spec.id)
                 return
             with pytest.raises(EngineError, match="no-new-privileges") as caught:

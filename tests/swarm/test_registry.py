@@ -82,12 +82,12 @@ class Registry:
         return digest
 
 
-@pytest.fixture(params=[(OWN,) * 3, (NEWER,) * 3, (NEWER, OWN, CONTAINERD)], ids=["own", "28", "mixed"])
+@pytest.fixture(params=[OWN, NEWER, f"{NEWER},{OWN},{CONTAINERD}"], ids=["own", "28", "mixed"])
 def relays(request: pytest.FixtureRequest) -> Iterator[RelaysOfNodes]:
     """Three nodes without the image; also with different engines and image stores, which a digest does not mind."""
     if shutil.which("docker-registry") is None:
         skip_or_fail("docker-registry is not installed")
-    with running_swarm(versions=request.param, options=_OPTIONS) as swarm:
+    with running_swarm(version=request.param, options=_OPTIONS) as swarm:
         relays = RelaysOfNodes(swarm)
         for node in swarm.nodes:
             relays.start(node)

@@ -75,6 +75,17 @@ def test_nothing_for_this_registry(config: Any) -> None:
     assert registries.header(config, "r:5000") == ""
 
 
+def test_without_a_home_nobody_has_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    assert registries.authorization("debian:bookworm-slim", {}) == {}
+    file = tmp_path / ".docker" / "config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": entry("us:pw")}}}))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert registries.authorization("debian:bookworm-slim", {}), "names without a host are the Hub's"
+    assert registries.authorization("r:5000/w", {}) == {}
+
+
 def test_what_cannot_be_used_is_told_of(tmp_path: Path) -> None:
     environ = {"DOCKER_CONFIG": str(tmp_path)}
     assert registries.authorization("r:5000/w", environ) == {}

@@ -48,7 +48,8 @@ def saved(*blobs: bytes) -> Any:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the test's
     with tarfile.open(fileobj=file, mode="w") as tar:
         files = {f"blobs/{digest(one).replace(':', '/')}": one for one in blobs}
-        listed: list[dict[str, Any]] = [{"Config": f"blobs/{digest(CONFIG).replace(':', '/')}", "RepoTags": None, "Layers": []}]
+        config = f"blobs/{digest(CONFIG).replace(':', '/')}"
+        listed: list[dict[str, Any]] = [{"Config": config, "RepoTags": None, "Layers": []}]
         for name, content in {**files, "manifest.json": json.dumps(listed).encode()}.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)

@@ -54,14 +54,18 @@ def authorization(image: str, environ: Mapping[str, str]) -> dict[str, str]:
     From `config.json` in `DOCKER_CONFIG` or `~/.docker`, as `docker login` writes it. Raises `EngineError` for a file
     that cannot be used; credential helpers are programs of their own, and not called.
     """
-    folder = environ.get("DOCKER_CONFIG", "")
-    path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    path = Path(environ.get("DOCKER_CONFIG") or "~/.docker", "config.json")
     try:
+        path = path.expanduser()
         if path.stat().st_size > _CONFIG_LIMIT:
             raise ValueError("it is too large")
-        found = header(json.loads(path.read_text()), host_of(image))
-    except FileNotFoundError:
+        found = header(json.loads(path.read_text()), host_of(image) or _HUB[0])
+    except (FileNotFoundError, RuntimeError):  # RuntimeError: this user has no home
         return {}
+    except PermissionError as error:
+        if not environ.get("DOCKER_CONFIG"):  # of who has become another user, and whose home is still the other's
+            return {}
+        raise EngineError(f"what docker login has kept in {path} may not be read: {error}") from error
     except (OSError, ValueError) as error:
         raise EngineError(f"what docker login has kept in {path} cannot be used: {error}") from error
     return {"X-Registry-Auth": found} if found else {}
