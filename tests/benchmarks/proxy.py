@@ -32,7 +32,7 @@ from tests.benchmarks.rig import Row
 from tests.ports import free_ports
 
 IMAGE = "tmpnb-py-bench/upstream"
-_CONTEXT = Path(__file__).parent / "upstream"
+CONTEXT = Path(__file__).parent / "upstream"
 NGINX = 'sed "s#LISTEN#unix:{socket}#" /nginx.conf > /tmp/nginx.conf && exec nginx -c /tmp/nginx.conf'
 SERVER = "exec python3 /server.py {socket}"
 OURS = "tmpnb-py"
@@ -93,7 +93,7 @@ async def _pin_upstream(running: rig.Service, container: str) -> None:
 
 async def build() -> None:
     """The image of the upstream servers."""
-    await asyncio.to_thread(engine_support.build_image, IMAGE, _CONTEXT)
+    await asyncio.to_thread(engine_support.build_image, IMAGE, CONTEXT)
 
 
 async def load(kind: str, *targets: str, **options: float) -> dict[str, float]:

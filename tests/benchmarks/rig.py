@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,26 @@ def cpu_seconds(pid: int) -> float:
     """CPU time that a process has used, all its threads included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def cpu_seconds_of_trees(roots: Iterable[int]) -> float:
+    """CPU time of these processes and all that descend from them, those that have ended and were waited for, too."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = path.read_text().rpartition(")")[2].split()
+            number = int(path.parent.name)
+            children.setdefault(int(fields[1]), []).append(number)
+            used[number] = sum(map(int, fields[11:15])) / _TICKS
+    found: set[int] = set()
+    left = list(roots)
+    while left:
+        number = left.pop()
+        if number not in found:
+            found.add(number)
+            left += children.get(number, [])
+    return sum(used.get(number, 0.0) for number in found)
 
 
 def memory_mib(pid: int) -> tuple[float, float]:

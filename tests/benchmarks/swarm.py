@@ -1,6 +1,6 @@
 """A swarm of three nodes against the Docker engine alone, in the same run, and what losing a node costs.
 
-    python -m tests.benchmarks.swarm [--only claim|refill|proxy|idle|loss|planner] [--json]
+    python -m tests.benchmarks.swarm [--only claim|refill|proxy|idle|loss|rounds|managers] [--json]
 
 The nodes are network namespaces of this machine (`tests/swarm/nodes.py`), so all of them together have its processors
 and no more: what a notebook costs beside its container (Swarm's agreement, the relay, TLS) shows, and what further
@@ -17,21 +17,18 @@ import datetime
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tests.benchmarks import proxy, rig, service
+from tests.benchmarks import bare_swarm, many_services, proxy, rig, service
 from tests.benchmarks.rig import Row, Service
 from tests.swarm.nodes import Node
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
-from tmpnb_py.core.models import Observed, State
-from tmpnb_py.pools import planner
 
 _SIZE = 12
 _FILL_SECONDS = 300.0
 _SETTLE_SECONDS = 3.0
 _IDLE_SECONDS = 30.0
-_PLANNED = 1000
 
 Measure = Callable[[argparse.Namespace], Awaitable[list[Row]]]
 
@@ -46,6 +43,14 @@ async def _nodes() -> AsyncIterator[RelaysOfNodes]:
 @contextlib.asynccontextmanager
 async def _on_docker(command: str, size: int, *more: str) -> AsyncIterator[Service]:
     async with rig.serving(*_options(command, size), *more, pool_size=size) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _on_one_node(relays: RelaysOfNodes, command: str, size: int) -> AsyncIterator[Service]:
+    """A service that uses the first node's engine as one that is in no swarm: nobody else uses that one."""
+    prefix = ("env", f"DOCKER_HOST={relays.swarm.manager.host}")
+    async with rig.serving("--engine=docker", *_options(command, size), pool_size=size, prefix=prefix) as running:
         yield running
 
 
@@ -130,23 +135,63 @@ async def claim(options: argparse.Namespace) -> list[Row]:
 
 
 async def refill(options: argparse.Namespace) -> list[Row]:
-    """Seconds to fill a pool from empty, as notebooks per second."""
-    rates: dict[int, list[float]] = {0: [], 1: []}
+    """Seconds to fill a pool from empty, as notebooks per second, and the CPU time for each.
+
+    The swarm, its first node's engine alone, and Swarm without us: the same services, created all at once.
+    """
+    rows = []
     async with _nodes() as relays:
-        for _ in range(options.rounds):
-            async with _on_swarm(relays, proxy.NGINX, _SIZE) as swarm:
-                rates[0].append(await _fill_rate(swarm))
-            async with _on_docker(proxy.NGINX, _SIZE) as docker:
-                rates[1].append(await _fill_rate(docker))
-    return _compared("refill, notebooks per second", rates[0], rates[1], "/s", aim=0.7)
+        for size in options.pools:
+            filled: dict[str, list[tuple[float, float]]] = {"swarm": [], "Docker alone": [], "bare Swarm": []}
+            for number in range(options.rounds):
+                names = list(filled)
+                for name in names[number % 3 :] + names[: number % 3]:
+                    filled[name].append(await _filled(name, relays, size))
+            rows += _refilled(size, filled)
+    return rows
 
 
-async def _fill_rate(running: Service) -> float:
+async def _filled(name: str, relays: RelaysOfNodes, size: int) -> tuple[float, float]:
+    """Notebooks per second, and CPU seconds for each of everything that takes part."""
+    if name == "bare Swarm":
+        return await bare_swarm.fill(relays, size)
+    on = _on_swarm(relays, proxy.NGINX, size) if name == "swarm" else _on_one_node(relays, proxy.NGINX, size)
+    async with on as running, asyncio.timeout(_FILL_SECONDS):
+        while not running.events("starting"):  # what it takes to get so far is not the notebooks'
+            await asyncio.sleep(0.01)
+        used = rig.cpu_seconds_of_trees([*relays.processes(), running.pid])
+        rate = await _fill_rate(running, size)
+        used = rig.cpu_seconds_of_trees([*relays.processes(), running.pid]) - used
+    await bare_swarm.until_empty(relays)
+    return rate, used / size
+
+
+def _refilled(size: int, filled: Mapping[str, Sequence[tuple[float, float]]]) -> list[Row]:
+    rates = {name: [rate for rate, _ in found] for name, found in filled.items()}
+    rows = [
+        Row(
+            f"refill of {size}: {name}",
+            f"{statistics.median(rates[name]):.1f} /s",
+            note=f"{statistics.median(cpu for _, cpu in filled[name]) * 1000:.0f} ms CPU each",
+        )
+        for name in filled
+    ]
+    for other, aim in (("Docker alone", 0.7), ("bare Swarm", None)):
+        ratios = [ours / theirs for ours, theirs in zip(rates["swarm"], rates[other], strict=True)]
+        ratio = statistics.median(ratios)
+        note = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} rounds"
+        met = None if aim is None else ratio >= aim
+        rows.append(Row(f"  swarm / {other}", f"{ratio:.2f}", "" if aim is None else f">= {aim:g}", met, note))
+    return rows
+
+
+async def _fill_rate(running: Service, size: int) -> float:
     """From the first start to the last ready one, by the log's times."""
-    await _full(running, _SIZE)
+    while len(running.events("ready")) < size:
+        await asyncio.sleep(0.1)
     began = datetime.datetime.fromisoformat(running.events("starting")[0]["timestamp"])
-    ended = datetime.datetime.fromisoformat(running.events("ready")[_SIZE - 1]["timestamp"])
-    return _SIZE / (ended - began).total_seconds()
+    ended = datetime.datetime.fromisoformat(running.events("ready")[size - 1]["timestamp"])
+    return size / (ended - began).total_seconds()
 
 
 async def proxied(options: argparse.Namespace) -> list[Row]:
@@ -216,39 +261,22 @@ async def loss(_options: argparse.Namespace) -> list[Row]:
     ]
 
 
-async def planned(_options: argparse.Namespace) -> list[Row]:
-    """One round of the planner, of 1,000 containers that the engine has just listed."""
-    now, digest = 1000.0, "today"
-    records = [
-        planner.ContainerFacts(f"c{number}", State.CLAIMED, digest, created_at=0.0, changed_at=0.0)
-        for number in range(_PLANNED)
-    ]
-    listed = [
-        Observed(
-            record.id, record.state, digest, "token", created_unix=0.0, claimed_unix=0.0, exit=None, address=None
-        )
-        for record in records
-    ]
-    targets = planner.Targets(digest=digest, pool_size=10, max_containers=2 * _PLANNED, concurrency=8)
-    situation = planner.Situation(now, targets, records, planner.Listing(now, listed))
-    seconds = []
-    for _ in range(50):
-        began = time.perf_counter()
-        planner.plan(situation)
-        seconds.append(time.perf_counter() - began)
-    return [Row(f"planner, a round of {_PLANNED:,}", f"{statistics.median(seconds) * 1000:.2f} ms")]
-
-
 def main() -> None:
     """Measure what was asked for; status 1 if something could not be measured."""
     measurements: dict[str, Measure] = {
-        "claim": claim, "refill": refill, "proxy": proxied, "idle": idle, "loss": loss, "planner": planned,
+        "claim": claim, "refill": refill, "proxy": proxied, "idle": idle, "loss": loss,
+        "rounds": lambda options: many_services.rounds(options.sizes),
+        "managers": lambda options: many_services.managers(options.sizes),
     }  # fmt: skip
     parser = argparse.ArgumentParser(description="Measure a swarm of three nodes against the Docker engine alone.")
     parser.add_argument("--only", action="append", choices=list(measurements), help="measure only this")
     parser.add_argument("--rounds", type=int, default=5, help="pairs; claims are five times as many")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long one measurement of the proxy takes")
     parser.add_argument("--services", type=int, default=100, help="services for the measurement of idle")
+    parser.add_argument(
+        "--pools", type=int, nargs="+", default=[12, 30, 60], help="sizes of the pools that are filled"
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000], help="sessions or services, rising")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     rig.need("wrk", "curl", "dockerd", "openssl", "setpriv", "unshare")

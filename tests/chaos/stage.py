@@ -38,9 +38,7 @@ class Stage:
         self.engine = engine
         self.random = random.Random(seed)
         self.deployment = Deployment(f"chaos{secrets.token_hex(3)}", docker_host=engine.host)
-        self.unsteady = Unsteady(
-            self.deployment.directory / "engine.sock", Path(engine.host.removeprefix("unix://"))
-        )
+        self.unsteady = Unsteady(self.deployment.directory / "engine.sock", Path(engine.host.removeprefix("unix://")))
         self.visitors = Visitors("", self.random)
         self.port, self.admin_port = free_ports(2)
         self.image, self.other_image, self.flaky_image = "chaos:now", "chaos:other", "chaos:flaky"
@@ -119,9 +117,7 @@ class Stage:
         """The pipe of `entry.py`."""
         return self.deployment.directory / "orders"
 
-    def start(
-        self, *options: str, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
-    ) -> Service:
+    def start(self, *options: str, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()) -> Service:
         """Start the service anew; `options` come last and win."""
         entry = [*wrapper, sys.executable, "-P", str(_ENTRY)]
         service = self.launch(*self.options(), *options, env={**self.environment(), **(env or {})}, wrapper=entry)
@@ -240,7 +236,10 @@ class Stage:
         """The stand-in server's, one that is another, and one of which every second does not start."""
         self.docker("tag", SERVER_IMAGE, self.image)
         fails = "import sys; sum(map(ord, sys.argv[2])) % 2 and sys.exit(3)"
-        for name, line in ((self.other_image, "LABEL other=1"), (self.flaky_image, f"RUN sed -i '1i {fails}' /server.py")):
+        for name, line in (
+            (self.other_image, "LABEL other=1"),
+            (self.flaky_image, f"RUN sed -i '1i {fails}' /server.py"),
+        ):
             context = self.deployment.directory / name.partition(":")[2]
             context.mkdir()
             (context / "Dockerfile").write_text(f"FROM {SERVER_IMAGE}\n{line}\n")

@@ -98,7 +98,9 @@ def _books(stage: Stage, metrics: dict[str, float]) -> list[str]:
         "tmpnb_proxy_websockets": 0,
         "tmpnb_session_duration_seconds_count": told["session_ended"],
     }
-    wrongs = [f"{name} is {metrics.get(name)}, not {value}" for name, value in expected.items() if metrics[name] != value]
+    wrongs = [
+        f"{name} is {metrics.get(name)}, not {value}" for name, value in expected.items() if metrics[name] != value
+    ]
     if not answered <= counted <= answered + cut_off:
         wrongs.append(f"{counted} claims counted, {answered} answered, {cut_off} cut off")
     if removals != told["removing"]:

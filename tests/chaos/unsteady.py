@@ -16,9 +16,9 @@ from pathlib import Path
 
 _REFUSAL = b'{"message":"an injected failure"}'
 _NONSENSE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n[{\"Id\": nul}]",
+    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n[{"Id": nul}]',
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\nnull",
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"x\": [1, 2]}",
+    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"x": [1, 2]}',
     b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
     b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
     b"\x00\xff\x16\x03garbage\r\n\r\n",

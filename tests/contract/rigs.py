@@ -23,7 +23,6 @@ from tmpnb_py.core.models import (
     ContainerSpec,
     Egress,
     ImageFacts,
-    SocketAddress,
     State,
     Transport,
 )
@@ -31,6 +30,8 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.docker.options import LABEL_ID, LABEL_POOL, LABEL_PROJECT, PROJECT, name_of
 from tmpnb_py.engines.fake import FakeContainer, FakeEngine, FakeHost
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.jupyter.http import http_session
 
 MIB = 1024 * 1024
 
@@ -64,24 +65,24 @@ async def fetch(address: Address | None, path: str, data: str | None = None) -> 
     while True:
         try:
             return await _fetch_once(address, path, data)
-        except aiohttp.ClientConnectionError:
+        except (aiohttp.ClientConnectionError, OSError):
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.05)
 
 
 async def _fetch_once(address: Address, path: str, data: str | None) -> Any:
-    connector: aiohttp.BaseConnector
-    if isinstance(address, SocketAddress):
-        connector, host = aiohttp.UnixConnector(f"{address.directory}/{address.name}"), "localhost"
-    else:
-        connector, host = aiohttp.TCPConnector(), f"{address.host}:{address.port}"
-    timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    endpoint = Endpoint(address)
+    try:
         method = "GET" if data is None else "POST"
-        async with session.request(method, f"http://{host}{path}", data=data) as response:
+        async with (
+            http_session(endpoint, "", seconds=60) as session,
+            session.request(method, path, data=data) as response,
+        ):
             assert response.status == 200
             return await response.json()
+    finally:
+        endpoint.close()
 
 
 class Rig(Protocol):

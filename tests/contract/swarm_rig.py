@@ -95,10 +95,8 @@ class SwarmRig(ServerImageRig):
         return await asyncio.to_thread(self._remains, pool)
 
     def _remains(self, pool: str) -> list[str]:
-        run = self.directory / "run" / "relayed" / pool
-        left = [str(path) for path in run.iterdir()] if run.exists() else []
         manager = self.relays.swarm.manager
-        left += manager.docker("service", "ls", "-q", "--filter", f"label={docker.LABEL_POOL}={pool}").split()
+        left = manager.docker("service", "ls", "-q", "--filter", f"label={docker.LABEL_POOL}={pool}").split()
         left += manager.docker("config", "ls", "-q", "--filter", f"label={docker.LABEL_MANAGER}={pool}").split()
         for node in self.relays.swarm.nodes:
             for label in (docker.LABEL_POOL, docker.LABEL_PROBE):

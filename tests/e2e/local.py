@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests import local_support
-from tests.e2e.service import ADMIN_TOKEN, Service
+from tests.e2e.service import ADMIN_TOKEN, Front, Service
 from tmpnb_py.engines.local import cgroup
 from tmpnb_py.engines.local import process as local_process
 from tmpnb_py.engines.local.launch import handle
@@ -52,6 +52,13 @@ class LocalDeployment:
         service = Service([*arguments, *options], environ, wrapper=[*wrapper, *self._prefix])
         self._services.append(service)
         return service
+
+    def start_front(self, *options: str) -> Front:
+        """Start a front end of the service, as the same user."""
+        arguments = ["--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json", "--log-level=debug"]
+        front = Front([*arguments, *options], wrapper=self._prefix, command="front")
+        self._services.append(front)
+        return front
 
     def _ids(self) -> set[str]:
         return {str(event["id"]) for service in self._services for event in service.found("starting")}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,6 +16,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.jupyter import Notebook
+from tests.e2e.local import KINDS, USER, LocalDeployment
 from tests.e2e.service import Deployment, Front, Service
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
@@ -25,7 +28,7 @@ _PAUSE = 0.02
 class Stack:
     """A deployment with two front ends."""
 
-    deployment: Deployment
+    deployment: Deployment | LocalDeployment
     options: list[str]
     orchestrator: Service
     fronts: list[Front]
@@ -42,7 +45,7 @@ class Stack:
 
 @contextlib.contextmanager
 def stack_of(
-    deployment: Deployment, *options: str, secret: Path | None = None, ports: Sequence[int] = (0, 0)
+    deployment: Deployment | LocalDeployment, *options: str, secret: Path | None = None, ports: Sequence[int] = (0, 0)
 ) -> Iterator[Stack]:
     """Front ends at these ports."""
     secret = secret or make_secret(deployment.directory / "front.pem")
@@ -160,3 +163,46 @@ async def test_nothing_is_lost_whoever_is_killed(deployment: Deployment, worksho
                 assert await through_b.run("print(x)", kernel_id) == "8\n"
             assert counted.lost == []
             assert counted.answered > 50
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+async def test_notebooks_without_docker_come_by_front_ends_too(pool: str, kind: str, tmp_path: Path) -> None:
+    """`--engine local`: front ends dial the same sockets, as the same user."""
+    with LocalDeployment(pool, kind).ended() as deployment:
+        secret = make_secret(deployment.directory / "front.pem")
+        if kind == "ordinary":
+            os.chown(secret, USER, USER)
+        with stack_of(deployment, "--pool-size=1", secret=secret) as stack:
+            a, b = stack.fronts
+            async with a.http() as by_a, b.http() as by_b:
+                notebook = Notebook.of(by_a, await stack.orchestrator.spawn(by_a))
+                kernel_id = await notebook.new_kernel()
+                through_b = Notebook(by_b, notebook.id, notebook.token)
+                for one in stack.fronts:
+                    await one.event("files_mirrored")
+                async with asking(through_b) as counted, notebook.kernel(kernel_id) as kernel:
+                    assert await kernel.run("x = 6; print(x)") == "6\n"
+                    stack.orchestrator.kill()
+                    for one in stack.fronts:
+                        await one.event("orchestrator_lost")
+                    assert await kernel.run("x += 1; print(x)") == "7\n"
+                    assert await shared_files_are_there(through_b)
+                    stack.restart()
+                    second = Notebook.of(by_b, await stack.orchestrator.spawn(by_b))
+                    assert second.id != notebook.id
+                    assert await kernel.run("x += 1; print(x)") == "8\n"
+                assert counted.lost == []
+
+
+async def shared_files_are_there(notebook: Notebook) -> bool:
+    """Load JupyterLab's page and the shared files that it names, as a fresh browser does."""
+    async with notebook.client.get(notebook.url("lab"), headers=notebook.headers) as response:
+        assert response.status == 200
+        page = await response.text()
+    names = set(re.findall(r"/static/[0-9a-f]{32}/[^\"'?\\<> ]+\.(?:js|css|svg|ico)", page))
+    for name in names:
+        async with notebook.client.get(name) as response:
+            assert response.status == 200, name
+            await response.read()
+    return bool(names)

@@ -14,6 +14,8 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """pytest-asyncio asks for each test; its name goes into the test's."""
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.path.name == "test_proxy_relayed.py":
+        return {"uvloop": uvloop.new_event_loop}  # as relays and the service run
     if item.path.name.startswith("test_proxy_"):
         factories["uvloop"] = uvloop.new_event_loop
     return factories

@@ -17,7 +17,8 @@ from tests.e2e.inprocess import Rig, running
 from tests.integration.browser_support import browser, picture
 from tests.pool_support import fail
 from tmpnb_py.core.errors import FailureClass
-from tmpnb_py.core.models import Failure, State
+from tmpnb_py.core.models import Failure, NodeState, State
+from tmpnb_py.engines.fake import FakeHost
 
 pytestmark = pytest.mark.browser
 
@@ -31,6 +32,15 @@ async def rig() -> AsyncIterator[Rig]:
     async with running(pool_size=2, max_containers=8) as rig:
         await rig.ready(2)
         yield rig
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Rig]:
+    async with FakeHost() as host:
+        host.nodes = {"one": NodeState.ACTIVE, "two": NodeState.ACTIVE, "three": NodeState.DOWN}
+        async with running(host, pool_size=2, max_containers=8) as rig:
+            await rig.ready(2)
+            yield rig
 
 
 @contextlib.asynccontextmanager
@@ -140,6 +150,40 @@ async def test_a_reader_of_the_screen_finds_names_and_roles(rig: Rig) -> None:
         assert await page.evaluate("document.documentElement.lang") == "en"
 
 
+# --- the nodes of a cluster
+
+
+async def test_it_shows_nodes_and_takes_one_out_of_use(cluster: Rig) -> None:
+    spawned = await cluster.spawn()
+    await cluster.ready(2)
+    async with opened(cluster) as page:
+        await expect(page.get_by_role("heading", name="Nodes")).to_be_visible()
+        await expect(page.locator("#nodes-caption")).to_have_text("2 of 3 take notebooks")
+        first = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="one"))
+        cells = first.get_by_role("cell")
+        await expect(cells.nth(0)).to_have_text("active")
+        assert (await cells.all_inner_texts())[1:7] == ["connected", "there", "verified", "1", "2", "0"]
+        await expect(page.locator("#nodes tbody tr[data-id=three]").get_by_role("button")).to_have_count(0)
+
+        await page.get_by_role("button", name="Drain: node one").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#ask-text")).to_contain_text("Take one out of use?")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(cells.nth(0)).to_have_text("paused, waits for 1 session")
+        await expect(cells.nth(5)).to_have_text("0")
+        assert (await cluster.admin.delete(f"/api/sessions/{spawned['id']}")).status == 200
+        await expect(cells.nth(0)).to_have_text("paused, empty")
+        await page.get_by_role("button", name="Use again: node one").click()
+        await expect(cells.nth(0)).to_have_text("active")
+
+
+async def test_one_machine_has_no_nodes(rig: Rig) -> None:
+    async with opened(rig) as page:
+        await expect(page.locator("#ready")).to_have_text("2 of 2")
+        await expect(page.locator("#nodes-part")).to_be_hidden()
+
+
 # --- the token
 
 
@@ -187,11 +231,13 @@ async def test_a_service_that_goes_away_is_said_and_its_return_noticed(rig: Rig)
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_fits_and_its_words_can_be_read(rig: Rig, viewport: dict[str, int], scheme: str) -> None:
-    _fail(rig)
-    await rig.spawn()
-    async with opened(rig, viewport=viewport, color_scheme=scheme) as page:
+async def test_it_fits_and_its_words_can_be_read(cluster: Rig, viewport: dict[str, int], scheme: str) -> None:
+    _fail(cluster)
+    await cluster.spawn()
+    await cluster.pool.pause_node("one", time.monotonic())
+    async with opened(cluster, viewport=viewport, color_scheme=scheme) as page:
         await expect(page.locator("#sessions tbody tr")).to_have_count(1)
+        await expect(page.locator("#nodes tbody tr")).to_have_count(3)
         await picture(page, f"operator-{scheme}-{viewport['width']}", full_page=True)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         small = await page.evaluate(

@@ -272,9 +272,10 @@ async def test_status_shows_nodes(cluster: Rig) -> None:
     await cluster.ready(2)
     done = await run("status", *at(cluster))
     rows = [line.split() for line in done.out.splitlines() if line.startswith(("node ", "one ", "two "))]
-    assert rows[0] == ["node", "state", "relay", "image", "in", "use", "ready", "starting", "memory", "reserved"]
-    assert rows[1][:7] == ["one", "active", "connected", "there", "1", "2", "0"]
-    assert rows[2][:7] == ["two", "active", "connected", "there", "0", "0", "0"]
+    words = ["node", "state", "relay", "image", "isolation", "in", "use", "ready", "starting", "memory", "reserved"]
+    assert rows[0] == words
+    assert rows[1][:8] == ["one", "active", "connected", "there", "verified", "1", "2", "0"]
+    assert rows[2][:8] == ["two", "active", "connected", "there", "verified", "0", "0", "0"]
     status = AdminStatus.model_validate_json((await run("status", "--json", *at(cluster))).out)
     assert [(one.name, one.claimed, one.ready) for one in status.nodes] == [("one", 1, 2), ("two", 0, 0)]
     assert status.nodes[0].reserved_bytes > 0

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import ssl
+import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -187,6 +188,41 @@ async def test_a_front_end_that_is_gone_leaves_nothing_open_after_its_grace(
         monkeypatch.setattr(reports, "GRACE_SECONDS", 0.0)
         await until(lambda: container.open_connections == 0)
         assert container.left_at is not None
+
+
+async def test_activity_while_the_orchestrator_was_away_keeps_a_session(secret: Path) -> None:
+    """Two sessions are as old; in one somebody works while nobody could report it."""
+    async with fronted(secret, cull_timeout=3.0, cull_disconnected=0, pool_size=2) as found:
+        used, unused = await found.spawn(), await found.spawn()
+        began = time.monotonic()
+        for one in (used, unused):
+            await found.knows(one["id"])
+            headers = {"Authorization": f"token {one['token']}"}
+            async with found.client.get(f"/user/{one['id']}/api", headers=headers) as response:
+                assert response.status == 200
+        link = found.front.link
+        with pytest.MonkeyPatch.context() as cut:
+            cut.setattr(link, "_dial", refused)
+            assert link._writer is not None
+            link._writer.close()
+            await until(lambda: not link.up.is_set())
+            await asyncio.sleep(began + 1.5 - time.monotonic())
+            here = found.front.table.session(used["id"])
+            assert here is not None
+            here.stamp_activity(time.monotonic())
+            container = found.rig.pool.get(used["id"])
+            assert container is not None
+            assert container.last_activity < began + 1
+        await until(link.up.is_set)
+        await until(lambda: container.last_activity > began + 1.4)
+        await until(lambda: found.rig.pool.session(unused["id"]) is None)
+        assert time.monotonic() < began + 4.4, "before the other's time is over"
+        assert found.rig.pool.session(used["id"]) is container
+        await until(lambda: found.rig.pool.session(used["id"]) is None)
+
+
+async def refused(_address: object) -> Any:
+    raise ConnectionRefusedError("cut")
 
 
 # --- the orchestrator is away

@@ -50,7 +50,7 @@ class Node:
         self.host = f"unix://{self.directory}/docker.sock"
         self.root = self.directory / "data"
         self._namespace = namespace
-        self._options = options
+        self.options = options
         self._machine: subprocess.Popen[bytes] | None = None
         self._engine: subprocess.Popen[bytes] | None = None
 
@@ -67,6 +67,10 @@ class Node:
         number = self._engine_number() if self.version != OWN else ""
         enter = ["nsenter", "--target", number, "--mount", "--root", "--wd=/"] if number else []
         return [*enter, "docker", "--host", self.host, *arguments]
+
+    def processes(self) -> list[int]:
+        """The numbers, out here, of the processes from which all others of this machine descend."""
+        return [int(number) for number in (self._init(), self._engine_number()) if number]
 
     def _engine_number(self) -> str:
         """The number of the engine's process, "" where none runs."""
@@ -112,7 +116,7 @@ class Node:
         self.socket.unlink(missing_ok=True)
         command = [
             "dockerd", "--host", self.host, "--host", "unix:///run/docker.sock",
-            "--cgroup-parent", f"/{self._namespace}", *self._options,
+            "--cgroup-parent", f"/{self._namespace}", *self.options,
         ]  # fmt: skip
         is_containerd = self.version == CONTAINERD
         command.append("--feature=containerd-snapshotter=true" if is_containerd else "--storage-driver=overlay2")
@@ -121,6 +125,13 @@ class Node:
             command = ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, "sh", *command]
         with (self.directory / "log").open("ab") as log:
             self._engine = self.inside(*command, log=log.fileno())
+
+    def stop_engine(self) -> None:
+        """Stop the engine, and so its containers, and wait for that."""
+        assert self._engine is not None
+        (engine,) = Path(f"/proc/{self._engine.pid}/task/{self._engine.pid}/children").read_text().split()
+        os.kill(int(engine), signal.SIGTERM)  # not nsenter, which ends with it
+        self._engine.wait(timeout=60)
 
     def wait(self) -> None:
         """Until the engine answers."""
@@ -197,12 +208,15 @@ class Swarm:
         return self.nodes[0]
 
     def start(self) -> None:
-        """Bring everything up."""
+        """Bring the machines up, each with an engine that is in no swarm."""
         self._wire()
         for node in self.nodes:
             node.start()
         for node in self.nodes:
             node.wait()
+
+    def join(self) -> None:
+        """Make a swarm of them."""
         first = self.nodes[0]
         first.docker("swarm", "init", "--advertise-addr", first.address, "--default-addr-pool", f"{_POOL}")
         for number, node in enumerate(self.nodes[1:], 2):
@@ -279,9 +293,11 @@ def running_swarm(
     managers: int = 1,
     version: str = OWN,
     options: Sequence[str] = ("--no-new-privileges",),
+    joined: bool = True,
 ) -> Iterator[Swarm]:
     """A swarm, which is gone afterwards. `version` is the nodes' Docker, or that of each, with commas between them.
 
+    Without `joined` the machines are up, and in no swarm yet.
     Skips (in CI: fails) where this machine cannot have one.
     """
     versions = version.split(",") if "," in version else [version] * count
@@ -298,6 +314,8 @@ def running_swarm(
     try:
         try:
             swarm.start()
+            if joined:
+                swarm.join()
         except (SwarmError, subprocess.CalledProcessError) as error:
             skip_or_fail(f"a swarm does not start here: {error}")
         yield swarm

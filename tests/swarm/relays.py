@@ -53,6 +53,11 @@ class RelaysOfNodes:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def processes(self) -> list[int]:
+        """The processes from which all of the nodes, and of the relays, descend."""
+        nodes = [number for node in self.swarm.nodes for number in node.processes()]
+        return [*nodes, *(one.pid for one in self._processes.values())]
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"{node.address}:{PORT}" for node in self.swarm.nodes)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.contract.swarm_rig import SwarmRig
-from tests.swarm.nodes import NEWER
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 
@@ -31,25 +30,6 @@ async def rig_on(relays: RelaysOfNodes, image: str) -> AsyncIterator[SwarmRig]:
 def swarm_of(server_image: str, swarm_docker: str) -> Any:
     """Makes a swarm of a test's own."""
     return lambda **of_swarm: swarm_with_relays(server_image, version=swarm_docker, **of_swarm)
-
-
-async def test_without_no_new_privileges_nothing_becomes_ready(
-    swarm_of: Any, server_image: str, pool: str, swarm_docker: str
-) -> None:
-    with swarm_of(count=1, options=()) as relays:
-        async with rig_on(relays, server_image) as rig:
-            engine = rig.engine(pool)
-            await engine.open()
-            spec = await rig.spec(engine)
-            await engine.start(spec)
-            if swarm_docker.startswith(NEWER):  # there services can ask for it
-                await engine.mark_ready(spec.id)
-                return
-            with pytest.raises(EngineError, match="no-new-privileges") as caught:
-                await engine.mark_ready(spec.id)
-            assert "daemon.json" in caught.value.remedy
-            await engine.remove(spec.id)
-            assert await rig.remains(pool) == []
 
 
 async def test_notebooks_go_where_image_and_relay_are(swarm_of: Any, server_image: str, pool: str) -> None:

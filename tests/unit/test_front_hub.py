@@ -43,8 +43,11 @@ class Pool:
     def subscribe(self, subscriber: Callable[[Any], None]) -> None:
         self._subscriber = subscriber
 
-    def moved(self) -> None:
-        self._subscriber(None)
+    def moved(self, container: Container) -> None:
+        self._subscriber(container)
+
+    def get(self, container_id: str) -> Container | None:
+        return self.find(container_id)
 
     def in_state(self, state: State) -> list[Container]:
         return [one for one in self.containers if one.state is state]
@@ -92,11 +95,11 @@ async def test_a_session_that_no_route_can_say_keeps_no_other_from_front_ends(tm
             reader, _ = await connect()
             assert await _ids(reader) == ["a" * 32]
             site.containers.append(made("c" * 32))
-            site.moved()
+            site.moved(site.containers[2])
             assert await _ids(reader) == ["c" * 32], "it goes on"
             site.containers[1].base_url = "/"
             site.containers[1].admit("https://a.example")
-            site.moved()
+            site.moved(site.containers[1])
             assert await _ids(reader) == ["b" * 32], "and looks again once the session has changed"
         assert [one["id"] for one in logs if one["event"] == "route_invalid"] == ["b" * 32], "said once"
 

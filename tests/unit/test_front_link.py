@@ -146,7 +146,7 @@ async def test_one_that_has_just_started_may_answer_before_it_has_a_term(secret:
             await link.up.wait()
         assert len(table) == 1
         starting.term, starting.site.listed = 901, True
-        starting.site.moved()
+        starting.site.moved(starting.site.containers[0])
         await knows(table, 2)
         assert ended == []
         await starting.end()

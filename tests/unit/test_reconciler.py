@@ -256,3 +256,33 @@ async def test_the_loop_reacts_to_events_and_to_being_woken(world: World) -> Non
             await asyncio.sleep(0.01)
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_what_is_removed_causes_no_listing(world: World) -> None:
+    """With a thousand containers a listing takes a while, and each removal tells of two ends."""
+    loop = asyncio.create_task(world.reconciler.run())
+    async with asyncio.timeout(60):
+        world.records.subscribe(lambda _: world.reconciler.wake())
+        while world.count() != (0, 2, 0, 0):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        listed = world.engine.calls.count(("list", ""))
+        container = world.records.in_state(State.READY)[0]
+        world.records.end(container, EndReason.IDLE, time.monotonic())
+        while world.records.ended(container.id) is None or world.count() != (0, 2, 0, 0):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+    assert listed
+    assert world.engine.calls.count(("list", "")) == listed
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_as_many_start_at_once_as_the_engine_has_processors(world: World, tmp_path: Path) -> None:
+    world.host.cpus = 6
+    world.begin(tmp_path, pool_size=20, max_containers=20)
+    await world.until(lambda: world.records.count(State.READY) >= 2)
+    world.engine.delays["start"] = 60
+    await world.observe()
+    await world.observe()
+    assert world.records.count(State.STARTING) == 6

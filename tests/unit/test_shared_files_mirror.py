@@ -43,6 +43,7 @@ def test_nothing_else_is_taken(form: str) -> None:
         PACK[form](body + b"!"),
         PACK[form](body[:-1] + b"!"),
         packed[: len(packed) // 2],
+        packed + b"!",
         b"",
         b"\x1f\x8b garbage" * 10,
     ):

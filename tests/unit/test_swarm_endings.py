@@ -128,3 +128,28 @@ async def test_what_is_gone_is_forgotten(world: World) -> None:
 async def test_a_relay_that_answers_nonsense_says_nothing(world: World) -> None:
     world.relays.answer = {"running": False, "status": "what"}
     assert await world.ended(Task("failed", node="n1", status=3)) == Exit(3)
+
+
+async def test_what_an_engine_finds_dead_when_it_starts_was_lost_with_its_machine(world: World) -> None:
+    """A node that is back within seconds, before Swarm has missed it."""
+    world.relays.answer = {"running": False, "status": 255, "out_of_memory": False}
+    assert await world.ended(Task("failed", node="n1", status=255)) == Exit(255, reason=EndReason.NODE_LOST)
+
+
+async def test_what_ended_with_its_engine_is_told_so(world: World) -> None:
+    world.endings.was_away("n1")
+    world.relays.answer = {"running": False, "status": 0, "out_of_memory": False}
+    assert await world.ended(Task("complete", node="n1")) == Exit(0, reason=EndReason.ENGINE_RESTARTED)
+    world.endings.forget("one")
+    world.relays.answer["out_of_memory"] = True
+    assert await world.ended(Task("failed", node="n1")) == Exit(0, out_of_memory=True)
+    world.endings.forget("one")
+    world.relays.answer["out_of_memory"] = False
+    world.now += 61
+    assert await world.ended(Task("failed", node="n1")) == Exit(0), "that was its own doing"
+
+
+async def test_what_swarm_has_ended_did_not_crash(world: World) -> None:
+    """The orchestrator was away while a node was lost, and came back."""
+    world.relays.answer = {"running": False, "status": 137, "out_of_memory": False}
+    assert await world.ended(Task("shutdown", node="n1", status=137)) == LOST

@@ -8,15 +8,17 @@ from typing import Any, cast
 import pytest
 
 from tmpnb_py.core.errors import EngineDownError, EngineError
-from tmpnb_py.core.models import NodeState
+from tmpnb_py.core.models import Gap, NodeState, Protection
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.fleet import Fleet, found_in, told_of
+from tmpnb_py.engines.swarm.fleet import Fleet, found_in, see_that_it_manages, told_of
+from tmpnb_py.engines.swarm.looks import Verdict
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Placed
 
 IMAGE = f"sha256:{'1' * 64}"
 A, B = "a" * 24, "b" * 24
+LACKS = {"n1": Verdict((Gap(Protection.SECCOMP, "no filter", "mend it"), Gap(Protection.PRIVILEGES, "some")))}
 
 
 def node(node_id: str, name: str, availability: str = "active") -> dict[str, Any]:
@@ -62,6 +64,8 @@ class Link:
 
 
 class Links:
+    trouble = "what answers at 192.0.2.7 does not have the relays' secret"
+
     def __init__(self, **there: bool | None) -> None:
         self.links = {name: Link(there=one) for name, one in there.items()}
         self.nodes = frozenset(self.links)
@@ -79,9 +83,9 @@ def test_each_node_with_its_own() -> None:
         Node("n2", "zwei", usable=True, down=False, memory=100, cpus=2, state=NodeState.ACTIVE),
         Node("n1", "eins", usable=False, down=True, memory=50, cpus=1, state=NodeState.DOWN),
     ]
-    first, second = told_of(
-        nodes, [Placed("n2", A, 10), Placed("n2", B, 20), Placed("gone", B, 9)], {"n2": {"there": False}}
-    )
+    placed = [Placed("n2", A, 10), Placed("n2", B, 20), Placed("gone", B, 9)]
+    first, second = told_of(nodes, placed, {"n2": {"there": False}}, LACKS.get)
+    assert (first.lacks, second.lacks) == ((Protection.PRIVILEGES, Protection.SECCOMP), None)
     assert (first.name, first.state, first.has_relay, first.has_image) == ("eins", NodeState.DOWN, False, None)
     assert (second.has_relay, second.has_image) == (True, False)
     assert (second.reserved, second.memory, second.notebooks) == (30, 100, frozenset((A, B)))
@@ -89,20 +93,20 @@ def test_each_node_with_its_own() -> None:
 
 async def test_images_are_asked_of_relays() -> None:
     here = fleet(Api(node("n1", "one"), node("n2", "two"), node("n3", "three")), n1=True, n2=None)
-    found = {one.name: (one.has_relay, one.has_image) for one in await here.nodes(IMAGE)}
+    found = {one.name: (one.has_relay, one.has_image) for one in await here.nodes(IMAGE, LACKS.get)}
     assert found == {"one": (True, True), "two": (True, None), "three": (False, None)}
-    assert [one.has_image for one in await here.nodes("")] == [None] * 3
+    assert [one.has_image for one in await here.nodes("", LACKS.get)] == [None] * 3
 
 
 async def test_managers_that_do_not_answer() -> None:
     api = Api(node("n1", "one"))
     here = fleet(api, n1=True)
     api.down = True
-    assert await here.nodes(IMAGE) == ()
+    assert await here.nodes(IMAGE, LACKS.get) == ()
     api.down = False
-    await here.nodes(IMAGE)
+    await here.nodes(IMAGE, LACKS.get)
     api.down = True
-    assert [(one.name, one.state) for one in await here.nodes(IMAGE)] == [("one", NodeState.UNKNOWN)]
+    assert [(one.name, one.state) for one in await here.nodes(IMAGE, LACKS.get)] == [("one", NodeState.UNKNOWN)]
 
 
 @pytest.mark.parametrize("named", ["one", "n1"])
@@ -141,3 +145,29 @@ def test_nodes_that_there_are_not_or_twice() -> None:
         found_in(listed, "same")
     assert "n1, n2" in twice.value.remedy
     assert found_in(listed, "n2")["ID"] == "n2"
+
+
+@pytest.mark.parametrize(
+    ("swarm", "words"),
+    [
+        ({}, "in no swarm"),
+        ({"LocalNodeState": "inactive"}, "in no swarm"),
+        ({"LocalNodeState": "locked"}, "locked"),
+        (
+            {"LocalNodeState": "active", "NodeAddr": "192.0.2.2", "RemoteManagers": [{"Addr": "192.0.2.1:2377"}]},
+            r"worker.*192\.0\.2\.1",
+        ),
+        (
+            {"LocalNodeState": "active", "NodeAddr": "192.0.2.1", "RemoteManagers": [{"Addr": "192.0.2.1:2377"}]},
+            "no leader",
+        ),
+    ],
+)
+def test_why_an_engine_does_not_manage_a_swarm(swarm: dict[str, Any], words: str) -> None:
+    with pytest.raises(EngineError, match=words) as caught:
+        see_that_it_manages(swarm)
+    assert caught.value.remedy
+
+
+def test_one_that_does() -> None:
+    see_that_it_manages({"LocalNodeState": "active", "ControlAvailable": True})

@@ -242,3 +242,19 @@ async def test_who_ends_before_it_has_seen_that_another_took_over_leaves_that_on
     assert not second.lost.is_set()
     await second.lease.release()
     assert managers.config is None
+
+
+async def test_a_lease_that_somebody_removes_is_made_again() -> None:
+    managers = Managers()
+    first = Manager(managers, "n1")
+    await first.take()
+    managers.config = None
+    index = managers.index
+    async with asyncio.timeout(10):
+        while managers.index == index:
+            await asyncio.sleep(_UNIT)
+    assert not first.lost.is_set()
+    first.lease.see_that_it_is_kept()
+    with pytest.raises(PoolLockedError):
+        await Manager(managers, "n2").take()
+    await first.lease.release()

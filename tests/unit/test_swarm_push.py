@@ -18,7 +18,6 @@ from tests.swarm.relays import make_secret
 from tests.unit.test_swarm_layers import CONTENTS, archive, config_of
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import layers, wire
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node import NodeEngine
@@ -96,7 +95,7 @@ async def link(engine: Engine, tmp_path: Path) -> AsyncIterator[Link]:
     relay = Relay(NodeEngine(cast(EngineApi, engine)), contexts)
     relay._follow = asyncio.Event().wait  # type: ignore[assignment, method-assign]
     async with relay.serving("127.0.0.1", 0) as port:
-        found = Link(("127.0.0.1", port), contexts, "pool", Tasks())
+        found = Link(("127.0.0.1", port), contexts, "pool")
         found.node = "n1"
         yield found
         found.lose()
@@ -195,7 +194,7 @@ async def test_what_a_relay_does_not_load(engine: Engine, changes: dict[str, Any
 
 async def test_a_layer_that_is_cut_off_is_none(engine: Engine, link: Link) -> None:
     question = Question(do="load", image=IMAGE, config=CONFIG.decode(), layer=1, size=1000)
-    reader, writer = await link.connect(question)
+    reader, writer = await link.begin(question)
     writer.write(b"x" * 10)
     writer.close()
     assert await reader.read() == b""

@@ -59,6 +59,8 @@ def test_a_notebook_is_a_service_that_is_never_restarted_and_on_no_network() -> 
     assert container["CapabilityDrop"] == ["ALL"]
     assert container["Privileges"] == {"NoNewPrivileges": True}
     assert container["ReadOnly"] is True
+    assert container["Args"][:2] == ["/bin/sh", "-c"]
+    assert container["Args"][2].startswith("echo 500 > /proc/self/oom_score_adj || exit; serve ")
 
 
 def test_a_share_of_cpu_is_reserved() -> None:
@@ -208,3 +210,27 @@ def test_what_is_placed_where() -> None:
     listed = [task(mine, "assigned"), task(other, "shutdown"), task(other, "pending", ""), task("../x", "running")]
     placed = services.placed_of([*listed, {"NodeID": "n1", "Status": {"State": "running"}}])
     assert placed == [Placed("n1", mine, 7)]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "fits"),
+    [
+        ([], True),
+        (["node.role==worker"], True),
+        (["node.role == WORKER", "node.labels.notebooks==true"], True),
+        (["node.role!=worker"], False),
+        (["node.labels.notebooks==false"], False),
+        (["node.labels.other!=true"], True),
+        (["node.labels.other==true"], False),
+        (["engine.labels.disk==fast", "node.hostname!=two"], True),
+        (["node.id==n2"], False),
+    ],
+)
+def test_constraints_as_swarm_understands_them(constraints: list[str], fits: bool) -> None:
+    listed = {
+        "ID": "n1",
+        "Description": {"Hostname": "one", "Engine": {"Labels": {"disk": "fast"}}},
+        "Spec": {"Role": "worker", "Labels": {"notebooks": "true"}},
+    }
+    (node,) = services.nodes_of([listed]).values()
+    assert services.matches(node, constraints) is fits

@@ -6,27 +6,32 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from asyncio import StreamReaderProtocol
+from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-import aiohttp
 import pytest
 
 from tests.swarm.relays import make_secret
 from tmpnb_py.cli.commands.relay import relay as relay_command
-from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
-from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.models import Protection, RelayedAddress
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import relays as relays_module
 from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.bridges import Bridges
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 from tmpnb_py.engines.swarm.node import NodeEngine
 from tmpnb_py.engines.swarm.relay import Relay
 from tmpnb_py.engines.swarm.relays import Link, Relays
 from tmpnb_py.engines.swarm.wire import Connection, Contexts, Event, Hello, Question, RelayAwayError
+from tmpnb_py.jupyter.endpoint import Endpoint
+from tmpnb_py.jupyter.http import http_session
+from tmpnb_py.jupyter.questions import accepts
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class FakeNode(NodeEngine):
@@ -40,19 +45,21 @@ class FakeNode(NodeEngine):
     async def hello(self) -> Hello:
         return Hello(node="n1", name="node1")
 
-    async def take(self, pool: str, container_id: str, memory: int) -> None:
-        self.asked.append(f"take {pool} {container_id} {memory}")
+    async def take(self, pool: str, container_id: str) -> None:
+        self.asked.append(f"take {pool} {container_id}")
         if container_id == "gone":
             raise NoSuchContainerError("there is none")
         if container_id == "odd":
             raise EngineError("cannot", remedy="do that")
 
-    async def connect(self, pool: str, container_id: str) -> Connection:
+    async def connect(self, pool: str, container_id: str, factory: Callable[[], P]) -> P:
         if container_id != "abc":
             raise EngineError("there is none")
-        return await asyncio.open_unix_connection(self.path)
+        return (await asyncio.get_running_loop().create_unix_connection(factory, self.path))[1]
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
         self.asked.append(f"ready {pool} {container_id} {cpu_quota}")
 
     async def events(self) -> Any:
@@ -78,21 +85,21 @@ async def port(node: FakeNode, secret: Path) -> AsyncIterator[int]:
 
 
 def link(port: int, secret: Path) -> Link:
-    found = Link(("127.0.0.1", port), Contexts(secret), "pool", Tasks())
+    found = Link(("127.0.0.1", port), Contexts(secret), "pool")
     found.node = "n1"
     return found
 
 
 async def test_who_has_the_secret_is_answered(port: int, secret: Path, node: FakeNode) -> None:
     one = link(port, secret)
-    assert await one.ask(Question(do="hello")) == {"node": "n1", "name": "node1"}
-    assert await one.ask(Question(do="take", pool="pool", id="abc", memory=5)) == {}
+    assert Hello.model_validate(await one.ask(Question(do="hello"))) == Hello(node="n1", name="node1")
+    assert await one.ask(Question(do="take", pool="pool", id="abc")) == {}
     with pytest.raises(NoSuchContainerError):
         await one.ask(Question(do="take", pool="pool", id="gone"))
     with pytest.raises(EngineError, match="cannot") as caught:
         await one.ask(Question(do="take", pool="pool", id="odd"))
     assert caught.value.remedy == "do that"
-    assert node.asked == ["take pool abc 5", "take pool gone 0", "take pool odd 0"]
+    assert node.asked == ["take pool abc", "take pool gone", "take pool odd"]
     one.lose()
 
 
@@ -113,7 +120,7 @@ async def test_a_certificate_that_the_secret_has_signed_is_none(
     client.check_hostname = False
     client.load_verify_locations(secret)
     client.load_cert_chain(other)
-    client.set_alpn_protocols(["tmpnb-relay/1"])
+    client.set_alpn_protocols(["tmpnb-relay/2"])
     with pytest.raises((OSError, asyncio.IncompleteReadError)):
         await _hello_over(port, client)
     assert contexts.server.minimum_version is ssl.TLSVersion.TLSv1_3
@@ -136,7 +143,7 @@ async def test_whatever_is_less_is_refused(port: int, secret: Path, change: str)
     client.load_verify_locations(secret)
     if change != "no certificate":
         client.load_cert_chain(secret)
-    client.set_alpn_protocols(["http/1.1" if change == "another protocol" else "tmpnb-relay/1"])
+    client.set_alpn_protocols(["http/1.1" if change == "another protocol" else "tmpnb-relay/2"])
     if change == "old TLS":
         client.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises((OSError, asyncio.IncompleteReadError)):
@@ -148,7 +155,7 @@ async def test_whatever_is_less_is_refused(port: int, secret: Path, change: str)
     [
         b"\n", b"{}\n", b"[]\n", b"nonsense\n", b'{"do":"exec"}\n', b'{"do":"hello","more":1}\n',
         b'{"do":"take","pool":"pool","id":"../etc"}\n', b'{"do":"take","pool":"a b","id":"x"}\n',
-        b'{"do":"take","pool":"pool","id":"abc","memory":-1}\n', b'{"do":"has_image","image":"evil"}\n',
+        b'{"do":"ready","pool":"pool","id":"abc","cpu_quota":-1}\n', b'{"do":"has_image","image":"evil"}\n',
         b"x" * (wire.LIMIT + 10),
     ],
     ids=range(11),
@@ -221,17 +228,28 @@ async def test_a_resolver_that_fails_for_one_name_cuts_no_relay_off(
     await relays.close()
 
 
-async def test_a_visitor_is_put_through_or_told_to_come_again(
+@contextlib.asynccontextmanager
+async def to_notebooks(port: int, secret: Path) -> AsyncIterator[Relays]:
+    """The relays, found."""
+    relays = Relays([f"127.0.0.1:{port}"], Contexts(secret), "pool", lambda *_: None)
+    relays.open()
+    await relays.wait_for(frozenset({"n1"}), 10)
+    yield relays
+    await relays.close()
+    await asyncio.sleep(0.05)  # the relay notices
+
+
+def transport_of(protocol: StreamReaderProtocol) -> asyncio.Transport:
+    return cast(asyncio.Transport, protocol._transport)  # type: ignore[attr-defined]
+
+
+def notebook_of(relays: Relays, container_id: str = "abc") -> Endpoint:
+    return Endpoint(RelayedAddress("n1", container_id, partial(relays.dial, "n1", "pool", container_id)))
+
+
+async def test_a_notebook_is_reached_as_by_its_socket(
     port: int, secret: Path, node: FakeNode, tmp_path: Path
 ) -> None:
-    one = link(port, secret)
-    away = False
-
-    async def reach(container_id: str) -> Connection:
-        if away:
-            raise RelayAwayError("away")
-        return await one.connect(Question(do="connect", pool="pool", id=container_id))
-
     async def notebook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(head), head))
@@ -239,60 +257,29 @@ async def test_a_visitor_is_put_through_or_told_to_come_again(
         writer.close()
 
     node.path = str(tmp_path / "notebook.sock")
-    bridges = Bridges(tmp_path / "run", "pool", reach)
-    server = await asyncio.start_unix_server(notebook, node.path)
-    async with server:
-        address = await bridges.open("abc")
-        assert await bridges.open("abc") == address
-        connector = aiohttp.UnixConnector(f"{address.directory}/{address.name}")
-        async with aiohttp.ClientSession(connector=connector) as client:
-            async with client.get("http://localhost/lab?x=1") as response:
+    async with to_notebooks(port, secret) as relays:
+        with pytest.raises(FileNotFoundError):
+            await notebook_of(relays).connect(asyncio.Protocol)
+        with pytest.raises(ConnectionRefusedError):
+            await notebook_of(relays, "other").connect(asyncio.Protocol)
+        async with await asyncio.start_unix_server(notebook, node.path):
+            endpoint = notebook_of(relays)
+            assert await accepts(endpoint)
+            async with http_session(endpoint, "", seconds=5) as client, client.get("/lab?x=1") as response:
                 assert (response.status, (await response.text()).splitlines()[0]) == (200, "GET /lab?x=1 HTTP/1.1")
-            away = True
-            async with client.get("http://localhost/lab") as response:
-                assert (response.status, response.headers["Retry-After"]) == (503, "2")
-            away = False
-            async with client.get("http://localhost/lab") as response:
-                assert response.status == 200
-    await bridges.close("abc")
-    assert list((tmp_path / "run" / "relayed" / "pool").iterdir()) == []
-    one.lose()
-    with pytest.raises(EngineError):
-        await bridges.open("../abc")
+    with pytest.raises(AwayError):
+        await endpoint.connect(asyncio.Protocol)
 
 
 @pytest.mark.parametrize(
-    ("method", "relay_is_lost", "answer"), [("GET", True, 503), ("POST", True, 0), ("GET", False, 0)]
+    "wanted", [b"", b"{}", b"[]", b'{"pool":"pool","id":"../etc"}', b'{"pool":"a b","id":"abc"}', b"\xff"], ids=str
 )
-async def test_who_only_reads_is_told_to_come_again_where_a_relay_is_lost(
-    tmp_path: Path, method: str, answer: int, *, relay_is_lost: bool
-) -> None:
-    """Who changes something may have been heard; a notebook that hangs up while its relay is there has crashed."""
-    is_lost = False
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal is_lost
-        await reader.readuntil(b"\r\n\r\n")
-        is_lost = relay_is_lost
-        writer.transport.abort()
-
-    async def reach(_: str) -> Connection:
-        if is_lost:
-            raise RelayAwayError("away")
-        return await asyncio.open_unix_connection(tmp_path / "relay.sock")
-
-    bridges = Bridges(tmp_path / "run", "pool", reach)
-    async with await asyncio.start_unix_server(relay, tmp_path / "relay.sock"):
-        address = await bridges.open("abc")
-        connector = aiohttp.UnixConnector(f"{address.directory}/{address.name}")
-        async with aiohttp.ClientSession(connector=connector) as client:
-            try:
-                async with client.request(method, "http://localhost/lab") as response:
-                    status = response.status
-            except aiohttp.ClientError:
-                status = 0
-    await bridges.close_all()
-    assert status == answer
+async def test_whoever_wants_no_notebook_is_cut_off(port: int, secret: Path, node: FakeNode, wanted: bytes) -> None:
+    async with to_notebooks(port, secret) as relays:
+        streams = relays.of("n1")._streams
+        assert streams is not None
+        with pytest.raises(AwayError):
+            await streams.open(wanted, asyncio.Protocol)
 
 
 async def pair() -> tuple[Connection, socket.socket]:
@@ -373,21 +360,23 @@ async def test_a_relay_dials_what_it_looked_at(tmp_path: Path, monkeypatch: pyte
     place = tmp_path / "place"
     place.mkdir()
     own, engines = await _says(place / docker.SOCKET_NAME, b"notebook"), await _says(tmp_path / "engine", b"engine")
-    dial = asyncio.open_unix_connection
+    loop = asyncio.get_running_loop()
+    dial = loop.create_unix_connection
 
-    async def swapped(path: str) -> Connection:
+    async def swapped(factory: Any, path: str) -> Any:
         (place / docker.SOCKET_NAME).rename(place / "aside")
         (place / docker.SOCKET_NAME).symlink_to(tmp_path / "engine")
-        return await dial(path)
+        return await dial(factory, path)
 
-    monkeypatch.setattr(asyncio, "open_unix_connection", swapped)
+    monkeypatch.setattr(loop, "create_unix_connection", swapped)
     node = NodeEngine(OneNotebook(place))
     async with own, engines:
-        reader, writer = await node.connect("pool", NOTEBOOK)
+        reader = asyncio.StreamReader()
+        protocol = await node.connect("pool", NOTEBOOK, lambda: StreamReaderProtocol(reader))
         assert await reader.read() == b"notebook"
-        writer.close()
+        transport_of(protocol).close()
         with pytest.raises(EngineError):  # the link itself
-            await node.connect("pool", NOTEBOOK)
+            await node.connect("pool", NOTEBOOK, asyncio.Protocol)
 
 
 class Manager(EngineApi):
@@ -433,50 +422,28 @@ async def test_one_notebook_cannot_have_any_number_of_connections(
 ) -> None:
     monkeypatch.setattr("tmpnb_py.engines.swarm.relay._MOST_CONNECTIONS", 2)
     node.path = str(tmp_path / "notebook.sock")
-    one, question = link(port, secret), Question(do="connect", pool="pool", id="abc")
-    one.node = ""  # no spare ones
+    left = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        left.set()
 
-    async with await asyncio.start_unix_server(silent, node.path):
-        first, second = await one.connect(question), await one.connect(question)
-        with pytest.raises(EngineError, match="too many"):
-            await one.connect(question)
-        first[1].close()
+    def factory() -> StreamReaderProtocol:
+        return StreamReaderProtocol(asyncio.StreamReader())
+
+    async with await asyncio.start_unix_server(silent, node.path), to_notebooks(port, secret) as relays:
+        endpoint = notebook_of(relays)
+        first, _ = await endpoint.connect(factory), await endpoint.connect(factory)
+        with pytest.raises(BlockingIOError):  # as with a full backlog: whoever asks waits, as long as they like
+            await endpoint.connect(factory)
+        transport_of(first).abort()
         async with asyncio.timeout(10):
+            await left.wait()  # the visitor's early end is seen
             while True:
-                with contextlib.suppress(EngineError):
-                    third = await one.connect(question)
+                with contextlib.suppress(OSError):
+                    await endpoint.connect(factory)
                     break
-                await asyncio.sleep(0.01)
-        for connection in (first, second, third):
-            connection[1].close()
-            await connection[1].wait_closed()
-    one.lose()
-    await asyncio.sleep(0.1)  # the relay notices
-
-
-async def test_who_starts_a_notebook_and_who_lists_it_at_once_listen_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def reach(_: str) -> Connection:
-        raise RelayAwayError("away")
-
-    listeners = []
-    listen = asyncio.start_unix_server
-
-    async def counted(*arguments: Any, **options: Any) -> asyncio.Server:
-        listeners.append(await listen(*arguments, **options))
-        return listeners[-1]
-
-    monkeypatch.setattr(asyncio, "start_unix_server", counted)
-    bridges = Bridges(tmp_path / "run", "pool", reach)
-    first, second = await asyncio.gather(bridges.open("abc"), bridges.open("abc"))
-    await bridges.close("abc")
-    assert first == second
-    assert len(listeners) == 1
 
 
 def test_a_relay_may_have_as_many_connections_as_the_system_allows(

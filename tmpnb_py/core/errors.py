@@ -99,6 +99,13 @@ class ContainerHangsError(EngineError):
     """The engine answers, but not for this container: it may still do what it was asked to."""
 
 
+class AwayError(ConnectionError):
+    """What is dialled is out of reach at present, and most likely lives on: whoever asks is to come again.
+
+    An `OSError`, as all that dialling and connections raise.
+    """
+
+
 class UnavailableError(EngineError):
     """No container can be handed out, for a reason that is known."""
 

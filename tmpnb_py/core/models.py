@@ -9,6 +9,8 @@ import dataclasses
 import enum
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tmpnb_py.core import links
 from tmpnb_py.core.errors import FailureClass
@@ -102,14 +104,10 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile.
-
-    `node` is set where it only leads to the relay of that node of a swarm.
-    """
+    """A Unix socket called `name` in a directory that belongs to one container. Its content is hostile."""
 
     directory: str
     name: str = "server.sock"
-    node: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +118,19 @@ class TcpAddress:
     port: int
 
 
-Address = SocketAddress | TcpAddress
+@dataclasses.dataclass(frozen=True, slots=True)
+class RelayedAddress:
+    """A notebook on a node of a swarm, whose relay puts connections through.
+
+    `dial` makes one with a protocol of a factory, as `asyncio`'s `create_connection` does, and raises `OSError`.
+    """
+
+    node: str
+    id: str
+    dial: Callable[[Callable[[], Any]], Awaitable[Any]] = dataclasses.field(compare=False, repr=False)
+
+
+Address = SocketAddress | TcpAddress | RelayedAddress
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -300,8 +310,11 @@ class NodeState(enum.StrEnum):
 class NodeStatus:
     """A machine of a cluster at one moment. `has_image`: whether it has the pool's image; None if it was not asked.
 
-    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `pulling` says how far
-    the node is with an image of a registry, "" where it is not pulling, and `image_error` why it cannot pull it.
+    `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `lacks` are protections
+    that containers there lack, as seen from inside one; None if nobody has looked. `trouble` is why it has no relay,
+    or what was seen in words; `remedy` what to do. `manager` is None for a worker, else whether others hear of it.
+    `pulling` says how far the node is with an image of a registry, "" where it is not pulling, and `image_error` why
+    it cannot pull it.
     """
 
     id: str
@@ -313,6 +326,10 @@ class NodeStatus:
     reserved: int
     cpus: int
     notebooks: frozenset[str] = frozenset()
+    lacks: tuple[Protection, ...] | None = None
+    manager: bool | None = None
+    trouble: str = ""
+    remedy: str = ""
     pulling: str = ""
     image_error: str = ""
 

@@ -265,6 +265,7 @@ class FakeEngine(NoImageStore, OneMachine):
             reserved=sum(one.config.mem_limit for one in here),
             cpus=self.host.cpus,
             notebooks=frozenset(one.id for one in here),
+            lacks=(),
         )
 
     async def image(self, image: str) -> ImageFacts:

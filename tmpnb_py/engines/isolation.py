@@ -21,6 +21,12 @@ _KEPT_BACK = ("EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL",
 _REACHED = ("connected", "ECONNREFUSED", "ECONNRESET")
 
 _UPDATE = "update the engine, or use another one"
+NO_NEW_PRIVILEGES = "no-new-privileges is not in force"
+NO_PYTHON = Gap(
+    Protection.VERIFICATION,
+    "the isolation of this image's containers cannot be verified: it has no python3 to check it from inside",
+    "install python3 in the image",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ def _privileges(facts: Mapping[str, Any]) -> Iterator[Gap]:
     if held:
         yield Gap(Protection.PRIVILEGES, f"containers keep capabilities ({', '.join(held)})", _UPDATE)
     if facts["NoNewPrivs"] != "1":
-        yield Gap(Protection.PRIVILEGES, "no-new-privileges is not in force", _UPDATE)
+        yield Gap(Protection.PRIVILEGES, NO_NEW_PRIVILEGES, _UPDATE)
     if facts["Seccomp"] != "2":
         text = "no seccomp filter is in force, so visitors can make every system call"
         yield Gap(Protection.SECCOMP, text, "use an engine with seccomp and its default profile")

@@ -97,6 +97,7 @@
     }
     showStarts(answer.starts.map((one) => one.seconds));
     showFailures(answer.failures, answer.failure, since);
+    showNodes(answer.nodes);
     showSessions(answer.sessions, now);
     setText("about", "tmpnb-py " + answer.stats.version + ", up for " + span(since(answer.up_since)) +
       ", image " + answer.stats.container_image, "soft");
@@ -158,6 +159,103 @@
     return details;
   }
 
+  /** @param {ServiceNode[]} nodes none where the engine has one machine */
+  function showNodes(nodes) {
+    at("nodes-part").hidden = !nodes.length;
+    const active = nodes.filter((one) => one.state === "active").length;
+    setText("nodes-caption", active + " of " + nodes.length + " take notebooks", active ? "" : "bad");
+    fill("nodes", nodes.map((one) => one.id), (id) => newNode(/** @type {ServiceNode} */ (nodes.find((one) => one.id === id))),
+      (row, index) => {
+        const one = nodes[index];
+        write(row, [
+          stateOf(one), one.relay ? ["connected"] : ["away", "bad"],
+          known(one.image, () => (one.image ? ["there"] : ["missing", "bad"])),
+          known(one.missing, (missing) => (missing.length ? ["lacks " + missing.join(", "), "bad"] : ["verified"])),
+          [String(one.claimed)], [String(one.ready)], [String(one.starting)],
+          [bytes(one.reserved_bytes) + " of " + bytes(one.memory_bytes)],
+        ]);
+        const button = /** @type {HTMLButtonElement} */ (row.querySelector("button"));
+        const paused = one.state === "paused";
+        button.dataset.paused = paused ? "yes" : "no";
+        button.hidden = one.state !== "active" && !paused;
+        const verb = paused ? "Use again" : "Drain";
+        if (button.textContent !== verb) button.textContent = verb;
+        button.setAttribute("aria-label", verb + ": node " + one.name);
+      });
+  }
+
+  /** @template Value @param {Value | null} value @param {(value: Value) => [string, string?]} words @returns {[string, string?]} */
+  function known(value, words) {
+    return value === null ? ["not known"] : words(value);
+  }
+
+  /** @param {ServiceNode} node what a paused one waits for is the end of its sessions @returns {[string, string?]} */
+  function stateOf({ state, claimed, ready, starting }) {
+    if (state === "active") return [state, "good"];
+    if (state !== "paused") return [state, state === "down" ? "bad" : "warn"];
+    if (claimed) return ["paused, waits for " + claimed + (claimed === 1 ? " session" : " sessions"), "warn"];
+    return [ready || starting ? "paused, its ready ones are being replaced" : "paused, empty", "warn"];
+  }
+
+  /** @param {ServiceNode} node */
+  function newNode({ id, name }) {
+    const row = make("tr");
+    row.append(make("th", name, { scope: "row" }));
+    for (const label of ["State", "Relay", "Image", "Isolation", "In use", "Ready", "Starting", "Reserved"]) {
+      row.append(make("td", "", { "data-label": label }));
+    }
+    const last = make("td");
+    const button = make("button", "", { type: "button", class: "plain" });
+    button.addEventListener("click", () => {
+      const path = "/api/nodes/" + encodeURIComponent(id);
+      if (button.dataset.paused === "yes") return act("", "", () => call("POST", path + "/activate"));
+      return act("Take " + name + " out of use? Its sessions go on to their end, its ready notebooks are replaced on other nodes, and it " +
+        "gets no new ones.", "Drain it", () => call("POST", path + "/pause"));
+    });
+    last.append(button);
+    row.append(last);
+    return row;
+  }
+
+  /** @param {number} count */
+  function bytes(count) {
+    const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, count)) / 10));
+    const number = count / 1024 ** power;
+    return (power && number < 10 ? number.toFixed(1) : number.toFixed(0)) + " " + units[power];
+  }
+
+  /** Write the cells after the first. @param {HTMLTableRowElement} row @param {[string, string?][]} cells text and grade */
+  function write(row, cells) {
+    cells.forEach(([text, grade], index) => {
+      const cell = row.cells[index + 1];
+      if (cell.textContent !== text) cell.textContent = text;
+      if (cell.className !== (grade || "")) cell.className = grade || "";
+    });
+  }
+
+  /**
+   * Have a table's rows in this order, keeping those that are there: who is in the middle of one stays there.
+   * @param {string} table @param {string[]} ids @param {(id: string) => HTMLTableRowElement} newOne
+   * @param {(row: HTMLTableRowElement, index: number) => void} update
+   */
+  function fill(table, ids, newOne, update) {
+    const [body] = /** @type {HTMLTableElement} */ (at(table)).tBodies;
+    const rows = new Map([...body.rows].map((row) => [row.dataset.id, row]));
+    ids.forEach((id, index) => {
+      const row = rows.get(id) || newOne(id);
+      row.dataset.id = id;
+      rows.delete(id);
+      update(row, index);
+      if (body.rows[index] !== row) body.insertBefore(row, body.rows[index] || null);
+    });
+    for (const gone of rows.values()) {
+      const focused = gone.contains(document.activeElement);
+      gone.remove();
+      if (focused) /** @type {HTMLElement | null} */ (body.closest(".scroll"))?.focus();
+    }
+  }
+
   /** @param {RunningSession[]} sessions @param {number} now */
   function showSessions(sessions, now) {
     const ago = (/** @type {string | null} */ moment) => (moment ? span((now - Date.parse(moment)) / 1000) : "–");
@@ -170,28 +268,16 @@
     const shown = sessions.slice(0, MOST_SESSIONS);
     setText("sessions-caption", shown.length < sessions.length
       ? "The " + shown.length + " oldest of " + sessions.length : sessions.length + " in all, the oldest first");
-    const [body] = /** @type {HTMLTableElement} */ (at("sessions")).tBodies;
-    const rows = new Map([...body.rows].map((row) => [row.dataset.id, row]));
-    shown.forEach((one, index) => {
-      const row = rows.get(one.id) || newRow(one.id);
-      rows.delete(one.id);
-      const texts = [ago(one.started), one.visited ? ago(one.last_activity) : "not opened", ends(one),
-        String(one.open_connections)];
-      texts.forEach((text, cell) => {
-        if (row.cells[cell + 1].textContent !== text) row.cells[cell + 1].textContent = text;
-      });
-      if (body.rows[index] !== row) body.insertBefore(row, body.rows[index] || null);
+    fill("sessions", shown.map((one) => one.id), newRow, (row, index) => {
+      const one = shown[index];
+      write(row, [[ago(one.started)], [one.visited ? ago(one.last_activity) : "not opened"], [ends(one)],
+        [String(one.open_connections)]]);
     });
-    for (const gone of rows.values()) {
-      const focused = gone.contains(document.activeElement);
-      gone.remove();
-      if (focused) /** @type {HTMLElement | null} */ (document.querySelector(".scroll"))?.focus();
-    }
   }
 
   /** @param {string} id */
   function newRow(id) {
-    const row = make("tr", undefined, { "data-id": id });
+    const row = make("tr");
     const first = make("td");
     first.append(make("code", id));
     row.append(first);

@@ -1,7 +1,7 @@
 """The orchestrator's side of the shared static files: answers what a front end asks, to keep copies of them.
 
-One connection at a time asks one question at a time, so a front end that asks without end waits for its answers, and
-one that takes them slowly is hung up on.
+Each connection asks one question at a time, so a front end that asks without end waits for its answers, which take
+no more of the event loop than any others' reports; and one that takes them slowly is hung up on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from tmpnb_py.fronts import wire
+from tmpnb_py.fronts.reports import Turns
 from tmpnb_py.fronts.wire import Ask, Content, Listed, Offer, Offers, Part
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.shared_files.tree import Tree
@@ -18,7 +19,7 @@ from tmpnb_py.shared_files.tree import Tree
 _PATIENCE_SECONDS = 60.0  # with one that asks nothing
 _WRITE_SECONDS = 10.0
 _PIECE = 256 * 1024
-_AT_ONCE = 200  # files that are looked at before others get their turn
+_MOST_READS = 4  # at a time: the disk and the threads are others', too
 
 _Forms = tuple[wire.Coding, ...]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -27,8 +28,10 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class FileServer:
     """Serves the shared files of all pools."""
 
-    def __init__(self, shared: Sequence[SharedFiles]) -> None:
+    def __init__(self, shared: Sequence[SharedFiles], turns: Turns) -> None:
         self._shared = shared
+        self._turns = turns
+        self._reading = asyncio.Semaphore(_MOST_READS)
 
     async def serve(self, connection: Connection) -> None:
         """Answer until the front end hangs up. Raises `OSError`, `EngineError` or `ValidationError`."""
@@ -39,6 +42,7 @@ class FileServer:
             if not line:
                 return
             ask = Ask.model_validate_json(line)
+            await asyncio.sleep(0)  # many questions may have come together
             if ask.do == "trees":
                 await _write(writer, wire.line_of(await self._offers()))
             elif ask.do == "tree":
@@ -49,11 +53,10 @@ class FileServer:
     async def _offers(self) -> Offers:
         offers = []
         for shared, tree in self._trees():
-            forms = 0
-            for number, entry in enumerate(tuple(tree.files.values()), 1):
-                forms += len(shared.forms(entry))
-                if number % _AT_ONCE == 0:
-                    await asyncio.sleep(0)  # the first time each is looked for on the disk
+            forms, entries = 0, tuple(tree.files.values())
+            for start in range(0, len(entries), wire.FILES_IN_PART):
+                async with self._turns.taken():  # the first time each is looked for on the disk
+                    forms += sum(len(shared.forms(entry)) for entry in entries[start : start + wire.FILES_IN_PART])
             offers.append(Offer(tree=tree.digest, forms=forms))
         return Offers(trees=tuple(offers[: wire.MOST_TREES]))
 
@@ -62,22 +65,29 @@ class FileServer:
 
     async def _list(self, writer: asyncio.StreamWriter, digest: str) -> None:
         """All files of a tree, in parts; none of one that is not there any more."""
-        listed = [
-            Listed(name=name, sha256=entry.sha256, size=entry.size, forms=cast(_Forms, shared.forms(entry)))
+        files = [
+            (shared, name, entry)
             for shared, tree in self._trees()
             if tree.digest == digest
             for name, entry in tree.files.items()
         ]
-        for start in range(0, max(1, len(listed)), wire.FILES_IN_PART):
+        for start in range(0, max(1, len(files)), wire.FILES_IN_PART):
             end = start + wire.FILES_IN_PART
-            await _write(writer, wire.line_of(Part(files=tuple(listed[start:end]), more=end < len(listed))))
+            async with self._turns.taken():
+                listed = tuple(
+                    Listed(name=name, sha256=entry.sha256, size=entry.size, forms=cast(_Forms, shared.forms(entry)))
+                    for shared, name, entry in files[start:end]
+                )
+                line = wire.line_of(Part(files=listed, more=end < len(files)))
+            await _write(writer, line)
 
     async def _copy(self, writer: asyncio.StreamWriter, ask: Ask) -> None:
         body = b""
         for shared in self._shared:
             if any(tree.has(ask.sha256) for tree in shared.trees):
                 try:
-                    body = await shared.copied(ask.sha256, ask.coding)
+                    async with self._reading:
+                        body = await shared.copied(ask.sha256, ask.coding)
                 except OSError:  # lost: it is taken from the image again
                     continue
                 break

@@ -8,6 +8,7 @@ scheme, host) is believed like a trusted proxy's: only a front end of ours can o
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -57,7 +58,8 @@ class Hub(Collector):
         term: Callable[[], int] = lambda: 0,
     ) -> None:
         """`files` are given to front ends that keep copies; `term` is this manager's (`wire.Told`)."""
-        self._files = FileServer(files)
+        self._turns = Turns()
+        self._files = FileServer(files, self._turns)
         self._term = term
         self._contexts: Contexts | None = None  # until it is open
         self._site = site
@@ -65,9 +67,9 @@ class Hub(Collector):
         self._shared = options.derive(shared)
         self._options = options
         self._ledger = Ledger()
+        self._have_moved: dict[str, Container] = {}
         self._unusable: dict[str, Hashable] = {}  # sessions that front ends cannot be told of, and why
         self._reports = Reports(site.find)
-        self._turns = Turns()
         self._tasks = Tasks()
         self._servers: list[asyncio.Server] = []
         self._changed = asyncio.Event()  # replaced at each change
@@ -111,8 +113,10 @@ class Hub(Collector):
 
     # --- what changes
 
-    def _moved(self, _: Container) -> None:
-        self._look.set()
+    def _moved(self, container: Container) -> None:
+        if self._contexts is not None:  # else nobody takes note of it
+            self._have_moved[container.id] = container
+            self._look.set()
 
     def _reloaded(self, _: Change) -> None:
         if self._contexts is not None:
@@ -125,39 +129,62 @@ class Hub(Collector):
 
     async def _follow_site(self) -> None:
         """Write down what changed: at each transition, and now and then what is told by none."""
+        looked_at = -math.inf
         while True:
             self._look.clear()
+            now = time.monotonic()
             if self._site.listed:
-                changed, self._is_written = self._write_down() or not self._is_written, True
-                if changed:
+                before, was_written = self._ledger.seq, self._is_written
+                if not was_written or now - looked_at >= _LOOK_SECONDS:
+                    looked_at = now
+                    await self._write_all_down()
+                    self._is_written = True
+                self._write_moved_down()
+                if self._ledger.seq != before or not was_written:
                     self._wake()
-            self._reports.forget_lost(time.monotonic())
+            self._reports.forget_lost(now)
             await event_or_time(self._look, _LOOK_SECONDS)
             await asyncio.sleep(0)  # several at once are one round
 
-    def _write_down(self) -> bool:
-        before, there, claimed = self._ledger.seq, set(), set()
+    async def _write_all_down(self) -> None:
+        claimed: set[str] = set()
         for pool in self._site.pools.values():
-            for container in pool.in_state(State.CLAIMED):
-                claimed.add(container.id)
-                if self._is_told(container, pool.name):
-                    there.add(container.id)
-        for gone in self._ledger.missing(there):
-            self._ledger.drop(gone)
-            self._reports.ended(gone)
+            containers = pool.in_state(State.CLAIMED)
+            claimed.update(container.id for container in containers)
+            for start in range(0, len(containers), _LINES_AT_ONCE):
+                for container in containers[start : start + _LINES_AT_ONCE]:
+                    self._write_one_down(container, pool.name)
+                await asyncio.sleep(0)  # they may be thousands
+        for gone in self._ledger.missing(claimed):
+            self._drop(gone)
         for gone in self._unusable.keys() - claimed:
             del self._unusable[gone]
-        return self._ledger.seq != before
 
-    def _is_told(self, container: Container, pool: str) -> bool:
-        """Whether front ends know a session. What no route can say they leave to this process, as any that they
-        do not know: one odd container must not keep them from hearing of all others."""
+    def _write_moved_down(self) -> None:
+        moved, self._have_moved = self._have_moved, {}
+        for container in moved.values():
+            pool = self._pool_of(container)
+            if pool and container.state is State.CLAIMED:
+                self._write_one_down(container, pool)
+            elif container.id in self._ledger:
+                self._drop(container.id)
+
+    def _pool_of(self, container: Container) -> str:
+        return next((pool.name for pool in self._site.pools.values() if pool.get(container.id) is container), "")
+
+    def _drop(self, container_id: str) -> None:
+        self._ledger.drop(container_id)
+        self._reports.ended(container_id)
+
+    def _write_one_down(self, container: Container, pool: str) -> None:
+        """Have front ends told of a session, unless they know it. What no route can say they leave to this process,
+        as any that they do not know: one odd container must not keep them from hearing of all others."""
         address = container.endpoint.address if container.endpoint is not None else None
         key = (address, container.tokenless_origin)
-        if self._ledger.is_known(container.id, key):
-            return True
+        if self._ledger.is_known(container.id, key) or container.state is not State.CLAIMED:
+            return
         if self._unusable.get(container.id) == key:
-            return False
+            return
         try:
             route = Route(
                 id=container.id, pool=pool, token=container.token, base_url=container.base_url,
@@ -166,9 +193,10 @@ class Hub(Collector):
         except pydantic.ValidationError as error:
             self._unusable[container.id] = key
             log.error("route_invalid", id=container.id, error=_what(error), hint="only the orchestrator leads there")
-            return False
+            if container.id in self._ledger:
+                self._ledger.drop(container.id)
+            return
         self._ledger.put(route, key)
-        return True
 
     # --- connections
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import secrets
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Set
 
 from tmpnb_py.fronts.wire import Route, Told, line_of
 
@@ -27,9 +27,12 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._routes)
 
-    def missing(self, ids: Iterable[str]) -> set[str]:
+    def __contains__(self, route_id: object) -> bool:
+        return route_id in self._routes
+
+    def missing(self, ids: Set[str]) -> set[str]:
         """The routes that are none of these."""
-        return self._routes.keys() - set(ids)
+        return self._routes.keys() - ids
 
     def is_known(self, route_id: str, key: Hashable) -> bool:
         """Whether the route was made from the same `key`."""

@@ -17,8 +17,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 
 import pydantic
 import structlog
@@ -38,6 +37,7 @@ _LATEST_SECONDS = 60.0  # for which an orchestrator with a lower term is refused
 _REPORT_SECONDS = 1.0
 _PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
 _WRITE_SECONDS = 10.0
+_LINES_AT_ONCE = 50
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Address = tuple[str, int]
@@ -138,12 +138,14 @@ class Link:
         return was_up
 
     async def _hear(self, address: Address, reader: asyncio.StreamReader, patience: float) -> None:
-        began = time.monotonic()
+        began, lines = time.monotonic(), 0
         while self._tells or time.monotonic() - began < patience:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
                 line = await wire.read_line(reader)
             if not line:
                 return
+            if (lines := lines + 1) % _LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)  # many may have come together
             told = Told.model_validate_json(line)
             self._see_that_it_is_the_latest(told)
             if told.event == "options":
@@ -181,12 +183,12 @@ class Link:
         writer = self._writer
         if writer is None:
             return
-        news = self._table.news(time.monotonic()) if self._tells else iter(())
         try:
-            for stamps in _parts(news):
-                writer.write(wire.line_of(Report(stamps=stamps)))
-                async with asyncio.timeout(_WRITE_SECONDS):
-                    await writer.drain()
+            await _report(writer, ())
+            for part in self._table.parts() if self._tells else ():
+                if stamps := tuple(self._table.news(part, time.monotonic())):
+                    await _report(writer, stamps)
+                await asyncio.sleep(0)
         except OSError:  # the connection is made anew, and then all is told again
             writer.close()
 
@@ -230,8 +232,7 @@ class Link:
         return reader, writer
 
 
-def _parts(news: Iterator[Stamp]) -> Iterator[tuple[Stamp, ...]]:
-    """The stamps in reports, of which there is at least one."""
-    yield tuple(islice(news, wire.MOST_STAMPS))
-    while part := tuple(islice(news, wire.MOST_STAMPS)):
-        yield part
+async def _report(writer: asyncio.StreamWriter, stamps: tuple[Stamp, ...]) -> None:
+    writer.write(wire.line_of(Report(stamps=stamps)))
+    async with asyncio.timeout(_WRITE_SECONDS):
+        await writer.drain()

@@ -1,18 +1,20 @@
-"""Connections over the stack's TLS for a proxy that wants plain ones: a pair of sockets, joined to the stream."""
+"""How a front end's proxy connects: to notebooks by their nodes' relays, and to the orchestrator.
+
+The orchestrator's are connections of their own over the stack's TLS, each joined to a pair of sockets.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
-from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import SocketAddress
+from tmpnb_py.core.models import RelayedAddress
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.relays import Relays
-from tmpnb_py.engines.swarm.wire import Question
 from tmpnb_py.fronts.wire import Route
 from tmpnb_py.jupyter.endpoint import Endpoint
 
@@ -46,14 +48,13 @@ class Ways:
         """`relays` is called when the first route needs them: there may be none."""
         self._make = relays
         self._relays: Relays | None = None
-        self._tasks = Tasks()
 
     def __call__(self, route: Route) -> Endpoint:
         """The way to a route's notebook. Raises `OSError` where there is none from here."""
         assert route.place is not None  # noqa: S101 - asked of those only
-        if route.place.node:
-            return RelayEndpoint(route, self._reach, self._tasks)
         address = route.place.address
+        if route.place.node:
+            address = RelayedAddress(route.place.node, route.id, partial(self._dial, route))
         if address is None:
             raise ConnectionRefusedError("a place that is none")
         return Endpoint(address)
@@ -64,42 +65,15 @@ class Ways:
 
     async def close(self) -> None:
         """Cut what is connected."""
-        await self._tasks.close()
         if self._relays is not None:
             await self._relays.close()
 
-    async def _reach(self, route: Route) -> Stream:
+    async def _dial(self, route: Route, factory: Callable[[], P]) -> P:
         relays = self._relays
         if relays is None:
             relays = self._relays = self._make()
             relays.open()
         assert route.place is not None  # noqa: S101
-        await relays.wait_for(frozenset((route.place.node,)), _RELAY_SECONDS)
-        link = relays.of(route.place.node)
-        return await link.connect(Question(do="connect", pool=route.pool, id=route.id))
-
-
-class RelayEndpoint(Endpoint):
-    """A notebook on another node: each connection is put through by that node's relay."""
-
-    def __init__(self, route: Route, reach: Callable[[Route], Awaitable[Stream]], tasks: Tasks) -> None:
-        self._route = route
-        self._reach = reach
-        self._pipes = tasks
-        super().__init__(_NO_SOCKET)
-
-    def _pin(self) -> None:
-        """There is nothing here that could be swapped."""
-
-    async def connect(self, factory: Callable[[], P]) -> P:
-        """A new connection. Raises `OSError`."""
-        if self._closed:
-            raise ConnectionRefusedError("this endpoint is closed")
-        try:
-            remote = await self._reach(self._route)
-        except EngineError as error:
-            raise ConnectionRefusedError(error.message) from error
-        return await piped(remote, factory, self._pipes)
-
-
-_NO_SOCKET = SocketAddress("/nonexistent")
+        node = route.place.node
+        await relays.wait_for(frozenset((node,)), _RELAY_SECONDS)
+        return await relays.dial(node, route.pool, route.id, factory)

@@ -7,7 +7,7 @@ the newest, whoever told it, and the sum of the open connections.
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
 from tmpnb_py.fronts.wire import Stamp
 from tmpnb_py.pools.container import Container
@@ -16,9 +16,8 @@ from tmpnb_py.pools.idle import Nudges
 _NEVER = float("-inf")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Seen:
-    """What a record said when it was told last."""
+class Seen(NamedTuple):
+    """What a record said when it was told last. (A tuple: each second one is made of every session.)"""
 
     presence: float = 0.0
     activity: float = 0.0

@@ -6,7 +6,8 @@ newest: and so no more than there are sessions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import structlog
 
@@ -14,7 +15,7 @@ from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import State
 from tmpnb_py.fronts import stamps
 from tmpnb_py.fronts.stamps import Seen
-from tmpnb_py.fronts.wire import MOST_ROUTES, Route, Stamp, Told
+from tmpnb_py.fronts.wire import MOST_ROUTES, MOST_STAMPS, Route, Stamp, Told
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.container import Container
 
@@ -37,7 +38,7 @@ class Table:
         self._ended = ended
         self._sessions: dict[str, Container] = {}
         self._routes: dict[str, Route] = {}
-        self._snapshot: dict[str, Route] | None = None  # while one is being told
+        self._snapshot: set[str] | None = None  # ids, while one is being told
         self._snapshot_at = ("", 0)
         self._seen: dict[str, Seen] = {}
         self.epoch = ""
@@ -59,29 +60,30 @@ class Table:
     # --- what the orchestrator tells
 
     def begin(self) -> None:
-        """A new connection to the orchestrator: a snapshot that was not told to its end is void."""
+        """A new connection to the orchestrator: of a snapshot that was not told to its end nothing is known to be
+        gone."""
         self._snapshot = None
 
     def hear(self, told: Told, now: float) -> None:
         """Take on what was told. Raises `ProtocolError`."""
         if told.event == "snapshot":
-            self._snapshot, self._snapshot_at = {}, (told.epoch, told.seq)
+            self._snapshot, self._snapshot_at = set(), (told.epoch, told.seq)
         elif told.event == "alive":
-            self._up_to_date(told, now)
+            self._up_to_date(told)
         elif self._snapshot is not None:
             if told.route is None or len(self._snapshot) >= MOST_ROUTES:
                 raise ProtocolError("a snapshot holds what is no route, or too many")
-            self._snapshot[told.route.id] = told.route
+            # At once: ten thousand together would keep visitors waiting. What is gone shows at its end.
+            self._snapshot.add(told.route.id)
+            self._put(told.route, now)
         else:
             self._change(told, now)
 
-    def _up_to_date(self, told: Told, now: float) -> None:
+    def _up_to_date(self, told: Told) -> None:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
-            for gone in self._routes.keys() - snapshot.keys():
+            for gone in self._routes.keys() - snapshot:
                 self._drop(gone)
-            for route in snapshot.values():
-                self._put(route, now)
             self.epoch, self.seq = self._snapshot_at
         if (told.epoch, told.seq) != (self.epoch, self.seq):
             raise ProtocolError("changes were left out")
@@ -138,10 +140,16 @@ class Table:
         """Whoever is told from now on may know nothing."""
         self._seen.clear()
 
-    def news(self, now: float) -> Iterator[Stamp]:
-        """What visitors did since it was told last. Each stamp counts as told once it is taken."""
-        for container in tuple(self._sessions.values()):
+    def parts(self) -> Iterator[tuple[Container, ...]]:
+        """All sessions, in parts that are small enough to be looked at at once."""
+        sessions = iter(tuple(self._sessions.values()))
+        while part := tuple(islice(sessions, MOST_STAMPS)):
+            yield part
+
+    def news(self, part: Iterable[Container], now: float) -> Iterator[Stamp]:
+        """What visitors of these did since it was told last. Each stamp counts as told once it is taken."""
+        for container in part:
             seen, told = Seen.of(container), self._seen.get(container.id, stamps.NOTHING)
-            if seen != told:
+            if seen != told and container.id in self._sessions:
                 self._seen[container.id] = seen
                 yield stamps.stamp_of(container, told, now)

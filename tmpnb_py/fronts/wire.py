@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from tmpnb_py.core import links
-from tmpnb_py.core.models import Address, SocketAddress, TcpAddress
+from tmpnb_py.core.models import Address, RelayedAddress, SocketAddress, TcpAddress
 from tmpnb_py.engines.swarm import wire
 from tmpnb_py.engines.swarm.wire import Contexts, join, line_of, read_exactly, read_line, spoken
 from tmpnb_py.shared_files.tree import MAX_SIZE
@@ -93,7 +93,7 @@ class Place(_Message):
         """Where a front end finds what the orchestrator reaches at an address."""
         if isinstance(address, TcpAddress):
             return cls(host=address.host, port=address.port)
-        if address.node:
+        if isinstance(address, RelayedAddress):
             return cls(node=address.node)
         return cls(directory=address.directory, name=address.name)
 

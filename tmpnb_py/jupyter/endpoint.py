@@ -1,4 +1,4 @@
-"""Dials a notebook server. Made by the reconciler when a container is ready, used by the proxy and the reaper.
+"""Dials a notebook server. Made by the reconciler when a container is ready, used by all that talk to notebooks.
 
 The directory of a Unix socket belongs to a hostile visitor (decision 8). So the socket is opened once as a path
 handle (`O_PATH | O_NOFOLLOW`), checked to be a socket, and from then on dialled through `/proc/self/fd/N`. That pins
@@ -13,10 +13,10 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tmpnb_py.core.errors import is_our_lack
-from tmpnb_py.core.models import Address, SocketAddress, TcpAddress
+from tmpnb_py.core.models import Address, RelayedAddress, SocketAddress
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -39,24 +39,17 @@ class Endpoint:
         if self._fd < 0 and isinstance(self.address, SocketAddress):
             self._fd = _pin(self.address)
 
-    @property
-    def unix_path(self) -> str | None:
-        """The path to connect to, or None for TCP. Raises `OSError` if it cannot be pinned."""
-        if isinstance(self.address, TcpAddress):
-            return None
-        if self._closed:
-            raise ConnectionRefusedError("this endpoint is closed")
-        self._pin()
-        return f"/proc/self/fd/{self._fd}"
-
     async def connect(self, factory: Callable[[], P]) -> P:
         """Open a connection. Raises `OSError`; the caller bounds the time."""
-        loop = asyncio.get_running_loop()
-        path = self.unix_path
-        if path is not None:
-            return (await loop.create_unix_connection(factory, path))[1]
-        assert isinstance(self.address, TcpAddress)  # noqa: S101  (unix_path is None only then)
-        return (await loop.create_connection(factory, self.address.host, self.address.port))[1]
+        if self._closed:
+            raise ConnectionRefusedError("this endpoint is closed")
+        loop, address = asyncio.get_running_loop(), self.address
+        if isinstance(address, RelayedAddress):
+            return cast(P, await address.dial(factory))
+        if isinstance(address, SocketAddress):
+            self._pin()
+            return (await loop.create_unix_connection(factory, f"/proc/self/fd/{self._fd}"))[1]
+        return (await loop.create_connection(factory, address.host, address.port))[1]
 
     def close(self) -> None:
         """Close the file descriptor. Idempotent."""
@@ -68,7 +61,7 @@ class Endpoint:
 
 def is_removed(address: Address) -> bool:
     """Whether a socket's directory was removed while the pool's parent directory still exists."""
-    if isinstance(address, TcpAddress):
+    if not isinstance(address, SocketAddress):
         return False
     directory = Path(address.directory)
     try:

@@ -86,8 +86,11 @@ class PoolConfiguration:
         """The way to a container of the image that would be taken now."""
         return (await self._with_transport(self._options.current, image)).transport
 
-    async def capacity(self) -> int:
-        """How many containers there may be: the option, or what fits the engine's memory (decision 1)."""
+    async def capacity(self) -> tuple[int, int]:
+        """How many containers there may be, and the engine's CPUs.
+
+        The first is the option, or what fits the engine's memory (decision 1).
+        """
         settings = self._options.current
         info = await self._engine.info()
         fitting = info.memory // settings.mem_limit
@@ -102,8 +105,8 @@ class PoolConfiguration:
                 hint="containers that all use their limit would be killed: lower pool_size or mem_limit",
             )
         if settings.max_containers is not None:
-            return settings.max_containers
-        return max(pool_size, fitting)
+            return settings.max_containers, info.cpus
+        return max(pool_size, fitting), info.cpus
 
     async def _with_transport(self, settings: Settings, image: ImageFacts) -> ContainerConfig:
         if "{socket}" in (settings.command or "") or settings.transport == "socket":

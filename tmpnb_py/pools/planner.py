@@ -241,7 +241,7 @@ def _surplus(situation: Situation, records: Sequence[ContainerFacts], ending: in
     targets, now = situation.targets, situation.now
     ready = [record for record in records if record.state is State.READY]
     outdated = [record for record in ready if _is_outdated(record, targets, now)]
-    good = [record for record in ready if record not in outdated]
+    good = [record for record in ready if not _is_outdated(record, targets, now)]
     alive = sum(1 for record in records if record.state is not State.REMOVING)
     wanted = max(0, min(targets.pool_size + situation.waiting, targets.max_containers - (alive - len(ready))))
     actions: list[Action] = []

@@ -246,7 +246,7 @@ class Pool:
     @property
     def concurrency(self) -> int:
         """How many containers may be starting at the same time."""
-        return self.options.current.starts_at_once
+        return self.options.current.starts_at_once(self._records.cpus)
 
     def estimate(self, position: int, now: float) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""

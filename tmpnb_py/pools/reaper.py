@@ -70,19 +70,24 @@ class Reaper:
             return math.inf
         sessions = self._records.in_state(State.CLAIMED)
         self._kept = {one.id: self._kept[one.id] for one in sessions if one.id in self._kept}
-        wake_ats = await asyncio.gather(*(self._consider(one) for one in sessions))
-        return min(wake_ats, default=math.inf)
-
-    async def _consider(self, container: Container) -> float:
         now = time.monotonic()
+        wake_ats = {one.id: self._judge(one, now) for one in sessions}
+        # Most need no question, and of ten thousand a task for each would keep a processor busy.
+        to_ask = [one for one in sessions if wake_ats[one.id] is None]
+        answered = await asyncio.gather(*(self._judge_by_its_answer(one) for one in to_ask))
+        return min([*answered, *(moment for moment in wake_ats.values() if moment is not None)], default=math.inf)
+
+    def _judge(self, container: Container, now: float) -> float | None:
+        """When to look at a session again (monotonic seconds); None where its server has to be asked first."""
         kept = self._kept.get(container.id)
         if kept is not None and now < kept.until and kept.left_at == container.left_at:
             return kept.until
         if container.endpoint is None:
             return self._follow(container, self._unreachable(container, now), now)
         verdict = decide(container.evidence, self._limits.value, now, None, container.failed_questions)
-        if not isinstance(verdict, Ask):
-            return self._follow(container, verdict, now)
+        return None if isinstance(verdict, Ask) else self._follow(container, verdict, now)
+
+    async def _judge_by_its_answer(self, container: Container) -> float:
         left_at = container.left_at
         answer = await self._ask(container)
         now = time.monotonic()

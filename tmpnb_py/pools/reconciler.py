@@ -40,7 +40,7 @@ class Configuration(Protocol):
 
     async def resolve(self) -> ContainerConfig: ...
 
-    async def capacity(self) -> int: ...
+    async def capacity(self) -> tuple[int, int]: ...
 
 
 class Reconciler:
@@ -184,11 +184,11 @@ class Reconciler:
         await self._engine.hold(self._options.current.image, self.observe_soon)
 
     async def _learn_capacity(self) -> None:
-        """Ask for the capacity where size or settings have changed, also while it was last asked for."""
+        """Ask for capacity and CPUs where size or settings have changed, also while it was last asked for."""
         size, settings = self._records.size, self._options.current
         if self._capacity_for is not None and self._capacity_for[0] == size and self._capacity_for[1] is settings:
             return
-        self._records.capacity = await self._configuration.capacity()
+        self._records.capacity, self._records.cpus = await self._configuration.capacity()
         self._capacity_for = (size, settings)
 
     async def _resolve(self) -> None:
@@ -212,7 +212,7 @@ class Reconciler:
                 digest=self._config.digest if may_start and self._config is not None else None,
                 pool_size=records.size,
                 max_containers=records.capacity,
-                concurrency=settings.starts_at_once,
+                concurrency=settings.starts_at_once(records.cpus),
                 ready_max_age=settings.ready_max_age,
             ),
             records=[_facts(container) for container in records],
@@ -259,7 +259,8 @@ class Reconciler:
         async for container_id in self._engine.events():
             if not container_id:  # nodes may have come or gone
                 self._capacity_for = None
-            self.observe_soon()
+            if not self._records.is_leaving(container_id):
+                self.observe_soon()
 
     def _options_changed(self, change: Change) -> None:
         """A size that the operator has set meanwhile stays, unless the option itself has changed."""

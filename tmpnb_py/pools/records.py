@@ -23,8 +23,8 @@ class Records:
     """The containers of one pool by state, and the sessions that ended, as far as they are remembered.
 
     `listed`: the engine has been listed completely since the start. `was_ready`: some container has been ready.
-    `size`: how many containers are to be ready; `capacity`: how many there may be in all. `current_digest`: the
-    configuration that containers are started with, None while it is not known.
+    `size`: how many containers are to be ready; `capacity`: how many there may be in all; `cpus`: how many the engine
+    has. `current_digest`: the configuration that containers are started with, None while it is not known.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,6 +34,7 @@ class Records:
         self.current_digest: str | None = None
         self.size = 0
         self.capacity = 0
+        self.cpus = 1
         self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
         self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
         self._listeners: list[Listener] = []
@@ -59,6 +60,11 @@ class Records:
     def ended(self, container_id: str) -> Ended | None:
         """How a session ended; None for one that runs, is unknown, or was forgotten."""
         return self._ended.get(container_id)
+
+    def is_leaving(self, container_id: str) -> bool:
+        """Whether it is being removed, or has been: of its end a listing of the engine would tell nothing new."""
+        ended = self._ended.get(container_id)
+        return container_id in self._records[State.REMOVING] or (ended is not None and ended.gone_at is not None)
 
     @property
     def ended_ids(self) -> Mapping[str, Ended]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Coroutine
 from typing import Protocol
 
-from tmpnb_py.core.errors import is_our_lack
+from tmpnb_py.core.errors import AwayError, is_our_lack
 from tmpnb_py.options.live import Derived
 from tmpnb_py.proxy.answers import ErrorPage, last_answer
 from tmpnb_py.proxy.counters import Counters
@@ -239,7 +239,7 @@ class ClientConnection(TimedConnection):
         except TimeoutError:
             status = 504
         except OSError as error:
-            if is_our_lack(error):
+            if is_our_lack(error) or isinstance(error, AwayError):
                 status = 503
         self._dialling = None
         if self._exchange is not exchange or self._transport is None:

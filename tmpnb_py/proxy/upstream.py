@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from tmpnb_py.core.errors import AwayError
 from tmpnb_py.proxy.answer_reader import AnswerReader, chunk
 from tmpnb_py.proxy.compress import Budget
 from tmpnb_py.proxy.exchange import Exchange
@@ -255,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
             if rest:
                 exchange.client.write(rest)
             exchange.client.response_done(exchange)
-        elif self.reused and exchange.can_retry:
+        elif (self.reused or isinstance(exc, AwayError)) and exchange.can_retry:
             exchange.client.retry(exchange)
         else:
             exchange.client.upstream_failed(exchange, 502)

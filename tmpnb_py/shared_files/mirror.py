@@ -143,7 +143,11 @@ def unpacked(body: bytes, form: str, size: int) -> bytes:
 
 
 def _gunzipped(body: bytes, size: int) -> bytes:
-    return zlib.decompressobj(wbits=31).decompress(body, size + 1)  # which takes 0 as no limit
+    decompressor = zlib.decompressobj(wbits=31)
+    plain = decompressor.decompress(body, size + 1)  # which takes 0 as no limit
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError("a content of another length, or with something behind it")
+    return plain
 
 
 def _unbrotlied(body: bytes, size: int) -> bytes:
@@ -156,4 +160,6 @@ def _unbrotlied(body: bytes, size: int) -> bytes:
         parts.append(part)
         left -= len(part)
         data = b""
+    if not decompressor.is_finished():
+        raise ValueError("a content of another length")
     return b"".join(parts)

@@ -30,9 +30,7 @@ class Fault:
 CATALOGUE: dict[str, Fault] = {}
 
 
-def fault(
-    *, rounds: int = 5, cheap: bool = False, engines: tuple[str, ...] = ("docker",)
-) -> Callable[[Harm], Harm]:
+def fault(*, rounds: int = 5, cheap: bool = False, engines: tuple[str, ...] = ("docker",)) -> Callable[[Harm], Harm]:
     """Put a function into the catalogue, under its own name."""
 
     def put(harm: Harm) -> Harm:

@@ -15,14 +15,26 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 # What a service asks in its life; the rest is asked at the start only.
-CREATE, START, RENAME, REMOVE = r"POST /containers/create", r"POST /.*/start$", r"POST /.*/rename", r"DELETE /containers/"
-LIST, EVENTS, INSPECT, UPDATE = r"GET /containers/json", r"GET /events", r"GET /containers/\w+/json", r"POST /.*/update"
+CREATE, START, RENAME, REMOVE = (
+    r"POST /containers/create",
+    r"POST /.*/start$",
+    r"POST /.*/rename",
+    r"DELETE /containers/",
+)
+LIST, EVENTS, INSPECT, UPDATE = (
+    r"GET /containers/json",
+    r"GET /events",
+    r"GET /containers/\w+/json",
+    r"POST /.*/update",
+)
 CALLS = (CREATE, START, RENAME, REMOVE, LIST, INSPECT, UPDATE, ".")
 
 
 async def _with(stage: Stage, *rules: Rule, least: float = 3, most: float = 6) -> None:
     """These rules for some seconds, in which the pool is stirred too."""
-    stage.note(", ".join(f"{rule.call} {rule.action} {rule.seconds:.1f} s, chance {rule.chance:.1f}" for rule in rules))
+    stage.note(
+        ", ".join(f"{rule.call} {rule.action} {rule.seconds:.1f} s, chance {rule.chance:.1f}" for rule in rules)
+    )
     stage.unsteady.random.seed(stage.random.random())
     stage.unsteady.rules = rules
     try:

@@ -55,9 +55,7 @@ async def two_starts_at_once(stage: Stage) -> None:
     """After a crash, by systemd and by hand: one of them has the pool."""
     stage.kill()
     beside = asyncio.ensure_future(
-        _second(stage, f"--runtime-dir={stage.elsewhere}")
-        if stage.random.random() < 0.5
-        else _second(stage)
+        _second(stage, f"--runtime-dir={stage.elsewhere}") if stage.random.random() < 0.5 else _second(stage)
     )
     await stage.sleep(0, 0.3)
     service = stage.start()
@@ -78,9 +76,7 @@ async def two_starts_at_once(stage: Stage) -> None:
 async def the_hold_is_removed(stage: Stage) -> None:
     """By hand, again and again, with nobody who wants it."""
     for _ in range(stage.random.randint(1, 4)):
-        await asyncio.to_thread(
-            stage.docker, "rm", "--force", f"tmpnb.{stage.deployment.pool}.manager", check=False
-        )
+        await asyncio.to_thread(stage.docker, "rm", "--force", f"tmpnb.{stage.deployment.pool}.manager", check=False)
         await stage.sleep(0, 1)
 
 

@@ -17,6 +17,20 @@ interface RunningSession {
   open_connections: number;
 }
 
+interface ServiceNode {
+  id: string;
+  name: string;
+  state: string;
+  relay: boolean;
+  image: boolean | null;
+  missing: string[] | null;
+  memory_bytes: number;
+  reserved_bytes: number;
+  claimed: number;
+  ready: number;
+  starting: number;
+}
+
 interface ServiceStatus {
   name: string;
   up_since: string;
@@ -36,6 +50,7 @@ interface ServiceStatus {
   failure: Failure | null;
   failures: Failure[];
   sessions: RunningSession[];
+  nodes: ServiceNode[];
   stats: { version: string; container_image: string };
 }
 

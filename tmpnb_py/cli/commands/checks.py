@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import enum
 import errno
 import os
 import platform
@@ -16,6 +15,7 @@ import aiohttp
 
 from tmpnb_py import __version__
 from tmpnb_py.cli.commands.engine import as_the_service, opened_engine
+from tmpnb_py.cli.commands.findings import Finding, Grade, of_nodes
 from tmpnb_py.cli.commands.measure import Measurement, measure
 from tmpnb_py.cli.commands.output import size
 from tmpnb_py.core.errors import (
@@ -27,7 +27,7 @@ from tmpnb_py.core.errors import (
     TmpnbError,
     UnprotectedError,
 )
-from tmpnb_py.core.models import EngineInfo, Gap, Transport
+from tmpnb_py.core.models import ContainerConfig, EngineInfo, Gap, Transport
 from tmpnb_py.core.units import GIB
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
@@ -42,25 +42,6 @@ from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, user_name
 
 _OLDEST_ENGINE = (20, 10)
 _PORT_SECONDS = 3.0
-
-
-class Grade(enum.StrEnum):
-    """A finding's severity. Only FAIL makes `doctor` exit with an error."""
-
-    OK = "OK"
-    WARN = "WARN"
-    FAIL = "FAIL"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding: what was checked, the result, and the remedy unless it is OK."""
-
-    grade: Grade
-    subject: str
-    text: str
-    remedy: str = ""
-    lines: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -133,18 +114,12 @@ class Examination:
     async def _image(self, engine: Engine) -> AsyncIterator[Finding]:
         settings = self.settings
         configuration = PoolConfiguration(engine, LiveOptions(settings))
-        try:
-            config = await configuration.resolve()
-        except ImageMissingError as error:
-            yield _image_missing(settings, error)
+        config, found = await _resolved(configuration, settings)
+        yield found
+        for finding in of_nodes(await engine.nodes()):
+            yield finding
+        if config is None:
             return
-        except UnprotectedError as error:
-            yield Finding(Grade.FAIL, "isolation", error.message, error.remedy)
-            return
-        except EngineError as error:
-            yield Finding(Grade.FAIL, "image", error.message, error.remedy)
-            return
-        yield Finding(Grade.OK, "image", f"the engine has {settings.image}")
         for finding in _isolation(engine, configuration.gaps):
             yield finding
         try:
@@ -163,6 +138,18 @@ class Examination:
             return
         for finding in _started(trial):
             yield finding
+
+
+async def _resolved(configuration: PoolConfiguration, settings: Settings) -> tuple[ContainerConfig | None, Finding]:
+    try:
+        config = await configuration.resolve()
+    except ImageMissingError as error:
+        return None, _image_missing(settings, error)
+    except UnprotectedError as error:
+        return None, Finding(Grade.FAIL, "isolation", error.message, error.remedy)
+    except EngineError as error:
+        return None, Finding(Grade.FAIL, "image", error.message, error.remedy)
+    return config, Finding(Grade.OK, "image", f"the engine has {settings.image}")
 
 
 def _engine_found(info: EngineInfo) -> Finding:

@@ -15,7 +15,8 @@ from tmpnb_py.core.errors import UnfitError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tmpnb_py.cli.commands.checks import Examination, Finding
+    from tmpnb_py.cli.commands.checks import Examination
+    from tmpnb_py.cli.commands.findings import Finding
     from tmpnb_py.cli.commands.plan import CapacityPlan, Figures
 
 _COLORS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
@@ -38,7 +39,8 @@ def doctor(ctx: click.Context, as_json: bool, people: int | None, config: str | 
 
 
 async def _run(loaded: Any, *, as_json: bool, people: int | None) -> None:
-    from tmpnb_py.cli.commands.checks import Examination, Grade  # noqa: PLC0415 - loads the engines
+    from tmpnb_py.cli.commands.checks import Examination  # noqa: PLC0415 - loads the engines
+    from tmpnb_py.cli.commands.findings import Grade  # noqa: PLC0415
     from tmpnb_py.cli.commands.output import console  # noqa: PLC0415
 
     _quiet_logs()

@@ -16,7 +16,7 @@ from tmpnb_py.core.models import NodePruned, NodeState, NodeTransfer
 from tmpnb_py.web.api.schema import AdminNode
 
 _POLL_SECONDS = 2.0
-_COLUMNS = ("node", "state", "relay", "image", "in use", "ready", "starting", "memory reserved")
+_COLUMNS = ("node", "state", "relay", "image", "isolation", "in use", "ready", "starting", "memory reserved")
 
 
 def node_table(target: Console, nodes: Sequence[AdminNode]) -> RenderableType:
@@ -27,6 +27,7 @@ def node_table(target: Console, nodes: Sequence[AdminNode]) -> RenderableType:
             one.state.value,
             "connected" if one.relay else "away",
             _image(one),
+            _isolation(one),
             str(one.claimed),
             str(one.ready),
             str(one.starting),
@@ -34,7 +35,13 @@ def node_table(target: Console, nodes: Sequence[AdminNode]) -> RenderableType:
         )
         for one in nodes
     ]
-    return table(target, _COLUMNS, rows, right=_COLUMNS[4:])
+    return table(target, _COLUMNS, rows, right=_COLUMNS[5:])
+
+
+def _isolation(node: AdminNode) -> str:
+    if node.missing is None:
+        return "not known"
+    return f"lacks {', '.join(node.missing)}" if node.missing else "verified"
 
 
 def _image(node: AdminNode) -> str:

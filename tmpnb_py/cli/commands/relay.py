@@ -31,8 +31,10 @@ def relay(secret: Path, ip: str, port: int, log_format: str) -> None:
     from tmpnb_py.core import logs  # noqa: PLC0415 - keeps `--help` quick
 
     logs.configure(log_format, "info")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(secret, ip, port))
+    import uvloop  # noqa: PLC0415
+
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(secret, ip, port))
 
 
 async def _serve(secret: Path, ip: str, port: int) -> None:

@@ -43,11 +43,6 @@ _SPARE_IMAGES = 3
 _NEIGHBOUR_PORT = 8888  # above 1024: the probe has no privileges
 # The engine's messages for a directory that does not exist where its containers run.
 _ELSEWHERE = ("bind source path does not exist", "mounts denied", "is not shared from the host")
-_NO_PYTHON = Gap(
-    Protection.VERIFICATION,
-    "the isolation of this image's containers cannot be verified: it has no python3 to check it from inside",
-    "install python3 in the image",
-)
 _OPEN_DIRECTORY = Gap(
     Protection.DISK,
     "visitors can write into their socket's directory, and so fill this machine's disk: they run with the uid of "
@@ -222,7 +217,7 @@ class Isolation:
             if has_network:
                 gaps += await self._look_at_neighbours(config)
         except NoPythonError:
-            return (_NO_PYTHON,)
+            return (isolation.NO_PYTHON,)
         found = [*isolation.gaps_of(config, seen, limits), *gaps]
         if not _is_left_open(config):
             found += isolation.reached(seen, config)

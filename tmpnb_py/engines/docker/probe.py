@@ -1,7 +1,7 @@
 """Our end of a probe that tests whether a container's Unix socket reaches us, and its directory stays sealed.
 
 A socket does not reach us if the engine runs on another machine, or in a virtual machine that shares files but not
-sockets. Used by the Docker engine only; `probe_inside` is the other end.
+sockets. Used by the Docker engine, and the Swarm engine for what a probe says; `probe_inside` is the other end.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ _RETRY_SECONDS = 0.05
 _LONGEST = 64
 
 
-class _Answer(asyncio.Protocol):
-    """Collects the container's output until it closes the connection."""
+class Answer(asyncio.Protocol):
+    """Collects what a probe says, at most so many bytes of it, until it closes the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _LONGEST) -> None:
+        self._most = most
         self.data = b""
         self.ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.BaseTransport | None = None
@@ -30,7 +31,7 @@ class _Answer(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.data += data[: _LONGEST - len(self.data)]
+        self.data += data[: self._most - len(self.data)]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if not self.ended.done():
@@ -42,7 +43,7 @@ async def asked(address: SocketAddress, seconds: float) -> str | None:
 
     Raises `EngineError` if it accepts but does not answer within `seconds`: then it is only slow.
     """
-    protocol: _Answer | None = None
+    protocol: Answer | None = None
     try:
         async with asyncio.timeout(seconds):
             while (protocol := await _connected(address)) is None:  # noqa: ASYNC110 - the event is in a container
@@ -58,14 +59,14 @@ async def asked(address: SocketAddress, seconds: float) -> str | None:
     return text.removeprefix(ANSWER) if text.startswith(ANSWER) else None
 
 
-async def _connected(address: SocketAddress) -> _Answer | None:
+async def _connected(address: SocketAddress) -> Answer | None:
     """Connect; None if nothing listens there yet."""
     try:
         endpoint = Endpoint(address)
     except OSError:
         return None
     try:
-        return await endpoint.connect(_Answer)
+        return await endpoint.connect(Answer)
     except OSError:
         return None
     finally:

@@ -1,8 +1,8 @@
 """Inspects a container from inside: its privileges, its limits, and what it reaches.
 
-The Docker engine runs this file's source, with one JSON argument, as a notebook's command. So it imports only the
-standard library and must run on Python 3.8. It ends by itself after a while, so that a crashed orchestrator leaves
-nothing running.
+The Docker and the Swarm engine run this file's source, with one JSON argument, as a notebook's command. So it imports
+only the standard library and must run on Python 3.8. It ends by itself after a while, so that a crashed orchestrator
+leaves nothing running.
 """
 
 from __future__ import annotations
@@ -108,10 +108,21 @@ def may_write(directory: str) -> bool:
     return True
 
 
+def look(asked: dict[str, Any]) -> dict[str, Any]:
+    hop = gateway()
+    targets = [(hop if host == "gateway" else host, port) for host, port in asked["attempts"]]
+    facts = privileges()
+    facts["limits"] = limits()
+    facts["gateway"] = hop
+    facts["attempts"] = attempt([target for target in targets if target[0]], asked["seconds"])
+    return facts
+
+
 def main(argument: str) -> None:
     """Print the facts as JSON; then serve on `socket` (a path) or `listen` (a port), if one is given.
 
     `attempts`: pairs of address and port, tried for `seconds`; the address "gateway" is the default route's.
+    With `late` nothing is printed, and each connection is told the facts as they are then.
     """
     asked = json.loads(argument)
     signal.alarm(_LIFETIME_SECONDS)
@@ -125,17 +136,15 @@ def main(argument: str) -> None:
         server.bind(("", asked["listen"]))
     if server is not None:
         server.listen()
-    hop = gateway()
-    targets = [(hop if host == "gateway" else host, port) for host, port in asked["attempts"]]
-    facts = privileges()
-    facts["limits"] = limits()
-    facts["gateway"] = hop
-    facts["attempts"] = attempt([target for target in targets if target[0]], asked["seconds"])
-    print(json.dumps(facts), flush=True)
+    late = asked.get("late", False)
+    if not late:
+        print(json.dumps(look(asked)), flush=True)
     while server is not None:
         connection = server.accept()[0]
         word = "open" if asked["socket"] and may_write(os.path.dirname(asked["socket"])) else "sealed"  # noqa: PTH120
-        connection.sendall((ANSWER + word).encode())
+        told = json.dumps({"directory": word, **look(asked)}) if late else word
+        with contextlib.suppress(OSError):  # whoever asked may have gone
+            connection.sendall((ANSWER + told).encode())
         connection.close()
 
 

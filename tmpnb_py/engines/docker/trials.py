@@ -23,7 +23,7 @@ from tmpnb_py.engines.docker.streams import OpenStream, post, read_log
 _LINES = 20
 _POLL_SECONDS = 0.1
 SLOW = "check that the engine is not overloaded"
-_NO_PROGRAM = (126, 127)  # a shell's exit status for a program that it cannot run or find
+NO_PROGRAM = (126, 127)  # a shell's exit status for a program that it cannot run or find
 # Jupyter's images have a Python, under different names.
 _PYTHON = 'exec "$(command -v python3 || command -v python)" -I -S -B -c "$@"'
 
@@ -117,7 +117,7 @@ class Trials:
             async with self._calling("wait for a probe", self._seconds) as docker:
                 status = int((await docker.containers.container(probe.name).wait())["StatusCode"])
             lines = await self.lines(probe)
-        if status in _NO_PROGRAM:
+        if status in NO_PROGRAM:
             raise NoPythonError("the image has no python3")
         return Ended(lines, status, probe.warnings)
 
@@ -150,7 +150,7 @@ class Trials:
         lines = await self.lines(probe)
         if (found := facts(lines)) is not None or status is None:
             return found
-        if status in _NO_PROGRAM:
+        if status in NO_PROGRAM:
             raise NoPythonError("the image has no python3")
         raise EndedError(f"a probe ended with status {status}: {' '.join(lines[-1:])}")
 

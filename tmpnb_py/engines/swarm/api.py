@@ -41,6 +41,17 @@ class EngineApi:
         if session is not None:
             await session.close()
 
+    async def takes_connections(self, seconds: float) -> bool:
+        """Whether the engine answers somebody who is new to it. One that stops serves old connections to the end."""
+        host = resolve(self._docker_host, os.environ)
+        try:
+            async with session(host, seconds) as fresh:
+                timeout = aiohttp.ClientTimeout(total=seconds)
+                async with fresh.get(f"{host.base}/_ping", timeout=timeout) as response:
+                    return response.status == 200
+        except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+            return False
+
     async def call(
         self,
         method: str,

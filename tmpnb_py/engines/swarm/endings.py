@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Collection, Iterable
 
@@ -23,6 +24,8 @@ from tmpnb_py.engines.swarm.wire import Question
 NODE_GRACE = 120.0  # seconds
 _READY_GRACE = 15.0
 _INSPECT_SECONDS = 3.0
+_FOUND_DEAD = 255  # what an engine that starts writes down of containers that ran when their machine failed
+_SINCE_AWAY = 60.0  # seconds in which an engine that was restarted answers, and Swarm tells what it has found
 
 
 class Endings:
@@ -39,6 +42,7 @@ class Endings:
         self._down_since: dict[str, float] = {}  # by node
         self._given_up: set[str] = set()  # notebooks whose node Swarm had lost
         self._exits: dict[str, Exit] = {}  # that are known for good
+        self._away_at: dict[str, float] = {}  # when a node's relay or engine was last known to be away
 
     def nodes_are(self, nodes: Iterable[Node]) -> None:
         """Swarm has listed its nodes."""
@@ -50,6 +54,10 @@ class Endings:
         """In how many seconds the sessions of a lost node end; None where no node's are to."""
         ends = (since + self._node_grace - self._clock() for since in self._down_since.values())
         return min((seconds for seconds in ends if seconds >= 0), default=None)
+
+    def was_away(self, node: str) -> None:
+        """A node's relay, or its engine, is or was away: what died meanwhile nobody has told."""
+        self._away_at[node] = self._clock()
 
     def died(self, container_id: str, ended: Exit) -> None:
         """A relay has told of an end."""
@@ -98,5 +106,14 @@ class Endings:
             async with asyncio.timeout(_INSPECT_SECONDS):
                 found = await self._relays.of(task.node).ask(question)
             if found["running"] is False:
-                return Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
-        return Exit(task.status or services.LOST.status)
+                ended = Exit(int(found["status"]), out_of_memory=found["out_of_memory"] is True)
+                return ended if ended.out_of_memory else self._untold(ended, task.node)
+        return self._untold(Exit(task.status or services.LOST.status), task.node)
+
+    def _untold(self, ended: Exit, node: str) -> Exit:
+        """An end that no relay has told at once: with the node's engine, or its machine, its notebooks end, too."""
+        if ended.status == _FOUND_DEAD:
+            return dataclasses.replace(ended, reason=EndReason.NODE_LOST)
+        if self._clock() - self._away_at.get(node, -math.inf) <= _SINCE_AWAY:
+            return dataclasses.replace(ended, reason=EndReason.ENGINE_RESTARTED)
+        return ended

@@ -16,8 +16,9 @@ import dataclasses
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -35,12 +36,15 @@ from tmpnb_py.core.models import (
     ContainerConfig,
     ContainerSpec,
     Egress,
+    EndReason,
     EngineInfo,
     Exit,
     Gap,
     ImageFacts,
     NodeStatus,
     Observed,
+    Protection,
+    RelayedAddress,
     State,
     Transport,
     Usage,
@@ -50,17 +54,20 @@ from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.bridges import Bridges
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
-from tmpnb_py.engines.swarm.fleet import Fleet
+from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
 from tmpnb_py.engines.swarm.lease import Lease
+from tmpnb_py.engines.swarm.leftovers import remove_leftovers
 from tmpnb_py.engines.swarm.listeners import Listeners
+from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
 from tmpnb_py.engines.swarm.swarm_images import SwarmImages
-from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _RELAYS_SECONDS = 8.0
 _POLL_SECONDS = 0.25
@@ -68,6 +75,7 @@ _TRIES = 8
 _SWEEP_SECONDS = 60.0
 _CALL_SECONDS = 10.0
 _SOON = 0.1
+_TOLERABLE = frozenset((Protection.PRIVILEGES, Protection.SECCOMP))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ class SwarmEngine(SwarmImages):
     name = "swarm"
     shares_network = False
     stores_images = True
-    sees_isolation = False
+    sees_isolation = True
 
     def __init__(
         self,
@@ -101,12 +109,14 @@ class SwarmEngine(SwarmImages):
         super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool, relays, runtime_dir)
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
-        self._bridges = Bridges(runtime_dir, pool, self._reach)
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
         self._listeners = Listeners(self._api, pool)
         self._alarm: asyncio.TimerHandle | None = None
         self._fleet = Fleet(self._api, self._relays, pool)
+        self._looks = Looks(
+            self._api, self._relays, pool, lambda name: self._placed(name, asyncio.Event()), self._look_has_ended
+        )
         self._today = ""  # the id of the image that notebooks are started from
         self._without_image: frozenset[str] = frozenset()  # names of nodes, as last asked
         self._claimant = secrets.token_hex(4)
@@ -123,11 +133,7 @@ class SwarmEngine(SwarmImages):
         """See that a manager answers, and wait a moment for the relays of its nodes."""
         await self._api.open()
         info = await self._api.call("GET", "info")
-        if not (info.get("Swarm") or {}).get("ControlAvailable"):
-            raise EngineError(
-                "this Docker engine manages no swarm",
-                remedy="docker swarm init, or run the service on a manager: see docs/swarm.md",
-            )
+        see_that_it_manages(info.get("Swarm") or {})
         await self._list_nodes()
         self._relays.open()
         await self._relays.wait_for(frozenset(one.id for one in self._nodes.values() if one.usable), _RELAYS_SECONDS)
@@ -144,8 +150,8 @@ class SwarmEngine(SwarmImages):
         """Give back every connection and the lease. Notebooks stay."""
         self._wake_up_in(None)
         await self._lease.release()
+        await self._looks.close()
         await self._tasks.close()
-        await self._bridges.close_all()
         await self._pulls.close()
         await self._relays.close()
         await self._api.close()
@@ -171,7 +177,8 @@ class SwarmEngine(SwarmImages):
         """
         version = await self._api.call("GET", "version")
         nodes = {one.id: one for one in await self._list_nodes() if one.usable}
-        elsewhere = sum(one.memory for one in await self._fleet.placed() if one.node not in nodes)
+        placed = [one for one in await self._fleet.placed() if not one.is_leaving]
+        elsewhere = sum(one.memory for one in placed if one.node not in nodes)
         memory = sum(one.memory for one in nodes.values()) + elsewhere
         return EngineInfo(self.name, str(version["Version"]), memory, sum(one.cpus for one in nodes.values()))
 
@@ -196,22 +203,19 @@ class SwarmEngine(SwarmImages):
         return Transport.SOCKET if config.image.supports_socket else Transport.PORT
 
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
-        """See that notebooks can be so in a swarm. Each one's relay looks before it is ready."""
+        """See that notebooks can be so in a swarm, and look from inside at nodes that may be given any."""
         self._today = config.image.image_id
-        if config.transport is not Transport.SOCKET:
-            raise EngineError(
-                "in a swarm notebooks are reached over Unix sockets only",
-                remedy="use an image that supports them (label org.tmpnb.socket) and a command with {socket}",
-            )
-        if config.egress is not Egress.NONE or config.network or config.extra_hosts:
-            raise EngineError(
-                "in a swarm notebooks have no network",
-                remedy="leave out --egress, --docker-network and --extra-hosts",
-            )
+        _refuse_networks(config)
+        self._lease.see_that_it_is_kept()
         if "@" in self._today:
             self._pulls.want(self._today)
             self._pulls.see_that_it_is_there(self._today)
-        return ()
+        with_image = await self._nodes_with(config.image)
+        nodes = [one for one in self._nodes.values() if one.usable and one.id in with_image]
+        return await self._looks.gaps(config, [one for one in nodes if services.matches(one, self._constraints)])
+
+    def _look_has_ended(self) -> None:
+        self._listeners.tell("")
 
     # --- notebooks
 
@@ -221,7 +225,9 @@ class SwarmEngine(SwarmImages):
         On any error nothing is left behind.
         """
         self._lease.see_that_it_is_kept()
-        await self.prepare(spec.config)
+        _refuse_networks(spec.config)
+        if not self._looks.have_begun:
+            await self.prepare(spec.config)
         name = services.name_of(self._pool, spec.id)
         avoid = await self._nodes_to_avoid(spec.config.image)
         init = self._wants_init(spec.config.image)
@@ -240,7 +246,19 @@ class SwarmEngine(SwarmImages):
             self._starting.pop(spec.id, None)
 
     async def _nodes_to_avoid(self, image: ImageFacts) -> set[str]:
-        """Nodes on which a notebook could not become ready: without a relay, or without the image."""
+        """Nodes on which a notebook could not become ready, or would lack what keeps it apart."""
+        usable = await self._nodes_with(image)
+        if not usable:
+            raise ImageMissingError(
+                f"no node that a relay answers from has the image {image.image}",
+                remedy="tmpnb-py image push-nodes brings it to them; docker service ps tells whether relays run",
+            )
+        if not usable & self._looks.good():
+            raise self._looks.why_none()
+        return set(self._nodes) - (usable & self._looks.good())
+
+    async def _nodes_with(self, image: ImageFacts) -> set[str]:
+        """Nodes that have the image, and a relay that answers."""
         unknown = [node for node in self._relays.nodes if (node, image.image_id) not in self._has_image]
         if unknown:
             answers = await self._relays.ask_all(Question(do="has_image", image=image.image_id))
@@ -248,13 +266,7 @@ class SwarmEngine(SwarmImages):
                 if not isinstance(answer, EngineError) and answer.get("there") is True:
                     self._has_image[node, image.image_id] = True
         self._tell_without(image)
-        usable = {node for node in self._relays.nodes if self._has_image.get((node, image.image_id))}
-        if not usable:
-            raise ImageMissingError(
-                f"no node that a relay answers from has the image {image.image}",
-                remedy="tmpnb-py image push-nodes brings it to them; docker service ps tells whether relays run",
-            )
-        return set(self._nodes) - usable
+        return {node for node in self._relays.nodes if self._has_image.get((node, image.image_id))}
 
     def _tell_without(self, image: ImageFacts) -> None:
         """Say once which nodes take no notebooks because they lack the image."""
@@ -269,15 +281,15 @@ class SwarmEngine(SwarmImages):
         node = await self._placed(name, started)
         self._where[spec.id] = node
         self._quotas[spec.id] = spec.config.cpu_quota
-        await self._relays.of(node).ask(
-            Question(do="take", pool=self._pool, id=spec.id, memory=spec.config.mem_limit)
-        )
-        return await self._address_of(spec.id)
+        await self._relays.of(node).ask(Question(do="take", pool=self._pool, id=spec.id))
+        return self._address_of(spec.id)
 
-    async def _address_of(self, container_id: str) -> Address:
-        """Where it is to be reached from here, and the node whose relay front ends ask for it."""
-        address = await self._bridges.open(container_id)
-        return dataclasses.replace(address, node=self._where.get(container_id, ""))
+    def _address_of(self, container_id: str) -> Address:
+        """Its node, whose relay puts connections through, from here and from front ends."""
+        return RelayedAddress(self._where.get(container_id, ""), container_id, partial(self._dial, container_id))
+
+    async def _dial(self, container_id: str, factory: Callable[[], P]) -> P:
+        return await self._relays.dial(self._where.get(container_id, ""), self._pool, container_id, factory)
 
     async def _placed(self, name: str, started: asyncio.Event) -> str:
         """The node on which a service's task has been started. A relay tells at once; Swarm knows why none was."""
@@ -313,7 +325,10 @@ class SwarmEngine(SwarmImages):
         self._lease.see_that_it_is_kept()
         where = await self._node_of(container_id)
         quota = self._quotas.get(container_id, 0)
-        await self._relays.of(where).ask(Question(do="ready", pool=self._pool, id=container_id, cpu_quota=quota))
+        tolerated = tuple(sorted(self._looks.lacks(where) & _TOLERABLE))  # their operator has agreed to it
+        await self._relays.of(where).ask(
+            Question(do="ready", pool=self._pool, id=container_id, cpu_quota=quota, tolerated=tolerated)
+        )
         self._quotas.pop(container_id, None)
         for _ in range(_TRIES):
             service = await self._service(container_id)
@@ -367,6 +382,7 @@ class SwarmEngine(SwarmImages):
 
     async def list(self) -> list[Observed]:
         """Every notebook of this pool, in three calls however many there are."""
+        before = set(self._where)
         params = services.filters(services.labels_of(self._pool))
         listed, tasks, _ = await asyncio.gather(
             self._api.call("GET", "services", params=params),
@@ -375,16 +391,18 @@ class SwarmEngine(SwarmImages):
         )
         by_service = services.tasks_of(tasks)
         found = {services.id_of(one): one for one in listed if services.id_of(one)}
-        self._where = {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
-        self._endings.keep(found.keys())
-        await self._bridges.keep(set(found) | set(self._starting))
+        self._where |= {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
+        # What has been started since managers were asked is not in their answer.
+        kept = set(found) | set(self._starting) | (set(self._where) - before)
+        self._where = {one: node for one, node in self._where.items() if one in kept}
+        self._endings.keep(kept)
         return [await self._observed(one, service, by_service.get(service["ID"])) for one, service in found.items()]
 
     async def _observed(self, container_id: str, service: Mapping[str, Any], task: Task | None) -> Observed:
         state = _state_of(service)
         ended = await self._endings.of(container_id, state, task)
         has_address = ended is None and task is not None and bool(task.container)
-        address = await self._address_of(container_id) if has_address else None
+        address = self._address_of(container_id) if has_address else None
         return services.observed_of(service, address=address, ended=ended)
 
     async def remove(self, container_id: str) -> None:
@@ -401,23 +419,23 @@ class SwarmEngine(SwarmImages):
         except RefusedError as error:
             if error.status != 404:
                 raise
-        await self._bridges.close(container_id)
         if node and node in self._relays.nodes:
             with contextlib.suppress(RelayAwayError):  # it will be swept when it is back
                 await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=container_id))
         for known in (self._where, self._quotas):
             known.pop(container_id, None)
         self._endings.forget(container_id)
+        if node in self._nodes and not self._nodes[node].usable:  # its memory does not become free for another one
+            self._listeners.tell("")
 
     async def remove_pool(self) -> None:
-        """Remove what is left of the pool on the nodes and of its pins, and our own sockets."""
+        """Remove what is left of the pool on the nodes, and of its pins."""
         await self._remove_leftovers()
         await self._pins.forget()
-        await asyncio.to_thread(self._bridges.remove_pool)
 
     async def nodes(self) -> tuple[NodeStatus, ...]:
         """The swarm's nodes by name, with the pool's notebooks."""
-        return await self._fleet.nodes(self._today)
+        return await self._fleet.nodes(self._today, self._looks.verdict)
 
     async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
         """Swarm's `pause` (its `drain` ends tasks at once), or `active` again."""
@@ -454,10 +472,6 @@ class SwarmEngine(SwarmImages):
             self._where[container_id] = tasks.get(service["ID"], Task("")).node
         return self._where[container_id]
 
-    async def _reach(self, container_id: str) -> Connection:
-        link = self._relays.of(self._where.get(container_id, ""))
-        return await link.connect(Question(do="connect", pool=self._pool, id=container_id))
-
     # --- events
 
     def _hear(self, node: str, event: Event) -> None:
@@ -467,11 +481,14 @@ class SwarmEngine(SwarmImages):
                 self._starting[event.id].set()
             return
         if event.event == "died":
-            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory))
+            reason = EndReason.ENGINE_RESTARTED if event.engine_stops and not event.out_of_memory else None
+            self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory, reason=reason))
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]
             self._pulls.forget(node)
+            self._looks.forget(node)
+            self._endings.was_away(node)
         self._listeners.tell("" if event.event == "again" else event.id)
 
     def events(self) -> AsyncGenerator[str, None]:
@@ -493,16 +510,27 @@ class SwarmEngine(SwarmImages):
                     await self._remove_leftovers()
 
     async def _remove_leftovers(self) -> None:
-        answers = await self._relays.ask_all(Question(do="inventory", pool=self._pool))
-        listed = await self._api.call("GET", "services", params=services.filters(services.labels_of(self._pool)))
-        kept = {services.id_of(one) for one in listed} | set(self._starting)
-        for node, answer in answers.items():
-            ids = answer.get("ids") if isinstance(answer, dict) else None
-            for one in ids if isinstance(ids, list) else ():
-                if isinstance(one, str) and docker.is_id(one) and one not in kept:
-                    with contextlib.suppress(EngineError):
-                        await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=one))
-                        log.info("leftover_removed", node=node)
+        await remove_leftovers(
+            self._api,
+            self._relays,
+            self._pool,
+            starting=lambda: self._starting,
+            looking=lambda: self._looks.probes,
+        )
+
+
+def _refuse_networks(config: ContainerConfig) -> None:
+    """Raise `EngineError` for notebooks that cannot be so in a swarm."""
+    if config.transport is not Transport.SOCKET:
+        raise EngineError(
+            "in a swarm notebooks are reached over Unix sockets only",
+            remedy="use an image that supports them (label org.tmpnb.socket) and a command with {socket}",
+        )
+    if config.egress is not Egress.NONE or config.network or config.extra_hosts:
+        raise EngineError(
+            "in a swarm notebooks have no network",
+            remedy="leave out --egress, --docker-network and --extra-hosts",
+        )
 
 
 def _of_service(name: str) -> dict[str, str]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.models import NodeState, NodeStatus
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.looks import Verdict
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Placed
 from tmpnb_py.engines.swarm.wire import Question
@@ -34,8 +35,8 @@ class Fleet:
         self._pool = pool
         self._last: tuple[NodeStatus, ...] = ()
 
-    async def nodes(self, image: str) -> tuple[NodeStatus, ...]:
-        """Every node; `image` is the id of today's, "" while it is not known.
+    async def nodes(self, image: str, verdict: Callable[[str], Verdict | None]) -> tuple[NodeStatus, ...]:
+        """Every node; `image` is the id of today's, "" while it is not known; `verdict` is what was seen on each.
 
         While the managers do not answer: those that were last seen, with an unknown state.
         """
@@ -46,7 +47,10 @@ class Fleet:
             return tuple(dataclasses.replace(one, state=NodeState.UNKNOWN) for one in self._last)
         relays = self._relays.nodes
         answers = await asyncio.gather(*(self._ask_for(image, one) for one in relays))
-        self._last = told_of(services.nodes_of(listed).values(), placed, dict(zip(relays, answers, strict=True)))
+        images = dict(zip(relays, answers, strict=True))
+        found = told_of(services.nodes_of(listed).values(), placed, images, verdict)
+        away = self._relays.trouble
+        self._last = tuple(one if one.has_relay else dataclasses.replace(one, trouble=away) for one in found)
         return self._last
 
     async def placed(self) -> list[Placed]:
@@ -85,14 +89,17 @@ class Fleet:
 
 
 def told_of(
-    nodes: Iterable[Node], placed: Sequence[Placed], images: Mapping[str, Mapping[str, Any] | None]
+    nodes: Iterable[Node],
+    placed: Sequence[Placed],
+    images: Mapping[str, Mapping[str, Any] | None],
+    verdict: Callable[[str], Verdict | None],
 ) -> tuple[NodeStatus, ...]:
     """The nodes by name. `images` is what each relay that answers says of today's image, None: nothing. Pure."""
     found = []
     for node in sorted(nodes, key=lambda one: (one.name, one.id)):
         image = images.get(node.id)
         told = image or {}
-        here = [one for one in placed if one.node == node.id]
+        here, seen = [one for one in placed if one.node == node.id], verdict(node.id)
         found.append(
             NodeStatus(
                 node.id,
@@ -104,11 +111,37 @@ def told_of(
                 reserved=sum(one.memory for one in here),
                 cpus=node.cpus,
                 notebooks=frozenset(one.id for one in here),
+                lacks=None if seen is None or seen.error is not None else tuple(sorted(seen.lacks)),
+                manager=node.manager,
+                trouble="" if seen is None else seen.text,
+                remedy="" if seen is None else seen.remedy,
                 pulling=f"{told.get('layers')} of {told.get('of')} layers" if told.get("pulling") is True else "",
                 image_error=str(told.get("error", ""))[:500],
             )
         )
     return tuple(found)
+
+
+def see_that_it_manages(swarm: Mapping[str, Any]) -> None:
+    """Raise `EngineError` for an engine (its `GET /info`) in no swarm, a worker, or one without a majority. Pure."""
+    if swarm.get("ControlAvailable") is True:
+        return
+    state = str(swarm.get("LocalNodeState") or "inactive")
+    if state in ("inactive", "pending"):
+        raise EngineError("this Docker engine is in no swarm", remedy="docker swarm init: see docs/swarm.md")
+    if state == "locked":
+        raise EngineError("this Docker engine's swarm is locked", remedy="docker swarm unlock")
+    addresses = [str(one.get("Addr", "")).rpartition(":")[0] for one in swarm.get("RemoteManagers") or ()]
+    if swarm.get("NodeAddr") and swarm["NodeAddr"] in addresses:
+        raise EngineDownError(
+            "this swarm has no leader: fewer than half of its managers reach each other",
+            remedy="docker node ls on each manager; TCP 2377 has to be open between them",
+        )
+    where = f" (those are at {', '.join(sorted(addresses))})" if addresses else ""
+    raise EngineError(
+        f"this Docker engine is a worker of its swarm, and only managers can start notebooks{where}",
+        remedy="run the service on a manager, or docker node promote this node there",
+    )
 
 
 def found_in(listed: Sequence[Mapping[str, Any]], node: str) -> Mapping[str, Any]:

@@ -69,9 +69,14 @@ class Lease:
         """Whether this process has it, as far as it knows."""
         return self._renewing is not None and not self._renewing.done()
 
+    @property
+    def _is_kept(self) -> bool:
+        """Whether it was renewed so lately that nobody can have taken it over since."""
+        return time.monotonic() - self._renewed_at < _KEPT_SECONDS
+
     def see_that_it_is_kept(self) -> None:
         """Nothing is changed by a manager that may not be one any more. Who never was one has no such doubts."""
-        if self._renewing is None or (self.is_held and time.monotonic() - self._renewed_at < _KEPT_SECONDS):
+        if self._renewing is None or (self.is_held and self._is_kept):
             return
         raise EngineError(
             "this swarm's managers do not confirm that the pool is still ours, so nothing is changed",
@@ -86,7 +91,7 @@ class Lease:
         try:
             await self._api.call("POST", "configs/create", body=self._spec(1))
         except RefusedError as error:
-            if error.status != 409 and "already exists" not in error.message and "conflicts" not in error.message:
+            if not _says_that_it_exists(error):
                 raise
             await self._take_over()
         self._renewed_at = time.monotonic()
@@ -133,9 +138,15 @@ class Lease:
             if again is not None and again["Version"]["Index"] != found["Version"]["Index"]:
                 raise self._locked()
             found = again
-        try:  # its holder has given it back meanwhile
-            await self._api.call("POST", "configs/create", body=self._spec(1))
+        await self._make(1)  # its holder has given it back meanwhile
+
+    async def _make(self, count: int) -> None:
+        """Make the config object anew. Raises `PoolLockedError` where somebody else has been earlier."""
+        try:
+            await self._api.call("POST", "configs/create", body=self._spec(count))
         except RefusedError as error:
+            if not _says_that_it_exists(error):
+                raise
             raise self._locked() from error
 
     async def _patience(self, found: dict[str, Any]) -> float:
@@ -172,10 +183,14 @@ class Lease:
             try:
                 async with asyncio.timeout(_RENEW_SECONDS):
                     found = await self._read()
-                    if found is None or self._holder_of(found) != self._holder:
+                    if found is not None and self._holder_of(found) == self._holder:
+                        self.term = int(found["Version"]["Index"])
+                        await self._write(found, count)
+                    elif found is None and self._is_kept:  # somebody has removed it by its name, and not followed us
+                        await self._make(count)
+                        log.warning("lease_made_again", pool=self._pool, hint="somebody had removed it")
+                    else:
                         break
-                    self.term = int(found["Version"]["Index"])
-                    await self._write(found, count)
                 self._renewed_at, failing = asked_at, False
             except PoolLockedError:  # somebody wrote between our two calls; the next look shows who
                 continue
@@ -222,3 +237,7 @@ class Lease:
             },
             "Data": "Lg==",  # Swarm wants some
         }
+
+
+def _says_that_it_exists(error: RefusedError) -> bool:
+    return error.status == 409 or "already exists" in error.message or "conflicts" in error.message

@@ -11,30 +11,39 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError
+from tmpnb_py.core.models import Protection
+from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
+from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.node_pulls import NodePulls
 from tmpnb_py.engines.swarm.services import filters, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
 
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
 _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
+NO_NEW_PRIVILEGES = (
+    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
+    "services of Docker 20.10 cannot ask for it"
+)
 _SECONDS = 10.0
+_PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
 _PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATUS_LIMIT = 64 * 1024
 
 
 class NodeEngine:
@@ -56,7 +65,7 @@ class NodeEngine:
         node = (info.get("Swarm") or {}).get("NodeID")
         if not node:
             raise EngineError("this engine is in no swarm", remedy="docker swarm init, or docker swarm join")
-        return Hello(node=node, name=str(info.get("Name", ""))[:256])
+        return Hello(node=node, name=str(info.get("Name", ""))[:256], limits=isolation.limits_of(info))
 
     async def has_image(self, image: str) -> bool:
         """Whether the node can start it without asking a registry."""
@@ -64,8 +73,8 @@ class NodeEngine:
 
     # --- one notebook
 
-    async def take(self, pool: str, container_id: str, memory: int) -> None:
-        """Take a container off every network, and its swap. It goes on running; one that has ended is left alone."""
+    async def take(self, pool: str, container_id: str) -> None:
+        """Take a container off every network. It goes on running; one that has ended is left alone."""
         inspected = await self._inspect(pool, container_id)
         if not inspected["State"]["Running"]:
             return
@@ -73,52 +82,30 @@ class NodeEngine:
         for network in inspected["NetworkSettings"]["Networks"]:
             body = {"Container": docker_id, "Force": True}
             await self._api.call("POST", f"networks/{network}/disconnect", body=body)
-        if memory:
-            body = {"Memory": memory, "MemorySwap": memory}
-            await self._api.call("POST", f"containers/{docker_id}/update", body=body)
         if left := (await self._inspect(pool, container_id))["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook cannot be taken off its network: {', '.join(left)}")
 
-    async def ready(self, pool: str, container_id: str, cpu_quota: int) -> None:
-        """Seal the socket's directory, put the CPU limit into force, and see that nothing is missing.
+    async def ready(
+        self, pool: str, container_id: str, cpu_quota: int, tolerated: Collection[Protection] = ()
+    ) -> None:
+        """Seal the socket's directory, put limits of swap and CPU into force, and see that nothing is missing.
 
-        Raises `EngineError` for what is not in force: such a notebook is not to become ready.
+        Raises `EngineError` for what is not in force and not tolerated: such a notebook is not to become ready.
         """
         inspected = await self._inspect(pool, container_id)
         if networks := inspected["NetworkSettings"]["Networks"]:
             raise EngineError(f"a notebook is on a network: {', '.join(networks)}")
         with self._opened(inspected) as place:
-            os.fchmod(place, _SEALED)
-        if cpu_quota:
-            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=docker.cpu_limit(cpu_quota))
-        fields = await self._status(inspected["Id"])
-        if fields.get("NoNewPrivs") != "1":
-            raise EngineError(
-                "no-new-privileges is not in force for notebooks on this node",
-                remedy='start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-                "services of Docker 20.10 cannot ask for it",
-            )
-        if fields.get("Seccomp") != "2":
-            raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
-        if int(fields.get("CapBnd") or "1", 16):
-            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
-
-    async def _status(self, docker_id: str) -> dict[str, str]:
-        """What the kernel says of the notebook's first process."""
-        body = {"AttachStdout": True, "Cmd": ["cat", "/proc/1/status"]}
-        made = await self._api.call("POST", f"containers/{docker_id}/exec", body=body)
-        timeout = aiohttp.ClientTimeout(total=_SECONDS)
-        found = bytearray()
-        async with self._api.stream(
-            "POST", f"exec/{made['Id']}/start", params={}, timeout=timeout, data=_body({"Detach": False}),
-            headers={"Content-Type": "application/json"},
-        ) as response:  # fmt: skip
-            async for chunk in response.content.iter_any():
-                found += chunk
-                if len(found) > _STATUS_LIMIT:
-                    break
-        text = docker.demultiplex(bytes(found)).decode("ascii", "replace")
-        return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+            try:
+                os.fchmod(place, _SEALED)
+            except OSError as error:
+                raise EngineError(
+                    f"a notebook's directory cannot be sealed: {error}",
+                    remedy="give the relay the capability FOWNER, as swarm.yaml does",
+                ) from error
+        if limits := _limits(inspected["HostConfig"], cpu_quota):  # in one call: each makes the engine run runc
+            await self._api.call("POST", f"containers/{inspected['Id']}/update", body=limits)
+        see_to(processes.status_of(int(inspected["State"]["Pid"]), str(inspected["Id"])), tolerated)
 
     async def remove(self, pool: str, container_id: str) -> None:
         """Kill and remove, with volumes. What is gone is no error; what is being made is waited for."""
@@ -167,8 +154,8 @@ class NodeEngine:
 
     # --- its socket
 
-    async def connect(self, pool: str, container_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to a notebook's server. Raises `EngineError` while there is none."""
+    async def connect(self, pool: str, container_id: str, factory: Callable[[], P]) -> P:
+        """A connection to a notebook's server. Raises `EngineError` where there is none, and dialling's `OSError`."""
         source = self._places.get((pool, container_id))
         if source is None:
             source = _source(await self._inspect(pool, container_id))
@@ -180,16 +167,13 @@ class NodeEngine:
             raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
         try:  # a handle, so that what is dialled is what was looked at: until it is sealed, others may write there
             handle = os.open(docker.SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-        except OSError as error:
-            raise EngineError(f"a notebook's server does not answer: {error}") from error
         finally:
             os.close(place)
         try:
             if not stat.S_ISSOCK(os.fstat(handle).st_mode):
                 raise EngineError("what should be a notebook's socket is none")
-            return await asyncio.open_unix_connection(f"/proc/self/fd/{handle}")
-        except OSError as error:
-            raise EngineError(f"a notebook's server does not answer: {error}") from error
+            loop = asyncio.get_running_loop()
+            return (await loop.create_unix_connection(factory, f"/proc/self/fd/{handle}"))[1]
         finally:
             os.close(handle)
 
@@ -238,7 +222,10 @@ class NodeEngine:
         if action == "die":
             with contextlib.suppress(EngineError):  # inspecting waits until the engine has written down how it ended
                 found = docker.exit_of(await self._api.call("GET", f"containers/{docker_id}/json"))
-                return Event(event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory)
+                return Event(
+                    event="died", id=container_id, status=found.status, out_of_memory=found.out_of_memory,
+                    engine_stops=not await self._api.takes_connections(_PING_SECONDS),
+                )  # fmt: skip
         return Event(event="gone", id=container_id)
 
     async def _listed(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -253,6 +240,25 @@ class NodeEngine:
         return found
 
 
+def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None:
+    """Raise `EngineError` for what a notebook lacks, but for what its operator goes without on purpose."""
+    if Protection.PRIVILEGES not in tolerated:
+        if fields.get("NoNewPrivs") != "1":
+            text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
+            raise EngineError(text, remedy=NO_NEW_PRIVILEGES)
+        if int(fields.get("CapBnd") or "1", 16):
+            raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
+    if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
+        raise EngineError("no seccomp filter is in force on this node", remedy="use an engine with seccomp")
+
+
+def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:
+    """What is left to limit: services cannot say that there is no swap, and CPU only once its server has started."""
+    memory = int(config.get("Memory") or 0)
+    found = {} if memory == config.get("MemorySwap") else {"Memory": memory, "MemorySwap": memory}
+    return found | (docker.cpu_limit(cpu_quota) if cpu_quota else {})
+
+
 def _source(inspected: Mapping[str, Any]) -> str:
     if not inspected["State"]["Running"]:
         raise EngineError("the notebook has ended")
@@ -261,7 +267,3 @@ def _source(inspected: Mapping[str, Any]) -> str:
     if not source:
         raise EngineError("the container has no directory for a socket")
     return source
-
-
-async def _body(value: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    yield json.dumps(value).encode()

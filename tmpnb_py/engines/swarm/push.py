@@ -108,7 +108,7 @@ class Push:
 
     async def _send(self, link: Link, count: int, place: tuple[int, int]) -> None:
         question = Question(do="load", layer=count, size=place[1], **self._parcel.question())
-        reader, writer = await link.connect(question)
+        reader, writer = await link.begin(question)
         try:
             async with asyncio.TaskGroup() as group:
                 pouring = group.create_task(self._pour(writer, place))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -19,9 +20,13 @@ import structlog
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.frames import FrameError
 from tmpnb_py.engines.swarm.node import NodeEngine
 from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
-from tmpnb_py.engines.swarm.wire import Connection, Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.streams import Streams
+from tmpnb_py.engines.swarm.through import Through
+from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +35,7 @@ _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
 _LINGER_SECONDS = 5.0
 _WATCHER_EVENTS = 10_000
-_MOST_CONNECTIONS = 500  # to one notebook; each may hold about a megabyte that it does not take
+_MOST_CONNECTIONS = 500  # to one notebook; each may hold two windows and what the sockets hold
 
 
 class _Watcher:
@@ -49,7 +54,7 @@ class Relay:
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
         self._tasks = Tasks()
-        self._through: collections.Counter[tuple[str, str]] = collections.Counter()  # connections by notebook
+        self._through: collections.Counter[Notebook] = collections.Counter()  # connections by notebook
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
@@ -76,6 +81,7 @@ class Relay:
                         self._tell(pool, event)
             except EngineError as error:
                 log.warning("engine_events_lost", error=error.message)
+                self._tell("", Event(event="again"))  # what ends with the engine, nobody tells
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _tell(self, pool: str, event: Event) -> None:
@@ -106,10 +112,9 @@ class Relay:
             if question.do == "load":
                 await self._load(question, reader, writer)
                 return
-            if question.do == "connect":
-                if await self._put_through(question, (reader, writer)):
-                    return
-                continue
+            if question.do == "streams":
+                await self._stream(writer)
+                return
             writer.write(wire.line_of(await self._answer(question)))
             await writer.drain()
 
@@ -122,23 +127,42 @@ class Relay:
         except EngineError as error:
             return wire.refusal_of(error)
 
-    async def _put_through(self, question: Question, peer: Connection) -> bool:
-        with self._counted(question) as is_too_many:
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        """Let streams to notebooks be opened on this connection from here on."""
+        writer.write(wire.line_of({"ok": {}}))
+        lost = asyncio.Event()
+        streams = Streams(self._wanted, lost=lost.set)
+        streams.take_over(writer)
+        try:
+            await lost.wait()
+        finally:
+            streams.close()
+
+    def _wanted(self, stream: Stream) -> None:
+        try:
+            notebook = Notebook.model_validate_json(stream.wanted)
+        except pydantic.ValidationError as error:
+            raise FrameError("not a notebook") from error
+        self._tasks.start("relay-through", self._put_through(notebook, stream))
+
+    async def _put_through(self, notebook: Notebook, stream: Stream) -> None:
+        """Connect a stream to its notebook, until either ends."""
+        with self._counted(notebook) as is_too_many:
             try:
                 if is_too_many:
-                    raise EngineError("a notebook has too many connections")
-                notebook = await self._node.connect(question.pool, question.id)
+                    raise BlockingIOError(errno.EAGAIN, "a notebook has too many connections")
+                through = await self._node.connect(notebook.pool, notebook.id, lambda: Through(stream))
+            except OSError as error:  # which the other side raises, as if it had dialled the notebook itself
+                stream.refuse(error.errno or errno.ECONNREFUSED)
             except EngineError as error:
-                peer[1].write(wire.line_of(wire.refusal_of(error)))
-                return False
-            peer[1].write(wire.line_of({"ok": {}}))
-            await wire.join(peer, notebook)
-            return True
+                log.debug("notebook_unreachable", id=notebook.id, error=error.message)
+                stream.refuse(errno.ECONNREFUSED)
+            else:
+                await through.until_ended()
 
     @contextlib.contextmanager
-    def _counted(self, question: Question) -> Iterator[bool]:
+    def _counted(self, notebook: Notebook) -> Iterator[bool]:
         """Whether it is one too many: what one visitor's notebook does not take must not fill our memory."""
-        notebook = (question.pool, question.id)
         self._through[notebook] += 1
         try:
             yield self._through[notebook] > _MOST_CONNECTIONS
@@ -188,11 +212,11 @@ class Relay:
         return (await self._node.hello()).model_dump()
 
     async def _take(self, asked: Question) -> dict[str, Any]:
-        await self._node.take(asked.pool, asked.id, asked.memory)
+        await self._node.take(asked.pool, asked.id)
         return {}
 
     async def _ready(self, asked: Question) -> dict[str, Any]:
-        await self._node.ready(asked.pool, asked.id, asked.cpu_quota)
+        await self._node.ready(asked.pool, asked.id, asked.cpu_quota, asked.tolerated)
         return {}
 
     async def _remove(self, asked: Question) -> dict[str, Any]:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import structlog
 
-from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.errors import AwayError, EngineError
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Question, RelayAwayError
+from tmpnb_py.engines.swarm.streams import Streams
+from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -30,31 +33,34 @@ _DIAL_SECONDS = 3.0
 _BACK_OFF = (0.2, 2.0)
 _ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
 _SPARE = 4
+_MOST_TROUBLE = 500
 
 Address = tuple[str, int]
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
-    def __init__(self, address: Address, contexts: wire.Contexts, pool: str, tasks: Tasks) -> None:
-        self._tasks = tasks
-        self._address = address
+    def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
+        self.address = address
         self._contexts = contexts
         self._pool = pool
         self._spare: list[Connection] = []
         self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
-        self._refill: asyncio.Task[None] | None = None
+        self._streams: Streams | None = None
         self.node = ""
         self.name = ""
+        self.limits = EngineLimits()
 
     async def watch(self, told: Callable[[Link, Event], None]) -> None:
         """Follow the relay until it is lost. The first thing told is that events may have been missed."""
         reader, writer = await self._dial()
         try:
             hello = Hello.model_validate(await _ask((reader, writer), Question(do="hello")))
+            self._streams = await self._streams_to_notebooks(writer)
             await _ask((reader, writer), Question(do="watch", pool=self._pool))
-            self.node, self.name = hello.node, hello.name
+            self.node, self.name, self.limits = hello.node, hello.name, hello.limits
             told(self, Event(event="again"))
             while True:
                 async with asyncio.timeout(wire.SILENCE_SECONDS):
@@ -67,11 +73,21 @@ class Link:
         finally:
             writer.close()
 
+    async def _streams_to_notebooks(self, watching: asyncio.StreamWriter) -> Streams:
+        """A connection for streams. With it the one that is watched on is lost: the relay has two, or none."""
+        connection = await self._dial()
+        try:
+            await _ask(connection, Question(do="streams"))
+        except BaseException:
+            connection[1].close()
+            raise
+        streams = Streams(lost=watching.transport.abort)
+        streams.take_over(connection[1])
+        return streams
+
     def lose(self) -> None:
         """Forget who it was, and cut what is open: nothing will come from a node without power, not even an end."""
-        self.node = ""
-        if self._refill is not None:
-            self._refill.cancel()
+        self.node, self._streams = "", None
         for writer in list(self._open):
             writer.transport.abort()
         self._spare.clear()
@@ -85,12 +101,15 @@ class Link:
             connection[1].close()
         return answer
 
-    async def connect(self, question: Question) -> Connection:
-        """A connection that is a notebook's from now on. Raises as `ask`."""
-        connection, _ = await self._exchange(question)
-        if not self._spare and (self._refill is None or self._refill.done()):
-            self._refill = self._tasks.start("relay-spare", self._keep_one())
-        return connection
+    async def begin(self, question: Question) -> Connection:
+        """A connection on which the question is answered, and more follows. Raises as `ask`."""
+        return (await self._exchange(question))[0]
+
+    async def dial(self, notebook: Notebook, factory: Callable[[], P]) -> P:
+        """A connection to a notebook. Raises `OSError` as its socket would, and `AwayError` without a relay."""
+        if self._streams is None:
+            raise AwayError("the relay does not answer")
+        return await self._streams.open(notebook.model_dump_json().encode(), factory)
 
     async def _exchange(self, question: Question) -> tuple[Connection, dict[str, Any]]:
         """One question; asked again over a new connection where a kept one has ended. (All may be asked twice.)"""
@@ -107,22 +126,20 @@ class Link:
                 connection[1].close()
                 raise
 
-    async def _keep_one(self) -> None:
-        with contextlib.suppress(RelayAwayError):
-            self._spare.append(await self._dial())
-
     async def _dial(self) -> Connection:
-        host, port = self._address
+        host, port = self.address
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 reader, writer = await asyncio.open_connection(
                     host, port, ssl=self._contexts.client, limit=wire.LIMIT
                 )
+        except ssl.SSLCertVerificationError as error:
+            raise RelayAwayError(f"what answers at {host} does not have the relays' secret") from error
         except OSError as error:  # TimeoutError and ssl.SSLError are such
             raise RelayAwayError(f"the relay at {host} does not answer: {error or type(error).__name__}") from error
         if not self._contexts.is_ours(writer):
             writer.close()
-            raise RelayAwayError(f"what answers at {host} does not have the relays' secret")
+            raise RelayAwayError(f"what answers at {host} does not have the relays' secret, or is another version")
         self._open.add(writer)
         return reader, writer
 
@@ -151,6 +168,8 @@ class Relays:
         self._links: dict[Address, asyncio.Task[None]] = {}
         self._by_node: dict[str, Link] = {}
         self._lost_at: dict[str, float] = {}  # monotonic seconds
+        self._troubles: dict[Address, str] = {}
+        self._unresolved: list[str] = []
         self._tasks = Tasks()
         self._changed = asyncio.Event()
 
@@ -170,6 +189,12 @@ class Relays:
         """The nodes whose relays answer."""
         return frozenset(self._by_node)
 
+    @property
+    def trouble(self) -> str:
+        """Why relays do not answer, as far as that shows: which one is whose is not known before it does."""
+        unresolved = [f"{name} is the name of nothing" for name in self._unresolved]
+        return "; ".join(dict.fromkeys([*unresolved, *self._troubles.values()]))[:_MOST_TROUBLE]
+
     def absent_for(self, node: str) -> float:
         """Since how many seconds a node's relay has not answered; 0 for one that does, or never did."""
         return time.monotonic() - self._lost_at[node] if node in self._lost_at else 0.0
@@ -183,6 +208,13 @@ class Relays:
                 "the relay of the notebook's node does not answer",
                 remedy="docker service ps <stack>_relay tells why",
             ) from None
+
+    async def dial(self, node: str, pool: str, container_id: str, factory: Callable[[], P]) -> P:
+        """A connection to a notebook by its node's relay. Raises `OSError`, and `AwayError` where that is away."""
+        link = self._by_node.get(node)
+        if link is None:
+            raise AwayError("the relay of the notebook's node does not answer")
+        return await link.dial(Notebook(pool=pool, id=container_id), factory)
 
     async def wait_for(self, nodes: frozenset[str], seconds: float) -> None:
         """Wait until the relays of these nodes answer; not for ever."""
@@ -206,21 +238,24 @@ class Relays:
     async def _look_up(self) -> None:
         while True:
             answers = [await _addresses(name) for name in self._names]
+            self._unresolved = [name for name, found in zip(self._names, answers, strict=True) if not found]
             found: set[Address] = set().union(*answers)
             for gone in self._links.keys() - found if all(answers) else ():  # a resolver that fails has no say
                 self._links.pop(gone).cancel()
+                self._troubles.pop(gone, None)
             for new in found - self._links.keys():
                 self._links[new] = self._tasks.start(f"relay {new[0]}", self._keep(new))
             await asyncio.sleep(_LOOK_UP_SECONDS)
 
     async def _keep(self, address: Address) -> None:
         """Keep a link to one relay, for ever."""
-        link, pause = Link(address, self._contexts, self._pool, self._tasks), _BACK_OFF[0]
+        link, pause = Link(address, self._contexts, self._pool), _BACK_OFF[0]
         while True:
             try:
                 await link.watch(self._hear)
             except (OSError, EngineError, pydantic.ValidationError) as error:
-                log.debug("relay_away", address=address[0], error=str(error) or type(error).__name__)
+                self._troubles[address] = str(error) or type(error).__name__
+                log.debug("relay_away", address=address[0], error=self._troubles[address])
             finally:
                 was = link.node
                 self._drop(link)
@@ -239,6 +274,7 @@ class Relays:
     def _hear(self, link: Link, event: Event) -> None:
         if self._by_node.get(link.node) is not link:
             self._by_node[link.node] = link
+            self._troubles.pop(link.address, None)
             self._lost_at.pop(link.node, None)
             self._changed.set()
             log.info("relay_found", node=link.name)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +25,18 @@ LABEL_STATE = "org.tmpnb.state"
 # Who has been given up: its node does not answer any more, or Swarm has started it a second time elsewhere.
 LOST = Exit(128 + 9, reason=EndReason.NODE_LOST)
 SOCKET_VOLUME, HOME_VOLUME = "socket", "home"
-# Room for a socket and for nothing else: the server may write there until its directory is sealed.
-_SOCKET_VOLUME_OPTIONS = "size=64k,nr_inodes=16,mode=0777,nosuid,nodev,noexec"
+# Room for a socket and for nothing else: the server may write there until its directory is sealed. That belongs to
+# nobody, as its owner may undo the seal: root in an image that runs as root, although it has no capabilities.
+_NOBODY = (1 << 31) - 1
+_SOCKET_VOLUME_OPTIONS = f"size=64k,nr_inodes=16,mode=0777,uid={_NOBODY},gid={_NOBODY},nosuid,nodev,noexec"
 _CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})-[0-9a-f]{{1,16}}(?:-({boot_clock.PATTERN}))?")
 _ENDED = {"complete", "failed", "rejected", "shutdown", "orphaned", "remove"}
 _REPLACED = "orphaned"
+_BY_SWARM = (_REPLACED, "shutdown")  # not by itself: what ends by itself has failed or is complete
+# Services of Docker 20.10 cannot set the score by which the kernel chooses what to end where memory is short. So the
+# shell that becomes the server raises its own, which takes no privilege, and all that it starts inherits it. A
+# visitor may lower it again, but only to what it was.
+_FIRST_TO_GO = f"echo {docker.OOM_SCORE_ADJ} > /proc/self/oom_score_adj || exit; "
 _CPU_SHARE = 1024  # one CPU's weight
 _CONFLICT = "update out of sequence"
 _MESSAGE_LIMIT = 300
@@ -65,6 +72,8 @@ class Node:
     memory: int
     cpus: int
     state: NodeState = NodeState.UNKNOWN
+    attributes: tuple[tuple[str, str], ...] = ()  # that constraints may name
+    manager: bool | None = None  # None for a worker, else whether the other managers hear of it
 
     @property
     def is_draining(self) -> bool:
@@ -73,11 +82,15 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placed:
-    """A notebook that Swarm has placed on a node, running or about to, and what memory it reserves there."""
+    """A notebook that Swarm has placed on a node, running or about to, and what memory it reserves there.
+
+    `is_leaving`: its service has been removed, and its node has not confirmed that (it may be out of reach for long).
+    """
 
     node: str
     id: str
     memory: int
+    is_leaving: bool = False
 
 
 def name_of(pool: str, container_id: str) -> str:
@@ -141,7 +154,7 @@ def _container(pool: str, spec: ContainerSpec, labels: Mapping[str, str], *, ini
     config = spec.config
     return {
         "Image": config.image.image_id,  # by its id, no node asks a registry
-        "Args": ["/bin/sh", "-c", docker.render_command(spec)],
+        "Args": ["/bin/sh", "-c", _FIRST_TO_GO + docker.render_command(spec)],
         "Env": docker.environment_of(spec),
         "User": config.user,
         "Hostname": docker.HOSTNAME,
@@ -264,6 +277,7 @@ def _node(listed: Mapping[str, Any]) -> Node:
     description = listed.get("Description") or {}
     resources = description.get("Resources") or {}
     state = (listed.get("Status") or {}).get("State")
+    of_managers = listed.get("ManagerStatus") or {}
     return Node(
         id=str(listed["ID"]),
         name=str(description.get("Hostname", "")),
@@ -272,7 +286,34 @@ def _node(listed: Mapping[str, Any]) -> Node:
         memory=int(resources.get("MemoryBytes") or 0),
         cpus=int(resources.get("NanoCPUs") or 0) // 10**9,
         state=_node_state(str(state), str((listed.get("Spec") or {}).get("Availability"))),
+        attributes=tuple(_attributes(listed, description)),
+        manager=None if not of_managers else of_managers.get("Reachability") == "reachable",
     )
+
+
+def _attributes(listed: Mapping[str, Any], description: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    spec, platform = listed.get("Spec") or {}, description.get("Platform") or {}
+    yield "node.id", str(listed["ID"])
+    yield "node.hostname", str(description.get("Hostname", ""))
+    yield "node.role", str(spec.get("Role", ""))
+    yield "node.ip", str((listed.get("Status") or {}).get("Addr", ""))
+    yield "node.platform.os", str(platform.get("OS", ""))
+    yield "node.platform.arch", str(platform.get("Architecture", ""))
+    engine = description.get("Engine") or {}
+    for prefix, labels in (("node.labels", spec.get("Labels")), ("engine.labels", engine.get("Labels"))):
+        for name, value in (labels or {}).items():
+            yield f"{prefix}.{name}", str(value)
+
+
+def matches(node: Node, constraints: Iterable[str]) -> bool:
+    """Whether Swarm would place tasks with these constraints on a node (swarmkit, `manager/constraint`)."""
+    known = dict(node.attributes)
+    for one in constraints:
+        name, unequal, value = one.partition("!=") if "!=" in one else one.partition("==")
+        is_equal = known.get(name.strip(), "").casefold() == value.strip().casefold()
+        if is_equal == (unequal == "!="):
+            return False
+    return True
 
 
 def _node_state(state: str, availability: str) -> NodeState:
@@ -293,20 +334,21 @@ def placed_of(listed: Iterable[Mapping[str, Any]]) -> list[Placed]:
         container_id = str(((spec.get("ContainerSpec") or {}).get("Labels") or {}).get(docker.LABEL_ID, ""))
         if task.node and not task.has_ended and docker.is_id(container_id):
             reserved = (spec.get("Resources") or {}).get("Reservations") or {}
-            found.append(Placed(task.node, container_id, int(reserved.get("MemoryBytes") or 0)))
+            memory = int(reserved.get("MemoryBytes") or 0)
+            found.append(Placed(task.node, container_id, memory, one.get("DesiredState") == "remove"))
     return found
 
 
 def explained(ended: Exit, task: Task, node: Node | None) -> Exit:
     """How a notebook ended, with the reason where it is its node's.
 
-    Swarm ends all tasks of a node that is drained, and replaces those of one that it has given up.
+    Swarm ends all tasks of a node that is drained, and those of one that it had given up, or replaces them.
     """
     if ended.out_of_memory:
         return ended
     if node is not None and node.is_draining:
         return dataclasses.replace(ended, reason=EndReason.NODE_DRAINED)
-    return dataclasses.replace(ended, reason=EndReason.NODE_LOST) if task.state == _REPLACED else ended
+    return dataclasses.replace(ended, reason=EndReason.NODE_LOST) if task.state in _BY_SWARM else ended
 
 
 def created_unix(service: Mapping[str, Any]) -> float:

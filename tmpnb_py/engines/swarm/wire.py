@@ -7,7 +7,8 @@ overheard; each handshake signs fresh randomness, tickets and early data are off
 below 1.3 and peers that do not speak this protocol's version (ALPN) are refused, so there is nothing to fall back to.
 
 **What is said.** The orchestrator asks in a line, the relay answers in a line; then the next question comes on the
-same connection, unless it was one to watch or to be put through to a notebook. All that is read is bounded and
+same connection. Unless it was to "watch", from which on events come, or for "streams": such a connection carries all
+that visitors and notebooks have to say to each other from then on (`streams`). All that is read is bounded and
 checked.
 """
 
@@ -19,21 +20,23 @@ import hmac
 import json
 import re
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
+from tmpnb_py.core.models import Protection
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.docker.registries import REFERENCE
+from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import layers, manifests
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
-_ALPN = "tmpnb-relay/1"
+_ALPN = "tmpnb-relay/2"
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 10.0  # whoever watches and hears nothing for so long has lost the node
 HANDSHAKE_SECONDS = 10.0
@@ -74,14 +77,14 @@ class Question(pydantic.BaseModel):
         "prune",
         "pull",
         "watch",
-        "connect",
+        "streams",
     ]
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
     image: str = pydantic.Field(default="", max_length=512)
     auth: str = pydantic.Field(default="", max_length=AUTH_LIMIT, pattern=r"^[A-Za-z0-9_=-]*$")
-    memory: int = pydantic.Field(default=0, ge=0, le=1 << 50)
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
+    tolerated: tuple[Protection, ...] = pydantic.Field(default=(), max_length=len(Protection))
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
     config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
     documents: tuple[Annotated[str, pydantic.Field(max_length=layers.CONFIG_LIMIT)], ...] = pydantic.Field(
@@ -108,20 +111,41 @@ class Question(pydantic.BaseModel):
         return value
 
 
+class Notebook(pydantic.BaseModel):
+    """Where a stream leads to."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    pool: str = pydantic.Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
+    id: str
+
+    @pydantic.field_validator("id")
+    @classmethod
+    def _is_id(cls, value: str) -> str:
+        if not is_id(value):
+            raise ValueError("not an id")
+        return value
+
+
 class Hello(pydantic.BaseModel):
-    """Which node a relay is on."""
+    """Which node a relay is on, and which limits its engine can set. (Relays of before do not say: all of them.)"""
 
     node: str = pydantic.Field(pattern=r"^[a-z0-9]{1,64}$")
     name: str = pydantic.Field(max_length=256)
+    limits: EngineLimits = EngineLimits()
 
 
 class Event(pydantic.BaseModel):
-    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened."""
+    """What a watcher is told. "again": events may have been missed; "alive": nothing has happened.
+
+    `engine_stops`: who died did so as the node's engine was stopping, which ends its containers.
+    """
 
     event: Literal["again", "alive", "started", "died", "gone"]
     id: str = pydantic.Field(default="", pattern=r"^[a-z0-9]{0,64}$")
     status: int = pydantic.Field(default=0, ge=-1, le=1 << 31)
     out_of_memory: bool = False
+    engine_stops: bool = False
 
 
 class Contexts:
@@ -256,17 +280,14 @@ def refusal_of(error: EngineError) -> dict[str, Any]:
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def join(
-    one: Connection, other: Connection, *, unanswered: Callable[[], Awaitable[bytes]] | None = None
-) -> None:
+async def join(one: Connection, other: Connection) -> None:
     """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)
 
-    `unanswered` has what `one` is told last where `other` ends without having said anything. A notebook that reads
-    nothing, because its visitor has stopped it, is cut off after a while: else each connection to it would stay here.
+    Whoever takes nothing of what it is sent is cut off after a while: else each connection to it would stay here.
     """
     try:
         async with asyncio.TaskGroup() as group:
-            pumps = (group.create_task(_pump(one, other)), group.create_task(_pump(other, one, unanswered)))
+            pumps = (group.create_task(_pump(one, other)), group.create_task(_pump(other, one)))
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.gather(_flushed(one[1]), _flushed(other[1]))
     finally:
@@ -295,22 +316,16 @@ def serve_by(
     return accepted
 
 
-async def _pump(
-    source: Connection, sink: Connection, unanswered: Callable[[], Awaitable[bytes]] | None = None
-) -> None:
+async def _pump(source: Connection, sink: Connection) -> None:
     """Bytes from one to the other until either ends. Closing both ends the pump of the other direction."""
-    silent = True
     try:
         with contextlib.suppress(OSError):
             while data := await source[0].read(_CHUNK):
-                silent = False
                 if sink[1].is_closing():
                     break
                 sink[1].write(data)
                 async with asyncio.timeout(STALLED_SECONDS):
                     await sink[1].drain()
-        if silent and unanswered is not None and not sink[1].is_closing():
-            sink[1].write(await unanswered())
     finally:
         source[1].close()
         sink[1].close()

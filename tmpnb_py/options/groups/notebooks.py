@@ -87,7 +87,7 @@ class NotebookOptions(Group):
         "Protections that notebooks may lack if the engine does not provide them (comma list of network, "
         "privileges, seccomp, memory, processes, disk, verification); no notebook starts without the others.",
         reload=Reload.RENEW,
-        engines=DOCKER,
+        engines=CONTAINERS,
     )
     container_ip: Annotated[str, AfterValidator(values.read_address)] = option(
         "127.0.0.1",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, ValidationInfo, field_validator
@@ -36,7 +34,7 @@ class PoolOptions(Group):
     start_concurrency: Annotated[int | None, Quantity(Kind.NUMBER, 1, 1000)] = option(
         None,
         "Number of containers that may start at the same time.",
-        unset="number of CPUs",
+        unset="number of the engine's CPUs; in a swarm, of all its nodes",
         reload=Reload.AT_ONCE,
     )
     start_timeout: Annotated[float, SOON] = option(
@@ -80,12 +78,6 @@ class PoolOptions(Group):
             raise ValueError(f"is below pool_size, which is {pool_size}: raise it, or lower pool_size")
         return max_containers
 
-    @property
-    def starts_at_once(self) -> int:
-        """How many containers may be starting at a time: `start_concurrency`, or the number of CPUs."""
-        return self.start_concurrency or _processors()
-
-
-@functools.cache
-def _processors() -> int:
-    return os.cpu_count() or 1  # which reads a file of /sys each time
+    def starts_at_once(self, cpus: int) -> int:
+        """How many containers may be starting at a time: `start_concurrency`, or one per CPU of the engine."""
+        return self.start_concurrency or max(1, cpus)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 
-from tmpnb_py.core.models import EndReason, NodeState, State
+from tmpnb_py.core.models import EndReason, NodeState, Protection, State
 
 
 class _Model(pydantic.BaseModel):
@@ -179,6 +179,7 @@ class AdminNode(_Model):
 
     `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked),
     `pulling` how far it is with pulling it from a registry, `image_error` why it cannot ("" where that is not so).
+    `missing` is what its containers lack of what keeps them apart, as seen from inside one (null: nobody has looked).
     """
 
     id: str
@@ -195,6 +196,7 @@ class AdminNode(_Model):
     claimed: int
     starting: int
     removing: int
+    missing: tuple[Protection, ...] | None = None
 
 
 class AdminNodes(_Model):

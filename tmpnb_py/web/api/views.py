@@ -116,6 +116,7 @@ def _admin_node(context: Context, node: NodeStatus) -> AdminNode:
         claimed=counts[State.CLAIMED],
         starting=counts[State.STARTING],
         removing=counts[State.REMOVING],
+        missing=node.lacks,
     )
 
 

@@ -1,0 +1,133 @@
+"""Who follows docs/swarm.md word by word has a swarm that serves, and `doctor` says what is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine_support import SERVER_COMMAND_SOCKET, docker
+from tests.swarm.nodes import Node, Swarm, running_swarm
+from tests.swarm.test_stack import ROOT, ask, service_image
+
+pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(400)]
+
+__all__ = ["service_image"]
+
+_DOCUMENT = (ROOT / "docs" / "swarm.md").read_text()
+_FIRST = "192.0.2.1"
+# What the document does not have its reader type: the images of the test instead of ours, and small ones.
+_OPTIONS = {"TMPNB_COMMAND": SERVER_COMMAND_SOCKET, "TMPNB_MEM_LIMIT": "128m", "TMPNB_POOL_SIZE": "3"}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each command of the section with its comment."""
+    section = _DOCUMENT.partition("## From one machine to three in ten commands")[2]
+    block = section.partition("```sh\n")[2].partition("```")[0].replace("\\\n", " ")
+    split = [re.split(r"\s+#\s", line, maxsplit=1) for line in block.splitlines()]
+    return [(one[0].strip(), one[1] if len(one) > 1 else "") for one in split]
+
+
+class Newcomer:
+    """A shell on the first machine."""
+
+    def __init__(self, swarm: Swarm, directory: Path) -> None:
+        self.swarm = swarm
+        self.directory = directory
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TMPNB_")}, **_OPTIONS,
+            "DOCKER_HOST": swarm.manager.host,
+        }  # fmt: skip
+        (directory / "swarm.yaml").write_text((ROOT / "swarm.yaml").read_text())
+
+    def types(self, command: str) -> str:
+        """What it prints. What it exports is there for the next one."""
+        script = f"{command.replace(_FIRST, self.swarm.manager.address)}\nstatus=$?; env -0 > env; exit $status"
+        done = subprocess.run(
+            ["sh", "-c", script], cwd=self.directory, env=self.environment, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        pairs = (one.partition("=") for one in (self.directory / "env").read_text().split("\0") if one)
+        self.environment = {name: value for name, _, value in pairs}
+        return done.stdout
+
+    def doctor(self) -> list[str]:
+        """Where the document has commands run: in the orchestrator's container."""
+        for node in self.swarm.nodes:
+            if found := node.docker("ps", "-q", "-f", "label=com.docker.swarm.service.name=tmpnb_orchestrator"):
+                return node.docker("exec", found, "tmpnb-py", "doctor", check=False, seconds=120).splitlines()
+        raise AssertionError("the orchestrator runs nowhere")
+
+
+@pytest.fixture
+def newcomer(service_image: str, server_image: str, tmp_path: Path) -> Iterator[Newcomer]:
+    with running_swarm(joined=False) as swarm:
+        archive = swarm.directory / "images.tar"
+        docker("save", "--output", str(archive), service_image, server_image)
+        first = swarm.manager
+        first.docker("load", "--quiet", "--input", str(archive))
+        first.docker("tag", service_image, "tmpnb-py")
+        first.docker("tag", server_image, "tmpnb-py-workshops")
+        archive.unlink()
+        yield Newcomer(swarm, tmp_path)
+
+
+def on(node: Node, command: str) -> None:
+    words = shlex.split(command)
+    assert words[0] == "docker"
+    node.docker(*words[1:])
+
+
+async def test_the_ten_commands(newcomer: Newcomer) -> None:
+    listed = commands()
+    assert len(listed) == 11, "the first is only where no-new-privileges has to be switched on"
+    others = newcomer.swarm.nodes[1:]
+    for command, comment in listed[:-3]:
+        if command.startswith("systemctl"):  # these machines have none; their engines are so already
+            assert "no-new-privileges" in comment
+            continue
+        said = await asyncio.to_thread(newcomer.types, command)
+        if "join-token" in command:
+            (join,) = [line.strip() for line in said.splitlines() if line.strip().startswith("docker swarm join")]
+            for node in others:
+                on(node, join)
+        if "docker save" in command:
+            for node in others:
+                on(node, comment.partition(": ")[2].replace("images.tar", str(newcomer.directory / "images.tar")))
+    async with asyncio.timeout(90):
+        while True:
+            status, stats = await ask("GET", f"http://{newcomer.swarm.manager.address}:8000/api/stats")
+            if status == 200 and stats["available"] == 3:
+                break
+            await asyncio.sleep(0.5)
+    where, said, answer = [await asyncio.to_thread(newcomer.types, command) for command, _ in listed[-3:]]
+    assert where.count("Running") >= 7
+    assert "listening" in said
+    assert '"available"' in answer
+
+    lines = await asyncio.to_thread(newcomer.doctor)
+    assert any("OK" in line and "all 3 nodes have a relay, the image" in line for line in lines), lines
+    assert any("OK" in line and "managers" in line and "1 of which may be lost" in line for line in lines), lines
+    assert not [line for line in lines if "FAIL" in line], lines
+
+    # Without the image, and without a relay.
+    second, third = others
+    second.docker("rmi", "--force", second.docker("images", "-q", "tmpnb-py-workshops"))
+    third.docker("swarm", "leave", "--force")
+    async with asyncio.timeout(60):
+        while True:
+            lines = await asyncio.to_thread(newcomer.doctor)
+            if any("nothing is heard of" in line for line in lines):
+                break
+            await asyncio.sleep(1)
+    text = "\n".join(lines)
+    assert f"{second.name} lacks the image" in text
+    assert "push-nodes" in text
+    assert f"nothing is heard of {third.name}" in text
