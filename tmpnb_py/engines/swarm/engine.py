@@ -207,10 +207,11 @@ class SwarmEngine(SwarmImages):
         self._today = config.image.image_id
         _refuse_networks(config)
         self._lease.see_that_it_is_kept()
+        with_image = await self._nodes_with(config.image)
         if "@" in self._today:
             self._pulls.want(self._today)
-            self._pulls.see_that_it_is_there(self._today)
-        with_image = await self._nodes_with(config.image)
+            if not with_image:
+                raise self._pulls.nowhere()
         nodes = [one for one in self._nodes.values() if one.usable and one.id in with_image]
         return await self._looks.gaps(config, [one for one in nodes if services.matches(one, self._constraints)])
 

@@ -52,12 +52,11 @@ class Pulls:
         """Ask a node again: its engine may be another one."""
         self._there.discard(node)
 
-    def see_that_it_is_there(self, image: str) -> None:
-        """Raise `ImageMissingError` while no node has it."""
-        if image == self._image and not self._there:
-            raise ImageMissingError(
-                f"no node has pulled {image} yet{self.why()}", remedy="tmpnb-py status shows how far each node is"
-            )
+    def nowhere(self) -> ImageMissingError:
+        """That no node has it yet."""
+        return ImageMissingError(
+            f"no node has pulled {self._image} yet{self.why()}", remedy="tmpnb-py status shows how far each node is"
+        )
 
     def why(self) -> str:
         """Why it is not there, as far as nodes have said so."""
