@@ -112,7 +112,9 @@ def images_of_services(node: Node, pool: str) -> dict[str, str]:
     """What each notebook's service is made from, by its id."""
     ids = node.docker("service", "ls", "--quiet", "--filter", f"label=org.tmpnb.pool={pool}").split()
     form = '{{index .Spec.Labels "org.tmpnb.id"}} {{.Spec.TaskTemplate.ContainerSpec.Image}}'
-    listed = node.docker("service", "inspect", f"--format={form}", *ids) if ids else ""
+    listed = (
+        node.docker("service", "inspect", f"--format={form}", *ids, check=False) if ids else ""
+    )  # some go meanwhile
     return dict(line.split() for line in listed.splitlines())
 
 
