@@ -27,7 +27,7 @@ from tests.benchmarks import proxy, rig, service
 from tests.benchmarks.rig import Row
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
-from tmpnb_py.core.models import SocketAddress, State
+from tmpnb_py.core.models import RelayedAddress, State
 from tmpnb_py.fronts.hub import Hub
 from tmpnb_py.fronts.ledger import Ledger
 from tmpnb_py.fronts.pipes import Ways
@@ -190,7 +190,7 @@ async def table(options: argparse.Namespace) -> list[Row]:
         Container(f"session{number:019}", "", "t" * 43, 0.0, State.CLAIMED, claimed_at=0.0) for number in range(count)
     ]
     for one in containers:
-        address = SocketAddress("/run/x", "s", node="node1")
+        address = RelayedAddress("node1", one.id, cast(Any, None))
         one.endpoint = cast(Any, SimpleNamespace(address=address, close=lambda: None))
     hub = _hub(containers)
     first = await _taking(hub._write_all_down)

@@ -17,7 +17,7 @@ import datetime
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks import bare_swarm, many_services, proxy, rig, service
@@ -198,13 +198,16 @@ async def proxied(options: argparse.Namespace) -> list[Row]:
     """Small GETs through the relay against the socket on this machine, and WebSocket round trips."""
     requests: dict[int, list[float]] = {0: [], 1: []}
     frames: dict[int, list[float]] = {0: [], 1: []}
+    costs: dict[str, list[float]] = {}
     async with _nodes() as relays:
         async with _on_swarm(relays, proxy.NGINX, 1) as swarm, _on_docker(proxy.NGINX, 1) as docker:
             both = [(running, await _in_use(running)) for running in (swarm, docker)]
             for number in range(options.rounds + 1):
                 for which, (running, session) in enumerate(both):
                     url = f"http://127.0.0.1:{running.port}{session['url']}api"
-                    rate, _, _ = await proxy.wrk(running.pid, options.seconds, url)
+                    with _costing(f"requests {which}", running, relays, costs) as count:
+                        rate, _, _ = await proxy.wrk(running.pid, options.seconds, url)
+                        count.append(rate * options.seconds)
                     if number:
                         requests[which].append(rate)
         async with _on_swarm(relays, proxy.SERVER, 1) as swarm, _on_docker(proxy.SERVER, 1) as docker:
@@ -212,12 +215,35 @@ async def proxied(options: argparse.Namespace) -> list[Row]:
             for _ in range(options.rounds):
                 for which, (running, session) in enumerate(both):
                     target = f"{running.port}{session['url']}ws"
-                    result = await proxy.load("echo", target, connections=64, seconds=options.seconds)
+                    with _costing(f"frames {which}", running, relays, costs) as count:
+                        result = await proxy.load("echo", target, connections=64, seconds=options.seconds)
+                        count.append(result["per_second"] * options.seconds)
                     frames[which].append(result["per_second"])
     return [
         *_compared("proxied requests", requests[0], requests[1], "/s", aim=0.6),
+        *_costs("  CPU of a request", "requests", costs),
         *_compared("WebSocket round trips", frames[0], frames[1], "/s", aim=0.6),
+        *_costs("  CPU of a round trip", "frames", costs),
     ]
+
+
+@contextlib.contextmanager
+def _costing(
+    what: str, running: Service, relays: RelaysOfNodes, costs: dict[str, list[float]]
+) -> Iterator[list[float]]:
+    """Keep the CPU that service and relays use meanwhile, in microseconds for each of as many as are appended."""
+    used = [rig.cpu_seconds(running.pid), sum(map(rig.cpu_seconds, relays.pids))]
+    count: list[float] = []
+    yield count
+    now = [rig.cpu_seconds(running.pid), sum(map(rig.cpu_seconds, relays.pids))]
+    for name, before, after in zip(("service", "relay"), used, now, strict=True):
+        costs.setdefault(f"{what} {name}", []).append((after - before) / count[0] * 1e6)
+
+
+def _costs(what: str, key: str, costs: dict[str, list[float]]) -> list[Row]:
+    median = {name: f"{statistics.median(values):.1f} us" for name, values in costs.items()}
+    swarm = f"service {median[f'{key} 0 service']}, relay {median[f'{key} 0 relay']}"
+    return [Row(what, swarm, note=f"Docker alone: service {median[f'{key} 1 service']}")]
 
 
 async def _in_use(running: Service) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.chaos import rounds
+from tests.chaos import rounds, truth
 from tests.chaos.stage import Stage, staged
 from tests.chaos.table import Table
 from tests.e2e.own_engine import OwnEngine, own_engine
@@ -56,6 +56,8 @@ class Theatre:
         """The one of the next round."""
         if self._stage is None:
             self._stage = await self._stack.enter_async_context(staged(Stage(self._engine, seed=self._seed)))
+            _, wrongs = await truth.settle(self._stage)
+            assert not wrongs, wrongs
         return self._stage
 
     async def clear(self) -> None:

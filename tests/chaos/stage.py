@@ -42,10 +42,12 @@ class Stage:
         self.visitors = Visitors("", self.random)
         self.port, self.admin_port = free_ports(2)
         self.image, self.other_image, self.flaky_image = "chaos:now", "chaos:other", "chaos:flaky"
+        self.kept_image = "chaos:kept"  # what `image` was, while it is another
         self._services: list[Service] = []
         self._claims_before = (0, 0)  # answered and cut off when this process began
         self.explained_claims = 0  # of those that were cut off
         self.noted = ""
+        self.trail: list[str] = []  # what was wrong at each look
         self.fragile: set[str] = set()  # containers that would not outlive a restart of the service
 
     # --- the service
@@ -88,7 +90,7 @@ class Stage:
 
     def begin_round(self) -> None:
         """Forget what was said of the last one."""
-        self.noted = ""
+        self.noted, self.trail = "", []
         self.visitors.begin_round()
 
     def note(self, what: str) -> None:
@@ -99,7 +101,7 @@ class Stage:
         """Those of the service."""
         return [
             f"--port={self.port}", f"--admin-port={self.admin_port}",
-            f"--pool-size={POOL_SIZE}", f"--max-containers={CAPACITY}", "--start-concurrency=2",
+            f"--pool-size={POOL_SIZE}", f"--max-containers={CAPACITY}", "--start-concurrency=2", "--start-timeout=15s",
             "--cull-timeout=0", "--cull-disconnected=2h", "--cull-unvisited=2h", "--cull-max=3h",
             *self.notebook_options(),
         ]  # fmt: skip
@@ -184,7 +186,8 @@ class Stage:
 
     def docker_ids(self, state: str = "") -> dict[str, str]:
         """Docker's ids of the containers in a state, by ours."""
-        return {one: self.deployment.docker_id(one) for one, at in self.containers().items() if at.startswith(state)}
+        ids = {one: self.deployment.docker_id(one) for one, at in self.containers().items() if at.startswith(state)}
+        return {one: docker_id for one, docker_id in ids.items() if docker_id}  # some may have gone meanwhile
 
     def orphans(self) -> list[str]:
         """What the engine and the firewall have of the pool beside notebooks and the one hold."""

@@ -26,6 +26,8 @@ async def settle(stage: Stage) -> tuple[float, list[str]]:
     while True:
         wrongs = await look(stage)
         took = time.monotonic() - began
+        if not stage.trail or not stage.trail[-1].endswith(str(wrongs)):
+            stage.trail.append(f"{took:.1f} s: {wrongs}")
         if not wrongs or took > _SECONDS:
             return took, wrongs
         await asyncio.sleep(0.2)
@@ -37,12 +39,10 @@ async def look(stage: Stage) -> list[str]:
         return [f"the service has ended{stage.service.report()}"]
     try:
         async with asyncio.timeout(20):
+            wrongs = await _sessions(stage)
             stats = await (await stage.ask("/api/stats")).json()
             metrics = _read((await (await stage.ask("/metrics")).text()))
-            wrongs = await _engine(stage, stats)
-            if not wrongs:
-                wrongs = [*_books(stage, metrics), *_machine(stage), *await _sessions(stage)]
-            return wrongs
+            return [*wrongs, *await _engine(stage, stats)] or [*_books(stage, metrics), *_machine(stage)]
     except (aiohttp.ClientError, TimeoutError, AssertionError) as error:
         return [f"it cannot be looked at: {type(error).__name__} {error}"]
 
@@ -122,5 +122,7 @@ def _machine(stage: Stage) -> list[str]:
 async def _sessions(stage: Stage) -> list[str]:
     """Each is its visitor's, under its URL."""
     visitors = stage.visitors
-    came = await asyncio.gather(*(visitors.come_back(one) for one in list(visitors.sessions.values())))
-    return [] if all(came) else ["a session does not answer"]
+    visitors.until = time.monotonic() + 5
+    sessions = list(visitors.sessions.values())
+    came = await asyncio.gather(*(visitors.come_back(one) for one in sessions))
+    return [f"{one.id} does not answer" for one, answers in zip(sessions, came, strict=True) if not answers]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ expect.set_options(timeout=MILLISECONDS)  # its own 5 s are short for a kernel o
 
 
 @contextlib.asynccontextmanager
-async def browser(**options: Any) -> AsyncIterator[BrowserContext]:
+async def browser(*, flags: Sequence[str] = (), **options: Any) -> AsyncIterator[BrowserContext]:
     """A fresh browser with nothing in it, closed as a whole.
 
     A context or a page that is closed in the middle of a navigation may never be (Chromium forgets about it), so
@@ -42,7 +42,7 @@ async def browser(**options: Any) -> AsyncIterator[BrowserContext]:
     if program is None:
         skip_or_fail("Chromium is not installed")
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=program, args=FLAGS)
+        started = await playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags])
         context = await started.new_context(**options)
         context.set_default_timeout(MILLISECONDS)
         troubles: list[str] = []

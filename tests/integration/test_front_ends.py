@@ -19,16 +19,28 @@ from tests.e2e.inprocess import Rig, running
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import SettingsError
-from tmpnb_py.core.models import ImageFacts, State
+from tmpnb_py.core.models import ImageFacts, State, TcpAddress
 from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.fronts import copies, reports, wire
+from tmpnb_py.fronts import link as front_link
+from tmpnb_py.fronts import proxy as front_proxy
 from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp
+from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.service import front as front_service
 from tmpnb_py.service.front import Front
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.shared_files.tree import SharedFile
 
 SOON = 20.0
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here is worth waiting for."""
+    monkeypatch.setattr(front_service, "_FIRST_SECONDS", 0.3)
+    monkeypatch.setattr(front_proxy, "_SHORT_WAIT", 0.3)
+    monkeypatch.setattr(front_link, "_REPORT_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -468,6 +480,54 @@ async def test_reloading_keeps_what_the_orchestrator_told(secret: Path, tmp_path
         await writer.wait_closed()
 
 
+# --- its end
+
+
+async def test_a_front_end_that_is_stopped_answers_what_was_asked(secret: Path) -> None:
+    """Nobody new is let in; a request under way gets its answer, and a WebSocket what was on its way to it."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def notebook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"pgrade: websocket" in head:
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            writer.write(b"\x82\x7e\xff\xff" + b"x" * 65535)
+        else:
+            asked.set()
+            await answer.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(notebook, "127.0.0.1", 0) as server, fronted(secret) as found:
+        spawned = await found.spawn()
+        await found.knows(spawned["id"])
+        here = found.front.table.session(spawned["id"])
+        assert here is not None
+        here.dial(Endpoint(TcpAddress(*server.sockets[0].getsockname())))
+        port = found.front.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        upgrade = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: aaaa\r\n"
+        )
+        writer.write(f"GET /user/{spawned['id']}/ws HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        asking = asyncio.create_task(found.client.get(f"/user/{spawned['id']}/slow"))
+        await asked.wait()
+        stopping = asyncio.create_task(found.front.stop(asyncio.Event()))
+        assert len(await reader.read(70_000)) > 0
+        await asyncio.sleep(0.1)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        assert not stopping.done()
+        answer.set()
+        async with await asking as response:
+            assert await response.read() == b"done"
+        await stopping
+        writer.close()
+
+
 # --- hostile peers
 
 
@@ -550,3 +610,35 @@ async def test_nothing_is_served_by_a_secret_that_is_none(tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match="secret"):
         async with running(front_port=free_ports(1)[0], front_secret=tmp_path / "missing"):
             pass
+
+
+async def test_notebooks_with_hosts_of_their_own_are_reached_by_a_front_end(secret: Path) -> None:
+    """It knows their names by the routes, and what they look like from the orchestrator."""
+    hosts: dict[str, Any] = {"session_host": "{name}.nb.example.net", "allowed_hosts": "main.example.org"}
+    navigates = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    async with fronted(secret, **hosts) as found:
+        async with found.client.post("/api/spawn?wait=20", headers={"Host": "main.example.org"}) as response:
+            spawned = await response.json()
+        await found.knows(spawned["id"])
+        name = spawned["session_url"].partition("://")[2].partition("/")[0]
+        place = spawned["url"] + "api/echo"
+        token = {"Authorization": f"token {spawned['token']}"}
+        for host, headers, status in (
+            (name, token, 200),
+            (name, {}, 403),
+            (f"{'a' * 20}.nb.example.net", token, 410),
+            ("main.example.org", token, 200),
+            ("main.example.org", navigates, 403),
+        ):
+            async with found.client.get(place, headers={"Host": host, **headers}) as response:
+                assert (host, response.status) == (host, status)
+        opened = spawned["open_url"]
+        headers = {"Host": "main.example.org", **navigates}
+        async with found.client.get(opened, headers=headers, allow_redirects=False) as response:
+            code = response.headers["Location"].partition("/enter")[2]
+        async with found.client.get(
+            f"/enter{code}", headers={"Host": name, **navigates}, allow_redirects=False
+        ) as response:
+            cookie = response.headers["Set-Cookie"].partition(";")[0]
+        async with found.client.get(place, headers={"Host": name, "Cookie": cookie}) as response:
+            assert response.status == 200

@@ -59,6 +59,12 @@ class RelaysOfNodes:
         return [*nodes, *(one.pid for one in self._processes.values())]
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """The relays' processes, by their numbers out here."""
+        children = (Path(f"/proc/{one.pid}/task/{one.pid}/children") for one in self._processes.values())
+        return tuple(int(number) for path in children for number in path.read_text().split())
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"{node.address}:{PORT}" for node in self.swarm.nodes)
 

@@ -39,7 +39,6 @@ class Counted:
     answered: int = 0
     lost: list[str] = dataclasses.field(default_factory=list)
     echoed: int = 0
-    cut: int = 0
 
 
 @dataclasses.dataclass
@@ -74,9 +73,10 @@ class Visitor:
                         assert await socket.receive_str(timeout=10) == "here"
                         self.counted.echoed += 1
                         await asyncio.sleep(_PAUSE)
-            except (OSError, TypeError, aiohttp.ClientError):  # TypeError: it was closed
-                pass
-            self.counted.cut += 1
+                why = f"closed with {socket.close_code}"
+            except (OSError, TypeError, aiohttp.ClientError) as error:  # TypeError: it was closed
+                why = repr(error)
+            self.counted.lost.append(f"a WebSocket of {self.url} was cut: {why}")
             await asyncio.sleep(_PAUSE)
 
 
@@ -106,8 +106,7 @@ class Load:
 
     def losses(self, *but: str) -> list[str]:
         """What went wrong."""
-        found = [what for one in self.counting(*but) for what in one.counted.lost]
-        return found + ["a WebSocket was cut" for one in self.counting(*but) for _ in range(one.counted.cut)]
+        return [what for one in self.counting(*but) for what in one.counted.lost]
 
     async def serves(self, name: str) -> bool:
         """Whether all visitors of a node are answered and echoed to."""
@@ -154,7 +153,7 @@ async def _front_is_killed(stack: Stack, load: Load, node: Node) -> None:
     await asyncio.sleep(2)
     seconds = 2 + await until(stack, lambda: load.serves(node.name))
     print(f"the front end of {node.name} served again after {seconds:.1f} s")
-    assert load.losses(node.name) == [], "the others' visitors notice nothing"
+    assert not (lost := load.losses(node.name)), f"the others' visitors noticed: {lost}"
 
 
 async def _orchestrator_is_killed(stack: Stack, load: Load, urls: list[str]) -> None:
@@ -167,6 +166,6 @@ async def _orchestrator_is_killed(stack: Stack, load: Load, urls: list[str]) -> 
     assert [status for status, _ in answers] == [200] * 3, "they wait for the next one"
     assert len({notebook["id"] for _, notebook in answers}) == 3
     await asyncio.sleep(2)
-    assert load.losses() == []
+    assert not (lost := load.losses()), lost
     answered = sum(one.counted.answered + one.counted.echoed for one in load.counting())
     print(f"{answered} requests and round trips while the orchestrator was away and came back, none lost")

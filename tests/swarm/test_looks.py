@@ -136,3 +136,32 @@ async def test_an_image_without_python_cannot_be_looked_at(
 
 async def lacks(engine: SwarmEngine, node: Node) -> tuple[Protection, ...] | None:
     return next(one.lacks for one in await engine.nodes() if one.name == node.name)
+
+
+async def test_copies_of_a_notebook_are_none(relays: RelaysOfNodes, server_image: str, pool: str) -> None:
+    """An operator keeps a notebook as an image and runs it, or copies its service with all labels."""
+    async with rig_on(relays, server_image) as rig:
+        engine = rig.engine(pool)
+        await engine.open()
+        spec = await rig.spec(engine)
+        await started(engine, spec)
+        node = next(one for one in relays.swarm.nodes if inside(one, spec.id, "echo there"))
+        found = node.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={spec.id}")
+        node.docker("commit", found, "kept")
+        copy = node.docker("run", "--detach", "kept", "sleep", "600")
+        labels = [f"--label=org.tmpnb.{key}={value}" for key, value in
+                  (("project", "tmpnb-py"), ("pool", pool), ("id", spec.id), ("state", "ready"))]  # fmt: skip
+        arguments = ("--detach", "--no-resolve-image", "--replicas=0", "--name=copy", *labels, server_image, "true")
+        relays.swarm.manager.docker("service", "create", *arguments)
+        try:
+            (only,) = await engine.list()
+            assert only.address is not None
+            assert await fetch(only.address, f"{spec.base_path}api") == {"version": "fake"}
+            await engine.remove(spec.id)
+            assert await engine.list() == []
+            await engine.remove_pool()
+            assert node.docker("inspect", "--format", "{{.State.Running}}", copy) == "true", "it is not ours"
+            assert relays.swarm.manager.docker("service", "ls", "-q", "--filter", "name=copy")
+        finally:
+            node.docker("rm", "--force", copy)
+            relays.swarm.manager.docker("service", "rm", "copy")

@@ -56,7 +56,7 @@ class Newcomer:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         pairs = (one.partition("=") for one in (self.directory / "env").read_text().split("\0") if one)
         self.environment = {name: value for name, _, value in pairs}
-        return done.stdout
+        return done.stdout + done.stderr
 
     def doctor(self) -> list[str]:
         """Where the document has commands run: in the orchestrator's container."""
@@ -117,9 +117,7 @@ async def test_the_ten_commands(newcomer: Newcomer) -> None:
     assert any("OK" in line and "managers" in line and "1 of which may be lost" in line for line in lines), lines
     assert not [line for line in lines if "FAIL" in line], lines
 
-    # Without the image, and without a relay.
-    second, third = others
-    second.docker("rmi", "--force", second.docker("images", "-q", "tmpnb-py-workshops"))
+    third = others[-1]
     third.docker("swarm", "leave", "--force")
     async with asyncio.timeout(60):
         while True:
@@ -127,7 +125,6 @@ async def test_the_ten_commands(newcomer: Newcomer) -> None:
             if any("nothing is heard of" in line for line in lines):
                 break
             await asyncio.sleep(1)
-    text = "\n".join(lines)
-    assert f"{second.name} lacks the image" in text
-    assert "push-nodes" in text
-    assert f"nothing is heard of {third.name}" in text
+    assert any(f"nothing is heard of {third.name}" in line for line in lines), lines
+    assert any("2 of 3 can be given notebooks" in line for line in lines), lines
+    assert any("managers that do not answer: node3; no more may be lost" in line for line in lines), lines

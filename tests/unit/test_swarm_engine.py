@@ -50,7 +50,8 @@ class Managers:
         return services.name_of("pool", container_id)
 
     def _spec(self, one: str) -> dict[str, Any]:
-        return {"Name": self._name(one), "Labels": {docker.LABEL_ID: one, services.LABEL_STATE: "ready"}}
+        labels = {**services.labels_of("pool"), docker.LABEL_ID: one, services.LABEL_STATE: "ready"}
+        return {"Name": self._name(one), "Labels": labels}
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [

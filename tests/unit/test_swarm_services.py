@@ -152,7 +152,7 @@ def test_a_service_is_observed_as_its_labels_say() -> None:
     service = {
         "ID": "s1",
         "CreatedAt": "2026-01-02T03:04:05.678901234Z",
-        "Spec": {"Labels": body()["Labels"] | {LABEL_STATE: "ready"}},
+        "Spec": {"Name": body()["Name"], "Labels": body()["Labels"] | {LABEL_STATE: "ready"}},
     }
     observed = services.observed_of(service, address=None, ended=None)
     assert (observed.id, observed.state, observed.token) == ("abc", State.READY, "secret0token")
@@ -234,3 +234,17 @@ def test_constraints_as_swarm_understands_them(constraints: list[str], fits: boo
     }
     (node,) = services.nodes_of([listed]).values()
     assert services.matches(node, constraints) is fits
+
+
+def test_what_only_has_a_notebooks_labels_is_none() -> None:
+    made = {"Spec": body()}
+    assert services.id_of(made) == "abc"
+    assert services.id_of({"Spec": {**made["Spec"], "Name": "copy-of-it"}}) == ""
+    labels = made["Spec"]["Labels"]
+    name = services.name_of("pool", "abc")
+    assert services.is_of_notebook(f"/{name}.1.task", labels), "a container of Swarm's"
+    assert services.is_of_notebook(f"{name}-socket", labels), "a volume of ours"
+    assert not services.is_of_notebook("/serene_bell", labels), "of an image that was made of a notebook's container"
+    assert not services.is_of_notebook(f"/{name}.1.task", {})
+    assert not services.is_of_notebook(f"/{name}.1.task", None)
+    assert not services.is_of_notebook(f"/{name}.1.task", {**labels, "org.tmpnb.id": "../x"})

@@ -342,7 +342,8 @@ class OneNotebook(EngineApi):
     async def call(self, method: str, path: str, **_: Any) -> Any:
         assert method == "GET"
         if path == "containers/json":
-            return [{"Id": "c", "Labels": {"com.docker.swarm.task.id": "t"}}]
+            labels = {**services.labels_of("pool"), docker.LABEL_ID: "abc", "com.docker.swarm.task.id": "t"}
+            return [{"Id": "c", "Names": [f"/{services.name_of('pool', 'abc')}.1.t"], "Labels": labels}]
         mount = {"Destination": docker.SOCKET_DIRECTORY, "Source": str(self.place)}
         return {"Id": "c", "State": {"Running": True}, "Mounts": [mount]}
 

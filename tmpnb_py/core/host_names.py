@@ -1,47 +1,121 @@
-"""Which names this service answers to. Pure; asked once per request, by the proxy and by the web layer.
+"""Which names this service answers to, and which of them are notebooks' own. Asked once per request. Pure.
 
 A web page can point a name of its own at our address and then speaks to us as our own page does, also where only an
 internal network reaches us (DNS rebinding). What it cannot forge is the `Host` that the browser sends with it. So a
 name is answered to only if nobody else can own it: an IP address (browsers look nothing up for it), a loopback name
 (RFC 6761 §6.3), a name of this machine, or one that the operator allows.
+
+With `--session-host` each notebook has a host of its own, and so a web origin of its own: `{name}` in it is the
+notebook's *session name*. Resolvers and TLS handshakes show it, so it is random, neither id nor token follow from it,
+and knowing it opens nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import ipaddress
+import re
+import secrets
+import string
 from collections.abc import Iterable
 
 EVERY_NAME = "*"
 _LOOPBACK = "localhost"
-_REMEMBERED = 256  # hosts whose verdict is kept; a stranger can send any number of them
+_REMEMBERED = 1024  # requests' hosts whose verdict is kept; a stranger can send any number of them
+
+_NAME_LENGTH = 20  # with a letter first: 103 bits, in one label of a host name (RFC 1035 §2.3.1)
+_SESSION_NAME = re.compile(r"[a-z][a-z0-9]{19}")
+PLACEHOLDER = "{name}"
+
+
+def new_session_name() -> str:
+    """A random session name."""
+    others = (secrets.choice(string.ascii_lowercase + string.digits) for _ in range(_NAME_LENGTH - 1))
+    return secrets.choice(string.ascii_lowercase) + "".join(others)
+
+
+def session_name(text: str) -> str:
+    """A session name as an engine's record has it; "" for anything else."""
+    return text if _SESSION_NAME.fullmatch(text) else ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionHosts:
+    """The hosts of notebooks: each is a session name before `domain`. `port` is 0 where it is the main host's."""
+
+    domain: str
+    port: int = 0
+
+    @classmethod
+    def of(cls, pattern: str) -> SessionHosts | None:
+        """What an option such as `{name}.nb.example.net:8443` says; None for ""."""
+        domain, _, port = pattern.removeprefix(PLACEHOLDER + ".").partition(":")
+        return cls(domain, int(port or 0)) if pattern else None
+
+    def name_in(self, host: str) -> str:
+        """The session name of a host, which has no port; "" where it is not a notebook's."""
+        first, _, rest = host.partition(".")
+        return session_name(first) if rest == self.domain else ""
+
+    def has(self, host: str) -> bool:
+        """Whether a host is below the notebooks' domain, or the domain itself."""
+        return host == self.domain or host.endswith("." + self.domain)
+
+    def authority(self, name: str, main: str) -> str:
+        """Host and port of a notebook; `main` is the authority that its visitor knows the service by."""
+        port = str(self.port or "") or port_of(main)
+        return f"{name}.{self.domain}" + (f":{port}" if port else "")
 
 
 class Hosts:
     """The names that are answered to, whatever their port and case."""
 
-    def __init__(self, allowed: Iterable[str] = (), own: Iterable[str] = ()) -> None:
-        """`allowed` are the operator's, each a name, `*.example.net` or `*`; `own` are this machine's."""
+    def __init__(self, allowed: Iterable[str] = (), own: Iterable[str] = (), session_host: str = "") -> None:
+        """`allowed` are the operator's, each a name, `*.example.net` or `*`; `own` are this machine's.
+
+        `session_host` is what notebooks' own hosts look like, "" where they have none.
+        """
         self.allowed = tuple(allowed)
+        self.sessions = SessionHosts.of(session_host)
         self._names = frozenset(normal(name) for name in (*self.allowed, *own))
         self._parents = tuple(name.removeprefix("*") for name in self._names if name.startswith("*."))
         # One per object: a reload makes another, which knows nothing of this one's verdicts.
         self.answer_to = functools.lru_cache(_REMEMBERED)(self._answer_to)
+        self.session_of = functools.lru_cache(_REMEMBERED)(self._session_of)
 
     def _answer_to(self, hosts: tuple[bytes, ...]) -> bool:
         """Whether each of a request's hosts is a name of ours: `Host`, and what a trusted proxy says it was."""
-        return all(map(self.knows, hosts))
+        return all(map(self.knows, hosts)) and len(self._named(hosts)) < 2
+
+    def _session_of(self, hosts: tuple[bytes, ...]) -> str:
+        """The session name that a request's hosts name; "" where it was sent to the main host.
+
+        One of them is enough: whoever can add another host to a request must not make it one to the main host, which
+        may do more. Two different ones are not answered to.
+        """
+        return next(iter(self._named(hosts)), "") if self.sessions is not None else ""
+
+    def _named(self, hosts: tuple[bytes, ...]) -> set[str]:
+        return {name for host in hosts if (name := self._session(name_of(host.decode("latin-1"))))}
+
+    def _session(self, name: str) -> str:
+        return "" if self.sessions is None or name in self._names else self.sessions.name_in(name)
 
     def knows(self, host: bytes) -> bool:
         """Whether a host, with or without its port, is a name of ours."""
         name = name_of(host.decode("latin-1"))
+        if name in self._names or self._session(name):
+            return True
+        if self.sessions is not None and self.sessions.has(name) and name != _LOOPBACK:
+            return False  # a notebook's page can make cookies for it, so no page of ours is there
         return (
-            name in self._names
-            or EVERY_NAME in self._names
-            or is_loopback_name(name)
-            or _is_address(name)
-            or name.endswith(self._parents)
+            EVERY_NAME in self._names or is_loopback_name(name) or _is_address(name) or name.endswith(self._parents)
         )
+
+    def is_main(self, host: bytes) -> bool:
+        """Whether a host is ours and no notebook's."""
+        return self.knows(host) and not self._session(name_of(host.decode("latin-1")))
 
 
 def hosts_of(host: Iterable[bytes], forwarded_host: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -64,6 +138,11 @@ def name_of(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return normal(host.partition(":")[0])
+
+
+def port_of(host: str) -> str:
+    """The port in a `Host`; "" where it names none."""
+    return host.rpartition("]")[2].partition(":")[2]
 
 
 def is_loopback_name(name: str) -> bool:

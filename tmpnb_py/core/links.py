@@ -19,6 +19,7 @@ ROOT = "/"
 # What our own application finds at which path, without the base, which it never sees.
 API = "/api/"
 BUILD = "/build/"
+ENTER = "/enter"  # under a notebook's own host: where a browser is let in
 LAUNCH_LINK = "/v2/"  # BinderHub's
 SESSIONS = "/user/"
 SPAWN = "/spawn"
@@ -48,6 +49,11 @@ def session(base: str, container_id: str) -> str:
     return f"{base[:-1]}{SESSIONS}{container_id}/"
 
 
+def entered(origin: str, code: str) -> str:
+    """Where a browser is let in under a notebook's own host, once, by this code."""
+    return f"{origin}{ENTER}?code={code}"
+
+
 def opened(session_path: str, target: str, token: str) -> str:
     """A document in a notebook, with the token that lets its visitor's browser in."""
     url = session_path + target
@@ -56,9 +62,21 @@ def opened(session_path: str, target: str, token: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Links:
-    """The URLs of the service's own pages. `base` is the path of the first page, with both slashes."""
+    """The URLs of the service's own pages. `base` is the path of the first page, with both slashes.
+
+    On a page under a notebook's own host it is a whole URL: the service is elsewhere.
+    """
 
     base: str = ROOT
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the service's pages are on another host, which takes no form of this one's."""
+        return not self.base.startswith("/")
+
+    def seen_from(self, origin: str) -> Links:
+        """The same for a page on another host; `origin` is that of the main host."""
+        return Links(origin + self.base)
 
     def on(self, host_url: str) -> str:
         """The first page on a host, whose URL ends in a slash."""

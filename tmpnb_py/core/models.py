@@ -223,11 +223,12 @@ class ContainerConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One container to be started. `token` is "" where the server demands none."""
+    """One container to be started. `token` is "" where the server demands none; `session_name`: see `host_names`."""
 
     id: str
     token: str
     config: ContainerConfig
+    session_name: str = ""
 
     @property
     def base_path(self) -> str:
@@ -263,6 +264,7 @@ class Observed:
     `state` is what was made durable: STARTING, READY or CLAIMED; whatever can't be decided is CLAIMED. When it was
     claimed is told by the wall clock, and by `claimed_stamp` (`tmpnb_py.core.boot_clock`), "" where there is none.
     `exit` is None while the container runs. `address` is None where it cannot be reached (not running).
+    `session_name` is "" for one that an earlier version started.
     """
 
     id: str
@@ -275,6 +277,7 @@ class Observed:
     address: Address | None
     claimed_stamp: str = ""
     base_url: str = links.ROOT
+    session_name: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

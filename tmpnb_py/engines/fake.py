@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import functools
 import os
 import shutil
 import tempfile
@@ -57,6 +58,10 @@ FAKE_IMAGE = ImageFacts("fake", "sha256:fake", supports_socket=True)
 PORT_IMAGE = ImageFacts("fake-port", "sha256:fake-port")
 
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answering = Callable[[ContainerSpec], Handler]
+
+
 @dataclasses.dataclass(slots=True)
 class FakeContainer:
     """A container on a `FakeHost`."""
@@ -80,8 +85,8 @@ class FakeHost:
     """The machine. Leaving `async with FakeHost() as host:` stops every server and removes every file.
 
     `start_behaviour` decides what containers started from now on do: answer, exit with status 1, or stay silent;
-    `missing` names the documents that no notebook has. With `nodes` it is a cluster: containers start on the first
-    that is active.
+    `missing` names the documents that no notebook has; `answering` makes servers of another kind. With `nodes` it is
+    a cluster: containers start on the first that is active.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
@@ -96,6 +101,7 @@ class FakeHost:
         self.nodes: dict[str, NodeState] = {}
         self.memory = 8 * 1024**3
         self.cpus = 4
+        self.answering: Answering | None = None
         self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-fake-"))
         self.holders: dict[str, tuple[FakeEngine, Callable[[], None]]] = {}
         self._listeners: set[tuple[str, asyncio.Queue[str]]] = set()
@@ -322,7 +328,9 @@ class FakeEngine(NoImageStore, OneMachine):
     async def _serve(self, container: FakeContainer) -> Address:
         behaviour = self.host.start_behaviour
         container.log_lines.append(f"fake server at {container.spec.base_path}")
-        container.address = await _start(container, self.host.missing, silent=behaviour == "silent")
+        answering = self.host.answering or functools.partial(_answering, missing=self.host.missing)
+        handler = _never if behaviour == "silent" else answering(container.spec)
+        container.address = await _start(container, handler)
         if behaviour == "exits":
             container.log_lines.append("fake server: cannot go on")
             await self.host.kill(self.pool, container.spec.id, Exit(1))
@@ -392,12 +400,13 @@ def _observed(container: FakeContainer) -> Observed:
         address=container.address if container.exit is None else None,
         claimed_stamp=container.claimed_stamp,
         base_url=container.spec.config.base_url,
+        session_name=container.spec.session_name,
     )
 
 
-async def _start(container: FakeContainer, missing: set[str], *, silent: bool) -> Address:
+async def _start(container: FakeContainer, handler: Handler) -> Address:
     application = web.Application()
-    application.router.add_route("*", "/{tail:.*}", _never if silent else _answering(container.spec, missing))
+    application.router.add_route("*", "/{tail:.*}", handler)
     container.runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.0)
     await container.runner.setup()
     if container.spec.config.transport is not Transport.SOCKET:
@@ -427,7 +436,7 @@ async def _never(_: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-def _answering(spec: ContainerSpec, missing: set[str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _answering(spec: ContainerSpec, missing: set[str]) -> Handler:
     """Handle requests like a notebook server, as far as this program asks."""
     answers: dict[str, object] = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
 

@@ -198,6 +198,7 @@
     const body = JSON.stringify({ path, key, fresh: Boolean(fresh), end, once: fresh || once, reload: !again });
     const init = { method: "POST", headers: { "Content-Type": "application/json" }, body };
     const answer = await fetch(tickets, init).catch(() => null);
+    if (answer?.status === 431) return location.replace(tickets); // the page there takes such cookies away
     /** @type {TicketState | Refusal | null} */
     const state = (await answer?.json().catch(() => null)) ?? null;
     if (!answer || !state) {

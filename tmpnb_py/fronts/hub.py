@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
+from tmpnb_py.engines.swarm.door import Door
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.file_server import FileServer
 from tmpnb_py.fronts.ledger import Ledger
@@ -71,7 +72,7 @@ class Hub(Collector):
         self._unusable: dict[str, Hashable] = {}  # sessions that front ends cannot be told of, and why
         self._reports = Reports(site.find)
         self._tasks = Tasks()
-        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._changed = asyncio.Event()  # replaced at each change
         self._look = asyncio.Event()
         self._is_written = False  # whether the ledger knows every session
@@ -88,23 +89,23 @@ class Hub(Collector):
                 listener.close()
             raise
         for listener in listeners:
-            server = await asyncio.start_server(
-                partial(self._accept, contexts), sock=listener, ssl=contexts.server, limit=wire.LIMIT,
-                ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
-            )  # fmt: skip
-            self._servers.append(server)
+            door = Door(listener, lambda: contexts.server, partial(self._serve, contexts), "front")
+            door.open()
+            self._doors.append(door)
         self._tasks.start("fronts", self._follow_site())
 
     def retire(self) -> None:
         """This process ends: have front ends look for the next one. What they have forwarded is still answered."""
-        for server in self._servers:
-            server.close()
+        for door in self._doors:
+            door.shut()
         for front in self._reports:
             front.hang_up()
 
     async def close(self) -> None:
         """Hang up. Front ends go on with what they know."""
         self.retire()
+        for door in self._doors:
+            await door.close()
         await self._tasks.close()
 
     def collect(self) -> Iterator[Metric]:
@@ -188,6 +189,7 @@ class Hub(Collector):
         try:
             route = Route(
                 id=container.id, pool=pool, token=container.token, base_url=container.base_url,
+                session_name=container.session_name,
                 origin=container.tokenless_origin, place=None if address is None else Place.of(address),
             )  # fmt: skip
         except pydantic.ValidationError as error:
@@ -200,10 +202,8 @@ class Hub(Collector):
 
     # --- connections
 
-    def _accept(self, contexts: Contexts, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start("front", self._serve(contexts, reader, writer))
-
-    async def _serve(self, contexts: Contexts, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, contexts: Contexts, peer: Connection) -> None:
+        reader, writer = peer
         try:
             if not contexts.is_ours(writer):
                 log.warning("front_refused", peer=str(writer.get_extra_info("peername")))

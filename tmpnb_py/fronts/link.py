@@ -74,6 +74,7 @@ class Link:
         self._has_files = False
         self._term, self._term_at = 0, -math.inf  # the highest one, and when it was told last
         self.up = asyncio.Event()
+        self.knows = asyncio.Event()  # set for good once all routes have been told
         self.losses = 0
 
     async def run(self) -> None:
@@ -159,6 +160,7 @@ class Link:
             if told.event == "alive" and not self._tells:
                 self._table.forget_told()  # it may have begun anew since
                 self._tells = True
+                self.knows.set()
 
     def _see_that_it_is_the_latest(self, told: Told) -> None:
         """Raises `OutdatedError` where another orchestrator has taken over from this one."""

@@ -103,18 +103,14 @@ class Table:
         known = self._routes.get(route.id)
         if known == route:
             return
-        if known is not None and (known.token, known.base_url, known.pool) != (
-            route.token,
-            route.base_url,
-            route.pool,
-        ):
+        if known is not None and _identity(known) != _identity(route):
             self._drop(route.id)
             known = None
         container = self._sessions.get(route.id)
         if container is None:
             container = self._sessions[route.id] = Container(
                 route.id, "", route.token, created_at=now, state=State.CLAIMED, changed_at=now, claimed_at=now,
-                base_url=route.base_url,
+                base_url=route.base_url, session_name=route.session_name,
             )  # fmt: skip
         self._routes[route.id] = route
         container.admit(route.origin)
@@ -153,3 +149,8 @@ class Table:
             if seen != told and container.id in self._sessions:
                 self._seen[container.id] = seen
                 yield stamps.stamp_of(container, told, now)
+
+
+def _identity(route: Route) -> tuple[str, ...]:
+    """What never changes of a session: with another one the id is another's."""
+    return route.token, route.base_url, route.pool, route.session_name

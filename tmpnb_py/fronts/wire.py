@@ -40,6 +40,7 @@ MOST_ROUTES = 200_000
 # The options that the orchestrator tells: what visitors may do must not depend on the front end that they come by.
 SHARED = (
     "allowed_hosts",
+    "session_host",
     "allow_origin",
     "tokenless_origin",
     "allow_methods",
@@ -112,6 +113,7 @@ class Route(_Message):
     pool: Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
     token: Annotated[str, pydantic.Field(pattern=r"^[!-~]{0,256}$")] = ""
     base_url: Annotated[str, pydantic.Field(max_length=200)] = links.ROOT
+    session_name: Annotated[str, pydantic.Field(pattern=r"^([a-z][a-z0-9]{19})?$")] = ""
     origin: Annotated[str, pydantic.Field(pattern=r"^[!-~]{0,512}$")] = ""
     place: Place | None = None
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from tmpnb_py.core import binder_spec, links
 from tmpnb_py.core.document_paths import INTERFACE, INTERFACES, document_target
-from tmpnb_py.core.host_names import EVERY_NAME, normal
+from tmpnb_py.core.host_names import EVERY_NAME, PLACEHOLDER, normal
 from tmpnb_py.core.models import Mount, Protection
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -52,6 +52,25 @@ def read_base_url(value: str) -> str:
             'underscores, in which no part is "user"'
         )
     return base
+
+
+def read_session_host(value: str) -> str:
+    """Check what notebooks' own hosts look like: `{name}` as the first label of a host name, and a port or none."""
+    if not value:
+        return ""
+    hint = "write {name} before a domain of its own, such as {name}.nb.example.net"
+    first, _, rest = value.partition(".")
+    domain, colon, port = rest.partition(":")
+    if first != PLACEHOLDER or not domain or "*" in domain or not _fits(domain):
+        raise ValueError(f'is "{value}": {hint}, without scheme and path')
+    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f'is "{value}", which ends in no port: {hint}')
+    return f"{PLACEHOLDER}.{_host_name(domain)}{colon}{port}"
+
+
+def _fits(domain: str) -> bool:
+    """Whether a session name before the domain is a host name still (RFC 1035 §2.3.4)."""
+    return len(domain) <= 200
 
 
 def _host_name(part: str) -> str:

@@ -88,6 +88,7 @@ def taken_up(observed: Observed, state: State, *, now: float, unix: float) -> Co
         last_presence=now,
         unreachable_since=now if is_session else None,
         base_url=observed.base_url,
+        session_name=observed.session_name,
     )
 
 

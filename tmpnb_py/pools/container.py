@@ -54,6 +54,7 @@ class Container:
     quota_key: str = ""  # whom it counts for, where notebooks per address are limited (`core.quota_keys`)
     tokenless_origin: str = ""  # pages of this origin need not show the token
     base_url: str = links.ROOT  # of the service when the container was started
+    session_name: str = ""  # what its own host is called by (`core.host_names`)
     base_path: bytes = dataclasses.field(init=False)  # the container's own: `/user/<id>/` below that, raw
 
     def __post_init__(self) -> None:

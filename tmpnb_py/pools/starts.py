@@ -11,6 +11,7 @@ import secrets
 import string
 import time
 
+from tmpnb_py.core import host_names
 from tmpnb_py.core.errors import EngineDownError, EngineError, FailureClass, StartFailedError
 from tmpnb_py.core.log_cleaning import clean_lines
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, EndReason, Failure
@@ -55,13 +56,14 @@ class Starts:
         """Start one container of this configuration."""
         container_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(self._options.current.user_length))
         token = secrets.token_hex(24) if config.use_tokens else ""
-        now = time.monotonic()
+        now, session_name = time.monotonic(), host_names.new_session_name()
         container = Container(
-            container_id, config.digest, token, created_at=now, changed_at=now, base_url=config.base_url
-        )
+            container_id, config.digest, token, created_at=now, changed_at=now, base_url=config.base_url,
+            session_name=session_name,
+        )  # fmt: skip
         died = container.died = asyncio.Event()
         self._records.insert(container)
-        spec = ContainerSpec(container_id, token, config)
+        spec = ContainerSpec(container_id, token, config, session_name)
         self._tasks.start(f"start-{container_id}", self._start(container, spec, died))
 
     async def _start(self, container: Container, spec: ContainerSpec, died: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import email.utils
 import functools
+import re
 import time
 from typing import Protocol
 
@@ -26,12 +27,16 @@ _REASONS = {
 }
 
 
+_MANY = 4096  # bytes of cookies that no page of ours makes
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
     """A ready-made answer's body."""
 
     content_type: bytes
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class ErrorPage(Protocol):
@@ -50,14 +55,26 @@ def _http_date(second: int) -> bytes:
     return email.utils.formatdate(second, usegmt=True).encode()
 
 
-def last_answer(status: int, request: Request | None, error_page: ErrorPage) -> bytes:
-    """An answer after which the connection closes. `request` is None where none could be read."""
-    page = error_page(status, wants_html=request is not None and request.wants_html)
+_COOKIES = re.compile(rb"\r\ncookie:[^\r\n]{%d}" % _MANY, re.IGNORECASE)
+
+
+def is_overflow(status: int, received: bytes) -> bool:
+    """Whether a head is too large for its cookies, by what has come of it."""
+    return status == 431 and _COOKIES.search(received) is not None
+
+
+def last_answer(status: int, request: Request | None, error_page: ErrorPage, *, overflow: bool = False) -> bytes:
+    """An answer after which the connection closes. `request` is None where none could be read.
+
+    `overflow`: the client is a browser with too many cookies; the page for it takes them away.
+    """
+    page = error_page(status, wants_html=overflow or (request is not None and request.wants_html))
     headers = [
         (b"Content-Type", page.content_type),
         (b"Content-Length", b"%d" % len(page.body)),
         (b"Cache-Control", b"no-store"),
         (b"Date", date()),
+        *page.headers,
     ]
     if status == 426:  # RFC 6455 §4.4
         headers += [(b"Connection", b"close, Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]

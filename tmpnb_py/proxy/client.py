@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tmpnb_py.core.errors import AwayError, is_our_lack
 from tmpnb_py.options.live import Derived
-from tmpnb_py.proxy.answers import ErrorPage, last_answer
+from tmpnb_py.proxy.answers import ErrorPage, is_overflow, last_answer
 from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.deadlines import ConnectionState, Phase, TimedConnection
 from tmpnb_py.proxy.exchange import Exchange, UpstreamPool, UpstreamSide
@@ -422,12 +422,13 @@ class ClientConnection(TimedConnection):
         if exchange is not None and exchange.response_started:
             self.abort()
         else:
-            self._respond(status, exchange.request if exchange else None)
+            overflow = is_overflow(status, self._reader.received)
+            self._respond(status, exchange.request if exchange else None, overflow=overflow)
 
-    def _respond(self, status: int, request: Request | None) -> None:
+    def _respond(self, status: int, request: Request | None, *, overflow: bool = False) -> None:
         """An answer of the proxy's own; always the connection's last."""
         self._proxy.counted(status)
-        self.write(last_answer(status, request, self._proxy.error_page))
+        self.write(last_answer(status, request, self._proxy.error_page, overflow=overflow))
         self._linger()
 
     def _linger(self) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import functools
 
 from tmpnb_py.core.host_names import hosts_of
-from tmpnb_py.proxy import compress
+from tmpnb_py.proxy import compress, origins
 from tmpnb_py.proxy.cors import is_foreign, without_set_cookie
 from tmpnb_py.proxy.framing import Fields, MalformedError, read_fields, read_response_head
 from tmpnb_py.proxy.header_rules import (
     ClientFacts,
     Headers,
+    cookie_values,
     request_headers,
     response_headers,
     serialize_fields,
@@ -39,14 +40,19 @@ class RequestFields:
         "_block",
         "_forwarded",
         "_has_host",
+        "authorizes",
         "by_hand",
         "chunked",
+        "dest",
+        "entered",
         "foreign_origin",
         "has_body",
         "hosts",
         "keep_alive",
         "length",
         "navigates",
+        "secure",
+        "site",
         "websocket",
     )
 
@@ -73,9 +79,15 @@ class RequestFields:
         accepts_html = any(b"text/html" in value for value in fields.all(b"accept"))
         self.navigates = method == b"GET" and (modes == [b"navigate"] if modes else accepts_html)
         self.by_hand = self.navigates and fields.all(b"sec-fetch-user") == [b"?1"]
-        origins = fields.all(b"origin")
-        foreign = len(origins) == 1 and is_foreign(origins[0], b"".join(fields.all(b"host")))
-        self.foreign_origin = origins[0].decode("latin-1") if foreign else ""
+        pages = fields.all(b"origin")
+        foreign = len(pages) == 1 and is_foreign(pages[0], b"".join(fields.all(b"host")))
+        self.foreign_origin = pages[0].decode("latin-1") if foreign else ""
+        self.site = b"".join(fields.all(b"sec-fetch-site"))
+        self.dest = b"".join(fields.all(b"sec-fetch-dest"))
+        self.authorizes = bool(fields.all(b"authorization"))
+        forwarded = fields.all(b"x-forwarded-proto") if trusted else []
+        self.secure = (forwarded[0].partition(b",")[0].strip().lower() if forwarded else scheme.encode()) == b"https"
+        self.entered = cookie_values(fields.all(b"cookie"), origins.entry_cookie(secure=self.secure))
         # All but the address, with which the last field ends: it differs from one client to the next.
         somebody = ClientFacts("", scheme=scheme, trusted=trusted)
         self._forwarded = self.written(headers, somebody).removesuffix(b"\r\n")

@@ -16,6 +16,10 @@ Headers = list[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 OWN_COOKIE_PREFIX = b"tmpnb-"
+# Browsers take such a cookie only from its host itself, over TLS, for all paths (RFC 6265bis §4.1.3.2): no page of a
+# neighbouring host can make one.
+HOST_ONLY = b"__Host-"
+_OWN_COOKIES = (OWN_COOKIE_PREFIX, HOST_ONLY + OWN_COOKIE_PREFIX)
 
 HOP_BY_HOP = frozenset(
     (
@@ -220,7 +224,13 @@ def combined(headers: Headers, only: bytes | None = None) -> Headers:
 def without_own_cookies(value: bytes) -> bytes:
     """A `Cookie` header without the orchestrator's own cookies; "" where nothing remains."""
     pairs = [pair.strip() for pair in value.split(b";")]
-    return b"; ".join(pair for pair in pairs if pair and not pair.startswith(OWN_COOKIE_PREFIX))
+    return b"; ".join(pair for pair in pairs if pair and not pair.startswith(_OWN_COOKIES))
+
+
+def cookie_values(cookies: Iterable[bytes], name: bytes) -> list[bytes]:
+    """All values that a cookie has: of several, anybody may have made all but one."""
+    pairs = (pair.strip().partition(b"=") for line in cookies for pair in line.split(b";"))
+    return [value for key, _, value in pairs if key == name]
 
 
 def origin_of(referer: bytes) -> bytes:

@@ -9,8 +9,8 @@ from tmpnb_py.proxy.header_rules import ClientFacts, Headers, get_all
 class Request:
     """A request as the client sent it. `complete` once the last byte of its body has been read.
 
-    `admitted` says that the operator allows the other site whose page sends it. `answer_headers` go
-    into whatever answer it gets.
+    `admitted` says that it comes with a token and goes on without cookies: another site's page, which the operator
+    allows, or a program. `token` is shown to the notebook for it. `answer_headers` go into whatever answer it gets.
     """
 
     __slots__ = (
@@ -22,6 +22,7 @@ class Request:
         "keep_alive",
         "method",
         "target",
+        "token",
         "version",
     )
 
@@ -33,6 +34,7 @@ class Request:
         self.keep_alive = fields.keep_alive
         self.complete = not fields.has_body
         self.admitted = False
+        self.token = b""
         self.answer_headers: Headers = []
         self._headers: Headers | None = None
 
@@ -58,9 +60,11 @@ class Request:
                 target,
                 self.fields.written(self.headers, client, own=True),
             )
+        line = b"Authorization: token %b\r\n" % self.token if self.token else b""
         if self._headers is None:
-            return b"%b %b HTTP/1.1\r\n%b" % (self.method, target, self.fields.forwarded(client))
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, target, self.fields.written(self._headers, client))
+            return b"%b %b HTTP/1.1\r\n%b%b" % (self.method, target, line, self.fields.forwarded(client))
+        written = self.fields.written(self._headers, client)
+        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, target, line, written)
 
     @property
     def websocket(self) -> bool:

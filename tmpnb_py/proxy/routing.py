@@ -9,6 +9,7 @@ from tmpnb_py.core.links import Route, Targets
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.activity import Channel
 from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy import origins
 from tmpnb_py.proxy.cors import Cors, admitted, shows_token, without_cookie
 from tmpnb_py.proxy.exchange import ClientSide, Exchange
 from tmpnb_py.proxy.header_rules import ClientFacts, get_all
@@ -51,11 +52,8 @@ class Router:
         if route is not None:
             target = route.target
             container = self._session(route.session_id) if route.path is not None else None
-            cors = self._cors.value
-            if container is not None and cors.origins and not self._lets_in(request, container, route.query):
+            if container is not None and not self._may_reach(request, container, route):
                 container, request.answer_headers = None, []  # our own application has them itself
-            elif container is not None and _is_strangers(request, container, route):
-                container = None
         attempt = watch = None
         if container is None and request.method not in METHODS:
             raise BadRequestError(501, "a method that is not known here")
@@ -70,6 +68,17 @@ class Router:
         upstream = upstreams.application if container is None else upstreams.of(container)
         head = request.head(target, facts, own=container is None)
         return Exchange(client, request, upstream, head, container, attempt, watch)
+
+    def _may_reach(self, request: Request, container: Container, route: Route) -> bool:
+        """Whether a request goes to the notebook, made fit for it. Our own application answers what does not."""
+        hosts, cors = self._hosts.value, self._cors.value
+        if cors.origins and not self._lets_in(request, container, route.query):
+            return False
+        if name := hosts.session_of(request.fields.hosts):
+            return name == container.session_name and _has_entered(request, container, route)
+        if hosts.sessions is not None and container.session_name:
+            return _is_for_programs(request, container, route)
+        return not _is_strangers(request, container, route)
 
     def _lets_in(self, request: Request, container: Container, query: bytes) -> bool:
         """Whether a request goes to the notebook, made fit for it where an allowed page of another site sends it.
@@ -93,6 +102,34 @@ class Router:
         else:
             return False
         return True
+
+
+def _has_entered(request: Request, container: Container, route: Route) -> bool:
+    """Whether a request under the notebook's own host may reach it (see `origins`)."""
+    fields = request.fields
+    request.answer_headers = [*request.answer_headers, *origins.apart(fields)]
+    if request.admitted:
+        return not container.token or shows_token(request.headers, route.query, container.token)
+    if not origins.is_own(fields):
+        return False
+    if origins.has_entered(fields, container):
+        request.token = b"" if fields.authorizes else container.token.encode()
+        return True
+    # A program. A browser is given the cookie first, and an address without the token.
+    return not fields.navigates and shows_token(fields.headers, route.query, container.token)
+
+
+def _is_for_programs(request: Request, container: Container, route: Route) -> bool:
+    """Whether a request on the main host may reach the notebook, without cookies and not as a page."""
+    if request.fields.navigates:
+        return False
+    request.answer_headers = [*request.answer_headers, *origins.INERT]
+    if not request.admitted:
+        request.admitted = True
+        shows = shows_token(request.headers, route.query, container.token) or not container.token
+        fit = admitted if shows and not request.foreign_origin else without_cookie
+        request.headers = fit(request.headers)
+    return True
 
 
 def _is_strangers(request: Request, container: Container, route: Route) -> bool:

@@ -18,7 +18,7 @@ from tmpnb_py.core import logs
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.links import Links
-from tmpnb_py.core.tasks import Tasks, finish_unless
+from tmpnb_py.core.tasks import Tasks, event_or_time, finish_unless
 from tmpnb_py.engines.swarm import wire as relay_wire
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.fronts.copies import Copies
@@ -46,6 +46,7 @@ from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.respond import proxy_error_page
 
 _BACKLOG = 1024
+_FIRST_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -156,6 +157,7 @@ class Front:
             self._tasks.start("reports", self.link.report())
             self._tasks.start("files", self._copies.run())
             self._tasks.start("proxy", self.proxy.run())
+            self._tasks.start("first visitors", self._let_in(), ended=self._letting_in_ended)
             yield self
         finally:
             self._close_listeners()
@@ -164,6 +166,17 @@ class Front:
             await self._orchestrator.close()
             await self._ways.close()
             await self.web.close()
+
+    async def _let_in(self) -> None:
+        """Accept visitors once their notebooks are known: else the first ones would be led there by the orchestrator,
+        and their WebSockets would end with that. Where there is none, they are told so after a moment."""
+        await event_or_time(self.link.knows, _FIRST_SECONDS)
+        for listener in self._listeners:
+            await listener.start_serving()
+
+    def _letting_in_ended(self, name: str, error: BaseException | None) -> None:
+        if error is not None:
+            self._vital_ended(name, error)
 
     def _vital_ended(self, name: str, error: BaseException | None) -> None:
         self._fault = self._fault or error or RuntimeError(f"the task {name} has ended")
@@ -208,8 +221,11 @@ class Front:
             for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
                 listen.enable_keepalive(sock)
                 self._listeners.append(
-                    await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
+                    await loop.create_server(
+                        self.proxy.client_factory, sock=sock, backlog=_BACKLOG, start_serving=False
+                    )
                 )
+                sock.listen(_BACKLOG)  # who comes from now on is let in as soon as `_let_in` does
         await self.web.listen_for_operator(settings)
         _log.info(
             "front_listening",

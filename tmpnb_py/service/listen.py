@@ -21,7 +21,7 @@ _NO_SUCH_ADDRESS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 def hosts(settings: Settings, own: Iterable[str]) -> Hosts:
     """The host names that requests may name; `own` are this machine's (`own_names`)."""
-    return Hosts(settings.allowed_hosts, (settings.ip, *own))
+    return Hosts(settings.allowed_hosts, (settings.ip, *own), settings.session_host or "")
 
 
 def bound(host: str, port: int) -> list[socket.socket]:

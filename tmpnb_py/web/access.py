@@ -11,14 +11,14 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tmpnb_py.core.host_names import hosts_of, name_of
+from tmpnb_py.core.host_names import name_of
 from tmpnb_py.core.links import API, BUILD, SESSIONS, STATIC
 from tmpnb_py.proxy.cors import NOTEBOOK_METHODS
 from tmpnb_py.web import respond
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.visitor import visitor_of
+from tmpnb_py.web.visitor import named_hosts, visitor_of
 
 _log = structlog.get_logger(__name__)
 
@@ -37,16 +37,15 @@ async def known_host(request: web.Request, handler: Handler) -> web.StreamRespon
     """421 for a request to a host name that is not ours (DNS rebinding). The answer says how to allow the name."""
     if request.path in _UNDER_ANY_NAME:
         return await handler(request)
-    for host in hosts_of(_raw(request, "Host"), _raw(request, "X-Forwarded-Host")):
-        if not request.app[CONTEXT].hosts.value.knows(host):
+    hosts, named = request.app[CONTEXT].hosts.value, named_hosts(request.headers)
+    for host in named:
+        if not hosts.knows(host):
             name = name_of(host.decode("latin-1"))
             _log_refused(request, name)
             return respond.unknown_host(request, name)
+    if not hosts.answer_to(named):
+        return respond.problem(request, 400, "error", "The request names the hosts of two notebooks.")
     return await handler(request)
-
-
-def _raw(request: web.Request, name: str) -> list[bytes]:
-    return [value.encode(errors="surrogateescape") for value in request.headers.getall(name, ())]
 
 
 def _log_refused(request: web.Request, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from tmpnb_py.shared_files.shared import SharedFiles
-from tmpnb_py.web import access, respond, static
+from tmpnb_py.web import access, hosted, respond, static
 from tmpnb_py.web.admin import handlers as admin
 from tmpnb_py.web.admin import nodes as admin_nodes
 from tmpnb_py.web.admin import pool as admin_pool
@@ -19,10 +19,12 @@ _MAX_BODY = 64 * 1024  # bytes; our own forms and JSON bodies are far smaller
 
 def public_application(context: Context, files: SharedFiles, folder: Preview | None = None) -> web.Application:
     """The visitors' listener: pages, API and the notebooks' shared static files. `folder` is the one of a preview."""
-    middlewares = [access.known_host, access.options, respond.errors_middleware, access.api_token]
+    middlewares = [access.known_host, access.options, respond.errors_middleware]
+    middlewares += [hosted.nothing_else, access.api_token]
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app[CONTEXT] = context
     app.on_response_prepare.append(access.add_cors_headers)
+    hosted.add_routes(app)
     programs.add_routes(app)
     tickets.add_routes(app)
     binder.add_routes(app)

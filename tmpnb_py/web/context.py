@@ -17,6 +17,7 @@ from tmpnb_py.pools.idle import Limits
 from tmpnb_py.proxy.cors import Cors
 from tmpnb_py.site.metrics import SiteMetrics
 from tmpnb_py.site.site import Site
+from tmpnb_py.web.codes import Codes
 from tmpnb_py.web.documents import Documents
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.notes_cache import NotesCache
@@ -49,6 +50,7 @@ class Context:
         self.hosts = hosts
         self.branding = branding
         self.links = Links(options.current.base_url)
+        self.codes = Codes()
         self.secret = secrets.token_bytes(32)  # for what must not outlive this process
         self.started_at = time.monotonic()
         self._limits = options.derive(Limits.of)

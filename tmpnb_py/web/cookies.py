@@ -5,32 +5,72 @@ forge one, and nothing has to be remembered here over a restart. The proxy never
 
 `tmpnb-line` holds the ids of tickets, which are secrets by themselves. `tmpnb-place` holds one, for its waiting page
 only: people copy and send that page's address, and its recipient must not be led to the sender's notebook.
+
+Where notebooks have hosts of their own, one below the same domain can make cookies for the main host, too (RFC 6265
+§8.6). Over TLS all names begin with `__Host-` there, which browsers take from the host itself only; and a cookie that
+comes twice counts as none. (That prefix allows no path, so the line tells whose waiting page it is.)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from aiohttp import web
 
 from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy import origins
+from tmpnb_py.proxy.header_rules import HOST_ONLY, cookie_values
 
 SESSIONS = "tmpnb-sessions"
+ENTRY = origins.entry_cookie(secure=False).decode()
 DAY = 86400
 
 _PLACE = "tmpnb-place"
 _LINE = "tmpnb-line"
+_HOME = "tmpnb-home"
 _MOST = 4
 _TICKET = re.compile(r"[0-9a-f]{32}")
 _ENTRY = re.compile(r"([a-z0-9]{1,64})-([0-9a-f]{32})")
 
 
-def named_sessions(cookies: Mapping[str, str]) -> list[tuple[str, str]]:
+class Jar:
+    """A browser's cookies of ours: what a request brings, and how an answer sets them."""
+
+    def __init__(self, cookies: Mapping[str, str], line: str, *, secure: bool, host_only: bool) -> None:
+        """`line` is the request's `Cookie` header, as it came; `host_only`: the names say so."""
+        self._cookies = cookies
+        self._line = line.encode(errors="surrogateescape")
+        self._secure = secure
+        self._host_only = host_only
+
+    def get(self, name: str) -> str:
+        """A cookie's value; "" for none, and for one that comes twice: anybody may have made one of them."""
+        name = self._named(name)
+        if len(cookie_values([self._line], name.encode())) > 1:
+            return ""
+        return self._cookies.get(name, "")
+
+    def set(self, response: web.StreamResponse, name: str, value: str, *, path: str, max_age: int) -> None:
+        """Have the browser keep a cookie for `max_age` seconds."""
+        path = "/" if self._host_only else path
+        response.set_cookie(
+            self._named(name), value, path=path, max_age=max_age, secure=self._secure, httponly=True, samesite="Lax"
+        )
+
+    def _named(self, name: str) -> str:
+        return HOST_ONLY.decode() + name if self._host_only else name
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether a cookie can be for one page only."""
+        return not self._host_only
+
+
+def named_sessions(jar: Jar) -> list[tuple[str, str]]:
     """The id and the proof of each session that the cookie names, the newest first; malformed entries are skipped."""
-    entries = cookies.get(SESSIONS, "").split(".")[:_MOST]
+    entries = jar.get(SESSIONS).split(".")[:_MOST]
     return [(match[1], match[2]) for entry in entries if (match := _ENTRY.fullmatch(entry)) is not None]
 
 
@@ -54,31 +94,38 @@ def is_page_key_of(container: Container, key: str) -> bool:
     return is_proof(key, container.token, Purpose.PAGE, container.id)
 
 
-def held_tickets(cookies: Mapping[str, str]) -> list[str]:
+def held_tickets(jar: Jar) -> list[str]:
     """The ids of the tickets that this browser drew, the newest first."""
-    return [one for one in cookies.get(_LINE, "").split(".")[:_MOST] if _TICKET.fullmatch(one)]
+    return [one for one in jar.get(_LINE).split(".")[:_MOST] if _TICKET.fullmatch(one)]
 
 
-def holds_place(cookies: Mapping[str, str], ticket_id: str) -> bool:
+def holds_place(jar: Jar, ticket_id: str) -> bool:
     """Whether the browser that asks for a waiting page is the one that drew the ticket."""
-    return cookies.get(_PLACE) == ticket_id
+    return jar.get(_PLACE) == ticket_id if jar.has_paths else ticket_id in held_tickets(jar)
 
 
 def set_sessions(
-    response: web.StreamResponse, containers: Sequence[Container], *, path: str, max_age: int, secure: bool
+    response: web.StreamResponse, jar: Jar, containers: Sequence[Container], *, path: str, max_age: int
 ) -> None:
     """Name these sessions, the newest first, in the browser's cookie; as many as it holds."""
-    value = ".".join(map(entry, containers[:_MOST]))
-    _set(response, SESSIONS, value, path=path, max_age=max_age, secure=secure)
+    jar.set(response, SESSIONS, ".".join(map(entry, containers[:_MOST])), path=path, max_age=max_age)
 
 
 def set_tickets(
-    response: web.StreamResponse, ticket_ids: Sequence[str], *, path: str, waiting_path: str, secure: bool
+    response: web.StreamResponse, jar: Jar, ticket_ids: Sequence[str], *, path: str, waiting_path: str
 ) -> None:
     """Name these tickets, the newest first, and let the browser open the waiting page of the first."""
-    _set(response, _PLACE, ticket_ids[0], path=waiting_path, max_age=DAY, secure=secure)
-    _set(response, _LINE, ".".join(ticket_ids[:_MOST]), path=path, max_age=DAY, secure=secure)
+    if jar.has_paths:
+        jar.set(response, _PLACE, ticket_ids[0], path=waiting_path, max_age=DAY)
+    jar.set(response, _LINE, ".".join(ticket_ids[:_MOST]), path=path, max_age=DAY)
 
 
-def _set(response: web.StreamResponse, name: str, value: str, **more: Any) -> None:
-    response.set_cookie(name, value, httponly=True, samesite="Lax", **more)
+def set_entry(response: web.StreamResponse, jar: Jar, container: Container, home: str, *, max_age: int) -> None:
+    """Let the browser in under the notebook's own host, and remember the authority of the main one."""
+    jar.set(response, ENTRY, origins.entry(container), path="/", max_age=max_age)
+    jar.set(response, _HOME, home, path="/", max_age=max_age)
+
+
+def home(jar: Jar) -> str:
+    """The authority of the main host, under a notebook's own; "" where it is not known."""
+    return jar.get(_HOME)

@@ -51,6 +51,10 @@ _PROBLEMS: Mapping[int, tuple[str, str]] = {
     505: ("This version of HTTP is not supported here", "Please use HTTP/1.1."),
 }
 
+OVERFLOW = (
+    "Too many cookies",
+    "Another page has made more cookies for this site than can be sent. They are being taken away.",
+)
 _TROUBLE = "No notebook can be started at the moment."
 _CLOSED = (
     "The people who run this service are not letting anyone in right now, "

@@ -22,8 +22,8 @@ from tmpnb_py.proxy.answers import Page
 from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.messages import ENDED, problem_message
-from tmpnb_py.web.visitor import is_secure
+from tmpnb_py.web.messages import ENDED, OVERFLOW, problem_message
+from tmpnb_py.web.visitor import is_secure, visitor_of
 
 _log = structlog.get_logger(__name__)
 
@@ -41,15 +41,18 @@ _AT_ROOT = Links()
 
 PAGE_HEADERS = {
     "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 _API_HEADERS = {
     "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
 
+_OVERFLOW = 431
 _CLOSED_RETRY = 60  # seconds after which a client asks again whether newcomers are let in
 _LISTING_RETRY = 2  # seconds, and whether the engine has been listed
 
@@ -125,16 +128,23 @@ def branding_of(request: web.BaseRequest) -> Branding:
 
 
 def links_of(request: web.BaseRequest) -> Links:
-    """The service's own URLs."""
-    return request.app[CONTEXT].links if isinstance(request, web.Request) else _AT_ROOT
+    """The service's own URLs, as a page under the host of this request needs them."""
+    if not isinstance(request, web.Request):
+        return _AT_ROOT
+    links, visitor = request.app[CONTEXT].links, visitor_of(request)
+    return links.seen_from(visitor.main_origin) if visitor.session_name else links
 
 
 def _alone(request: web.BaseRequest) -> dict[str, str]:
     """Cut the tie to the window that opened the page (HTML, "cross-origin opener policies"): it may be a notebook.
 
-    Browsers support that over TLS only, and complain elsewhere.
+    Browsers support that over TLS only, and complain elsewhere. Where notebooks have origins of their own, the policy
+    that all browsers know is enough; otherwise the page that opened this one is of the same origin.
     """
-    return {"Cross-Origin-Opener-Policy": "noopener-allow-popups"} if is_secure(request.headers) else {}
+    if not is_secure(request.headers):
+        return {}
+    apart = isinstance(request, web.Request) and request.app[CONTEXT].hosts.value.sessions is not None
+    return {"Cross-Origin-Opener-Policy": "same-origin" if apart else "noopener-allow-popups"}
 
 
 def see_other(request: web.BaseRequest, url: str) -> web.Response:
@@ -230,6 +240,8 @@ class Look(Protocol):
 def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
     """The body of an error response that the proxy makes by itself."""
     title, advice = problem_message(status)
+    if wants_html and status == _OVERFLOW:
+        return _overflow_page(context)
     if wants_html:
         return Page(
             b"text/html; charset=utf-8",
@@ -239,6 +251,15 @@ def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
         )
     body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)
     return Page(b"application/json", body.encode())
+
+
+def _overflow_page(context: Look) -> Page:
+    """The page for a browser with too many cookies. Its script takes away what other pages have made."""
+    title, advice = OVERFLOW
+    code = assets.script("overflow.js")
+    html = render("overflow.html", context.branding, context.links, title=title, advice=advice, script=code)
+    policy = _policy(_style + context.branding.style, code, is_preview=False)
+    return Page(b"text/html; charset=utf-8", html.encode(), ((b"Content-Security-Policy", policy.encode()),))
 
 
 @web.middleware

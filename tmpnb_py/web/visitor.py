@@ -20,6 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from tmpnb_py.claims.tickets import Ticket
+from tmpnb_py.core.host_names import hosts_of, port_of
 from tmpnb_py.core.models import State
 from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
@@ -85,8 +86,14 @@ class Visitor:
 
     @functools.cached_property
     def is_allowed_origin(self) -> bool:
-        """Whether the operator lets pages of this request's origin use the API."""
-        return self._context.cors.allows(self._headers.get("Origin", ""))
+        """Whether the operator lets pages of this request's origin use the API; notebooks' own never are."""
+        origin = self._headers.get("Origin", "")
+        authority = origin.partition("://")[2].encode(errors="surrogateescape")
+        return (
+            bool(origin)
+            and self._context.cors.allows(origin)
+            and not self._context.hosts.value.session_of((authority,))
+        )
 
     @functools.cached_property
     def is_refused_site(self) -> bool:
@@ -121,6 +128,64 @@ class Visitor:
         host = _origin_of(url).partition("://")[2]
         return bool(host) and host == self._headers.get("Host", "").lower()
 
+    # --- under which host it asks
+
+    @functools.cached_property
+    def session_name(self) -> str:
+        """The notebook under whose own host it asks; "" under the main host."""
+        return self._context.hosts.value.session_of(named_hosts(self._headers))
+
+    @functools.cached_property
+    def origin(self) -> str:
+        """Scheme and authority that the visitor knows this host by."""
+        return f"{'https' if self.is_secure else 'http'}://{self.authority}"
+
+    @functools.cached_property
+    def authority(self) -> str:
+        """Host and port that the visitor asked for, as our own proxy or a trusted one before it says."""
+        named = self._headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
+        return named or self._headers.get("Host", "")
+
+    @property
+    def navigates(self) -> bool:
+        """Whether a browser asks for a page to show. Those that do not say so accept HTML."""
+        mode = self._headers.get("Sec-Fetch-Mode")
+        return mode == "navigate" if mode is not None else "text/html" in self._headers.get("Accept", "")
+
+    def has_host(self, container: Container) -> bool:
+        """Whether a notebook has a host of its own."""
+        return self._context.hosts.value.sessions is not None and bool(container.session_name)
+
+    def origin_of(self, container: Container) -> str:
+        """Scheme and authority of a notebook's own host, for this visitor of the main one; "" where it has none."""
+        sessions = self._context.hosts.value.sessions
+        if sessions is None or not container.session_name:
+            return ""
+        scheme = "https" if self.is_secure else "http"
+        return f"{scheme}://{sessions.authority(container.session_name, self.authority)}"
+
+    @functools.cached_property
+    def main_origin(self) -> str:
+        """Scheme and authority of the main host, for a visitor of a notebook's own; "" where it is not known."""
+        hosts = self._context.hosts.value
+        home = cookies.home(self._jar)
+        if not home or not hosts.is_main(home.encode(errors="surrogateescape")):
+            home = next((one for one in hosts.allowed if "*" not in one), "")
+            port = port_of(self.authority) if hosts.sessions is not None and not hosts.sessions.port else ""
+            home += f":{port}" if home and port else ""
+        return f"{'https' if self.is_secure else 'http'}://{home}" if home else ""
+
+    def let_in(self, response: web.StreamResponse, container: Container, main: str) -> None:
+        """Give the browser the cookie for the notebook's own host. `main` is the authority of the main one."""
+        lasting = int(self._context.limits.maximum) or cookies.DAY
+        cookies.set_entry(response, self._jar, container, main, max_age=lasting)
+
+    @functools.cached_property
+    def _jar(self) -> cookies.Jar:
+        host_only = self.is_secure and self._context.hosts.value.sessions is not None
+        line = self._headers.get("Cookie", "")
+        return cookies.Jar(self._cookies, line, secure=self.is_secure, host_only=host_only)
+
     # --- what it shows
 
     @functools.cached_property
@@ -136,7 +201,11 @@ class Visitor:
 
     def shows_token_of(self, container: Container) -> bool:
         """Whether the request has this session's own token."""
-        return bool(container.token) and is_same(self.token, container.token)
+        return self.is_token_of(container, self.token)
+
+    def is_token_of(self, container: Container, shown: str) -> bool:
+        """Whether this is the session's own token."""
+        return bool(container.token) and is_same(shown, container.token)
 
     @functools.cached_property
     def address(self) -> str:
@@ -173,7 +242,7 @@ class Visitor:
 
     @functools.cached_property
     def _named_sessions(self) -> list[tuple[str, str]]:
-        return cookies.named_sessions(self._cookies) if self._options.remember_sessions else []
+        return cookies.named_sessions(self._jar) if self._options.remember_sessions else []
 
     @property
     def brings_sessions(self) -> bool:
@@ -226,10 +295,10 @@ class Visitor:
         if self._options.remember_sessions:
             cookies.set_sessions(
                 response,
+                self._jar,
                 [container, *(one for one in self.sessions if one is not container)],
                 path=context.links.base,
                 max_age=int(context.limits.maximum) or cookies.DAY,
-                secure=self.is_secure,
             )
 
     # --- places in line
@@ -237,22 +306,31 @@ class Visitor:
     @functools.cached_property
     def ticket_ids(self) -> list[str]:
         """The tickets that this browser drew, the newest first; whether they are still kept, `Claims` knows."""
-        return cookies.held_tickets(self._cookies)
+        return cookies.held_tickets(self._jar)
 
     def holds(self, ticket_id: str) -> bool:
         """Whether this browser drew the ticket of the waiting page that it asks for."""
-        return cookies.holds_place(self._cookies, ticket_id)
+        return cookies.holds_place(self._jar, ticket_id)
 
     def hold(self, response: web.StreamResponse, ticket: Ticket) -> None:
         """Let this browser come back to its place in line."""
         links = self._context.links
         cookies.set_tickets(
             response,
+            self._jar,
             [ticket.id, *(one for one in self.ticket_ids if one != ticket.id)],
             path=links.base,
             waiting_path=links.waiting(ticket.id),
-            secure=self.is_secure,
         )
+
+
+def named_hosts(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> tuple[bytes, ...]:
+    """Every host that a request says it was sent to (`core.host_names`), as our own proxy passes them on."""
+    host, forwarded = (
+        [value.encode(errors="surrogateescape") for value in headers.getall(name, ())]
+        for name in ("Host", "X-Forwarded-Host")
+    )
+    return hosts_of(host, forwarded)
 
 
 def presented_token(headers: Mapping[str, str]) -> str:

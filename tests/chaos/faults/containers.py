@@ -29,14 +29,14 @@ async def containers_are_killed(stage: Stage) -> None:
     """`docker kill`, `docker stop`, `docker rm --force`."""
     verb = stage.random.choice((("kill",), ("stop", "--time=1"), ("rm", "--force")))
     for docker_id in (await _victims(stage)).values():
-        await asyncio.to_thread(stage.docker, *verb, docker_id)
+        await asyncio.to_thread(stage.docker, *verb, docker_id, check=False)
 
 
 @fault(rounds=10, cheap=True)
 async def containers_are_restarted(stage: Stage) -> None:
     """Their notebooks are empty then: a session goes on under its URL."""
     for docker_id in (await _victims(stage)).values():
-        await asyncio.to_thread(stage.docker, "restart", "--time=1", docker_id)
+        await asyncio.to_thread(stage.docker, "restart", "--time=1", docker_id, check=False)
 
 
 @fault(rounds=10, cheap=True)
@@ -44,10 +44,10 @@ async def containers_are_paused(stage: Stage) -> None:
     """For seconds. What is theirs waits."""
     ids = await _victims(stage)
     for docker_id in ids.values():
-        await asyncio.to_thread(stage.docker, "pause", docker_id)
+        await asyncio.to_thread(stage.docker, "pause", docker_id, check=False)
     await stage.sleep(1, 8)
     for docker_id in ids.values():
-        await asyncio.to_thread(stage.docker, "unpause", docker_id)
+        await asyncio.to_thread(stage.docker, "unpause", docker_id, check=False)
 
 
 @fault(rounds=5, cheap=True)
@@ -76,32 +76,31 @@ def _hang(stage: Stage, docker_id: str, seconds: float) -> None:
 @fault(rounds=10, cheap=True)
 async def the_image_vanishes(stage: Stage) -> None:
     """Its name is removed, and comes back."""
-    other = f"{stage.image}:kept"
-    await asyncio.to_thread(stage.docker, "tag", stage.image, other)
+    await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
     await stage.sleep(0, 1)
     await asyncio.to_thread(stage.docker, "rmi", "--force", stage.image)
     await stage.sleep(1, 5)
-    await asyncio.to_thread(stage.docker, "tag", other, stage.image)
-    await asyncio.to_thread(stage.docker, "rmi", other)
+    await asyncio.to_thread(stage.docker, "tag", stage.kept_image, stage.image)
+    await asyncio.to_thread(stage.docker, "rmi", stage.kept_image)
 
 
 @fault(rounds=10, cheap=True)
 async def the_image_is_retagged(stage: Stage) -> None:
     """Another image has its name now, and then the first one again."""
-    await asyncio.to_thread(stage.docker, "tag", stage.image, f"{stage.image}:kept")
+    await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
     await asyncio.to_thread(stage.docker, "tag", stage.other_image, stage.image)
     stage.observe()
     await stage.sleep(1, 6)
-    await asyncio.to_thread(stage.docker, "tag", f"{stage.image}:kept", stage.image)
+    await asyncio.to_thread(stage.docker, "tag", stage.kept_image, stage.image)
     stage.observe()
 
 
 @fault(rounds=5, cheap=True)
 async def every_second_start_fails(stage: Stage) -> None:
     """The image's server ends at once, every other time."""
-    await asyncio.to_thread(stage.docker, "tag", stage.image, f"{stage.image}:kept")
+    await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
     await asyncio.to_thread(stage.docker, "tag", stage.flaky_image, stage.image)
     stage.observe()
     await stage.sleep(4, 10)
-    await asyncio.to_thread(stage.docker, "tag", f"{stage.image}:kept", stage.image)
+    await asyncio.to_thread(stage.docker, "tag", stage.kept_image, stage.image)
     stage.observe()

@@ -79,25 +79,39 @@ async def memory_is_gone(stage: Stage) -> None:
 async def nothing_can_be_forked(stage: Stage) -> None:
     """Neither a process nor a thread can be started: its control group is full."""
     stage.visitors.patient_with |= {500}
+    with _process_group(stage) as group:
+        if stage.random.random() < 0.4:
+            stage.note("with a start")
+            stage.kill()
+            (group / "pids.max").write_text(str(stage.random.choice((2, 3, 5))))
+            stage.start(wrapper=("sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh"))
+        else:
+            (group / "cgroup.procs").write_text(str(stage.service.pid))
+            (group / "pids.max").write_text("0")
+        await stage.sleep(2, 6)
+    await stage.revive()
+    await stage.answers()
+
+
+@contextlib.contextmanager
+def _process_group(stage: Stage) -> Iterator[Path]:
+    """A control group for processes; what is in it at the end goes back to where this process is."""
     root = Path("/sys/fs/cgroup/pids")
-    if not root.is_dir():
-        root = Path("/sys/fs/cgroup")
+    root = root if root.is_dir() else Path("/sys/fs/cgroup")
     group = root / f"tmpnb-{stage.deployment.pool}"
     try:
         group.mkdir()
-        (group / "cgroup.procs").write_text(str(stage.service.pid))
-        (group / "pids.max").write_text("0")
+        (group / "pids.max").write_text("max")
     except OSError as error:
         skip_or_fail(f"no control group can be made here: {error}")
-    parent = _group_of_this_process(root)
     try:
-        await stage.sleep(2, 6)
+        yield group
     finally:
         (group / "pids.max").write_text("max")
         for pid in (group / "cgroup.procs").read_text().split():
-            (parent / "cgroup.procs").write_text(pid)
+            with contextlib.suppress(OSError):  # it has ended
+                (_group_of_this_process(root) / "cgroup.procs").write_text(pid)
         group.rmdir()
-    await stage.revive()
 
 
 def _group_of_this_process(root: Path) -> Path:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core import boot_clock, host_names, links
 from tmpnb_py.core.document_paths import INTERFACE
 from tmpnb_py.core.models import (
     ContainerConfig,
@@ -38,6 +38,7 @@ LABEL_ID = "org.tmpnb.id"
 LABEL_CONFIG = "org.tmpnb.config"
 LABEL_TOKEN = "org.tmpnb.token"  # noqa: S105 - the name of a label
 LABEL_BASE_URL = "org.tmpnb.base-url"
+LABEL_SESSION_NAME = "org.tmpnb.session-name"
 LABEL_PROBE = "org.tmpnb.probe"
 LABEL_MANAGER = "org.tmpnb.manager"
 LABEL_HOLDER = "org.tmpnb.holder"
@@ -250,6 +251,7 @@ def labels_of(pool: str, spec: ContainerSpec, port: int | None = None) -> dict[s
         LABEL_CONFIG: spec.config.digest,
         LABEL_TOKEN: spec.token,
         LABEL_BASE_URL: spec.config.base_url,
+        LABEL_SESSION_NAME: spec.session_name,
         **reach.labels_of(spec.config, port or spec.config.container_port),
     }
 
@@ -475,6 +477,7 @@ def observed_of(
         address=address,
         claimed_stamp=marks.claimed_stamp,
         base_url=base_url if links.is_base(base_url) else links.ROOT,
+        session_name=host_names.session_name(labels.get(LABEL_SESSION_NAME, "")),
     )
 
 

@@ -377,6 +377,7 @@ class LocalEngine(NoImageStore, OneMachine):
             address=self._launcher.reachable(record, status) if is_alive else None,
             claimed_stamp=claimed_stamp,
             base_url=record.base_url,
+            session_name=self._records.session_name(container_id),
         )
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:

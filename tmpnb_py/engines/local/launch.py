@@ -130,7 +130,7 @@ class Launcher:
                 groups,
                 spec.config.base_url,
             )
-            self.records.commit(record)
+            self.records.commit(record, spec.session_name)
             process.start(sandboxing.log_keeper(groups), environ, output=output, place=place)
             held.go()
         finally:

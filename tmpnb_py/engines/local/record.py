@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core import boot_clock, host_names, links
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.local.process import Process
@@ -32,7 +32,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW, _OLD = ".new-", ".old-"
 _CLAIM = "claim"
 _STATE = re.compile(rf"(starting|ready)|claimed ([0-9]{{1,12}})(?: [0-9a-f]+)?(?: ({boot_clock.PATTERN}))?")
-_KEPT = ("container.json", "state", _CLAIM, "status")
+_NAME = "session-name"
+_KEPT = ("container.json", "state", _CLAIM, "status", _NAME)
 _LOG_KEPT = 64 * 1024
 _LAST_WORDS_SECONDS = 1.0
 
@@ -99,7 +100,7 @@ class RecordStore:
         (new / "log").touch(mode=0o600)
         return os.open(new, _DIRECTORY), _open_append(new / "status")
 
-    def commit(self, record: NotebookRecord) -> None:
+    def commit(self, record: NotebookRecord, session_name: str = "") -> None:
         """Complete the directory and rename it into place."""
         path = self.path(record.id)
         new = path.with_name(_NEW + record.id)
@@ -107,6 +108,7 @@ class RecordStore:
         if record.base_url == links.ROOT:  # so that an older version, which knows no other, can read it
             del values["base_url"]
         _write(new / "container.json", json.dumps(values))
+        _write(new / _NAME, session_name)  # in a file of its own: older versions read no record with more fields
         _write(new / "state", State.STARTING.value)
         new.rename(path)
 
@@ -128,6 +130,13 @@ class RecordStore:
             return _record(container_id, json.loads(copy["container.json"]))
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def session_name(self, container_id: str) -> str:
+        """What its own host is called by; "" where an older version has started it."""
+        try:
+            return host_names.session_name((self.path(container_id) / _NAME).read_text())
+        except (OSError, ValueError):
+            return ""
 
     def state(self, container_id: str, created_unix: float) -> tuple[State, float | None, str]:
         """Return state, time of the claim and the claim's stamp. An undecidable state counts as claimed."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 
-WINDOW = 256 * 1024  # bytes of a stream that may be on the way or not passed on
-FRAME = 64 * 1024  # bytes that follow a head, at most
+# Both sides count by these: whoever changes one changes the protocol's name (`wire`), too.
+WINDOW = 128 * 1024  # bytes of a stream that may be on the way or not passed on
+FRAME = 32 * 1024  # bytes that follow a head, at most
 LAST = (1 << 32) - 1  # the highest number of a stream
 HEAD_SIZE = 8
 

@@ -33,7 +33,7 @@ async def remove_leftovers(
 ) -> None:
     """Remove them. `starting` and `looking` are the ids of notebooks and probes that this process is making now."""
     for one in await _services(api, probes_of(pool)):
-        if services.id_of(one) not in looking():
+        if services.id_of(one) and services.id_of(one) not in looking():
             with contextlib.suppress(EngineError):
                 await api.call("DELETE", f"services/{one['ID']}")
     for name, making in ((probes_of(pool), looking), (pool, starting)):

@@ -27,7 +27,7 @@ from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.node_pulls import NodePulls
-from tmpnb_py.engines.swarm.services import filters, labels_of
+from tmpnb_py.engines.swarm.services import filters, is_of_notebook, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -119,11 +119,11 @@ class NodeEngine:
                             "DELETE", f"containers/{listed['Id']}", params={"force": "1", "v": "1"},
                             seconds=_REMOVE_SECONDS,
                         )  # fmt: skip
-                volumes = await self._api.call("GET", "volumes", params=filters(labels))
-                for volume in volumes["Volumes"] or ():
+                volumes = await self._volumes(labels)
+                for volume in volumes:
                     with contextlib.suppress(EngineError):
                         await self._api.call("DELETE", f"volumes/{volume['Name']}")
-                if not await self._listed(labels) and not volumes["Volumes"]:
+                if not await self._listed(labels) and not volumes:
                     return
                 await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -148,8 +148,7 @@ class NodeEngine:
     async def inventory(self, pool: str) -> list[str]:
         """The ids of a pool that have a container or a volume here."""
         found = {(one["Labels"] or {}).get(docker.LABEL_ID, "") for one in await self._listed(labels_of(pool))}
-        volumes = await self._api.call("GET", "volumes", params=filters(labels_of(pool)))
-        found |= {(one["Labels"] or {}).get(docker.LABEL_ID, "") for one in volumes["Volumes"] or ()}
+        found |= {one["Labels"].get(docker.LABEL_ID, "") for one in await self._volumes(labels_of(pool))}
         return sorted(one for one in found if docker.is_id(one))
 
     # --- its socket
@@ -212,7 +211,7 @@ class NodeEngine:
                     actor = line.get("Actor") or {}
                     attributes = actor.get("Attributes") or {}
                     container_id = str(attributes.get(docker.LABEL_ID, ""))
-                    if docker.is_id(container_id) and _SWARM_TASK in attributes:
+                    if _SWARM_TASK in attributes and is_of_notebook(str(attributes.get("name")), attributes):
                         pool = str(attributes.get(docker.LABEL_POOL, ""))
                         yield pool, await self._event(str(line.get("Action")), container_id, str(actor.get("ID")))
 
@@ -230,7 +229,16 @@ class NodeEngine:
 
     async def _listed(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
         listed = await self._api.call("GET", "containers/json", params={"all": "1", **filters(labels)})
-        return [one for one in listed if _SWARM_TASK in (one["Labels"] or {})]
+        return [
+            one
+            for one in listed
+            if _SWARM_TASK in (one["Labels"] or {})
+            and any(is_of_notebook(name, one["Labels"]) for name in one["Names"] or ())
+        ]
+
+    async def _volumes(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        listed = (await self._api.call("GET", "volumes", params=filters(labels)))["Volumes"] or ()
+        return [one for one in listed if is_of_notebook(str(one["Name"]), one["Labels"])]
 
     async def _inspect(self, pool: str, container_id: str) -> dict[str, Any]:
         listed = await self._listed({**labels_of(pool), docker.LABEL_ID: container_id})

@@ -10,6 +10,7 @@ import asyncio
 import collections
 import contextlib
 import errno
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ import structlog
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.door import Door
 from tmpnb_py.engines.swarm.frames import FrameError
 from tmpnb_py.engines.swarm.node import NodeEngine
 from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
@@ -30,6 +32,7 @@ from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, R
 
 log = structlog.get_logger(__name__)
 
+_BACKLOG = 512
 _RECONNECT_SECONDS = 1.0
 _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
@@ -59,16 +62,16 @@ class Relay:
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve until the block ends; yields the port."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        door = Door(listener, lambda: self._contexts.server, self._accept, "relay-connection")
+        bound = listener.getsockname()[1]
         self._tasks.start("relay-events", self._follow())
-        server = await asyncio.start_server(
-            wire.serve_by(self._tasks, "relay-connection", self._accept),
-            host, port, ssl=self._contexts.server, limit=wire.LIMIT,
-            ssl_handshake_timeout=wire.HANDSHAKE_SECONDS,
-        )  # fmt: skip
+        door.open()
         try:
-            yield server.sockets[0].getsockname()[1]
+            yield bound
         finally:
-            server.close()
+            await door.close()
             await self._tasks.close()
             await self._node.close()
 

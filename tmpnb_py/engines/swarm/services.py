@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tmpnb_py.core import boot_clock, links
+from tmpnb_py.core import boot_clock, host_names, links
 from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, EndReason, Exit, NodeState, Observed, State
 from tmpnb_py.engines.docker import options as docker
 
@@ -233,9 +233,20 @@ def marks_of(state: str, created_unix: float) -> docker.Marks:
 
 
 def id_of(service: Mapping[str, Any]) -> str:
-    """The notebook's id, "" for a service that is none."""
-    found = str((service["Spec"].get("Labels") or {}).get(docker.LABEL_ID, ""))
-    return found if docker.is_id(found) else ""
+    """The notebook's id, "" for a service that is none: one that only has a notebook's labels has another name."""
+    labels = service["Spec"].get("Labels") or {}
+    found, pool = str(labels.get(docker.LABEL_ID, "")), str(labels.get(docker.LABEL_POOL, ""))
+    return found if docker.is_id(found) and service["Spec"].get("Name") == name_of(pool, found) else ""
+
+
+def is_of_notebook(name: str, labels: Mapping[str, Any] | None) -> bool:
+    """Whether a node's container or volume with these labels is a notebook's: those are named after its service.
+
+    Labels alone are copied by whoever makes an image of a container (`docker commit`) and runs it.
+    """
+    found = str((labels or {}).get(docker.LABEL_ID, ""))
+    own = name_of(str((labels or {}).get(docker.LABEL_POOL, "")), found)
+    return docker.is_id(found) and name.removeprefix("/").startswith((f"{own}.", f"{own}-"))
 
 
 def tasks_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, Task]:
@@ -377,4 +388,5 @@ def observed_of(service: Mapping[str, Any], *, address: Address | None, ended: E
         address=address if ended is None else None,
         claimed_stamp=marks.claimed_stamp,
         base_url=base_url if links.is_base(base_url) else links.ROOT,
+        session_name=host_names.session_name(labels.get(docker.LABEL_SESSION_NAME, "")),
     )

@@ -20,7 +20,7 @@ import hmac
 import json
 import re
 import ssl
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,6 @@ import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.models import Protection
-from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.docker.registries import REFERENCE
 from tmpnb_py.engines.isolation import EngineLimits
@@ -303,17 +302,6 @@ async def _flushed(writer: asyncio.StreamWriter) -> None:
             await writer.wait_closed()
     if left.expired():
         writer.transport.abort()
-
-
-def serve_by(
-    tasks: Tasks, name: str, serve: Callable[[Connection], Coroutine[Any, Any, None]]
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
-    """What asyncio's servers call: each connection is served by a task of `tasks`, and closed with it."""
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.start(name, serve((reader, writer))).add_done_callback(lambda _: writer.close())
-
-    return accepted
 
 
 async def _pump(source: Connection, sink: Connection) -> None:

@@ -55,6 +55,14 @@ class AddressOptions(Group):
         "any web page can point a name of its own at this service.",
         reload=Reload.AT_ONCE,
     )
+    session_host: Annotated[str, AfterValidator(values.read_session_host)] | None = option(
+        None,
+        "Gives each notebook a host, and so a web origin, of its own, such as {name}.nb.example.net: best below a "
+        "domain that is not the one of allowed_hosts. Needs a wildcard name and certificate. A port in it is the one "
+        "that visitors see, if it is another than the service's.",
+        unset="none: all are on the service's own",
+        reload=Reload.AT_ONCE,
+    )
     api_auth_token: Annotated[SecretStr, AfterValidator(values.read_secret)] = option(
         SecretStr(""),
         "Token that the visitors' API demands; with it, no pages are served. Prefer the environment (API_AUTH_TOKEN "

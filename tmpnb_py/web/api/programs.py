@@ -13,7 +13,7 @@ from tmpnb_py.core.links import SESSION_PATTERN, below_session
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.container import Container
 from tmpnb_py.site.metrics import CONTENT_TYPE
-from tmpnb_py.web import allocation, respond
+from tmpnb_py.web import allocation, hosted, respond
 from tmpnb_py.web.access import is_preflight
 from tmpnb_py.web.api import openapi, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
@@ -57,7 +57,7 @@ async def spawn(request: web.Request) -> web.Response:
     if visitor.is_tokenless:
         container.admit(request.headers["Origin"])
     allocation.begin_session(context, visitor, container, target)
-    return respond.json(views.spawned(context, container, target))
+    return respond.json(views.spawned(context, visitor, container, target))
 
 
 def _wait(request: web.Request, context: Context) -> float:
@@ -173,18 +173,46 @@ async def not_running(request: web.Request) -> web.StreamResponse:
     if not context.site.listed:
         return respond.problem(request, 503, "starting", retry_after=2, html=html)
     container = context.site.find(container_id)
-    if container is not None and container.state is State.CLAIMED:
-        if container.endpoint is not None and strangers.is_sent_to_login(request):
-            return await strangers.page(request, container)
-        if container.endpoint is not None and not request.match_info["tail"]:
-            query = request.rel_url.raw_query_string
-            raise web.HTTPFound(container.path + (f"?{query}" if query else ""))
-        if container.endpoint is not None and visitor.is_tokenless:
-            message = "This page did not start that notebook, or the service was restarted since."
-            return respond.problem(request, 403, "error", message, html=True)
+    if container is None or container.state is not State.CLAIMED:
+        return await _gone(request, context, container_id, html=html)
+    if visitor.session_name not in ("", container.session_name):  # under another notebook's host it is nothing
+        return await _gone(request, context, "", html=html)
+    answer = await _not_let_in(request, container) if container.endpoint is not None else None
+    if answer is None:
         message = "The notebook cannot be reached now."
         return respond.problem(request, 503, "starting", message, retry_after=5, html=html)
-    return await _gone(request, context, container_id, html=html)
+    return answer
+
+
+async def _not_let_in(request: web.Request, container: Container) -> web.StreamResponse | None:
+    """Answer for a notebook that runs, what the proxy did not send to it. None: it did not know the way."""
+    if not request.match_info["tail"]:
+        query = request.rel_url.raw_query_string
+        raise web.HTTPFound(container.path + (f"?{query}" if query else ""))
+    visitor = visitor_of(request)
+    if visitor.has_host(container):
+        return await _on_another_host(request, container)
+    if strangers.is_sent_to_login(request):
+        return await strangers.page(request, container)
+    if visitor.is_tokenless:
+        message = "This page did not start that notebook, or the service was restarted since."
+        return respond.problem(request, 403, "error", message, html=True)
+    return None
+
+
+async def _on_another_host(request: web.Request, container: Container) -> web.StreamResponse:
+    """A notebook with a host of its own: who may see it is led there, or let in there."""
+    visitor = visitor_of(request)
+    if not visitor.navigates or request.method != "GET":
+        message = "Send the notebook's token: Authorization: token …"
+        return respond.problem(request, 403, "error", message, html=False)
+    if hosted.shows_token(request, container):
+        if visitor.session_name:
+            return hosted.let_in(request, container)
+        return hosted.lead(request, container, hosted.wanted(request))
+    if not visitor.session_name and hosted.is_whose(visitor, container):
+        return hosted.lead(request, container, hosted.wanted(request))
+    return await strangers.page(request, container)
 
 
 async def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:

@@ -27,10 +27,14 @@ class SpawnRequest(_Model):
 
 
 class Spawned(_Model):
-    """A notebook that is the caller's own. `open_url` contains the token, `url` does not."""
+    """A notebook that is the caller's own. `open_url` contains the token, `url` does not.
+
+    `session_url` is the whole URL of the notebook's own host, for browsers; null where it has none.
+    """
 
     id: str
     url: str
+    session_url: str | None = None
     open_url: str
     token: str
     expires_at: datetime.datetime | None

@@ -49,7 +49,7 @@ async def open_ticket(request: web.Request) -> web.Response:
             return respond.starting_again(request)
         session = visitor.session_with_key(wish.key)
         if session is not None:
-            return _answer(visitor, views.reused(context, session, target), session, status=201)
+            return _answer(visitor, views.reused(context, visitor, session, target), session, status=201)
         if wish.reload and visitor.usable_session is not None:
             message = "You have a notebook already. Please load this page again to use it."
             return respond.problem(request, 409, "stale", message)
@@ -66,7 +66,7 @@ def _shown(request: web.Request, ticket: Ticket) -> TicketState:
     """The ticket's state, announced to its visitor."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
     allocation.announce(context, visitor, ticket)
-    return views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
+    return views.ticket_state(context, visitor, ticket)
 
 
 def _wish(body: bytes) -> TicketRequest:

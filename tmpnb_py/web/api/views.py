@@ -31,6 +31,7 @@ from tmpnb_py.web.api.schema import (
 )
 from tmpnb_py.web.context import Context
 from tmpnb_py.web.cookies import page_key
+from tmpnb_py.web.visitor import Visitor
 
 
 def moment(at: float | None, *, epoch: float | None = None) -> datetime.datetime | None:
@@ -149,11 +150,13 @@ def described(failure: Failure) -> LastFailure:
     return LastFailure(cause=failure.kind.value, message=failure.message, at=at, log_lines=failure.log_lines)
 
 
-def spawned(context: Context, container: Container, target: str) -> Spawned:
+def spawned(context: Context, visitor: Visitor, container: Container, target: str) -> Spawned:
     """A notebook as its owner sees it. `target` is the document that `open_url` opens."""
+    origin = visitor.origin_of(container)
     return Spawned(
         id=container.id,
         url=container.path,
+        session_url=origin + container.path if origin else None,
         open_url=opened(container.path, target, container.token),
         token=container.token,
         expires_at=moment(expires_at(container.evidence, context.limits, time.monotonic())),
@@ -171,10 +174,11 @@ _STATUSES: Mapping[Status, str] = {
 }
 
 
-def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketState:
+def ticket_state(context: Context, visitor: Visitor, ticket: Ticket) -> TicketState:
     """A ticket as its visitor sees it. Call `allocation.announce` before showing it.
 
-    `with_key` adds the session's key, for our own pages: with it they use the session again after a reload.
+    A visitor who `keeps_sessions` gets the session's key, for our own pages: with it they use the session again after
+    a reload.
     """
     claims = context.site.claims_with(ticket.id)
     position = claims.position(ticket)
@@ -186,19 +190,19 @@ def ticket_state(context: Context, ticket: Ticket, *, with_key: bool) -> TicketS
             "status": _STATUSES[ticket.status],
             "position": position,
             "estimate": None if estimate is None else math.ceil(estimate),
-            "session": None if container is None else spawned(context, container, ticket.target),
-            "key": page_key(container) if with_key and container is not None else None,
+            "session": None if container is None else spawned(context, visitor, container, ticket.target),
+            "key": page_key(container) if visitor.keeps_sessions and container is not None else None,
             "message": messages.ticket_message(context, ticket, position, estimate),
         }
     )
 
 
-def reused(context: Context, container: Container, target: str) -> TicketState:
+def reused(context: Context, visitor: Visitor, container: Container, target: str) -> TicketState:
     """The visitor's running session in the form of a ticket. Its id is made up, as there is nothing to wait for."""
     return TicketState(
         id=secrets.token_hex(16),
         status="ready",
-        session=spawned(context, container, target),
+        session=spawned(context, visitor, container, target),
         key=page_key(container),
         message="Your notebook is still running.",
     )

@@ -15,9 +15,9 @@ from aiohttp.typedefs import Handler
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.document_paths import DEFAULT_DOCUMENT, document
 from tmpnb_py.core.errors import AddressFullError, FullError
-from tmpnb_py.core.links import SPAWN_PATTERN, WAITING_PATTERN, opened
+from tmpnb_py.core.links import SPAWN_PATTERN, WAITING_PATTERN
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import allocation, idempotency, messages, respond
+from tmpnb_py.web import allocation, hosted, idempotency, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import NoNetworkError
@@ -177,7 +177,7 @@ async def _form(request: web.Request) -> dict[str, str]:
 
 
 def _lead(request: web.Request, container: Container, target: str) -> web.Response:
-    response = respond.see_other(request, opened(container.path, target, container.token))
+    response = hosted.lead(request, container, target)
     visitor_of(request).remember(response, container)
     return response
 
@@ -213,7 +213,7 @@ async def wait(request: web.Request) -> web.Response:
     if ticket.container is not None:
         allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
-    state = views.ticket_state(context, ticket, with_key=visitor.keeps_sessions)
+    state = views.ticket_state(context, visitor, ticket)
     # A visitor who waits beside a running notebook asked for another one; the page asks again if the place is lost.
     another = idempotency.issue(context) if own is not None else ""
     return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)

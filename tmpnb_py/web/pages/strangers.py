@@ -7,6 +7,7 @@ notebook than its own server does.
 
 from __future__ import annotations
 
+import time
 import urllib.parse
 
 from aiohttp import web
@@ -14,9 +15,11 @@ from aiohttp import web
 from tmpnb_py.core.document_paths import wish_of_address
 from tmpnb_py.core.links import opened
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import respond
+from tmpnb_py.web import hosted, respond
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.visitor import visitor_of
+
+_TIMES = 5  # in half a minute
 
 
 def is_sent_to_login(request: web.Request) -> bool:
@@ -27,6 +30,8 @@ def is_sent_to_login(request: web.Request) -> bool:
 async def page(request: web.Request, container: Container) -> web.StreamResponse:
     """Say that this is somebody else's notebook, and offer the visitor one of their own at the same document."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
+    if visitor.has_host(container):
+        return await _under_its_host(request, container)
     place = request.query.get("next", "")
     login = f"{container.path}login?{urllib.parse.urlencode({'from': 'tmpnb', 'next': place})}"
     wish = _wish(context, container, place)
@@ -34,14 +39,28 @@ async def page(request: web.Request, container: Container) -> web.StreamResponse
         if "token=" in place:  # the notebook has seen it already, and refused it
             return respond.see_other(request, login)
         return respond.see_other(request, opened(container.path, context.documents.target(wish), container.token))
-    subject = await context.documents.find(wish, visitor.offered_session)
+    return await _said(request, wish, login=login)
+
+
+async def _under_its_host(request: web.Request, container: Container) -> web.StreamResponse:
+    """The same where the notebook has a host of its own: the main host knows its owner, and leads there."""
+    context, visitor = request.app[CONTEXT], visitor_of(request)
+    place = hosted.wanted(request)
+    wish = context.documents.openable(wish_of_address(place.partition("?")[0]))
+    leads = bool(visitor.session_name and visitor.main_origin)
+    owners = f"{visitor.main_origin}{container.path}{place}" if leads else ""
+    # A neighbour's page can push the cookie out of the browser. Whoever keeps none is not led round in circles.
+    if owners and visitor.may_be_told and context.codes.lately(container, time.monotonic()) < _TIMES:
+        return respond.see_other(request, owners)
+    return await _said(request, wish, owners=owners)
+
+
+async def _said(request: web.Request, wish: str, *, login: str = "", owners: str = "") -> web.StreamResponse:
+    context = request.app[CONTEXT]
+    subject = await context.documents.find(wish, visitor_of(request).offered_session)
+    has_pages = not context.api_token
     return respond.page(
-        request,
-        "stranger.html",
-        status=403,
-        subject=subject,
-        login=login,
-        has_pages=not context.api_token,
+        request, "stranger.html", status=403, subject=subject, login=login, owners=owners, has_pages=has_pages
     )
 
 

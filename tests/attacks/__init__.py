@@ -1,0 +1,1 @@
+"""What hostile people try, driven as suites."""

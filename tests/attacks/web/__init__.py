@@ -1,0 +1,1 @@
+"""What a hostile notebook's page tries in its visitor's browser."""
