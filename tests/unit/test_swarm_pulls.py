@@ -15,6 +15,7 @@ from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import node_pulls, pulls
+from tmpnb_py.engines.swarm import pins as pins_module
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
 from tmpnb_py.engines.swarm.node_pulls import NodePulls
@@ -125,6 +126,18 @@ async def test_a_registry_that_does_not_tell(digest: str) -> None:
         await pins(swarm).of(NAME)
     assert "docker login" in caught.value.remedy
     assert not swarm.configs
+
+
+async def test_a_registry_that_is_away_is_not_asked_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    swarm = Swarm("")
+    here = pins(swarm)
+    for _ in range(3):
+        with pytest.raises(ImageMissingError):
+            await here.of(NAME)
+    assert swarm.asked == 1
+    swarm.digest = OLD
+    monkeypatch.setattr(pins_module, "_AGAIN_SECONDS", 0.0)
+    assert await here.of(NAME) == REFERENCE
 
 
 # --- a node

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
-from tmpnb_py.core.errors import EngineDownError, EngineError, ImageMissingError
+from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker import registries
 from tmpnb_py.engines.docker.host import RefusedError
@@ -24,7 +25,8 @@ from tmpnb_py.engines.docker.registries import digest_of, pinned
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.services import filters
 
-_SECONDS = 15.0
+_SECONDS = 8.0
+_AGAIN_SECONDS = 15.0
 _LABEL_DIGEST = "org.tmpnb.digest"
 _LABEL_NAME = "org.tmpnb.name"
 _LABEL_PINS = "org.tmpnb.pins"  # whose
@@ -36,6 +38,7 @@ class Pins:
     def __init__(self, api: EngineApi, pool: str) -> None:
         self._api = api
         self._pool = pool
+        self._refused: dict[str, tuple[float, ImageMissingError]] = {}
 
     async def of(self, image: str) -> str:
         """The image by its digest. Raises `EngineError`."""
@@ -43,12 +46,19 @@ class Pins:
             return pinned(image, digest)
         found = await self._read(image)
         if found is None:
+            self._see_that_it_answered(image)
             await self._create(image, await self.ask(image))
             found = await self._read(image)  # another one may have been quicker
         try:
             return pinned(image, self.digest_in(found or {}))
         except ValueError as error:
             raise EngineError(f"the swarm's config {self._name(image)} is damaged", remedy="remove it") from error
+
+    def _see_that_it_answered(self, image: str) -> None:
+        """A pool must not wait for a registry at each look. Raises the `ImageMissingError` of a moment ago."""
+        at, error = self._refused.get(image, (0.0, None))
+        if error is not None and time.monotonic() - at < _AGAIN_SECONDS:
+            raise error
 
     async def ask(self, image: str) -> str:
         """What the registry has under this name now, by its digest. Raises `EngineError`."""
@@ -57,13 +67,13 @@ class Pins:
         try:
             found = await self._ask(image)
             return pinned(image, str((found.get("Descriptor") or {}).get("digest")))
-        except EngineDownError:
-            raise
-        except (EngineError, ValueError) as error:
-            raise ImageMissingError(
+        except (EngineError, ValueError) as error:  # also where the engine waits for a registry for too long
+            refused = ImageMissingError(
                 f"{registries.host_of(image)} does not tell which image {image} is: {error}",
                 remedy="check its name, that this manager reaches the registry, and docker login",
-            ) from error
+            )
+            self._refused[image] = (time.monotonic(), refused)
+            raise refused from error
 
     async def _ask(self, image: str) -> dict[str, Any]:
         """The manager's engine asks the registry, as its own settings (insecure registries, say) are about that."""
