@@ -140,6 +140,25 @@ async def test_a_pool_has_one_manager(rig: Rig, engine: Engine, pool: str) -> No
     assert await rig.remains(pool) == []
 
 
+async def test_a_manager_lets_another_one_have_the_pool_and_goes_on(rig: Rig, engine: Engine, pool: str) -> None:
+    """What it has started it still serves; and it may become the manager again."""
+    spec = await rig.spec(engine)
+    address, image = await engine.start(spec), spec.config.image.image
+    await engine.hold(image, _not_lost)
+    await engine.release()
+    await engine.release()
+    second = rig.engine(pool)
+    await second.open()
+    began = time.monotonic()
+    await second.hold(image, _not_lost)
+    assert time.monotonic() - began < 10  # an upgrade's visitors wait for this
+    await fetch(address, f"{spec.base_path}api")
+    await second.release()
+    await engine.hold(image, _not_lost)
+    await engine.remove(spec.id)
+    await second.close()
+
+
 def _not_lost() -> None:
     raise AssertionError("the hold was lost")
 
