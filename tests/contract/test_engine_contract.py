@@ -72,7 +72,7 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
 
 
 @pytest.mark.parametrize("base_url", ["/", "/jupyter/"])
-async def test_the_base_that_it_was_started_with_outlives_the_orchestrator(
+async def test_what_it_was_started_with_outlives_the_orchestrator(
     rig: Rig, engine: Engine, pool: str, base_url: str
 ) -> None:
     spec = await rig.spec(engine, base_url=base_url)
@@ -81,7 +81,8 @@ async def test_the_base_that_it_was_started_with_outlives_the_orchestrator(
     await engine.close()
     second = rig.engine(pool)
     await second.open()
-    assert (await only(second)).base_url == base_url
+    found = await only(second)
+    assert (found.base_url, found.session_name) == (base_url, spec.session_name)
     await second.remove(spec.id)
     assert await rig.remains(pool) == []
 

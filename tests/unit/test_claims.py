@@ -178,6 +178,21 @@ async def test_a_claim_that_fails_costs_nobody_the_place(world: World) -> None:
     assert [first.container, second.container] == [two, three]
 
 
+async def test_a_claim_that_breaks_leaves_no_container_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then whether the engine has marked it, so nobody gets it."""
+    one, other = world.ready(), world.ready()
+
+    async def breaks(container_id: str, unix_time: float) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.engine, "claim", breaks)
+        with pytest.raises(MemoryError):
+            await world.claims.claim()
+    assert (one.state, one.reason) == (State.REMOVING, EndReason.CLAIM_FAILED)
+    assert await world.claims.claim() is other
+
+
 async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> None:
     """Neither a newcomer nor who joined behind them; and all are served once that is decided."""
     world.engine.delays["claim"] = 0.02

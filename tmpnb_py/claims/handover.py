@@ -156,6 +156,9 @@ class _Attempt:
             except EngineError as error:
                 self._refusal = error
                 self._refused.append(container)
+            except Exception:  # a mistake of ours, after which nobody knows whether the claim was made
+                self._pool.end(container, EndReason.CLAIM_FAILED, self._clock())
+                raise
         return None
 
     def succeeded(self) -> None:

@@ -77,8 +77,12 @@ def _report_fault(error: Exception) -> int:
 
 
 def _run_async(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(work)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(work)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # one more, while Python ends, would look like a crash
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -135,8 +135,6 @@ async def signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-            # The end is under way: one more signal, at any moment of it, must not make it look like a crash.
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _reload(service: Service, reread: Callable[[], Settings] | None, adapt: Callable[[Settings], Settings]) -> None:
