@@ -17,6 +17,7 @@ import aiohttp
 
 from tests import engine_support
 from tests.engine_support import docker
+from tmpnb_py.core.host_names import new_session_name
 from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
@@ -55,7 +56,7 @@ def spec_of(image: ImageFacts, command: str, **changes: Any) -> ContainerSpec:
         tmp_size=8 * MIB,
         shm_size=12 * MIB,
     )
-    return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes))
+    return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes), new_session_name())
 
 
 async def fetch(address: Address | None, path: str, data: str | None = None) -> Any:
