@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests import local_support
 from tests.chaos import rounds, truth
+from tests.chaos.local import LocalStage
 from tests.chaos.stage import Stage, staged
 from tests.chaos.table import Table
-from tests.e2e.own_engine import OwnEngine, own_engine
+from tests.e2e.own_engine import own_engine
 from tests.engine_support import skip_or_fail
 
 _TABLE = pytest.StashKey[Table]()
@@ -47,15 +49,15 @@ def seed(pytestconfig: pytest.Config) -> int:
 class Theatre:
     """Stages, one at a time: after a round that went wrong the next has a fresh one."""
 
-    def __init__(self, engine: OwnEngine, seed: int) -> None:
-        self._engine, self._seed = engine, seed
+    def __init__(self, make: Callable[[], Stage]) -> None:
+        self._make = make
         self._stack = contextlib.AsyncExitStack()
         self._stage: Stage | None = None
 
     async def stage(self) -> Stage:
         """The one of the next round."""
         if self._stage is None:
-            self._stage = await self._stack.enter_async_context(staged(Stage(self._engine, seed=self._seed)))
+            self._stage = await self._stack.enter_async_context(staged(self._make()))
             _, wrongs = await truth.settle(self._stage)
             assert not wrongs, wrongs
         return self._stage
@@ -78,10 +80,23 @@ async def theatre(server_image: str, seed: int) -> AsyncIterator[Theatre]:
         try:
             engine.disk = disk
             engine.load(server_image)
-            theatre = Theatre(engine, seed)
+            theatre = Theatre(lambda: Stage(engine, seed=seed))
             try:
                 yield theatre
             finally:
                 await theatre.clear()
         finally:
             subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def local_theatre(seed: int) -> AsyncIterator[Theatre]:
+    """With the local engine."""
+    if os.geteuid() != 0:
+        skip_or_fail("only root can give the service a small disk")
+    local_support.need_sandbox()
+    theatre = Theatre(lambda: LocalStage(None, seed=seed))
+    try:
+        yield theatre
+    finally:
+        await theatre.clear()

@@ -1,4 +1,4 @@
-"""The service as a test build: `entry.py PROGRAM ARGUMENT ...` is `tmpnb-py ARGUMENT ...` with faults that can be told.
+"""The service as a test build: `entry.py PROGRAM ARGUMENT ...` is `tmpnb-py ARGUMENT ...`, with faults to be had.
 
 It reads orders, one a line, from the named pipe CHAOS_ORDERS:
 
@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import fnmatch
+import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any
 
 _PATIENCE = 1.5  # seconds after which a task that takes no step is woken to raise
@@ -27,7 +28,7 @@ _PATIENCE = 1.5  # seconds after which a task that takes no step is woken to rai
 _KINDS: dict[str, Callable[[], BaseException]] = {
     "bug": lambda: RuntimeError("injected"),
     "lookup": lambda: KeyError("injected"),
-    "memory": lambda: MemoryError(),
+    "memory": MemoryError,
     "io": lambda: OSError(5, "injected"),
 }
 
@@ -60,10 +61,12 @@ class _Interruptible(collections.abc.Coroutine[Any, Any, Any]):
 
     def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         self._work = work
+        self._has_begun = False  # what has not, cannot raise
         self.woken = False  # by a cancellation of ours, to raise
 
     def send(self, value: Any) -> Any:
-        if _orders.pattern and _orders.concerns(asyncio.current_task()) and (error := _orders.due()):
+        begun, self._has_begun = self._has_begun, True
+        if begun and _orders.pattern and _orders.concerns(asyncio.current_task()) and (error := _orders.due()):
             return self._work.throw(error)
         return self._work.send(value)
 
@@ -86,9 +89,7 @@ class _Interruptible(collections.abc.Coroutine[Any, Any, Any]):
 def _loop_factory(make: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[], asyncio.AbstractEventLoop]:
     def factory() -> asyncio.AbstractEventLoop:
         loop = make()
-        loop.set_task_factory(
-            lambda loop, work, **more: asyncio.Task(_Interruptible(work), loop=loop, **more)  # type: ignore[arg-type]
-        )
+        loop.set_task_factory(lambda loop, work, **more: asyncio.Task(_Interruptible(work), loop=loop, **more))
         threading.Thread(target=_listen, args=(loop,), daemon=True).start()
         return loop
 
@@ -103,12 +104,13 @@ def _listen(loop: asyncio.AbstractEventLoop) -> None:
             if verb == "clock":
                 _clock.offset = float(words[0])
             elif verb == "raise":
-                loop.call_soon_threadsafe(_order, loop, *words)
+                loop.call_soon_threadsafe(_order, loop, words)
 
 
-def _order(loop: asyncio.AbstractEventLoop, pattern: str, steps: str, kind: str) -> None:
-    _orders.pattern, _orders.steps, _orders.kind = pattern, int(steps), kind
-    loop.call_later(_PATIENCE, _wake, loop, pattern)
+def _order(loop: asyncio.AbstractEventLoop, words: Sequence[str]) -> None:
+    _orders.pattern, steps, _orders.kind = words
+    _orders.steps = int(steps)
+    loop.call_later(_PATIENCE, _wake, loop, _orders.pattern)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, pattern: str) -> None:
@@ -142,9 +144,9 @@ if __name__ == "__main__":
     from tmpnb_py.engines.docker.engine import DockerEngine
 
     # An engine that does not answer is given up sooner, so that a round takes seconds.
-    DockerEngine.__init__.__kwdefaults__.update(  # type: ignore[attr-defined]
-        call_timeout=float(os.environ.get("CHAOS_CALL_TIMEOUT", "3")), start_timeout=8.0
-    )
-    command_line._loop_factory = (lambda usual: lambda: _loop_factory(usual()))(command_line._loop_factory)
+    defaults = DockerEngine.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults.update(call_timeout=3.0, start_timeout=8.0)
+    command_line._loop_factory = functools.partial(_loop_factory, command_line._loop_factory())
     sys.argv = sys.argv[1:]
     command_line.main()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+from pathlib import Path
 
 from tests.chaos import truth
 from tests.chaos.faults import CATALOGUE, containers, engine, managers, process, resources
@@ -19,11 +20,11 @@ _FAULT_SECONDS = 150.0
 __all__ = ["CATALOGUE", "containers", "engine", "managers", "play", "process", "resources"]
 
 
-async def play(stage: Stage, name: str, seed: int, table: Table) -> list[str]:
-    """One round of the fault `name`. Returns what went wrong, which the table has, too."""
+async def play(stage: Stage, name: str, seed: int, table: Table, *, row: str = "") -> list[str]:
+    """One round of the fault `name`. Returns what went wrong, which the table has, too, in the row of that name."""
     stage.random.seed(f"{name} {seed}")
     stage.begin_round()
-    visitors, row = stage.visitors, table.rows[name]
+    visitors, noted = stage.visitors, table.rows[row or name]
     before, wrongs, took = visitors.counts.copy(), [], 0.0
     busy = asyncio.ensure_future(visitors.busy(stage.random.randint(2, 4)))
     try:
@@ -41,11 +42,19 @@ async def play(stage: Stage, name: str, seed: int, table: Table) -> list[str]:
     wrongs += visitors.wrongs
     if wrongs or took > _LONG:  # pytest shows it
         print(f"{name}, seed {seed}{stage.noted}", *stage.trail, stage.service.report(), sep="\n")
-    row.rounds += 1
-    row.counts += visitors.counts - before
-    row.recoveries.append(took)
-    row.wrongs += [f"{name}, seed {seed}{stage.noted}: {one}" for one in wrongs]
+    _write(f"{name}, seed {seed}{stage.noted}: {took:.1f} s, {wrongs or 'well'}")
+    noted.rounds += 1
+    noted.counts += visitors.counts - before
+    noted.recoveries.append(took)
+    noted.wrongs += [f"{name}, seed {seed}{stage.noted}: {one}" for one in wrongs]
     return wrongs
+
+
+def _write(line: str) -> None:
+    """A long run takes hours: CHAOS_LOG names a file that has a line for each round."""
+    if path := os.environ.get("CHAOS_LOG"):
+        with Path(path).open("a") as file:
+            file.write(f"{line}\n")
 
 
 def some_seed() -> int:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,6 @@ from tests.ports import free_ports
 
 POOL_SIZE = 2
 CAPACITY = 9
-_RUNTIME_DISK = "4m"
 _ENTRY = Path(__file__).with_name("entry.py")
 _SECONDS = 60.0
 
@@ -32,13 +32,14 @@ _SECONDS = 60.0
 class Stage:
     """One pool with its service, in round after round. `directory` is removed at the end."""
 
-    engine_name = "docker"
+    runtime_disk = "4m"
 
-    def __init__(self, engine: OwnEngine, *, seed: int) -> None:
-        self.engine = engine
+    def __init__(self, engine: OwnEngine | None, *, seed: int) -> None:
+        host = engine.host if engine else "unix:///nowhere"
+        self._engine = engine
         self.random = random.Random(seed)
-        self.deployment = Deployment(f"chaos{secrets.token_hex(3)}", docker_host=engine.host)
-        self.unsteady = Unsteady(self.deployment.directory / "engine.sock", Path(engine.host.removeprefix("unix://")))
+        self.deployment = Deployment(f"chaos{secrets.token_hex(3)}", docker_host=host)
+        self.unsteady = Unsteady(self.deployment.directory / "engine.sock", Path(host.removeprefix("unix://")))
         self.visitors = Visitors("", self.random)
         self.port, self.admin_port = free_ports(2)
         self.image, self.other_image, self.flaky_image = "chaos:now", "chaos:other", "chaos:flaky"
@@ -49,6 +50,12 @@ class Stage:
         self.noted = ""
         self.trail: list[str] = []  # what was wrong at each look
         self.fragile: set[str] = set()  # containers that would not outlive a restart of the service
+
+    @property
+    def engine(self) -> OwnEngine:
+        """The Docker engine, where there is one."""
+        assert self._engine is not None
+        return self._engine
 
     # --- the service
 
@@ -101,7 +108,8 @@ class Stage:
         """Those of the service."""
         return [
             f"--port={self.port}", f"--admin-port={self.admin_port}",
-            f"--pool-size={POOL_SIZE}", f"--max-containers={CAPACITY}", "--start-concurrency=2", "--start-timeout=15s",
+            f"--pool-size={POOL_SIZE}", f"--max-containers={CAPACITY}",
+            "--start-concurrency=2", "--start-timeout=15s",
             "--cull-timeout=0", "--cull-disconnected=2h", "--cull-unvisited=2h", "--cull-max=3h",
             *self.notebook_options(),
         ]  # fmt: skip
@@ -167,10 +175,12 @@ class Stage:
         base = f"http://127.0.0.1:{self.admin_port}" if admin else self.url.rstrip("/")
         headers = {"Authorization": f"token {ADMIN_TOKEN}"} if admin else {}
         timeout = aiohttp.ClientTimeout(total=10)
-        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
-            async with http.request(method, f"{base}{path}") as answer:
-                await answer.read()
-                return answer
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as http,
+            http.request(method, f"{base}{path}") as answer,
+        ):
+            await answer.read()
+            return answer
 
     async def sleep(self, least: float, most: float) -> None:
         """For a time of this round's seed."""
@@ -204,7 +214,7 @@ class Stage:
     def strange_files(self) -> list[str]:
         """What is in the runtime directory and should not be."""
         pool = self.deployment.pool
-        known = {".tmpnb-py", "sockets", "static", f"{pool}.lock", f"{pool}.line"}
+        known = {".tmpnb-py", "sockets", "static", "local", f"{pool}.lock", f"{pool}.line"}
         strange = [one.name for one in self.runtime_dir.iterdir() if one.name not in known]
         sockets = self.runtime_dir / "sockets"
         if sockets.exists():
@@ -251,7 +261,15 @@ class Stage:
     def mount(self) -> None:
         """Give the runtime directory a small disk."""
         self.runtime_dir.mkdir(mode=0o700)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={_RUNTIME_DISK},mode=700", "tmpfs", self.runtime_dir]
+        command: list[str | Path] = [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={self.runtime_disk},mode=700",
+            "tmpfs",
+            self.runtime_dir,
+        ]
         if subprocess.run(command, check=False, capture_output=True).returncode:
             skip_or_fail("no file system can be mounted here")
 
@@ -262,7 +280,9 @@ class Stage:
                 os.kill(service.pid, signal.SIGCONT)
                 service.kill()
         subprocess.run(["umount", "--lazy", self.runtime_dir], check=False, capture_output=True)
-        self.deployment._sweep()
+        if self._engine is not None:
+            self.deployment._sweep()
+        shutil.rmtree(self.deployment.directory, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager

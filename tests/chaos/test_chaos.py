@@ -8,24 +8,41 @@ from tests.chaos import rounds
 from tests.chaos.conftest import Theatre
 from tests.chaos.table import Table
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
-
-_FAULTS = [
-    pytest.param(name, marks=[pytest.mark.timeout(3600), *([] if fault.cheap else [pytest.mark.long])])
-    for name, fault in rounds.CATALOGUE.items()
-    if "docker" in fault.engines
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.mark.parametrize("fault", _FAULTS)
+def _faults(engine: str) -> list[object]:
+    return [
+        pytest.param(name, marks=[pytest.mark.timeout(7200), *([] if fault.cheap else [pytest.mark.long])])
+        for name, fault in rounds.CATALOGUE.items()
+        if engine in fault.engines
+    ]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("fault", _faults("docker"))
 async def test_nobody_is_hurt_and_nothing_lost(
     fault: str, theatre: Theatre, table: Table, seed: int, pytestconfig: pytest.Config
 ) -> None:
-    count = pytestconfig.getoption("--rounds")
-    count = count or (rounds.CATALOGUE[fault].rounds if pytestconfig.getoption("--long") else 1)
+    await _play(fault, theatre, table, seed, pytestconfig)
+
+
+@pytest.mark.parametrize("fault", _faults("local"))
+async def test_nor_with_the_local_engine(
+    fault: str, local_theatre: Theatre, table: Table, seed: int, pytestconfig: pytest.Config
+) -> None:
+    await _play(fault, local_theatre, table, seed, pytestconfig, row=f"{fault} (local engine)")
+
+
+async def _play(
+    fault: str, theatre: Theatre, table: Table, seed: int, config: pytest.Config, *, row: str = ""
+) -> None:
+    """As many rounds as this run has."""
+    count = config.getoption("--rounds")
+    count = count or (rounds.CATALOGUE[fault].rounds if config.getoption("--long") else 1)
     wrongs = []
     for number in range(count):
-        found = await rounds.play(await theatre.stage(), fault, seed + number, table)
+        found = await rounds.play(await theatre.stage(), fault, seed + number, table, row=row)
         if found:
             await theatre.clear()
         wrongs += found

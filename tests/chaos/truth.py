@@ -41,7 +41,7 @@ async def look(stage: Stage) -> list[str]:
         async with asyncio.timeout(20):
             wrongs = await _sessions(stage)
             stats = await (await stage.ask("/api/stats")).json()
-            metrics = _read((await (await stage.ask("/metrics")).text()))
+            metrics = _read(await (await stage.ask("/metrics")).text())
             return [*wrongs, *await _engine(stage, stats)] or [*_books(stage, metrics), *_machine(stage)]
     except (aiohttp.ClientError, TimeoutError, AssertionError) as error:
         return [f"it cannot be looked at: {type(error).__name__} {error}"]

@@ -32,8 +32,8 @@ class Rule:
     """What happens to calls that match `call` (a pattern for "METHOD path"), with a `chance` for each.
 
     `action`: `delay` (by `seconds`, then as usual), `late` (the engine is asked at once, and its answer held back for
-    `seconds`), `refuse` (500), `nonsense`, `cut` (no answer, and the engine is not asked), `unanswered` (the engine is
-    asked, and the connection cut before its answer).
+    `seconds`), `refuse` (500), `nonsense`, `cut` (no answer, and the engine is not asked), `unanswered` (the engine
+    is asked, and the connection cut before its answer).
     """
 
     call: str

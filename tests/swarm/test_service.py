@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -29,12 +29,14 @@ def relays(server_image: str, swarm_docker: str) -> Iterator[RelaysOfNodes]:
         yield relays
 
 
-def start(deployment: Deployment, relays: RelaysOfNodes, image: str, *options: str) -> Service:
+def start(
+    deployment: Deployment, relays: RelaysOfNodes, image: str, *options: str, env: Mapping[str, str] | None = None
+) -> Service:
     """A service beside the swarm, which it reaches over the network as a task of it would."""
     return deployment.start(
         "--engine=swarm", f"--swarm-relays={','.join(relays.names)}", f"--swarm-secret={relays.secret}",
         f"--image={image}", f"--command={SERVER_COMMAND_SOCKET}", "--mem-limit=128m",
-        f"--pool-size={_READY}", "--max-containers=12", *options,
+        f"--pool-size={_READY}", "--max-containers=12", *options, env=env,
     )  # fmt: skip
 
 
@@ -154,4 +156,48 @@ async def test_who_was_on_a_node_that_comes_back_is_told_that_it_failed(
                 return status == 410 and _FAILED in text
 
             await until(told, 60)
+        service.stop()
+
+
+@pytest.mark.long
+async def test_who_was_on_a_node_that_restarts_is_told_so(
+    relays: RelaysOfNodes, server_image: str, pool: str
+) -> None:
+    """Its engine alone, and then the machine, so quickly that Swarm does not miss it."""
+    swarm = relays.swarm
+    third = swarm.nodes[2]
+    with Deployment(pool, docker_host=swarm.manager.host).ended() as deployment:
+        service = start(deployment, relays, server_image, "--node-grace=1h")
+        async with service.http() as client:
+
+            async def on_the_third() -> dict[str, Any]:
+                async with asyncio.timeout(120):
+                    while True:
+                        notebook = await service.spawn(client)
+                        if node_of(relays, notebook["id"]) is third:
+                            return notebook
+
+            async def reason(notebook: dict[str, Any]) -> str:
+                async with asyncio.timeout(120):
+                    while True:
+                        async with client.get(f"/api/sessions/{notebook['id']}") as response:
+                            session = await response.json()
+                        if session["state"] != "claimed":
+                            return str(session["reason"])
+                        await asyncio.sleep(0.1)
+
+            notebook = await on_the_third()
+            await asyncio.to_thread(third.stop_engine)
+            await asyncio.to_thread(third.start_engine)
+            await asyncio.to_thread(third.wait)
+            assert await reason(notebook) == "server restarted"
+
+            notebook = await on_the_third()
+            await asyncio.to_thread(third.power_off)
+            relays.stop(third)
+            third.unplug(plugged=True)
+            await asyncio.to_thread(third.start)
+            await asyncio.to_thread(third.wait)
+            relays.start(third)
+            assert await reason(notebook) == "node lost"
         service.stop()

@@ -178,6 +178,21 @@ async def test_a_claim_that_fails_costs_nobody_the_place(world: World) -> None:
     assert [first.container, second.container] == [two, three]
 
 
+async def test_a_claim_that_breaks_leaves_no_container_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then whether the engine has marked it, so nobody gets it."""
+    one, other = world.ready(), world.ready()
+
+    async def breaks(container_id: str, unix_time: float) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.engine, "claim", breaks)
+        with pytest.raises(MemoryError):
+            await world.claims.claim()
+    assert (one.state, one.reason) == (State.REMOVING, EndReason.CLAIM_FAILED)
+    assert await world.claims.claim() is other
+
+
 async def test_nobody_overtakes_whose_container_proves_dead(world: World) -> None:
     """Neither a newcomer nor who joined behind them; and all are served once that is decided."""
     world.engine.delays["claim"] = 0.02
@@ -396,3 +411,44 @@ async def test_two_at_once_from_one_address_are_counted_one_after_the_other(worl
     )
     assert sum(isinstance(answer, AddressFullError) for answer in answers) == 2
     assert world.pool.count(State.READY) == 1
+
+
+async def test_while_another_process_may_have_the_pool_all_wait_and_nobody_is_served(world: World) -> None:
+    waiting = await world.claims.open_ticket("lab")
+    world.claims.suspend()
+    world.ready()
+    program = asyncio.create_task(world.claims.claim())
+    page = asyncio.create_task(world.claims.open_ticket("lab"))
+    await world.claims.settle()
+    world.claims.serve_line()
+    await asyncio.sleep(0)
+    assert (program.done(), page.done(), world.claims.position(waiting)) == (False, False, 1)
+    world.claims.hand_on()
+    world.claims.resume()
+    world.claims.serve_line()
+    await world.settled(waiting)
+    assert waiting.container is not None
+    with pytest.raises(FullError):  # it came later
+        await program
+    assert (await page).is_waiting
+
+
+async def test_once_another_process_has_the_pool_who_still_asks_here_is_sent_away(world: World) -> None:
+    world.ready()
+    world.claims.suspend()
+    asked = asyncio.create_task(world.claims.claim(wait=60))
+    await asyncio.sleep(0)
+    world.claims.stop()
+    with pytest.raises(FullError) as refused:
+        await asked
+    assert refused.value.retry_after <= 1
+    assert world.pool.count(State.READY) == 1
+
+
+async def test_keys_of_tickets_are_known_to_the_next_process(world: World) -> None:
+    ticket = await world.claims.open_ticket("lab", idempotency_key="k")
+    without = await world.claims.open_ticket("lab")
+    assert list(world.claims.keys()) == [("k", ticket.id)]
+    world.claims.know_key(without.id, "other")
+    assert await world.claims.open_ticket("lab", idempotency_key="other") is without
+    world.claims.know_key("0" * 32, "nobody's")

@@ -112,3 +112,18 @@ async def test_a_removal_runs_in_a_task_and_is_due_again_after_a_failure() -> No
 
 def test_what_fails_again_and_again_is_tried_ever_more_rarely() -> None:
     assert [retry_in(failures) for failures in (1, 2, 3, 4, 5, 11, 100)] == [5, 10, 20, 40, 60, 60, 60]
+
+
+async def test_a_removal_that_breaks_in_any_way_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the failure cannot be noted, as when the log cannot be written."""
+
+    async def breaks(_: Container) -> None:
+        raise OSError("no space left on device")
+
+    async with FakeHost() as host:
+        world = _World(host)
+        (container,) = world.ending("one")
+        monkeypatch.setattr(world.removals, "remove", breaks)
+        world.removals.begin(container)
+        await world.tasks.finish()
+        assert time.monotonic() < container.removal_due_at < math.inf

@@ -76,6 +76,10 @@ class Handover:
         if self._pool.refusal is not None and now - self._pool.refusal.at > _REFUSAL_SECONDS:
             self._pool.forget_refusal()
 
+    async def settle(self) -> None:
+        """Wait until the claims under way have ended."""
+        await self._tasks.finish()
+
     async def close(self) -> None:
         """Cancel the claims under way; their containers end."""
         await self._tasks.close()
@@ -152,6 +156,9 @@ class _Attempt:
             except EngineError as error:
                 self._refusal = error
                 self._refused.append(container)
+            except Exception:  # a mistake of ours, after which nobody knows whether the claim was made
+                self._pool.end(container, EndReason.CLAIM_FAILED, self._clock())
+                raise
         return None
 
     def succeeded(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
@@ -76,8 +77,12 @@ def _report_fault(error: Exception) -> int:
 
 
 def _run_async(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(work)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(work)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # one more, while Python ends, would look like a crash
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -115,6 +120,7 @@ def serve(ctx: click.Context, config: str | None) -> None:
     from tmpnb_py.service.hangup import Hangup  # noqa: PLC0415 - see the module's docstring
 
     hangup = Hangup()
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # which would kill; there is nothing to upgrade yet
     loaded = read(ctx, config)
     _configure_logs(loaded)
     from tmpnb_py.service.serve import serve as serve_app  # noqa: PLC0415 - see the module's docstring

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.tasks import Tasks, log_failure
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.pools.causes import as_engine_error
 from tmpnb_py.pools.container import Container
@@ -42,7 +42,13 @@ class Removals:
     def begin(self, container: Container) -> None:
         """Remove a container in a task of its own."""
         container.removal_due_at = math.inf
-        self._tasks.start(f"remove-{container.id}", self.remove(container))
+
+        def ended(name: str, error: BaseException | None) -> None:
+            log_failure(name, error)
+            if error is not None:  # not even the failure could be noted
+                self._try_again(container)
+
+        self._tasks.start(f"remove-{container.id}", self.remove(container), ended=ended)
 
     async def remove(self, container: Container) -> None:
         """Remove a container and, once that is confirmed, its record. If it fails, it becomes due again later."""
@@ -50,14 +56,17 @@ class Removals:
             async with _place(self._again if container.failed_removals else self._first):
                 await self._engine.remove(container.id)
         except Exception as error:  # noqa: BLE001  (after any error the removal must be tried again)
-            container.failed_removals += 1
-            container.removal_due_at = time.monotonic() + retry_in(container.failed_removals)
+            self._try_again(container)
             _log.warning(
                 "removal_failed", id=container.id, pool=self._records.name, error=as_engine_error(error).message
             )
-            self._schedule.wake()
             return
         self._records.forget(container, time.monotonic())
+
+    def _try_again(self, container: Container) -> None:
+        container.failed_removals += 1
+        container.removal_due_at = time.monotonic() + retry_in(container.failed_removals)
+        self._schedule.wake()
 
 
 def retry_in(failures: int) -> float:

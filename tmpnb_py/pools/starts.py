@@ -14,8 +14,8 @@ import time
 from tmpnb_py.core import host_names
 from tmpnb_py.core.errors import EngineDownError, EngineError, FailureClass, StartFailedError
 from tmpnb_py.core.log_cleaning import clean_lines
-from tmpnb_py.core.models import ContainerConfig, ContainerSpec, EndReason, Failure
-from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, EndReason, Failure, State
+from tmpnb_py.core.tasks import Tasks, log_failure
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.questions import wait_until_ready
@@ -64,7 +64,13 @@ class Starts:
         died = container.died = asyncio.Event()
         self._records.insert(container)
         spec = ContainerSpec(container_id, token, config, session_name)
-        self._tasks.start(f"start-{container_id}", self._start(container, spec, died))
+
+        def ended(name: str, error: BaseException | None) -> None:
+            log_failure(name, error)
+            if container.state is State.STARTING and error is not None:  # not even the failure could be noted
+                self._records.end(container, EndReason.START_FAILED, time.monotonic())
+
+        self._tasks.start(f"start-{container_id}", self._start(container, spec, died), ended=ended)
 
     async def _start(self, container: Container, spec: ContainerSpec, died: asyncio.Event) -> None:
         try:

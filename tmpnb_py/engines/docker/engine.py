@@ -142,6 +142,10 @@ class DockerEngine(ImageStreams, OneMachine):
         self._isolation.forget()
         await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
 
+    async def release(self) -> None:
+        """Let another manager have the pool."""
+        await self._hold.release()
+
     async def close(self) -> None:
         """Close every connection. Containers stay."""
         await self._hold.release()

@@ -181,7 +181,8 @@ class Drained(_Model):
 class AdminNode(_Model):
     """A machine of the cluster. `ready`, `claimed`, `starting` and `removing` count this pool's notebooks there.
 
-    `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked).
+    `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked),
+    `pulling` how far it is with pulling it from a registry, `image_error` why it cannot ("" where that is not so).
     `missing` is what its containers lack of what keeps them apart, as seen from inside one (null: nobody has looked).
     """
 
@@ -190,6 +191,8 @@ class AdminNode(_Model):
     state: NodeState
     relay: bool
     image: bool | None
+    pulling: str
+    image_error: str
     memory_bytes: int
     reserved_bytes: int
     cpus: int
@@ -213,8 +216,27 @@ class Start(_Model):
     seconds: float
 
 
+class Upgraded(_Model):
+    """A new process serves in the place of the one that was asked: its process id."""
+
+    pid: int
+
+
+class AdminPredecessor(_Model):
+    """The process of before the last upgrade, as long as it serves what was open then."""
+
+    pid: int
+    version: str
+    since: datetime.datetime
+    connections: int
+    websockets: int
+
+
 class AdminStatus(_Model):
-    """The pool in full, for the operator. `waiting_seconds` has one entry for each visitor in line."""
+    """The pool in full, for the operator. `waiting_seconds` has one entry for each visitor in line.
+
+    `pid` is the process that serves.
+    """
 
     name: str
     up_since: datetime.datetime
@@ -227,3 +249,5 @@ class AdminStatus(_Model):
     waiting_seconds: tuple[float, ...]
     sessions: tuple[AdminSession, ...]
     nodes: tuple[AdminNode, ...] = ()
+    pid: int = 0
+    predecessor: AdminPredecessor | None = None
