@@ -200,6 +200,7 @@ class Front:
 
     async def _stop(self) -> None:
         self._close_listeners()
+        self.listeners.close()  # nobody waits in the kernel's line for a front end that ends
         patience = PATIENCE_SECONDS if self.listeners.is_activated else 0.0
         await self.proxy.shut_down(self.options.current.shutdown_timeout, patience=patience)
         await self.link.report_once()
