@@ -170,7 +170,6 @@ class Front:
             await self._orchestrator.close()
             await self._ways.close()
             await self.web.close()
-            self.listeners.close()
 
     async def _let_in(self) -> None:
         """Accept visitors once their notebooks are known: else the first ones would be led there by the orchestrator,
@@ -209,6 +208,7 @@ class Front:
     def _close_listeners(self) -> None:
         for server in self._servers:
             server.close()
+        self.listeners.close()
 
     @property
     def port(self) -> int:
