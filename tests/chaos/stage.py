@@ -140,8 +140,8 @@ class Stage:
         return self.deployment.start(*options, cleanup=False, env=env, wrapper=wrapper)
 
     def order(self, order: str) -> None:
-        """Tell the service's test build what to do."""
-        with self.orders.open("w") as pipe:
+        """Tell the service's test build what to do; nobody, where it has ended."""
+        with os.fdopen(os.open(self.orders, os.O_RDWR | os.O_NONBLOCK), "w") as pipe:  # waits for no reader
             pipe.write(f"{order}\n")
 
     def kill(self) -> None:
