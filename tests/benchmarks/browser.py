@@ -1,13 +1,15 @@
 """From the click to a JupyterLab that can be used, and the bytes that this takes, in a real Chromium.
 
-    python -m tests.benchmarks.browser [--image IMAGE] [--rounds N] [--json]
+    python -m tests.benchmarks.browser [--image IMAGE] [--rounds N] [--json] [--hosts]
 
 Compared: the image's JupyterLab reached directly (a container with a published port) and through `tmpnb-py serve`,
 with a throttled link (20 Mbit/s, 40 ms) and without. The floor is the direct one with everything in the browser's
 cache, at the same address; through tmpnb-py the second visit is a new session with a new address, in the same
 browser. All four are measured in turn in each round. Usable means that the launcher's cards are there. Bytes are
 what came over the link, heads included, until two seconds later. No notebook is started meanwhile: that would take
-CPU time from the browser, which visitors have elsewhere. Needs a Docker engine with the image, and Chromium.
+CPU time from the browser, which visitors have elsewhere.
+With `--hosts` each notebook has a host of its own, below one domain (`--session-host`), and all else is the same.
+Needs a Docker engine with the image, and Chromium.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ _SETTLED_SECONDS = 2.0
 _MILLISECONDS = 30_000
 _ATTEMPTS = 3
 _THROTTLED = {"offline": False, "latency": 40, "downloadThroughput": 20e6 / 8, "uploadThroughput": 20e6 / 8}
+_MAIN = "notebooks.example.org"
+_RESOLVES = "--host-resolver-rules=MAP *.example.org 127.0.0.1, MAP *.example.net 127.0.0.1"
 _MB = 1e6
 _LINKS = ("throttled", "as it is")
 
@@ -71,41 +75,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how long a browser takes to load JupyterLab.")
     parser.add_argument("--image", default=IMAGE)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--hosts", action="store_true", help="give each notebook a host of its own")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     need("chromium", images=[options.image])
     try:
-        rows = asyncio.run(_bounded(options.image, options.rounds))
+        rows = asyncio.run(_bounded(options.image, options.rounds, hosts=options.hosts))
     except MissingError as error:
         print(f"not measured: {error}", file=sys.stderr)
         sys.exit(1)
     print(as_json(rows) if options.json else as_table(rows))
 
 
-async def _bounded(image: str, rounds: int) -> list[Row]:
+async def _bounded(image: str, rounds: int, *, hosts: bool = False) -> list[Row]:
     async with asyncio.timeout(_LIMIT_SECONDS):
-        return await measure(image, rounds)
+        return await measure(image, rounds, hosts=hosts)
 
 
-async def measure(image: str, rounds: int) -> list[Row]:
+async def measure(image: str, rounds: int, *, hosts: bool = False) -> list[Row]:
     """All visits, in turn."""
     found = await image_id(image)
+    options = ["--session-host={name}.nb.example.net", f"--allowed-hosts={_MAIN}"] if hosts else []
+    main = _MAIN if hosts else "localhost"
     visits: Visits = collections.defaultdict(list)
     async with (
         _direct(found) as direct,
-        serving(f"--image={found}", "--cpu-quota=0", "--max-containers=2", pool_size=2) as service,
+        serving(f"--image={found}", "--cpu-quota=0", "--max-containers=2", *options, pool_size=2) as service,
     ):
         await _compressed(service)
         for _ in range(rounds):
             for link in _LINKS:
-                await _one_round(visits, link, direct, service)
+                await _one_round(visits, link, direct, service, main)
     return _rows(visits, rounds)
 
 
-async def _one_round(visits: Visits, link: str, direct: str, service: Service) -> None:
+async def _one_round(visits: Visits, link: str, direct: str, service: Service, main: str) -> None:
     for names, begin, start in (
         (("direct, first", "floor"), lambda page: _open(page, direct), "about:blank"),
-        (("tmpnb-py, first", "tmpnb-py, new session"), _click, f"http://localhost:{service.port}/"),
+        (("tmpnb-py, first", "tmpnb-py, new session"), _click, f"http://{main}:{service.port}/"),
     ):
         for attempt in range(_ATTEMPTS):
             await service.until_ready(2)
@@ -178,7 +185,7 @@ async def _browser() -> AsyncIterator[BrowserContext]:
     with tempfile.TemporaryDirectory(prefix="tmpnb-bench-", ignore_cleanup_errors=True) as profile:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch_persistent_context(
-                profile, executable_path=shutil.which("chromium"), args=FLAGS
+                profile, executable_path=shutil.which("chromium"), args=[*FLAGS, _RESOLVES]
             )
             try:
                 yield browser

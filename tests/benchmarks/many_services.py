@@ -20,6 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.benchmarks import rig
 from tests.benchmarks.rig import Row
 from tests.swarm.nodes import running_swarm
 from tests.swarm.relays import make_secret
@@ -140,22 +141,29 @@ async def managers(sizes: list[int]) -> list[Row]:
             rows: list[Row] = []
             ids: list[str] = []
             for size in sizes:
-                ids, made = await _created(api, ids, size)
-                rows += [made, *await _listings(api, engine, size), *await _claims(engine, ids)]
+                used = rig.cpu_seconds_of_trees(nodes.processes())
+                rate, new = await _created(api, size - len(ids))
+                await asyncio.sleep(_SETTLE_SECONDS)
+                used = (rig.cpu_seconds_of_trees(nodes.processes()) - used) / len(new) * 1000
+                ids += new
+                note = f"{len(new):,} more, {size:,} in all; {used:.1f} ms CPU of three managers each"
+                rows += [Row("services created", f"{rate:.0f} /s", note=note), *await _listings(api, engine, size)]
+                used = rig.cpu_seconds_of_trees(nodes.processes())
+                rows += await _claims(engine, ids)
+                used = (rig.cpu_seconds_of_trees(nodes.processes()) - used) / (3 * _CLAIMS) * 1000
+                rows.append(Row("  of three managers, each", f"{used:.1f} ms CPU"))
             return rows
         finally:
             await engine.close()
             await api.close()
 
 
-async def _created(api: EngineApi, ids: list[str], size: int) -> tuple[list[str], Row]:
-    """So many in all."""
-    config, slots, new = await _config(), asyncio.Semaphore(_AT_ONCE), size - len(ids)
+async def _created(api: EngineApi, count: int) -> tuple[float, list[str]]:
+    """So many more: how many per second, and their ids."""
+    config, slots = await _config(), asyncio.Semaphore(_AT_ONCE)
     began = time.perf_counter()
-    ids = [*ids, *await asyncio.gather(*(_create(api, config, slots) for _ in range(new)))]
-    rate = new / (time.perf_counter() - began)
-    await asyncio.sleep(_SETTLE_SECONDS)
-    return ids, Row("services created", f"{rate:.0f} /s", note=f"{new:,} more, {size:,} in all, three managers")
+    ids = await asyncio.gather(*(_create(api, config, slots) for _ in range(count)))
+    return count / (time.perf_counter() - began), ids
 
 
 async def _listings(api: EngineApi, engine: SwarmEngine, size: int) -> list[Row]:

@@ -17,6 +17,7 @@ import aiohttp
 
 from tests import engine_support
 from tests.engine_support import docker
+from tmpnb_py.core.host_names import new_session_name
 from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
@@ -55,7 +56,7 @@ def spec_of(image: ImageFacts, command: str, **changes: Any) -> ContainerSpec:
         tmp_size=8 * MIB,
         shm_size=12 * MIB,
     )
-    return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes))
+    return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes), new_session_name())
 
 
 async def fetch(address: Address | None, path: str, data: str | None = None) -> Any:
@@ -248,10 +249,12 @@ class ServerImageRig:
 
     missing_image = "tmpnb-py-test/missing:never"
     image: str
+    runtime = ""
 
     async def spec(self, engine: Engine, **changes: Any) -> ContainerSpec:
         by_port = changes.get("transport") is Transport.PORT
         command = engine_support.SERVER_COMMAND_PORT if by_port else engine_support.SERVER_COMMAND_SOCKET
+        changes = {"runtime": self.runtime, **changes}
         return spec_of(await engine.image(self.image), changes.pop("command", command), **changes)
 
     async def exits(self, engine: Engine) -> ContainerSpec:
@@ -267,10 +270,11 @@ class ServerImageRig:
 class DockerRig(ServerImageRig):
     """The real engine, behind a forwarder."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, image: str, socket: Path = engine_support.ENGINE_SOCKET, *, runtime: str = "") -> None:
         self.image = image
+        self.runtime = runtime
         self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-test-"))
-        self.forwarder = Forwarder(self.directory / "docker.sock")
+        self.forwarder = Forwarder(self.directory / "docker.sock", socket)
         self.engines: list[DockerEngine] = []
         self.pools: set[str] = set()
         self.others: list[str] = []

@@ -72,7 +72,7 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
 
 
 @pytest.mark.parametrize("base_url", ["/", "/jupyter/"])
-async def test_the_base_that_it_was_started_with_outlives_the_orchestrator(
+async def test_what_it_was_started_with_outlives_the_orchestrator(
     rig: Rig, engine: Engine, pool: str, base_url: str
 ) -> None:
     spec = await rig.spec(engine, base_url=base_url)
@@ -81,7 +81,8 @@ async def test_the_base_that_it_was_started_with_outlives_the_orchestrator(
     await engine.close()
     second = rig.engine(pool)
     await second.open()
-    assert (await only(second)).base_url == base_url
+    found = await only(second)
+    assert (found.base_url, found.session_name) == (base_url, spec.session_name)
     await second.remove(spec.id)
     assert await rig.remains(pool) == []
 
@@ -137,6 +138,25 @@ async def test_a_pool_has_one_manager(rig: Rig, engine: Engine, pool: str) -> No
     await second.close()
     await other.close()
     assert await rig.remains(pool) == []
+
+
+async def test_a_manager_lets_another_one_have_the_pool_and_goes_on(rig: Rig, engine: Engine, pool: str) -> None:
+    """What it has started it still serves; and it may become the manager again."""
+    spec = await rig.spec(engine)
+    address, image = await engine.start(spec), spec.config.image.image
+    await engine.hold(image, _not_lost)
+    await engine.release()
+    await engine.release()
+    second = rig.engine(pool)
+    await second.open()
+    began = time.monotonic()
+    await second.hold(image, _not_lost)
+    assert time.monotonic() - began < 10  # an upgrade's visitors wait for this
+    await fetch(address, f"{spec.base_path}api")
+    await second.release()
+    await engine.hold(image, _not_lost)
+    await engine.remove(spec.id)
+    await second.close()
 
 
 def _not_lost() -> None:

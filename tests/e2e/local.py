@@ -41,7 +41,9 @@ class LocalDeployment:
     def runtime_dir(self) -> Path:
         return self.directory / "run"
 
-    def start(self, *options: str, cleanup: bool = True, wrapper: Sequence[str] = ()) -> Service:
+    def start(
+        self, *options: str, cleanup: bool = True, wrapper: Sequence[str] = (), pass_fds: Sequence[int] = ()
+    ) -> Service:
         """Start a service; `options` come last and win."""
         arguments = ["--engine=local", "--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json"]
         arguments += [f"--pool-name={self.pool}", f"--runtime-dir={self.runtime_dir}", "--pool-size=1"]
@@ -49,7 +51,7 @@ class LocalDeployment:
         # Where bubblewrap is not on the PATH, it is not installed.
         path = {"PATH": str(Path(sys.executable).parent)} if self.kind == "unprotected" else {}
         environ = {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, "HOME": str(self.directory), **path}
-        service = Service([*arguments, *options], environ, wrapper=[*wrapper, *self._prefix])
+        service = Service([*arguments, *options], environ, wrapper=[*wrapper, *self._prefix], pass_fds=pass_fds)
         self._services.append(service)
         return service
 

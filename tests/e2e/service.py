@@ -58,13 +58,15 @@ class Service:
         wrapper: Sequence[str] = (),
         *,
         command: str = "serve",
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """`wrapper` is a command that becomes the service, as env(1) does."""
+        """`wrapper` is a command that becomes the service, as env(1) does; it inherits `pass_fds`."""
         self._process = subprocess.Popen(
             [*wrapper, PROGRAM, command, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environment(env),
+            pass_fds=pass_fds,
         )
         self.events: list[Event] = []
         self.other_lines: list[str] = []

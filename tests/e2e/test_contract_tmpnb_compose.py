@@ -284,7 +284,11 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     text = (ROOT / "packaging" / "tmpnb-py.service").read_text()
     unit = tmp_path / "tmpnb-py.service"
     unit.write_text(text.replace("/opt/tmpnb-py/bin/tmpnb-py", PROGRAM))  # it has to exist for this check
-    done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False, timeout=60)
+    listener = tmp_path / "tmpnb-py.socket"
+    listener.write_text((ROOT / "packaging" / "tmpnb-py.socket").read_text())
+    done = subprocess.run(
+        [analyze, "verify", unit, listener], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     # Without this, stopping the service would take the sockets from notebooks that go on.
     assert "\nRuntimeDirectoryPreserve=yes\n" in text

@@ -251,18 +251,22 @@ class Rig:
         self._started = Settings.model_validate({"allowed_hosts": "*", "trusted_proxies": trusted})
         self._started = self._started.model_copy(update=limits)  # also what is too short for a real service
         self._options = LiveOptions(self._started)
-        self.proxy = Proxy(
-            self.pool,
-            application=self._dial_application,
-            error_page=_error_page,
-            counters=self.counters,
-            options=self._options,
-            hosts=self._options.derive(lambda settings: Hosts(settings.allowed_hosts)),
-        )
+        self.proxy = self.another_proxy(self.counters)
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(self.proxy.client_factory, "127.0.0.1", 0, backlog=1024)
         self._stack.callback(listener.close)
         self.port = listener.sockets[0].getsockname()[1]
+
+    def another_proxy(self, counters: Counters) -> Proxy:
+        """One that knows the same sessions and the same application."""
+        return Proxy(
+            self.pool,
+            application=self._dial_application,
+            error_page=_error_page,
+            counters=counters,
+            options=self._options,
+            hosts=self._options.derive(lambda settings: Hosts(settings.allowed_hosts)),
+        )
 
     def set(self, **options: object) -> None:
         """Run with the options of the start but for these."""

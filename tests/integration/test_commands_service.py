@@ -16,7 +16,7 @@ from aiohttp import web
 from tests.e2e.inprocess import Rig, running
 from tests.integration.command_support import PROGRAM, SECONDS, at, environment, run, run_on_terminal
 from tests.pool_support import fail, records_of
-from tmpnb_py.core.errors import FailureClass
+from tmpnb_py.core.errors import FailureClass, UpgradeError
 from tmpnb_py.core.models import EndReason, Failure, NodeState, State
 from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.pools.container import Container
@@ -341,3 +341,26 @@ async def test_nodes_that_there_are_not(cluster: Rig, rig: Rig) -> None:
     assert alone.code == 7
     assert "one machine" in alone.err
     assert "node  " not in (await run("status", *at(rig))).out
+
+
+async def test_a_service_that_cannot_start_itself_anew_says_so(rig: Rig) -> None:
+    done = await run("upgrade", *at(rig))
+    assert (done.code, done.out) == (7, "")
+    assert done.err == "error: the service refused: This service cannot start itself anew.\n"
+
+
+async def test_an_upgrade_is_asked_for_and_its_failure_told(rig: Rig) -> None:
+    outcomes: list[int | UpgradeError] = [4711, UpgradeError("the new process did not take over: status 2")]
+
+    async def upgrade() -> int:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, UpgradeError):
+            raise outcome
+        return outcome
+
+    rig.service.upgrade_by(upgrade)
+    done = await run("upgrade", *at(rig))
+    assert (done.code, done.out) == (0, "process 4711 serves now\n")
+    done = await run("upgrade", *at(rig))
+    assert done.code == 7
+    assert "the new process did not take over: status 2. This process goes on as before" in done.err

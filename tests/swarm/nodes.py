@@ -219,6 +219,10 @@ class Swarm:
             node.docker("swarm", "join", "--advertise-addr", node.address, "--token", token, f"{first.address}:2377")
         _until(lambda: self.ready() == len(self.nodes), "the nodes do not find each other")
 
+    def processes(self) -> list[int]:
+        """The processes from which all of all nodes descend."""
+        return [number for node in self.nodes for number in node.processes()]
+
     def ready(self) -> int:
         """How many nodes the manager believes in."""
         return self.manager.docker("node", "ls", "--format", "{{.Status}}", check=False).split().count("Ready")

@@ -55,8 +55,7 @@ class RelaysOfNodes:
 
     def processes(self) -> list[int]:
         """The processes from which all of the nodes, and of the relays, descend."""
-        nodes = [number for node in self.swarm.nodes for number in node.processes()]
-        return [*nodes, *(one.pid for one in self._processes.values())]
+        return [*self.swarm.processes(), *(one.pid for one in self._processes.values())]
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -155,3 +155,47 @@ async def test_who_was_on_a_node_that_comes_back_is_told_that_it_failed(
 
             await until(told, 60)
         service.stop()
+
+
+@pytest.mark.long
+async def test_who_was_on_a_node_that_restarts_is_told_so(
+    relays: RelaysOfNodes, server_image: str, pool: str
+) -> None:
+    """Its engine alone, and then the machine, so quickly that Swarm does not miss it."""
+    swarm = relays.swarm
+    third = swarm.nodes[2]
+    with Deployment(pool, docker_host=swarm.manager.host).ended() as deployment:
+        service = start(deployment, relays, server_image, "--node-grace=1h")
+        async with service.http() as client:
+
+            async def on_the_third() -> dict[str, Any]:
+                async with asyncio.timeout(120):
+                    while True:
+                        notebook = await service.spawn(client)
+                        if node_of(relays, notebook["id"]) is third:
+                            return notebook
+
+            async def reason(notebook: dict[str, Any]) -> str:
+                async with asyncio.timeout(120):
+                    while True:
+                        async with client.get(f"/api/sessions/{notebook['id']}") as response:
+                            session = await response.json()
+                        if session["state"] != "claimed":
+                            return str(session["reason"])
+                        await asyncio.sleep(0.1)
+
+            notebook = await on_the_third()
+            await asyncio.to_thread(third.stop_engine)
+            await asyncio.to_thread(third.start_engine)
+            await asyncio.to_thread(third.wait)
+            assert await reason(notebook) == "server restarted"
+
+            notebook = await on_the_third()
+            await asyncio.to_thread(third.power_off)
+            relays.stop(third)
+            third.unplug(plugged=True)
+            await asyncio.to_thread(third.start)
+            await asyncio.to_thread(third.wait)
+            relays.start(third)
+            assert await reason(notebook) == "node lost"
+        service.stop()

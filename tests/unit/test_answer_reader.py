@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy import compress
-from tmpnb_py.proxy.answer_reader import AnswerReader, Framing, chunk
+from tmpnb_py.proxy.answer_reader import AnswerReader, Framing
 from tmpnb_py.proxy.exchange import ClientSide, Exchange, UpstreamPool, UpstreamSide
-from tmpnb_py.proxy.framing import MalformedError
+from tmpnb_py.proxy.framing import MalformedError, chunk
 from tmpnb_py.proxy.header_rules import ClientFacts
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.request_reader import RequestReader

@@ -411,3 +411,44 @@ async def test_two_at_once_from_one_address_are_counted_one_after_the_other(worl
     )
     assert sum(isinstance(answer, AddressFullError) for answer in answers) == 2
     assert world.pool.count(State.READY) == 1
+
+
+async def test_while_another_process_may_have_the_pool_all_wait_and_nobody_is_served(world: World) -> None:
+    waiting = await world.claims.open_ticket("lab")
+    world.claims.suspend()
+    world.ready()
+    program = asyncio.create_task(world.claims.claim())
+    page = asyncio.create_task(world.claims.open_ticket("lab"))
+    await world.claims.settle()
+    world.claims.serve_line()
+    await asyncio.sleep(0)
+    assert (program.done(), page.done(), world.claims.position(waiting)) == (False, False, 1)
+    world.claims.hand_on()
+    world.claims.resume()
+    world.claims.serve_line()
+    await world.settled(waiting)
+    assert waiting.container is not None
+    with pytest.raises(FullError):  # it came later
+        await program
+    assert (await page).is_waiting
+
+
+async def test_once_another_process_has_the_pool_who_still_asks_here_is_sent_away(world: World) -> None:
+    world.ready()
+    world.claims.suspend()
+    asked = asyncio.create_task(world.claims.claim(wait=60))
+    await asyncio.sleep(0)
+    world.claims.stop()
+    with pytest.raises(FullError) as refused:
+        await asked
+    assert refused.value.retry_after <= 1
+    assert world.pool.count(State.READY) == 1
+
+
+async def test_keys_of_tickets_are_known_to_the_next_process(world: World) -> None:
+    ticket = await world.claims.open_ticket("lab", idempotency_key="k")
+    without = await world.claims.open_ticket("lab")
+    assert list(world.claims.keys()) == [("k", ticket.id)]
+    world.claims.know_key(without.id, "other")
+    assert await world.claims.open_ticket("lab", idempotency_key="other") is without
+    world.claims.know_key("0" * 32, "nobody's")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tmpnb_py.proxy.frames import PEEK, MessageReader
+from tmpnb_py.proxy.frames import CLOSE_FOR_RESTART, PEEK, FrameEdges, MessageReader
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 CONTROL = tuple(range(3, 16))  # control frames, and opcodes that nobody has defined
@@ -154,3 +154,28 @@ def test_a_continuation_of_nothing_and_a_message_that_begins_within_another() ->
     assert read([bytes(Frame(CONTINUATION, b"x"))]) == []
     sequence = [Frame(TEXT, b"a", final=False), Frame(TEXT, b"b"), Frame(CONTINUATION, b"c")]
     assert read([bytes(frame) for frame in sequence]) == [(b"b", True)]
+
+
+# --- where one frame ends and another may follow
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 125, 126, 300, 70_000]), st.booleans()), min_size=1, max_size=5),
+    st.data(),
+)
+def test_the_edges_between_frames_are_known_in_any_pieces(sizes: list[tuple[int, bool]], data: st.DataObject) -> None:
+    frames = [bytes(Frame(TEXT, b"x" * size, masked=masked)) for size, masked in sizes]
+    stream = b"".join(frames)
+    ends = set(itertools.accumulate(map(len, frames)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(stream)), max_size=8)) | {len(stream)})
+    edges, position = FrameEdges(), 0
+    assert edges.is_at_edge
+    for cut in cuts:
+        edges.feed(stream[position:cut])
+        position = cut
+        assert edges.is_at_edge is (cut in ends)
+
+
+def test_a_closing_frame_names_its_reason() -> None:
+    """RFC 6455 §5.5.1: the code in network order; 1012 is "Service Restart" in IANA's registry."""
+    assert bytes(Frame(CLOSE, (1012).to_bytes(2, "big"), masked=False)) == CLOSE_FOR_RESTART

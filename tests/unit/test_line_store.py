@@ -278,3 +278,21 @@ def test_other_versions_read_what_this_one_writes_and_the_other_way_round(path: 
     path.write_text(written)
     (found,) = LineStore(path).open(LEASE)
     assert (found.id, found.container, found.told, found.until) == (entry(1).id, "c1", True, 5.0)
+
+
+def test_another_process_has_the_file_until_it_is_taken_back(line_store: LineStore, path: Path) -> None:
+    line_store.add(entry(1))
+    line_store.hand_on()
+    line_store.add(entry(2))
+    line_store.remove(entry(1).id)
+    line_store.maintain()
+    assert reopened(path) == [entry(1)]  # as it was handed on
+    path.unlink()
+    line_store.take_back()
+    assert reopened(path) == [entry(2)]
+
+
+def test_a_file_that_was_handed_on_is_not_removed_at_the_end(line_store: LineStore, path: Path) -> None:
+    line_store.hand_on()
+    line_store.close()
+    assert path.exists()

@@ -112,3 +112,15 @@ def test_a_disk_that_cannot_be_written_is_told_once_and_kills_nobody(
         monkeypatch.setattr(os, "utime", broken)
         lock.keep()
         lock.keep()
+
+
+def test_it_is_let_go_and_taken_again(tmp_path: Path) -> None:
+    with lock_pool(tmp_path, "p") as lock:
+        lock.release()
+        lock.release()
+        lock.keep()  # which takes nothing
+        with lock_pool(tmp_path, "p"), pytest.raises(PoolLockedError):
+            lock.take()
+        lock.take()
+        with pytest.raises(PoolLockedError), lock_pool(tmp_path, "p"):
+            pass

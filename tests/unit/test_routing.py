@@ -41,7 +41,7 @@ async def _dial(_factory: Callable[[], UpstreamConnection]) -> UpstreamConnectio
 def router(sessions: Sessions, **options: object) -> tuple[Router, Upstreams]:
     settings = Settings.model_validate({"allowed_hosts": "ours.example", "base_url": "/new/", **options})
     live, upstreams = LiveOptions(settings), Upstreams(_dial)
-    hosts = live.derive(lambda settings: Hosts(settings.allowed_hosts))
+    hosts = live.derive(lambda settings: Hosts(settings.allowed_hosts, (), settings.session_host or ""))
     made = Router(sessions, upstreams, live, hosts)
     made.know(sessions.container)
     return made, upstreams

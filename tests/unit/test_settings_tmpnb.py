@@ -55,6 +55,7 @@ def test_defaults() -> None:
         ("container_user", "jovyan:users", "jovyan:users"),
         ("container_ip", "::1", "::1"),
         ("docker_network", "my_net-1.x", "my_net-1.x"),
+        ("runtime", "kata-fc", "kata-fc"),
         ("docker_network", "bridge", "bridge"),
         ("redirect_uri", "/notebooks/Wel come.ipynb", "/notebooks/Wel come.ipynb"),
         ("redirect_uri", "tree", "tree"),
@@ -120,6 +121,7 @@ def test_lists_are_read_as_they_are_shown(name: str) -> None:
         ("container_user", "Jo", "is not a user"),
         ("docker_network", "host", "is not a network that containers are reached on: use host_network"),
         ("docker_network", "none", "is not a network that containers are reached on: leave the option out"),
+        ("runtime", "--x", '"--x" is not the name of a runtime: docker info shows them'),
         ("docker_network", "container:x", '"container:x" is not the name of a network: docker network ls shows them'),
         (
             "host_network",

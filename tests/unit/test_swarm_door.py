@@ -31,7 +31,8 @@ async def port(contexts: Contexts) -> AsyncIterator[int]:
         while line := await peer[0].readline():
             peer[1].write(line)
 
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
     bound: int = listener.getsockname()[1]
     door = Door(listener, lambda: contexts.server, echo, "echo")
     door.open()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -59,6 +59,8 @@ class Claims:
         self._recovery = Recovery(pool, self._line, self._tickets, line_store, options=options, clock=clock)
         self._tasks = Tasks(_log_mistake)
         self.stopping = False
+        self._lets_in = asyncio.Event()
+        self._lets_in.set()
         pool.subscribe(self._container_moved)
 
     # --- how many wait, and how long: queries
@@ -89,6 +91,12 @@ class Claims:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
         return self.pool.estimate(position, self._clock()) if self.pool.is_open else None
 
+    async def _let_in(self) -> None:
+        """Wait while another process is about to have the pool. Raises `FullError` once it has it."""
+        await self._lets_in.wait()
+        if self._dispatcher.is_suspended:
+            raise FullError("another process serves now", retry_after=1.0)
+
     def _retry_after(self) -> float:
         estimate = self.estimate(len(self._line) + 1)
         return RETRY_AFTER if estimate is None else max(1.0, estimate)
@@ -102,6 +110,7 @@ class Claims:
         `AddressFullError`) with a time to come back, `ClosedError` while the operator lets no newcomers in, and
         `EngineError` where no claim can be made durable or no container becomes ready.
         """
+        await self._let_in()
         ticket = Ticket("", self._clock(), quota_key=quota_key)
         self._tickets.add(ticket)
         try:
@@ -163,6 +172,7 @@ class Claims:
         notebook counts for `quota_key`, where the number for each is limited. Raises `LineFullError` or
         `AddressFullError`, and `ClosedError` while the operator lets no newcomers in.
         """
+        await self._let_in()
         known = self._tickets.repeated(idempotency_key)
         if known is not None:
             self._tickets.renew(known)
@@ -248,7 +258,7 @@ class Claims:
 
     def serve_line(self) -> None:
         """Give what is ready to those who wait. Nobody is served before a recovery is complete."""
-        if self.stopping:
+        if self.stopping or not self._lets_in.is_set():
             return  # visitors could no longer be shown their notebooks, recovered ones neither
         if self._recovery.is_pending:
             self._recovery.complete()
@@ -300,8 +310,43 @@ class Claims:
         """Serve nobody any more, and wake all who watch a ticket, so that streams end before the service does."""
         self.stopping = True
         self._dispatcher.stop()
+        self._lets_in.set()
         for ticket in self._tickets:
             ticket.notify()
+
+    # --- when another process is to have the pool
+
+    def suspend(self) -> None:
+        """Serve nobody, and have all who ask wait, until `resume`."""
+        self._lets_in.clear()
+        self._dispatcher.suspend()
+
+    async def settle(self) -> None:
+        """After `suspend`: wait until everybody who was being served has been."""
+        await self._tasks.finish()
+        await self._dispatcher.settle()
+        await self._handover.settle()
+
+    def hand_on(self) -> None:
+        """Leave the line's file, as it is, to another process."""
+        self._line_store.hand_on()
+
+    def resume(self) -> None:
+        """Go on as before `suspend`: nobody has lost a place."""
+        self._line_store.take_back()
+        self._dispatcher.resume()
+        self.stopping = False
+        self._lets_in.set()
+
+    def keys(self) -> Iterator[tuple[str, str]]:
+        """The idempotency keys that tickets were opened with, each with its ticket's id."""
+        return ((one.idempotency_key, one.id) for one in self._tickets if one.idempotency_key and one.is_alive)
+
+    def know_key(self, ticket_id: str, idempotency_key: str) -> None:
+        """Return a restored ticket to those who ask with this key. No-op for a ticket that is not there."""
+        if (ticket := self._tickets.get(ticket_id)) is not None:
+            ticket.idempotency_key = idempotency_key
+            self._tickets.add(ticket)
 
     async def close(self) -> None:
         """Cancel what is under way."""

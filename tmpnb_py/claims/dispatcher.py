@@ -37,10 +37,23 @@ class Dispatcher:
         self._tasks = Tasks(_log_mistake)
         self._handing_over = 0  # tickets that have left the line, to be served
         self._stopped = False
+        self.is_suspended = False
 
     def stop(self) -> None:
         """Stop serving the line: visitors could no longer be shown their notebooks."""
         self._stopped = True
+
+    def suspend(self) -> None:
+        """Serve nobody, not even newcomers, until `resume`: another process may be about to have the pool."""
+        self.is_suspended = True
+
+    def resume(self) -> None:
+        """Serve again."""
+        self._stopped = self.is_suspended = False
+
+    async def settle(self) -> None:
+        """Wait until the hand-overs of the line that are under way have ended."""
+        await self._tasks.finish()
 
     async def close(self) -> None:
         """Cancel what is under way."""
@@ -66,7 +79,7 @@ class Dispatcher:
             self._conclude(ticket, container, "hit")
 
     def _may_serve_newcomer(self) -> bool:
-        return not len(self._line) and self._spare > 0
+        return not self.is_suspended and not len(self._line) and self._spare > 0
 
     # --- the line
 
@@ -80,7 +93,7 @@ class Dispatcher:
 
     def serve_line(self) -> None:
         """Give what is ready to those who wait, first come, first served. No-op while the service is closed."""
-        if self._stopped or not self._pool.is_open:
+        if self._stopped or self.is_suspended or not self._pool.is_open:
             return
         for _ in range(self._spare):
             if not len(self._line) or self._pool.engine_down:

@@ -76,6 +76,10 @@ class Handover:
         if self._pool.refusal is not None and now - self._pool.refusal.at > _REFUSAL_SECONDS:
             self._pool.forget_refusal()
 
+    async def settle(self) -> None:
+        """Wait until the claims under way have ended."""
+        await self._tasks.finish()
+
     async def close(self) -> None:
         """Cancel the claims under way; their containers end."""
         await self._tasks.close()

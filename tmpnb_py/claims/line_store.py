@@ -67,6 +67,7 @@ class LineStore:
         self._file: int | None = None
         self._pause = 0.0
         self._next_try = 0.0
+        self._is_ours = True
 
     def open(self, longest_away: float) -> list[Entry]:
         """Read the file and begin to write. Returns the tickets in the order of their line, each with an `until`.
@@ -108,6 +109,17 @@ class LineStore:
         if not self._touch() or self._lines > 2 * len(self._entries) + _SLACK:
             self._write_anew()
 
+    def hand_on(self) -> None:
+        """Let another process have the file, as it is now. From here on nothing is written, nor is it removed."""
+        self._touch()
+        self._let_go()
+        self._is_ours = False
+
+    def take_back(self) -> None:
+        """Write again, what was known before and what has changed since."""
+        self._is_ours = True
+        self._write_anew()
+
     def clear(self) -> None:
         """Remove all entries."""
         self._entries.clear()
@@ -116,7 +128,7 @@ class LineStore:
         """Stop writing. The file stays for the next start, unless it would be empty."""
         self._touch()
         self._let_go()
-        if self._path is not None and not self._entries:
+        if self._path is not None and self._is_ours and not self._entries:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
@@ -140,7 +152,7 @@ class LineStore:
             self._broke(error)
 
     def _write_anew(self) -> None:
-        if self._path is None or self._clock() < self._next_try:
+        if self._path is None or not self._is_ours or self._clock() < self._next_try:
             return
         new = self._path.with_name(f"{self._path.name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC

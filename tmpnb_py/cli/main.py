@@ -120,6 +120,7 @@ def serve(ctx: click.Context, config: str | None) -> None:
     from tmpnb_py.service.hangup import Hangup  # noqa: PLC0415 - see the module's docstring
 
     hangup = Hangup()
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # which would kill; there is nothing to upgrade yet
     loaded = read(ctx, config)
     _configure_logs(loaded)
     from tmpnb_py.service.serve import serve as serve_app  # noqa: PLC0415 - see the module's docstring

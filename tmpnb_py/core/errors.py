@@ -129,6 +129,10 @@ class ImageBuildError(TmpnbError):
     exit_code = 4
 
 
+class UpgradeError(TmpnbError):
+    """Another process could not take this one's place, or the other way round."""
+
+
 class ListenError(TmpnbError):
     """A listener's address or port cannot be used."""
 

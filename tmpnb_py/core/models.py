@@ -178,6 +178,7 @@ class ContainerConfig:
     `egress_allow` are networks that may be reached beside the public internet, where egress lets that be reached.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
+    `runtime` is the engine's runtime that they run with ("" for its default).
     `static_url` is where all notebooks of the image find its static files ("" = each serves its own); `base_url` is
     the path of the service on its host.
     """
@@ -203,6 +204,7 @@ class ContainerConfig:
     static_url: str = ""
     base_url: str = links.ROOT
     egress_allow: tuple[str, ...] = ()
+    runtime: str = ""
 
     @property
     def is_open(self) -> bool:

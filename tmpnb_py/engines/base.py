@@ -107,6 +107,9 @@ class Engine(ImageStore, Protocol):
         tell does not refuse.
         """
 
+    async def release(self) -> None:
+        """Let another manager have the pool at once. Connections stay; a later `hold` competes for it again."""
+
     async def info(self) -> EngineInfo:
         """Return memory, CPUs and version of the engine's machine."""
 

@@ -233,11 +233,15 @@ class FakeEngine(NoImageStore, OneMachine):
         if self.host.holders.setdefault(self.pool, (self, on_lost))[0] is not self:
             raise PoolLockedError(f'the pool "{self.pool}" is managed by another engine object', remedy="close that")
 
+    async def release(self) -> None:
+        """Let another engine object have the pool."""
+        if self.host.holders.get(self.pool, (None,))[0] is self:
+            del self.host.holders[self.pool]
+
     async def close(self) -> None:
         """Release the hold. Containers stay."""
         self.calls.append(("close", ""))
-        if self.host.holders.get(self.pool, (None,))[0] is self:
-            del self.host.holders[self.pool]
+        await self.release()
 
     async def info(self) -> EngineInfo:
         """Return the host's configured memory and CPUs."""

@@ -67,6 +67,10 @@ class MeteredEngine:
         with self._timed("hold"):
             await self._engine.hold(image, on_lost)
 
+    async def release(self) -> None:
+        with self._timed("release"):
+            await self._engine.release()
+
     async def close(self) -> None:
         with self._timed("close"):
             await self._engine.close()

@@ -92,7 +92,16 @@ class Hub(Collector):
             door = Door(listener, lambda: contexts.server, partial(self._serve, contexts), "front")
             door.open()
             self._doors.append(door)
-        self._tasks.start("fronts", self._follow_site())
+        if not len(self._tasks):  # it may be opened again, after it was retired
+            self._tasks.start("fronts", self._follow_site())
+
+    def open_of(self, container_id: str) -> int:
+        """How many of a session's open connections are at front ends."""
+        return self._reports.open_of(container_id)
+
+    def forget_open(self) -> None:
+        """Another process serves now, and front ends report to that one what they have open."""
+        self._reports.forget_open()
 
     def retire(self) -> None:
         """This process ends: have front ends look for the next one. What they have forwarded is still answered."""

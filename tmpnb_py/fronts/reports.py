@@ -63,6 +63,18 @@ class Reports:
             if stamp.open:
                 reporter.open[stamp.id] = stamp.open
 
+    def open_of(self, container_id: str) -> int:
+        """How many of a container's open connections they have."""
+        return sum(reporter.open.get(container_id, 0) for reporter in self._reporters.values())
+
+    def forget_open(self) -> None:
+        """Count nothing any more that they have open, as another process counts it."""
+        for reporter in self._reporters.values():
+            for container_id, opened in reporter.open.items():
+                if (container := self._find(container_id)) is not None:
+                    container.open_connections = max(0, container.open_connections - opened)
+            reporter.open = {}
+
     def ended(self, container_id: str) -> None:
         """No front end says more of this one, also not that its connections have ended."""
         for reporter in self._reporters.values():

@@ -205,6 +205,13 @@ def read_constraints(value: object) -> object:
     return found
 
 
+def read_runtime(value: str) -> str:
+    """Check the name of a container runtime; which there are, only the engine knows."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", value):
+        raise ValueError("is not the name of a runtime: docker info shows them")
+    return value
+
+
 def read_network_name(value: str) -> str:
     """Check the name of a network of the engine."""
     if value in ("host", "none"):

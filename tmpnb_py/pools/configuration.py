@@ -164,6 +164,7 @@ def _config(settings: Settings, image: ImageFacts, transport: Transport) -> Cont
         mounts=settings.host_directories,
         extra_hosts=settings.extra_hosts,
         base_url=settings.base_url,
+        runtime=settings.runtime or "",
     )
 
 

@@ -16,6 +16,22 @@ from tmpnb_py.pools.activity import Familiar
 from tmpnb_py.pools.idle import Evidence, Nudges
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Memory:
+    """What is known of a session only here, for the process that follows this one. Moments as in `Container`."""
+
+    visited: bool
+    has_begun: bool
+    client: str
+    quota_key: str
+    tokenless_origin: str
+    last_activity: float
+    last_presence: float
+    left_at: float | None
+    kernel_nudges: tuple[float, ...]
+    terminal_nudges: tuple[float, ...]
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Container:
     """One container. Moments (`…_at`, `last_…`) are monotonic seconds; `changed_at` is the last transition.
@@ -78,6 +94,36 @@ class Container:
     def mark_unvisited(self) -> None:
         """Note that nobody can have visited it: it was taken up as claimed, but nobody was told its URL."""
         self.visited = False
+
+    @property
+    def memory(self) -> Memory:
+        """What would be lost if another process took the session up."""
+        return Memory(
+            visited=self.visited,
+            has_begun=self.has_begun,
+            client=self.client,
+            quota_key=self.quota_key,
+            tokenless_origin=self.tokenless_origin,
+            last_activity=self.last_activity,
+            last_presence=self.last_presence,
+            left_at=self.left_at,
+            kernel_nudges=self.kernel_nudges.moments,
+            terminal_nudges=self.terminal_nudges.moments,
+        )
+
+    def remember(self, memory: Memory, now: float) -> None:
+        """Take on what the process before this one knew. Nothing can have happened later than `now`."""
+        self.visited, self.has_begun, self.client = memory.visited, memory.has_begun, memory.client
+        self.quota_key, self.tokenless_origin = memory.quota_key, memory.tokenless_origin
+        self.last_activity = min(memory.last_activity, now)
+        self.last_presence = min(memory.last_presence, now)
+        self.left_at = None if memory.left_at is None else min(memory.left_at, now)
+        for nudges, moments in (
+            (self.kernel_nudges, memory.kernel_nudges),
+            (self.terminal_nudges, memory.terminal_nudges),
+        ):
+            for moment in moments:
+                nudges.add(min(moment, now))
 
     def stamp_presence(self, now: float) -> None:
         """A request of any kind came."""

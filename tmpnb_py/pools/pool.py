@@ -29,6 +29,7 @@ from tmpnb_py.pools.status import PoolStatus
 # What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
 # with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
 _HEAD_START = 0.02
+_TIDY_SECONDS = 10.0
 
 
 class Visitors(Protocol):
@@ -280,6 +281,38 @@ class Pool:
     def end(self, container: Container, reason: EndReason, now: float) -> bool:
         """Mark a container as REMOVING; the reconciler removes it. False if it already was, or is not ours."""
         return self._records.end(container, reason, now)
+
+    # --- handing the pool on to another process, and taking it from one
+
+    async def prepare(self) -> None:
+        """Before the pool is this process's: do all that changes nothing in it. Raises `EngineError`."""
+        await self._reconciler.prepare()
+
+    async def release(self) -> None:
+        """After the tasks have ended: let another process have the pool, which it finds as it is."""
+        await self._engine.release()
+
+    async def tidy(self) -> None:
+        """Before the tasks begin anew: remove what the end of the last ones has left half done."""
+        await self._reconciler.close(remove_everything=False, timeout_seconds=_TIDY_SECONDS)
+        self._reconciler.observe_soon()
+
+    def ends(self) -> Iterator[tuple[str, EndReason, float]]:
+        """The containers that have ended, as far as they are remembered, and those that are to end."""
+        for container_id, ended in self._records.ended_ids.items():
+            yield container_id, ended.reason, ended.at
+        for container in self._records:
+            if container.state in (State.STARTING, State.REMOVING):
+                yield container.id, container.reason or EndReason.HALF_STARTED, container.changed_at
+
+    def know_ended(self, container_id: str, reason: EndReason, at: float) -> None:
+        """Take on such an end. To be called before the first listing, or for a container that is not listed."""
+        self._records.know_ended(container_id, reason, at)
+
+    def forget_ready(self) -> None:
+        """Forget the ready containers, which another process may have given away; the next listing shows them."""
+        for container in self._records.in_state(State.READY):
+            self._records.disown(container)
 
     # --- failures that others met
 

@@ -91,6 +91,11 @@ class Reconciler:
             self._records.blame_engine(now - _ENGINE_DYING)
         self._schedule.retry(now)
 
+    async def prepare(self) -> None:
+        """Connect, and find out with which configuration containers are started. Raises `EngineError`."""
+        await self._open()
+        await self._resolve()
+
     async def run(self) -> None:
         """Reconcile until cancelled; what is under way then is cancelled too, and cleaned up by `close()`."""
         try:
@@ -178,10 +183,13 @@ class Reconciler:
 
     async def _hold(self) -> None:
         """Be connected, and the pool's only manager. Raises `PoolLockedError`, with which `run` ends."""
+        await self._open()
+        await self._engine.hold(self._options.current.image, self.observe_soon)
+
+    async def _open(self) -> None:
         if not self._opened:
             await self._engine.open()
             self._opened = True
-        await self._engine.hold(self._options.current.image, self.observe_soon)
 
     async def _learn_capacity(self) -> None:
         """Ask for capacity and CPUs where size or settings have changed, also while it was last asked for."""

@@ -162,6 +162,10 @@ class Records:
             self._ended.popitem(last=False)
         self._notify(container)
 
+    def know_ended(self, container_id: str, reason: EndReason, at: float) -> None:
+        """Take on that a container has ended, which another process decided: it is removed where it is listed."""
+        self._ended.setdefault(container_id, Ended(reason, at, gone_at=at))
+
     def blame_engine(self, since: float) -> None:
         """Change CRASHED to ENGINE_RESTARTED since a moment: an engine that stops ends its containers first."""
         for container in self._records[State.REMOVING].values():

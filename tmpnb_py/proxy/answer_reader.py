@@ -12,14 +12,13 @@ import time
 from tmpnb_py.proxy import compress
 from tmpnb_py.proxy.answers import date
 from tmpnb_py.proxy.exchange import Exchange
-from tmpnb_py.proxy.framing import STATUS_LINE, ChunkedReader, MalformedError, find_head
+from tmpnb_py.proxy.framing import STATUS_LINE, ChunkedReader, MalformedError, chunk, find_head
 from tmpnb_py.proxy.head_cache import AnswerHead, answer_head
 from tmpnb_py.proxy.header_rules import serialize_fields
 from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import accepts_handshake
 
 _MAX_HEADS = 64 * 1024  # bytes of one answer's head with all its interim ones
-_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Framing(enum.Enum):
@@ -151,20 +150,14 @@ class AnswerReader:
         if data:
             out.append(chunk(data) if self._chunk_output else data)
         if done and self._chunk_output:
-            out.append(_LAST_CHUNK)
+            out.append(chunk(b"", last=True))
         return done, rest
 
     def closed(self) -> bytes | None:
         """The server has closed: what is left to send where that ends its answer, None where it breaks it off."""
         if self.framing is not Framing.CLOSE:
             return None
-        return _LAST_CHUNK if self._chunk_output else b""
-
-
-def chunk(data: bytes, *, last: bool = False) -> bytes:
-    """A piece of a body as a chunk (RFC 9112 §7.1). Nothing for nothing: an empty chunk would be the `last`."""
-    piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-    return piece + _LAST_CHUNK if last else piece
+        return chunk(b"", last=True) if self._chunk_output else b""
 
 
 def _switched(exchange: Exchange, head: AnswerHead) -> tuple[bytes, ...]:

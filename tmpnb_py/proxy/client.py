@@ -6,7 +6,9 @@ One request is read and answered at a time (`request_reader`). A refusal closes 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
+import os
 import time
 from collections.abc import Coroutine
 from typing import Protocol
@@ -26,6 +28,7 @@ from tmpnb_py.proxy.tunnel import Tunnel
 
 _LINGER_SECONDS = 5.0  # without anything from a client that has its last answer
 _LONGEST_LINGER = 30.0
+_CLOSING_SECONDS = 1.0  # for a client's own closing frame
 _MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
 
 
@@ -36,6 +39,7 @@ class Gateway(Protocol):
     limits: Derived[ProxyLimits]
     error_page: ErrorPage
     draining: bool
+    holding: bool
 
     def facts(self, peername: object) -> ClientFacts: ...
 
@@ -50,6 +54,14 @@ class Gateway(Protocol):
     def exchange(self, client: ClientConnection, request: Request, facts: ClientFacts) -> Exchange: ...
 
     def response_timeout(self, upstream: UpstreamPool) -> float: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """A client's connection on its way to another process: a descriptor, and what was read of its next request."""
+
+    descriptor: int
+    unread: bytes
 
 
 class ClientConnection(TimedConnection):
@@ -109,6 +121,9 @@ class ClientConnection(TimedConnection):
             self.facts = self._proxy.facts(transport.get_extra_info("peername"))
         self._arm(self._keepalive_timeout(self._proxy.limits.value.head_timeout))
         self._proxy.opened(self)
+        if self._reader.received and not transport.is_closing():
+            self._rearm()
+            self._read()
 
     def data_received(self, data: bytes) -> None:
         self._counters.bytes_received += len(data)
@@ -187,6 +202,8 @@ class ClientConnection(TimedConnection):
     def _step(self) -> bool:
         """Read a head or a piece of a body. False where nothing more can be done with what is there."""
         if self._phase is Phase.HEAD:
+            if self._proxy.holding:
+                return False
             request = self._reader.head(self.facts, self._proxy.limits.value.max_head_size)
             if request is None:
                 return False
@@ -207,6 +224,8 @@ class ClientConnection(TimedConnection):
             self._phase = Phase.ANSWER
         if exchange.attempt is not None:
             exchange.attempt.feed(data)
+        if exchange.container is None:
+            exchange.keep(data)
         connection.send_body(data, last=request.complete)
         self._rearm()
 
@@ -300,7 +319,7 @@ class ClientConnection(TimedConnection):
                 self._close()
             else:
                 self._rearm()
-                if unread:
+                if unread or self._proxy.holding:
                     self._read()
 
     def retry(self, exchange: Exchange) -> None:
@@ -337,6 +356,7 @@ class ClientConnection(TimedConnection):
         self._proxy.counted(101)
         self._counters.open_tunnels += 1
         self._tunnel = tunnel = Tunnel(self, transport, upstream, upstream_transport, exchange.watch)
+        tunnel.began_with(first.partition(b"\r\n\r\n")[2])
         upstream.enter(tunnel)
         self._rearm()
         if self._writing_paused:
@@ -353,6 +373,16 @@ class ClientConnection(TimedConnection):
         """Called by the tunnel once: close after sending what is buffered."""
         self._counters.open_tunnels -= 1
         self._close()
+
+    def tunnel_closed(self) -> None:
+        """Called by the tunnel once, instead: the client has been sent a closing frame, and is to close, too.
+
+        RFC 6455 §7.1.1: what it still sends must not destroy that frame.
+        """
+        self._counters.open_tunnels -= 1
+        self._tunnel = None
+        self._linger()
+        self._arm(_CLOSING_SECONDS)
 
     def half_open(self) -> None:
         """The tunnel's other end sends no more: this one has to close before its deadline."""
@@ -386,6 +416,8 @@ class ClientConnection(TimedConnection):
         limits, exchange = self._proxy.limits.value, self._exchange
         if self._phase is Phase.LINGER:
             seconds = limits.write_timeout if self._count_unsent() else _LINGER_SECONDS
+        elif self._phase is Phase.HEAD and self._proxy.holding:
+            seconds = math.inf
         elif self._phase is Phase.HEAD:
             begun = bool(self._reader.received)
             seconds = limits.head_timeout if begun else self._keepalive_timeout(limits.keepalive_timeout)
@@ -408,13 +440,57 @@ class ClientConnection(TimedConnection):
         """
         return max(seconds, self._proxy.limits.value.proxy_keepalive_timeout) if self.facts.trusted else seconds
 
-    def drain(self) -> None:
-        """No further request on this connection; tunnels and idle connections close now."""
+    def drain(self, patience: float) -> None:
+        """At most one more answer on this connection; tunnels close now, idle connections after `patience` seconds.
+
+        A request may be on its way on an idle connection. Answered as the last one, it need not be sent again.
+        """
         self._last_response = True
         if self._tunnel is not None:
-            self._tunnel.end()
+            self._tunnel.end_for_restart()
         elif self._phase is Phase.HEAD:
-            self._close()
+            if patience > 0:
+                self._arm(patience)
+            else:
+                self._close()
+
+    # --- when another process is to read what clients ask for
+
+    def hold_changed(self) -> None:
+        """The proxy has begun to hold requests back, or ended it."""
+        if self._phase is Phase.HEAD and self._transport is not None:
+            self._rearm()
+            self._read()
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether our own application has a whole request of this client and has answered nothing yet."""
+        return self._exchange is not None and self._exchange.as_it_came is not None
+
+    def goes_on_with(self, unread: bytes) -> None:
+        """Before it is made: another process has read this on the same socket."""
+        self._reader.received = unread
+
+    def hand_on(self) -> Given | None:
+        """Give this connection away, between two requests; None while that cannot be.
+
+        A request that waits for our own application's answer, and has none of it, is given away with it. The client
+        notices nothing: the socket is the same, and what has been read and not used goes with it.
+        """
+        transport, unread = self._transport, self._reader.received
+        if transport is None or self._is_known or self._half_closed:
+            return None
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return None
+        if self._phase is not Phase.HEAD:
+            again = None if self._exchange is None else self._exchange.as_it_came
+            if again is None:
+                return None
+            unread = again + unread
+        given = Given(os.dup(transport.get_extra_info("socket").fileno()), unread)
+        self._drop_exchange()
+        transport.abort()  # which closes our descriptor only
+        return given
 
     def _refuse(self, status: int) -> None:
         """Refuse what was just read: a head, or the framing of a body whose beginning was passed on."""
@@ -463,4 +539,4 @@ class ClientConnection(TimedConnection):
         elif self._phase is Phase.BODY:
             self._set_reading(paused=self._upstream_paused or bool(self._reader.received))
         elif self._phase is Phase.HEAD:
-            self._set_reading(paused=False)
+            self._set_reading(paused=self._proxy.holding)

@@ -13,7 +13,7 @@ from tmpnb_py.core.models import Refusal
 
 @dataclasses.dataclass(slots=True)
 class Counters:
-    """Sizes in bytes; `responses` by the first digit of the status."""
+    """Sizes in bytes; `responses` by the first digit of the status. `left_…` are open in the process before this."""
 
     responses: list[int] = dataclasses.field(default_factory=lambda: [0] * 6)
     bytes_received: int = 0
@@ -21,6 +21,8 @@ class Counters:
     open_connections: int = 0
     refused_connections: dict[Refusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(Refusal, 0))
     open_tunnels: int = 0
+    left_connections: int = 0
+    left_tunnels: int = 0
 
 
 class ProxyMetrics(Collector):
@@ -54,3 +56,13 @@ class ProxyMetrics(Collector):
             refused.add_metric([reason.value], count)
         yield refused
         yield GaugeMetricFamily("tmpnb_proxy_websockets", "Open WebSockets.", value=counters.open_tunnels)
+        yield GaugeMetricFamily(
+            "tmpnb_predecessor_connections",
+            "Open connections of clients that the process of before the last upgrade still serves.",
+            value=counters.left_connections,
+        )
+        yield GaugeMetricFamily(
+            "tmpnb_predecessor_websockets",
+            "Open WebSockets among those.",
+            value=counters.left_tunnels,
+        )

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
+from tmpnb_py.proxy.framing import chunk
 from tmpnb_py.proxy.request import Request
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tmpnb_py.proxy.tunnel import Tunnel
 
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+_MOST_KEPT = 64 * 1024
 
 
 class ClientSide(Protocol):
@@ -88,12 +90,32 @@ class Exchange:
     watch: Watch | None = None
     connection: UpstreamSide | None = None
     response_started: bool = False
+    sent: bytes | None = b""  # of the body to our own application; None where it is too long to be kept
 
     def answered(self, status: int, now: float) -> None:
         """The final answer has come: a person's request that was not refused is activity."""
         attempt, self.attempt = self.attempt, None
         if attempt is not None and self.container is not None and status < 400 and attempt.is_persons():
             self.container.stamp_activity(now)
+
+    def keep(self, part: bytes) -> None:
+        """Keep a part of the body as long as it is short: it may have to be sent again, to another process."""
+        if self.sent is not None:
+            self.sent = self.sent + part if len(self.sent) + len(part) <= _MOST_KEPT else None
+
+    @property
+    def as_it_came(self) -> bytes | None:
+        """The whole request once more, where our own application has not answered it and may be asked again.
+
+        It is for a process that answers in our place, when this one's application has ended what it began.
+        """
+        request = self.request
+        if self.container is not None or self.response_started or not request.complete or self.sent is None:
+            return None
+        if request.method not in _RETRIED and request.method != b"POST":
+            return None
+        body = chunk(self.sent, last=True) if request.chunked else self.sent
+        return request.as_it_came + body
 
     @property
     def base_path(self) -> bytes | None:

@@ -19,6 +19,56 @@ _LONGEST_HEAD = 14
 
 Beginning = tuple[bytes, bool]
 
+# RFC 6455 §5.5.1 and IANA's registry: "Service Restart", after which a client may connect again at once.
+CLOSE_FOR_RESTART = b"\x88\x02" + (1012).to_bytes(2, "big")
+
+
+class FrameEdges:
+    """Follows the frames of one direction, only to tell whether the last one is whole: then another may follow it."""
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+
+    @property
+    def is_at_edge(self) -> bool:
+        """Whether all that has come are whole frames."""
+        return not self._left and not self._head
+
+    def feed(self, data: bytes) -> None:
+        """What comes next."""
+        if self._left >= (size := len(data)) and not self._head:
+            self._left -= size
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
+        position, end = self._left, len(data)
+        self._left = 0
+        while position < end:
+            following = _frame_end(data, position)
+            if following == 0:
+                self._head = data[position:]
+                return
+            position = following
+        self._left = position - end
+
+
+def _frame_end(data: bytes, start: int) -> int:
+    """Where the frame ends that begins here, maybe beyond what has come; 0 where its head does not tell yet."""
+    if len(data) < start + 2:
+        return 0
+    second = data[start + 1]
+    size, place = second & 0x7F, start + (6 if second & 0x80 else 2)
+    if size >= 126:
+        extended = 2 if size == 126 else 8
+        if len(data) < start + 2 + extended:
+            return 0
+        size = int.from_bytes(data[start + 2 : start + 2 + extended], "big")
+        place += extended
+    return place + size
+
 
 class MessageReader:
     """Follows a connection's messages, in any fragmentation."""

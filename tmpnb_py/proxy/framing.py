@@ -23,6 +23,7 @@ _TRAILER = re.compile(
     rb"(?!(?i:content-length|transfer-encoding|host):)[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*"
 )
 _MAX_CHUNK_LINE = 4 * 1024
+_LAST_CHUNK = b"0\r\n\r\n"
 # Thousands of one-letter headers would cost more to read than to send, and aiohttp takes 128 with ours.
 MAX_HEADERS = 118
 _MAX_LINES = MAX_HEADERS + 2  # of a head: its first line and the empty one
@@ -185,6 +186,12 @@ class Fields:
         if codings and (version == "1.0" or [coding.lower() for coding in codings] != [b"chunked"]):
             raise MalformedError("the only transfer coding spoken here is one `chunked`")
         return bool(codings)
+
+
+def chunk(data: bytes, *, last: bool = False) -> bytes:
+    """A piece of a body as a chunk (RFC 9112 §7.1). Nothing for nothing: an empty chunk would be the `last`."""
+    piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return piece + _LAST_CHUNK if last else piece
 
 
 class ChunkedReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmpnb_py.proxy.head_cache import RequestFields
-from tmpnb_py.proxy.header_rules import ClientFacts, Headers, get_all
+from tmpnb_py.proxy.header_rules import ClientFacts, Headers, get_all, serialize_fields
 
 
 class Request:
@@ -65,6 +65,12 @@ class Request:
             return b"%b %b HTTP/1.1\r\n%b%b" % (self.method, target, line, self.fields.forwarded(client))
         written = self.fields.written(self._headers, client)
         return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, target, line, written)
+
+    @property
+    def as_it_came(self) -> bytes:
+        """The head as the client sent it."""
+        first = b"%b %b HTTP/%b\r\n" % (self.method, self.target, self.version.encode())
+        return first + serialize_fields(self.fields.headers) + b"\r\n"
 
     @property
     def websocket(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import Refusal, State
@@ -13,7 +14,7 @@ from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.answers import ErrorPage
-from tmpnb_py.proxy.client import ClientConnection
+from tmpnb_py.proxy.client import ClientConnection, Given
 from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.exchange import UpstreamPool
 from tmpnb_py.proxy.header_rules import ClientFacts, is_trusted
@@ -23,6 +24,7 @@ from tmpnb_py.proxy.upstream import Dial
 from tmpnb_py.proxy.upstreams import Upstreams
 
 _SWEEP_SECONDS = 1.0
+_ANSWERS_SECONDS = 0.005
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
 
 
@@ -47,6 +49,7 @@ class Proxy:
         self.counters = counters
         self.limits = options.derive(ProxyLimits.of)
         self.draining = False
+        self.holding = False
         self._trusted = options.derive(lambda current: current.trusted_proxies)
         self._clients: set[ClientConnection] = set()
         self._open = OpenConnections()
@@ -97,11 +100,45 @@ class Proxy:
                 yield
         self.upstreams.sweep(now)
 
-    async def shut_down(self, timeout_seconds: float) -> None:
-        """Finish what is under way, at most for `timeout_seconds`; then close everything."""
-        self.draining = True
+    def hold(self, *, on: bool) -> None:
+        """Read no further request, until told to again. What is under way goes on."""
+        self.holding = on
         for client in self.clients:
-            client.drain()
+            client.hold_changed()
+
+    async def answered(self, timeout_seconds: float) -> None:
+        """While requests are held back: wait until our own application has answered those that it has."""
+        for _ in range(round(timeout_seconds / _ANSWERS_SECONDS)):
+            if not any(client.waits_for_us for client in self._clients):
+                return
+            await asyncio.sleep(_ANSWERS_SECONDS)
+
+    def hand_on(self, give: Callable[[Given], None]) -> None:
+        """While requests are held back: give away every connection that can be given away now."""
+        for client in self.clients:
+            if (given := client.hand_on()) is not None:
+                give(given)
+
+    async def take_on(self, given: Given) -> None:
+        """Serve a connection that another process has given away. Takes the descriptor over."""
+        sock = socket.socket(fileno=given.descriptor)
+        client = self.client_factory()
+        client.goes_on_with(given.unread)
+        try:
+            sock.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
+        except OSError:  # the client has gone meanwhile
+            sock.close()
+
+    async def shut_down(self, timeout_seconds: float, *, patience: float = 0.0) -> None:
+        """Finish what is under way, at most for `timeout_seconds`; then close everything.
+
+        `patience` is for how many seconds a connection without a request may still send one.
+        """
+        self.draining = True
+        self.hold(on=False)
+        for client in self.clients:
+            client.drain(min(patience, timeout_seconds))
         if self._clients:
             self._nobody_left.clear()
             await event_or_time(self._nobody_left, timeout_seconds)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from tmpnb_py.proxy.deadlines import write_eof
+from tmpnb_py.proxy.frames import CLOSE_FOR_RESTART, FrameEdges
 
 if TYPE_CHECKING:
     from tmpnb_py.proxy.presence import Watch
@@ -24,6 +25,8 @@ class ClientEnd(TunnelEnd, Protocol):
 
     def half_open(self) -> None: ...
 
+    def tunnel_closed(self) -> None: ...
+
     def upstream_paused(self, *, paused: bool) -> None: ...
 
 
@@ -33,6 +36,7 @@ class Tunnel:
     __slots__ = (
         "_client",
         "_client_transport",
+        "_edges",
         "_ended",
         "_half_closed",
         "_upstream",
@@ -55,6 +59,7 @@ class Tunnel:
         self._watch = watch
         self._half_closed: asyncio.Transport | None = None
         self._ended = False
+        self._edges = FrameEdges()
         if watch is not None:
             watch.opened()
 
@@ -66,7 +71,12 @@ class Tunnel:
 
     def from_upstream(self, data: bytes) -> None:
         """Bytes from the notebook server."""
+        self._edges.feed(data)
         self._client.write(data)
+
+    def began_with(self, data: bytes) -> None:
+        """What the notebook server sent together with its agreement; the client has it already."""
+        self._edges.feed(data)
 
     def client_keeps_up(self, *, keeps_up: bool) -> None:
         """Back-pressure from the client's side: read the server only as fast as the client takes it."""
@@ -99,12 +109,25 @@ class Tunnel:
             self._client.half_open()
         return True
 
+    def end_for_restart(self) -> None:
+        """End; tell the client that it may connect again at once, as far as that fits between two frames."""
+        if self._ended or self._half_closed is not None or not self._edges.is_at_edge:
+            self.end()
+            return
+        self._end()
+        self._client.write(CLOSE_FOR_RESTART)
+        self._client.tunnel_closed()
+        self._upstream.tunnel_ended()
+
     def end(self) -> None:
         """Close both sides after what is buffered has been sent; may be called twice."""
         if self._ended:
             return
+        self._end()
+        self._client.tunnel_ended()
+        self._upstream.tunnel_ended()
+
+    def _end(self) -> None:
         self._ended = True
         if self._watch is not None:
             self._watch.closed()
-        self._client.tunnel_ended()
-        self._upstream.tunnel_ended()

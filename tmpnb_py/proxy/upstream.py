@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from tmpnb_py.core.errors import AwayError
-from tmpnb_py.proxy.answer_reader import AnswerReader, chunk
+from tmpnb_py.proxy.answer_reader import AnswerReader
 from tmpnb_py.proxy.compress import Budget
 from tmpnb_py.proxy.exchange import Exchange
-from tmpnb_py.proxy.framing import MalformedError
+from tmpnb_py.proxy.framing import MalformedError, chunk
 from tmpnb_py.proxy.tunnel import Tunnel
 
 MAX_IDLE = 64  # connections kept for reuse per container

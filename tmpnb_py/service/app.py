@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
 
 import structlog
 
@@ -27,7 +28,9 @@ from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.service import listen
+from tmpnb_py.service.listeners import ADMIN, FRONT, PATIENCE_SECONDS, VISITORS, Listeners
 from tmpnb_py.service.served_pool import ServedPool
+from tmpnb_py.service.upgrade.new import Predecessor, Tunnels
 from tmpnb_py.service.web_servers import WebServers
 from tmpnb_py.site.metrics import SiteMetrics
 from tmpnb_py.site.site import Site
@@ -40,8 +43,26 @@ from tmpnb_py.workshops.preview import Preview
 
 _BACKLOG = 1024
 _LOCK_SECONDS = 1.0
+_LISTING_SECONDS = 25.0
+_POLL_SECONDS = 0.005
+_SETTLE_SECONDS = 5.0  # for claims that are being made durable, which take some milliseconds
+_ACCEPTED_SECONDS = 0.05
+_ANSWER_SECONDS = 0.5  # for our own answers that are under way; what still has none then waits for a notebook
 
 _log = structlog.get_logger(__name__)
+
+
+class Lock(Protocol):
+    """The lock of a pool (`pool_lock`)."""
+
+    def take(self) -> None:
+        """Take it. Raises `PoolLockedError`."""
+
+    def keep(self) -> None:
+        """Called now and then. Raises `PoolLockedError` where another process has the pool."""
+
+    def release(self) -> None:
+        """Let another process take it."""
 
 
 class Service:
@@ -53,15 +74,17 @@ class Service:
         engine: Engine,
         *,
         image_provider: ImageProvider | None = None,
-        keep_lock: Callable[[], None] = lambda: None,
+        lock: Lock | None = None,
+        listeners: Listeners | None = None,
         preview: Preview | None = None,
     ) -> None:
-        """`keep_lock` is called now and then, and raises `PoolLockedError` where another process has the pool.
+        """`lock` is the pool's, held by the caller. `listeners` has the sockets that need not be bound.
 
         `preview` is a folder whose workshops are shown in place of the image's.
         """
         self.options = LiveOptions(settings)
-        self._keep_lock = keep_lock
+        self.listeners = listeners or Listeners()
+        self._lock = lock or _NoLock()
         self.served = ServedPool(self.options, engine, image_provider=image_provider, preview=preview)
         self.site = Site([self.served.claims])
         counters = Counters()
@@ -87,8 +110,11 @@ class Service:
             self.site, self.proxy, self.options, files=(self.served.static_files,), term=lambda: engine.term
         )
         self.metrics.add(self.fronts)
-        self._listeners: list[asyncio.Server] = []
-        self._vital, self._optional = Tasks(self._vital_ended), Tasks(_optional_ended)
+        self._servers: list[asyncio.Server] = []
+        self._proxying, self._managing = Tasks(self._vital_ended), Tasks(self._vital_ended)
+        self._optional, self._following = Tasks(_optional_ended), Tasks(_optional_ended)
+        self._predecessor: Predecessor | None = None
+        self._is_followed = False
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
         self._stopped = False
@@ -114,12 +140,26 @@ class Service:
     @property
     def port(self) -> int:
         """The port that visitors connect to (the kernel's choice where 0 was asked for)."""
-        return int(self._listeners[0].sockets[0].getsockname()[1])
+        return self.listeners.port(VISITORS)
 
     @property
     def admin_port(self) -> int:
         """The port of the operator's listener."""
-        return self.web.admin_port
+        return self.listeners.port(ADMIN)
+
+    @property
+    def secret(self) -> bytes:
+        """What proofs are made with that do not outlive the service."""
+        return self._context.secret
+
+    @property
+    def predecessor(self) -> Tunnels | None:
+        """What the process of before the last upgrade still has open."""
+        return None if self._predecessor is None else self._predecessor.tunnels
+
+    def upgrade_by(self, upgrade: Callable[[], Awaitable[int]]) -> None:
+        """Let the operator's listener ask for an upgrade."""
+        self._context.upgrade = upgrade
 
     @property
     def has_stopped(self) -> bool:
@@ -158,36 +198,84 @@ class Service:
     # --- start
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Service]:
-        """Listen from the first moment, then work; on leaving, whatever is left is ended at once."""
+    async def running(self, predecessor: Predecessor | None = None) -> AsyncIterator[Service]:
+        """Listen from the first moment, then work; on leaving, whatever is left is ended at once.
+
+        Where connections wait until somebody accepts them, because a `predecessor` or a service manager has been
+        listening, it accepts them only once it knows every session.
+        """
         try:
-            await self.served.load()
-            await self._listen()
-            self.served.start(self._vital, self._optional)
-            self._vital.start("proxy", self.proxy.run())
-            self._vital.start("lock", self._keep_locked())
+            await self._prepare()
+            if predecessor is not None:
+                await self._take_over(predecessor)
+            self.served.restore()
+            if predecessor is not None:
+                predecessor.line_restored(self.site)
+                self._manage()
+                await self._listed()
+                await self._accept()
+                predecessor.serving()
+                self._following.start("predecessor", predecessor.follow(self.site, self.proxy))
+            elif self.listeners.is_activated:
+                self._manage()
+                with contextlib.suppress(TimeoutError):
+                    await self._listed()
+                await self._accept()
+            else:
+                await self._accept()
+                self._manage()
+            self._proxying.start("proxy", self.proxy.run())
+            self._log_listening()
             yield self
         finally:
             await self._end_everything()
 
-    async def _listen(self) -> None:
-        settings, loop = self.options.current, asyncio.get_running_loop()
+    async def _prepare(self) -> None:
+        """All that neither needs the pool nor changes anything in it."""
+        await asyncio.to_thread(self.listeners.bind, self.options.current)
         self._own_names = await listen.own_names()
         self.options.renew(self._hosts)
         await self.web.set_up()
-        with listen.explained("port", settings.ip, settings.port):
-            for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
-                listen.enable_keepalive(sock)
-                self._listeners.append(
-                    await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG)
-                )
-        await self.web.listen_for_operator(settings)
-        if settings.front_port:
-            with listen.explained("front_port", settings.front_ip, settings.front_port):
-                sockets = await asyncio.to_thread(listen.bound, settings.front_ip, settings.front_port)
-                for sock in sockets:
-                    listen.enable_keepalive(sock)  # a machine without power says nothing, not even an end
-                await self.fronts.open(sockets)
+        await self.served.load()
+
+    async def _take_over(self, predecessor: Predecessor) -> None:
+        """Prepare all the rest, too, and wait for the pool. Raises `UpgradeError`, `PoolLockedError`."""
+        self._predecessor = predecessor
+        self._context.predecessor = lambda: self.predecessor
+        await self.served.pool.prepare()
+        self._context.secret = await predecessor.pool(self.site)
+        self._lock.take()
+
+    def _manage(self) -> None:
+        self.served.start(self._managing, self._optional)
+        self._managing.start("lock", self._keep_locked())
+
+    async def _listed(self) -> None:
+        """Wait until every session is known. Raises what breaks the service before.
+
+        Raises `TimeoutError` also where the engine is down, as waiting does not help then.
+        """
+        for _ in range(round(_LISTING_SECONDS / _POLL_SECONDS)):
+            if self._fault is not None:
+                raise self._fault
+            if self.site.listed:
+                return
+            if any(pool.engine_down for pool in self.site.pools.values()):
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        raise TimeoutError("the engine does not list its containers")
+
+    async def _accept(self) -> None:
+        """Let visitors and the operator in."""
+        loop = asyncio.get_running_loop()
+        for sock in self.listeners.duplicates(VISITORS):
+            self._servers.append(await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG))
+        await self.web.listen_for_operator(self.listeners.duplicates(ADMIN))
+        if self.options.current.front_port:
+            await self.fronts.open(self.listeners.duplicates(FRONT))
+
+    def _log_listening(self) -> None:
+        settings = self.options.current
         _log.info(
             "listening",
             url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
@@ -199,7 +287,7 @@ class Service:
     async def _keep_locked(self) -> None:
         while True:
             await asyncio.sleep(_LOCK_SECONDS)
-            self._keep_lock()
+            self._lock.keep()
 
     def _vital_ended(self, name: str, error: BaseException | None) -> None:
         """A task that the service cannot be without has ended by itself: so does the service."""
@@ -211,6 +299,49 @@ class Service:
     async def until(self, asked_to_stop: asyncio.Event) -> None:
         """Wait until somebody asks for the end, or the service cannot go on (`stop` then raises why)."""
         await finish_unless(self._broke, asked_to_stop.wait(), name="until")
+
+    # --- when another process is to follow this one
+
+    def open_on_fronts(self, container_id: str) -> int:
+        """How many of a session's open connections are at front ends."""
+        return self.fronts.open_of(container_id)
+
+    async def suspend(self) -> None:
+        """Accept nobody, read no further request, give nothing away, and let another process have the pool."""
+        self._stop_listening()
+        await self.web.stop_listening()
+        self.proxy.hold(on=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self.served.settle()
+        await self.proxy.answered(_ANSWER_SECONDS)
+        await self._managing.close()
+        await self._optional.close()
+        await self.served.hand_on()
+        self._lock.release()
+
+    async def resume(self) -> None:
+        """Take the pool again, as it is now, and go on. Raises `PoolLockedError`."""
+        try:
+            self._lock.take()
+            await self.served.take_back()
+            self._manage()
+            await self._accept()
+        except BaseException as error:
+            self._vital_ended("resume", error)
+            raise
+        self._is_followed = False
+        self.proxy.hold(on=False)
+
+    def retire(self) -> None:
+        """Another process serves: end what cannot be handed on, but for the visitors' connections."""
+        self._is_followed = True
+        self.served.claims.stop()
+        self.fronts.forget_open()
+        self.fronts.retire()
+        self.web.retire()
+        if self._predecessor is not None:
+            self._predecessor.cut()
 
     # --- stop
 
@@ -229,9 +360,15 @@ class Service:
         self._stop_listening()
         self.fronts.retire()
         self.served.claims.stop()
-        await self.proxy.shut_down(settings.shutdown_timeout)
+        if self._predecessor is not None:
+            self._predecessor.cut()
+        patience = PATIENCE_SECONDS if self.listeners.is_activated and not self._is_followed else 0.0
+        if patience:  # what has been accepted is greeted in the loop's next turns, and then no newcomer's
+            await asyncio.sleep(_ACCEPTED_SECONDS)
+        await self.proxy.shut_down(settings.shutdown_timeout, patience=patience)
         await self._end_work()
-        await self.served.leave(remove_everything=settings.cleanup_on_exit and self._fault is None)
+        if not self._is_followed:
+            await self.served.leave(remove_everything=settings.cleanup_on_exit and self._fault is None)
         self._stopped = True
         _log.info("stopped", pool=pool.name, kept=len(pool), duration=round(time.monotonic() - began, 2))
 
@@ -242,16 +379,33 @@ class Service:
             await self.proxy.shut_down(0)
         await self.web.close()
         await self.served.close()
+        self.listeners.close()
+        if self._predecessor is not None:
+            self._predecessor.close()
 
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
-            listener.close()
+        for server in self._servers:
+            server.close()
+        self._servers = []
 
     async def _end_work(self) -> None:
         await self.fronts.close()
-        await self._vital.close()
-        await self._optional.close()
+        for tasks in (self._proxying, self._managing, self._optional, self._following):
+            await tasks.close()
         await self.served.end_work()
+
+
+class _NoLock:
+    """Nobody else can have the pool."""
+
+    def take(self) -> None:
+        """No-op."""
+
+    def keep(self) -> None:
+        """No-op."""
+
+    def release(self) -> None:
+        """No-op."""
 
 
 def _optional_ended(name: str, error: BaseException | None) -> None:

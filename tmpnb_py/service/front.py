@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -36,6 +38,7 @@ from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.service import listen
 from tmpnb_py.service.hangup import Hangup
+from tmpnb_py.service.listeners import ADMIN, PATIENCE_SECONDS, VISITORS, Listeners, activated
 from tmpnb_py.service.open_files import raise_open_files_limit
 from tmpnb_py.service.serve import signals
 from tmpnb_py.service.web_servers import WebServers
@@ -61,9 +64,10 @@ class _Look:
 class Front:
     """One front end. Use `async with front.running()`; then `stop()` for a clean end."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises `SettingsError` where the secret cannot be used."""
+    def __init__(self, settings: Settings, listeners: Listeners | None = None) -> None:
+        """`listeners` has the sockets that need not be bound. Raises `SettingsError` where the secret is unusable."""
         self.options = LiveOptions(settings)
+        self.listeners = listeners or Listeners()
         self.counters = Counters()
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
@@ -100,7 +104,7 @@ class Front:
             lost=self.proxy.hang_up,
         )
         self._copies = Copies(self.link.files, self.mirror)
-        self._listeners: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server] = []
 
     def _relays(self) -> Relays:
         settings = self.options.current
@@ -166,13 +170,14 @@ class Front:
             await self._orchestrator.close()
             await self._ways.close()
             await self.web.close()
+            self.listeners.close()
 
     async def _let_in(self) -> None:
         """Accept visitors once their notebooks are known: else the first ones would be led there by the orchestrator,
         and their WebSockets would end with that. Where there is none, they are told so after a moment."""
         await event_or_time(self.link.knows, _FIRST_SECONDS)
-        for listener in self._listeners:
-            await listener.start_serving()
+        for server in self._servers:
+            await server.start_serving()
 
     def _letting_in_ended(self, name: str, error: BaseException | None) -> None:
         if error is not None:
@@ -195,38 +200,36 @@ class Front:
 
     async def _stop(self) -> None:
         self._close_listeners()
-        await self.proxy.shut_down(self.options.current.shutdown_timeout)
+        patience = PATIENCE_SECONDS if self.listeners.is_activated else 0.0
+        await self.proxy.shut_down(self.options.current.shutdown_timeout, patience=patience)
         await self.link.report_once()
         _log.info("front_stopped", sessions=len(self.table))
 
     def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
+        for server in self._servers:
+            server.close()
 
     @property
     def port(self) -> int:
         """The port that visitors connect to."""
-        return int(self._listeners[0].sockets[0].getsockname()[1])
+        return self.listeners.port(VISITORS)
 
     @property
     def admin_port(self) -> int:
         """The port of the metrics."""
-        return self.web.admin_port
+        return self.listeners.port(ADMIN)
 
     async def _listen(self) -> None:
         settings, loop = self.options.current, asyncio.get_running_loop()
         raise_open_files_limit()
         await self.web.set_up()
-        with listen.explained("port", settings.ip, settings.port):
-            for sock in await asyncio.to_thread(listen.bound, settings.ip, settings.port):
-                listen.enable_keepalive(sock)
-                self._listeners.append(
-                    await loop.create_server(
-                        self.proxy.client_factory, sock=sock, backlog=_BACKLOG, start_serving=False
-                    )
-                )
-                sock.listen(_BACKLOG)  # who comes from now on is let in as soon as `_let_in` does
-        await self.web.listen_for_operator(settings)
+        await asyncio.to_thread(partial(self.listeners.bind, settings, fronts=False))
+        for sock in self.listeners.duplicates(VISITORS):
+            self._servers.append(
+                await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG, start_serving=False)
+            )
+            sock.listen(_BACKLOG)  # who comes from now on is let in as soon as `_let_in` does
+        await self.web.listen_for_operator(self.listeners.duplicates(ADMIN))
         _log.info(
             "front_listening",
             url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
@@ -298,7 +301,7 @@ async def serve_front(settings: Settings, reread: Callable[[], Settings], hangup
 
     `reread` reads the settings anew, for SIGHUP.
     """
-    front = Front(settings)
+    front = Front(settings, Listeners(activated(os.environ)))
 
     def reload() -> None:
         try:

@@ -37,19 +37,24 @@ class PoolLock:
 
     def __enter__(self) -> PoolLock:
         """Take it. Raises `PoolLockedError`."""
+        self.take()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+    def take(self) -> None:
+        """Take it, for the first time or again. Raises `PoolLockedError`."""
         try:
             self._file = self._locked()
             self._name = self._named()
             self._keep_directory()
         except BaseException:
-            self._let_go()
+            self.release()
             raise
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._let_go()
-
-    def _let_go(self) -> None:
+    def release(self) -> None:
+        """Let another process have the pool. Idempotent."""
         for descriptor in filter(None, (self._file, self._kept_directory)):
             os.close(descriptor)
         self._file = self._kept_directory = None

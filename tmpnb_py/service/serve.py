@@ -19,9 +19,13 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import without_effect
 from tmpnb_py.service.app import Service
 from tmpnb_py.service.hangup import Hangup
+from tmpnb_py.service.listeners import Listeners, activated
+from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.open_files import connections_that_fit, files_needed, raise_open_files_limit
 from tmpnb_py.service.pool_lock import lock_pool
 from tmpnb_py.service.runtime_dir import prepare_runtime_dir
+from tmpnb_py.service.upgrade.new import Predecessor
+from tmpnb_py.service.upgrade.old import Upgrade
 from tmpnb_py.workshops.preview import Preview
 
 _log = structlog.get_logger(__name__)
@@ -55,23 +59,53 @@ async def serve(
         _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
     runtime_dir = settings.runtime_path
     prepare_runtime_dir(runtime_dir)
-    with lock_pool(runtime_dir, settings.pool_name) as lock:
+    manager = ServiceManager.of(os.environ)
+    predecessor = await Predecessor.of(os.environ)
+    listeners = Listeners(activated(os.environ) if predecessor is None else predecessor.listeners)
+    with contextlib.closing(listeners), contextlib.ExitStack() as held:
+        lock = lock_pool(runtime_dir, settings.pool_name)
+        if predecessor is None:
+            lock.take()
+        held.callback(lock.release)
         _make_room_for_files(settings)
         provider = None
         if engine.stores_images and settings.image == DEFAULT_IMAGE:
             provider = ImageProvider(engine, settings.image)
-        service = Service(settings, engine, image_provider=provider, keep_lock=lock.keep, preview=preview)
+        service = Service(settings, engine, image_provider=provider, lock=lock, listeners=listeners, preview=preview)
         async with signals() as (asked_to_stop, forced):
 
             def reload() -> None:
                 if not asked_to_stop.is_set():
+                    manager.reloading()
                     _reload(service, reread, chosen.adapt)
+                    manager.ready()
 
             with hangup.handled(stop=asked_to_stop.set, reload=reload):
-                async with service.running():
+                async with service.running(predecessor), _upgradable(service, manager, asked_to_stop) as upgrade:
+                    if predecessor is None:
+                        manager.ready()
                     await service.until(asked_to_stop)
+                    await upgrade.give_up()
+                    if not upgrade.is_followed:
+                        manager.stopping()
                     _log.info("stopping", hint="a second signal forces")
                     await service.stop(forced)
+
+
+@contextlib.asynccontextmanager
+async def _upgradable(
+    service: Service, manager: ServiceManager, asked_to_stop: asyncio.Event
+) -> AsyncIterator[Upgrade]:
+    """Upgrade at SIGUSR2, and when the operator's listener is asked to."""
+    upgrade, loop = Upgrade(service, manager, asked_to_stop.set), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR2, upgrade.begin)
+    service.upgrade_by(upgrade.run)
+    try:
+        yield upgrade
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the process is ending
+        upgrade.close()
 
 
 def _make_room_for_files(settings: Settings) -> None:

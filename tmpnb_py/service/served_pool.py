@@ -77,8 +77,11 @@ class ServedPool:
     # --- start
 
     async def load(self) -> None:
-        """Take up what an earlier process has left on disk: static files, and the line."""
+        """Take up the static files that an earlier process has left on disk."""
         await self.static_files.load()
+
+    def restore(self) -> None:
+        """Take up the line that an earlier process has left on disk."""
         if waiting := self.claims.restore():
             _log.info("line_restored", pool=self.pool.name, waiting=waiting)
 
@@ -100,6 +103,24 @@ class ServedPool:
     def _show(self, manifest: Manifest) -> None:
         """A preview's folder holds these workshops now."""
         self.catalogue.own = manifest
+
+    # --- handing the pool on to another process
+
+    async def settle(self) -> None:
+        """Have nobody served any more, and wait until those who were being served have been."""
+        self.claims.suspend()
+        await self.claims.settle()
+
+    async def hand_on(self) -> None:
+        """After the tasks have ended: let another process have the line and the pool."""
+        self.claims.hand_on()
+        await self.pool.release()
+
+    async def take_back(self) -> None:
+        """Before the tasks begin anew: take up the pool as that process has left it."""
+        self.pool.forget_ready()
+        await self.pool.tidy()
+        self.claims.resume()
 
     # --- end, after the tasks have ended
 

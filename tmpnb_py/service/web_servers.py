@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from aiohttp import web
-
-from tmpnb_py.options.settings import Settings
-from tmpnb_py.service import listen
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -35,21 +32,25 @@ class WebServers:
         """The public application and the operator's."""
         return self._public.app, self._admin.app
 
-    @property
-    def admin_port(self) -> int:
-        """The port of the operator's listener."""
-        return int(self._admin.addresses[0][1])
-
     async def set_up(self) -> None:
         """Begin, so that `dial` works; nobody outside is listened to."""
         await self._public.setup()
         await self._admin.setup()
 
-    async def listen_for_operator(self, settings: Settings) -> None:
-        """Open the operator's listener. Raises `ListenError`."""
-        with listen.explained("admin_port", settings.admin_ip, settings.admin_port):
-            for sock in await asyncio.to_thread(listen.bound, settings.admin_ip, settings.admin_port):
-                await web.SockSite(self._admin, sock).start()
+    async def listen_for_operator(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve the operator on these sockets, which this closes."""
+        for sock in sockets:
+            await web.SockSite(self._admin, sock).start()
+
+    async def stop_listening(self) -> None:
+        """Accept no operator's connection any more; open ones go on."""
+        for site in tuple(self._admin.sites):
+            await site.stop()
+
+    def retire(self) -> None:
+        """Close the operator's idle connections, and the others once they have been answered."""
+        if self._admin.server is not None:
+            self._admin.server.pre_shutdown()
 
     async def dial(self, factory: Callable[[], P]) -> P:
         """A connection to the public application inside this process: a pair of sockets that nobody else sees."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from aiohttp import web
 
@@ -23,10 +24,30 @@ from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.notes_cache import NotesCache
 
 
+class Predecessor(Protocol):
+    """The process of before an upgrade, as long as it serves what was open then."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def since(self) -> float: ...
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def websockets(self) -> int: ...
+
+
 class Context:
     """The services behind the pages, and the options, which a handler reads when it answers.
 
-    The composition root replaces `branding` when the operator's files are read again.
+    The composition root replaces `branding` when the operator's files are read again, and what an upgrade has to do
+    with: `secret` is then that of the process before, `predecessor` says what that one still has open.
     """
 
     def __init__(
@@ -51,7 +72,9 @@ class Context:
         self.branding = branding
         self.links = Links(options.current.base_url)
         self.codes = Codes()
-        self.secret = secrets.token_bytes(32)  # for what must not outlive this process
+        self.secret = secrets.token_bytes(32)  # for what must not outlive the service
+        self.upgrade: Callable[[], Awaitable[int]] | None = None  # returns the new process's id
+        self.predecessor: Callable[[], Predecessor | None] = lambda: None
         self.started_at = time.monotonic()
         self._limits = options.derive(Limits.of)
         self._cors = options.derive(Cors.of)

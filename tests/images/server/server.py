@@ -1,12 +1,19 @@
-"""A stand-in for a notebook server: answers as the fake engine's does, and runs Python posted to `exec`."""
+"""A stand-in for a notebook server: answers as the fake engine's does, and runs Python posted to `exec`.
+
+A WebSocket of any path gets its text back, message for message; a GET of `slow?N` is answered over N seconds.
+"""
 
 import argparse
+import base64
 import contextlib
+import hashlib
 import http.server
 import io
 import json
 import pathlib
 import socketserver
+import struct
+import time
 import traceback
 
 parser = argparse.ArgumentParser()
@@ -22,6 +29,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self.echo()
+            return
+        if "/slow?" in self.path:
+            self.drip(int(self.path.rpartition("?")[2]))
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rest = self.path.removeprefix(options.base)
         known = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
@@ -35,6 +48,33 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def drip(self, seconds: int) -> None:
+        """A byte each tenth of a second."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(10 * seconds))
+        self.end_headers()
+        for _ in range(10 * seconds):
+            self.wfile.write(b".")
+            time.sleep(0.1)
+
+    def echo(self) -> None:
+        """RFC 6455, of frames below 64 KiB."""
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.end_headers()
+        self.close_connection = True
+        while len(head := self.rfile.read(2)) == 2 and head[0] & 0x0F != 8:
+            size = head[1] & 0x7F
+            if size == 126:
+                (size,) = struct.unpack(">H", self.rfile.read(2))
+            mask, payload = self.rfile.read(4), self.rfile.read(size)
+            text = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+            length = bytes((size,)) if size < 126 else b"\x7e" + struct.pack(">H", size)
+            self.wfile.write(head[:1] + length + text)
 
     do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 

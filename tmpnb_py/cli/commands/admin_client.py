@@ -16,10 +16,11 @@ import pydantic
 
 from tmpnb_py.core.errors import ServiceError, SettingsError
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.web.api.schema import AdminNode, AdminNodes, AdminSessions, AdminStatus, Drained, PoolStatus
+from tmpnb_py.web.api.schema import AdminNode, AdminNodes, AdminSessions, AdminStatus, Drained, PoolStatus, Upgraded
 
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 30.0
+_UPGRADE_SECONDS = 240.0  # longer than an upgrade may take
 _MAX_ANSWER = 64 * 1024 * 1024
 
 M = TypeVar("M", bound=pydantic.BaseModel)
@@ -56,7 +57,6 @@ class AdminClient:
         self._session = aiohttp.ClientSession(
             base_url=self.url,
             headers={"Accept": "application/json", **({"Authorization": f"token {token}"} if token else {})},
-            timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -108,8 +108,14 @@ class AdminClient:
         """Let newcomers in again."""
         return await self._ask("POST", "api/open", PoolStatus)
 
-    async def _ask(self, method: str, path: str, model: type[M], body: object = None) -> M:
-        answer = await self._call(method, path, body)
+    async def upgrade(self) -> int:
+        """Have the installed program take the running one's place. Returns its process id once it serves."""
+        return (await self._ask("POST", "api/upgrade", Upgraded, seconds=_UPGRADE_SECONDS)).pid
+
+    async def _ask(
+        self, method: str, path: str, model: type[M], body: object = None, *, seconds: float = _ANSWER_SECONDS
+    ) -> M:
+        answer = await self._call(method, path, body, seconds=seconds)
         try:
             return model.model_validate_json(answer)
         except pydantic.ValidationError as error:
@@ -118,12 +124,12 @@ class AdminClient:
                 remedy="Use the command from the service's installation, or another --admin-port.",
             ) from error
 
-    async def _call(self, method: str, path: str, body: object = None) -> bytes:
+    async def _call(self, method: str, path: str, body: object = None, *, seconds: float = _ANSWER_SECONDS) -> bytes:
         data = None if body is None else json.dumps(body).encode()
         headers = {} if data is None else {"Content-Type": "application/json"}
         try:
             async with self._session.request(
-                method, path, data=data, headers=headers, allow_redirects=False
+                method, path, data=data, headers=headers, allow_redirects=False, timeout=_timeout(seconds)
             ) as response:
                 answer = await response.content.read(_MAX_ANSWER)
                 while chunk := await response.content.read(_MAX_ANSWER):
@@ -157,6 +163,10 @@ class AdminClient:
             what = "does not accept this token" if self._has_token else "demands a token"
             return ServiceError(f"the service at {self.url} {what}", remedy=remedy)
         return ServiceError(f"the service refused: {message}")
+
+
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
 
 
 def _message(answer: bytes) -> str:

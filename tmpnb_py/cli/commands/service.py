@@ -1,4 +1,5 @@
-"""Commands for a running service: `status`, `sessions`, `end`, `drain`, `resize`, `close`, `open`."""
+"""Commands for a running service: `status`, `sessions`, `end`, `drain`, `resize`, `close`, `open`,
+`upgrade`."""
 
 from __future__ import annotations
 
@@ -129,8 +130,20 @@ def _summary(found: AdminStatus) -> list[tuple[str, str]]:
         ("starts take", f"{sorted(starts)[len(starts) // 2]:.2f} s" if starts else "not known yet"),
         ("engine", "answers" if found.engine_up else "does not answer"),
         ("image", stats.container_image),
-        ("version", f"{stats.version}, up for {ago(found.up_since, _now())}"),
+        ("version", f"{stats.version}, up for {ago(found.up_since, _now())}, process {found.pid}"),
+        *_predecessor(found),
     ]
+
+
+def _predecessor(found: AdminStatus) -> list[tuple[str, str]]:
+    """The process of before an upgrade, as long as there is one."""
+    from tmpnb_py.cli.commands.output import ago  # noqa: PLC0415
+
+    old = found.predecessor
+    if old is None:
+        return []
+    open_ = f"{old.connections} connections open, {old.websockets} of them WebSockets"
+    return [("before it", f"{old.version}, process {old.pid}: {open_}, followed {ago(old.since, _now())} ago")]
 
 
 def _line(found: AdminStatus) -> str:
@@ -276,6 +289,21 @@ def open_(ctx: click.Context, config: str | None) -> None:
     _steer(ctx, config, lambda client: client.open_pool())
 
 
+@click.command()
+@with_settings(ADMIN_OPTIONS)
+@click.pass_context
+def upgrade(ctx: click.Context, config: str | None) -> None:
+    """Have the installed version take the running one's place, without a gap for visitors.
+
+    The options are read anew, too. If the new process does not start, the running one goes on, and this fails.
+    """
+
+    async def work(client: AdminClient) -> None:
+        click.echo(f"process {await client.upgrade()} serves now")
+
+    _with_service(ctx, config, work)
+
+
 def _steer(ctx: click.Context, config: str | None, ask: Callable[[AdminClient], Awaitable[PoolStatus]]) -> None:
     async def work(client: AdminClient) -> None:
         pool = await ask(client)
@@ -285,4 +313,4 @@ def _steer(ctx: click.Context, config: str | None, ask: Callable[[AdminClient], 
     _with_service(ctx, config, work)
 
 
-COMMANDS: tuple[Any, ...] = (status, sessions, end, drain, resize, close, open_)
+COMMANDS: tuple[Any, ...] = (status, sessions, end, drain, resize, close, open_, upgrade)

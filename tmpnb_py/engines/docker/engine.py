@@ -112,6 +112,7 @@ class DockerEngine(ImageStreams, OneMachine):
         self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
         self._host_ports: dict[str, int] = {}  # ports of containers in the host's network
         self._has_init = True
+        self._runtimes: frozenset[str] = frozenset()  # that the engine had when it was asked
         self._where = reach.Where()
 
     # Opening and closing
@@ -140,6 +141,10 @@ class DockerEngine(ImageStreams, OneMachine):
             self._where = await reach.find(host.base)
         self._isolation.forget()
         await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
+
+    async def release(self) -> None:
+        """Let another manager have the pool."""
+        await self._hold.release()
 
     async def close(self) -> None:
         """Close every connection. Containers stay."""
@@ -177,6 +182,7 @@ class DockerEngine(ImageStreams, OneMachine):
 
     async def choose_transport(self, config: ContainerConfig) -> Transport:
         """SOCKET if the image supports it and a real socket in a bind mount reaches us; else PORT."""
+        await self._see_that_it_has(config.runtime)
         if not config.image.supports_socket:
             return Transport.PORT
         return Transport.SOCKET if await self._isolation.socket_works(config) else Transport.PORT
@@ -184,7 +190,14 @@ class DockerEngine(ImageStreams, OneMachine):
     async def prepare(self, config: ContainerConfig) -> tuple[Gap, ...]:
         """Create the network that such containers need, if any, and check the isolation from inside one."""
         self._where.see_that_it_is_reached(config)
+        await self._see_that_it_has(config.runtime)
         return await self._isolation.prepare(config)
+
+    async def _see_that_it_has(self, runtime: str) -> None:
+        if runtime and runtime not in self._runtimes:
+            async with self._calling("info") as docker:
+                self._runtimes = options.runtimes_of(await docker.system.info())
+            options.see_that_it_has(runtime, self._runtimes)
 
     async def remove_networks(self) -> None:
         """Remove this pool's networks, except those that containers still use."""

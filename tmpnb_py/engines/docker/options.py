@@ -12,11 +12,12 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tmpnb_py.core import boot_clock, host_names, links
 from tmpnb_py.core.document_paths import INTERFACE
+from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import (
     ContainerConfig,
     ContainerSpec,
@@ -80,6 +81,7 @@ _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
 _CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})(?:-[0-9a-f]{{1,16}})?(?:-({boot_clock.PATTERN}))?")
 _URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
 _STATIC_DIRECTORIES = 16
+_SHIM = "io.containerd."
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
 
 
@@ -283,6 +285,8 @@ def create_body(
         host["Mounts"].append(bind(socket_source))
     if config.cpu_shares:
         host["CpuShares"] = config.cpu_shares
+    if config.runtime:
+        host["Runtime"] = config.runtime
     if config.extra_hosts:
         host["ExtraHosts"] = list(config.extra_hosts)
     body: dict[str, Any] = {
@@ -416,6 +420,24 @@ def _publish(body: dict[str, Any], port: int, ip: str, *, isolated: bool) -> Non
         # Docker's own DNS would ask the host's resolver, and names can smuggle data out.
         body["HostConfig"]["Dns"] = ["127.0.0.1"]
         body["HostConfig"]["DnsOptions"] = ["timeout:1", "attempts:1"]  # no name resolves: fail within a second
+
+
+def runtimes_of(info: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the runtimes that an engine has, from `GET /info`."""
+    return frozenset(map(str, info.get("Runtimes") or ()))
+
+
+def see_that_it_has(runtime: str, known: Collection[str]) -> None:
+    """Raise `EngineError` for a runtime that the engine lacks, with those that it has.
+
+    A shim of containerd's (`io.containerd.kata.v2`) needs no entry in its configuration: only a start can tell.
+    """
+    if runtime not in known and not runtime.startswith(_SHIM):
+        names = ", ".join(sorted(one for one in known if not one.startswith(_SHIM)))
+        raise EngineError(
+            f"the engine has no runtime {runtime}; it has {names or 'none that it names'}",
+            remedy='install it and name it in "runtimes" of the engine\'s daemon.json, or leave --runtime out',
+        )
 
 
 def is_running(entry: Mapping[str, Any]) -> bool:

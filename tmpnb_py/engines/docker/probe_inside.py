@@ -8,6 +8,7 @@ leaves nothing running.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 
 ANSWER = "tmpnb "
 _LIFETIME_SECONDS = 60
+_PR_GET_NO_NEW_PRIVS = 39  # prctl(2)
 _FILES = {
     "memory": ("memory/memory.limit_in_bytes", "memory.max"),
     "swap": ("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
@@ -30,6 +32,8 @@ _FILES = {
 def privileges() -> dict[str, Any]:
     with open("/proc/self/status") as file:  # noqa: PTH123 - Python 3.8's standard library is enough
         fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    if "NoNewPrivs" not in fields:  # gVisor's kernel does not write it there, but tells whoever asks
+        fields["NoNewPrivs"] = str(ctypes.CDLL(None).prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))
     return {key: fields.get(key, "") for key in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp")}
 
 

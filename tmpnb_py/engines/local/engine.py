@@ -146,6 +146,9 @@ class LocalEngine(NoImageStore, OneMachine):
     async def hold(self, image: str, on_lost: Callable[[], None]) -> None:
         """No-op: managers can only share a runtime directory, which the pool's lock (`runtime`) guards."""
 
+    async def release(self) -> None:
+        """No-op, as there is nothing to hold. What has ended is still reaped: it is this process's child."""
+
     async def close(self) -> None:
         """Stop watching. Containers stay."""
         await self._tasks.finish()

@@ -24,11 +24,12 @@ from tmpnb_py.engines.swarm.wire import Connection
 log = structlog.get_logger(__name__)
 
 MOST_STRANGERS = 512
+_BACKLOG = 512
 _PAUSE_SECONDS = 0.2  # where there are no descriptors, or no memory, for another connection
 
 
 class Door:
-    """One listening socket. `serve` is called with each finished handshake, as a task; its end closes the connection.
+    """One bound socket. `serve` is called with each finished handshake, as a task; its end closes the connection.
 
     `context` is asked for at each connection: a secret may be renewed.
     """
@@ -51,7 +52,8 @@ class Door:
         self._tasks = Tasks()
 
     def open(self) -> None:
-        """Accept until `shut`."""
+        """Listen, and accept until `shut`."""
+        self._listener.listen(_BACKLOG)
         self._accepting = self._tasks.start(f"{self._name}-accepts", self._accept())
 
     def shut(self) -> None:
@@ -67,16 +69,19 @@ class Door:
         await self._served.close()
 
     async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, failing = asyncio.get_running_loop(), False
         while True:
             try:
                 peer, _ = await loop.sock_accept(self._listener)
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                log.warning("cannot_accept", error=str(error))
+                if not failing:
+                    log.warning("cannot_accept", error=str(error))
+                failing = True
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
+            failing = False
             while len(self._strangers) >= MOST_STRANGERS:
                 first = next(iter(self._strangers))
                 self._strangers.pop(first).cancel()

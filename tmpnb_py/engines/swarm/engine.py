@@ -149,6 +149,10 @@ class SwarmEngine(ManagerImages):
             if node.usable and node.id not in self._relays.nodes:
                 log.warning("node_unused", node=node.name, hint="no relay answers there, so it gets no notebooks")
 
+    async def release(self) -> None:
+        """Give the lease back. The relays' connections stay."""
+        await self._lease.release()
+
     async def close(self) -> None:
         """Give back every connection and the lease. Notebooks stay."""
         self._wake_up_in(None)

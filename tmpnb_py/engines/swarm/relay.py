@@ -32,7 +32,6 @@ from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, R
 
 log = structlog.get_logger(__name__)
 
-_BACKLOG = 512
 _RECONNECT_SECONDS = 1.0
 _IDLE_SECONDS = 120.0  # the orchestrator closes its spare connections earlier
 _ANSWER_SECONDS = 40.0
@@ -63,7 +62,7 @@ class Relay:
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve until the block ends; yields the port."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family)
         door = Door(listener, lambda: self._contexts.server, self._accept, "relay-connection")
         bound = listener.getsockname()[1]
         self._tasks.start("relay-events", self._follow())

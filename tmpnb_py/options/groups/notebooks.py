@@ -64,6 +64,15 @@ class NotebookOptions(Group):
         engines=DOCKER,
         elsewhere=Elsewhere.REFUSED,
     )
+    runtime: Annotated[str, AfterValidator(values.read_runtime)] | None = option(
+        None,
+        "Runtime of the engine that notebooks run with (runsc, kata and so on), for stronger walls between visitors "
+        "and the machine.",
+        unset="the engine's default",
+        reload=Reload.RENEW,
+        engines=DOCKER,
+        elsewhere=Elsewhere.REFUSED,
+    )
     transport: Literal["auto", "socket", "port", "address"] = option(
         "auto",
         "How the proxy reaches a container: by a Unix socket, a port on loopback, its address on docker_network, or "

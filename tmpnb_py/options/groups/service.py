@@ -43,6 +43,12 @@ class ServiceOptions(Group):
     shutdown_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = option(
         10.0, "Time for open requests to finish on shutdown (duration).", reload=Reload.AT_ONCE
     )
+    upgrade_timeout: Annotated[float, Quantity(Kind.DURATION, 0, DAY)] = option(
+        3600.0,
+        "How long the process of before an upgrade serves what was open then (WebSockets, long downloads) before it "
+        "closes that; pages connect anew by themselves (duration).",
+        reload=Reload.AT_ONCE,
+    )
     runtime_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = option(
         None,
         "Directory for sockets, the pool's lock and the static files that notebooks share.",

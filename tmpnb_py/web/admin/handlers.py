@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tmpnb_py.core.errors import UpgradeError
 from tmpnb_py.core.host_names import is_loopback_name
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.proofs import is_same
@@ -16,7 +18,15 @@ from tmpnb_py.web import respond
 from tmpnb_py.web.admin import page as admin_page
 from tmpnb_py.web.api import openapi, programs, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
-from tmpnb_py.web.api.schema import AdminSession, AdminSessions, AdminStatus, Problem, Start
+from tmpnb_py.web.api.schema import (
+    AdminPredecessor,
+    AdminSession,
+    AdminSessions,
+    AdminStatus,
+    Problem,
+    Start,
+    Upgraded,
+)
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.visitor import presented_token
 
@@ -33,6 +43,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/healthz", programs.healthz)
     app.router.add_get("/readyz", programs.readyz)
     app.router.add_get("/api/status", status)
+    app.router.add_post("/api/upgrade", upgrade)
     app.router.add_get("/api/sessions", sessions)
     app.router.add_get("/api/sessions/{id:[a-z0-9]+}", session)
     app.router.add_delete("/api/sessions/{id:[a-z0-9]+}", end_session)
@@ -104,8 +115,34 @@ async def status(request: web.Request) -> web.Response:
         waiting_seconds=tuple(round(waited, 1) for waited in context.site.claims_for().waits(now)),
         sessions=_running(context),
         nodes=views.admin_nodes(context, await pool.nodes()),
+        pid=os.getpid(),
+        predecessor=_predecessor(context),
     )
     return respond.json(model)
+
+
+def _predecessor(context: Context) -> AdminPredecessor | None:
+    found = context.predecessor()
+    if found is None:
+        return None
+    return AdminPredecessor(
+        pid=found.pid,
+        version=found.version,
+        since=_moment(found.since),
+        connections=found.connections,
+        websockets=found.websockets,
+    )
+
+
+async def upgrade(request: web.Request) -> web.Response:
+    """Start the program that is installed now in place of this process. Answers once that serves."""
+    begin = request.app[CONTEXT].upgrade
+    if begin is None:
+        raise web.HTTPConflict(text="This service cannot start itself anew.")
+    try:
+        return respond.json(Upgraded(pid=await begin()))
+    except UpgradeError as error:
+        raise web.HTTPConflict(text=f"{error.message}. This process goes on as before; its log says more.") from error
 
 
 def _running(context: Context) -> tuple[AdminSession, ...]:

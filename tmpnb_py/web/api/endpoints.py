@@ -296,6 +296,13 @@ ADMIN = (
         {200: "The pool.", **_FOREIGN},
         schema.PoolStatus,
     ),
+    Operation(
+        "post",
+        "/api/upgrade",
+        "Start the program that is installed now in place of the running one. Answers once that serves.",
+        {200: "The new process.", 409: "It did not take over: the running one goes on.", **_FOREIGN},
+        schema.Upgraded,
+    ),
     Operation("post", "/api/open", "Let newcomers in again.", {200: "The pool.", **_FOREIGN}, schema.PoolStatus),
     Operation(
         "get",

@@ -213,8 +213,27 @@ class Start(_Model):
     seconds: float
 
 
+class Upgraded(_Model):
+    """A new process serves in the place of the one that was asked: its process id."""
+
+    pid: int
+
+
+class AdminPredecessor(_Model):
+    """The process of before the last upgrade, as long as it serves what was open then."""
+
+    pid: int
+    version: str
+    since: datetime.datetime
+    connections: int
+    websockets: int
+
+
 class AdminStatus(_Model):
-    """The pool in full, for the operator. `waiting_seconds` has one entry for each visitor in line."""
+    """The pool in full, for the operator. `waiting_seconds` has one entry for each visitor in line.
+
+    `pid` is the process that serves.
+    """
 
     name: str
     up_since: datetime.datetime
@@ -227,3 +246,5 @@ class AdminStatus(_Model):
     waiting_seconds: tuple[float, ...]
     sessions: tuple[AdminSession, ...]
     nodes: tuple[AdminNode, ...] = ()
+    pid: int = 0
+    predecessor: AdminPredecessor | None = None

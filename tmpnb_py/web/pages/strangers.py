@@ -19,7 +19,7 @@ from tmpnb_py.web import hosted, respond
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.visitor import visitor_of
 
-_TIMES = 5  # in half a minute
+_TIMES = 4  # in half a minute
 
 
 def is_sent_to_login(request: web.Request) -> bool:
@@ -50,7 +50,8 @@ async def _under_its_host(request: web.Request, container: Container) -> web.Str
     leads = bool(visitor.session_name and visitor.main_origin)
     owners = f"{visitor.main_origin}{container.path}{place}" if leads else ""
     # A neighbour's page can push the cookie out of the browser. Whoever keeps none is not led round in circles.
-    if owners and visitor.may_be_told and context.codes.lately(container, time.monotonic()) < _TIMES:
+    led = visitor.is_foreign or not visitor.may_be_told or context.codes.lately(container, time.monotonic()) >= _TIMES
+    if owners and not led:
         return respond.see_other(request, owners)
     return await _said(request, wish, owners=owners)
 

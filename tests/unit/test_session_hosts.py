@@ -1,0 +1,140 @@
+"""Notebooks' own hosts: names, codes, and what the proxy makes of requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.test_routing import Sessions, exchange, router
+from tmpnb_py.core.host_names import Hosts, SessionHosts, new_session_name, session_name
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy import origins
+from tmpnb_py.proxy.routing import Router
+from tmpnb_py.web.codes import SECONDS, Codes
+
+NAME, OTHER = "abcdefghij0123456789", "bbcdefghij0123456789"
+HOST = f"{NAME}.nb.example.net:8000"
+PATTERN = "{name}.nb.example.net"
+
+
+def container(name: str = NAME) -> Container:
+    return Container("abc", "digest", "token", created_at=0.0, session_name=name)
+
+
+def test_names_are_random_labels_of_a_host() -> None:
+    names = {new_session_name() for _ in range(200)}
+    assert len(names) == 200
+    assert all(session_name(name) == name for name in names)
+    for wrong in ("", "a", NAME.upper(), "1" + NAME[1:], NAME + "x", "a-" + NAME[2:], NAME + "\n"):
+        assert session_name(wrong) == ""
+
+
+WRONG = ("nb.example.net", "x{name}.net", "{name}", "{name}.", "https://{name}.net", "{name}.net/", "{name}.net:0")
+
+
+@pytest.mark.parametrize("pattern", [*WRONG, "{name}.net:x", "{name}.*.net", "{id}.net"])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="session_host"):
+        Settings(session_host=pattern)
+
+
+def test_a_pattern_may_have_a_port() -> None:
+    assert Settings(session_host="{name}.NB.example.net:8443").session_host == "{name}.nb.example.net:8443"
+    hosts = SessionHosts.of("{name}.nb.example.net:8443")
+    assert hosts is not None
+    assert hosts.authority(NAME, "main.example:1") == f"{NAME}.nb.example.net:8443"
+    assert SessionHosts("nb.example.net").authority(NAME, "main.example:1") == HOST.replace("8000", "1")
+    assert SessionHosts("nb.example.net").authority(NAME, "main.example") == f"{NAME}.nb.example.net"
+    assert SessionHosts("nb.example.net").authority(NAME, "[::1]:80") == f"{NAME}.nb.example.net:80"
+
+
+def test_one_host_of_a_notebook_decides() -> None:
+    hosts = Hosts(("main.example", "*.example.net"), session_host=PATTERN)
+    own, other, main = HOST.encode(), f"{OTHER}.nb.example.net".encode(), b"main.example"
+    assert hosts.session_of((own,)) == hosts.session_of((main, own)) == hosts.session_of((own, main)) == NAME
+    assert hosts.session_of((main,)) == ""
+    assert hosts.answer_to((main, own))
+    assert not hosts.answer_to((own, other))
+    assert hosts.knows(b"x.example.net")
+    for below in (b"nb.example.net", b"x.nb.example.net", b"a." + own):  # their pages could make cookies for it
+        assert not hosts.knows(below)
+    assert hosts.is_main(main)
+    assert not hosts.is_main(own)
+
+
+def test_a_name_of_the_operators_is_no_notebooks() -> None:
+    hosts = Hosts((f"{NAME}.nb.example.net", "nb.example.net"), session_host=PATTERN)
+    assert hosts.session_of((HOST.encode(),)) == ""
+    assert hosts.knows(b"nb.example.net")
+
+
+def test_a_code_is_good_once_for_one_host_and_for_a_while() -> None:
+    codes, one = Codes(), container()
+    code = codes.issue(one, "lab", "main.example", 0.0)
+    assert codes.redeem("", NAME, 0.0) is None
+    way = codes.redeem(code, NAME, SECONDS - 1)
+    assert way is not None
+    assert (way.container, way.target, way.main) == (one, "lab", "main.example")
+    assert codes.redeem(code, NAME, 0.0) is None
+    assert codes.redeem(codes.issue(one, "lab", "", 0.0), NAME, SECONDS) is None
+    code = codes.issue(one, "lab", "", 0.0)
+    assert codes.redeem(code, OTHER, 0.0) is None
+    assert codes.redeem(code, NAME, 0.0) is None
+    assert codes.lately(one, 1.0) == 3
+    assert codes.lately(one, SECONDS + 1) == 0
+
+
+def test_codes_that_nobody_uses_are_forgotten() -> None:
+    codes, one = Codes(), container()
+    for number in range(100):
+        codes.issue(one, "lab", "", float(number))
+    assert len(codes) <= SECONDS + 1
+
+
+def _router() -> tuple[Router, Container]:
+    sessions = Sessions()
+    sessions.container.session_name = NAME
+    made, _ = router(sessions, session_host=PATTERN)
+    return made, sessions.container
+
+
+def test_under_its_host_a_notebook_is_shown_the_token_and_none_of_our_cookies() -> None:
+    made, one = _router()
+    cookie = f"Cookie: a=b; tmpnb-session={origins.entry(one)}; tmpnb-home=main.example; c=d\r\n"
+    sent = exchange(made, "/old/user/abc/api", host=HOST, more=cookie)
+    assert sent.container is one
+    assert b"\r\nAuthorization: token token\r\n" in sent.head
+    assert b"Cookie: a=b; c=d\r\n" in sent.head
+    assert b"tmpnb-" not in sent.head
+    socket = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    socket += "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    target = "/old/user/abc/api/kernels/0b9c5a0e-0000-0000-0000-000000000000/channels"
+    sent = exchange(made, target, host=HOST, more=cookie + socket)
+    assert b"\r\nAuthorization: token token\r\n" in sent.head
+    given = "Authorization: Basic eDp5\r\n"
+    sent = exchange(made, "/old/user/abc/api", host=HOST, more=cookie + given)
+    assert b"token token" not in sent.head
+
+
+@pytest.mark.parametrize("cookie", ["", "tmpnb-session=", "tmpnb-session=0; ", "__Host-tmpnb-session=PROOF",
+                                    "tmpnb-session=PROOF; tmpnb-session=x", "tmpnb-session=OTHER"])  # fmt: skip
+def test_without_its_cookie_nothing_is_reached(cookie: str) -> None:
+    made, one = _router()
+    value = cookie.replace("PROOF", origins.entry(one)).replace("OTHER", origins.entry(container(OTHER)))
+    more = f"Cookie: {value}\r\n" if value else ""
+    assert exchange(made, "/old/user/abc/api", host=HOST, more=more).container is None
+
+
+def test_under_the_main_host_no_cookie_goes_on() -> None:
+    made, one = _router()
+    shown = "Cookie: a=b\r\nAuthorization: token token\r\n"
+    sent = exchange(made, "/old/user/abc/api", more=shown)
+    assert sent.container is one
+    assert b"a=b" not in sent.head
+    assert sent.request.admitted
+    assert (b"Content-Security-Policy", b"sandbox") in sent.request.answer_headers
+    sent = exchange(made, "/old/user/abc/api", more="Cookie: a=b\r\n")
+    assert sent.container is one
+    assert b"ookie" not in sent.head
+    navigation = shown + "Sec-Fetch-Mode: navigate\r\n"
+    assert exchange(made, "/old/user/abc/lab", more=navigation).container is None

@@ -1,0 +1,334 @@
+"""What upgrades are made of, part by part: sockets from outside, a service manager, the channel and its messages."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tmpnb_py import __version__
+from tmpnb_py.core.errors import ListenError, UpgradeError
+from tmpnb_py.core.models import EndReason
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
+from tmpnb_py.service.listeners import ADMIN, VISITORS, Bound, Listeners, activated
+from tmpnb_py.service.notify import ServiceManager
+from tmpnb_py.service.upgrade import channel, old, wire
+from tmpnb_py.service.upgrade.channel import Channel, ChannelError
+from tmpnb_py.service.upgrade.new import Predecessor
+from tmpnb_py.service.upgrade.old import VARIABLE
+
+# --- sockets from outside
+
+
+def test_sockets_that_are_another_process_s_are_left_alone() -> None:
+    environ = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "visitors", "HOME": "/"}
+    assert activated(environ) == []
+    assert environ == {"HOME": "/"}
+
+
+@pytest.mark.parametrize("count", ["", "-1", "x", "²"])
+def test_a_number_that_is_none_counts_as_no_socket(count: str) -> None:
+    assert activated({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count}) == []
+
+
+_ASK = """
+import os, sys
+from tmpnb_py.core.errors import TmpnbError
+from tmpnb_py.service.listeners import activated
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=sys.argv[2])
+try:
+    (found,) = activated(os.environ)
+    print(found.name, found.sock.getsockname()[1], os.get_inheritable(3))
+except TmpnbError as error:
+    print(error.exit_code, error.message)
+"""
+
+
+def _asked(descriptor: int, name: str) -> str:
+    """What a process finds that is started with a descriptor as its third."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK, str(descriptor), name],
+        pass_fds=(descriptor,), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(("name", "known"), [("admin", "admin"), ("visitors", "visitors"), ("my.socket", "visitors")])
+def test_a_service_manager_s_socket_is_taken_by_its_name(name: str, known: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert _asked(listener.fileno(), name) == f"{known} {listener.getsockname()[1]} False"
+
+
+def test_what_is_no_listening_socket_is_refused() -> None:
+    with (
+        socket.socket() as bound,
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        Path(os.devnull).open() as file,
+    ):
+        bound.bind(("127.0.0.1", 0))
+        for one in (bound, datagrams, file):
+            assert _asked(one.fileno(), "x").startswith(f"{ListenError.exit_code} what the service manager passed")
+
+
+@pytest.fixture
+def given_sockets() -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+
+
+def test_what_the_options_ask_for_is_used_and_the_rest_is_closed(given_sockets: list[socket.socket]) -> None:
+    fit, other, admin = given_sockets
+    listeners = Listeners(
+        [
+            Bound(VISITORS, fit, "127.0.0.1", 0),
+            Bound(VISITORS, other, "127.0.0.1", 8000),
+            Bound(ADMIN, admin, "127.0.0.2", 0),  # the option has changed
+        ]
+    )
+    with contextlib.closing(listeners):
+        listeners.bind(Settings(ip="127.0.0.1", port=0, admin_ip="127.0.0.1", admin_port=0))
+        assert listeners.port(VISITORS) == fit.getsockname()[1]
+        assert not listeners.is_activated
+        assert (other.fileno(), admin.fileno()) == (-1, -1)
+        (copy,) = listeners.duplicates(VISITORS)
+        copy.close()
+        with socket.create_connection(("127.0.0.1", listeners.port(VISITORS))):
+            pass  # the kernel still queues connections
+    assert fit.fileno() == -1
+
+
+def test_a_service_manager_s_choice_is_right(given_sockets: list[socket.socket]) -> None:
+    with contextlib.closing(Listeners([Bound(VISITORS, given_sockets[0])])) as listeners:
+        listeners.bind(Settings(ip="127.0.0.1", port=1, admin_ip="127.0.0.1", admin_port=0))
+        assert listeners.is_activated
+        assert listeners.port(VISITORS) == given_sockets[0].getsockname()[1]
+
+
+# --- a service manager
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+    address = f"@tmpnb-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{address[1:]}" if abstract else address)
+        teller = ServiceManager.of({"NOTIFY_SOCKET": address})
+        teller.ready()
+        teller.reloading()
+        teller.succeeded_by(17)
+        teller.stopping()
+        told = [manager.recv(1000).decode() for _ in range(4)]
+    kind, _, usec = told.pop(1).rpartition("=")
+    assert kind == "RELOADING=1\nMONOTONIC_USEC"
+    assert abs(int(usec) / 1e6 - time.monotonic()) < 30
+    assert told == ["READY=1", "MAINPID=17\nREADY=1", "STOPPING=1"]
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/notify", "vsock:1:2", "relative", "/\0"])
+def test_nobody_there_is_no_mistake(address: str) -> None:
+    ServiceManager(address).ready()
+
+
+# --- the channel
+
+
+@contextlib.contextmanager
+def channels() -> Iterator[tuple[Channel, socket.socket]]:
+    ours, theirs = channel.pair()
+    one = Channel(ours)
+    with theirs, contextlib.closing(one):
+        yield one, theirs
+
+
+async def test_messages_come_whole_in_order_and_with_descriptors() -> None:
+    ours, theirs = channel.pair()
+    with contextlib.closing(Channel(ours)) as one, contextlib.closing(Channel(theirs)) as other:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            one.send(b"first", (os.dup(listener.fileno()),))
+            for number in range(2000):  # more than the kernel takes at once
+                one.send(b"%d" % number * 100)
+            message, descriptors = await other.receive()
+            assert message == b"first"
+            with socket.socket(fileno=descriptors[0]) as copy:
+                assert copy.getsockname() == listener.getsockname()
+                assert not os.get_inheritable(copy.fileno())
+        for number in range(2000):
+            assert (await other.receive()) == (b"%d" % number * 100, [])
+        one.close()
+        one.close()
+        with pytest.raises(ChannelError):
+            await other.receive()
+        other.send(b"nobody", (os.dup(1),))  # gets it, and nothing is left open
+        assert other.backlog == 0
+
+
+async def test_what_is_too_long_ends_the_connection_and_leaves_no_descriptor() -> None:
+    with channels() as (one, theirs):
+        before = set(Path("/proc/self/fd").iterdir())
+        theirs.sendmsg(
+            [b"x" * (channel.MOST_BYTES + 1)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [1, 2]))]
+        )
+        with pytest.raises(ChannelError, match="too long"):
+            await one.receive()
+        assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_only_such_a_socket_is_taken() -> None:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        ends = socket.socketpair(socket.AF_UNIX, kind)
+        with ends[1], pytest.raises(ChannelError):
+            channel.inherited(ends[0].detach())
+    with pytest.raises(ChannelError):
+        channel.inherited(os.open(os.devnull, os.O_RDONLY))
+    with pytest.raises(ChannelError):
+        channel.inherited(1_000_000)
+    ours, theirs = channel.pair()
+    with theirs, channel.inherited(ours.detach()) as end:
+        assert not os.get_inheritable(end.fileno())
+
+
+# --- its messages
+
+
+def test_a_message_is_read_as_it_was_written() -> None:
+    kept = wire.Kept(id="a1", visited=True, has_begun=True, activity=1.5, presence=-2.0, kernel=(1.0,), open=3)
+    for message in (
+        wire.Sessions(sessions=(kept,)),
+        wire.Ends(ends=(wire.Gone(id="a1", reason=EndReason.IDLE, at=1.0),)),
+        wire.Keys(keys={"k" * 32: "0" * 32}),
+        wire.Yours(secret="ab" * 32),
+        wire.Report(connections=1, responses=(0, 1, 2, 3, 4, 5)),
+        wire.Serving(),
+    ):
+        assert wire.read(message.written()) == (message, b"")
+    assert wire.read(wire.Connection().written(b"GET /\n\n\0")) == (wire.Connection(), b"GET /\n\n\0")
+
+
+def test_what_another_version_says_beyond_today_s_fields_is_ignored() -> None:
+    assert wire.read(b'{"kind":"serving","more":1}') == (wire.Serving(), b"")
+    assert wire.read(b'{"kind":"of tomorrow"}') == (None, b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"{}",
+        b"[]",
+        b'{"kind":["ended"]}',
+        b'{"kind":"ended"}',
+        b'{"kind":"ended","id":"../x"}',
+        b'{"kind":"ended","id":"A"}',
+        b'{"kind":"yours","secret":"short"}',
+        b'{"kind":"report","connections":-1}',
+        b'{"kind":"report","connections":true}',
+        b'{"kind":"ends","ends":[{"id":"a","reason":"no reason","at":0}]}',
+        b'{"kind":"ends","ends":[{"id":"a","reason":"idle","at":NaN}]}',
+        b'{"kind":"keys","keys":{"k":"no ticket"}}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
+def test_nonsense_is_refused(data: bytes) -> None:
+    with pytest.raises(ChannelError):
+        wire.read(data)
+
+
+_JSON = st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
+
+
+@given(st.binary(max_size=200) | _JSON)
+def test_whatever_comes_is_a_message_or_refused(data: bytes) -> None:
+    with contextlib.suppress(ChannelError):
+        wire.read(data)
+
+
+async def test_a_process_that_nobody_started_to_follow_another_one_follows_none() -> None:
+    assert await Predecessor.of({}) is None
+    assert await Predecessor.of({VARIABLE: "no number"}) is None
+    with pytest.raises(UpgradeError):
+        await Predecessor.of({VARIABLE: "99999"})
+
+
+async def test_one_of_another_protocol_is_not_followed() -> None:
+    with channels() as (one, theirs):
+        start = wire.Start(protocol=wire.PROTOCOL + 1, version="99", listeners=())
+        one.send(start.written())
+        with pytest.raises(UpgradeError, match="of another kind"):
+            await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
+
+
+# --- what is remembered of a session
+
+
+def test_what_the_process_before_knew_is_taken_on() -> None:
+    before = Container("a", "digest", "token", created_at=0.0, visited=False, has_begun=True, client="10.0.0.1")
+    before.stamp_activity(5.0)
+    before.kernel_nudges.add(4.0)
+    new = Container("a", "digest", "token", created_at=0.0, visited=True, last_activity=90.0, last_presence=90.0)
+    new.remember(before.memory, 100.0)
+    assert new.memory == before.memory
+    assert (new.visited, new.last_activity, new.client) == (False, 5.0, "10.0.0.1")
+    new.remember(before.memory, 3.0)
+    assert new.last_activity == 3.0  # nothing lies in the future
+
+
+async def test_sessions_ends_and_secret_come_over_the_channel() -> None:
+    """The old process's side is played here, the new one's is real but for its pool."""
+    with channels() as (one, theirs):
+        one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
+        predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
+        assert predecessor is not None
+        ended: list[str] = []
+
+        class Site:
+            def subscribe(self, listener: object) -> None:
+                pass
+
+            def pool_for(self) -> Site:
+                return self
+
+            def know_ended(self, container_id: str, reason: EndReason, at: float) -> None:
+                ended.append(container_id)
+
+        one.send(wire.Ends(ends=(wire.Gone(id="gone", reason=EndReason.IDLE, at=1.0),)).written())
+        one.send(b'{"kind":"of tomorrow"}')
+        one.send(wire.Yours(secret="ab" * 32).written())
+        assert await asyncio.wait_for(predecessor.pool(Site()), 10) == b"\xab" * 32  # type: ignore[arg-type]
+        assert ended == ["gone"]
+        assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__)
+        predecessor.close()
+
+
+# --- containers
+
+
+@pytest.mark.parametrize(
+    ("pid", "parent", "first", "refused"),
+    [(1, 0, "tmpnb-py", True), (7, 1, "tini", True), (7, 1, "systemd", False), (7, 3, "docker-init", False)],
+)
+async def test_a_container_s_first_process_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, pid: int, parent: int, first: str, refused: bool
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    monkeypatch.setattr(os, "getppid", lambda: parent)
+    monkeypatch.setattr(Path, "read_text", lambda _: f"{first}\n")
+    assert old._ends_with_this_process() is refused
+    if refused:
+        with pytest.raises(UpgradeError, match="container"):
+            await old.Upgrade(None, ServiceManager(), lambda: None).run()  # type: ignore[arg-type]

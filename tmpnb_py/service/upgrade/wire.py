@@ -1,0 +1,183 @@
+"""What an old process and the one that follows it say to each other: JSON, each message of a kind that is known here.
+
+The two are of different versions, so what a message has beyond the fields of today is ignored, and so are kinds that
+nobody knows here; but a field that is there has to be what it is said to be. `PROTOCOL` counts changes that a side of
+another version could not live with: then the upgrade fails before anything has happened, and a restart is the way.
+
+Moments are monotonic seconds: both processes are on one machine, whose kernel has one such clock (clock_gettime(2)).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import pydantic
+
+from tmpnb_py.core.models import EndReason
+from tmpnb_py.fronts.wire import Stamp
+from tmpnb_py.service.upgrade.channel import MOST_BYTES, ChannelError
+
+PROTOCOL = 1
+MOST_AT_ONCE = 100  # sessions, ends or stamps in one message
+
+_Id = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]{1,64}$")]
+_Moment = Annotated[float, pydantic.Field(ge=-1e12, le=1e12)]
+_Moments = Annotated[tuple[_Moment, ...], pydantic.Field(max_length=64)]
+_Count = Annotated[int, pydantic.Field(ge=0, le=1 << 62)]
+
+
+class Message(pydantic.BaseModel):
+    """One message. Bytes that are no text follow the JSON, after a line feed (`Connection`)."""
+
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+    kind: ClassVar[str] = ""
+
+    def written(self, more: bytes = b"") -> bytes:
+        """As it is sent."""
+        return json.dumps({"kind": self.kind, **self.model_dump(mode="json")}).encode() + b"\n" + more
+
+
+# --- from the old process to the new one
+
+
+class Place(pydantic.BaseModel):
+    """What a listening socket is for, and the options that it was bound for; see `listeners.Bound`."""
+
+    name: Annotated[str, pydantic.Field(max_length=32)]
+    host: Annotated[str, pydantic.Field(max_length=255)] = ""
+    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 0
+
+
+class Start(Message):
+    """The first message: the listening sockets come with it, in this order."""
+
+    kind = "start"
+    protocol: int
+    version: Annotated[str, pydantic.Field(max_length=100)]
+    listeners: Annotated[tuple[Place, ...], pydantic.Field(max_length=32)]
+
+
+class Kept(pydantic.BaseModel):
+    """A session as the old process knew it: what no engine can tell."""
+
+    id: _Id
+    visited: bool
+    has_begun: bool
+    client: Annotated[str, pydantic.Field(max_length=64)] = ""
+    quota_key: Annotated[str, pydantic.Field(max_length=256)] = ""
+    origin: Annotated[str, pydantic.Field(max_length=512)] = ""
+    activity: _Moment
+    presence: _Moment
+    left: _Moment | None = None
+    kernel: _Moments = ()
+    terminal: _Moments = ()
+    open: _Count = 0
+
+
+class Sessions(Message):
+    """Some of the sessions."""
+
+    kind = "sessions"
+    sessions: Annotated[tuple[Kept, ...], pydantic.Field(max_length=MOST_AT_ONCE)]
+
+
+class Gone(pydantic.BaseModel):
+    """A container that has ended: why, and when that was decided."""
+
+    id: _Id
+    reason: EndReason
+    at: _Moment
+
+
+class Ends(Message):
+    """Containers that have ended. Those that the engine still has are to be removed."""
+
+    kind = "ends"
+    ends: Annotated[tuple[Gone, ...], pydantic.Field(max_length=MOST_AT_ONCE)]
+
+
+class Keys(Message):
+    """Which ticket was opened with which idempotency key."""
+
+    kind = "keys"
+    keys: Annotated[
+        dict[Annotated[str, pydantic.Field(max_length=64)], Annotated[str, pydantic.Field(pattern="^[0-9a-f]{32}$")]],
+        pydantic.Field(max_length=MOST_AT_ONCE),
+    ]
+
+
+class Yours(Message):
+    """The pool is free, and nobody serves it: take it. `secret` is that of proofs which do not outlive a service."""
+
+    kind = "yours"
+    secret: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Connection(Message):
+    """An idle connection of a visitor comes with it; what has been read of its next request follows the message."""
+
+    kind = "connection"
+
+
+class Report(Message):
+    """What visitors do by way of the old process, and what it has counted since its last report."""
+
+    kind = "report"
+    stamps: Annotated[tuple[Stamp, ...], pydantic.Field(max_length=MOST_AT_ONCE)] = ()
+    connections: _Count = 0
+    websockets: _Count = 0
+    received: _Count = 0
+    sent: _Count = 0
+    responses: Annotated[tuple[_Count, ...], pydantic.Field(max_length=6)] = ()
+
+
+# --- from the new process to the old one
+
+
+class Prepared(Message):
+    """All that can be done without the pool has been done."""
+
+    kind = "prepared"
+    version: Annotated[str, pydantic.Field(max_length=100)]
+
+
+class Serving(Message):
+    """The new process has the pool and listens: it is the service from here on."""
+
+    kind = "serving"
+
+
+class Ended(Message):
+    """A session has ended: its connections are to be closed."""
+
+    kind = "ended"
+    id: _Id
+
+
+class Cut(Message):
+    """Close all connections, and end."""
+
+    kind = "cut"
+
+
+_KINDS = {
+    one.kind: one for one in (Start, Sessions, Ends, Keys, Yours, Connection, Report, Prepared, Serving, Ended, Cut)
+}
+M = TypeVar("M", bound=Message)
+
+
+def read(data: bytes) -> tuple[Message | None, bytes]:
+    """A message and what follows it; None for a kind that is not known here. Raises `ChannelError`."""
+    text, _, more = data.partition(b"\n")
+    try:
+        found: Any = json.loads(text)
+        model = _KINDS.get(found.pop("kind"))
+        return (None if model is None else model.model_validate_json(json.dumps(found))), more
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ChannelError("a message that makes no sense") from error
+
+
+def fits(message: bytes) -> bool:
+    """Whether it can be sent at all."""
+    return len(message) <= MOST_BYTES
