@@ -32,6 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests that take long, too")
     parser.addoption("--rounds", type=int, default=0, help="rounds of each fault of tests/chaos")
     parser.addoption("--seed", type=int, default=0, help="seed of the first round")
+    parser.addoption(
+        "--swarm-docker",
+        metavar="VERSIONS",
+        help="which Docker the nodes of swarms have: own (this machine's), 28 (Debian's newest), 28-containerd (with "
+        "containerd's image store), or one for each node, as in own,28,28. Default: own; with --long, then 28",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`swarm_docker`: which Docker the nodes of a swarm have (`tests/swarm/nodes.py`)."""
+    if "swarm_docker" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--swarm-docker")
+        both = ["own", pytest.param("28", marks=pytest.mark.long)]
+        metafunc.parametrize("swarm_docker", [chosen] if chosen else both)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,12 +102,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def workshop_image() -> str:
     """The name of the image that visitors get, made by the very command that an operator uses."""
     return engine_support.build_workshop_image()
-
-
-@pytest.fixture(params=["own", pytest.param("28", marks=pytest.mark.long)])
-def swarm_docker(request: pytest.FixtureRequest) -> str:
-    """Which Docker the nodes of a swarm have: this machine's, and Debian's newest (`tests/swarm/nodes.py`)."""
-    return str(request.param)
 
 
 @pytest.fixture

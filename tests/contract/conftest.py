@@ -11,7 +11,6 @@ from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import DockerRig, FakeRig, Rig
 from tests.contract.swarm_rig import SwarmRig
-from tests.e2e.own_engine import RUNSC, OwnEngine, own_engine, runsc_options
 from tests.swarm.nodes import NEWER
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
 from tmpnb_py.engines.base import Engine
@@ -40,20 +39,11 @@ def relays_of_newer_nodes(server_image: str) -> Iterator[RelaysOfNodes]:
         yield relays
 
 
-@pytest.fixture(scope="session")
-def engine_with_runsc(server_image: str) -> Iterator[OwnEngine]:
-    """A Docker engine with gVisor's runtime."""
-    with runsc_options() as options, own_engine(options=options) as engine:
-        engine.load(server_image)
-        yield engine
-
-
 _ENGINES = [
     "fake",
     "local",
     "local-unprotected",
     pytest.param("docker", marks=pytest.mark.engine),
-    pytest.param("docker-runsc", marks=[pytest.mark.engine, pytest.mark.long]),
     pytest.param("swarm", marks=[pytest.mark.engine, pytest.mark.long]),
     pytest.param("swarm-28", marks=[pytest.mark.engine, pytest.mark.long]),
 ]
@@ -73,11 +63,6 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         image = request.getfixturevalue("server_image")
         relays = "relays_of_nodes" if request.param == "swarm" else "relays_of_newer_nodes"
         rig = SwarmRig(request.getfixturevalue(relays), image)
-        await rig.forwarder.open()
-    elif request.param == "docker-runsc":
-        engine = request.getfixturevalue("engine_with_runsc")
-        request.getfixturevalue("monkeypatch").setenv("DOCKER_HOST", engine.host)
-        rig = DockerRig(request.getfixturevalue("server_image"), engine.socket, runtime=RUNSC)
         await rig.forwarder.open()
     else:
         rig = DockerRig(request.getfixturevalue("server_image"))

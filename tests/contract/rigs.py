@@ -249,12 +249,10 @@ class ServerImageRig:
 
     missing_image = "tmpnb-py-test/missing:never"
     image: str
-    runtime = ""
 
     async def spec(self, engine: Engine, **changes: Any) -> ContainerSpec:
         by_port = changes.get("transport") is Transport.PORT
         command = engine_support.SERVER_COMMAND_PORT if by_port else engine_support.SERVER_COMMAND_SOCKET
-        changes = {"runtime": self.runtime, **changes}
         return spec_of(await engine.image(self.image), changes.pop("command", command), **changes)
 
     async def exits(self, engine: Engine) -> ContainerSpec:
@@ -270,11 +268,10 @@ class ServerImageRig:
 class DockerRig(ServerImageRig):
     """The real engine, behind a forwarder."""
 
-    def __init__(self, image: str, socket: Path = engine_support.ENGINE_SOCKET, *, runtime: str = "") -> None:
+    def __init__(self, image: str) -> None:
         self.image = image
-        self.runtime = runtime
         self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-test-"))
-        self.forwarder = Forwarder(self.directory / "docker.sock", socket)
+        self.forwarder = Forwarder(self.directory / "docker.sock")
         self.engines: list[DockerEngine] = []
         self.pools: set[str] = set()
         self.others: list[str] = []

@@ -18,10 +18,6 @@ from tests.engine_support import docker, skip_or_fail
 _SECONDS = 60.0
 
 
-RUNSC = "runsc-test"
-# What Debian's needs on a machine like this one: neither KVM nor raw sockets are to be had here. The rest is what
-# docs/operating.md says: the engine's seccomp filter, and sockets that are reached from outside.
-_RUNSC_FLAGS = "--network=host --platform=ptrace --oci-seccomp --host-uds=all"
 _WITHOUT_NETWORKS = ("--bridge=none", "--iptables=false")
 
 
@@ -105,19 +101,6 @@ class OwnEngine:
         assert saved.stdout is not None
         saved.stdout.close()
         assert saved.wait() == 0
-
-
-@contextlib.contextmanager
-def runsc_options() -> Iterator[tuple[str, ...]]:
-    """Options of an engine with gVisor's runtime under the name `RUNSC`. Skips (in CI: fails) without it."""
-    program = shutil.which("runsc")
-    if program is None:
-        skip_or_fail("runsc is not installed (apt-get install runsc)")
-    with tempfile.TemporaryDirectory(prefix="tmpnb-runsc-") as directory:
-        wrapper = Path(directory) / "runsc"
-        wrapper.write_text(f'#!/bin/sh\nexec {program} {_RUNSC_FLAGS} "$@"\n')
-        wrapper.chmod(0o755)
-        yield ("--add-runtime", f"{RUNSC}={wrapper}")
 
 
 @contextlib.contextmanager

@@ -343,6 +343,33 @@ async def test_the_address_of_another_program_lets_its_browser_in() -> None:
         assert (answer.status, answer.location) == (303, f"http://{MAIN}{session['url']}lab")
 
 
+async def test_with_an_api_token_browsers_get_there_as_well() -> None:
+    async with service(api_auth_token="operators") as rig:
+        program, browser = Browser(rig), Browser(rig)
+        spawned = await program.ask(program.main("/api/spawn"), "POST", Authorization="token operators")
+        session = await _spawned(spawned)
+        answer = await browser.ask(browser.main(session["open_url"]), **NAVIGATES)
+        answer = await browser.ask(answer.location, **NAVIGATES)
+        assert (answer.status, answer.location) == (303, session["url"] + "lab")
+        assert (await browser.ask(session["session_url"] + "lab", **NAVIGATES)).status == 200
+
+
+async def test_an_allowed_sites_page_uses_a_notebook_by_either_host() -> None:
+    site = {"Origin": "https://site.example", "Sec-Fetch-Site": "cross-site", **SCRIPT}
+    async with service(allow_origin="https://site.example") as rig:
+        page = Browser(rig)
+        session = await _spawned(await page.ask(page.main("/api/spawn"), "POST", **site))
+        for url in (page.main(session["url"]), session["session_url"]):
+            token = {"Authorization": f"token {session['token']}"}
+            answer = await page.ask(url + "api/echo", **site, **token)
+            assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://site.example")
+            asked = {"Access-Control-Request-Method": "PUT"}
+            assert (await page.ask(url + "api/echo", "OPTIONS", **site, **asked)).status == 204
+        assert (await page.ask(session["session_url"] + "api/echo", **site)).status == 403
+        other = {**site, "Origin": "https://other.example"}
+        assert (await page.ask(session["session_url"] + "api/echo", **other, **token)).status == 403
+
+
 async def test_names_survive_a_restart_and_sessions_of_older_versions_stay_where_they_are() -> None:
     async with FakeHost() as host:
         options: dict[str, Any] = {"session_host": f"{{name}}.{DOMAIN}", "allowed_hosts": "main.example.org"}

@@ -175,6 +175,12 @@ class Node:
             gateway = f"{self.address.rpartition('.')[0]}.1"
             _run("ip", "-n", self._namespace, "route", "replace", "default", "via", gateway, check=False)
 
+    def add_address(self, last: int) -> str:
+        """One more address of this machine on the switch, which ends with that number."""
+        address = f"{self.address.rpartition('.')[0]}.{last}"
+        _run("ip", "-n", self._namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+        return address
+
     def hide_from(self, address: str, *, hidden: bool) -> None:
         """Send nothing to another machine, or do so again."""
         verb = "add" if hidden else "del"
@@ -290,16 +296,16 @@ def running_swarm(
     count: int = 3,
     managers: int = 1,
     version: str = OWN,
-    versions: Sequence[str] = (),
     options: Sequence[str] = ("--no-new-privileges",),
     joined: bool = True,
 ) -> Iterator[Swarm]:
-    """A swarm, which is gone afterwards; `versions` has the Docker of each node where they differ.
+    """A swarm, which is gone afterwards. `version` is the nodes' Docker, or that of each, with commas between them.
 
     Without `joined` the machines are up, and in no swarm yet.
     Skips (in CI: fails) where this machine cannot have one.
     """
-    versions = versions or (version,) * count
+    versions = version.split(",") if "," in version else [version] * count
+    versions = versions[:count]
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         skip_or_fail(f"a swarm of one's own needs root and {', '.join(missing or _PROGRAMS)}")

@@ -21,10 +21,10 @@ _PAUSE = 0.05
 
 
 @pytest.fixture
-def stack(service_image: str, pool: str) -> Iterator[Stack]:  # noqa: F811 - the fixture
+def stack(service_image: str, pool: str, swarm_docker: str) -> Iterator[Stack]:  # noqa: F811 - the fixture
     """Notebooks are a server that echoes WebSockets."""
     image = build_image(proxy.IMAGE, proxy.CONTEXT)
-    with running_swarm(managers=3) as swarm:
+    with running_swarm(managers=3, version=swarm_docker) as swarm:
         swarm.load(service_image, image)
         stack = Stack(swarm, (service_image, image), pool)
         stack.environment["TMPNB_COMMAND"] = proxy.SERVER

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.contract.swarm_rig import SwarmRig
+from tests.swarm.nodes import NEWER
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 
@@ -56,3 +57,12 @@ async def test_notebooks_go_where_image_and_relay_are(swarm_of: Any, server_imag
             assert server_image in caught.value.message
             assert "push-nodes" in caught.value.remedy
             relays.start(manager)
+
+
+async def test_newer_engines_need_no_setting_for_no_new_privileges(server_image: str, pool: str) -> None:
+    """There services can ask for it; those of Docker 20.10 cannot (`test_looks`)."""
+    with swarm_with_relays(server_image, count=1, version=NEWER, options=()) as relays:
+        async with rig_on(relays, server_image) as rig:
+            engine = rig.engine(pool)
+            await engine.open()
+            assert await engine.prepare((await rig.spec(engine)).config) == ()

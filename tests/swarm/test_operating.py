@@ -167,7 +167,7 @@ async def test_an_image_is_brought_to_all_nodes(
 
 async def test_nodes_with_different_stores_say_so(server_image: str, tmp_path: Path) -> None:
     """The id of an image is another one in containerd's store, so it cannot be started by one id everywhere."""
-    with relays_on(server_image, versions=(NEWER, NEWER, CONTAINERD)) as relays:
+    with relays_on(server_image, version=f"{NEWER},{NEWER},{CONTAINERD}") as relays:
         first, second, third = relays.swarm.nodes
         build(first, server_image, "new", tmp_path / "image", layers=1)
         done = await push(first.host, relays, "new", tmp_path / "run")

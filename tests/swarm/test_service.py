@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -29,12 +29,14 @@ def relays(server_image: str, swarm_docker: str) -> Iterator[RelaysOfNodes]:
         yield relays
 
 
-def start(deployment: Deployment, relays: RelaysOfNodes, image: str, *options: str) -> Service:
+def start(
+    deployment: Deployment, relays: RelaysOfNodes, image: str, *options: str, env: Mapping[str, str] | None = None
+) -> Service:
     """A service beside the swarm, which it reaches over the network as a task of it would."""
     return deployment.start(
         "--engine=swarm", f"--swarm-relays={','.join(relays.names)}", f"--swarm-secret={relays.secret}",
         f"--image={image}", f"--command={SERVER_COMMAND_SOCKET}", "--mem-limit=128m",
-        f"--pool-size={_READY}", "--max-containers=12", *options,
+        f"--pool-size={_READY}", "--max-containers=12", *options, env=env,
     )  # fmt: skip
 
 

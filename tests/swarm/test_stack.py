@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 import subprocess
@@ -75,14 +76,29 @@ class Stack:
         running = [line.split()[0] for line in listed.splitlines() if line.split()[1:2] == ["Running"]]
         return next((node for node in self.swarm.nodes if node.name in running), None)
 
+    async def is_updated(self, service: str) -> bool:
+        """Whether the last update of a service has reached all nodes."""
+        state = ("service", "inspect", "--format", "{{.UpdateStatus.State}}", f"{self.name}_{service}")
+        return await asyncio.to_thread(self.swarm.manager.docker, *state, check=False) == "completed"
+
     def report(self) -> str:
-        parts = [node.docker("ps", "-a", check=False) for node in self.swarm.nodes]
+        parts = []
+        for node in self.swarm.nodes:
+            parts.append(node.docker("ps", "-a", check=False))
+            mine = node.docker("ps", "-q", "--filter", f"name={self.name}_", check=False).split()
+            parts += [_log_of(node, one) for one in mine]
         parts += [
             self.swarm.manager.docker("service", *words, f"{self.name}_{service}", check=False)
             for service in ("orchestrator", "front", "relay")
             for words in (("ps", "--no-trunc"), ("logs", "--tail", "30"))
         ]
         return "\n".join(parts)
+
+
+def _log_of(node: Node, container: str) -> str:
+    command = node.command("logs", "--tail", "30", container)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return f"{node.name} {container}:\n{done.stdout}"
 
 
 @pytest.fixture
@@ -171,6 +187,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
             f"{stack.name}_{service}",
             seconds=300,
         )
+        await until(stack, functools.partial(stack.is_updated, service))  # Docker 28's command waits for less
         await until(stack, all_answer, 60)
 
     # The orchestrator's node dies: it runs again elsewhere, with every session of the living nodes. Until then each
@@ -221,3 +238,41 @@ async def test_the_documented_stack(stack: Stack) -> None:
     status, _ = await ask("POST", f"{url}/api/spawn?wait=1")
     assert status != 200
     assert await living_answer()
+
+
+async def test_push_nodes_as_it_is_documented(
+    service_image: str, server_image: str, pool: str, swarm_docker: str
+) -> None:
+    """In the orchestrator's container, on its node: the other node gets the notebooks' image, and notebooks then."""
+    with running_swarm(count=2, version=swarm_docker) as swarm:
+        first, second = swarm.nodes
+        swarm.load(service_image)
+        archive = swarm.directory / "image.tar"
+        docker("save", "--output", str(archive), server_image)
+        first.docker("load", "--quiet", "--input", str(archive))
+        stack = Stack(swarm, (service_image, server_image), pool)
+        stack.deploy()
+
+        async def is_ready() -> bool:
+            _, stats = await ask("GET", f"http://{first.address}:{PORT}/api/stats")
+            return bool(stats) and stats["available"] == 3
+
+        await until(stack, is_ready)
+        ours = ("--filter", f"label=org.tmpnb.pool={pool}")
+        assert not second.docker("ps", "--quiet", *ours)
+        label = f"label=com.docker.swarm.service.name={stack.name}_orchestrator"
+        container = first.docker("ps", "--quiet", "--filter", label)
+        done = first.docker("exec", container, "tmpnb-py", "image", "push-nodes", seconds=120)
+        assert f"{first.name}: has it" in done
+        assert f"{second.name}: has it now" in done
+        image_id = first.docker("image", "inspect", "--format={{.Id}}", server_image)
+        assert f"tmpnb-pushed:{image_id[7:19]}" in second.docker("images", "--format={{.Repository}}:{{.Tag}}")
+
+        async def is_used() -> bool:
+            return bool(await asyncio.to_thread(second.docker, "ps", "--quiet", *ours))
+
+        status, _ = await ask("POST", f"http://{first.address}:{PORT}/api/spawn?wait=60")
+        assert status == 200, stack.report()
+        await until(stack, is_used)
+        done = first.docker("exec", container, "tmpnb-py", "image", "prune-nodes", seconds=60)
+        assert done.splitlines() == [f"{node.name}: nothing to remove" for node in swarm.nodes]

@@ -84,7 +84,7 @@ def test_each_node_with_its_own() -> None:
         Node("n1", "eins", usable=False, down=True, memory=50, cpus=1, state=NodeState.DOWN),
     ]
     placed = [Placed("n2", A, 10), Placed("n2", B, 20), Placed("gone", B, 9)]
-    first, second = told_of(nodes, placed, {"n2": False}, LACKS.get)
+    first, second = told_of(nodes, placed, {"n2": {"there": False}}, LACKS.get)
     assert (first.lacks, second.lacks) == ((Protection.PRIVILEGES, Protection.SECCOMP), None)
     assert (first.name, first.state, first.has_relay, first.has_image) == ("eins", NodeState.DOWN, False, None)
     assert (second.has_relay, second.has_image) == (True, False)

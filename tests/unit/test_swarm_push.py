@@ -208,16 +208,25 @@ async def test_a_layer_that_is_cut_off_is_none(engine: Engine, link: Link) -> No
         {"size": -1},
         {"size": layers.LAYER_LIMIT + 1},
         {"layer": 128},
-        {"diff_ids": ("sha256:" + "A" * 64,)},
-        {"diff_ids": ("sha256:" + "a" * 64 + "\n",)},
-        {"diff_ids": ("sha256:" + "a" * 64,) * 128},
+        {"keep": ("sha256:" + "A" * 64,)},
+        {"keep": ("sha256:" + "a" * 64 + "\n",)},
+        {"keep": ("sha256:" + "a" * 64,) * 1001},
+        {"documents": ("{}",) * 4},
+        {"documents": ("x" * (layers.CONFIG_LIMIT + 1),)},
+        {"auth": "a\r\nX-Other: b"},
+        {"auth": "a" * (wire.AUTH_LIMIT + 1)},
         {"config": "x" * (layers.CONFIG_LIMIT + 1)},
         {"image": "latest"},
+        {"image": "registry:5000/team/workshop:tag"},
+        {"image": f"registry:5000/../../info@sha256:{'a' * 64}"},
+        {"image": f"registry:5000/w@sha256:{'a' * 64}?x=1"},
+        {"image": f"{'r' * 250}.org/{'w' * 300}@sha256:{'a' * 64}"},
     ],
 )
 def test_questions_are_bounded(fields: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         Question.model_validate({"do": "load", **fields})
+    Question(do="pull", image=f"registry:5000/team/workshop@sha256:{'a' * 64}")
 
 
 def test_the_longest_question_is_a_line() -> None:

@@ -185,7 +185,8 @@ def _do(what: str, end: End, more: list[Any], ended: dict[tuple[int, bool], str]
         ended.setdefault(key, what)
         end.stream.write_eof()
     else:
-        ended[key] = what
+        if ended.get(key) != "abort":  # after which closing means nothing
+            ended[key] = what
         getattr(end.stream, what)()
 
 

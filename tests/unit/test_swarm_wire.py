@@ -42,6 +42,9 @@ class FakeNode(NodeEngine):
         self.asked: list[str] = []
         self.path = ""
 
+    async def close(self) -> None:
+        pass
+
     async def hello(self) -> Hello:
         return Hello(node="n1", name="node1")
 

@@ -318,6 +318,8 @@ class NodeStatus:
     `memory` is what it has and `reserved` what this pool's notebooks reserve of it, in bytes. `lacks` are protections
     that containers there lack, as seen from inside one; None if nobody has looked. `trouble` is why it has no relay,
     or what was seen in words; `remedy` what to do. `manager` is None for a worker, else whether others hear of it.
+    `pulling` says how far the node is with an image of a registry, "" where it is not pulling, and `image_error` why
+    it cannot pull it.
     """
 
     id: str
@@ -333,13 +335,15 @@ class NodeStatus:
     manager: bool | None = None
     trouble: str = ""
     remedy: str = ""
+    pulling: str = ""
+    image_error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeTransfer:
     """How far an image is on its way to a node: it has `layers` of so many; `sent` and `size` are bytes.
 
-    `error` is what has ended it.
+    `is_pulled`: the node gets it from a registry, and nobody sends it. `error` is what has ended it.
     """
 
     node: str
@@ -348,6 +352,17 @@ class NodeTransfer:
     sent: int
     size: int
     done: bool = False
+    error: str = ""
+    is_pulled: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodePruned:
+    """Images that were removed from a node, and those that were left there because a container uses them."""
+
+    node: str
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     error: str = ""
 
 

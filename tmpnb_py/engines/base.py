@@ -18,6 +18,7 @@ from tmpnb_py.core.models import (
     EngineInfo,
     Gap,
     ImageFacts,
+    NodePruned,
     NodeStatus,
     NodeTransfer,
     Observed,
@@ -159,11 +160,16 @@ class Engine(ImageStore, Protocol):
         a remedy for a node that there is not.
         """
 
-    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+    async def push_image(self, image: str, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
         """Bring an image to every node that lacks it, and report on the way. Returns how it ended for each.
 
-        What a node has received stays: another call goes on there. Raises `EngineError` where nothing can be sent.
+        What a node has received stays: another call goes on there. An image whose name begins with a registry's host
+        is pulled by each node, and what the registry has under the name now is the pool's from then on. Raises
+        `EngineError` where nothing can be sent.
         """
+
+    async def prune_images(self, image: str) -> tuple[NodePruned, ...]:
+        """Remove from every node what `push_image` brought there and nobody uses any more, but `image`."""
 
     async def usage(self, container_id: str) -> Usage:
         """Measure what a running container uses. May be slow."""

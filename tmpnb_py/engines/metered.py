@@ -15,6 +15,7 @@ from tmpnb_py.core.models import (
     EngineInfo,
     Gap,
     ImageFacts,
+    NodePruned,
     NodeStatus,
     NodeTransfer,
     Observed,
@@ -135,8 +136,11 @@ class MeteredEngine:
     async def pause_node(self, node: str, *, paused: bool) -> NodeStatus:
         return await self._engine.pause_node(node, paused=paused)
 
-    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+    async def push_image(self, image: str, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
         return await self._engine.push_image(image, report)
+
+    async def prune_images(self, image: str) -> tuple[NodePruned, ...]:
+        return await self._engine.prune_images(image)
 
     async def usage(self, container_id: str) -> Usage:
         return await self._engine.usage(container_id)

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import ImageFacts, NodeStatus, NodeTransfer
+from tmpnb_py.core.models import NodePruned, NodeStatus, NodeTransfer
+
+_ONLY_A_SWARM = "nodes are those of --engine swarm"
 
 
 class OneMachine:
@@ -23,6 +25,10 @@ class OneMachine:
             remedy="tmpnb-py close turns newcomers away while sessions finish; nodes are those of --engine swarm",
         )
 
-    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
+    async def push_image(self, image: str, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
         """Raise `EngineError`."""
-        raise EngineError("there are no other nodes to bring an image to", remedy="nodes are those of --engine swarm")
+        raise EngineError("there are no other nodes to bring an image to", remedy=_ONLY_A_SWARM)
+
+    async def prune_images(self, image: str) -> tuple[NodePruned, ...]:
+        """Raise `EngineError`."""
+        raise EngineError("there are no other nodes to remove images from", remedy=_ONLY_A_SWARM)

@@ -169,7 +169,7 @@
         const one = nodes[index];
         write(row, [
           stateOf(one), one.relay ? ["connected"] : ["away", "bad"],
-          known(one.image, () => (one.image ? ["there"] : ["missing", "bad"])),
+          known(one.image, () => (one.image ? ["there"] : withoutImage(one))),
           known(one.missing, (missing) => (missing.length ? ["lacks " + missing.join(", "), "bad"] : ["verified"])),
           [String(one.claimed)], [String(one.ready)], [String(one.starting)],
           [bytes(one.reserved_bytes) + " of " + bytes(one.memory_bytes)],
@@ -187,6 +187,12 @@
   /** @template Value @param {Value | null} value @param {(value: Value) => [string, string?]} words @returns {[string, string?]} */
   function known(value, words) {
     return value === null ? ["not known"] : words(value);
+  }
+
+  /** @param {ServiceNode} node @returns {[string, string?]} */
+  function withoutImage({ pulling, image_error: error }) {
+    if (pulling) return ["pulling: " + pulling, "warn"];
+    return [error ? "cannot be pulled: " + error : "missing", "bad"];
   }
 
   /** @param {ServiceNode} node what a paused one waits for is the end of its sessions @returns {[string, string?]} */

@@ -358,6 +358,7 @@ class Service:
     async def _stop(self) -> None:
         began, settings, pool = time.monotonic(), self.options.current, self.served.pool
         self._stop_listening()
+        self.listeners.close()  # newcomers are refused, or wait in a service manager's socket
         self.fronts.retire()
         self.served.claims.stop()
         if self._predecessor is not None:

@@ -170,7 +170,6 @@ class Front:
             await self._orchestrator.close()
             await self._ways.close()
             await self.web.close()
-            self.listeners.close()
 
     async def _let_in(self) -> None:
         """Accept visitors once their notebooks are known: else the first ones would be led there by the orchestrator,
@@ -200,6 +199,7 @@ class Front:
 
     async def _stop(self) -> None:
         self._close_listeners()
+        self.listeners.close()  # nobody waits in the kernel's line for a front end that ends
         patience = PATIENCE_SECONDS if self.listeners.is_activated else 0.0
         await self.proxy.shut_down(self.options.current.shutdown_timeout, patience=patience)
         await self.link.report_once()
@@ -208,6 +208,7 @@ class Front:
     def _close_listeners(self) -> None:
         for server in self._servers:
             server.close()
+        self.listeners.close()
 
     @property
     def port(self) -> int:

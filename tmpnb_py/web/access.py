@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.host_names import name_of
-from tmpnb_py.core.links import API, BUILD, SESSIONS, STATIC
+from tmpnb_py.core.links import API, BUILD, ENTER, SESSIONS, STATIC
 from tmpnb_py.proxy.cors import NOTEBOOK_METHODS
 from tmpnb_py.web import respond
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
@@ -23,7 +23,7 @@ from tmpnb_py.web.visitor import named_hosts, visitor_of
 _log = structlog.get_logger(__name__)
 
 _SHARED = (API, SESSIONS, BUILD)
-_WITHOUT_TOKEN = (SESSIONS, STATIC)  # notebooks have tokens of their own
+_WITHOUT_TOKEN = (SESSIONS, STATIC, ENTER)  # notebooks have tokens of their own, and ways to their hosts codes
 # Nothing secret, and scrapers and probes carry no token.
 _OPEN = frozenset((DESCRIPTION_PATH, "/metrics", "/healthz", "/readyz"))
 # Probes and scrapers know a service by whatever name it has in their network. (The asterisk is `OPTIONS *`.)

@@ -23,6 +23,8 @@ interface ServiceNode {
   state: string;
   relay: boolean;
   image: boolean | null;
+  pulling: string;
+  image_error: string;
   missing: string[] | null;
   memory_bytes: number;
   reserved_bytes: number;

@@ -174,8 +174,8 @@ async def _save(settings: Settings, name: str, output: Path) -> None:
 def push_nodes(ctx: click.Context, name: str | None, config: str | None) -> None:
     """Bring an image from this manager to every node of a swarm that lacks it, without a registry.
 
-    It goes over the relays, layer by layer; run the same command again to go on after an interruption. Default: the
-    option image.
+    It goes over the relays, layer by layer; run the same command again to go on after an interruption. An image whose
+    name begins with a registry's host is pulled by each node, as the registry has it now. Default: the option image.
     """
     settings = read(ctx, config).settings
     run_quietly(_push_nodes(settings, name or settings.image))
@@ -185,10 +185,32 @@ async def _push_nodes(settings: Settings, name: str) -> None:
     from tmpnb_py.cli.commands.nodes import transferred  # noqa: PLC0415 - loads rich
 
     async with docker_engine(settings) as engine:
-        facts = await engine.image(name)
-        ended = await engine.push_image(facts, lambda told: click.echo(transferred(told)))
+        ended = await engine.push_image(name, lambda told: click.echo(transferred(told)))
     if failed := [one.node for one in ended if one.error]:
         raise EngineError(f"not on {', '.join(failed)}", remedy="run the same command again: it goes on there")
+
+
+@image.command("prune-nodes")
+@with_settings(ENGINE_OPTIONS)
+@click.pass_context
+def prune_nodes(ctx: click.Context, config: str | None) -> None:
+    """Remove from every node of a swarm the images that push-nodes brought there and nobody uses any more.
+
+    Stays: the option image, the images of all pools' notebooks, and what a container uses.
+    """
+    settings = read(ctx, config).settings
+    run_quietly(_prune_nodes(settings))
+
+
+async def _prune_nodes(settings: Settings) -> None:
+    from tmpnb_py.cli.commands.nodes import pruned  # noqa: PLC0415 - loads rich
+
+    async with docker_engine(settings) as engine:
+        ended = await engine.prune_images(settings.image)
+    for one in ended:
+        click.echo(pruned(one))
+    if failed := [one.node for one in ended if one.error]:
+        raise EngineError(f"not on {', '.join(failed)}", remedy="run the same command again once they answer")
 
 
 image.add_command(check)

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from tmpnb_py.cli.commands.admin_client import AdminClient
 from tmpnb_py.cli.commands.output import size, table
 from tmpnb_py.core.errors import ServiceError
-from tmpnb_py.core.models import NodeState, NodeTransfer
+from tmpnb_py.core.models import NodePruned, NodeState, NodeTransfer
 from tmpnb_py.web.api.schema import AdminNode
 
 _POLL_SECONDS = 2.0
@@ -26,7 +26,7 @@ def node_table(target: Console, nodes: Sequence[AdminNode]) -> RenderableType:
             one.name,
             one.state.value,
             "connected" if one.relay else "away",
-            {True: "there", False: "missing", None: "not known"}[one.image],
+            _image(one),
             _isolation(one),
             str(one.claimed),
             str(one.ready),
@@ -44,8 +44,29 @@ def _isolation(node: AdminNode) -> str:
     return f"lacks {', '.join(node.missing)}" if node.missing else "verified"
 
 
+def _image(node: AdminNode) -> str:
+    if not node.image and node.pulling:
+        return f"pulling: {node.pulling}"
+    if not node.image and node.image_error:
+        return "cannot be pulled"
+    return {True: "there", False: "missing", None: "not known"}[node.image]
+
+
+def pruned(told: NodePruned) -> str:
+    """Which images were removed from a node, in a line."""
+    if told.error:
+        return f"{told.node}: {told.error}"
+    named = (("removed", told.removed), ("in use", told.kept))
+    parts = [f"{what} {', '.join(names)}" for what, names in named if names]
+    return f"{told.node}: {'; '.join(parts) or 'nothing to remove'}"
+
+
 def transferred(told: NodeTransfer) -> str:
     """How far an image is on its way to a node, in a line."""
+    if told.is_pulled and not told.error:
+        return f"{told.node}: has pulled {'it' if told.done else f'{told.layers} of {told.of} layers'}"
+    if told.error and not told.of:
+        return f"{told.node}: {told.error}"
     if told.error:
         return f"{told.node}: {told.error} (it has {told.layers} of {told.of} layers)"
     if told.done and not told.sent:

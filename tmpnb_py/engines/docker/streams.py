@@ -11,6 +11,7 @@ import abc
 import asyncio
 import collections
 import json
+import os
 import re
 import tempfile
 import time
@@ -31,6 +32,7 @@ from tmpnb_py.core.errors import (
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines import image_files
 from tmpnb_py.engines.docker import buildkit as docker_buildkit
+from tmpnb_py.engines.docker import registries
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.options import (
     LABEL_ID,
@@ -252,7 +254,8 @@ class ImageStreams(abc.ABC):
         """Pull, yielding progress lines. Raises `ImageMissingError` if the registry does not have it."""
         params = {"fromImage": image} if _has_tag(image) else {"fromImage": image, "tag": "latest"}
         try:
-            async for line in self._progress("images/create", params, None):
+            private = registries.authorization(image, os.environ)
+            async for line in self._progress("images/create", params, None, private):
                 yield line
         except EngineDownError:
             raise
@@ -313,11 +316,15 @@ class ImageStreams(abc.ABC):
             pass
 
     async def _progress(
-        self, path: str, params: Mapping[str, str], data: AsyncIterator[bytes] | None
+        self,
+        path: str,
+        params: Mapping[str, str],
+        data: AsyncIterator[bytes] | None,
+        more: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[str, None]:
         """Yield the lines of a progress stream. Its errors come inside it, after a status of 200."""
         timeout = aiohttp.ClientTimeout(total=_IMAGE_SECONDS, sock_connect=10.0)
-        headers = {"Content-Type": "application/x-tar"} if data else {}
+        headers = {"Content-Type": "application/x-tar"} if data else dict(more or {})
         traces = docker_buildkit.Progress()
         async with (
             self._open("POST", path, params=params, timeout=timeout, data=data, headers=headers) as response,

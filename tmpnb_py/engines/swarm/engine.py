@@ -3,7 +3,7 @@
 Built by the composition root, as the other engines are. The manager's API makes, marks, lists and removes services;
 the relays do on each node what services cannot say (`relays`, `node`). Everything durable is in Swarm's services:
 what is kept here is a cache of where each notebook runs. `endings` knows how those ended that are no more,
-`listeners` who follows events, and `manager_images` the images of the engine that this process talks to.
+`listeners` who follows events, and `swarm_images` how nodes get images.
 
 A node that lacks the image, or whose relay does not answer, is given no notebooks.
 """
@@ -42,7 +42,6 @@ from tmpnb_py.core.models import (
     Gap,
     ImageFacts,
     NodeStatus,
-    NodeTransfer,
     Observed,
     Protection,
     RelayedAddress,
@@ -61,10 +60,9 @@ from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.leftovers import remove_leftovers
 from tmpnb_py.engines.swarm.listeners import Listeners
 from tmpnb_py.engines.swarm.looks import Looks
-from tmpnb_py.engines.swarm.manager_images import ManagerImages
-from tmpnb_py.engines.swarm.push import Push, spooled
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
+from tmpnb_py.engines.swarm.swarm_images import SwarmImages
 from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
@@ -90,7 +88,7 @@ class Swarm:
     node_grace: float = NODE_GRACE  # seconds that sessions of a lost node are kept
 
 
-class SwarmEngine(ManagerImages):
+class SwarmEngine(SwarmImages):
     """Starts, marks, lists and removes the notebooks of one pool in a swarm. `start_timeout` is in seconds."""
 
     name = "swarm"
@@ -107,11 +105,10 @@ class SwarmEngine(ManagerImages):
         docker_host: str | None = None,
         start_timeout: float = 40.0,
     ) -> None:
-        super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool)
-        self._runtime_dir = runtime_dir
+        relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
+        super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool, relays, runtime_dir)
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
-        self._relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
         self._listeners = Listeners(self._api, pool)
@@ -159,6 +156,7 @@ class SwarmEngine(ManagerImages):
         await self._lease.release()
         await self._looks.close()
         await self._tasks.close()
+        await self._pulls.close()
         await self._relays.close()
         await self._api.close()
 
@@ -214,6 +212,10 @@ class SwarmEngine(ManagerImages):
         _refuse_networks(config)
         self._lease.see_that_it_is_kept()
         with_image = await self._nodes_with(config.image)
+        if "@" in self._today:
+            self._pulls.want(self._today)
+            if not with_image:
+                raise self._pulls.nowhere()
         nodes = [one for one in self._nodes.values() if one.usable and one.id in with_image]
         return await self._looks.gaps(config, [one for one in nodes if services.matches(one, self._constraints)])
 
@@ -432,8 +434,9 @@ class SwarmEngine(ManagerImages):
             self._listeners.tell("")
 
     async def remove_pool(self) -> None:
-        """Remove what is left of the pool on the nodes."""
+        """Remove what is left of the pool on the nodes, and of its pins."""
         await self._remove_leftovers()
+        await self._pins.forget()
 
     async def nodes(self) -> tuple[NodeStatus, ...]:
         """The swarm's nodes by name, with the pool's notebooks."""
@@ -447,13 +450,6 @@ class SwarmEngine(ManagerImages):
             if found.id == changed:
                 return found
         raise EngineError(f"the node {node} has left the swarm")
-
-    async def push_image(self, image: ImageFacts, report: Callable[[NodeTransfer], None]) -> tuple[NodeTransfer, ...]:
-        """Over the relays, layer by layer, to each node that is not down."""
-        nodes = [one for one in await self._list_nodes() if not one.down]
-        async with spooled(self.save_image(image.image_id), self._runtime_dir, image.image_id) as archive:
-            push = Push(self._relays, archive, report)
-            return tuple(await asyncio.gather(*(push.to(one.id, one.name) for one in nodes)))
 
     async def usage(self, container_id: str) -> Usage:
         """What a running notebook takes."""
@@ -495,6 +491,7 @@ class SwarmEngine(ManagerImages):
         if event.event == "again":
             for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
                 del self._has_image[known]
+            self._pulls.forget(node)
             self._looks.forget(node)
             self._endings.was_away(node)
         self._listeners.tell("" if event.event == "again" else event.id)
@@ -502,6 +499,9 @@ class SwarmEngine(ManagerImages):
     def events(self) -> AsyncGenerator[str, None]:
         """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
         return self._listeners.events()
+
+    def _image_arrived(self) -> None:
+        self._listeners.tell("")
 
     # --- leftovers
 

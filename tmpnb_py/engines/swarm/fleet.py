@@ -46,7 +46,7 @@ class Fleet:
         except (EngineError, TimeoutError):
             return tuple(dataclasses.replace(one, state=NodeState.UNKNOWN) for one in self._last)
         relays = self._relays.nodes
-        answers = await asyncio.gather(*(self._has_image(one, image) for one in relays))
+        answers = await asyncio.gather(*(self._ask_for(image, one) for one in relays))
         images = dict(zip(relays, answers, strict=True))
         found = told_of(services.nodes_of(listed).values(), placed, images, verdict)
         away = self._relays.trouble
@@ -58,12 +58,12 @@ class Fleet:
         params = services.filters(services.labels_of(self._pool))
         return services.placed_of(await self._api.call("GET", "tasks", params=params))
 
-    async def _has_image(self, node: str, image: str) -> bool | None:
+    async def _ask_for(self, image: str, node: str) -> Mapping[str, Any] | None:
         if not image:
             return None
         try:
             async with asyncio.timeout(_RELAY_SECONDS):
-                return (await self._relays.of(node).ask(Question(do="has_image", image=image))).get("there") is True
+                return await self._relays.of(node).ask(Question(do="has_image", image=image))
         except (EngineError, TimeoutError):
             return None
 
@@ -91,12 +91,14 @@ class Fleet:
 def told_of(
     nodes: Iterable[Node],
     placed: Sequence[Placed],
-    images: Mapping[str, bool | None],
+    images: Mapping[str, Mapping[str, Any] | None],
     verdict: Callable[[str], Verdict | None],
 ) -> tuple[NodeStatus, ...]:
-    """The nodes by name. `images` has an entry for each node whose relay answers. Pure."""
+    """The nodes by name. `images` is what each relay that answers says of today's image, None: nothing. Pure."""
     found = []
     for node in sorted(nodes, key=lambda one: (one.name, one.id)):
+        image = images.get(node.id)
+        told = image or {}
         here, seen = [one for one in placed if one.node == node.id], verdict(node.id)
         found.append(
             NodeStatus(
@@ -104,7 +106,7 @@ def told_of(
                 node.name,
                 node.state,
                 has_relay=node.id in images,
-                has_image=images.get(node.id),
+                has_image=None if image is None else told.get("there") is True,
                 memory=node.memory,
                 reserved=sum(one.memory for one in here),
                 cpus=node.cpus,
@@ -113,6 +115,8 @@ def told_of(
                 manager=node.manager,
                 trouble="" if seen is None else seen.text,
                 remedy="" if seen is None else seen.remedy,
+                pulling=f"{told.get('layers')} of {told.get('of')} layers" if told.get("pulling") is True else "",
+                image_error=str(told.get("error", ""))[:500],
             )
         )
     return tuple(found)

@@ -26,6 +26,7 @@ from tmpnb_py.engines.docker.usage import read_usage
 from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.node_images import NodeImages
+from tmpnb_py.engines.swarm.node_pulls import NodePulls
 from tmpnb_py.engines.swarm.services import filters, is_of_notebook, labels_of
 from tmpnb_py.engines.swarm.wire import Event, Hello
 
@@ -51,7 +52,12 @@ class NodeEngine:
     def __init__(self, api: EngineApi) -> None:
         self._api = api
         self.images = NodeImages(api)
+        self.pulls = NodePulls(api, self.images)
         self._places: dict[tuple[str, str], str] = {}  # the directories of their sockets
+
+    async def close(self) -> None:
+        """Stop what goes on in the background. The engine's connection is its owner's."""
+        await self.pulls.close()
 
     async def hello(self) -> Hello:
         """Who this node is. Raises `EngineError` where its engine is in no swarm."""

@@ -104,11 +104,15 @@ class NodeImages:
                 await self._api.call("DELETE", f"images/{step}")
             raise EngineError(f"the node's engine does not take the layer: {said or 'it does not say why'}")
         if count == len(parcel.diff_ids):  # named, so that `docker image prune` leaves it
-            name = {"repo": REPOSITORY, "tag": parcel.id.partition(":")[2][:12]}
-            await self._api.call("POST", f"images/{step}/tag", params=name)
+            await self.name(step, parcel.id)
         if count > 1:
             with contextlib.suppress(EngineError):  # it is there after a step of ours only
                 await self._api.call("DELETE", f"images/{parcel.step_id(count - 1)}")
+
+    async def name(self, image: str, digest: str) -> None:
+        """Name an image by its own digest."""
+        params = {"repo": REPOSITORY, "tag": _tag_of(digest)}
+        await self._api.call("POST", f"images/{image}/tag", params=params)
 
     async def _load(self, archive: AsyncIterator[bytes]) -> str:
         """Have the engine load it. Returns what it complains about while it takes it all the same."""
@@ -134,20 +138,37 @@ class NodeImages:
         return said
 
     async def prune(self, keep: Collection[str]) -> dict[str, Any]:
-        """Remove pushed images other than those, and what interrupted pushes have left. What runs stays."""
+        """Remove pushed and pulled images that have none of these digests, and what interrupted pushes have left.
+
+        What a container uses stays, and is told.
+        """
+        tags = {_tag_of(one) for one in keep}
+        containers = await self._api.call("GET", "containers/json", params={"all": "1"})
+        used = {str(one.get(part)) for one in containers for part in ("ImageID", "Image")}
         removed: list[str] = []
         kept: list[str] = []
         for one in (await self._api.call("GET", "images/json"))[:_MOST_IMAGES]:
             ours = [name for name in one.get("RepoTags") or () if name.startswith(f"{REPOSITORY}:")]
-            if not ours and await self._is_partial(one):
-                ours = [str(one["Id"])]
-            for name in ours if one["Id"] not in keep and not self._busy else ():
-                try:
-                    await self._api.call("DELETE", f"images/{name}")
-                    removed.append(name)
-                except EngineError:
-                    kept.append(name)
+            if self._busy or any(name.partition(":")[2] in tags for name in ours):
+                continue
+            if ours and (one["Id"] in used or used.intersection(one.get("RepoDigests") or ())):
+                kept += ours
+            elif ours or await self._is_partial(one):
+                removed += await self._remove(one, ours)
         return {"removed": removed, "kept": kept}
+
+    async def _remove(self, listed: Mapping[str, Any], ours: list[str]) -> list[str]:
+        """Remove our name of an image, and what it was pulled by, if it has no other name. Returns what is gone."""
+        others = set(listed.get("RepoTags") or ()) - set(ours)
+        removed = []
+        for name in ours or [str(listed["Id"])]:
+            with contextlib.suppress(EngineError):
+                await self._api.call("DELETE", f"images/{name}")
+                removed.append(name)
+        for name in listed.get("RepoDigests") or () if ours and not others else ():
+            with contextlib.suppress(EngineError):  # it went with the last name
+                await self._api.call("DELETE", f"images/{name}")
+        return removed
 
     async def _is_partial(self, listed: Mapping[str, Any]) -> bool:
         """Whether an image is one that a push has not finished: it has no name, and runs nothing."""
@@ -165,6 +186,10 @@ class NodeImages:
     async def _inspect(self, image: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = await self._api.call("GET", f"images/{image}/json")
         return found
+
+
+def _tag_of(digest: str) -> str:
+    return digest.partition(":")[2][:12]
 
 
 def _layers_of(inspected: Mapping[str, Any]) -> list[str]:

@@ -72,6 +72,7 @@ class Relay:
         finally:
             await door.close()
             await self._tasks.close()
+            await self._node.close()
 
     async def _follow(self) -> None:
         """Hand the engine's events on, for ever."""
@@ -237,7 +238,13 @@ class Relay:
         return await self._node.usage(asked.pool, asked.id)
 
     async def _has_image(self, asked: Question) -> dict[str, Any]:
-        return {"there": await self._node.has_image(asked.image)}
+        return {"there": await self._node.has_image(asked.image), **self._node.pulls.told(asked.image)}
+
+    async def _pull(self, asked: Question) -> dict[str, Any]:
+        if "@" not in asked.image:
+            raise EngineError("only what a registry has can be pulled")
+        await self._node.pulls.want(asked.image, asked.auth)
+        return await self._has_image(asked)
 
     async def _layers(self, asked: Question) -> dict[str, Any]:
         return {"have": await self._node.images.have(_parcel_of(asked))}
@@ -257,6 +264,7 @@ class Relay:
         "has_image": _has_image,
         "layers": _layers,
         "prune": _prune,
+        "pull": _pull,
     }
 
 

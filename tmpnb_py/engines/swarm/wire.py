@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import re
 import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -28,6 +29,7 @@ import pydantic
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.models import Protection
 from tmpnb_py.engines.docker.options import is_id
+from tmpnb_py.engines.docker.registries import REFERENCE
 from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import layers, manifests
 
@@ -42,6 +44,8 @@ CHUNK_SECONDS = 60.0
 STALLED_SECONDS = 120.0  # in which whoever is put through takes nothing of what it is sent
 FLUSH_SECONDS = 10.0
 MOST_KEPT = 1000  # images that are in use
+AUTH_LIMIT = 16 * 1024  # a token of a registry
+_IMAGE = re.compile(f"{layers.DIGEST}|{REFERENCE}")  # by its digest only, which means one image for ever
 
 
 class RelayAwayError(EngineError):
@@ -70,18 +74,17 @@ class Question(pydantic.BaseModel):
         "layers",
         "load",
         "prune",
+        "pull",
         "watch",
         "streams",
     ]
     pool: str = pydantic.Field(default="", pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$")
     id: str = ""
-    image: str = pydantic.Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    image: str = pydantic.Field(default="", max_length=512)
+    auth: str = pydantic.Field(default="", max_length=AUTH_LIMIT, pattern=r"^[A-Za-z0-9_=-]*$")
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
     tolerated: tuple[Protection, ...] = pydantic.Field(default=(), max_length=len(Protection))
     lines: int = pydantic.Field(default=0, ge=0, le=10_000)
-    diff_ids: tuple[Annotated[str, pydantic.Field(pattern=f"^{layers.DIGEST}$")], ...] = pydantic.Field(
-        default=(), max_length=layers.MOST_LAYERS
-    )
     config: str = pydantic.Field(default="", max_length=layers.CONFIG_LIMIT)
     documents: tuple[Annotated[str, pydantic.Field(max_length=layers.CONFIG_LIMIT)], ...] = pydantic.Field(
         default=(), max_length=manifests.MOST_DOCUMENTS
@@ -91,6 +94,13 @@ class Question(pydantic.BaseModel):
     )
     layer: int = pydantic.Field(default=0, ge=0, le=layers.MOST_LAYERS)
     size: int = pydantic.Field(default=0, ge=0, le=layers.LAYER_LIMIT)
+
+    @pydantic.field_validator("image")
+    @classmethod
+    def _is_pinned(cls, value: str) -> str:
+        if value and not _IMAGE.fullmatch(value):
+            raise ValueError("not an image by its digest")
+        return value
 
     @pydantic.field_validator("id")
     @classmethod

@@ -12,6 +12,7 @@ import array
 import asyncio
 import collections
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -19,6 +20,9 @@ import struct
 MOST_BYTES = 128 * 1024  # of one message: a request's head and a small body fit, or some hundred records
 MOST_DESCRIPTORS = 64
 _BUFFER = 4 * MOST_BYTES
+# unix(7): what is lacking for a moment; too many descriptors may be on their way between processes.
+_PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS))
+_RETRY_SECONDS = 0.05
 
 
 class ChannelError(Exception):
@@ -91,8 +95,11 @@ class Channel:
             except BlockingIOError:
                 self._loop.add_writer(self._end.fileno(), self._send)
                 return
-            except OSError:
-                pass  # whoever reads learns of it
+            except OSError as error:
+                if error.errno in _PASSING:
+                    self._loop.call_later(_RETRY_SECONDS, self._send)
+                    return
+                # Else the other side has gone, as whoever reads learns.
             self._unsent.popleft()
             _close(descriptors)
         if not self._is_closed:

@@ -181,7 +181,8 @@ class Drained(_Model):
 class AdminNode(_Model):
     """A machine of the cluster. `ready`, `claimed`, `starting` and `removing` count this pool's notebooks there.
 
-    `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked).
+    `relay` says whether its relay answers, `image` whether it has the pool's image (null: it was not asked),
+    `pulling` how far it is with pulling it from a registry, `image_error` why it cannot ("" where that is not so).
     `missing` is what its containers lack of what keeps them apart, as seen from inside one (null: nobody has looked).
     """
 
@@ -190,6 +191,8 @@ class AdminNode(_Model):
     state: NodeState
     relay: bool
     image: bool | None
+    pulling: str
+    image_error: str
     memory_bytes: int
     reserved_bytes: int
     cpus: int

@@ -108,6 +108,8 @@ def _admin_node(context: Context, node: NodeStatus) -> AdminNode:
         state=node.state,
         relay=node.has_relay,
         image=node.has_image,
+        pulling=node.pulling,
+        image_error=node.image_error,
         memory_bytes=node.memory,
         reserved_bytes=node.reserved,
         cpus=node.cpus,
