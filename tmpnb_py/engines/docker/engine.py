@@ -113,6 +113,7 @@ class DockerEngine(ImageStreams, OneMachine):
         self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
         self._host_ports: dict[str, int] = {}  # ports of containers in the host's network
         self._has_init = True
+        self._next_sweep = 0.0
         self._runtimes: frozenset[str] = frozenset()  # that the engine had when it was asked
         self._where = reach.Where()
 
