@@ -140,8 +140,8 @@ class Stage:
         return self.deployment.start(*options, cleanup=False, env=env, wrapper=wrapper)
 
     def order(self, order: str) -> None:
-        """Tell the service's test build what to do."""
-        with self.orders.open("w") as pipe:
+        """Tell the service's test build what to do; nobody, where it has ended."""
+        with os.fdopen(os.open(self.orders, os.O_RDWR | os.O_NONBLOCK), "w") as pipe:  # waits for no reader
             pipe.write(f"{order}\n")
 
     def kill(self) -> None:
@@ -281,7 +281,8 @@ class Stage:
                 service.kill()
         subprocess.run(["umount", "--lazy", self.runtime_dir], check=False, capture_output=True)
         if self._engine is not None:
-            self.deployment._sweep()
+            with contextlib.suppress(AssertionError):  # an engine that is gone has nothing
+                self.deployment._sweep()
         shutil.rmtree(self.deployment.directory, ignore_errors=True)
 
 

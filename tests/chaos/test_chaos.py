@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.chaos import rounds
@@ -11,23 +13,26 @@ from tests.chaos.table import Table
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def _faults(engine: str) -> list[object]:
+def _faults(engine: str, cheap: Sequence[str]) -> list[object]:
     return [
-        pytest.param(name, marks=[pytest.mark.timeout(7200), *([] if fault.cheap else [pytest.mark.long])])
+        pytest.param(name, marks=[pytest.mark.timeout(7200), *([] if name in cheap else [pytest.mark.long])])
         for name, fault in rounds.CATALOGUE.items()
         if engine in fault.engines
     ]
 
 
+_CHEAP = [name for name, fault in rounds.CATALOGUE.items() if fault.cheap]
+
+
 @pytest.mark.engine
-@pytest.mark.parametrize("fault", _faults("docker"))
+@pytest.mark.parametrize("fault", _faults("docker", _CHEAP))
 async def test_nobody_is_hurt_and_nothing_lost(
     fault: str, theatre: Theatre, table: Table, seed: int, pytestconfig: pytest.Config
 ) -> None:
     await _play(fault, theatre, table, seed, pytestconfig)
 
 
-@pytest.mark.parametrize("fault", _faults("local"))
+@pytest.mark.parametrize("fault", _faults("local", ["kill_9"]))
 async def test_nor_with_the_local_engine(
     fault: str, local_theatre: Theatre, table: Table, seed: int, pytestconfig: pytest.Config
 ) -> None:

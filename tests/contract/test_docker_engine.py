@@ -339,7 +339,9 @@ async def test_leftover_probes_and_directories_go(
     orphan.mkdir()
     second = await opened(docker_rig, pool)
     assert not orphan.exists()
+    orphan.mkdir()  # one that was too recent then
     assert [one.id for one in await second.list()] == [spec.id]
+    assert not orphan.exists()
     await second.remove(spec.id)
     assert await docker_rig.remains(pool) == []
 

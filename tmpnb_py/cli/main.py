@@ -7,6 +7,7 @@ imports the modules that do its work only when it runs, so that `--help` and a w
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import sys
@@ -77,12 +78,15 @@ def _report_fault(error: Exception) -> int:
 
 
 def _run_async(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(work)
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):  # one more, while Python ends, would look like a crash
-            signal.signal(number, signal.SIG_IGN)
+    atexit.register(_end_in_peace)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(work)
+
+
+def _end_in_peace() -> None:
+    """While Python itself ends, one more signal would make an orderly end look like a crash."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

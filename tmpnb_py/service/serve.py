@@ -121,7 +121,10 @@ def _make_room_for_files(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Two events: set by the first and by the second SIGTERM or SIGINT."""
+    """Two events: set by the first and by the second SIGTERM or SIGINT.
+
+    The handlers stay until the loop is closed, as one more signal must not make an orderly end look like a crash.
+    """
     first, second = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -130,11 +133,7 @@ async def signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received)
-    try:
-        yield first, second
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+    yield first, second
 
 
 def _reload(service: Service, reread: Callable[[], Settings] | None, adapt: Callable[[Settings], Settings]) -> None:

@@ -31,14 +31,14 @@ async def containers_are_killed(stage: Stage) -> None:
         await asyncio.to_thread(stage.docker, *verb, docker_id, check=False)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def containers_are_restarted(stage: Stage) -> None:
     """Their notebooks are empty then: a session goes on under its URL."""
     for docker_id in (await _victims(stage)).values():
         await asyncio.to_thread(stage.docker, "restart", "--time=1", docker_id, check=False)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def containers_are_paused(stage: Stage) -> None:
     """For seconds. What is theirs waits."""
     ids = await _victims(stage)
@@ -49,7 +49,7 @@ async def containers_are_paused(stage: Stage) -> None:
         await asyncio.to_thread(stage.docker, "unpause", docker_id, check=False)
 
 
-@fault(rounds=5, cheap=True)
+@fault(rounds=5)
 async def a_container_runs_out_of_memory(stage: Stage) -> None:
     """A visitor's code takes more than there is."""
     session = await stage.visitors.claim()
@@ -72,7 +72,7 @@ def _hang(stage: Stage, docker_id: str, seconds: float) -> None:
         time.sleep(seconds)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def the_image_vanishes(stage: Stage) -> None:
     """Its name is removed, and comes back."""
     await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
@@ -83,7 +83,7 @@ async def the_image_vanishes(stage: Stage) -> None:
     await asyncio.to_thread(stage.docker, "rmi", stage.kept_image)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def the_image_is_retagged(stage: Stage) -> None:
     """Another image has its name now, and then the first one again."""
     await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
@@ -94,7 +94,7 @@ async def the_image_is_retagged(stage: Stage) -> None:
     stage.observe()
 
 
-@fault(rounds=5, cheap=True)
+@fault(rounds=5)
 async def every_second_start_fails(stage: Stage) -> None:
     """The image's server ends at once, every other time."""
     await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)

@@ -55,14 +55,14 @@ async def engine_answers_500(stage: Stage) -> None:
     await _with(stage, Rule(call, "refuse", chance=chance))
 
 
-@fault(rounds=60, cheap=True)
+@fault(rounds=60)
 async def engine_answers_nonsense(stage: Stage) -> None:
     """JSON of another shape, HTML, half an answer, no HTTP at all."""
     call, chance = _some(stage)
     await _with(stage, Rule(call, "nonsense", chance=chance))
 
 
-@fault(rounds=30, cheap=True)
+@fault(rounds=30)
 async def engine_is_slow(stage: Stage) -> None:
     """Each call takes up to two seconds more."""
     call, chance = _some(stage)
@@ -76,7 +76,7 @@ async def engine_cuts_calls(stage: Stage) -> None:
     await _with(stage, Rule(call, stage.random.choice(("cut", "unanswered")), chance=chance))
 
 
-@fault(rounds=20, cheap=True)
+@fault(rounds=20)
 async def calls_succeed_after_we_gave_up(stage: Stage) -> None:
     """Containers are created, started, renamed, removed while nobody waits for it any more."""
     call = stage.random.choice((CREATE, START, RENAME, REMOVE))
@@ -96,7 +96,7 @@ async def event_stream_is_cut(stage: Stage) -> None:
         await asyncio.to_thread(stage.docker, "kill", docker_id)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def all_connections_are_cut(stage: Stage) -> None:
     """Those of calls, of events and of the hold on the pool."""
     for _ in range(stage.random.randint(1, 5)):
@@ -104,7 +104,7 @@ async def all_connections_are_cut(stage: Stage) -> None:
         await stage.sleep(0, 1)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def engine_socket_is_away(stage: Stage) -> None:
     """As while a package is upgraded."""
     await stage.sleep(0, 1)
@@ -155,7 +155,7 @@ async def engine_is_killed(stage: Stage) -> None:
     await asyncio.to_thread(stage.engine.start)
 
 
-@fault(rounds=5, cheap=True)
+@fault(rounds=5)
 async def engine_disk_is_full(stage: Stage) -> None:
     """Nothing of a container can be written."""
     assert stage.engine.disk is not None

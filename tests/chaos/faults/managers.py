@@ -50,7 +50,7 @@ async def a_second_manager(stage: Stage) -> None:
     assert code == _LOCKED, f"exit code {code}"
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def two_starts_at_once(stage: Stage) -> None:
     """After a crash, by systemd and by hand: one of them has the pool."""
     stage.kill()
@@ -72,7 +72,7 @@ async def two_starts_at_once(stage: Stage) -> None:
         assert beside_pid == _LOCKED
 
 
-@fault(rounds=5, cheap=True)
+@fault(rounds=5)
 async def the_hold_is_removed(stage: Stage) -> None:
     """By hand, again and again, with nobody who wants it."""
     for _ in range(stage.random.randint(1, 4)):
@@ -80,7 +80,7 @@ async def the_hold_is_removed(stage: Stage) -> None:
         await stage.sleep(0, 1)
 
 
-@fault(rounds=5, cheap=True)
+@fault(rounds=5)
 async def a_successor_takes_the_pool(stage: Stage) -> None:
     """The first hangs, its hold is removed by hand, a second one takes over; the first must go."""
     first = stage.service
@@ -99,7 +99,7 @@ async def a_successor_takes_the_pool(stage: Stage) -> None:
     await stage.answers()
 
 
-@fault(rounds=5, cheap=True)
+@fault(rounds=5)
 async def another_pool_on_the_engine(stage: Stage) -> None:
     """Is started, has sessions, is killed, and is purged; this one does not notice."""
     pool = f"{stage.deployment.pool}-2"

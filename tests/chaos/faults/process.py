@@ -25,7 +25,7 @@ async def kill_9(stage: Stage) -> None:
     await stage.answers()
 
 
-@fault(rounds=20, cheap=True, engines=("docker", "local"))
+@fault(rounds=20, engines=("docker", "local"))
 async def sigterm(stage: Stage) -> None:
     """As an upgrade does it; now and then twice, which forces."""
     await stage.sleep(0, 2)
@@ -40,7 +40,7 @@ async def sigterm(stage: Stage) -> None:
     await stage.answers()
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def sighup_storm(stage: Stage) -> None:
     """Hundreds of reloads."""
     for _ in range(stage.random.randint(50, 300)):
@@ -57,7 +57,7 @@ async def sigstop(stage: Stage) -> None:
     stage.service.signal(signal.SIGCONT)
 
 
-@fault(rounds=10, cheap=True)
+@fault(rounds=10)
 async def sigstop_for_seconds(stage: Stage) -> None:
     """The same, shorter."""
     await stage.sleep(0, 1)

@@ -63,7 +63,7 @@ async def descriptors_are_gone(stage: Stage) -> None:
     await stage.revive()
 
 
-@fault(rounds=20, cheap=True, engines=("docker", "local"))
+@fault(rounds=20, engines=("docker", "local"))
 async def memory_is_gone(stage: Stage) -> None:
     """No more address space: allocations fail."""
     stage.visitors.patient_with |= {500}
@@ -75,7 +75,7 @@ async def memory_is_gone(stage: Stage) -> None:
     await stage.revive()
 
 
-@fault(rounds=20, cheap=True, engines=("docker", "local"))
+@fault(rounds=20, engines=("docker", "local"))
 async def nothing_can_be_forked(stage: Stage) -> None:
     """Neither a process nor a thread can be started: its control group is full."""
     stage.visitors.patient_with |= {500}
@@ -138,7 +138,7 @@ async def the_clock_steps(stage: Stage) -> None:
     stage.order("clock 0")
 
 
-@fault(rounds=20, cheap=True)
+@fault(rounds=20)
 async def the_runtime_directory_is_deleted(stage: Stage) -> None:
     """All that is in it. What is reached by a socket in it cannot be reached by a service that starts later."""
     await stage.sleep(0, 1.5)

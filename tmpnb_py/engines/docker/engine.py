@@ -66,6 +66,7 @@ _POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _INSPECTS_AT_ONCE = 8
 _INSPECT_SECONDS = 3.0  # an inspection takes a millisecond; a longer one is waiting for a container that hangs
 _LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
+_SWEEP_SECONDS = 60.0
 _GONE_POLL_SECONDS = 0.1
 _DEAD_LOG_LINES = 20
 _OVERTAKEN_SECONDS = 0.05
@@ -112,6 +113,7 @@ class DockerEngine(ImageStreams, OneMachine):
         self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
         self._host_ports: dict[str, int] = {}  # ports of containers in the host's network
         self._has_init = True
+        self._next_sweep = 0.0
         self._runtimes: frozenset[str] = frozenset()  # that the engine had when it was asked
         self._where = reach.Where()
 
@@ -372,6 +374,7 @@ class DockerEngine(ImageStreams, OneMachine):
         """List this pool's containers in one call. Containers that have ended are inspected for their exit."""
         known = set(self._ids)
         entries = await self._entries()
+        self._sweep(entries)
         for gone in known - set(entries):
             self._ids.pop(gone, None)
             self._host_ports.pop(gone, None)
@@ -385,6 +388,18 @@ class DockerEngine(ImageStreams, OneMachine):
         inspects = asyncio.Semaphore(_INSPECTS_AT_ONCE)
         observed = await asyncio.gather(*(self._observed(one, entry, inspects) for one, entry in entries.items()))
         return [one for one in observed if one is not None]
+
+    def _sweep(self, entries: Mapping[str, object]) -> None:
+        """Once a minute, remove old socket directories without a container: a crash left them, too recent for `open`.
+
+        In this thread: it takes less than a millisecond, and there may be no thread to be had.
+        """
+        if time.monotonic() < self._next_sweep:
+            return
+        self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+        for container_id in self._sockets.stale(older_than=_LEFTOVER_SECONDS) - entries.keys() - self._ids.keys():
+            with contextlib.suppress(EngineError):
+                self._sockets.remove(container_id)
 
     async def _observed(
         self, container_id: str, entry: Mapping[str, Any], inspects: asyncio.Semaphore
