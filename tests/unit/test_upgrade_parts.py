@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,8 @@ from tmpnb_py.core.errors import ListenError, UpgradeError
 from tmpnb_py.core.models import EndReason
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy.client import Given
+from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.service.listeners import ADMIN, VISITORS, Bound, Listeners, activated
 from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.upgrade import channel, old, wire
@@ -313,6 +316,51 @@ async def test_sessions_ends_and_secret_come_over_the_channel() -> None:
         assert ended == ["gone"]
         assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__)
         predecessor.close()
+
+
+class _Taking:
+    """A proxy, as far as it is given connections."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.taken: list[Given] = []
+
+    async def take_on(self, given: Given) -> None:
+        os.close(given.descriptor)
+        self.taken.append(given)
+
+
+async def test_a_message_that_makes_no_sense_costs_no_connection_that_follows() -> None:
+    """Of the side that serves, that is; before, it ends the upgrade."""
+    with channels() as (one, theirs):
+        one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
+        predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
+        assert predecessor is not None
+        one.send(b'{"kind":"ends","ends":[{"id":"a","reason":"of tomorrow","at":0}]}')
+        one.send(wire.Connection().written(b"GET /"), (os.dup(1),))
+        proxy = _Taking()
+        following = asyncio.create_task(predecessor.follow(None, proxy))  # type: ignore[arg-type]
+        while not proxy.taken:
+            await asyncio.sleep(0.01)
+        assert proxy.taken[0].unread == b"GET /"
+        assert predecessor.tunnels is not None
+        one.close()
+        await asyncio.wait_for(following, 10)
+        assert predecessor.tunnels is None
+
+
+async def test_a_process_that_serves_is_not_killed_for_what_it_says() -> None:
+    with channels() as (serving, ours):
+        dropped: list[str] = []
+        service = SimpleNamespace(proxy=SimpleNamespace(upstreams=SimpleNamespace(drop=dropped.append)))
+        upgrade = old.Upgrade(service, ServiceManager(), lambda: None)  # type: ignore[arg-type]
+        successor = old._Successor(SimpleNamespace(pid=1), Channel(ours.dup()))  # type: ignore[arg-type]
+        for message in (b"nonsense", wire.Ended(id="a1").written(), wire.Cut().written()):
+            serving.send(message)
+        await asyncio.wait_for(upgrade._listen(successor), 10)
+        assert dropped == ["a1"]
+        assert not successor.is_lost
+        successor.hang_up()
 
 
 # --- containers

@@ -487,7 +487,10 @@ class ClientConnection(TimedConnection):
             if again is None:
                 return None
             unread = again + unread
-        given = Given(os.dup(transport.get_extra_info("socket").fileno()), unread)
+        try:
+            given = Given(os.dup(transport.get_extra_info("socket").fileno()), unread)
+        except OSError:  # no descriptor is free: later
+            return None
         self._drop_exchange()
         transport.abort()  # which closes our descriptor only
         return given

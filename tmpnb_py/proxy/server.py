@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -121,7 +122,11 @@ class Proxy:
 
     async def take_on(self, given: Given) -> None:
         """Serve a connection that another process has given away. Takes the descriptor over."""
-        sock = socket.socket(fileno=given.descriptor)
+        try:
+            sock = socket.socket(fileno=given.descriptor)
+        except OSError:  # no socket, or one whose client has gone
+            os.close(given.descriptor)
+            return
         client = self.client_factory()
         client.goes_on_with(given.unread)
         try:

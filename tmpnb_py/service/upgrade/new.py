@@ -151,22 +151,30 @@ class Predecessor:
         """Take connections and reports until the old process has ended."""
         try:
             while True:
-                data, descriptors = await self._channel.receive()
-                message, more = wire.read(data)
-                if isinstance(message, wire.Connection) and len(descriptors) == 1:
-                    await proxy.take_on(Given(descriptors[0], more))
-                    continue
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                if isinstance(message, wire.Report):
-                    self._take(site, proxy, message)
-                elif isinstance(message, wire.Ends):
-                    self._end(site, message)
+                await self._heed(site, proxy, *await self._channel.receive())
         except ChannelError as error:
+            self._channel.close()  # so that nothing is sent to where nobody reads
             self._is_gone = True
             self._lose(site)
             proxy.counters.left_connections = proxy.counters.left_tunnels = 0
             _log.info("predecessor_gone", pid=self._pid, reason=str(error))
+
+    async def _heed(self, site: Site, proxy: Proxy, data: bytes, descriptors: list[int]) -> None:
+        """Do what a message says. One that makes no sense is left out: those after it are visitors' connections."""
+        try:
+            message, more = wire.read(data)
+        except wire.NonsenseError as error:
+            _log.warning("predecessor_not_understood", pid=self._pid, error=str(error))
+            message, more = None, b""
+        if isinstance(message, wire.Connection) and len(descriptors) == 1:
+            await proxy.take_on(Given(descriptors[0], more))
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if isinstance(message, wire.Report):
+            self._take(site, proxy, message)
+        elif isinstance(message, wire.Ends):
+            self._end(site, message)
 
     def _take(self, site: Site, proxy: Proxy, report: wire.Report) -> None:
         self._last, now, counters = report, time.monotonic(), proxy.counters

@@ -229,7 +229,11 @@ class Upgrade:
         """Do what the new process says, until it has gone or wants this one to end."""
         with contextlib.suppress(ChannelError):
             while True:
-                message = await successor.receive()
+                try:
+                    message = await successor.receive()
+                except wire.NonsenseError as error:  # it serves all the same
+                    _log.warning("successor_not_understood", pid=successor.pid, error=str(error))
+                    continue
                 if isinstance(message, wire.Cut):
                     return
                 if isinstance(message, wire.Ended):
@@ -246,6 +250,7 @@ class Upgrade:
             _log.error("upgrade_not_undone", error=error.message)
             return False
         self._successor = None
+        self._manager.succeeded_by(os.getpid())
         return True
 
 

@@ -167,15 +167,19 @@ _KINDS = {
 M = TypeVar("M", bound=Message)
 
 
+class NonsenseError(ChannelError):
+    """The other side is there, and says what no tmpnb-py says here."""
+
+
 def read(data: bytes) -> tuple[Message | None, bytes]:
-    """A message and what follows it; None for a kind that is not known here. Raises `ChannelError`."""
+    """A message and what follows it; None for a kind that is not known here. Raises `NonsenseError`."""
     text, _, more = data.partition(b"\n")
     try:
         found: Any = json.loads(text)
         model = _KINDS.get(found.pop("kind"))
         return (None if model is None else model.model_validate_json(json.dumps(found))), more
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise ChannelError("a message that makes no sense") from error
+        raise NonsenseError("a message that makes no sense") from error
 
 
 def fits(message: bytes) -> bool:
