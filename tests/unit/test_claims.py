@@ -424,7 +424,7 @@ async def test_while_another_process_may_have_the_pool_all_wait_and_nobody_is_se
     await asyncio.sleep(0)
     assert (program.done(), page.done(), world.claims.position(waiting)) == (False, False, 1)
     world.claims.hand_on()
-    world.claims.resume()
+    world.claims.resume(anew=False)
     world.claims.serve_line()
     await world.settled(waiting)
     assert waiting.container is not None

@@ -91,6 +91,31 @@ async def test_before_the_engine_is_listed_nobody_is_served_twice(tmp_path: Path
         assert _ticket(world, second).container is not claimed
 
 
+async def test_what_another_process_made_of_the_line_is_taken_up_when_that_is_gone(tmp_path: Path) -> None:
+    """As after a crash: who was served there is not served again, and who came there keeps the place."""
+    path = tmp_path / "line"
+    async with restarted(path) as old:
+        served, left = [await old.claims.open_ticket("lab") for _ in range(2)]
+        waiting = await old.claims.open_ticket("lab", idempotency_key="k" * 32)
+        old.claims.suspend()
+        old.claims.hand_on()
+        async with restarted(path) as new:
+            new.ready()
+            await new.settled(_ticket(new, served))
+            new.claims.leave(_ticket(new, left))
+            newcomer = await new.claims.open_ticket("lab/tree/new")
+        old.pool.forget_listing()
+        old.claims.resume(anew=True)
+        container = take_up(old, "c1")
+        old.pool.engine_is_listed()
+        old.passed(1)
+        assert _ticket(old, served).container is container
+        assert old.claims.find(left.id) is None
+        assert [old.claims.position(_ticket(old, one)) for one in (waiting, newcomer)] == [1, 2]
+        assert (await old.claims.open_ticket("lab", idempotency_key="k" * 32)).id == waiting.id
+        assert _ticket(old, newcomer).target == "lab/tree/new"
+
+
 async def test_who_never_comes_back_gets_one_notebook_at_most_however_often_the_service_crashes(
     tmp_path: Path,
 ) -> None:

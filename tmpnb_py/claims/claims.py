@@ -331,9 +331,21 @@ class Claims:
         """Leave the line's file, as it is, to another process."""
         self._line_store.hand_on()
 
-    def resume(self) -> None:
-        """Go on as before `suspend`: nobody has lost a place."""
-        self._line_store.take_back()
+    def resume(self, *, anew: bool) -> None:
+        """Go on as before `suspend`: nobody has lost a place.
+
+        `anew`: another process has served the line since, and it is as that has left it; nobody here watches a ticket.
+        """
+        if anew:
+            keys = tuple(self.keys())
+            for ticket in self._tickets:
+                self._line.leave(ticket.id)
+                self._tickets.forget(ticket)
+            self.restore()
+            for key, ticket_id in keys:
+                self.know_key(ticket_id, key)
+        else:
+            self._line_store.take_back()
         self._dispatcher.resume()
         self.stopping = False
         self._lets_in.set()

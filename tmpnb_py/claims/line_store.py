@@ -72,9 +72,12 @@ class LineStore:
     def open(self, longest_away: float) -> list[Entry]:
         """Read the file and begin to write. Returns the tickets in the order of their line, each with an `until`.
 
+        After `hand_on` it is what another process has made of it, and nothing else, that counts.
         `until` has passed for visitors who could not be seen for `longest_away` seconds, as no service ran.
         """
         written, found = 0.0, []
+        self._is_ours = True
+        self._entries.clear()
         if self._path is not None:
             with contextlib.suppress(OSError):  # as at the first start; writing logs all else
                 written = self._path.stat().st_mtime

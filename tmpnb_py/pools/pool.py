@@ -309,8 +309,9 @@ class Pool:
         """Take on such an end. To be called before the first listing, or for a container that is not listed."""
         self._records.know_ended(container_id, reason, at)
 
-    def forget_ready(self) -> None:
-        """Forget the ready containers, which another process may have given away; the next listing shows them."""
+    def forget_listing(self) -> None:
+        """Another process may have given ready containers away, or started others: the next listing shows them."""
+        self._records.listed = False
         for container in self._records.in_state(State.READY):
             self._records.disown(container)
 

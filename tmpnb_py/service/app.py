@@ -324,8 +324,10 @@ class Service:
         """Take the pool again, as it is now, and go on. Raises `PoolLockedError`."""
         try:
             self._lock.take()
-            await self.served.take_back()
+            await self.served.take_back(anew=self._is_followed)
             self._manage()
+            with contextlib.suppress(TimeoutError):
+                await self._listed()
             await self._accept()
         except BaseException as error:
             self._vital_ended("resume", error)

@@ -116,11 +116,11 @@ class ServedPool:
         self.claims.hand_on()
         await self.pool.release()
 
-    async def take_back(self) -> None:
-        """Before the tasks begin anew: take up the pool as that process has left it."""
-        self.pool.forget_ready()
+    async def take_back(self, *, anew: bool) -> None:
+        """Before the tasks begin anew: take up the pool as that process has left it; `anew` if that has served."""
+        self.pool.forget_listing()
         await self.pool.tidy()
-        self.claims.resume()
+        self.claims.resume(anew=anew)
 
     # --- end, after the tasks have ended
 
