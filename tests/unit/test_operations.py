@@ -130,6 +130,16 @@ def test_closing_is_remembered(tmp_path: Path) -> None:
     assert Gate(tmp_path / "test.closed").is_open
 
 
+def test_what_another_process_did_to_the_gate_is_seen(tmp_path: Path) -> None:
+    ours, theirs = Gate(tmp_path / "test.closed"), Gate(tmp_path / "test.closed")
+    theirs.close()
+    ours.look()
+    assert not ours.is_open
+    theirs.open()
+    ours.look()
+    assert ours.is_open
+
+
 def test_a_closed_pool_stays_warm(tmp_path: Path) -> None:
     pool = pool_of(ready=2)
     pool.size = 2

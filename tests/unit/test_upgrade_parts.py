@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmpnb_py import __version__
-from tmpnb_py.core.errors import ListenError, UpgradeError
+from tmpnb_py.core.errors import ListenError, SettingsError, UpgradeError
 from tmpnb_py.core.models import EndReason
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
@@ -28,7 +28,7 @@ from tmpnb_py.proxy.client import Given
 from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.service.listeners import ADMIN, VISITORS, Bound, Listeners, activated
 from tmpnb_py.service.notify import ServiceManager
-from tmpnb_py.service.upgrade import channel, old, wire
+from tmpnb_py.service.upgrade import channel, new, old, wire
 from tmpnb_py.service.upgrade.channel import Channel, ChannelError
 from tmpnb_py.service.upgrade.new import Predecessor
 from tmpnb_py.service.upgrade.old import VARIABLE
@@ -306,16 +306,47 @@ async def test_sessions_ends_and_secret_come_over_the_channel() -> None:
             def pool_for(self) -> Site:
                 return self
 
+            size = 3
+
+            def resize(self, size: int) -> None:
+                self.size = size
+
             def know_ended(self, container_id: str, reason: EndReason, at: float) -> None:
                 ended.append(container_id)
 
         one.send(wire.Ends(ends=(wire.Gone(id="gone", reason=EndReason.IDLE, at=1.0),)).written())
         one.send(b'{"kind":"of tomorrow"}')
-        one.send(wire.Yours(secret="ab" * 32).written())
-        assert await asyncio.wait_for(predecessor.pool(Site()), 10) == b"\xab" * 32  # type: ignore[arg-type]
+        one.send(wire.Yours(secret="ab" * 32, size=30, pool_size=3).written())
+        site = Site()
+        assert await asyncio.wait_for(predecessor.pool(site), 10) == b"\xab" * 32  # type: ignore[arg-type]
+        assert site.size == 30  # as the operator has set it
         assert ended == ["gone"]
         assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__)
         predecessor.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "pool_size", "kept"),
+    [(30, 3, 30), (3, 3, 3), (None, 0, 3), (30, 5, 3), (10**6, 3, 3)],
+    ids=["set by the operator", "as the option says", "another version", "the option has changed", "above a limit"],
+)
+def test_a_size_that_the_operator_has_set_stays_unless_the_option_has_changed(
+    size: int | None, pool_size: int, kept: int
+) -> None:
+    class Pool:
+        size = 3
+
+        def pool_for(self) -> Pool:
+            return self
+
+        def resize(self, size: int) -> None:
+            if size > 1000:
+                raise SettingsError("too many")
+            self.size = size
+
+    pool = Pool()
+    new._resize(pool, wire.Yours(secret="ab" * 32, size=size, pool_size=pool_size))  # type: ignore[arg-type]
+    assert pool.size == kept
 
 
 class _Taking:

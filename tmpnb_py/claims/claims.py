@@ -334,7 +334,7 @@ class Claims:
     def resume(self, *, anew: bool) -> None:
         """Go on as before `suspend`: nobody has lost a place.
 
-        `anew`: another process has served the line since, and it is as that has left it; nobody here watches a ticket.
+        `anew`: another process has served it since. It is as that has left it, and nobody here watches a ticket.
         """
         if anew:
             keys = tuple(self.keys())

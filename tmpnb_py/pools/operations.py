@@ -31,7 +31,11 @@ class Gate:
     def __init__(self, path: Path) -> None:
         """The pool is closed while the file `path` exists."""
         self._path = path
-        self._is_open = not path.exists()
+        self.look()
+
+    def look(self) -> None:
+        """Another process may have moved it."""
+        self._is_open = not self._path.exists()
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +84,10 @@ class Operations:
                 drained += self._records.end(container, EndReason.DRAINED, now)
         _log.info("drained", pool=self._records.name, count=drained)
         return drained
+
+    def look_at_gate(self) -> None:
+        """Another process has had the pool, and may have closed or opened it."""
+        self._gate.look()
 
     def resize(self, size: int) -> None:
         """Set the number of ready containers until the service restarts. Raises `SettingsError`."""

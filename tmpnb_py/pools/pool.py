@@ -309,8 +309,13 @@ class Pool:
         """Take on such an end. To be called before the first listing, or for a container that is not listed."""
         self._records.know_ended(container_id, reason, at)
 
+    def look_at_gate(self) -> None:
+        """Before work begins: another process has had the pool, and may have closed or opened it."""
+        self._operations.look_at_gate()
+
     def forget_listing(self) -> None:
         """Another process may have given ready containers away, or started others: the next listing shows them."""
+        self.look_at_gate()
         self._records.listed = False
         for container in self._records.in_state(State.READY):
             self._records.disown(container)

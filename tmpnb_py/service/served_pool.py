@@ -81,7 +81,8 @@ class ServedPool:
         await self.static_files.load()
 
     def restore(self) -> None:
-        """Take up the line that an earlier process has left on disk."""
+        """Take up what an earlier process has left on disk: whether newcomers are let in, and the line."""
+        self.pool.look_at_gate()
         if waiting := self.claims.restore():
             _log.info("line_restored", pool=self.pool.name, waiting=waiting)
 

@@ -17,7 +17,7 @@ from collections.abc import MutableMapping
 import structlog
 
 from tmpnb_py import __version__
-from tmpnb_py.core.errors import UpgradeError
+from tmpnb_py.core.errors import SettingsError, UpgradeError
 from tmpnb_py.core.models import State
 from tmpnb_py.fronts import stamps
 from tmpnb_py.pools.container import Container, Memory
@@ -103,6 +103,7 @@ class Predecessor:
                 while True:
                     message = await self._message()
                     if isinstance(message, wire.Yours):
+                        _resize(site, message)
                         return bytes.fromhex(message.secret)
                     self._learn(site, message)
         except (ChannelError, TimeoutError) as error:
@@ -223,6 +224,14 @@ class Predecessor:
         if self._is_gone:
             return None
         return Tunnels(self._pid, self._version, self._since, self._last.connections, self._last.websockets)
+
+
+def _resize(site: Site, yours: wire.Yours) -> None:
+    """A size that the operator has set stays, as at a reload, unless the option itself has changed."""
+    pool = site.pool_for()
+    if yours.size is not None and yours.size != yours.pool_size == pool.size:
+        with contextlib.suppress(SettingsError):  # above a limit of today
+            pool.resize(yours.size)
 
 
 def _memory(kept: wire.Kept) -> Memory:

@@ -198,7 +198,8 @@ class Upgrade:
             sending.send(wire.Keys(keys=dict(keys)).written())
         successor.know(containers)
         service.site.subscribe(successor.moved)
-        sending.send(wire.Yours(secret=service.secret.hex()).written())
+        size, option = service.site.pool_for().size, service.options.current.pool_size
+        sending.send(wire.Yours(secret=service.secret.hex(), size=size, pool_size=option).written())
         await successor.serving()
 
     # --- afterwards

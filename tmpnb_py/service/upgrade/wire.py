@@ -108,10 +108,15 @@ class Keys(Message):
 
 
 class Yours(Message):
-    """The pool is free, and nobody serves it: take it. `secret` is that of proofs which do not outlive a service."""
+    """The pool is free, and nobody serves it: take it. `secret` is that of proofs which do not outlive a service.
+
+    `size` is what the operator has set the number of ready containers to, `pool_size` the option that it stands for.
+    """
 
     kind = "yours"
     secret: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+    size: _Count | None = None
+    pool_size: _Count = 0
 
 
 class Connection(Message):
