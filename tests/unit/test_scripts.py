@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 import tmpnb_py
 from tests.engine_support import skip_or_fail
-from tmpnb_py.web import assets
+from tmpnb_py.web import assets, respond
 
 FRONTEND = Path(tmpnb_py.__file__).parent / "frontend"
 SCRIPTS = sorted(str(path.relative_to(FRONTEND)) for path in FRONTEND.rglob("*.js"))
@@ -44,3 +45,19 @@ def test_a_script_says_at_its_top_what_it_is(name: str) -> None:
     """Who opens a file learns what it is for, and, directly or in the file that it names, where it runs."""
     first = assets.source(name).removeprefix('"use strict";\n')
     assert first.startswith("// "), name
+
+
+def test_a_page_is_of_one_version_whatever_is_installed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates that are read when they are first asked for would be the next version's after a "pip install"."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("nothing is read after the start")
+
+    monkeypatch.setattr(io, "open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    environment = respond._templates.overlay(cache_size=0)
+    assert "overflow.html" in environment.list_templates(["html"])
+    for name in environment.list_templates(["html"]):
+        if "/" not in name:
+            environment.get_template(name)
+    assert assets.source("notes.css")

@@ -384,7 +384,7 @@ async def test_a_process_that_serves_is_not_killed_for_what_it_says() -> None:
     with channels() as (serving, ours):
         dropped: list[str] = []
         service = SimpleNamespace(proxy=SimpleNamespace(upstreams=SimpleNamespace(drop=dropped.append)))
-        upgrade = old.Upgrade(service, ServiceManager(), lambda: None)  # type: ignore[arg-type]
+        upgrade = old.Upgrade(service, ServiceManager(), lambda: None)
         successor = old._Successor(SimpleNamespace(pid=1), Channel(ours.dup()))  # type: ignore[arg-type]
         for message in (b"nonsense", wire.Ended(id="a1").written(), wire.Cut().written()):
             serving.send(message)

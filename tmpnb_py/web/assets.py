@@ -12,8 +12,9 @@ import functools
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -81,9 +82,26 @@ def answer(request: web.Request, content: Content, headers: Mapping[str, str]) -
     return web.Response(body=_Pieces(body), content_type=content.type, charset=charset, headers=all_headers)
 
 
+@functools.cache
+def sources() -> Mapping[str, str]:
+    """The texts of the files in `frontend/`, by their paths there.
+
+    All are read at the start (`respond`): what is installed while the service runs is another version's.
+    """
+    return dict(_texts(resources.files("tmpnb_py") / "frontend", ""))
+
+
+def _texts(folder: Traversable, above: str) -> Iterator[tuple[str, str]]:
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _texts(one, f"{above}{one.name}/")
+        else:
+            yield above + one.name, one.read_text(encoding="utf-8")
+
+
 def source(name: str) -> str:
     """The text of a file in `frontend/`."""
-    return (resources.files("tmpnb_py") / "frontend" / name).read_text(encoding="utf-8")
+    return sources()[name]
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from tmpnb_py.web.visitor import is_secure, visitor_of
 _log = structlog.get_logger(__name__)
 
 _templates = jinja2.Environment(
-    loader=jinja2.PackageLoader("tmpnb_py", "frontend"),
+    loader=jinja2.DictLoader(assets.sources()),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
