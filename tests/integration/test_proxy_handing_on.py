@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -139,6 +141,37 @@ async def test_what_is_under_way_is_finished_first(rig: Rig) -> None:
         assert (await waiting.response()).body == b"done"
         await until(lambda: not any(client.state.has_exchange for client in rig.proxy.clients))
         assert await _hand_on(rig, proxy) == 2
+
+
+async def test_where_no_descriptor_is_free_a_connection_stays_until_there_is_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.start()
+    server = await rig.server(echo)
+    client = await rig.client()
+    await client.send(request(server, "one"))
+    assert (await client.response()).status == 200
+    rig.proxy.hold(on=True)
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, "none is free")
+
+    async with other(rig) as proxy:
+        with monkeypatch.context() as lacking:
+            lacking.setattr(os, "dup", refuse)
+            assert await _hand_on(rig, proxy) == 0
+        assert await _hand_on(rig, proxy) == 1
+        await client.send(request(server, "two"))
+        assert b"/two" in (await client.response()).body
+
+
+async def test_what_is_no_socket_is_closed_and_nobody_is_served(rig: Rig) -> None:
+    await rig.start()
+    reading, writing = os.pipe()
+    await rig.proxy.take_on(Given(writing, b""))
+    assert os.read(reading, 1) == b""  # closed
+    os.close(reading)
+    assert not rig.proxy.clients
 
 
 async def test_a_websocket_stays_and_is_closed_for_a_restart(rig: Rig) -> None:

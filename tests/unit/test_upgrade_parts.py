@@ -26,6 +26,7 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.client import Given
 from tmpnb_py.proxy.counters import Counters
+from tmpnb_py.service import listeners
 from tmpnb_py.service.listeners import ADMIN, VISITORS, Bound, Listeners, activated
 from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.upgrade import channel, new, old, wire
@@ -91,6 +92,11 @@ def test_what_is_no_listening_socket_is_refused() -> None:
 def given_sockets() -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+
+
+def test_a_socket_that_is_not_there_is_a_mistake_of_who_started_us() -> None:
+    with pytest.raises(ListenError):
+        listeners._listening(1_000_000, "visitors")
 
 
 def test_what_the_options_ask_for_is_used_and_the_rest_is_closed(given_sockets: list[socket.socket]) -> None:

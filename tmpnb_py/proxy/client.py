@@ -29,6 +29,7 @@ from tmpnb_py.proxy.tunnel import Tunnel
 _LINGER_SECONDS = 5.0  # without anything from a client that has its last answer
 _LONGEST_LINGER = 30.0
 _CLOSING_SECONDS = 1.0  # for a client's own closing frame
+_MOST_GIVEN = 100 * 1024  # bytes of a request that is given away: what another process takes in one message
 _MAX_UNREAD = 4 * 1024  # bytes of pipelined requests up to which a client's leaving is still noticed
 
 
@@ -484,7 +485,7 @@ class ClientConnection(TimedConnection):
             return None
         if self._phase is not Phase.HEAD:
             again = None if self._exchange is None else self._exchange.as_it_came
-            if again is None:
+            if again is None or len(again) + len(unread) > _MOST_GIVEN:
                 return None
             unread = again + unread
         try:

@@ -41,7 +41,7 @@ from tmpnb_py.web.documents import Documents
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.workshops.preview import Preview
 
-_BACKLOG = 1024
+_BACKLOG = 4096  # as packaging/tmpnb-py.socket has it: listening sets it anew
 _LOCK_SECONDS = 1.0
 _LISTING_SECONDS = 25.0
 _POLL_SECONDS = 0.005

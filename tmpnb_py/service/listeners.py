@@ -53,7 +53,6 @@ def activated(environ: MutableMapping[str, str]) -> list[Bound]:
     for number in range(min(int(count), _MOST)):
         descriptor = _FIRST_DESCRIPTOR + number
         name = told[number] if number < len(told) else ""
-        os.set_inheritable(descriptor, False)
         found.append(Bound(name if name in (ADMIN, FRONT) else VISITORS, _listening(descriptor, name)))
     return found
 
@@ -61,6 +60,7 @@ def activated(environ: MutableMapping[str, str]) -> list[Bound]:
 def _listening(descriptor: int, name: str) -> socket.socket:
     remedy = "Use ListenStream= with a port in the socket's unit, and Accept=no."
     try:
+        os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
         raise ListenError(f"what the service manager passed as {name!r} is no socket", remedy=remedy) from error

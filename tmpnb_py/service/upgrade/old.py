@@ -307,7 +307,7 @@ class _Successor:
     def give(self, given: Given) -> None:
         """Hand a visitor's connection on."""
         message = wire.Connection().written(given.unread)
-        if not wire.fits(message):  # it cannot be: heads and bodies that are kept are shorter
+        if not wire.fits(message):  # a half-read head, where the option allows such long ones
             os.close(given.descriptor)
             return
         self.channel.send(message, (given.descriptor,))
