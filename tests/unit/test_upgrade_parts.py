@@ -99,7 +99,7 @@ def test_a_socket_that_is_not_there_is_a_mistake_of_who_started_us() -> None:
         listeners._listening(1_000_000, "visitors")
 
 
-def test_what_the_options_ask_for_is_used_and_the_rest_is_closed(given_sockets: list[socket.socket]) -> None:
+def test_what_the_options_ask_for_is_used_and_the_rest_refuses_newcomers(given_sockets: list[socket.socket]) -> None:
     fit, other, admin = given_sockets
     listeners = Listeners(
         [
@@ -112,7 +112,12 @@ def test_what_the_options_ask_for_is_used_and_the_rest_is_closed(given_sockets: 
         listeners.bind(Settings(ip="127.0.0.1", port=0, admin_ip="127.0.0.1", admin_port=0))
         assert listeners.port(VISITORS) == fit.getsockname()[1]
         assert not listeners.is_activated
-        assert (other.fileno(), admin.fileno()) == (-1, -1)
+        address = other.getsockname()
+        with socket.create_connection(address), other.dup():  # which another process has open, too
+            listeners.refuse_unused()  # from the moment on from which this process serves
+            assert (other.fileno(), admin.fileno()) == (-1, -1)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address).close()
         (copy,) = listeners.duplicates(VISITORS)
         copy.close()
         with socket.create_connection(("127.0.0.1", listeners.port(VISITORS))):
@@ -328,6 +333,19 @@ async def test_sessions_ends_and_secret_come_over_the_channel() -> None:
         assert site.size == 30  # as the operator has set it
         assert ended == ["gone"]
         assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__)
+        predecessor.close()
+
+
+async def test_a_process_that_is_told_to_stop_takes_no_pool_over() -> None:
+    with channels() as (one, theirs):
+        one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
+        predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
+        assert predecessor is not None
+        told = asyncio.Event()
+        told.set()
+        predecessor.follow_unless(told)
+        with pytest.raises(UpgradeError, match="told to stop"):
+            await predecessor.pool(None)  # type: ignore[arg-type]
         predecessor.close()
 
 

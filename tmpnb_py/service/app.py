@@ -215,6 +215,7 @@ class Service:
                 await self._listed()
                 await self._accept()
                 predecessor.serving()
+                self.listeners.refuse_unused()
                 self._following.start("predecessor", predecessor.follow(self.site, self.proxy))
             elif self.listeners.is_activated:
                 self._manage()

@@ -86,13 +86,24 @@ class Listeners:
     def bind(self, settings: Settings, *, fronts: bool = True) -> None:
         """Take what was given, as far as the options still ask for it, and bind what is missing.
 
+        The rest stays as it is until `refuse_unused`: who has given it may have to go on with it.
+
         `fronts`: whether front ends may be listened for. May block while a name is looked up. Raises `ListenError`.
         """
         self._take(VISITORS, "port", settings.ip, settings.port)
         self._take(ADMIN, "admin_port", settings.admin_ip, settings.admin_port)
         if fronts and settings.front_port:
             self._take(FRONT, "front_port", settings.front_ip, settings.front_port)
+
+    def refuse_unused(self) -> None:
+        """Have the kernel refuse who comes to what was given and is not used, as the options ask for it no more.
+
+        Otherwise newcomers there would wait as long as another process has the same socket open, and for nothing.
+        """
         for unused in self._given:
+            with contextlib.suppress(OSError):
+                if unused.host:  # else it is a service manager's, which decides
+                    unused.sock.shutdown(socket.SHUT_RD)
             unused.sock.close()
         self._given = []
 

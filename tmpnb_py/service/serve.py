@@ -73,6 +73,8 @@ async def serve(
             provider = ImageProvider(engine, settings.image)
         service = Service(settings, engine, image_provider=provider, lock=lock, listeners=listeners, preview=preview)
         async with signals() as (asked_to_stop, forced):
+            if predecessor is not None:
+                predecessor.follow_unless(asked_to_stop)
 
             def reload() -> None:
                 if not asked_to_stop.is_set():

@@ -60,6 +60,7 @@ class Predecessor:
         self._keys: dict[str, str] = {}
         self._last = wire.Report()
         self._is_gone = False
+        self._asked_to_stop: asyncio.Event | None = None
 
     @classmethod
     async def of(cls, environ: MutableMapping[str, str]) -> Predecessor | None:
@@ -94,8 +95,14 @@ class Predecessor:
 
     # --- up to the moment from which this process serves
 
+    def follow_unless(self, asked_to_stop: asyncio.Event) -> None:
+        """Do not even ask for the pool once this is set: the other process is not told to stop."""
+        self._asked_to_stop = asked_to_stop
+
     async def pool(self, site: Site) -> bytes:
         """Say that all is prepared, and wait for the pool; returns the secret of proofs. Raises `UpgradeError`."""
+        if self._asked_to_stop is not None and self._asked_to_stop.is_set():
+            raise UpgradeError("this process has been told to stop before it was the service")
         self._channel.send(wire.Prepared(version=__version__).written())
         site.subscribe(lambda container: self._moved(container, time.monotonic()))
         try:
