@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 
 from tmpnb_py.core.errors import ImageMissingError, SettingsError
+from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.registry import choose
 from tmpnb_py.images.provider import ImageProvider
@@ -68,9 +69,7 @@ async def serve(
             lock.take()
         held.callback(lock.release)
         _make_room_for_files(settings)
-        provider = None
-        if engine.stores_images and settings.image == DEFAULT_IMAGE:
-            provider = ImageProvider(engine, settings.image)
+        provider = _provider(engine, settings)
         service = Service(settings, engine, image_provider=provider, lock=lock, listeners=listeners, preview=preview)
         async with signals() as (asked_to_stop, forced):
             if predecessor is not None:
@@ -92,6 +91,12 @@ async def serve(
                         manager.stopping()
                     _log.info("stopping", hint="a second signal forces")
                     await service.stop(forced)
+
+
+def _provider(engine: Engine, settings: Settings) -> ImageProvider | None:
+    if engine.stores_images and settings.image == DEFAULT_IMAGE:
+        return ImageProvider(engine, settings.image)
+    return None
 
 
 @contextlib.asynccontextmanager
