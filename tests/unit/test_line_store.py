@@ -296,3 +296,12 @@ def test_a_file_that_was_handed_on_is_not_removed_at_the_end(line_store: LineSto
     line_store.hand_on()
     line_store.close()
     assert path.exists()
+
+
+def test_a_file_that_was_never_opened_is_another_process_s(line_store: LineStore, path: Path) -> None:
+    """A process that was to follow the one that has the file, and failed before it did."""
+    line_store.add(entry(1))
+    other = LineStore(path)
+    other.maintain()
+    other.close()
+    assert reopened(path) == [entry(1)]

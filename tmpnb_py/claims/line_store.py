@@ -67,7 +67,7 @@ class LineStore:
         self._file: int | None = None
         self._pause = 0.0
         self._next_try = 0.0
-        self._is_ours = True
+        self._is_ours = False  # until it is opened
 
     def open(self, longest_away: float) -> list[Entry]:
         """Read the file and begin to write. Returns the tickets in the order of their line, each with an `until`.
