@@ -205,7 +205,7 @@ class Service:
         listening, it accepts them only once it knows every session.
         """
         try:
-            await self._prepare()
+            await self._prepare(tidy=predecessor is None)
             if predecessor is not None:
                 await self._take_over(predecessor)
             self.served.restore()
@@ -231,13 +231,13 @@ class Service:
         finally:
             await self._end_everything()
 
-    async def _prepare(self) -> None:
-        """All that neither needs the pool nor changes anything in it."""
+    async def _prepare(self, *, tidy: bool) -> None:
+        """All that neither needs the pool nor changes anything in it, but for `tidy`."""
         await asyncio.to_thread(self.listeners.bind, self.options.current)
         self._own_names = await listen.own_names()
         self.options.renew(self._hosts)
         await self.web.set_up()
-        await self.served.load()
+        await self.served.load(tidy=tidy)
 
     async def _take_over(self, predecessor: Predecessor) -> None:
         """Prepare all the rest, too, and wait for the pool. Raises `UpgradeError`, `PoolLockedError`."""

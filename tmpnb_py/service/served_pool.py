@@ -76,9 +76,9 @@ class ServedPool:
 
     # --- start
 
-    async def load(self) -> None:
-        """Take up the static files that an earlier process has left on disk."""
-        await self.static_files.load()
+    async def load(self, *, tidy: bool) -> None:
+        """Take up the static files that an earlier process has left on disk. `tidy` where that has ended."""
+        await self.static_files.load(tidy=tidy)
 
     def restore(self) -> None:
         """Take up what an earlier process has left on disk: whether newcomers are let in, and the line."""

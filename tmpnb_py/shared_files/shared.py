@@ -95,10 +95,10 @@ class SharedFiles:
         self._missing = asyncio.Event()
         self._gave_up = False
 
-    async def load(self) -> None:
-        """Load what an earlier process left on disk."""
+    async def load(self, *, tidy: bool) -> None:
+        """Load what an earlier process left on disk. `tidy` where that has ended (`Store.load`)."""
         try:
-            self._take(await asyncio.to_thread(self._store.load))
+            self._take(await asyncio.to_thread(self._store.load, tidy=tidy))
         except OSError as error:
             _log.warning("static_files_unusable", error=str(error))
 

@@ -58,19 +58,24 @@ class Store:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write(path, content)
 
-    def load(self) -> dict[str, Tree]:
-        """Load the trees by the ids of their images, the most recently used image last."""
+    def load(self, *, tidy: bool = True) -> dict[str, Tree]:
+        """Load the trees by the ids of their images, the most recently used image last.
+
+        `tidy`: remove what is half written, unreadable or of no tree. Not while another process has the directory.
+        """
         found: dict[str, Tree] = {}
         kept: list[Tree] = []
         for path in self._by_age():
             try:
                 tree, images = _read(path)
             except (OSError, ValueError, KeyError, TypeError):
-                path.unlink(missing_ok=True)
+                if tidy:
+                    path.unlink(missing_ok=True)
                 continue
             kept.append(tree)
             found |= dict.fromkeys(images, tree)
-        self._forget_all_but(kept)
+        if tidy:
+            self._forget_all_but(kept)
         return found
 
     def add(self, files: Mapping[str, bytes]) -> dict[str, SharedFile]:
