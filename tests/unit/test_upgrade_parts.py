@@ -418,6 +418,13 @@ async def test_a_process_that_serves_is_not_killed_for_what_it_says() -> None:
         successor.hang_up()
 
 
+def test_what_a_visitor_says_of_the_own_address_stops_no_upgrade() -> None:
+    container = Container("a1", "today", "token", created_at=1.0)
+    container.client = "x" * 10_000  # X-Forwarded-For, where the whole network is one of trusted proxies
+    (told, _) = wire.read(wire.Sessions(sessions=(old._kept(container, 0),)).written())
+    assert isinstance(told, wire.Sessions)
+
+
 # --- containers
 
 

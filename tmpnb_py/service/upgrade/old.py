@@ -390,7 +390,7 @@ def _kept(container: Container, opened: int) -> wire.Kept:
         id=container.id,
         visited=memory.visited,
         has_begun=memory.has_begun,
-        client=memory.client,
+        client=memory.client[: wire.LONGEST_CLIENT],  # text that a visitor may have chosen must not stop upgrades
         quota_key=memory.quota_key,
         origin=memory.tokenless_origin,
         activity=memory.last_activity,

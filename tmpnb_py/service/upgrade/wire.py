@@ -19,6 +19,7 @@ from tmpnb_py.fronts.wire import Stamp
 from tmpnb_py.service.upgrade.channel import MOST_BYTES, ChannelError
 
 PROTOCOL = 1
+LONGEST_CLIENT = 64  # characters of an address
 MOST_AT_ONCE = 100  # sessions, ends or stamps in one message
 
 _Id = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]{1,64}$")]
@@ -64,7 +65,7 @@ class Kept(pydantic.BaseModel):
     id: _Id
     visited: bool
     has_begun: bool
-    client: Annotated[str, pydantic.Field(max_length=64)] = ""
+    client: Annotated[str, pydantic.Field(max_length=LONGEST_CLIENT)] = ""
     quota_key: Annotated[str, pydantic.Field(max_length=256)] = ""
     origin: Annotated[str, pydantic.Field(max_length=512)] = ""
     activity: _Moment
