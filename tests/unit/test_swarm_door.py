@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.swarm.relays import make_secret
-from tmpnb_py.engines.swarm import door as door_module
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.door import Door
-from tmpnb_py.engines.swarm.wire import Connection, Contexts
+from tmpnb_py.engines.swarm.link import door as door_module
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.door import Door
+from tmpnb_py.engines.swarm.link.wire import Connection, Contexts
 
 
 @pytest.fixture(scope="module")

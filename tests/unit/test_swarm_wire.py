@@ -20,13 +20,14 @@ from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, S
 from tmpnb_py.core.models import Protection, RelayedAddress
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import relays as relays_module
-from tmpnb_py.engines.swarm import services, wire
+from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
-from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.relay import Relay
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.wire import Connection, Contexts, Event, Hello, Question, RelayAwayError
+from tmpnb_py.engines.swarm.relay.node import NodeEngine
+from tmpnb_py.engines.swarm.relay.server import Relay
 from tmpnb_py.engines.swarm.relays import Link, Relays
-from tmpnb_py.engines.swarm.wire import Connection, Contexts, Event, Hello, Question, RelayAwayError
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.questions import accepts
@@ -424,7 +425,7 @@ async def test_what_another_manager_has_given_away_does_not_become_ready(
 async def test_one_notebook_cannot_have_any_number_of_connections(
     port: int, secret: Path, node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmpnb_py.engines.swarm.relay._MOST_CONNECTIONS", 2)
+    monkeypatch.setattr("tmpnb_py.engines.swarm.relay.server._MOST_CONNECTIONS", 2)
     node.path = str(tmp_path / "notebook.sock")
     left = asyncio.Event()
 

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
-from tmpnb_py.engines.swarm.door import Door
+from tmpnb_py.engines.swarm.link.door import Door
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.file_server import FileServer
 from tmpnb_py.fronts.ledger import Ledger

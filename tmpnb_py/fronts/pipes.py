@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from tmpnb_py.core.models import RelayedAddress
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.link import wire
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.fronts.wire import Route
 from tmpnb_py.jupyter.endpoint import Endpoint

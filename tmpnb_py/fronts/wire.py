@@ -18,8 +18,8 @@ import pydantic
 
 from tmpnb_py.core import links
 from tmpnb_py.core.models import Address, RelayedAddress, SocketAddress, TcpAddress
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Contexts, join, line_of, read_exactly, read_line, spoken
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.wire import Contexts, join, line_of, read_exactly, read_line, spoken
 from tmpnb_py.shared_files.tree import MAX_SIZE
 
 __all__ = [

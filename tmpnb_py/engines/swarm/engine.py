@@ -52,18 +52,19 @@ from tmpnb_py.core.models import (
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import services, wire
+from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
+from tmpnb_py.engines.swarm.images.swarm_images import SwarmImages
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.leftovers import remove_leftovers
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.wire import Event, Question, RelayAwayError
 from tmpnb_py.engines.swarm.listeners import Listeners
 from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
-from tmpnb_py.engines.swarm.swarm_images import SwarmImages
-from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 

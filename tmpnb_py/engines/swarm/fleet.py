@@ -16,10 +16,10 @@ from tmpnb_py.core.models import NodeState, NodeStatus
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.looks import Verdict
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Placed
-from tmpnb_py.engines.swarm.wire import Question
 
 _SECONDS = 5.0
 _RELAY_SECONDS = 2.0

@@ -16,9 +16,9 @@ from tmpnb_py.core.errors import EngineError
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.looks import probes_of
 from tmpnb_py.engines.swarm.relays import Relays
-from tmpnb_py.engines.swarm.wire import Question
 
 log = structlog.get_logger(__name__)
 

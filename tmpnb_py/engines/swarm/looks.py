@@ -34,10 +34,10 @@ from tmpnb_py.engines.docker.probe import Answer
 from tmpnb_py.engines.docker.trials import NO_PROGRAM, python
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node import NO_NEW_PRIVILEGES
+from tmpnb_py.engines.swarm.link.wire import Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.relay.node import NO_NEW_PRIVILEGES
 from tmpnb_py.engines.swarm.relays import Link, Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 

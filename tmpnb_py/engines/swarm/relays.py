@@ -22,9 +22,9 @@ import structlog
 from tmpnb_py.core.errors import AwayError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.isolation import EngineLimits
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.streams import Streams
-from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.streams import Streams
+from tmpnb_py.engines.swarm.link.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 

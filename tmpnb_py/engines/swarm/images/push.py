@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.parcels import Archive
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.wire import BusyError, Question, RelayAwayError
+from tmpnb_py.engines.swarm.parcels.archive import Archive
 from tmpnb_py.engines.swarm.relays import Link, Relays
-from tmpnb_py.engines.swarm.wire import BusyError, Question, RelayAwayError
 
 _AT_ONCE = 3
 _CHUNK = 1024 * 1024

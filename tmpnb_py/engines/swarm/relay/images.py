@@ -15,11 +15,11 @@ import aiohttp
 
 from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import layers
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.manifests import ManifestImage
-from tmpnb_py.engines.swarm.parcels import Parcel
-from tmpnb_py.engines.swarm.wire import BusyError
+from tmpnb_py.engines.swarm.link.wire import BusyError
+from tmpnb_py.engines.swarm.parcels import layers
+from tmpnb_py.engines.swarm.parcels.archive import Parcel
+from tmpnb_py.engines.swarm.parcels.manifests import ManifestImage
 
 REPOSITORY = "tmpnb-pushed"
 _MOST_IMAGES = 500

@@ -23,12 +23,12 @@ from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
-from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node_images import NodeImages
-from tmpnb_py.engines.swarm.node_pulls import NodePulls
+from tmpnb_py.engines.swarm.link.wire import Event, Hello
+from tmpnb_py.engines.swarm.relay import processes
+from tmpnb_py.engines.swarm.relay.images import NodeImages
+from tmpnb_py.engines.swarm.relay.pulls import NodePulls
 from tmpnb_py.engines.swarm.services import filters, is_of_notebook, labels_of
-from tmpnb_py.engines.swarm.wire import Event, Hello
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.engines.swarm import layers, manifests
+from tmpnb_py.engines.swarm.parcels import layers, manifests
 
 
 class Parcel(Protocol):

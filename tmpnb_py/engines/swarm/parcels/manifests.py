@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.engines.swarm import layers
+from tmpnb_py.engines.swarm.parcels import layers
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _TYPE = re.compile(r"application/vnd\.(?:oci\.image|docker)\.[a-z0-9.+-]{1,80}")

@@ -20,15 +20,15 @@ import structlog
 
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.door import Door
-from tmpnb_py.engines.swarm.frames import FrameError
-from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
-from tmpnb_py.engines.swarm.stream import Stream
-from tmpnb_py.engines.swarm.streams import Streams
-from tmpnb_py.engines.swarm.through import Through
-from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.door import Door
+from tmpnb_py.engines.swarm.link.frames import FrameError
+from tmpnb_py.engines.swarm.link.stream import Stream
+from tmpnb_py.engines.swarm.link.streams import Streams
+from tmpnb_py.engines.swarm.link.wire import Connection, Event, Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.parcels.archive import Parcel, parcel_of
+from tmpnb_py.engines.swarm.relay.node import NodeEngine
+from tmpnb_py.engines.swarm.relay.through import Through
 
 log = structlog.get_logger(__name__)
 

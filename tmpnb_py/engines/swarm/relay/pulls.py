@@ -18,7 +18,7 @@ from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.registries import digest_of
 from tmpnb_py.engines.docker.streams import json_lines
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node_images import NodeImages
+from tmpnb_py.engines.swarm.relay.images import NodeImages
 
 log = structlog.get_logger(__name__)
 

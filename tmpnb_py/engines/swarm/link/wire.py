@@ -31,7 +31,7 @@ from tmpnb_py.core.models import Protection
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.docker.registries import REFERENCE
 from tmpnb_py.engines.isolation import EngineLimits
-from tmpnb_py.engines.swarm import layers, manifests
+from tmpnb_py.engines.swarm.parcels import layers, manifests
 
 PORT = 7443
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log

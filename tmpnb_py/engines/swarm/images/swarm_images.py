@@ -25,12 +25,12 @@ from tmpnb_py.engines.docker.usage import read_image_size
 from tmpnb_py.engines.image_files import READ_LIMIT
 from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.pins import Pins
-from tmpnb_py.engines.swarm.pulls import Pulls, bring
-from tmpnb_py.engines.swarm.push import Push, spooled
+from tmpnb_py.engines.swarm.images.pins import Pins
+from tmpnb_py.engines.swarm.images.pulls import Pulls, bring
+from tmpnb_py.engines.swarm.images.push import Push, spooled
+from tmpnb_py.engines.swarm.link.wire import MOST_KEPT, Question
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import MOST_KEPT, Question
 
 _CALL_SECONDS = 10.0
 

@@ -18,8 +18,8 @@ from typing import Any
 import structlog
 
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Connection
+from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link.wire import Connection
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""How the pool's image gets to the nodes. Runs in the orchestrator."""

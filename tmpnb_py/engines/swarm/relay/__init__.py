@@ -1,0 +1,1 @@
+"""The relay: what runs on each node, beside the node's engine. The orchestrator imports nothing of it."""
