@@ -19,8 +19,8 @@ from tmpnb_py.cli.commands.relay import relay as relay_command
 from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.models import Protection, RelayedAddress
 from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm import relays as relays_module
-from tmpnb_py.engines.swarm import services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 from tmpnb_py.engines.swarm.link import wire
@@ -343,8 +343,8 @@ class OneNotebook(EngineApi):
     async def call(self, method: str, path: str, **_: Any) -> Any:
         assert method == "GET"
         if path == "containers/json":
-            labels = {**services.labels_of("pool"), docker.LABEL_ID: "abc", "com.docker.swarm.task.id": "t"}
-            return [{"Id": "c", "Names": [f"/{services.name_of('pool', 'abc')}.1.t"], "Labels": labels}]
+            labels = {**naming.labels_of("pool"), docker.LABEL_ID: "abc", "com.docker.swarm.task.id": "t"}
+            return [{"Id": "c", "Names": [f"/{naming.name_of('pool', 'abc')}.1.t"], "Labels": labels}]
         mount = {"Destination": docker.SOCKET_DIRECTORY, "Source": str(self.place)}
         return {"Id": "c", "State": {"Running": True}, "Mounts": [mount]}
 

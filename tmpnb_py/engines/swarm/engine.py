@@ -52,7 +52,7 @@ from tmpnb_py.core.models import (
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
@@ -234,7 +234,7 @@ class SwarmEngine(SwarmImages):
         _refuse_networks(spec.config)
         if not self._looks.have_begun:
             await self.prepare(spec.config)
-        name = services.name_of(self._pool, spec.id)
+        name = naming.name_of(self._pool, spec.id)
         avoid = await self._nodes_to_avoid(spec.config.image)
         init = self._wants_init(spec.config.image)
         body = services.service_body(self._pool, spec, init=init, constraints=self._constraints, avoid=avoid)
@@ -380,7 +380,7 @@ class SwarmEngine(SwarmImages):
     async def _service(self, container_id: str) -> dict[str, Any]:
         try:
             found: dict[str, Any] = await self._api.call(
-                "GET", f"services/{services.name_of(self._pool, container_id)}"
+                "GET", f"services/{naming.name_of(self._pool, container_id)}"
             )
         except RefusedError as error:
             raise _translated(error) from error
@@ -389,7 +389,7 @@ class SwarmEngine(SwarmImages):
     async def list(self) -> list[Observed]:
         """Every notebook of this pool, in three calls however many there are."""
         before = set(self._where)
-        params = services.filters(services.labels_of(self._pool))
+        params = naming.filters(naming.labels_of(self._pool))
         listed, tasks, _ = await asyncio.gather(
             self._api.call("GET", "services", params=params),
             self._api.call("GET", "tasks", params=params),
@@ -421,7 +421,7 @@ class SwarmEngine(SwarmImages):
             with contextlib.suppress(NoSuchContainerError):
                 node = await self._node_of(container_id)
         try:
-            await self._api.call("DELETE", f"services/{services.name_of(self._pool, container_id)}")
+            await self._api.call("DELETE", f"services/{naming.name_of(self._pool, container_id)}")
         except RefusedError as error:
             if error.status != 404:
                 raise

@@ -29,7 +29,8 @@ from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.services import is_conflict, manager_name, nodes_of
+from tmpnb_py.engines.swarm.naming import manager_name
+from tmpnb_py.engines.swarm.services import is_conflict, nodes_of
 
 log = structlog.get_logger(__name__)
 

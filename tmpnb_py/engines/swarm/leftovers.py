@@ -14,7 +14,7 @@ import structlog
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.engines.docker.options import is_id
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.looks import probes_of
@@ -50,5 +50,5 @@ async def remove_leftovers(
 
 
 async def _services(api: EngineApi, pool: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = await api.call("GET", "services", params=services.filters(services.labels_of(pool)))
+    found: list[dict[str, Any]] = await api.call("GET", "services", params=naming.filters(naming.labels_of(pool)))
     return found

@@ -23,7 +23,7 @@ from tmpnb_py.engines.docker import registries
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.registries import digest_of, pinned
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.services import filters
+from tmpnb_py.engines.swarm.naming import filters
 
 _SECONDS = 8.0
 _AGAIN_SECONDS = 15.0

@@ -23,7 +23,7 @@ from tmpnb_py.engines.docker import registries
 from tmpnb_py.engines.docker.streams import ImageStreams, read_paths
 from tmpnb_py.engines.docker.usage import read_image_size
 from tmpnb_py.engines.image_files import READ_LIMIT
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.images.pins import Pins
 from tmpnb_py.engines.swarm.images.pulls import Pulls, bring
@@ -122,7 +122,7 @@ class SwarmImages(ImageStreams):
     async def prune_images(self, image: str) -> tuple[NodePruned, ...]:
         """Remove pushed and pulled images that neither `image` is nor a service of this program uses."""
         keep = {await self._digest_of(image)} | await self._pins.of_others()
-        params = services.filters({docker.LABEL_PROJECT: docker.PROJECT})
+        params = naming.filters({docker.LABEL_PROJECT: docker.PROJECT})
         for one in await self._api.call("GET", "services", params=params):
             used = str(((one["Spec"].get("TaskTemplate") or {}).get("ContainerSpec") or {}).get("Image", ""))
             keep.add(registries.digest_of(used) or used)

@@ -25,10 +25,10 @@ from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.link.wire import Event, Hello
+from tmpnb_py.engines.swarm.naming import filters, is_of_notebook, labels_of
 from tmpnb_py.engines.swarm.relay import processes
 from tmpnb_py.engines.swarm.relay.images import NodeImages
 from tmpnb_py.engines.swarm.relay.pulls import NodePulls
-from tmpnb_py.engines.swarm.services import filters, is_of_notebook, labels_of
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -36,10 +36,6 @@ _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
-NO_NEW_PRIVILEGES = (
-    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-    "services of Docker 20.10 cannot ask for it"
-)
 _SECONDS = 10.0
 _PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
@@ -253,7 +249,7 @@ def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None
     if Protection.PRIVILEGES not in tolerated:
         if fields.get("NoNewPrivs") != "1":
             text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
-            raise EngineError(text, remedy=NO_NEW_PRIVILEGES)
+            raise EngineError(text, remedy=isolation.NO_NEW_PRIVILEGES_IN_SERVICES)
         if int(fields.get("CapBnd") or "1", 16):
             raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
     if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
