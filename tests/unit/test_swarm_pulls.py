@@ -19,7 +19,8 @@ from tmpnb_py.engines.swarm.images import pins as pins_module
 from tmpnb_py.engines.swarm.images import pulls
 from tmpnb_py.engines.swarm.images.pins import Pins
 from tmpnb_py.engines.swarm.images.pulls import Pulls, bring
-from tmpnb_py.engines.swarm.link.wire import Question, RelayAwayError
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.relay import pulls as node_pulls
 from tmpnb_py.engines.swarm.relay.images import NodeImages
 from tmpnb_py.engines.swarm.relay.pulls import NodePulls

@@ -20,8 +20,10 @@ from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.images.push import Push, spooled
-from tmpnb_py.engines.swarm.link import wire
-from tmpnb_py.engines.swarm.link.wire import Contexts, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import lines, wire
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.tls import Contexts
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.parcels import layers
 from tmpnb_py.engines.swarm.parcels.archive import Archive, parcel_of
 from tmpnb_py.engines.swarm.relay.images import NodeImages
@@ -235,7 +237,7 @@ def test_the_longest_question_is_a_line() -> None:
     config = config_of(listed, history=[{"created_by": '"' * 60} for _ in range(1000)])
     assert layers.CONFIG_LIMIT // 2 < len(config) < layers.CONFIG_LIMIT
     question = Question(do="load", image=layers.id_of(config), config=config.decode(), layer=1, size=1)
-    assert len(wire.line_of(question)) < wire.LIMIT
+    assert len(lines.line_of(question)) < lines.LIMIT
 
 
 async def test_the_file_that_is_sent_is_gone_afterwards(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pydantic
 import structlog
 
 from tmpnb_py.core.errors import EngineError
+from tmpnb_py.engines.swarm.link import lines
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.wire import Ask, Content, Listed, Offer, Offers, Part
 from tmpnb_py.shared_files.mirror import Mirror, checked
@@ -102,9 +103,9 @@ async def _asked(stream: Stream, ask: Ask | None, answer: type[M]) -> M:
     reader, writer = stream
     async with asyncio.timeout(_ANSWER_SECONDS):
         if ask is not None:
-            writer.write(wire.line_of(ask))
+            writer.write(lines.line_of(ask))
             await writer.drain()
-        line = await wire.read_line(reader)
+        line = await lines.read_line(reader)
     if not line:
         raise ConnectionResetError("the orchestrator has hung up")
     return answer.model_validate_json(line)
@@ -128,7 +129,7 @@ async def _content(stream: Stream, entry: SharedFile, form: wire.Coding) -> Copy
     answer = await _asked(stream, Ask(do="content", sha256=entry.sha256, coding=form), Content)
     if not answer.is_there:
         return None
-    body = b"".join([chunk async for chunk in wire.read_exactly(stream[0], answer.size)])
+    body = b"".join([chunk async for chunk in lines.read_exactly(stream[0], answer.size)])
     try:
         return await asyncio.to_thread(checked, entry, form, body)
     except ValueError as error:

@@ -24,9 +24,11 @@ import structlog
 
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.table import Table
-from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp, Told
+from tmpnb_py.fronts.wire import Hello, Report, Stamp, Told
 
 log = structlog.get_logger(__name__)
 
@@ -116,9 +118,9 @@ class Link:
                 epoch=self._table.epoch,
                 seq=self._table.seq,
             )
-            writer.write(wire.line_of(hello))
+            writer.write(lines.line_of(hello))
             self._table.begin()
-            self._writer, self._tells, self._has_files = writer, False, wire.spoken(writer) == wire.PROTOCOL
+            self._writer, self._tells, self._has_files = writer, False, tls.spoken(writer) == wire.PROTOCOL
             await self._hear(address, reader, _PATIENCE if others else math.inf)
         except TimeoutError:
             if self.up.is_set():
@@ -139,13 +141,13 @@ class Link:
         return was_up
 
     async def _hear(self, address: Address, reader: asyncio.StreamReader, patience: float) -> None:
-        began, lines = time.monotonic(), 0
+        began, count = time.monotonic(), 0
         while self._tells or time.monotonic() - began < patience:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
-                line = await wire.read_line(reader)
+                line = await lines.read_line(reader)
             if not line:
                 return
-            if (lines := lines + 1) % _LINES_AT_ONCE == 0:
+            if (count := count + 1) % _LINES_AT_ONCE == 0:
                 await asyncio.sleep(0)  # many may have come together
             told = Told.model_validate_json(line)
             self._see_that_it_is_the_latest(told)
@@ -202,7 +204,7 @@ class Link:
         if address is None:
             raise ConnectionRefusedError("the orchestrator is away")
         stream = await self._dial(address)
-        stream[1].write(wire.line_of(Hello(do="forward")))
+        stream[1].write(lines.line_of(Hello(do="forward")))
         return stream
 
     async def files(self) -> Stream | None:
@@ -213,7 +215,7 @@ class Link:
         if address is None or not self._has_files:
             return None
         stream = await self._dial(address)
-        stream[1].write(wire.line_of(Hello(do="files")))
+        stream[1].write(lines.line_of(Hello(do="files")))
         return stream
 
     async def wait_up(self, seconds: float) -> None:
@@ -224,7 +226,7 @@ class Link:
     async def _dial(self, address: Address) -> Stream:
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
-                reader, writer = await asyncio.open_connection(*address, ssl=self._contexts.client, limit=wire.LIMIT)
+                reader, writer = await asyncio.open_connection(*address, ssl=self._contexts.client, limit=lines.LIMIT)
         except TimeoutError as error:
             raise ConnectionRefusedError("the orchestrator does not answer") from error
         if not self._contexts.is_ours(writer):
@@ -235,6 +237,6 @@ class Link:
 
 
 async def _report(writer: asyncio.StreamWriter, stamps: tuple[Stamp, ...]) -> None:
-    writer.write(wire.line_of(Report(stamps=stamps)))
+    writer.write(lines.line_of(Report(stamps=stamps)))
     async with asyncio.timeout(_WRITE_SECONDS):
         await writer.drain()

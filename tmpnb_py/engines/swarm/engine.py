@@ -59,8 +59,9 @@ from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
 from tmpnb_py.engines.swarm.images.swarm_images import SwarmImages
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.leftovers import remove_leftovers
-from tmpnb_py.engines.swarm.link import wire
-from tmpnb_py.engines.swarm.link.wire import Event, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import tls
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Event, Question
 from tmpnb_py.engines.swarm.listeners import Listeners
 from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.relays import Relays
@@ -106,7 +107,7 @@ class SwarmEngine(SwarmImages):
         docker_host: str | None = None,
         start_timeout: float = 40.0,
     ) -> None:
-        relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
+        relays = Relays(swarm.relays, tls.Contexts(swarm.secret), pool, self._hear)
         super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool, relays, runtime_dir)
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout

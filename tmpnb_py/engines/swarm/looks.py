@@ -34,7 +34,8 @@ from tmpnb_py.engines.docker.probe import Answer
 from tmpnb_py.engines.docker.trials import NO_PROGRAM, python
 from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.link.wire import Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Notebook, Question
 from tmpnb_py.engines.swarm.relays import Link, Relays
 from tmpnb_py.engines.swarm.services import Node
 

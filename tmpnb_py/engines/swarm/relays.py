@@ -22,9 +22,10 @@ import structlog
 from tmpnb_py.core.errors import AwayError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.isolation import EngineLimits
-from tmpnb_py.engines.swarm.link import wire
+from tmpnb_py.engines.swarm.link import lines, tls, wire
+from tmpnb_py.engines.swarm.link.lines import Connection, RelayAwayError
 from tmpnb_py.engines.swarm.link.streams import Streams
-from tmpnb_py.engines.swarm.link.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Event, Hello, Notebook, Question
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
-    def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
+    def __init__(self, address: Address, contexts: tls.Contexts, pool: str) -> None:
         self.address = address
         self._contexts = contexts
         self._pool = pool
@@ -64,7 +65,7 @@ class Link:
             told(self, Event(event="again"))
             while True:
                 async with asyncio.timeout(wire.SILENCE_SECONDS):
-                    line = await wire.read_line(reader)
+                    line = await lines.read_line(reader)
                 if not line:
                     return
                 event = Event.model_validate_json(line)
@@ -131,7 +132,7 @@ class Link:
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 reader, writer = await asyncio.open_connection(
-                    host, port, ssl=self._contexts.client, limit=wire.LIMIT
+                    host, port, ssl=self._contexts.client, limit=lines.LIMIT
                 )
         except ssl.SSLCertVerificationError as error:
             raise RelayAwayError(f"what answers at {host} does not have the relays' secret") from error
@@ -148,9 +149,9 @@ async def _ask(connection: Connection, question: Question) -> dict[str, Any]:
     reader, writer = connection
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            writer.write(wire.line_of(question))
+            writer.write(lines.line_of(question))
             await writer.drain()
-            return wire.answer_of(await wire.read_line(reader))
+            return wire.answer_of(await lines.read_line(reader))
     except OSError as error:
         raise RelayAwayError(f"the relay does not answer: {error or type(error).__name__}") from error
 
@@ -159,7 +160,7 @@ class Relays:
     """All relays. `told` hears of every event, with the node's id."""
 
     def __init__(
-        self, names: Sequence[str], contexts: wire.Contexts, pool: str, told: Callable[[str, Event], None]
+        self, names: Sequence[str], contexts: tls.Contexts, pool: str, told: Callable[[str, Event], None]
     ) -> None:
         self._names = names
         self._contexts = contexts

@@ -17,7 +17,8 @@ from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import registries
-from tmpnb_py.engines.swarm.link.wire import Question, RelayAwayError
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.relays import Relays
 
 log = structlog.get_logger(__name__)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.engines.swarm.link import wire
-from tmpnb_py.engines.swarm.link.wire import BusyError, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import lines, wire
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import BusyError, Question
 from tmpnb_py.engines.swarm.parcels.archive import Archive
 from tmpnb_py.engines.swarm.relays import Link, Relays
 
@@ -112,7 +113,7 @@ class Push:
         try:
             async with asyncio.TaskGroup() as group:
                 pouring = group.create_task(self._pour(writer, place))
-                answer = await wire.read_line(reader)  # before all is sent, it is a refusal
+                answer = await lines.read_line(reader)  # before all is sent, it is a refusal
                 pouring.cancel()
         except ExceptionGroup as errors:
             raise RelayAwayError(f"the relay was lost: {errors.exceptions[0]}") from errors
