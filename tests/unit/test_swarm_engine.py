@@ -89,7 +89,7 @@ async def engine(managers: Managers, tmp_path: Path) -> AsyncIterator[SwarmEngin
     subprocess.run([*command.split(), "-keyout", secret, "-out", tmp_path / "crt"], check=True, capture_output=True)
     secret.write_text(secret.read_text() + (tmp_path / "crt").read_text())
     made = SwarmEngine(pool="pool", runtime_dir=tmp_path / "run", swarm=Swarm((), secret))
-    for part in (made, made._fleet):
+    for part in (made, made._fleet, made._records):
         part._api = cast(EngineApi, managers)
     yield made
     await made.close()

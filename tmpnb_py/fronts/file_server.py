@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from tmpnb_py.engines.swarm.link import lines
+from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.reports import Turns
 from tmpnb_py.fronts.wire import Ask, Content, Listed, Offer, Offers, Part
@@ -23,7 +24,6 @@ _PIECE = 256 * 1024
 _MOST_READS = 4  # at a time: the disk and the threads are others', too
 
 _Forms = tuple[wire.Coding, ...]
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class FileServer:

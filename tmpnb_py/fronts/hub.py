@@ -24,6 +24,7 @@ from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
 from tmpnb_py.engines.swarm.link import lines, tls
 from tmpnb_py.engines.swarm.link.door import Door
+from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.fronts import pipes, wire
 from tmpnb_py.fronts.file_server import FileServer
@@ -44,8 +45,6 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
 _WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 200  # of routes: as they are sent together, and then others have their turn
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Hub(Collector):

@@ -25,6 +25,7 @@ import structlog
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.table import Table
@@ -41,7 +42,6 @@ _PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, wh
 _WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 50
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Address = tuple[str, int]
 
 
@@ -198,7 +198,7 @@ class Link:
 
     # --- visitors
 
-    async def forward(self) -> Stream:
+    async def forward(self) -> Connection:
         """A connection on which a visitor is passed on. Raises `OSError`."""
         address = self._address
         if address is None:
@@ -207,7 +207,7 @@ class Link:
         stream[1].write(lines.line_of(Hello(do="forward")))
         return stream
 
-    async def files(self) -> Stream | None:
+    async def files(self) -> Connection | None:
         """A connection on which shared files are asked for, once the orchestrator is there. None where that is an
         older one that has none to give. Raises `OSError`."""
         await self.up.wait()
@@ -223,7 +223,7 @@ class Link:
         if not self.up.is_set() and not await event_or_time(self.up, max(0.0, seconds)):
             raise ConnectionRefusedError("the orchestrator is away")
 
-    async def _dial(self, address: Address) -> Stream:
+    async def _dial(self, address: Address) -> Connection:
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 reader, writer = await asyncio.open_connection(*address, ssl=self._contexts.client, limit=lines.LIMIT)

@@ -47,11 +47,11 @@ class SwarmImages(ImageStreams):
         self._relays = relays
         self._runtime_dir = runtime_dir
         self._pins = Pins(api, pool)
-        self._pulls = Pulls(relays, self._image_arrived)
+        self._pulls = Pulls(relays, self._list_again)
 
     @abc.abstractmethod
-    def _image_arrived(self) -> None:
-        """Have the pool listed again: a node has an image that it lacked."""
+    def _list_again(self) -> None:
+        """Have the pool listed again: a node has an image that it lacked, say."""
 
     @abc.abstractmethod
     async def _list_nodes(self) -> Sequence[Node]:
