@@ -38,7 +38,7 @@ class Records:
         try:
             await self._api.call("POST", "services/create", body=body)
         except RefusedError as error:
-            if error.status == 409 or "name conflicts" in error.message:
+            if services.is_taken(error.status, error.message):
                 raise NotebookExistsError(f"the container {docker.handle(container_id)} exists already") from error
             raise
 

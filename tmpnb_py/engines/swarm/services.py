@@ -97,6 +97,11 @@ def is_conflict(message: str) -> bool:
     return _CONFLICT in message
 
 
+def is_taken(status: int, message: str) -> bool:
+    """Whether something was refused because another one has its name."""
+    return status == 409 or "already exists" in message or "conflicts" in message
+
+
 # --- services
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -156,10 +156,10 @@ class NodeEngine:
             source = _source(await self._inspect(pool, container_id))
             self._places[pool, container_id] = source
         try:
-            place = os.open(source, _PLACE)
-        except OSError as error:
+            place = _place(source)
+        except EngineError:
             self._places.pop((pool, container_id), None)
-            raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
+            raise
         try:  # a handle, so that what is dialled is what was looked at: until it is sealed, others may write there
             handle = os.open(docker.SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
         finally:
@@ -173,12 +173,9 @@ class NodeEngine:
             os.close(handle)
 
     @contextlib.contextmanager
-    def _opened(self, inspected: Mapping[str, Any]) -> Any:
-        source = _source(inspected)
-        try:
-            place = os.open(source, _PLACE)
-        except OSError as error:
-            raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
+    def _opened(self, inspected: Mapping[str, Any]) -> Iterator[int]:
+        """The directory of its socket, which is a volume of its own. Raises `EngineError`."""
+        place = _place(_source(inspected))
         try:
             if os.stat("..", dir_fd=place).st_dev == os.fstat(place).st_dev:
                 raise EngineError(
@@ -261,6 +258,14 @@ def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:
     memory = int(config.get("Memory") or 0)
     found = {} if memory == config.get("MemorySwap") else {"Memory": memory, "MemorySwap": memory}
     return found | (docker.cpu_limit(cpu_quota) if cpu_quota else {})
+
+
+def _place(source: str) -> int:
+    """A descriptor of the directory of a notebook's socket."""
+    try:
+        return os.open(source, _PLACE)
+    except OSError as error:
+        raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
 
 
 def _source(inspected: Mapping[str, Any]) -> str:
