@@ -218,7 +218,7 @@ async def test_a_resolver_that_fails_for_one_name_cuts_no_relay_off(
         looked.set()
         return known.get(name, set())
 
-    monkeypatch.setattr(relays_module, "_addresses", addresses)
+    monkeypatch.setattr(relays_module, "addresses_of", addresses)
     monkeypatch.setattr(relays_module, "_LOOK_UP_SECONDS", 0.01)
     told: list[str] = []
     relays = Relays(("one:1", "two:1"), Contexts(secret), "pool", lambda node, event: told.append(event.event))

@@ -11,7 +11,6 @@ term is lower (`wire.Told`), as it may be for seconds after the network between 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
 import secrets
@@ -25,6 +24,7 @@ import structlog
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.dial import Address, StrangerError, addresses_of, dial
 from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.fronts import wire
@@ -33,7 +33,6 @@ from tmpnb_py.fronts.wire import Hello, Report, Stamp, Told
 
 log = structlog.get_logger(__name__)
 
-_DIAL_SECONDS = 3.0
 _BACK_OFF = (0.1, 2.0)  # seconds; up to half as long again, so that not all front ends come at once
 _STEADY_SECONDS = 5.0  # for which a connection has to last for the next one to be tried without a pause
 _LATEST_SECONDS = 60.0  # for which an orchestrator with a lower term is refused, after the last one was heard of
@@ -41,8 +40,6 @@ _REPORT_SECONDS = 1.0
 _PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
 _WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 50
-
-Address = tuple[str, int]
 
 
 class OutdatedError(EngineError):
@@ -94,14 +91,7 @@ class Link:
 
     async def _addresses(self) -> list[Address]:
         """All addresses of the names; none where the resolver does not know them (yet)."""
-        found: dict[Address, None] = {}
-        for name in self._names:
-            host, _, port = name.rpartition(":")
-            with contextlib.suppress(OSError):
-                loop = asyncio.get_running_loop()
-                for one in await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
-                    found[str(one[4][0]), int(port)] = None
-        return list(found)
+        return list(dict.fromkeys([address for name in self._names for address in await addresses_of(name)]))
 
     async def _follow(self, address: Address, *, others: bool) -> bool:
         """Follow the orchestrator at an address until it is lost; False where none answered.
@@ -225,15 +215,12 @@ class Link:
 
     async def _dial(self, address: Address) -> Connection:
         try:
-            async with asyncio.timeout(_DIAL_SECONDS):
-                reader, writer = await asyncio.open_connection(*address, ssl=self._contexts.client, limit=lines.LIMIT)
+            return await dial(address, self._contexts)
         except TimeoutError as error:
             raise ConnectionRefusedError("the orchestrator does not answer") from error
-        if not self._contexts.is_ours(writer):
-            writer.close()
+        except StrangerError:
             log.warning("orchestrator_refused", address=address[0], hint="it does not have the secret of front ends")
-            raise ConnectionRefusedError("what answers there does not have our secret")
-        return reader, writer
+            raise
 
 
 async def _report(writer: asyncio.StreamWriter, stamps: tuple[Stamp, ...]) -> None:

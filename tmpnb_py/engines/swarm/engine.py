@@ -54,6 +54,7 @@ from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
+from tmpnb_py.engines.swarm.followers import Followers
 from tmpnb_py.engines.swarm.images.holders import Holders
 from tmpnb_py.engines.swarm.images.swarm_images import SwarmImages
 from tmpnb_py.engines.swarm.lease import Lease
@@ -61,7 +62,6 @@ from tmpnb_py.engines.swarm.leftovers import remove_leftovers
 from tmpnb_py.engines.swarm.link import tls
 from tmpnb_py.engines.swarm.link.lines import RelayAwayError
 from tmpnb_py.engines.swarm.link.wire import Event, Question
-from tmpnb_py.engines.swarm.listeners import Listeners
 from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.records import NotebookExistsError, Records
 from tmpnb_py.engines.swarm.relays import Relays
@@ -112,7 +112,7 @@ class SwarmEngine(SwarmImages):
         self._start_timeout = start_timeout
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
-        self._listeners = Listeners(self._api, pool)
+        self._followers = Followers(self._api, pool)
         self._alarm: asyncio.TimerHandle | None = None
         self._holders = Holders(self._relays)
         self._records = Records(self._api, pool)
@@ -199,7 +199,7 @@ class SwarmEngine(SwarmImages):
             self._alarm.cancel()
         self._alarm = None
         if seconds is not None:
-            self._alarm = asyncio.get_running_loop().call_later(seconds + _SOON, self._listeners.tell, "")
+            self._alarm = asyncio.get_running_loop().call_later(seconds + _SOON, self._followers.tell, "")
 
     # --- what is to be started
 
@@ -354,7 +354,7 @@ class SwarmEngine(SwarmImages):
             known.pop(container_id, None)
         self._endings.forget(container_id)
         if node in self._nodes and not self._nodes[node].usable:  # its memory does not become free for another one
-            self._listeners.tell("")
+            self._followers.tell("")
 
     async def remove_pool(self) -> None:
         """Remove what is left of the pool on the nodes, and of its pins."""
@@ -412,14 +412,14 @@ class SwarmEngine(SwarmImages):
             self._pulls.forget(node)
             self._looks.forget(node)
             self._endings.was_away(node)
-        self._listeners.tell("" if event.event == "again" else event.id)
+        self._followers.tell("" if event.event == "again" else event.id)
 
     def events(self) -> AsyncGenerator[str, None]:
         """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
-        return self._listeners.events()
+        return self._followers.events()
 
     def _list_again(self) -> None:
-        self._listeners.tell("")
+        self._followers.tell("")
 
     # --- leftovers
 

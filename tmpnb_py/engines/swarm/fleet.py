@@ -1,4 +1,4 @@
-"""The swarm's nodes as its operator sees and steers them. Used by the Swarm engine only.
+"""The swarm's nodes as its operator sees and steers them.
 
 What is told comes from the managers (which nodes there are, and which notebooks are placed on them, also those that
 are only about to start there) and from the relays (whether they answer, and whether they have the image).

@@ -1,4 +1,4 @@
-"""What nodes have of notebooks and probes that are no services any more. Used by the Swarm engine only.
+"""What nodes have of notebooks and probes that are no services any more.
 
 Swarm removes a service's container, some time later, but never its volumes; a node that was away has both; and a
 process that is killed while it looks at a node leaves the probe's service, too.

@@ -1,4 +1,4 @@
-"""Looks at each node from inside a container like a notebook, before the node is given any. Used by the Swarm engine.
+"""Looks at each node from inside a container like a notebook, before the node is given any.
 
 A service may say what its node's engine does not do, a kernel may lack a control group, an image may run as root. So
 a probe (`docker.probe_inside`) is started on each node as a notebook is, and its relay treats it as one. Then it

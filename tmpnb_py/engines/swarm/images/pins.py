@@ -1,4 +1,4 @@
-"""Which image a name in a registry means, for a pool: asked once, and kept in the swarm. Used by the Swarm engine.
+"""Which image a name in a registry means, for a pool: asked once, and kept in the swarm.
 
 A tag may mean another image tomorrow. So its digest is asked when the pool needs the image for the first time, and
 kept in a config object of the swarm, which every manager has: an orchestrator that starts again, on whichever

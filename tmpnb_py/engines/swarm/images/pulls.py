@@ -1,4 +1,4 @@
-"""Has the nodes pull today's image from its registry, each before it is given a notebook. Used by the Swarm engine.
+"""Has the nodes pull today's image from its registry, each before it is given a notebook.
 
 The relays pull in the background and are asked how far they are, so a node that joins, or lost its image, gets it,
 too; one that cannot pull is said once, and tries again.

@@ -1,4 +1,4 @@
-"""Brings an image from the manager's engine to the nodes that lack it, over their relays. Used by the Swarm engine.
+"""Brings an image from the manager's engine to the nodes that lack it, over their relays.
 
 Layer by layer, and only those that a node does not have: what has arrived stays, and whoever pushes again goes on
 there. At most a few nodes at once; of an image only chunks are in memory.

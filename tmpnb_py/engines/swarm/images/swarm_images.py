@@ -1,4 +1,4 @@
-"""Images in a swarm: those of the manager's engine, and how they get to the nodes. Used by the Swarm engine only.
+"""Images in a swarm: those of the manager's engine, and how they get to the nodes.
 
 An image that somebody has built or loaded on the manager is sent over the relays (`push`). One whose name begins with
 a registry's host is pinned (`pins`), and each node pulls it, the manager's among them (`pulls`); it is known by

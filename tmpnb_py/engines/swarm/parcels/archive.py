@@ -1,4 +1,4 @@
-"""Images as they travel to nodes: what `docker save` wrote, and what a relay is told of it. Used on both sides.
+"""Images as they travel to nodes: what `docker save` wrote, and what a relay is told of it.
 
 Which image store an engine has shows in what an id is the digest of: the image's configuration in Docker's own store
 (`layers`), a manifest in containerd's (`manifests`).

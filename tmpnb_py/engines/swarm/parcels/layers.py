@@ -1,4 +1,4 @@
-"""Images as their layers: what a node gets to load, piece by piece. Pure; used on both sides of the relays.
+"""Images as their layers: what a node gets to load, piece by piece. Pure.
 
 This is for Docker's own image store; `manifests` is the same for containerd's, and `parcels` tells which it is.
 

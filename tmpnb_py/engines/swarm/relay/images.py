@@ -1,4 +1,4 @@
-"""A node's images, for its relay: which layers are there, one layer more, and what is no longer used.
+"""A node's images: which layers are there, one layer more, and what is no longer used.
 
 Who has the relays' secret can add an image here, but not give any name a meaning that it did not have: the archive
 that the engine loads is composed here and names none, and the one tag that is set holds the image's own digest.

@@ -1,4 +1,4 @@
-"""What a node pulls from registries, for its relay: images by their digests, each once, in the background.
+"""What a node pulls from registries: images by their digests, each once, in the background.
 
 A digest means one image for ever, and the node's engine checks it. What has been pulled gets the name that pushed
 images have, so that `docker image prune` leaves it.
