@@ -25,7 +25,8 @@ from tmpnb_py.engines.swarm.link.lines import RelayAwayError
 from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.parcels import layers
-from tmpnb_py.engines.swarm.parcels.archive import Archive, parcel_of
+from tmpnb_py.engines.swarm.parcels.archive import Archive
+from tmpnb_py.engines.swarm.parcels.parcel import parcel_of
 from tmpnb_py.engines.swarm.relay.images import NodeImages
 from tmpnb_py.engines.swarm.relay.node import NodeEngine
 from tmpnb_py.engines.swarm.relay.server import Relay

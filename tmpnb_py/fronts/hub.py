@@ -1,7 +1,7 @@
 """The orchestrator's side of the front ends: tells them the routes, takes their reports, and lets visitors in.
 
 Made and run by the composition root where a port for front ends is set. Whoever connects has proved to hold the
-stack's secret before a byte of theirs is read (`wire`). What a forwarded connection says of its visitor (address,
+stack's secret before a byte of theirs is read (`tls`). What a forwarded connection says of its visitor (address,
 scheme, host) is believed like a trusted proxy's: only a front end of ours can open one.
 """
 

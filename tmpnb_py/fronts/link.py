@@ -1,7 +1,7 @@
 """A front end's side: finds the orchestrator, hears the routes, reports, and dials it for what visitors want of it.
 
 The orchestrator's addresses come from names and are looked up again and again: in a swarm it starts anew on another
-node. Whoever answers has to hold the stack's secret (`wire`). One connection is for routes and reports; it is made
+node. Whoever answers has to hold the stack's secret (`tls`). One connection is for routes and reports; it is made
 anew for ever, and goes on where the last one ended.
 
 All that is believed comes from one orchestrator at a time, and never from one that has been followed by another: its

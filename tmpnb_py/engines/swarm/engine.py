@@ -1,8 +1,8 @@
 """The Swarm engine: one service per notebook, on whichever node has room.
 
 Built by the composition root, as the other engines are. The manager's API makes, marks, lists and removes services;
-the relays do on each node what services cannot say (`relays`, `node`). Everything durable is in Swarm's services:
-what is kept here is a cache of where each notebook runs.
+the relays do on each node what services cannot say (`relays`; `relay/` there). Everything durable is in Swarm's
+services (`records`): what is kept here is a cache of where each notebook runs.
 
 A node that lacks the image, or whose relay does not answer, is given no notebooks.
 """

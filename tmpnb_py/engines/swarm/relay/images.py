@@ -18,8 +18,8 @@ from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.link.wire import BusyError
 from tmpnb_py.engines.swarm.parcels import layers
-from tmpnb_py.engines.swarm.parcels.archive import Parcel
 from tmpnb_py.engines.swarm.parcels.manifests import ManifestImage
+from tmpnb_py.engines.swarm.parcels.parcel import Parcel
 
 REPOSITORY = "tmpnb-pushed"
 _MOST_IMAGES = 500

@@ -27,7 +27,7 @@ from tmpnb_py.engines.swarm.link.lines import Connection, RelayAwayError
 from tmpnb_py.engines.swarm.link.stream import Stream
 from tmpnb_py.engines.swarm.link.streams import Streams
 from tmpnb_py.engines.swarm.link.wire import Event, Notebook, Question
-from tmpnb_py.engines.swarm.parcels.archive import Parcel, parcel_of
+from tmpnb_py.engines.swarm.parcels.parcel import Parcel, parcel_of
 from tmpnb_py.engines.swarm.relay.node import NodeEngine
 from tmpnb_py.engines.swarm.relay.through import Through
 
