@@ -62,6 +62,41 @@ def test_one_host_of_a_notebook_decides() -> None:
     assert not hosts.is_main(own)
 
 
+@pytest.mark.parametrize(("host", "shared"), [
+    ("notebooks.example.net", "example.net"), ("example.net", "example.net"), ("nb.example.net", "nb.example.net"),
+    ("a.b.nb.example.net", "nb.example.net"), ("xexample.net", ""), ("notebooks.example.org", ""), ("other.net", ""),
+    ("net", ""), ("", ""), ("127.0.0.1", ""), ("::1", ""), ("localhost", ""),
+])  # fmt: skip
+def test_hosts_below_the_same_domain(host: str, shared: str) -> None:
+    assert SessionHosts("nb.example.net").shared_with(host) == shared
+    assert SessionHosts("localhost").shared_with("localhost") == ""
+
+
+HOST_AS_IT_MAY_BE_WRITTEN = [
+    HOST.upper(),
+    HOST.replace(":8000", ""),
+    HOST.replace(":8000", "."),
+    HOST.replace(":8000", ".:1"),
+]
+
+
+@pytest.mark.parametrize("host", HOST_AS_IT_MAY_BE_WRITTEN)
+def test_a_host_in_another_spelling_is_the_same(host: str) -> None:
+    hosts = Hosts(("main.example",), session_host=PATTERN)
+    assert hosts.session_of((host.encode(),)) == NAME
+    assert hosts.answer_to((host.encode(),))
+
+
+@pytest.mark.parametrize("host", [
+    b"main.example:80@evil.example", b"main.example@evil.example", b"evil@main.example", b"main.example/",
+    b"main.example:80/x", b"main.example:x", b"main.example:999999",
+    b"main.example ", b"[::1]x", b"m\xe4in.example", b"main.example:8,0",
+])  # fmt: skip
+def test_what_is_no_host_is_not_answered_to(host: bytes) -> None:
+    """A proxy in front may pass on what a client wrote, and links are made of it."""
+    assert not Hosts(("main.example", "*"), session_host=PATTERN).answer_to((host,))
+
+
 def test_a_name_of_the_operators_is_no_notebooks() -> None:
     hosts = Hosts((f"{NAME}.nb.example.net", "nb.example.net"), session_host=PATTERN)
     assert hosts.session_of((HOST.encode(),)) == ""
