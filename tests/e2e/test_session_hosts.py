@@ -104,6 +104,7 @@ async def test_a_visitor_is_led_to_a_host_that_tells_nothing(secure: bool) -> No
         assert answer.status == 200
         assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
         assert ("Cross-Origin-Opener-Policy" in answer.headers) is secure
+        assert answer.headers.getall("Origin-Agent-Cluster", []) == (["?1"] if secure else [])
         await visitor.ask(
             visitor.own(container, container.path + "api/kernels"), "POST", **SCRIPT, Origin=f"http://{host}"
         )
@@ -146,6 +147,7 @@ async def test_the_way_there_is_good_once_and_for_one_host() -> None:
         assert (await thief.ask(url, Accept="*/*", **{"Sec-Fetch-Dest": "iframe"})).status == 404
         entered = await visitor.ask(url, **NAVIGATES)
         assert (entered.status, entered.headers["Referrer-Policy"]) == (303, "no-referrer")
+        assert "Max-Age=2592000" in entered.headers["Set-Cookie"]  # a session may last longer than the options say now
         assert (await thief.ask(url, **NAVIGATES)).status == 403
         other = await Browser(rig).ask(visitor.main("/api/spawn"), "POST")
         foreign = urlsplit(str((await _spawned(other))["session_url"])).netloc

@@ -31,6 +31,7 @@ from tmpnb_py.proxy.header_rules import HOST_ONLY, cookie_values
 SESSIONS = "tmpnb-sessions"
 ENTRY = origins.entry_cookie(secure=False).decode()
 DAY = 86400
+MONTH = 30 * DAY  # Jupyter's own cookies last as long
 
 _PLACE = "tmpnb-place"
 _LINE = "tmpnb-line"

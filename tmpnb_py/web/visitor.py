@@ -177,8 +177,11 @@ class Visitor:
         return f"{'https' if self.is_secure else 'http'}://{home}" if home else ""
 
     def let_in(self, response: web.StreamResponse, container: Container, main: str) -> None:
-        """Give the browser the cookie for the notebook's own host. `main` is the authority of the main one."""
-        lasting = int(self._context.limits.maximum) or cookies.DAY
+        """Give the browser the cookie for the notebook's own host. `main` is the authority of the main one.
+
+        It ends with the session, for however long that may be extended; until then pages that are open need it.
+        """
+        lasting = max(int(self._context.limits.maximum), cookies.MONTH)
         cookies.set_entry(response, self._jar, container, main, max_age=lasting)
 
     @functools.cached_property
