@@ -211,7 +211,7 @@ def with_cookie(world: World, name: str, value: str, **headers: str) -> Visitor:
     ("session_host", "name", "knows"),
     [
         (None, "tmpnb-sessions", True),
-        (None, "__Host-tmpnb-sessions", True),  # switched off: nobody but us can have made it
+        (None, "__Host-tmpnb-sessions", False),  # switched off: any notebook's page can make it
         (OWN_DOMAIN, "__Host-tmpnb-sessions", True),
         (OWN_DOMAIN, "tmpnb-sessions", True),  # switched on: no notebook can have made it
         ("{name}.notebooks.example", "__Host-tmpnb-sessions", True),

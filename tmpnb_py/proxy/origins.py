@@ -32,7 +32,7 @@ _APART: Headers = [
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
 ]
 # None that has opened it keeps a hold of its window, and it is in a process of its own, though hosts below one domain
-# otherwise share one (HTML, "origin-keyed agent clusters"). Browsers support both over TLS only, and complain elsewhere.
+# otherwise share one (HTML, "origin-keyed agent clusters"). Browsers do both over TLS only, and complain elsewhere.
 _APART_SECURE: Headers = [
     *_APART,
     (b"Cross-Origin-Opener-Policy", b"same-origin-allow-popups"),

@@ -11,8 +11,9 @@ Where notebooks have hosts of their own, one below the same domain can make cook
 comes twice counts as none. (That prefix allows no path. So the names say which service on that host they are of, and
 the line tells whose waiting page it is.)
 
-The names thus depend on options that can be reloaded, and notebooks go on meanwhile. So cookies with the other names
-are read as well, wherever nobody but us can have made them.
+The names thus depend on an option that can be reloaded, and notebooks go on meanwhile. Once they have hosts of their
+own, cookies without `__Host-` are read as well where no notebook can make them. Not the other way round: a page on
+the same host can make a cookie of any name that we have not set there, and lead its visitor to another's notebook.
 """
 
 from __future__ import annotations
@@ -65,9 +66,7 @@ class Jar:
 
     def values(self, name: str) -> list[str]:
         """The same under each name that it may have been given, before a reload, too; the present one first."""
-        readable = [self._host_only]
-        if self._secure and (self._alone or not self._host_only):
-            readable.append(not self._host_only)
+        readable = [True, False] if self._host_only and self._alone else [self._host_only]
         return [value for host_only in readable if (value := self._value(self._named(name, host_only=host_only)))]
 
     def _value(self, name: str) -> str:
