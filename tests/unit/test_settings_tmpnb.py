@@ -221,6 +221,14 @@ def test_arrays_in_the_file(tmp_path: Path) -> None:
             {"tokenless_origin": "https://a.example"},
             "tokenless_origin https://a.example: its pages need only the address of a notebook that they started.",
         ),
+        (
+            {"session_host": "{name}.nb.example.net", "allowed_hosts": "notebooks.example.org,*.example.net"},
+            (
+                "session_host: notebooks and *.example.net are both below example.net, so a notebook's page can make "
+                "cookies for *.example.net. Give notebooks a domain of their own (unless example.net is a public "
+                "suffix, like co.uk)."
+            ),
+        ),
     ],
 )
 def test_what_is_risky_is_a_warning(options: dict[str, str], warning: str) -> None:

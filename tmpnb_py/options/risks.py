@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tmpnb_py.core import quota_keys
-from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
+from tmpnb_py.core.host_names import EVERY_NAME, SessionHosts, is_loopback_name
 from tmpnb_py.options.settings import Settings
 
 
@@ -24,7 +24,18 @@ def risks(settings: Settings) -> list[str]:
             "trusted_proxies without allowed_hosts: requests for the proxy's host name get 421. Name it in "
             "allowed_hosts."
         )
-    return [*warnings, *_loosened(settings)]
+    return [*warnings, *_neighbours(settings), *_loosened(settings)]
+
+
+def _neighbours(settings: Settings) -> Iterator[str]:
+    """Warn of hosts of notebooks that are below the same domain as one of the service's."""
+    sessions = SessionHosts.of(settings.session_host or "")
+    for host in settings.allowed_hosts:
+        if sessions is not None and (shared := sessions.shared_with(host.removeprefix("*."))):
+            yield (
+                f"session_host: notebooks and {host} are both below {shared}, so a notebook's page can make cookies "
+                f"for {host}. Give notebooks a domain of their own (unless {shared} is a public suffix, like co.uk)."
+            )
 
 
 def _loosened(settings: Settings) -> Iterator[str]:
