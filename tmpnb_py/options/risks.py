@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from tmpnb_py.core import quota_keys
 from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
 from tmpnb_py.options.settings import Settings
+
+_ENGINE_SOCKETS = (PurePosixPath("/run/docker.sock"), PurePosixPath("/var/run/docker.sock"))
 
 
 def risks(settings: Settings) -> list[str]:
@@ -24,11 +27,11 @@ def risks(settings: Settings) -> list[str]:
             "trusted_proxies without allowed_hosts: requests for the proxy's host name get 421. Name it in "
             "allowed_hosts."
         )
-    return [*warnings, *_loosened(settings)]
+    return [*warnings, *_loosened(settings), *_opened(settings)]
 
 
 def _loosened(settings: Settings) -> Iterator[str]:
-    """Warn of each option that weakens the isolation of visitors or the protection of the host."""
+    """Warn of each option that weakens the walls round notebooks, or gives them more."""
     if settings.host_network:
         yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
     if not settings.host_network and not is_loopback(settings.container_ip):
@@ -36,10 +39,18 @@ def _loosened(settings: Settings) -> Iterator[str]:
     if settings.container_user.partition(":")[0] in ("0", "root"):
         yield f"container_user {settings.container_user}: commands run as root in their container."
     for mount in settings.host_directories:
-        if mount.source == "/" or mount.source.endswith("docker.sock"):
+        if _shows_the_engine(mount.source):
             yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
         elif not mount.read_only:
             yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if settings.opens_everything:
+        yield "egress_allow *: notebooks reach whatever this machine reaches, and its own services."
+
+
+def _opened(settings: Settings) -> Iterator[str]:
+    """Warn of each option that lets strangers, or their pages, do more."""
+    if not settings.use_tokens:
+        yield "use_tokens is off: whoever learns the address of a notebook has it."
     if EVERY_NAME in settings.allowed_hosts:
         yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
     if "*" in settings.allow_origin:
@@ -50,6 +61,11 @@ def _loosened(settings: Settings) -> Iterator[str]:
         yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
     if settings.allow_credentials and "*" in settings.allow_origin:
         yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
+
+
+def _shows_the_engine(source: str) -> bool:
+    """Whether a directory holds the engine's socket, which works through a read-only mount, too."""
+    return source.endswith("docker.sock") or any(one.is_relative_to(source) for one in _ENGINE_SOCKETS)
 
 
 def is_loopback(host: str) -> bool:
