@@ -9,8 +9,6 @@ from tmpnb_py.core import quota_keys
 from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
 from tmpnb_py.options.settings import Settings
 
-_ENGINE_SOCKETS = (PurePosixPath("/run/docker.sock"), PurePosixPath("/var/run/docker.sock"))
-
 
 def risks(settings: Settings) -> list[str]:
     """Warn of what is allowed but probably not intended."""
@@ -27,11 +25,11 @@ def risks(settings: Settings) -> list[str]:
             "trusted_proxies without allowed_hosts: requests for the proxy's host name get 421. Name it in "
             "allowed_hosts."
         )
-    return [*warnings, *_loosened(settings), *_opened(settings)]
+    return [*warnings, *_loosened(settings)]
 
 
 def _loosened(settings: Settings) -> Iterator[str]:
-    """Warn of each option that weakens the walls round notebooks, or gives them more."""
+    """Warn of each option that weakens the isolation of visitors or the protection of the host."""
     if settings.host_network:
         yield "host_network: every notebook reaches each service of this machine, and the other notebooks."
     if not settings.host_network and not is_loopback(settings.container_ip):
@@ -45,6 +43,7 @@ def _loosened(settings: Settings) -> Iterator[str]:
             yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
     if settings.opens_everything:
         yield "egress_allow *: notebooks reach whatever this machine reaches, and its own services."
+    yield from _opened(settings)
 
 
 def _opened(settings: Settings) -> Iterator[str]:
@@ -61,6 +60,9 @@ def _opened(settings: Settings) -> Iterator[str]:
         yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
     if settings.allow_credentials and "*" in settings.allow_origin:
         yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
+
+
+_ENGINE_SOCKETS = (PurePosixPath("/run/docker.sock"), PurePosixPath("/var/run/docker.sock"))
 
 
 def _shows_the_engine(source: str) -> bool:
