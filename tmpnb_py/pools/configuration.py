@@ -18,7 +18,7 @@ from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 
 _ARGUMENTS = "--ServerApp.base_url={base_path} --ServerApp.allow_remote_access=True"
-_TOKEN = " --IdentityProvider.token={token}"
+_SHOWN = " --IdentityProvider.token={token}"
 _START = {
     Transport.SOCKET: "exec start-notebook.sh --ServerApp.sock={socket} " + _ARGUMENTS,
     Transport.PORT: "exec start-notebook.sh --ServerApp.ip={ip} --ServerApp.port={port} " + _ARGUMENTS,
@@ -150,7 +150,7 @@ def _start(settings: Settings, image: ImageFacts, transport: Transport) -> str:
     another token, or none, over the one of the environment; and without a token Jupyter would make one up.
     """
     from_environment = image.supports_socket and settings.use_tokens
-    return _START[transport] + ("" if from_environment else _TOKEN)
+    return _START[transport] + ("" if from_environment else _SHOWN)
 
 
 def _config(settings: Settings, image: ImageFacts, transport: Transport) -> ContainerConfig:
