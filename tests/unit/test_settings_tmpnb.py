@@ -210,6 +210,15 @@ def test_arrays_in_the_file(tmp_path: Path) -> None:
         ),
         ({"host_directories": "/:/x:ro"}, "host_directories /: gives every visitor power over this whole machine."),
         (
+            {"host_directories": "/var/run:/x:ro"},
+            "host_directories /var/run: gives every visitor power over this whole machine.",
+        ),
+        (
+            {"egress": "internet", "egress_allow": "*"},
+            "egress_allow *: notebooks reach whatever this machine reaches, and its own services.",
+        ),
+        ({"use_tokens": "no"}, "use_tokens is off: whoever learns the address of a notebook has it."),
+        (
             {"allow_origin": "*"},
             "allow_origin *: pages of every site may start notebooks in their visitors' browsers.",
         ),
