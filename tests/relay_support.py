@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import Address, RelayedAddress
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm.stream import Stream
-from tmpnb_py.engines.swarm.streams import Streams
-from tmpnb_py.engines.swarm.through import Through
+from tmpnb_py.engines.swarm.link.stream import Stream
+from tmpnb_py.engines.swarm.link.streams import Streams
+from tmpnb_py.engines.swarm.relay.through import Through
 from tmpnb_py.jupyter.endpoint import Endpoint
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)

@@ -16,7 +16,7 @@ from tests.benchmarks import proxy, rig
 from tests.swarm.relays import RelaysOfNodes
 from tmpnb_py.core.models import ContainerSpec
 from tmpnb_py.engines.docker import options as docker
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 from tmpnb_py.options.live import LiveOptions
@@ -58,7 +58,7 @@ async def _run(api: EngineApi, pool: str, specs: list[ContainerSpec]) -> None:
     await asyncio.gather(*(api.call("POST", "services/create", body=body, seconds=60) for body in bodies))
     async with asyncio.timeout(_SECONDS):
         while True:
-            listed = await api.call("GET", "tasks", params=services.filters(services.labels_of(pool)))
+            listed = await api.call("GET", "tasks", params=naming.filters(naming.labels_of(pool)))
             if sum(one.state == "running" for one in services.tasks_of(listed).values()) == len(specs):
                 return
             await asyncio.sleep(_POLL_SECONDS)

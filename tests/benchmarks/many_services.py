@@ -26,7 +26,7 @@ from tests.swarm.nodes import running_swarm
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Observed, SocketAddress, State
 from tmpnb_py.engines.fake import FakeContainer, FakeEngine, FakeHost
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 from tmpnb_py.options.live import LiveOptions
@@ -212,7 +212,7 @@ async def _config() -> ContainerConfig:
 
 
 async def _listed(api: EngineApi, what: str) -> bytes:
-    params = services.filters(services.labels_of(_POOL))
+    params = naming.filters(naming.labels_of(_POOL))
     async with api.stream("GET", what, params=params, timeout=_TIMEOUT) as response:
         return await response.read()
 

@@ -15,7 +15,7 @@ from tests.swarm.relays import RelaysOfNodes
 from tmpnb_py.core.models import ContainerSpec, State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker import options as docker
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 
@@ -77,7 +77,7 @@ class SwarmRig(ServerImageRig):
         return ids
 
     async def scramble(self, pool: str, container_id: str) -> bool:
-        name = services.name_of(pool, container_id)
+        name = naming.name_of(pool, container_id)
         async with _api(self.relays.swarm.manager) as api:
             found = await api.call("GET", f"services/{name}")
             found["Spec"]["Labels"][services.LABEL_STATE] = "scrambled"

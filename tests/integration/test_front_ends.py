@@ -21,10 +21,12 @@ from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import ImageFacts, State, TcpAddress
 from tmpnb_py.engines.fake import FakeHost
+from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.fronts import copies, reports, wire
 from tmpnb_py.fronts import link as front_link
 from tmpnb_py.fronts import proxy as front_proxy
-from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp
+from tmpnb_py.fronts.wire import Hello, Report, Stamp
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.service import front as front_service
@@ -401,7 +403,7 @@ async def test_a_file_with_another_checksum_is_not_kept(secret: Path, monkeypatc
 
 async def test_what_asks_for_files_and_is_no_front_end_is_hung_up_on(secret: Path) -> None:
     context = Contexts(secret, wire.PROTOCOL).client
-    hello = wire.line_of(Hello(do="files"))
+    hello = lines.line_of(Hello(do="files"))
     async with fronted(secret) as found:
         for line in (b'{"do":"tree","tree":"../etc"}\n', b'{"do":"content","sha256":"x"}\n', b"{}\n", b"x" * 600_000):
             with contextlib.suppress(OSError):
@@ -470,7 +472,7 @@ async def test_reloading_keeps_what_the_orchestrator_told(secret: Path, tmp_path
         async with found.client.get("/api/stats", headers={"Host": "lab.example"}) as response:
             assert response.status == 200
         assert front.link.losses == 0
-        hello = wire.line_of(Hello(do="files")) + b'{"do":"trees"}\n'
+        hello = lines.line_of(Hello(do="files")) + b'{"do":"trees"}\n'
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             assert await said(found.port, Contexts(secret, wire.PROTOCOL).client, hello) == b""
         mine.write_text("none")
@@ -546,7 +548,7 @@ async def said(port: int, context: ssl.SSLContext | None, *lines: bytes) -> byte
 
 async def test_who_does_not_have_the_secret_is_told_nothing(secret: Path, tmp_path: Path) -> None:
     other = make_secret(tmp_path / "other.pem")
-    hello = wire.line_of(Hello(do="routes", front="a" * 32))
+    hello = lines.line_of(Hello(do="routes", front="a" * 32))
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
     nobody.set_alpn_protocols([wire.PROTOCOL])
@@ -559,21 +561,21 @@ async def test_who_does_not_have_the_secret_is_told_nothing(secret: Path, tmp_pa
 
 
 async def test_what_is_no_front_end_is_hung_up_on(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 1.0)
     context = Contexts(secret, wire.PROTOCOL).client
-    hello = wire.line_of(Hello(do="routes", front="a" * 32))
+    hello = lines.line_of(Hello(do="routes", front="a" * 32))
     async with fronted(secret) as found:
         spawned = await found.spawn()
-        for lines in (
+        for sent in (
             (b"GET / HTTP/1.1\r\n\r\n",),
             (b"{}\n",),
-            (b"x" * (wire.LIMIT + 10),),
+            (b"x" * (lines.LIMIT + 10),),
             (),
             (hello, b'{"stamps":[{"id":"../x"}]}\n'),
-            (hello, b"x" * (wire.LIMIT + 10)),
+            (hello, b"x" * (lines.LIMIT + 10)),
         ):
             with contextlib.suppress(OSError):
-                await said(found.port, context, *lines)
+                await said(found.port, context, *sent)
         assert found.front.link.up.is_set()
         container = found.rig.pool.get(spawned["id"])
         assert container is not None
@@ -586,8 +588,8 @@ async def test_a_report_about_what_is_not_in_use_changes_nothing(secret: Path) -
         await found.rig.ready(1)
         [container] = found.rig.pool
         reader, writer = await asyncio.open_connection("127.0.0.1", found.port, ssl=context)
-        writer.write(wire.line_of(Hello(do="routes", front="b" * 32)))
-        writer.write(wire.line_of(Report(stamps=(Stamp(id=container.id, presence=0.0, open=7), Stamp(id="0" * 32)))))
+        writer.write(lines.line_of(Hello(do="routes", front="b" * 32)))
+        writer.write(lines.line_of(Report(stamps=(Stamp(id=container.id, presence=0.0, open=7), Stamp(id="0" * 32)))))
         assert b"event" in await reader.readline()
         await asyncio.sleep(0.2)
         assert (container.open_connections, container.visited) == (0, False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.swarm.nodes import Node, Swarm, running_swarm
-from tmpnb_py.engines.swarm.wire import PORT
+from tmpnb_py.engines.swarm.link.wire import PORT
 
 _PROGRAM = str(Path(sys.executable).parent / "tmpnb-py")
 

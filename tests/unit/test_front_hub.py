@@ -15,6 +15,7 @@ import structlog
 
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.models import State
+from tmpnb_py.engines.swarm.link import lines, tls
 from tmpnb_py.fronts import hub as hub_module
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.hub import Hub
@@ -66,13 +67,13 @@ async def open_hub(tmp_path: Path, site: Pool, **more: Any) -> AsyncIterator[Cal
     writers: list[asyncio.StreamWriter] = []
 
     async def connect(*protocols: str, front: str = "f" * 32, hello: Hello | None = None) -> Stream:
-        context = wire.Contexts(secret, *(protocols or wire.PROTOCOLS)).client
+        context = tls.Contexts(secret, *(protocols or wire.PROTOCOLS)).client
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # else it has room for all that is told
         sock.connect(listener.getsockname())
         reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="")
         writers.append(writer)
-        writer.write(wire.line_of(hello or Hello(do="routes", front=front, name="front")))
+        writer.write(lines.line_of(hello or Hello(do="routes", front=front, name="front")))
         return reader, writer
 
     try:
@@ -107,7 +108,7 @@ async def test_a_session_that_no_route_can_say_keeps_no_other_from_front_ends(tm
 async def test_a_front_end_that_reports_without_end_holds_up_nobody(tmp_path: Path) -> None:
     """Unknown sessions, as fast as it can: others are told and heard as ever, and the loop has time."""
     site = Pool([made(NOTEBOOK)])
-    flood = wire.line_of(Report(stamps=tuple(Stamp(id=f"x{number}", open=9) for number in range(wire.MOST_STAMPS))))
+    flood = lines.line_of(Report(stamps=tuple(Stamp(id=f"x{number}", open=9) for number in range(wire.MOST_STAMPS))))
     async with open_hub(tmp_path, site) as connect:
         _, flooding = await connect(front="e" * 32)
 
@@ -119,7 +120,7 @@ async def test_a_front_end_that_reports_without_end_holds_up_nobody(tmp_path: Pa
         pouring = asyncio.create_task(pour())
         await asyncio.sleep(0.3)
         reader, writer = await connect()
-        writer.write(wire.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
+        writer.write(lines.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
         async with asyncio.timeout(10):
             while not site.containers[0].open_connections:
                 await asyncio.sleep(0)
@@ -165,7 +166,7 @@ async def test_of_a_session_that_has_ended_nothing_is_kept(tmp_path: Path) -> No
     with structlog.testing.capture_logs() as logs:
         async with open_hub(tmp_path, site) as connect:
             reader, writer = await connect()
-            writer.write(wire.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
+            writer.write(lines.line_of(Report(stamps=(Stamp(id=NOTEBOOK, open=3),))))
             [container] = site.containers
             async with asyncio.timeout(10):
                 await _heard(reader, "put")

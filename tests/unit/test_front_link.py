@@ -18,6 +18,7 @@ from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 from tests.unit.test_front_hub import Pool, made
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.swarm.link import tls
 from tmpnb_py.fronts import link as module
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.hub import Hub
@@ -69,7 +70,7 @@ async def followed(secret: Path, *ports: int) -> AsyncIterator[tuple[Link, Table
 
     table = Table(no_way, came=lambda _: None, ended=lambda one: ended.append(one.id))
     names = [f"127.0.0.1:{port}" for port in ports]
-    contexts = wire.Contexts(secret, *wire.PROTOCOLS)
+    contexts = tls.Contexts(secret, *wire.PROTOCOLS)
     link, tasks = Link(names, contexts, table, options=lambda _: None, lost=lambda: None), Tasks()
     tasks.start("link", link.run())
     try:
@@ -157,11 +158,11 @@ async def test_each_side_speaks_the_newest_version_that_both_have(secret: Path) 
     (port,) = free_ports(1)
     ours = Orchestrator(secret, port, 5, A)
     await ours.start()
-    old_front = wire.Contexts(secret, "tmpnb-front/1").client
-    newer_front = wire.Contexts(secret, "tmpnb-front/3", *wire.PROTOCOLS).client
+    old_front = tls.Contexts(secret, "tmpnb-front/1").client
+    newer_front = tls.Contexts(secret, "tmpnb-front/3", *wire.PROTOCOLS).client
     for context, expected in ((old_front, "tmpnb-front/1"), (newer_front, "tmpnb-front/2")):
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-        assert wire.spoken(writer) == expected
+        assert tls.spoken(writer) == expected
         writer.close()
     await ours.end()
 
@@ -171,7 +172,7 @@ async def test_an_orchestrator_that_hangs_up_at_once_is_not_asked_without_a_paus
 ) -> None:
     """Each time it tells all routes: ten times a second by all front ends would be its end."""
     monkeypatch.setattr(module, "_BACK_OFF", (0.01, 10.0))
-    contexts, dialled = wire.Contexts(secret, *wire.PROTOCOLS), 0
+    contexts, dialled = tls.Contexts(secret, *wire.PROTOCOLS), 0
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal dialled

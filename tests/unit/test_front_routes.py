@@ -11,6 +11,7 @@ import pytest
 
 from tmpnb_py.core.installation import PACKAGE
 from tmpnb_py.core.models import RelayedAddress, SocketAddress, State, TcpAddress
+from tmpnb_py.engines.swarm.link import lines
 from tmpnb_py.fronts import stamps, wire
 from tmpnb_py.fronts.hub import shared
 from tmpnb_py.fronts.ledger import Ledger
@@ -359,7 +360,7 @@ def test_places_are_the_addresses_that_they_were_made_of() -> None:
 
 def test_a_message_survives_the_wire() -> None:
     message = Told(event="put", seq=3, route=route(A, base_url="/x/", origin="https://a.example"))
-    assert Told.model_validate_json(wire.line_of(message)) == message
+    assert Told.model_validate_json(lines.line_of(message)) == message
 
 
 def test_only_shared_options_are_told_and_read_back_as_they_were() -> None:

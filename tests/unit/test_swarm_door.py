@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.swarm.relays import make_secret
-from tmpnb_py.engines.swarm import door as door_module
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.door import Door
-from tmpnb_py.engines.swarm.wire import Connection, Contexts
+from tmpnb_py.engines.swarm.link import door as door_module
+from tmpnb_py.engines.swarm.link import tls
+from tmpnb_py.engines.swarm.link.door import Door
+from tmpnb_py.engines.swarm.link.lines import Connection
+from tmpnb_py.engines.swarm.link.tls import Contexts
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ async def test_who_is_through_stays_whoever_comes(
 
 
 async def test_a_stranger_has_so_long(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x16\x03\x01\x02\x00")
     async with asyncio.timeout(10):

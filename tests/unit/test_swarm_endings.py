@@ -8,9 +8,10 @@ import pytest
 
 from tmpnb_py.core.models import EndReason, Exit, NodeState, State
 from tmpnb_py.engines.swarm.endings import Endings
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
-from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
 
 GRACE = 120.0
 SESSION = "claimed-1700000000-abcd"

@@ -12,7 +12,7 @@ import pytest
 
 from tmpnb_py.core.models import Observed
 from tmpnb_py.engines.docker import options as docker
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
 
@@ -47,10 +47,10 @@ class Managers:
 
     @staticmethod
     def _name(container_id: str) -> str:
-        return services.name_of("pool", container_id)
+        return naming.name_of("pool", container_id)
 
     def _spec(self, one: str) -> dict[str, Any]:
-        labels = {**services.labels_of("pool"), docker.LABEL_ID: one, services.LABEL_STATE: "ready"}
+        labels = {**naming.labels_of("pool"), docker.LABEL_ID: one, services.LABEL_STATE: "ready"}
         return {"Name": self._name(one), "Labels": labels}
 
     def _nodes(self) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ async def engine(managers: Managers, tmp_path: Path) -> AsyncIterator[SwarmEngin
     subprocess.run([*command.split(), "-keyout", secret, "-out", tmp_path / "crt"], check=True, capture_output=True)
     secret.write_text(secret.read_text() + (tmp_path / "crt").read_text())
     made = SwarmEngine(pool="pool", runtime_dir=tmp_path / "run", swarm=Swarm((), secret))
-    for part in (made, made._fleet):
+    for part in (made, made._fleet, made._records):
         part._api = cast(EngineApi, managers)
     yield made
     await made.close()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.engines.swarm import layers
-from tmpnb_py.engines.swarm.parcels import Archive
+from tmpnb_py.engines.swarm.parcels import layers
+from tmpnb_py.engines.swarm.parcels.archive import Archive
 
 CONTENTS = (b"lowest" * 200, b"same", b"same")
 DIFF_IDS = tuple(f"sha256:{hashlib.sha256(one).hexdigest()}" for one in CONTENTS)

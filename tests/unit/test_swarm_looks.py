@@ -18,10 +18,10 @@ from tmpnb_py.engines.docker.probe_inside import ANSWER
 from tmpnb_py.engines.isolation import EngineLimits
 from tmpnb_py.engines.swarm import looks as looks_module
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.link.wire import Notebook, Question
 from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import Notebook, Question
 
 GOOD: dict[str, Any] = {
     "directory": "sealed",

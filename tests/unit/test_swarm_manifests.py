@@ -13,8 +13,9 @@ import pytest
 
 from tests.unit.test_swarm_layers import CONTENTS, config_of
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.engines.swarm import layers, manifests
-from tmpnb_py.engines.swarm.parcels import Archive, parcel_of
+from tmpnb_py.engines.swarm.parcels import layers, manifests
+from tmpnb_py.engines.swarm.parcels.archive import Archive
+from tmpnb_py.engines.swarm.parcels.parcel import parcel_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

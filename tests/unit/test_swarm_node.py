@@ -6,7 +6,7 @@ import pytest
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import Protection
-from tmpnb_py.engines.swarm import node
+from tmpnb_py.engines.swarm.relay import node
 
 GOOD = {"NoNewPrivs": "1", "Seccomp": "2", "CapBnd": "0000000000000000"}
 

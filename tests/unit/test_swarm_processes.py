@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.engines.swarm.processes import status_of
+from tmpnb_py.engines.swarm.relay.processes import status_of
 
 ID = "a" * 64
 STATUS = "Name:\tsh\nNoNewPrivs:\t1\nSeccomp:\t2\nCapBnd:\t0000000000000000\nstray line\n"

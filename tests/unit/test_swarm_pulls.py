@@ -14,15 +14,17 @@ import structlog
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import node_pulls, pulls
-from tmpnb_py.engines.swarm import pins as pins_module
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node_images import NodeImages
-from tmpnb_py.engines.swarm.node_pulls import NodePulls
-from tmpnb_py.engines.swarm.pins import Pins
-from tmpnb_py.engines.swarm.pulls import Pulls, bring
+from tmpnb_py.engines.swarm.images import pins as pins_module
+from tmpnb_py.engines.swarm.images import pulls
+from tmpnb_py.engines.swarm.images.pins import Pins
+from tmpnb_py.engines.swarm.images.pulls import Pulls, bring
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Question
+from tmpnb_py.engines.swarm.relay import pulls as node_pulls
+from tmpnb_py.engines.swarm.relay.images import NodeImages
+from tmpnb_py.engines.swarm.relay.pulls import NodePulls
 from tmpnb_py.engines.swarm.relays import Relays
-from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
 
 NAME = "registry:5000/team/workshop:1"
 OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"

@@ -18,15 +18,19 @@ from tests.swarm.relays import make_secret
 from tests.unit.test_swarm_layers import CONTENTS, archive, config_of
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.engines.swarm import layers, wire
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.node_images import NodeImages
-from tmpnb_py.engines.swarm.parcels import Archive, parcel_of
-from tmpnb_py.engines.swarm.push import Push, spooled
-from tmpnb_py.engines.swarm.relay import Relay
+from tmpnb_py.engines.swarm.images.push import Push, spooled
+from tmpnb_py.engines.swarm.link import lines, wire
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.tls import Contexts
+from tmpnb_py.engines.swarm.link.wire import Question
+from tmpnb_py.engines.swarm.parcels import layers
+from tmpnb_py.engines.swarm.parcels.archive import Archive
+from tmpnb_py.engines.swarm.parcels.parcel import parcel_of
+from tmpnb_py.engines.swarm.relay.images import NodeImages
+from tmpnb_py.engines.swarm.relay.node import NodeEngine
+from tmpnb_py.engines.swarm.relay.server import Relay
 from tmpnb_py.engines.swarm.relays import Link, Relays
-from tmpnb_py.engines.swarm.wire import Contexts, Question, RelayAwayError
 
 CONFIG = config_of()
 IMAGE = layers.id_of(CONFIG)
@@ -164,7 +168,7 @@ async def test_an_engine_with_the_other_store_is_told_of(engine: Engine, link: L
 
 
 async def test_two_at_once_bring_each_layer_once(engine: Engine, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmpnb_py.engines.swarm.push._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("tmpnb_py.engines.swarm.images.push._BUSY_SECONDS", 0.01)
     one, other = await asyncio.gather(pushed(link), pushed(link))
     assert one[-1].done
     assert other[-1].done
@@ -234,7 +238,7 @@ def test_the_longest_question_is_a_line() -> None:
     config = config_of(listed, history=[{"created_by": '"' * 60} for _ in range(1000)])
     assert layers.CONFIG_LIMIT // 2 < len(config) < layers.CONFIG_LIMIT
     question = Question(do="load", image=layers.id_of(config), config=config.decode(), layer=1, size=1)
-    assert len(wire.line_of(question)) < wire.LIMIT
+    assert len(lines.line_of(question)) < lines.LIMIT
 
 
 async def test_the_file_that_is_sent_is_gone_afterwards(tmp_path: Path) -> None:

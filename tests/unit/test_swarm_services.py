@@ -19,7 +19,7 @@ from tmpnb_py.core.models import (
     Transport,
 )
 from tmpnb_py.engines.docker import options as docker
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.services import LABEL_STATE, Node, Placed, Task
 
 MIB = 1024 * 1024
@@ -68,10 +68,10 @@ def test_a_share_of_cpu_is_reserved() -> None:
 
 
 def test_a_name_does_not_hold_the_id_and_is_a_dns_label() -> None:
-    name = services.name_of("pool", "abc" * 20)
+    name = naming.name_of("pool", "abc" * 20)
     assert "abcabc" not in name
     assert len(name) <= 63
-    assert name != services.name_of("other", "abc" * 20)
+    assert name != naming.name_of("other", "abc" * 20)
 
 
 def test_every_place_that_can_be_written_to_is_bounded() -> None:
@@ -241,10 +241,10 @@ def test_what_only_has_a_notebooks_labels_is_none() -> None:
     assert services.id_of(made) == "abc"
     assert services.id_of({"Spec": {**made["Spec"], "Name": "copy-of-it"}}) == ""
     labels = made["Spec"]["Labels"]
-    name = services.name_of("pool", "abc")
-    assert services.is_of_notebook(f"/{name}.1.task", labels), "a container of Swarm's"
-    assert services.is_of_notebook(f"{name}-socket", labels), "a volume of ours"
-    assert not services.is_of_notebook("/serene_bell", labels), "of an image that was made of a notebook's container"
-    assert not services.is_of_notebook(f"/{name}.1.task", {})
-    assert not services.is_of_notebook(f"/{name}.1.task", None)
-    assert not services.is_of_notebook(f"/{name}.1.task", {**labels, "org.tmpnb.id": "../x"})
+    name = naming.name_of("pool", "abc")
+    assert naming.is_of_notebook(f"/{name}.1.task", labels), "a container of Swarm's"
+    assert naming.is_of_notebook(f"{name}-socket", labels), "a volume of ours"
+    assert not naming.is_of_notebook("/serene_bell", labels), "of an image that was made of a notebook's container"
+    assert not naming.is_of_notebook(f"/{name}.1.task", {})
+    assert not naming.is_of_notebook(f"/{name}.1.task", None)
+    assert not naming.is_of_notebook(f"/{name}.1.task", {**labels, "org.tmpnb.id": "../x"})

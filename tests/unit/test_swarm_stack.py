@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tmpnb_py.engines.swarm.wire import PORT
+from tmpnb_py.engines.swarm.link.wire import PORT
 from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.settings import OPTIONS
 from tmpnb_py.options.sources import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE

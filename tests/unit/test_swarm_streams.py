@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmpnb_py.core.errors import AwayError
-from tmpnb_py.engines.swarm import frames
-from tmpnb_py.engines.swarm import streams as module
-from tmpnb_py.engines.swarm.frames import CREDIT, DATA, END, EOF, FRAME, OPEN, OPENED, WINDOW, FrameError
-from tmpnb_py.engines.swarm.stream import Stream
-from tmpnb_py.engines.swarm.streams import Streams
+from tmpnb_py.engines.swarm.link import frames
+from tmpnb_py.engines.swarm.link import streams as module
+from tmpnb_py.engines.swarm.link.frames import CREDIT, DATA, END, EOF, FRAME, OPEN, OPENED, WINDOW, FrameError
+from tmpnb_py.engines.swarm.link.stream import Stream
+from tmpnb_py.engines.swarm.link.streams import Streams
 
 
 def frame(kind: int, number: int, content: bytes = b"") -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from asyncio import StreamReaderProtocol
 from collections.abc import AsyncIterator, Callable, Collection
@@ -19,14 +18,17 @@ from tmpnb_py.cli.commands.relay import relay as relay_command
 from tmpnb_py.core.errors import AwayError, EngineError, NoSuchContainerError, SettingsError
 from tmpnb_py.core.models import Protection, RelayedAddress
 from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm import relays as relays_module
-from tmpnb_py.engines.swarm import services, wire
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.engine import Swarm, SwarmEngine
-from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.relay import Relay
+from tmpnb_py.engines.swarm.link import lines, wire
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.tls import Contexts
+from tmpnb_py.engines.swarm.link.wire import Event, Hello, Question
+from tmpnb_py.engines.swarm.relay.node import NodeEngine
+from tmpnb_py.engines.swarm.relay.server import Relay
 from tmpnb_py.engines.swarm.relays import Link, Relays
-from tmpnb_py.engines.swarm.wire import Connection, Contexts, Event, Hello, Question, RelayAwayError
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.questions import accepts
@@ -133,7 +135,7 @@ async def test_a_certificate_that_the_secret_has_signed_is_none(
 async def _hello_over(port: int, context: ssl.SSLContext) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
-        writer.write(wire.line_of(Question(do="hello")))
+        writer.write(lines.line_of(Question(do="hello")))
         return await reader.readuntil(b"\n")
     finally:
         writer.transport.abort()
@@ -159,7 +161,7 @@ async def test_whatever_is_less_is_refused(port: int, secret: Path, change: str)
         b"\n", b"{}\n", b"[]\n", b"nonsense\n", b'{"do":"exec"}\n', b'{"do":"hello","more":1}\n',
         b'{"do":"take","pool":"pool","id":"../etc"}\n', b'{"do":"take","pool":"a b","id":"x"}\n',
         b'{"do":"ready","pool":"pool","id":"abc","cpu_quota":-1}\n', b'{"do":"has_image","image":"evil"}\n',
-        b"x" * (wire.LIMIT + 10),
+        b"x" * (lines.LIMIT + 10),
     ],
     ids=range(11),
 )  # fmt: skip
@@ -216,7 +218,7 @@ async def test_a_resolver_that_fails_for_one_name_cuts_no_relay_off(
         looked.set()
         return known.get(name, set())
 
-    monkeypatch.setattr(relays_module, "_addresses", addresses)
+    monkeypatch.setattr(relays_module, "addresses_of", addresses)
     monkeypatch.setattr(relays_module, "_LOOK_UP_SECONDS", 0.01)
     told: list[str] = []
     relays = Relays(("one:1", "two:1"), Contexts(secret), "pool", lambda node, event: told.append(event.event))
@@ -285,50 +287,6 @@ async def test_whoever_wants_no_notebook_is_cut_off(port: int, secret: Path, nod
             await streams.open(wanted, asyncio.Protocol)
 
 
-async def pair() -> tuple[Connection, socket.socket]:
-    """A connection, and its far end, which reads nothing unless it is told to."""
-    near, far = socket.socketpair()
-    far.setblocking(False)
-    return await asyncio.open_unix_connection(sock=near), far
-
-
-@pytest.mark.parametrize("most", [10**9, 300_000], ids=["while-it-is-sent", "with-a-little-unsent"])
-async def test_a_notebook_that_reads_nothing_holds_no_connection_that_its_visitor_has_left(
-    monkeypatch: pytest.MonkeyPatch, most: int
-) -> None:
-    monkeypatch.setattr(wire, "STALLED_SECONDS", 0.2)
-    monkeypatch.setattr(wire, "FLUSH_SECONDS", 0.1)
-    (relay, visitor), (dialled, notebook) = await pair(), await pair()
-    joined = asyncio.create_task(wire.join(relay, dialled))
-    sent = 0
-    with contextlib.suppress(OSError):
-        async with asyncio.timeout(0.1):
-            while sent < most:
-                await asyncio.get_running_loop().sock_sendall(visitor, bytes(10_000))
-                sent += 10_000
-    visitor.close()
-    async with asyncio.timeout(2):
-        await joined
-        while await asyncio.get_running_loop().sock_recv(notebook, 100_000):
-            pass
-    notebook.close()
-
-
-async def test_what_was_sent_last_arrives_though_who_sent_it_has_left() -> None:
-    (relay, visitor), (dialled, notebook) = await pair(), await pair()
-    joined = asyncio.create_task(wire.join(relay, dialled))
-    await asyncio.get_running_loop().sock_sendall(visitor, bytes(260_000))
-    visitor.close()
-    await asyncio.sleep(0.05)
-    received = 0
-    async with asyncio.timeout(5):
-        while data := await asyncio.get_running_loop().sock_recv(notebook, 100_000):
-            received += len(data)
-        await joined
-    assert received == 260_000
-    notebook.close()
-
-
 NOTEBOOK = "n" * 32
 
 
@@ -342,8 +300,8 @@ class OneNotebook(EngineApi):
     async def call(self, method: str, path: str, **_: Any) -> Any:
         assert method == "GET"
         if path == "containers/json":
-            labels = {**services.labels_of("pool"), docker.LABEL_ID: "abc", "com.docker.swarm.task.id": "t"}
-            return [{"Id": "c", "Names": [f"/{services.name_of('pool', 'abc')}.1.t"], "Labels": labels}]
+            labels = {**naming.labels_of("pool"), docker.LABEL_ID: "abc", "com.docker.swarm.task.id": "t"}
+            return [{"Id": "c", "Names": [f"/{naming.name_of('pool', 'abc')}.1.t"], "Labels": labels}]
         mount = {"Destination": docker.SOCKET_DIRECTORY, "Source": str(self.place)}
         return {"Id": "c", "State": {"Running": True}, "Mounts": [mount]}
 
@@ -424,7 +382,7 @@ async def test_what_another_manager_has_given_away_does_not_become_ready(
 async def test_one_notebook_cannot_have_any_number_of_connections(
     port: int, secret: Path, node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmpnb_py.engines.swarm.relay._MOST_CONNECTIONS", 2)
+    monkeypatch.setattr("tmpnb_py.engines.swarm.relay.server._MOST_CONNECTIONS", 2)
     node.path = str(tmp_path / "notebook.sock")
     left = asyncio.Event()
 

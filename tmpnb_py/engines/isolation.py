@@ -22,6 +22,10 @@ _REACHED = ("connected", "ECONNREFUSED", "ECONNRESET")
 
 _UPDATE = "update the engine, or use another one"
 NO_NEW_PRIVILEGES = "no-new-privileges is not in force"
+NO_NEW_PRIVILEGES_IN_SERVICES = (  # what to do about it in a swarm
+    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
+    "services of Docker 20.10 cannot ask for it"
+)
 NO_PYTHON = Gap(
     Protection.VERIFICATION,
     "the isolation of this image's containers cannot be verified: it has no python3 to check it from inside",

@@ -15,6 +15,8 @@ import pydantic
 import structlog
 
 from tmpnb_py.core.errors import EngineError
+from tmpnb_py.engines.swarm.link import lines
+from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.wire import Ask, Content, Listed, Offer, Offers, Part
 from tmpnb_py.shared_files.mirror import Mirror, checked
@@ -26,7 +28,6 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 M = TypeVar("M", bound=pydantic.BaseModel)
 
 
@@ -37,7 +38,7 @@ class CopyError(EngineError):
 class Copies:
     """Keeps a mirror up to date."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Stream | None]], mirror: Mirror) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Connection | None]], mirror: Mirror) -> None:
         """`connect` waits for the orchestrator; None where that has no files to give. Raises `OSError`."""
         self._connect = connect
         self._mirror = mirror
@@ -59,7 +60,7 @@ class Copies:
                     stream[1].close()
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _follow(self, stream: Stream) -> None:
+    async def _follow(self, stream: Connection) -> None:
         while True:
             offers = (await _asked(stream, Ask(do="trees"), Offers)).trees
             self._mirror.offered(offer.tree for offer in offers)
@@ -70,7 +71,7 @@ class Copies:
             self._refused &= {offer.tree for offer in offers}
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _copy(self, stream: Stream, offer: Offer, offered: set[str]) -> None:
+    async def _copy(self, stream: Connection, offer: Offer, offered: set[str]) -> None:
         """Take over a tree with all forms of its contents that are not here yet."""
         began = time.monotonic()
         listed = [one async for one in _listed(stream, offer.tree)]
@@ -98,19 +99,19 @@ class Copies:
         log.info("files_mirrored", tree=tree.digest, files=len(tree.files), size_mib=size, duration=duration)
 
 
-async def _asked(stream: Stream, ask: Ask | None, answer: type[M]) -> M:
+async def _asked(stream: Connection, ask: Ask | None, answer: type[M]) -> M:
     reader, writer = stream
     async with asyncio.timeout(_ANSWER_SECONDS):
         if ask is not None:
-            writer.write(wire.line_of(ask))
+            writer.write(lines.line_of(ask))
             await writer.drain()
-        line = await wire.read_line(reader)
+        line = await lines.read_line(reader)
     if not line:
         raise ConnectionResetError("the orchestrator has hung up")
     return answer.model_validate_json(line)
 
 
-async def _listed(stream: Stream, digest: str) -> AsyncIterator[Listed]:
+async def _listed(stream: Connection, digest: str) -> AsyncIterator[Listed]:
     part, count = await _asked(stream, Ask(do="tree", tree=digest), Part), 0
     while True:
         for one in part.files:
@@ -123,12 +124,12 @@ async def _listed(stream: Stream, digest: str) -> AsyncIterator[Listed]:
         part = await _asked(stream, None, Part)
 
 
-async def _content(stream: Stream, entry: SharedFile, form: wire.Coding) -> Copy | None:
+async def _content(stream: Connection, entry: SharedFile, form: wire.Coding) -> Copy | None:
     """A content in one form, checked; None where it cannot be had at present."""
     answer = await _asked(stream, Ask(do="content", sha256=entry.sha256, coding=form), Content)
     if not answer.is_there:
         return None
-    body = b"".join([chunk async for chunk in wire.read_exactly(stream[0], answer.size)])
+    body = b"".join([chunk async for chunk in lines.read_exactly(stream[0], answer.size)])
     try:
         return await asyncio.to_thread(checked, entry, form, body)
     except ValueError as error:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import cast
 
+from tmpnb_py.engines.swarm.link import lines
+from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.reports import Turns
 from tmpnb_py.fronts.wire import Ask, Content, Listed, Offer, Offers, Part
@@ -22,7 +24,6 @@ _PIECE = 256 * 1024
 _MOST_READS = 4  # at a time: the disk and the threads are others', too
 
 _Forms = tuple[wire.Coding, ...]
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class FileServer:
@@ -38,13 +39,13 @@ class FileServer:
         reader, writer = connection
         while True:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                line = await wire.read_line(reader)
+                line = await lines.read_line(reader)
             if not line:
                 return
             ask = Ask.model_validate_json(line)
             await asyncio.sleep(0)  # many questions may have come together
             if ask.do == "trees":
-                await _write(writer, wire.line_of(await self._offers()))
+                await _write(writer, lines.line_of(await self._offers()))
             elif ask.do == "tree":
                 await self._list(writer, ask.tree)
             else:
@@ -78,7 +79,7 @@ class FileServer:
                     Listed(name=name, sha256=entry.sha256, size=entry.size, forms=cast(_Forms, shared.forms(entry)))
                     for shared, name, entry in files[start:end]
                 )
-                line = wire.line_of(Part(files=listed, more=end < len(files)))
+                line = lines.line_of(Part(files=listed, more=end < len(files)))
             await _write(writer, line)
 
     async def _copy(self, writer: asyncio.StreamWriter, ask: Ask) -> None:
@@ -92,9 +93,9 @@ class FileServer:
                     continue
                 break
         else:
-            await _write(writer, wire.line_of(Content(is_there=False)))
+            await _write(writer, lines.line_of(Content(is_there=False)))
             return
-        await _write(writer, wire.line_of(Content(size=len(body))))
+        await _write(writer, lines.line_of(Content(size=len(body))))
         for start in range(0, len(body), _PIECE):
             await _write(writer, body[start : start + _PIECE])
 

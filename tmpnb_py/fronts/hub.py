@@ -1,7 +1,7 @@
 """The orchestrator's side of the front ends: tells them the routes, takes their reports, and lets visitors in.
 
 Made and run by the composition root where a port for front ends is set. Whoever connects has proved to hold the
-stack's secret before a byte of theirs is read (`wire`). What a forwarded connection says of its visitor (address,
+stack's secret before a byte of theirs is read (`tls`). What a forwarded connection says of its visitor (address,
 scheme, host) is believed like a trusted proxy's: only a front end of ours can open one.
 """
 
@@ -22,12 +22,15 @@ from prometheus_client.registry import Collector
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks, event_or_time
-from tmpnb_py.engines.swarm.door import Door
-from tmpnb_py.fronts import wire
+from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.door import Door
+from tmpnb_py.engines.swarm.link.lines import Connection
+from tmpnb_py.engines.swarm.link.tls import Contexts
+from tmpnb_py.fronts import pipes, wire
 from tmpnb_py.fronts.file_server import FileServer
 from tmpnb_py.fronts.ledger import Ledger
 from tmpnb_py.fronts.reports import Reporter, Reports, Turns
-from tmpnb_py.fronts.wire import Contexts, Hello, Place, Report, Route, Told
+from tmpnb_py.fronts.wire import Hello, Place, Report, Route, Told
 from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
@@ -42,8 +45,6 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
 _WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 200  # of routes: as they are sent together, and then others have their turn
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Hub(Collector):
@@ -217,8 +218,8 @@ class Hub(Collector):
             if not contexts.is_ours(writer):
                 log.warning("front_refused", peer=str(writer.get_extra_info("peername")))
                 return
-            async with asyncio.timeout(wire.HANDSHAKE_SECONDS):
-                line = await wire.read_line(reader)
+            async with asyncio.timeout(tls.HANDSHAKE_SECONDS):
+                line = await lines.read_line(reader)
             if not line:
                 return
             hello = Hello.model_validate_json(line)
@@ -245,7 +246,7 @@ class Hub(Collector):
             ours.close()
             theirs.close()
             raise
-        await wire.join(front, own)
+        await pipes.join(front, own)
 
     async def _keep(self, front: Reporter, hello: Hello, connection: Connection) -> None:
         """Tell a front end and listen to it until either side ends."""
@@ -266,29 +267,29 @@ class Hub(Collector):
 
     async def _tell(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         epoch, seq, shared = hello.epoch, hello.seq, None
-        knows_terms = wire.spoken(writer) == wire.PROTOCOL
+        knows_terms = tls.spoken(writer) == wire.PROTOCOL
         while True:
             changed, term = self._changed, self._term() if knows_terms else 0
             if shared != self._shared.value:
                 shared = self._shared.value
-                writer.write(wire.line_of(Told(event="options", options=shared, term=term)))
+                writer.write(lines.line_of(Told(event="options", options=shared, term=term)))
             if self._is_written:
-                lines, now_at = self._ledger.since(epoch, seq, term=term), self._ledger.seq
-                for start in range(0, len(lines), _LINES_AT_ONCE):
+                changes, now_at = self._ledger.since(epoch, seq, term=term), self._ledger.seq
+                for start in range(0, len(changes), _LINES_AT_ONCE):
                     async with self._turns.taken():
-                        writer.write(b"".join(lines[start : start + _LINES_AT_ONCE]))
+                        writer.write(b"".join(changes[start : start + _LINES_AT_ONCE]))
                     await _drained(writer)
                 epoch, seq = self._ledger.epoch, now_at
-                writer.write(wire.line_of(Told(event="alive", epoch=epoch, seq=seq, term=term)))
+                writer.write(lines.line_of(Told(event="alive", epoch=epoch, seq=seq, term=term)))
             else:
-                writer.write(wire.line_of(Told(event="wait", term=term)))
+                writer.write(lines.line_of(Told(event="wait", term=term)))
             await _drained(writer)
             await event_or_time(changed, wire.HEARTBEAT_SECONDS)
 
     async def _listen(self, front: Reporter, reader: asyncio.StreamReader) -> None:
         while True:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
-                line = await wire.read_line(reader)
+                line = await lines.read_line(reader)
             if not line:
                 return
             async with self._turns.taken():

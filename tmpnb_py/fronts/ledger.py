@@ -10,7 +10,8 @@ import collections
 import secrets
 from collections.abc import Hashable, Set
 
-from tmpnb_py.fronts.wire import Route, Told, line_of
+from tmpnb_py.engines.swarm.link.lines import line_of
+from tmpnb_py.fronts.wire import Route, Told
 
 _REMEMBERED = 10_000
 

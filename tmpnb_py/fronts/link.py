@@ -1,7 +1,7 @@
 """A front end's side: finds the orchestrator, hears the routes, reports, and dials it for what visitors want of it.
 
 The orchestrator's addresses come from names and are looked up again and again: in a swarm it starts anew on another
-node. Whoever answers has to hold the stack's secret (`wire`). One connection is for routes and reports; it is made
+node. Whoever answers has to hold the stack's secret (`tls`). One connection is for routes and reports; it is made
 anew for ever, and goes on where the last one ended.
 
 All that is believed comes from one orchestrator at a time, and never from one that has been followed by another: its
@@ -11,7 +11,6 @@ term is lower (`wire.Told`), as it may be for seconds after the network between 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
 import secrets
@@ -24,13 +23,16 @@ import structlog
 
 from tmpnb_py.core.errors import EngineError, SettingsError
 from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.dial import Address, StrangerError, addresses_of, dial
+from tmpnb_py.engines.swarm.link.lines import Connection
+from tmpnb_py.engines.swarm.link.tls import Contexts
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.table import Table
-from tmpnb_py.fronts.wire import Contexts, Hello, Report, Stamp, Told
+from tmpnb_py.fronts.wire import Hello, Report, Stamp, Told
 
 log = structlog.get_logger(__name__)
 
-_DIAL_SECONDS = 3.0
 _BACK_OFF = (0.1, 2.0)  # seconds; up to half as long again, so that not all front ends come at once
 _STEADY_SECONDS = 5.0  # for which a connection has to last for the next one to be tried without a pause
 _LATEST_SECONDS = 60.0  # for which an orchestrator with a lower term is refused, after the last one was heard of
@@ -38,9 +40,6 @@ _REPORT_SECONDS = 1.0
 _PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
 _WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 50
-
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Address = tuple[str, int]
 
 
 class OutdatedError(EngineError):
@@ -92,14 +91,7 @@ class Link:
 
     async def _addresses(self) -> list[Address]:
         """All addresses of the names; none where the resolver does not know them (yet)."""
-        found: dict[Address, None] = {}
-        for name in self._names:
-            host, _, port = name.rpartition(":")
-            with contextlib.suppress(OSError):
-                loop = asyncio.get_running_loop()
-                for one in await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
-                    found[str(one[4][0]), int(port)] = None
-        return list(found)
+        return list(dict.fromkeys([address for name in self._names for address in await addresses_of(name)]))
 
     async def _follow(self, address: Address, *, others: bool) -> bool:
         """Follow the orchestrator at an address until it is lost; False where none answered.
@@ -116,9 +108,9 @@ class Link:
                 epoch=self._table.epoch,
                 seq=self._table.seq,
             )
-            writer.write(wire.line_of(hello))
+            writer.write(lines.line_of(hello))
             self._table.begin()
-            self._writer, self._tells, self._has_files = writer, False, wire.spoken(writer) == wire.PROTOCOL
+            self._writer, self._tells, self._has_files = writer, False, tls.spoken(writer) == wire.PROTOCOL
             await self._hear(address, reader, _PATIENCE if others else math.inf)
         except TimeoutError:
             if self.up.is_set():
@@ -139,13 +131,13 @@ class Link:
         return was_up
 
     async def _hear(self, address: Address, reader: asyncio.StreamReader, patience: float) -> None:
-        began, lines = time.monotonic(), 0
+        began, count = time.monotonic(), 0
         while self._tells or time.monotonic() - began < patience:
             async with asyncio.timeout(wire.SILENCE_SECONDS):
-                line = await wire.read_line(reader)
+                line = await lines.read_line(reader)
             if not line:
                 return
-            if (lines := lines + 1) % _LINES_AT_ONCE == 0:
+            if (count := count + 1) % _LINES_AT_ONCE == 0:
                 await asyncio.sleep(0)  # many may have come together
             told = Told.model_validate_json(line)
             self._see_that_it_is_the_latest(told)
@@ -196,16 +188,16 @@ class Link:
 
     # --- visitors
 
-    async def forward(self) -> Stream:
+    async def forward(self) -> Connection:
         """A connection on which a visitor is passed on. Raises `OSError`."""
         address = self._address
         if address is None:
             raise ConnectionRefusedError("the orchestrator is away")
         stream = await self._dial(address)
-        stream[1].write(wire.line_of(Hello(do="forward")))
+        stream[1].write(lines.line_of(Hello(do="forward")))
         return stream
 
-    async def files(self) -> Stream | None:
+    async def files(self) -> Connection | None:
         """A connection on which shared files are asked for, once the orchestrator is there. None where that is an
         older one that has none to give. Raises `OSError`."""
         await self.up.wait()
@@ -213,7 +205,7 @@ class Link:
         if address is None or not self._has_files:
             return None
         stream = await self._dial(address)
-        stream[1].write(wire.line_of(Hello(do="files")))
+        stream[1].write(lines.line_of(Hello(do="files")))
         return stream
 
     async def wait_up(self, seconds: float) -> None:
@@ -221,20 +213,17 @@ class Link:
         if not self.up.is_set() and not await event_or_time(self.up, max(0.0, seconds)):
             raise ConnectionRefusedError("the orchestrator is away")
 
-    async def _dial(self, address: Address) -> Stream:
+    async def _dial(self, address: Address) -> Connection:
         try:
-            async with asyncio.timeout(_DIAL_SECONDS):
-                reader, writer = await asyncio.open_connection(*address, ssl=self._contexts.client, limit=wire.LIMIT)
+            return await dial(address, self._contexts)
         except TimeoutError as error:
             raise ConnectionRefusedError("the orchestrator does not answer") from error
-        if not self._contexts.is_ours(writer):
-            writer.close()
+        except StrangerError:
             log.warning("orchestrator_refused", address=address[0], hint="it does not have the secret of front ends")
-            raise ConnectionRefusedError("what answers there does not have our secret")
-        return reader, writer
+            raise
 
 
 async def _report(writer: asyncio.StreamWriter, stamps: tuple[Stamp, ...]) -> None:
-    writer.write(wire.line_of(Report(stamps=stamps)))
+    writer.write(lines.line_of(Report(stamps=stamps)))
     async with asyncio.timeout(_WRITE_SECONDS):
         await writer.drain()

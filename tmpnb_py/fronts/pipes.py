@@ -6,6 +6,7 @@ The orchestrator's are connections of their own over the stack's TLS, each joine
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -13,18 +14,20 @@ from typing import TypeVar
 
 from tmpnb_py.core.models import RelayedAddress
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
+from tmpnb_py.engines.swarm.link.lines import Connection
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.fronts.wire import Route
 from tmpnb_py.jupyter.endpoint import Endpoint
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _RELAY_SECONDS = 3.0  # for which a request waits for a relay that is just coming (back)
+_CHUNK = 256 * 1024
+STALLED_SECONDS = 120.0  # in which whoever is put through takes nothing of what it is sent
+FLUSH_SECONDS = 10.0
 
 
-async def piped(remote: Stream, factory: Callable[[], P], tasks: Tasks) -> P:
+async def piped(remote: Connection, factory: Callable[[], P], tasks: Tasks) -> P:
     """A protocol whose transport is the stream; bytes flow until either side ends."""
     ours, theirs = socket.socketpair()
     try:
@@ -37,8 +40,48 @@ async def piped(remote: Stream, factory: Callable[[], P], tasks: Tasks) -> P:
             one.close()
         remote[1].close()
         raise
-    tasks.start("front-pipe", wire.join(pair, remote))
+    tasks.start("front-pipe", join(pair, remote))
     return protocol
+
+
+async def join(one: Connection, other: Connection) -> None:
+    """Connect two connections until either side ends; then both are closed. (TLS has no half-closed connections.)
+
+    Whoever takes nothing of what it is sent is cut off after a while: else each connection to it would stay here.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            pumps = (group.create_task(_pump(one, other)), group.create_task(_pump(other, one)))
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(_flushed(one[1]), _flushed(other[1]))
+    finally:
+        one[1].close()
+        other[1].close()
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    """Close it once what is left has been taken, or after a while without that."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(FLUSH_SECONDS) as left:
+            await writer.wait_closed()
+    if left.expired():
+        writer.transport.abort()
+
+
+async def _pump(source: Connection, sink: Connection) -> None:
+    """Bytes from one to the other until either ends. Closing both ends the pump of the other direction."""
+    try:
+        with contextlib.suppress(OSError):
+            while data := await source[0].read(_CHUNK):
+                if sink[1].is_closing():
+                    break
+                sink[1].write(data)
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await sink[1].drain()
+    finally:
+        source[1].close()
+        sink[1].close()
 
 
 class Ways:

@@ -1,4 +1,4 @@
-"""What orchestrator and front ends say to each other: lines of JSON over the same TLS as the relays' (`swarm.wire`).
+"""What orchestrator and front ends say to each other: lines of JSON over TLS (`swarm.link`: `lines`, `tls`).
 
 Each side proves that it holds the stack's secret, for this protocol and no other (ALPN), in handshakes that cannot be
 replayed; a relay's connection is none of a front end's, nor the other way round. Beyond that nobody is believed more
@@ -18,23 +18,14 @@ import pydantic
 
 from tmpnb_py.core import links
 from tmpnb_py.core.models import Address, RelayedAddress, SocketAddress, TcpAddress
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Contexts, join, line_of, read_exactly, read_line, spoken
 from tmpnb_py.shared_files.tree import MAX_SIZE
-
-__all__ = [
-    "Contexts", "Hello", "Place", "Report", "Route", "Stamp", "Told", "join", "line_of", "read_exactly", "read_line",
-    "spoken",
-]  # fmt: skip
 
 # The newest version that both sides have is spoken: while a stack is updated, they differ. What came with which:
 # 2 the term, and files.
 PROTOCOLS = ("tmpnb-front/2", "tmpnb-front/1")
 PROTOCOL = PROTOCOLS[0]
-LIMIT = wire.LIMIT  # bytes of a line
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 10.0  # whoever hears nothing for so long has lost the other side
-HANDSHAKE_SECONDS = wire.HANDSHAKE_SECONDS
 MOST_STAMPS = 500  # in one report
 MOST_ROUTES = 200_000
 # The options that the orchestrator tells: what visitors may do must not depend on the front end that they come by.

@@ -21,7 +21,7 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.tasks import Tasks, event_or_time, finish_unless
-from tmpnb_py.engines.swarm import wire as relay_wire
+from tmpnb_py.engines.swarm.link import tls
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.fronts.copies import Copies
 from tmpnb_py.fronts.hub import contexts_of, renew
@@ -108,7 +108,7 @@ class Front:
 
     def _relays(self) -> Relays:
         settings = self.options.current
-        contexts = relay_wire.Contexts(settings.swarm_secret or DEFAULT_SECRET)
+        contexts = tls.Contexts(settings.swarm_secret or DEFAULT_SECRET)
         return Relays(settings.swarm_relays, contexts, "", lambda _node, _event: None)
 
     def _moved(self, container: Container) -> None:

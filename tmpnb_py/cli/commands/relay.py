@@ -41,9 +41,9 @@ async def _serve(secret: Path, ip: str, port: int) -> None:
     import structlog  # noqa: PLC0415 - keeps `--help` quick
 
     from tmpnb_py.engines.swarm.api import EngineApi  # noqa: PLC0415
-    from tmpnb_py.engines.swarm.node import NodeEngine  # noqa: PLC0415
-    from tmpnb_py.engines.swarm.relay import Relay  # noqa: PLC0415
-    from tmpnb_py.engines.swarm.wire import Contexts  # noqa: PLC0415
+    from tmpnb_py.engines.swarm.link.tls import Contexts  # noqa: PLC0415
+    from tmpnb_py.engines.swarm.relay.node import NodeEngine  # noqa: PLC0415
+    from tmpnb_py.engines.swarm.relay.server import Relay  # noqa: PLC0415
     from tmpnb_py.service.open_files import raise_open_files_limit  # noqa: PLC0415
 
     raise_open_files_limit()  # two for each connection to a notebook, of all visitors of this node

@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterable
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import EndReason, Exit, State
 from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
-from tmpnb_py.engines.swarm.wire import Question
 
 NODE_GRACE = 120.0  # seconds
 _READY_GRACE = 15.0

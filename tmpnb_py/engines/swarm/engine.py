@@ -1,9 +1,8 @@
 """The Swarm engine: one service per notebook, on whichever node has room.
 
 Built by the composition root, as the other engines are. The manager's API makes, marks, lists and removes services;
-the relays do on each node what services cannot say (`relays`, `node`). Everything durable is in Swarm's services:
-what is kept here is a cache of where each notebook runs. `endings` knows how those ended that are no more,
-`listeners` who follows events, and `swarm_images` how nodes get images.
+the relays do on each node what services cannot say (`relays`; `relay/` there). Everything durable is in Swarm's
+services (`records`): what is kept here is a cache of where each notebook runs.
 
 A node that lacks the image, or whose relay does not answer, is given no notebooks.
 """
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
@@ -52,25 +50,28 @@ from tmpnb_py.core.models import (
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import services, wire
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.endings import NODE_GRACE, Endings
 from tmpnb_py.engines.swarm.fleet import Fleet, see_that_it_manages
+from tmpnb_py.engines.swarm.followers import Followers
+from tmpnb_py.engines.swarm.images.holders import Holders
+from tmpnb_py.engines.swarm.images.swarm_images import SwarmImages
 from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.leftovers import remove_leftovers
-from tmpnb_py.engines.swarm.listeners import Listeners
+from tmpnb_py.engines.swarm.link import tls
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Event, Question
 from tmpnb_py.engines.swarm.looks import Looks
+from tmpnb_py.engines.swarm.records import NotebookExistsError, Records
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Task
-from tmpnb_py.engines.swarm.swarm_images import SwarmImages
-from tmpnb_py.engines.swarm.wire import Event, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _RELAYS_SECONDS = 8.0
-_POLL_SECONDS = 0.25
 _TRIES = 8
 _SWEEP_SECONDS = 60.0
 _CALL_SECONDS = 10.0
@@ -105,22 +106,22 @@ class SwarmEngine(SwarmImages):
         docker_host: str | None = None,
         start_timeout: float = 40.0,
     ) -> None:
-        relays = Relays(swarm.relays, wire.Contexts(swarm.secret), pool, self._hear)
+        relays = Relays(swarm.relays, tls.Contexts(swarm.secret), pool, self._hear)
         super().__init__(EngineApi(docker_host, seconds=_CALL_SECONDS), pool, relays, runtime_dir)
         self._constraints = swarm.constraints
         self._start_timeout = start_timeout
         self._lease = Lease(self._api, pool)
         self._endings = Endings(self._relays, pool, swarm.node_grace)
-        self._listeners = Listeners(self._api, pool)
+        self._followers = Followers(self._api, pool)
         self._alarm: asyncio.TimerHandle | None = None
+        self._holders = Holders(self._relays)
+        self._records = Records(self._api, pool)
         self._fleet = Fleet(self._api, self._relays, pool)
         self._looks = Looks(
-            self._api, self._relays, pool, lambda name: self._placed(name, asyncio.Event()), self._look_has_ended
+            self._api, self._relays, pool, lambda name: self._placed(name, asyncio.Event()), self._list_again
         )
         self._today = ""  # the id of the image that notebooks are started from
-        self._without_image: frozenset[str] = frozenset()  # names of nodes, as last asked
         self._claimant = secrets.token_hex(4)
-        self._has_image: dict[tuple[str, str], bool] = {}  # by node and image
         self._nodes: dict[str, Node] = {}  # as last listed
         self._where: dict[str, str] = {}  # the node of each notebook
         self._quotas: dict[str, int] = {}  # of notebooks that are starting
@@ -198,7 +199,7 @@ class SwarmEngine(SwarmImages):
             self._alarm.cancel()
         self._alarm = None
         if seconds is not None:
-            self._alarm = asyncio.get_running_loop().call_later(seconds + _SOON, self._listeners.tell, "")
+            self._alarm = asyncio.get_running_loop().call_later(seconds + _SOON, self._followers.tell, "")
 
     # --- what is to be started
 
@@ -211,16 +212,13 @@ class SwarmEngine(SwarmImages):
         self._today = config.image.image_id
         _refuse_networks(config)
         self._lease.see_that_it_is_kept()
-        with_image = await self._nodes_with(config.image)
+        with_image = await self._holders.of(config.image, self._nodes)
         if "@" in self._today:
             self._pulls.want(self._today)
             if not with_image:
                 raise self._pulls.nowhere()
         nodes = [one for one in self._nodes.values() if one.usable and one.id in with_image]
         return await self._looks.gaps(config, [one for one in nodes if services.matches(one, self._constraints)])
-
-    def _look_has_ended(self) -> None:
-        self._listeners.tell("")
 
     # --- notebooks
 
@@ -233,17 +231,16 @@ class SwarmEngine(SwarmImages):
         _refuse_networks(spec.config)
         if not self._looks.have_begun:
             await self.prepare(spec.config)
-        name = services.name_of(self._pool, spec.id)
         avoid = await self._nodes_to_avoid(spec.config.image)
         init = self._wants_init(spec.config.image)
         body = services.service_body(self._pool, spec, init=init, constraints=self._constraints, avoid=avoid)
         started = self._starting[spec.id] = asyncio.Event()
         try:
-            await self._api.call("POST", "services/create", body=body)
-            return await self._started(spec, name, started)
-        except BaseException as error:
-            if isinstance(error, RefusedError) and (error.status == 409 or "name conflicts" in error.message):
-                raise EngineError(f"the container {docker.handle(spec.id)} exists already") from error
+            await self._records.create(spec.id, body)
+            return await self._started(spec, started)
+        except NotebookExistsError:
+            raise
+        except BaseException:
             with contextlib.suppress(EngineError):  # what was made although the answer got lost goes, too
                 await self.remove(spec.id)
             raise
@@ -252,7 +249,7 @@ class SwarmEngine(SwarmImages):
 
     async def _nodes_to_avoid(self, image: ImageFacts) -> set[str]:
         """Nodes on which a notebook could not become ready, or would lack what keeps it apart."""
-        usable = await self._nodes_with(image)
+        usable = await self._holders.of(image, self._nodes)
         if not usable:
             raise ImageMissingError(
                 f"no node that a relay answers from has the image {image.image}",
@@ -262,32 +259,16 @@ class SwarmEngine(SwarmImages):
             raise self._looks.why_none()
         return set(self._nodes) - (usable & self._looks.good())
 
-    async def _nodes_with(self, image: ImageFacts) -> set[str]:
-        """Nodes that have the image, and a relay that answers."""
-        unknown = [node for node in self._relays.nodes if (node, image.image_id) not in self._has_image]
-        if unknown:
-            answers = await self._relays.ask_all(Question(do="has_image", image=image.image_id))
-            for node, answer in answers.items():
-                if not isinstance(answer, EngineError) and answer.get("there") is True:
-                    self._has_image[node, image.image_id] = True
-        self._tell_without(image)
-        return {node for node in self._relays.nodes if self._has_image.get((node, image.image_id))}
-
-    def _tell_without(self, image: ImageFacts) -> None:
-        """Say once which nodes take no notebooks because they lack the image."""
-        lacking = [one for one in self._relays.nodes if (one, image.image_id) not in self._has_image]
-        names = frozenset(self._nodes[one].name if one in self._nodes else one for one in lacking)
-        for name in sorted(names - self._without_image):
-            hint = "it does not have the image: tmpnb-py image push-nodes brings it there"
-            log.warning("node_unused", node=name, image=image.image, hint=hint)
-        self._without_image = names
-
-    async def _started(self, spec: ContainerSpec, name: str, started: asyncio.Event) -> Address:
-        node = await self._placed(name, started)
+    async def _started(self, spec: ContainerSpec, started: asyncio.Event) -> Address:
+        node = await self._placed(naming.name_of(self._pool, spec.id), started)
         self._where[spec.id] = node
         self._quotas[spec.id] = spec.config.cpu_quota
         await self._relays.of(node).ask(Question(do="take", pool=self._pool, id=spec.id))
         return self._address_of(spec.id)
+
+    async def _placed(self, name: str, started: asyncio.Event) -> str:
+        hint = self._holders.who_lacks_it
+        return await self._records.placed(name, started, seconds=self._start_timeout, hint=hint)
 
     def _address_of(self, container_id: str) -> Address:
         """Its node, whose relay puts connections through, from here and from front ends."""
@@ -295,32 +276,6 @@ class SwarmEngine(SwarmImages):
 
     async def _dial(self, container_id: str, factory: Callable[[], P]) -> P:
         return await self._relays.dial(self._where.get(container_id, ""), self._pool, container_id, factory)
-
-    async def _placed(self, name: str, started: asyncio.Event) -> str:
-        """The node on which a service's task has been started. A relay tells at once; Swarm knows why none was."""
-        message = ""
-        try:
-            async with asyncio.timeout(self._start_timeout):
-                while True:
-                    tasks = services.tasks_of(await self._api.call("GET", "tasks", params=_of_service(name)))
-                    task = next(iter(tasks.values()), Task(""))
-                    message = task.message
-                    if task.container and (task.has_ended or task.state == "running" or started.is_set()):
-                        return task.node
-                    if task.has_ended:
-                        raise EngineError(f"Swarm could not start a notebook: {message or task.state}")
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(0.02 if started.is_set() else _POLL_SECONDS):
-                            await started.wait() if not started.is_set() else await asyncio.sleep(1)
-        except TimeoutError as error:
-            raise EngineError(
-                f"Swarm did not start a notebook in time: {message or 'it says nothing'}{self._who_lacks_it()}",
-                remedy="tmpnb-py status shows the nodes; notebooks reserve mem_limit each",
-            ) from error
-
-    def _who_lacks_it(self) -> str:
-        names = ", ".join(sorted(self._without_image))
-        return f" (without the image, and so unused: {names})" if names else ""
 
     async def mark_ready(self, container_id: str) -> None:
         """Have the relay seal the socket's directory and look whether all is in force, then make READY durable.
@@ -336,10 +291,10 @@ class SwarmEngine(SwarmImages):
         )
         self._quotas.pop(container_id, None)
         for _ in range(_TRIES):
-            service = await self._service(container_id)
+            service = await self._records.read(container_id)
             if services.marks_of(_state_of(service), 0.0).state is State.CLAIMED:  # by who has taken the pool over
                 raise EngineError("the notebook has been claimed meanwhile")
-            if await self._update(service, State.READY.value):
+            if await self._records.set_state(service, State.READY.value):
                 return
         raise EngineError("others kept changing the notebook's service")
 
@@ -349,12 +304,12 @@ class SwarmEngine(SwarmImages):
         mine = services.claimed(unix_time, self._claimant)
         stamp = boot_clock.stamp()
         for _ in range(_TRIES):
-            service = await self._service(container_id)
+            service = await self._records.read(container_id)
             state = _state_of(service)
             if state != State.READY:
                 return services.is_claimed_by(state, mine)
             self._see_that_it_is_reached(container_id)
-            if await self._update(service, docker.stamped(mine, stamp)):
+            if await self._records.set_state(service, docker.stamped(mine, stamp)):
                 return True
         raise EngineError("others kept changing the notebook's service")
 
@@ -364,38 +319,10 @@ class SwarmEngine(SwarmImages):
         if node and node not in self._relays.nodes:
             raise ContainerHangsError("the relay of the notebook's node does not answer")
 
-    async def _update(self, service: Mapping[str, Any], state: str) -> bool:
-        """Set the state, if the service is still as it was seen. A lost answer is seen in the next look."""
-        spec = {**service["Spec"], "Labels": {**service["Spec"]["Labels"], services.LABEL_STATE: state}}
-        params = {"version": str(service["Version"]["Index"])}
-        try:
-            await self._api.call("POST", f"services/{service['ID']}/update", params=params, body=spec)
-        except RefusedError as error:
-            if services.is_conflict(error.message):
-                return False
-            raise _translated(error) from error
-        return True
-
-    async def _service(self, container_id: str) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = await self._api.call(
-                "GET", f"services/{services.name_of(self._pool, container_id)}"
-            )
-        except RefusedError as error:
-            raise _translated(error) from error
-        return found
-
     async def list(self) -> list[Observed]:
         """Every notebook of this pool, in three calls however many there are."""
         before = set(self._where)
-        params = services.filters(services.labels_of(self._pool))
-        listed, tasks, _ = await asyncio.gather(
-            self._api.call("GET", "services", params=params),
-            self._api.call("GET", "tasks", params=params),
-            self._list_nodes(),
-        )
-        by_service = services.tasks_of(tasks)
-        found = {services.id_of(one): one for one in listed if services.id_of(one)}
+        (found, by_service), _ = await asyncio.gather(self._records.list(), self._list_nodes())
         self._where |= {one: by_service[at["ID"]].node for one, at in found.items() if at["ID"] in by_service}
         # What has been started since managers were asked is not in their answer.
         kept = set(found) | set(self._starting) | (set(self._where) - before)
@@ -419,11 +346,7 @@ class SwarmEngine(SwarmImages):
         if node is None:
             with contextlib.suppress(NoSuchContainerError):
                 node = await self._node_of(container_id)
-        try:
-            await self._api.call("DELETE", f"services/{services.name_of(self._pool, container_id)}")
-        except RefusedError as error:
-            if error.status != 404:
-                raise
+        await self._records.delete(container_id)
         if node and node in self._relays.nodes:
             with contextlib.suppress(RelayAwayError):  # it will be swept when it is back
                 await self._relays.of(node).ask(Question(do="remove", pool=self._pool, id=container_id))
@@ -431,7 +354,7 @@ class SwarmEngine(SwarmImages):
             known.pop(container_id, None)
         self._endings.forget(container_id)
         if node in self._nodes and not self._nodes[node].usable:  # its memory does not become free for another one
-            self._listeners.tell("")
+            self._followers.tell("")
 
     async def remove_pool(self) -> None:
         """Remove what is left of the pool on the nodes, and of its pins."""
@@ -470,11 +393,7 @@ class SwarmEngine(SwarmImages):
     async def _node_of(self, container_id: str) -> str:
         """Where a notebook runs. Raises `NoSuchContainerError`."""
         if not self._where.get(container_id):
-            service = await self._service(container_id)
-            tasks = services.tasks_of(
-                await self._api.call("GET", "tasks", params=_of_service(service["Spec"]["Name"]))
-            )
-            self._where[container_id] = tasks.get(service["ID"], Task("")).node
+            self._where[container_id] = await self._records.node_of(container_id)
         return self._where[container_id]
 
     # --- events
@@ -489,19 +408,18 @@ class SwarmEngine(SwarmImages):
             reason = EndReason.ENGINE_RESTARTED if event.engine_stops and not event.out_of_memory else None
             self._endings.died(event.id, Exit(event.status, out_of_memory=event.out_of_memory, reason=reason))
         if event.event == "again":
-            for known in [one for one in self._has_image if one[0] == node]:  # its engine may be another one
-                del self._has_image[known]
+            self._holders.forget(node)
             self._pulls.forget(node)
             self._looks.forget(node)
             self._endings.was_away(node)
-        self._listeners.tell("" if event.event == "again" else event.id)
+        self._followers.tell("" if event.event == "again" else event.id)
 
     def events(self) -> AsyncGenerator[str, None]:
         """Ids of notebooks that died or went; "" after every (re)connect to the manager or a relay."""
-        return self._listeners.events()
+        return self._followers.events()
 
-    def _image_arrived(self) -> None:
-        self._listeners.tell("")
+    def _list_again(self) -> None:
+        self._followers.tell("")
 
     # --- leftovers
 
@@ -538,13 +456,5 @@ def _refuse_networks(config: ContainerConfig) -> None:
         )
 
 
-def _of_service(name: str) -> dict[str, str]:
-    return {"filters": json.dumps({"service": [name]})}
-
-
 def _state_of(service: Mapping[str, Any]) -> str:
     return str((service["Spec"].get("Labels") or {}).get(services.LABEL_STATE, ""))
-
-
-def _translated(error: RefusedError) -> EngineError:
-    return NoSuchContainerError("the swarm has no such notebook") if error.status == 404 else error

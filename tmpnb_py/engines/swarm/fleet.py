@@ -1,4 +1,4 @@
-"""The swarm's nodes as its operator sees and steers them. Used by the Swarm engine only.
+"""The swarm's nodes as its operator sees and steers them.
 
 What is told comes from the managers (which nodes there are, and which notebooks are placed on them, also those that
 are only about to start there) and from the relays (whether they answer, and whether they have the image).
@@ -14,12 +14,12 @@ from typing import Any
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.models import NodeState, NodeStatus
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.looks import Verdict
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node, Placed
-from tmpnb_py.engines.swarm.wire import Question
 
 _SECONDS = 5.0
 _RELAY_SECONDS = 2.0
@@ -55,7 +55,7 @@ class Fleet:
 
     async def placed(self) -> list[Placed]:
         """The pool's notebooks where Swarm has put them. Raises `EngineError`."""
-        params = services.filters(services.labels_of(self._pool))
+        params = naming.filters(naming.labels_of(self._pool))
         return services.placed_of(await self._api.call("GET", "tasks", params=params))
 
     async def _ask_for(self, image: str, node: str) -> Mapping[str, Any] | None:

@@ -29,7 +29,9 @@ from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.services import is_conflict, manager_name, nodes_of
+from tmpnb_py.engines.swarm.configs import Configs
+from tmpnb_py.engines.swarm.naming import manager_name
+from tmpnb_py.engines.swarm.services import is_conflict, is_taken, nodes_of
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +58,9 @@ class Lease:
 
     def __init__(self, api: EngineApi, pool: str) -> None:
         self._api = api
+        self._configs = Configs(api)
         self._pool = pool
+        self._name = manager_name(pool)
         self._holder = secrets.token_hex(8)
         self._here = _Place()
         self._tasks = Tasks()
@@ -89,14 +93,14 @@ class Lease:
             return
         self._here = await self._place()
         try:
-            await self._api.call("POST", "configs/create", body=self._spec(1))
+            await self._configs.make(self._name, self._labels(1))
         except RefusedError as error:
-            if not _says_that_it_exists(error):
+            if not is_taken(error.status, error.message):
                 raise
             await self._take_over()
         self._renewed_at = time.monotonic()
         with contextlib.suppress(EngineError):  # the first renewal reads it, too
-            found = await self._read()
+            found = await self._configs.read(self._name)
             if found is not None and self._holder_of(found) == self._holder:
                 self.term = int(found["Version"]["Index"])
         self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
@@ -110,9 +114,11 @@ class Lease:
         await self._tasks.close()
         if held:
             with contextlib.suppress(EngineError):
-                found = await self._read()  # another manager may have taken over since we looked last
+                found = await self._configs.read(
+                    self._name
+                )  # another manager may have taken over since we looked last
                 if found is not None and self._holder_of(found) == self._holder:
-                    await self._api.call("DELETE", f"configs/{manager_name(self._pool)}")
+                    await self._configs.remove(self._name)
 
     # --- taking over
 
@@ -126,7 +132,7 @@ class Lease:
         return _Place(node)
 
     async def _take_over(self) -> None:
-        found = await self._read()
+        found = await self._configs.read(self._name)
         began = time.monotonic()
         while found is not None:
             if time.monotonic() - began >= await self._patience(found):
@@ -134,7 +140,7 @@ class Lease:
                 log.warning("pool_taken_over", pool=self._pool, hint="its manager has not been heard of")
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-            again = await self._read()
+            again = await self._configs.read(self._name)
             if again is not None and again["Version"]["Index"] != found["Version"]["Index"]:
                 raise self._locked()
             found = again
@@ -143,9 +149,9 @@ class Lease:
     async def _make(self, count: int) -> None:
         """Make the config object anew. Raises `PoolLockedError` where somebody else has been earlier."""
         try:
-            await self._api.call("POST", "configs/create", body=self._spec(count))
+            await self._configs.make(self._name, self._labels(count))
         except RefusedError as error:
-            if not _says_that_it_exists(error):
+            if not is_taken(error.status, error.message):
                 raise
             raise self._locked() from error
 
@@ -182,7 +188,7 @@ class Lease:
             asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(_RENEW_SECONDS):
-                    found = await self._read()
+                    found = await self._configs.read(self._name)
                     if found is not None and self._holder_of(found) == self._holder:
                         self.term = int(found["Version"]["Index"])
                         await self._write(found, count)
@@ -201,20 +207,9 @@ class Lease:
         log.error("pool_lost", pool=self._pool, hint="another manager has it now")
         on_lost()
 
-    async def _read(self) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = await self._api.call("GET", f"configs/{manager_name(self._pool)}")
-        except RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
-
     async def _write(self, found: dict[str, Any], count: int) -> None:
-        path = f"configs/{found['ID']}/update"
-        spec = {**found["Spec"], "Labels": self._spec(count)["Labels"]}
         try:
-            await self._api.call("POST", path, params={"version": str(found["Version"]["Index"])}, body=spec)
+            await self._configs.change(found, self._labels(count))
         except RefusedError as error:
             if is_conflict(error.message):
                 raise self._locked() from error
@@ -224,20 +219,12 @@ class Lease:
     def _holder_of(found: dict[str, Any]) -> str:
         return str((found["Spec"].get("Labels") or {}).get(docker.LABEL_HOLDER, ""))
 
-    def _spec(self, count: int) -> dict[str, Any]:
+    def _labels(self, count: int) -> dict[str, str]:
         return {
-            "Name": manager_name(self._pool),
-            "Labels": {
-                docker.LABEL_PROJECT: docker.PROJECT,
-                docker.LABEL_MANAGER: self._pool,
-                docker.LABEL_HOLDER: self._holder,
-                _LABEL_RENEWED: str(count),
-                _LABEL_NODE: self._here.node,
-                _LABEL_CONTAINER: self._here.container,
-            },
-            "Data": "Lg==",  # Swarm wants some
+            docker.LABEL_PROJECT: docker.PROJECT,
+            docker.LABEL_MANAGER: self._pool,
+            docker.LABEL_HOLDER: self._holder,
+            _LABEL_RENEWED: str(count),
+            _LABEL_NODE: self._here.node,
+            _LABEL_CONTAINER: self._here.container,
         }
-
-
-def _says_that_it_exists(error: RefusedError) -> bool:
-    return error.status == 409 or "already exists" in error.message or "conflicts" in error.message

@@ -1,4 +1,4 @@
-"""What nodes have of notebooks and probes that are no services any more. Used by the Swarm engine only.
+"""What nodes have of notebooks and probes that are no services any more.
 
 Swarm removes a service's container, some time later, but never its volumes; a node that was away has both; and a
 process that is killed while it looks at a node leaves the probe's service, too.
@@ -14,11 +14,11 @@ import structlog
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.engines.docker.options import is_id
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.looks import probes_of
 from tmpnb_py.engines.swarm.relays import Relays
-from tmpnb_py.engines.swarm.wire import Question
 
 log = structlog.get_logger(__name__)
 
@@ -50,5 +50,5 @@ async def remove_leftovers(
 
 
 async def _services(api: EngineApi, pool: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = await api.call("GET", "services", params=services.filters(services.labels_of(pool)))
+    found: list[dict[str, Any]] = await api.call("GET", "services", params=naming.filters(naming.labels_of(pool)))
     return found

@@ -1,4 +1,4 @@
-"""Looks at each node from inside a container like a notebook, before the node is given any. Used by the Swarm engine.
+"""Looks at each node from inside a container like a notebook, before the node is given any.
 
 A service may say what its node's engine does not do, a kernel may lack a control group, an image may run as root. So
 a probe (`docker.probe_inside`) is started on each node as a notebook is, and its relay treats it as one. Then it
@@ -32,12 +32,12 @@ from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker import probe_inside
 from tmpnb_py.engines.docker.probe import Answer
 from tmpnb_py.engines.docker.trials import NO_PROGRAM, python
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming, services
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node import NO_NEW_PRIVILEGES
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Notebook, Question
 from tmpnb_py.engines.swarm.relays import Link, Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import Notebook, Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 
@@ -239,7 +239,7 @@ class Looks:
     async def _look(self, node: Node, config: ContainerConfig) -> tuple[Gap, ...]:
         spec = ContainerSpec(f"probe{secrets.token_hex(8)}", "", config)
         self._probes.add(spec.id)
-        name = services.name_of(self._pool, spec.id)
+        name = naming.name_of(self._pool, spec.id)
         link = self._relays.of(node.id)
         try:
             await self._api.call("POST", "services/create", body=self._body(spec, node))
@@ -320,4 +320,6 @@ def _facts(told: bytes) -> dict[str, Any]:
 
 def _as_in_a_swarm(gap: Gap) -> Gap:
     """The remedy for what services cannot ask for."""
-    return dataclasses.replace(gap, remedy=NO_NEW_PRIVILEGES) if gap.text == isolation.NO_NEW_PRIVILEGES else gap
+    if gap.text != isolation.NO_NEW_PRIVILEGES:
+        return gap
+    return dataclasses.replace(gap, remedy=isolation.NO_NEW_PRIVILEGES_IN_SERVICES)

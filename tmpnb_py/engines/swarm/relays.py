@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import time
 import weakref
@@ -22,27 +21,27 @@ import structlog
 from tmpnb_py.core.errors import AwayError, EngineError
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.isolation import EngineLimits
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.streams import Streams
-from tmpnb_py.engines.swarm.wire import Connection, Event, Hello, Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import lines, tls, wire
+from tmpnb_py.engines.swarm.link.dial import Address, StrangerError, addresses_of, dial
+from tmpnb_py.engines.swarm.link.lines import Connection, RelayAwayError
+from tmpnb_py.engines.swarm.link.streams import Streams
+from tmpnb_py.engines.swarm.link.wire import Event, Hello, Notebook, Question
 
 log = structlog.get_logger(__name__)
 
 _LOOK_UP_SECONDS = 2.0
-_DIAL_SECONDS = 3.0
 _BACK_OFF = (0.2, 2.0)
 _ANSWER_SECONDS = 45.0  # longer than a relay lets its engine think
 _SPARE = 4
 _MOST_TROUBLE = 500
 
-Address = tuple[str, int]
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Link:
     """One relay's address, with connections to it. `node` is "" while it does not answer."""
 
-    def __init__(self, address: Address, contexts: wire.Contexts, pool: str) -> None:
+    def __init__(self, address: Address, contexts: tls.Contexts, pool: str) -> None:
         self.address = address
         self._contexts = contexts
         self._pool = pool
@@ -64,7 +63,7 @@ class Link:
             told(self, Event(event="again"))
             while True:
                 async with asyncio.timeout(wire.SILENCE_SECONDS):
-                    line = await wire.read_line(reader)
+                    line = await lines.read_line(reader)
                 if not line:
                     return
                 event = Event.model_validate_json(line)
@@ -127,30 +126,28 @@ class Link:
                 raise
 
     async def _dial(self) -> Connection:
-        host, port = self.address
+        host = self.address[0]
         try:
-            async with asyncio.timeout(_DIAL_SECONDS):
-                reader, writer = await asyncio.open_connection(
-                    host, port, ssl=self._contexts.client, limit=wire.LIMIT
-                )
+            connection = await dial(self.address, self._contexts)
         except ssl.SSLCertVerificationError as error:
             raise RelayAwayError(f"what answers at {host} does not have the relays' secret") from error
+        except StrangerError as error:
+            raise RelayAwayError(
+                f"what answers at {host} does not have the relays' secret, or is another version"
+            ) from error
         except OSError as error:  # TimeoutError and ssl.SSLError are such
             raise RelayAwayError(f"the relay at {host} does not answer: {error or type(error).__name__}") from error
-        if not self._contexts.is_ours(writer):
-            writer.close()
-            raise RelayAwayError(f"what answers at {host} does not have the relays' secret, or is another version")
-        self._open.add(writer)
-        return reader, writer
+        self._open.add(connection[1])
+        return connection
 
 
 async def _ask(connection: Connection, question: Question) -> dict[str, Any]:
     reader, writer = connection
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            writer.write(wire.line_of(question))
+            writer.write(lines.line_of(question))
             await writer.drain()
-            return wire.answer_of(await wire.read_line(reader))
+            return wire.answer_of(await lines.read_line(reader))
     except OSError as error:
         raise RelayAwayError(f"the relay does not answer: {error or type(error).__name__}") from error
 
@@ -159,7 +156,7 @@ class Relays:
     """All relays. `told` hears of every event, with the node's id."""
 
     def __init__(
-        self, names: Sequence[str], contexts: wire.Contexts, pool: str, told: Callable[[str, Event], None]
+        self, names: Sequence[str], contexts: tls.Contexts, pool: str, told: Callable[[str, Event], None]
     ) -> None:
         self._names = names
         self._contexts = contexts
@@ -237,7 +234,7 @@ class Relays:
 
     async def _look_up(self) -> None:
         while True:
-            answers = [await _addresses(name) for name in self._names]
+            answers = [set(await addresses_of(name)) for name in self._names]
             self._unresolved = [name for name, found in zip(self._names, answers, strict=True) if not found]
             found: set[Address] = set().union(*answers)
             for gone in self._links.keys() - found if all(answers) else ():  # a resolver that fails has no say
@@ -279,13 +276,3 @@ class Relays:
             self._changed.set()
             log.info("relay_found", node=link.name)
         self._told(link.node, event)
-
-
-async def _addresses(name: str) -> set[Address]:
-    """All addresses of a `host:port`; none where the resolver does not know it (yet)."""
-    host, _, port = name.rpartition(":")
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError:
-        return set()
-    return {(str(one[4][0]), int(port)) for one in found}

@@ -1,15 +1,13 @@
-"""What Swarm is told and what it tells, as plain dictionaries. Pure; used by the Swarm engine only.
+"""What Swarm is told and what it tells, as plain dictionaries. Pure.
 
 A notebook is a service with one replica that is never restarted. Its identity and its state are in the service's
 labels: changing them leaves the task alone, and Swarm takes a change only for the version that it was made from, so
-of two that claim one notebook one is refused. Names do not hold the id, which is the capability of its session.
+of two that claim one notebook one is refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 from tmpnb_py.core import boot_clock, host_names, links
 from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, EndReason, Exit, NodeState, Observed, State
 from tmpnb_py.engines.docker import options as docker
+from tmpnb_py.engines.swarm import naming
 
 LABEL_STATE = "org.tmpnb.state"
 
@@ -93,29 +92,14 @@ class Placed:
     is_leaving: bool = False
 
 
-def name_of(pool: str, container_id: str) -> str:
-    """A service's name, a DNS label."""
-    return f"tmpnb-{hashlib.sha256(f'{pool}/{container_id}'.encode()).hexdigest()[:32]}"
-
-
-def manager_name(pool: str) -> str:
-    """The name of the config object that a pool's manager keeps renewing."""
-    return f"tmpnb-manager-{hashlib.sha256(pool.encode()).hexdigest()[:32]}"
-
-
-def labels_of(pool: str) -> dict[str, str]:
-    """What everything of a pool is labelled with."""
-    return {docker.LABEL_PROJECT: docker.PROJECT, docker.LABEL_POOL: pool}
-
-
-def filters(labels: Mapping[str, str], **more: Sequence[str]) -> dict[str, str]:
-    """The query that selects what has these labels."""
-    return {"filters": json.dumps({"label": [f"{key}={value}" for key, value in labels.items()], **more})}
-
-
 def is_conflict(message: str) -> bool:
     """Whether an update was refused because somebody else made one first."""
     return _CONFLICT in message
+
+
+def is_taken(status: int, message: str) -> bool:
+    """Whether something was refused because another one has its name."""
+    return status == 409 or "already exists" in message or "conflicts" in message
 
 
 # --- services
@@ -131,7 +115,7 @@ def service_body(
     if config.cpu_shares:
         reservations["NanoCPUs"] = config.cpu_shares * 10**9 // _CPU_SHARE
     return {
-        "Name": name_of(pool, spec.id),
+        "Name": naming.name_of(pool, spec.id),
         "Labels": {**labels, LABEL_STATE: State.STARTING.value},
         "Mode": {"Replicated": {"Replicas": 1}},
         "TaskTemplate": {
@@ -197,11 +181,11 @@ def _volume(pool: str, container_id: str, kind: str, target: str, options: str) 
     """
     return {
         "Type": "volume",
-        "Source": f"{name_of(pool, container_id)}-{kind}",
+        "Source": f"{naming.name_of(pool, container_id)}-{kind}",
         "Target": target,
         "VolumeOptions": {
             "NoCopy": True,
-            "Labels": {**labels_of(pool), docker.LABEL_ID: container_id},
+            "Labels": {**naming.labels_of(pool), docker.LABEL_ID: container_id},
             "DriverConfig": {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": options}},
         },
     }
@@ -236,17 +220,7 @@ def id_of(service: Mapping[str, Any]) -> str:
     """The notebook's id, "" for a service that is none: one that only has a notebook's labels has another name."""
     labels = service["Spec"].get("Labels") or {}
     found, pool = str(labels.get(docker.LABEL_ID, "")), str(labels.get(docker.LABEL_POOL, ""))
-    return found if docker.is_id(found) and service["Spec"].get("Name") == name_of(pool, found) else ""
-
-
-def is_of_notebook(name: str, labels: Mapping[str, Any] | None) -> bool:
-    """Whether a node's container or volume with these labels is a notebook's: those are named after its service.
-
-    Labels alone are copied by whoever makes an image of a container (`docker commit`) and runs it.
-    """
-    found = str((labels or {}).get(docker.LABEL_ID, ""))
-    own = name_of(str((labels or {}).get(docker.LABEL_POOL, "")), found)
-    return docker.is_id(found) and name.removeprefix("/").startswith((f"{own}.", f"{own}-"))
+    return found if docker.is_id(found) and service["Spec"].get("Name") == naming.name_of(pool, found) else ""
 
 
 def tasks_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, Task]:

@@ -1,4 +1,4 @@
-"""What the kernel says of a notebook's processes, read from the node's own `/proc`. Used by a relay only.
+"""What the kernel says of a notebook's processes, read from the node's own `/proc`.
 
 To ask the engine for a process inside (`docker exec cat /proc/1/status`) costs 40 ms of CPU for each notebook, a
 fifth of what its whole start takes; this costs none. A relay that is a container has process numbers of its own, so

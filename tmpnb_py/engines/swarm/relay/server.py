@@ -20,15 +20,16 @@ import structlog
 
 from tmpnb_py.core.errors import EngineDownError, EngineError
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.door import Door
-from tmpnb_py.engines.swarm.frames import FrameError
-from tmpnb_py.engines.swarm.node import NodeEngine
-from tmpnb_py.engines.swarm.parcels import Parcel, parcel_of
-from tmpnb_py.engines.swarm.stream import Stream
-from tmpnb_py.engines.swarm.streams import Streams
-from tmpnb_py.engines.swarm.through import Through
-from tmpnb_py.engines.swarm.wire import Connection, Event, Notebook, Question, RelayAwayError
+from tmpnb_py.engines.swarm.link import lines, tls, wire
+from tmpnb_py.engines.swarm.link.door import Door
+from tmpnb_py.engines.swarm.link.frames import FrameError
+from tmpnb_py.engines.swarm.link.lines import Connection, RelayAwayError
+from tmpnb_py.engines.swarm.link.stream import Stream
+from tmpnb_py.engines.swarm.link.streams import Streams
+from tmpnb_py.engines.swarm.link.wire import Event, Notebook, Question
+from tmpnb_py.engines.swarm.parcels.parcel import Parcel, parcel_of
+from tmpnb_py.engines.swarm.relay.node import NodeEngine
+from tmpnb_py.engines.swarm.relay.through import Through
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class _Watcher:
 class Relay:
     """Serves orchestrators on one address."""
 
-    def __init__(self, node: NodeEngine, contexts: wire.Contexts) -> None:
+    def __init__(self, node: NodeEngine, contexts: tls.Contexts) -> None:
         self._node = node
         self._contexts = contexts
         self._watchers: set[_Watcher] = set()
@@ -104,7 +105,7 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             async with asyncio.timeout(_IDLE_SECONDS):
-                line = await wire.read_line(reader)
+                line = await lines.read_line(reader)
             if not line:
                 return
             question = Question.model_validate_json(line)
@@ -117,7 +118,7 @@ class Relay:
             if question.do == "streams":
                 await self._stream(writer)
                 return
-            writer.write(wire.line_of(await self._answer(question)))
+            writer.write(lines.line_of(await self._answer(question)))
             await writer.drain()
 
     async def _answer(self, question: Question) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class Relay:
 
     async def _stream(self, writer: asyncio.StreamWriter) -> None:
         """Let streams to notebooks be opened on this connection from here on."""
-        writer.write(wire.line_of({"ok": {}}))
+        writer.write(lines.line_of({"ok": {}}))
         lost = asyncio.Event()
         streams = Streams(self._wanted, lost=lost.set)
         streams.take_over(writer)
@@ -180,32 +181,32 @@ class Relay:
         try:
             parcel = _parcel_of(asked)
             async with self._node.images.turn(parcel, asked.layer):
-                writer.write(wire.line_of({"ok": {}}))
+                writer.write(lines.line_of({"ok": {}}))
                 await writer.drain()
-                async with aclosing(wire.read_exactly(reader, asked.size)) as content:
+                async with aclosing(lines.read_exactly(reader, asked.size)) as content:
                     await self._node.images.add(parcel, asked.layer, asked.size, content)
             answer: dict[str, Any] = {"ok": {}}
             log.info("layer_loaded", image=asked.image, layer=asked.layer, size=asked.size)
         except EngineError as error:
             answer = wire.refusal_of(error)
-        writer.write(wire.line_of(answer))
+        writer.write(lines.line_of(answer))
         await writer.drain()
         with contextlib.suppress(TimeoutError):  # else what was not read would reset the connection before it is read
             async with asyncio.timeout(_LINGER_SECONDS):
-                while await reader.read(wire.LIMIT):
+                while await reader.read(lines.LIMIT):
                     pass
 
     async def _watch(self, question: Question, writer: asyncio.StreamWriter) -> None:
         watcher = _Watcher(question.pool)
         self._watchers.add(watcher)
         try:
-            writer.write(wire.line_of({"ok": {}}))
+            writer.write(lines.line_of({"ok": {}}))
             while not watcher.queue.full():
                 event = Event(event="alive")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wire.HEARTBEAT_SECONDS):
                         event = await watcher.queue.get()
-                writer.write(wire.line_of(event))
+                writer.write(lines.line_of(event))
                 await writer.drain()
         finally:
             self._watchers.discard(watcher)

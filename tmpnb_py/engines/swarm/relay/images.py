@@ -1,4 +1,4 @@
-"""A node's images, for its relay: which layers are there, one layer more, and what is no longer used.
+"""A node's images: which layers are there, one layer more, and what is no longer used.
 
 Who has the relays' secret can add an image here, but not give any name a meaning that it did not have: the archive
 that the engine loads is composed here and names none, and the one tag that is set holds the image's own digest.
@@ -15,11 +15,11 @@ import aiohttp
 
 from tmpnb_py.core.errors import EngineError, ImageMissingError, NoSuchContainerError
 from tmpnb_py.engines.docker.host import RefusedError
-from tmpnb_py.engines.swarm import layers
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.manifests import ManifestImage
-from tmpnb_py.engines.swarm.parcels import Parcel
-from tmpnb_py.engines.swarm.wire import BusyError
+from tmpnb_py.engines.swarm.link.wire import BusyError
+from tmpnb_py.engines.swarm.parcels import layers
+from tmpnb_py.engines.swarm.parcels.manifests import ManifestImage
+from tmpnb_py.engines.swarm.parcels.parcel import Parcel
 
 REPOSITORY = "tmpnb-pushed"
 _MOST_IMAGES = 500

@@ -1,6 +1,6 @@
-"""Images as their layers: what a node gets to load, piece by piece. Pure; used on both sides of the relays.
+"""Images as their layers: what a node gets to load, piece by piece. Pure.
 
-This is for Docker's own image store; `manifests` is the same for containerd's, and `parcels` tells which it is.
+This is for Docker's own image store; `manifests` is the same for containerd's, and `parcel` tells which it is.
 
 An image travels layer by layer. Docker reads a layer only where it does not have it, so the archive for a step holds
 one layer, on top of those that are there; what is there is kept by a partial image of our own making, until the next.

@@ -25,9 +25,9 @@ from typing import TypeVar, cast
 import structlog
 
 from tmpnb_py.core.errors import AwayError
-from tmpnb_py.engines.swarm import frames
-from tmpnb_py.engines.swarm.frames import FRAME, HEAD_SIZE, FrameError
-from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.link import frames
+from tmpnb_py.engines.swarm.link.frames import FRAME, HEAD_SIZE, FrameError
+from tmpnb_py.engines.swarm.link.stream import Stream
 
 log = structlog.get_logger(__name__)
 

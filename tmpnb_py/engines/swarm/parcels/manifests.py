@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.engines.swarm import layers
+from tmpnb_py.engines.swarm.parcels import layers
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _TYPE = re.compile(r"application/vnd\.(?:oci\.image|docker)\.[a-z0-9.+-]{1,80}")
@@ -55,7 +55,7 @@ class ManifestImage:
         if image not in by_digest or sum(map(len, documents)) > layers.CONFIG_LIMIT:
             raise EngineError("the image's documents are another one's, or too large")
         self.documents = tuple(documents)
-        self._root = _parsed(by_digest[image])
+        self._root = layers.parsed(by_digest[image])
         self._manifest = _manifest_of(self._root, by_digest)
         self.config = by_digest[_blob(self._manifest.get("config")).digest]
         self.diff_ids = layers.diff_ids_of(self.config)
@@ -118,14 +118,14 @@ def documents_of(image: str, read: Mapping[str, bytes], there: Mapping[str, Any]
     """
     if image not in read:
         raise EngineError("the engine's archive does not hold the image's manifest")
-    root = _parsed(read[image])
+    root = layers.parsed(read[image])
     if "manifests" not in root:
         return (read[image], read[_config_of(root, read, there)])
     for one in _listed(root["manifests"]):
         digest = _blob(one).digest
         if digest in read:
             try:
-                config = _config_of(_parsed(read[digest]), read, there)
+                config = _config_of(layers.parsed(read[digest]), read, there)
                 layers.partial_config(read[config], 1)  # what attests an image is none
             except EngineError:
                 continue
@@ -144,7 +144,7 @@ def _config_of(manifest: Mapping[str, Any], read: Mapping[str, bytes], there: Ma
 def _manifest_of(root: Mapping[str, Any], by_digest: Mapping[str, bytes]) -> Mapping[str, Any]:
     """The manifest among the documents that the image's root names, or that it is."""
     digests = [_blob(one).digest for one in _listed(root["manifests"])] if "manifests" in root else []
-    found = [_parsed(by_digest[one]) for one in digests if one in by_digest] if digests else [root]
+    found = [layers.parsed(by_digest[one]) for one in digests if one in by_digest] if digests else [root]
     if len(found) != 1 or _blob(found[0].get("config")).digest not in by_digest:
         raise EngineError("the image's documents are not one manifest and its configuration")
     return found[0]
@@ -169,7 +169,3 @@ def _listed(found: Any) -> list[Any]:
     if not isinstance(found, list) or not 0 < len(found) <= layers.MOST_LAYERS:
         raise EngineError(f"the image's manifest does not have 1 to {layers.MOST_LAYERS} parts")
     return found
-
-
-def _parsed(document: bytes) -> dict[str, Any]:
-    return layers.parsed(document)

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -23,12 +23,12 @@ from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
 from tmpnb_py.engines.docker.usage import read_usage
-from tmpnb_py.engines.swarm import processes
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node_images import NodeImages
-from tmpnb_py.engines.swarm.node_pulls import NodePulls
-from tmpnb_py.engines.swarm.services import filters, is_of_notebook, labels_of
-from tmpnb_py.engines.swarm.wire import Event, Hello
+from tmpnb_py.engines.swarm.link.wire import Event, Hello
+from tmpnb_py.engines.swarm.naming import filters, is_of_notebook, labels_of
+from tmpnb_py.engines.swarm.relay import processes
+from tmpnb_py.engines.swarm.relay.images import NodeImages
+from tmpnb_py.engines.swarm.relay.pulls import NodePulls
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -36,10 +36,6 @@ _SWARM_TASK = "com.docker.swarm.task.id"
 _SEALED = 0o555
 _REMOVE_SECONDS = 20.0
 _AGAIN_SECONDS = 0.1
-NO_NEW_PRIVILEGES = (
-    'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
-    "services of Docker 20.10 cannot ask for it"
-)
 _SECONDS = 10.0
 _PING_SECONDS = 1.0
 _EVENTS = ["start", "die", "destroy"]
@@ -160,10 +156,10 @@ class NodeEngine:
             source = _source(await self._inspect(pool, container_id))
             self._places[pool, container_id] = source
         try:
-            place = os.open(source, _PLACE)
-        except OSError as error:
+            place = _place(source)
+        except EngineError:
             self._places.pop((pool, container_id), None)
-            raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
+            raise
         try:  # a handle, so that what is dialled is what was looked at: until it is sealed, others may write there
             handle = os.open(docker.SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
         finally:
@@ -177,12 +173,9 @@ class NodeEngine:
             os.close(handle)
 
     @contextlib.contextmanager
-    def _opened(self, inspected: Mapping[str, Any]) -> Any:
-        source = _source(inspected)
-        try:
-            place = os.open(source, _PLACE)
-        except OSError as error:
-            raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
+    def _opened(self, inspected: Mapping[str, Any]) -> Iterator[int]:
+        """The directory of its socket, which is a volume of its own. Raises `EngineError`."""
+        place = _place(_source(inspected))
         try:
             if os.stat("..", dir_fd=place).st_dev == os.fstat(place).st_dev:
                 raise EngineError(
@@ -253,7 +246,7 @@ def see_to(fields: Mapping[str, str], tolerated: Collection[Protection]) -> None
     if Protection.PRIVILEGES not in tolerated:
         if fields.get("NoNewPrivs") != "1":
             text = f"{isolation.NO_NEW_PRIVILEGES} for notebooks on this node"
-            raise EngineError(text, remedy=NO_NEW_PRIVILEGES)
+            raise EngineError(text, remedy=isolation.NO_NEW_PRIVILEGES_IN_SERVICES)
         if int(fields.get("CapBnd") or "1", 16):
             raise EngineError("notebooks keep capabilities on this node", remedy="update its Docker engine")
     if Protection.SECCOMP not in tolerated and fields.get("Seccomp") != "2":
@@ -265,6 +258,14 @@ def _limits(config: Mapping[str, Any], cpu_quota: int) -> dict[str, int]:
     memory = int(config.get("Memory") or 0)
     found = {} if memory == config.get("MemorySwap") else {"Memory": memory, "MemorySwap": memory}
     return found | (docker.cpu_limit(cpu_quota) if cpu_quota else {})
+
+
+def _place(source: str) -> int:
+    """A descriptor of the directory of a notebook's socket."""
+    try:
+        return os.open(source, _PLACE)
+    except OSError as error:
+        raise EngineError(f"a notebook's directory cannot be opened: {error}") from error
 
 
 def _source(inspected: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a node pulls from registries, for its relay: images by their digests, each once, in the background.
+"""What a node pulls from registries: images by their digests, each once, in the background.
 
 A digest means one image for ever, and the node's engine checks it. What has been pulled gets the name that pushed
 images have, so that `docker image prune` leaves it.
@@ -18,7 +18,7 @@ from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker.registries import digest_of
 from tmpnb_py.engines.docker.streams import json_lines
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.node_images import NodeImages
+from tmpnb_py.engines.swarm.relay.images import NodeImages
 
 log = structlog.get_logger(__name__)
 

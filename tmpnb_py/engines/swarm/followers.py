@@ -1,4 +1,4 @@
-"""Who follows a pool's events: relays tell of notebooks, a manager of nodes. Used by the Swarm engine only.
+"""Who follows a pool's events: relays tell of notebooks, a manager of nodes.
 
 An event is a notebook's id; "" says that anything may have changed. The manager's own events have no tasks of other
 nodes, so they only tell when a node has come, gone or changed.
@@ -21,7 +21,7 @@ _CONNECT_SECONDS = 10.0
 _RECONNECT_FIRST, _RECONNECT_LAST = 0.2, 5.0
 
 
-class Listeners:
+class Followers:
     """Any number of them."""
 
     def __init__(self, api: EngineApi, pool: str) -> None:

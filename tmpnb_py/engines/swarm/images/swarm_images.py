@@ -1,4 +1,4 @@
-"""Images in a swarm: those of the manager's engine, and how they get to the nodes. Used by the Swarm engine only.
+"""Images in a swarm: those of the manager's engine, and how they get to the nodes.
 
 An image that somebody has built or loaded on the manager is sent over the relays (`push`). One whose name begins with
 a registry's host is pinned (`pins`), and each node pulls it, the manager's among them (`pulls`); it is known by
@@ -23,14 +23,14 @@ from tmpnb_py.engines.docker import registries
 from tmpnb_py.engines.docker.streams import ImageStreams, read_paths
 from tmpnb_py.engines.docker.usage import read_image_size
 from tmpnb_py.engines.image_files import READ_LIMIT
-from tmpnb_py.engines.swarm import services
+from tmpnb_py.engines.swarm import naming
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.pins import Pins
-from tmpnb_py.engines.swarm.pulls import Pulls, bring
-from tmpnb_py.engines.swarm.push import Push, spooled
+from tmpnb_py.engines.swarm.images.pins import Pins
+from tmpnb_py.engines.swarm.images.pulls import Pulls, bring
+from tmpnb_py.engines.swarm.images.push import Push, spooled
+from tmpnb_py.engines.swarm.link.wire import MOST_KEPT, Question
 from tmpnb_py.engines.swarm.relays import Relays
 from tmpnb_py.engines.swarm.services import Node
-from tmpnb_py.engines.swarm.wire import MOST_KEPT, Question
 
 _CALL_SECONDS = 10.0
 
@@ -47,11 +47,11 @@ class SwarmImages(ImageStreams):
         self._relays = relays
         self._runtime_dir = runtime_dir
         self._pins = Pins(api, pool)
-        self._pulls = Pulls(relays, self._image_arrived)
+        self._pulls = Pulls(relays, self._list_again)
 
     @abc.abstractmethod
-    def _image_arrived(self) -> None:
-        """Have the pool listed again: a node has an image that it lacked."""
+    def _list_again(self) -> None:
+        """Have the pool listed again: a node has an image that it lacked, say."""
 
     @abc.abstractmethod
     async def _list_nodes(self) -> Sequence[Node]:
@@ -122,7 +122,7 @@ class SwarmImages(ImageStreams):
     async def prune_images(self, image: str) -> tuple[NodePruned, ...]:
         """Remove pushed and pulled images that neither `image` is nor a service of this program uses."""
         keep = {await self._digest_of(image)} | await self._pins.of_others()
-        params = services.filters({docker.LABEL_PROJECT: docker.PROJECT})
+        params = naming.filters({docker.LABEL_PROJECT: docker.PROJECT})
         for one in await self._api.call("GET", "services", params=params):
             used = str(((one["Spec"].get("TaskTemplate") or {}).get("ContainerSpec") or {}).get("Image", ""))
             keep.add(registries.digest_of(used) or used)

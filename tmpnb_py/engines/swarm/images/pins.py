@@ -1,4 +1,4 @@
-"""Which image a name in a registry means, for a pool: asked once, and kept in the swarm. Used by the Swarm engine.
+"""Which image a name in a registry means, for a pool: asked once, and kept in the swarm.
 
 A tag may mean another image tomorrow. So its digest is asked when the pool needs the image for the first time, and
 kept in a config object of the swarm, which every manager has: an orchestrator that starts again, on whichever
@@ -23,7 +23,8 @@ from tmpnb_py.engines.docker import registries
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.registries import digest_of, pinned
 from tmpnb_py.engines.swarm.api import EngineApi
-from tmpnb_py.engines.swarm.services import filters
+from tmpnb_py.engines.swarm.configs import Configs
+from tmpnb_py.engines.swarm.naming import filters
 
 _SECONDS = 8.0
 _AGAIN_SECONDS = 15.0
@@ -37,6 +38,7 @@ class Pins:
 
     def __init__(self, api: EngineApi, pool: str) -> None:
         self._api = api
+        self._configs = Configs(api)
         self._pool = pool
         self._refused: dict[str, tuple[float, ImageMissingError]] = {}
 
@@ -44,11 +46,11 @@ class Pins:
         """The image by its digest. Raises `EngineError`."""
         if digest := digest_of(image):
             return pinned(image, digest)
-        found = await self._read(image)
+        found = await self._configs.read(self._name(image))
         if found is None:
             self._see_that_it_answered(image)
             await self._create(image, await self.ask(image))
-            found = await self._read(image)  # another one may have been quicker
+            found = await self._configs.read(self._name(image))  # another one may have been quicker
         try:
             return pinned(image, self.digest_in(found or {}))
         except ValueError as error:
@@ -90,13 +92,11 @@ class Pins:
 
     async def move(self, image: str, reference: str) -> None:
         """Have the name mean this image from now on: ready notebooks of another one are replaced."""
-        found = await self._read(image)
+        found = await self._configs.read(self._name(image))
         if found is None:
             await self._create(image, reference)
             return
-        spec = {**found["Spec"], "Labels": self._labels(image, reference)}
-        params = {"version": str(found["Version"]["Index"])}
-        await self._api.call("POST", f"configs/{found['ID']}/update", params=params, body=spec)
+        await self._configs.change(found, self._labels(image, reference))
 
     async def of_others(self) -> set[str]:
         """The digests that other pools have pinned."""
@@ -112,21 +112,11 @@ class Pins:
         """Remove all of the pool's pins."""
         for one in await self._api.call("GET", "configs", params=filters({_LABEL_PINS: self._pool})):
             with contextlib.suppress(EngineError):
-                await self._api.call("DELETE", f"configs/{one['ID']}")
+                await self._configs.remove(one["ID"])
 
     async def _create(self, image: str, reference: str) -> None:
-        body = {"Name": self._name(image), "Labels": self._labels(image, reference), "Data": "Lg=="}
         with contextlib.suppress(RefusedError):  # it exists: another one was quicker
-            await self._api.call("POST", "configs/create", body=body)
-
-    async def _read(self, image: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = await self._api.call("GET", f"configs/{self._name(image)}")
-        except RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
+            await self._configs.make(self._name(image), self._labels(image, reference))
 
     def _labels(self, image: str, reference: str) -> dict[str, str]:
         labels = {docker.LABEL_PROJECT: docker.PROJECT, _LABEL_PINS: self._pool}

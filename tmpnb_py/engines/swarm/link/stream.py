@@ -20,8 +20,8 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from tmpnb_py.engines.swarm import frames
-from tmpnb_py.engines.swarm.frames import FRAME, WINDOW, FrameError
+from tmpnb_py.engines.swarm.link import frames
+from tmpnb_py.engines.swarm.link.frames import FRAME, WINDOW, FrameError
 
 log = structlog.get_logger(__name__)
 

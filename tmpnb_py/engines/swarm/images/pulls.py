@@ -1,4 +1,4 @@
-"""Has the nodes pull today's image from its registry, each before it is given a notebook. Used by the Swarm engine.
+"""Has the nodes pull today's image from its registry, each before it is given a notebook.
 
 The relays pull in the background and are asked how far they are, so a node that joins, or lost its image, gets it,
 too; one that cannot pull is said once, and tries again.
@@ -17,8 +17,9 @@ from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.core.models import NodeTransfer
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.docker import registries
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import Question
 from tmpnb_py.engines.swarm.relays import Relays
-from tmpnb_py.engines.swarm.wire import Question, RelayAwayError
 
 log = structlog.get_logger(__name__)
 

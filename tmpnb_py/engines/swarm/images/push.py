@@ -1,4 +1,4 @@
-"""Brings an image from the manager's engine to the nodes that lack it, over their relays. Used by the Swarm engine.
+"""Brings an image from the manager's engine to the nodes that lack it, over their relays.
 
 Layer by layer, and only those that a node does not have: what has arrived stays, and whoever pushes again goes on
 there. At most a few nodes at once; of an image only chunks are in memory.
@@ -17,10 +17,11 @@ from pathlib import Path
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import NodeTransfer
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.parcels import Archive
+from tmpnb_py.engines.swarm.link import lines, wire
+from tmpnb_py.engines.swarm.link.lines import RelayAwayError
+from tmpnb_py.engines.swarm.link.wire import BusyError, Question
+from tmpnb_py.engines.swarm.parcels.archive import Archive
 from tmpnb_py.engines.swarm.relays import Link, Relays
-from tmpnb_py.engines.swarm.wire import BusyError, Question, RelayAwayError
 
 _AT_ONCE = 3
 _CHUNK = 1024 * 1024
@@ -112,7 +113,7 @@ class Push:
         try:
             async with asyncio.TaskGroup() as group:
                 pouring = group.create_task(self._pour(writer, place))
-                answer = await wire.read_line(reader)  # before all is sent, it is a refusal
+                answer = await lines.read_line(reader)  # before all is sent, it is a refusal
                 pouring.cancel()
         except ExceptionGroup as errors:
             raise RelayAwayError(f"the relay was lost: {errors.exceptions[0]}") from errors

@@ -18,8 +18,8 @@ from typing import Any
 import structlog
 
 from tmpnb_py.core.tasks import Tasks
-from tmpnb_py.engines.swarm import wire
-from tmpnb_py.engines.swarm.wire import Connection
+from tmpnb_py.engines.swarm.link import lines, tls
+from tmpnb_py.engines.swarm.link.lines import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -88,12 +88,12 @@ class Door:
             self._strangers[peer] = self._tasks.start(f"{self._name}-handshake", self._shake_hands(peer))
 
     async def _shake_hands(self, peer: socket.socket) -> None:
-        reader = asyncio.StreamReader(limit=wire.LIMIT)
+        reader = asyncio.StreamReader(limit=lines.LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
         loop = asyncio.get_running_loop()
         try:
             transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, peer, ssl=self._context(), ssl_handshake_timeout=wire.HANDSHAKE_SECONDS
+                lambda: protocol, peer, ssl=self._context(), ssl_handshake_timeout=tls.HANDSHAKE_SECONDS
             )
         except (OSError, EOFError):  # ssl.SSLError is such; who does not have the secret, or has left
             peer.close()

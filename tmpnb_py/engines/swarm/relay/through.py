@@ -12,7 +12,7 @@ import errno
 import os
 from typing import cast
 
-from tmpnb_py.engines.swarm.stream import Stream
+from tmpnb_py.engines.swarm.link.stream import Stream
 
 FLUSH_SECONDS = 10.0  # in which a notebook may still take what it was sent by a visitor who has left
 _MOST_SALVAGED = 256 * 1024
