@@ -131,7 +131,7 @@ def _context(engine: Engine, pool: HandMadePool, claims: Claims) -> Context:
         catalogue=catalogue,
         documents=Documents(pool.options, site, catalogue, shares_network=False),
         notes_cache=NotesCache(ImageFiles(engine, catalogue), catalogue),
-        hosts=pool.options.derive(lambda _: Hosts((EVERY_NAME,))),
+        hosts=pool.options.derive(lambda now: Hosts(now.allowed_hosts or (EVERY_NAME,), (), now.session_host or "")),
         branding=Branding(),
     )
 

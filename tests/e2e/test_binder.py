@@ -231,7 +231,7 @@ FIREFOX = {**EVENTS, "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Ge
         ({"Referer": "http://[zz"}, 403),
         ({"Referer": "{own}.evil.example/"}, 403),
         ({"Referer": "{own}/user/abc/lab"}, 200),
-        ({"Referer": f"{SITE}/page?x"}, 200),
+        ({"Referer": f"{SITE}/page?x"}, 403),  # an allowed page that reads the answer sends Origin
         ({"Origin": SITE}, 200),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
     ],

@@ -104,6 +104,7 @@ async def test_a_visitor_is_led_to_a_host_that_tells_nothing(secure: bool) -> No
         assert answer.status == 200
         assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
         assert ("Cross-Origin-Opener-Policy" in answer.headers) is secure
+        assert answer.headers.getall("Origin-Agent-Cluster", []) == (["?1"] if secure else [])
         await visitor.ask(
             visitor.own(container, container.path + "api/kernels"), "POST", **SCRIPT, Origin=f"http://{host}"
         )
@@ -146,6 +147,9 @@ async def test_the_way_there_is_good_once_and_for_one_host() -> None:
         assert (await thief.ask(url, Accept="*/*", **{"Sec-Fetch-Dest": "iframe"})).status == 404
         entered = await visitor.ask(url, **NAVIGATES)
         assert (entered.status, entered.headers["Referrer-Policy"]) == (303, "no-referrer")
+        assert (
+            "Max-Age=2592000" in entered.headers["Set-Cookie"]
+        )  # a session may last longer than the options say now
         assert (await thief.ask(url, **NAVIGATES)).status == 403
         other = await Browser(rig).ask(visitor.main("/api/spawn"), "POST")
         foreign = urlsplit(str((await _spawned(other))["session_url"])).netloc
@@ -264,7 +268,7 @@ async def test_a_cookie_that_comes_twice_counts_as_none() -> None:
 
 
 async def test_over_tls_only_cookies_of_the_host_itself_count() -> None:
-    async with service() as rig:
+    async with service(allowed_hosts="main.example.org,www.example.net") as rig:  # the second is below one domain
         visitor = Browser(rig, secure=True)
         url, container = await visitor.notebook()
         assert {name for name in visitor.jar[MAIN] if not name.startswith("__Host-")} == set()
@@ -275,6 +279,32 @@ async def test_over_tls_only_cookies_of_the_host_itself_count() -> None:
             jar.update(plain)
         assert (await visitor.ask(url, **SCRIPT)).status == 403
         assert (await visitor.ask(visitor.main(container.path), **NAVIGATES)).status == 403
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "tls"])
+async def test_switched_on_and_off_a_notebook_stays_its_visitors(secure: bool) -> None:
+    """Their open page asks where the notebook was; loaded again, it leads to where that is now."""
+    async with service(session_host="") as rig:
+        visitor = Browser(rig, secure)
+        answer = await visitor.ask(visitor.main("/spawn"), "POST", Origin=visitor.main(""), **NAVIGATES)
+        (container,) = rig.pool.in_state(State.CLAIMED)
+        assert answer.location.startswith(container.path)
+        page = visitor.main(container.path + "lab")
+        path_mode = rig.service.options.current
+        rig.service.reload(path_mode.model_copy(update={"session_host": f"{{name}}.{DOMAIN}"}))
+        answer = await visitor.ask(page, **NAVIGATES)
+        assert (answer.status, urlsplit(answer.location).netloc) == (303, f"{container.session_name}.{DOMAIN}:8000")
+        answer = await visitor.ask(answer.location, **NAVIGATES)
+        own = visitor.own(container, answer.location)
+        assert (await visitor.ask(own, **NAVIGATES)).status == 200
+        # Now the cookie that names it is written under another name.
+        answer = await visitor.ask(visitor.main("/spawn"), "POST", Origin=visitor.main(""), **NAVIGATES)
+        assert urlsplit(answer.location).netloc == urlsplit(own).netloc
+        rig.service.reload(path_mode)
+        assert (await visitor.ask(own, **NAVIGATES)).status == 421
+        answer = await visitor.ask(visitor.main("/spawn"), "POST", Origin=visitor.main(""), **NAVIGATES)
+        assert answer.location.startswith(container.path)
+        assert len(rig.pool.in_state(State.CLAIMED)) == 1
 
 
 async def test_a_browser_that_keeps_no_cookie_is_not_led_round_in_circles() -> None:

@@ -49,6 +49,20 @@ async def test_a_start_line_as_tmpnb_had_it(deployment: Deployment, workshop_ima
         assert await notebook.run("print(6 * 7)") == "42\n"
 
 
+async def test_no_token_is_on_a_command_line(deployment: Deployment, workshop_image: str) -> None:
+    """Every user of the machine can read those; the server demands its token all the same."""
+    service = deployment.start(f"--image={workshop_image}", "--pool-size=1", "--cpu-quota=0")
+    async with service.http() as client:
+        spawned = await service.spawn(client)
+        assert spawned["token"]
+        shown = deployment.docker("top", deployment.docker_id(spawned["id"]), "-eo", "pid,args")
+        assert "jupyter" in shown
+        assert spawned["token"] not in shown
+        for headers, status in (({}, 403), ({"Authorization": f"token {spawned['token']}"}, 200)):
+            async with client.get(f"{spawned['url']}api/contents", headers=headers) as response:
+                assert response.status == status
+
+
 async def test_without_tokens_the_id_alone_opens_the_notebook(deployment: Deployment, workshop_image: str) -> None:
     service = deployment.start("--no-use-tokens", "--pool-size=1", "--cpu-quota=0")
     async with service.http() as client:

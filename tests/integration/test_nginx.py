@@ -26,6 +26,7 @@ async def in_front(directory: Path, upstream: int) -> AsyncIterator[Front]:
         "listen 80;": f"listen 127.0.0.1:{front.http};",
         "listen 443 ssl http2;": f"listen 127.0.0.1:{front.https} ssl http2;",
         "/etc/letsencrypt/live/notebooks.example.org": str(directory),
+        "/var/log/nginx/": f"{directory}/",
     }
     text = changed(DOCS / "nginx" / "tmpnb.conf", changes)
     text = re.sub(r"^ +listen \[::\].*\n", "", text, flags=re.MULTILINE)  # the machine may have no IPv6
@@ -36,6 +37,9 @@ async def in_front(directory: Path, upstream: int) -> AsyncIterator[Front]:
 
 async def test_notebooks_behind_nginx(pool: str, workshop_image: str, tmp_path: Path) -> None:
     await check_notebooks(pool, functools.partial(in_front, tmp_path), _pages)
+    logged = (tmp_path / "access.log").read_text()
+    assert '"GET /spawn"' in logged
+    assert "token" not in logged
 
 
 async def _pages(front: Front, visitor: aiohttp.ClientSession) -> None:
@@ -43,5 +47,7 @@ async def _pages(front: Front, visitor: aiohttp.ClientSession) -> None:
         assert (response.status, response.headers["Location"]) == (301, f"https://{NAME}/")
     async with visitor.get("/metrics") as response:
         assert response.status == 403
+    async with visitor.get("/spawn?token=secret") as response:
+        assert response.status == 200
     async with visitor.get("/", headers={"Host": "evil.example"}) as response:  # nginx passes it on
         assert response.status == 421

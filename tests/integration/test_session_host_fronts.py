@@ -51,7 +51,7 @@ async def behind_nginx(directory: Path, upstream: int) -> AsyncIterator[int]:
     )
     hosts = changed(DOCS / "nginx" / "session-hosts.conf", {**listen, f"{LIVE}/nb.example.net": str(directory)})
     text = re.sub(r"^ +listen \[::\].*\n", "", main + hosts, flags=re.MULTILINE)  # the machine may have no IPv6
-    text = text.replace("    server_name ", f"    access_log {directory}/access.log;\n    server_name ")
+    text = text.replace("/var/log/nginx/", f"{directory}/")
     (directory / "both.conf").write_text(text)
     async with nginx(directory, f"    include {directory}/both.conf;", place=port):
         yield port

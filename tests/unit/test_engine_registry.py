@@ -17,6 +17,7 @@ from tmpnb_py.engines.local.engine import COMMAND, LocalEngine
 from tmpnb_py.engines.local.fitting import for_local_engine
 from tmpnb_py.engines.local.sandbox import Sandbox
 from tmpnb_py.engines.registry import choose
+from tmpnb_py.engines.swarm.fitting import for_swarm
 from tmpnb_py.options.settings import Settings
 
 SANDBOX = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=False, locked=True)
@@ -86,6 +87,21 @@ def test_the_public_internet_only_is_more_than_a_sandbox_can(allow: str) -> None
     with pytest.raises(SettingsError, match="not only the public internet") as caught:
         for_local_engine(settings, SANDBOX, "")
     assert "--egress-allow '*'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        ({"egress": Egress.INTERNET}, "--egress"),
+        ({"host_network": True, "admin_auth_token": "x"}, "--host-network"),
+        ({"docker_network": "theirs"}, "--docker-network"),
+        ({"transport": "port", "command": "x {port}"}, "--transport"),
+    ],
+)
+def test_notebooks_of_a_swarm_get_no_network(given: dict[str, Any], flag: str) -> None:
+    with pytest.raises(SettingsError, match="have no network") as caught:
+        for_swarm(Settings(**given))
+    assert flag in caught.value.message.split(": ")[0].split(", ")
 
 
 async def test_docker_wherever_there_is_a_trace_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

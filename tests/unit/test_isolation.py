@@ -131,7 +131,9 @@ def test_every_forbidden_address_is_one_that_the_rules_block() -> None:
         ("192.168.1.1", True), ("100.100.100.200", True), ("127.0.0.1", True), ("::1", True), ("192.0.0.192", True),
         ("168.63.129.16", True), ("::ffff:10.0.0.1", True), ("224.0.0.1", True), ("255.255.255.255", True),
         ("8.8.8.8", False), ("172.32.0.1", False), ("100.128.0.1", False), ("2606:4700::1111", False),
-        ("64:ff9b::808:808", False),
+        # Through a NAT64 gateway (RFC 6052), and by 6to4.
+        ("64:ff9b::808:808", False), ("64:ff9b::a00:1", True), ("64:ff9b::a9fe:a9fe", True),
+        ("64:ff9b::c0a8:101", True), ("2002:a00:1::1", True),
     ],
 )  # fmt: skip
 def test_what_is_not_the_public_internet(address: str, blocked: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.parse
+
 import pytest
 
 from tests.unit.test_routing import Sessions, exchange, router
@@ -10,7 +12,7 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy import origins
 from tmpnb_py.proxy.routing import Router
-from tmpnb_py.web.codes import SECONDS, Codes
+from tmpnb_py.web.codes import SECONDS, Codes, Way
 
 NAME, OTHER = "abcdefghij0123456789", "bbcdefghij0123456789"
 HOST = f"{NAME}.nb.example.net:8000"
@@ -62,32 +64,116 @@ def test_one_host_of_a_notebook_decides() -> None:
     assert not hosts.is_main(own)
 
 
+@pytest.mark.parametrize(("host", "shared"), [
+    ("notebooks.example.net", "example.net"), ("example.net", "example.net"), ("nb.example.net", "nb.example.net"),
+    ("a.b.nb.example.net", "nb.example.net"), ("xexample.net", ""), ("notebooks.example.org", ""), ("other.net", ""),
+    ("net", ""), ("", ""), ("127.0.0.1", ""), ("::1", ""), ("localhost", ""),
+])  # fmt: skip
+def test_hosts_below_the_same_domain(host: str, shared: str) -> None:
+    assert SessionHosts("nb.example.net").shared_with(host) == shared
+    assert SessionHosts("localhost").shared_with("localhost") == ""
+
+
+HOST_AS_IT_MAY_BE_WRITTEN = [
+    HOST.upper(),
+    HOST.replace(":8000", ""),
+    HOST.replace(":8000", "."),
+    HOST.replace(":8000", ".:1"),
+]
+
+
+@pytest.mark.parametrize("host", HOST_AS_IT_MAY_BE_WRITTEN)
+def test_a_host_in_another_spelling_is_the_same(host: str) -> None:
+    hosts = Hosts(("main.example",), session_host=PATTERN)
+    assert hosts.session_of((host.encode(),)) == NAME
+    assert hosts.answer_to((host.encode(),))
+
+
+@pytest.mark.parametrize("host", [
+    b"main.example:80@evil.example", b"main.example@evil.example", b"evil@main.example", b"main.example/",
+    b"main.example:80/x", b"main.example:x", b"main.example:999999",
+    b"main.example ", b"[::1]x", b"m\xe4in.example", b"main.example:8,0",
+])  # fmt: skip
+def test_what_is_no_host_is_not_answered_to(host: bytes) -> None:
+    """A proxy in front may pass on what a client wrote, and links are made of it."""
+    assert not Hosts(("main.example", "*"), session_host=PATTERN).answer_to((host,))
+
+
 def test_a_name_of_the_operators_is_no_notebooks() -> None:
     hosts = Hosts((f"{NAME}.nb.example.net", "nb.example.net"), session_host=PATTERN)
     assert hosts.session_of((HOST.encode(),)) == ""
     assert hosts.knows(b"nb.example.net")
 
 
-def test_a_code_is_good_once_for_one_host_and_for_a_while() -> None:
-    codes, one = Codes(), container()
-    code = codes.issue(one, "lab", "main.example", 0.0)
-    assert codes.redeem("", NAME, 0.0) is None
-    way = codes.redeem(code, NAME, SECONDS - 1)
-    assert way is not None
-    assert (way.container, way.target, way.main) == (one, "lab", "main.example")
-    assert codes.redeem(code, NAME, 0.0) is None
-    assert codes.redeem(codes.issue(one, "lab", "", 0.0), NAME, SECONDS) is None
-    code = codes.issue(one, "lab", "", 0.0)
-    assert codes.redeem(code, OTHER, 0.0) is None
-    assert codes.redeem(code, NAME, 0.0) is None
-    assert codes.lately(one, 1.0) == 3
-    assert codes.lately(one, SECONDS + 1) == 0
+def codes_of(*containers: Container) -> Codes:
+    return Codes({one.id: one for one in containers}.get)
 
 
-def test_codes_that_nobody_uses_are_forgotten() -> None:
-    codes, one = Codes(), container()
+def shown(code: str) -> str:
+    """A code as the query of the address is read."""
+    return urllib.parse.parse_qs(f"code={code}")["code"][0]
+
+
+@pytest.mark.parametrize("token", ["token", ""])
+@pytest.mark.parametrize(
+    "target", ["lab", "", "lab/tree/a%20b%2Fc.ipynb?x=1&y=+#z", "lab/tree/..%2f..//evil.example"]
+)
+@pytest.mark.parametrize("main", ["main.example", "[::1]:9000", ""])
+def test_a_code_is_good_once_for_one_host_and_for_a_while(token: str, target: str, main: str) -> None:
+    one = Container("abc", "digest", token, created_at=0.0, session_name=NAME)
+    codes = codes_of(one)
+    code = shown(codes.issue(one, target, main, 100.0))
+    assert codes.redeem(code, NAME, 100 + SECONDS) is None
+    assert codes.redeem(code, NAME, 99.9) is None, "of another boot of the machine"
+    assert codes.redeem(code, NAME, 100 + SECONDS - 1) == Way(one, target, main)
+    assert codes.redeem(code, NAME, 100 + SECONDS - 1) is None
+    again = shown(codes.issue(one, target, main, 100.0))
+    assert codes.redeem(again, NAME, 100.0) == Way(one, target, main)
+    elsewhere = shown(codes.issue(one, target, main, 100.0))
+    assert codes.redeem(elsewhere, OTHER, 100.0) is None
+    assert codes.redeem(elsewhere, NAME, 100.0) is None
+    assert codes.lately(one, 101.0) == 3
+    assert codes.lately(one, 101 + SECONDS) == 0
+
+
+def test_a_code_is_good_after_a_restart_and_for_its_notebook_only() -> None:
+    one = container()
+    code = shown(codes_of(one).issue(one, "lab", "main.example", 0.0))
+    assert codes_of(one).redeem(code, NAME, 1.0) == Way(one, "lab", "main.example")
+    assert codes_of().redeem(code, NAME, 1.0) is None
+    other = Container("abc", "digest", "another", created_at=0.0, session_name=NAME)
+    assert codes_of(other).redeem(code, NAME, 1.0) is None
+    moved = Container("abc", "digest", "token", created_at=0.0, session_name=OTHER)
+    assert codes_of(moved).redeem(code, OTHER, 1.0) is None
+
+
+def test_no_part_of_a_code_can_be_another() -> None:
+    one = container()
+    code = shown(codes_of(one).issue(one, "lab", "main.example", 0.0))
+    for at, char in enumerate(code):
+        for wrong in ("0" if char != "0" else "1", "", "/", ".", "\udcff", "\u0660", "\n"):
+            changed = code[:at] + wrong + code[at + 1 :]
+            assert changed == code or codes_of(one).redeem(changed, NAME, 0.0) is None
+    for wrong in (
+        "",
+        ".",
+        "0" * 32,
+        code + "x",
+        code + "\n",
+        " " + code,
+        code.replace("lab", "//evil.example"),
+        code * 2,
+    ):
+        assert codes_of(one).redeem(wrong, NAME, 0.0) is None
+
+
+def test_used_codes_are_remembered_as_long_as_they_are_good() -> None:
+    one = container()
+    codes = codes_of(one)
     for number in range(100):
-        codes.issue(one, "lab", "", float(number))
+        code = shown(codes.issue(one, "lab", "", float(number)))
+        assert codes.redeem(code, NAME, number + 0.5) is not None
+        assert codes.redeem(code, NAME, number + SECONDS - 0.1) is None
     assert len(codes) <= SECONDS + 1
 
 

@@ -210,6 +210,15 @@ def test_arrays_in_the_file(tmp_path: Path) -> None:
         ),
         ({"host_directories": "/:/x:ro"}, "host_directories /: gives every visitor power over this whole machine."),
         (
+            {"host_directories": "/var/run:/x:ro"},
+            "host_directories /var/run: gives every visitor power over this whole machine.",
+        ),
+        (
+            {"egress": "internet", "egress_allow": "*"},
+            "egress_allow *: notebooks reach whatever this machine reaches, and its own services.",
+        ),
+        ({"use_tokens": "no"}, "use_tokens is off: whoever learns the address of a notebook has it."),
+        (
             {"allow_origin": "*"},
             "allow_origin *: pages of every site may start notebooks in their visitors' browsers.",
         ),
@@ -220,6 +229,14 @@ def test_arrays_in_the_file(tmp_path: Path) -> None:
         (
             {"tokenless_origin": "https://a.example"},
             "tokenless_origin https://a.example: its pages need only the address of a notebook that they started.",
+        ),
+        (
+            {"session_host": "{name}.nb.example.net", "allowed_hosts": "notebooks.example.org,*.example.net"},
+            (
+                "session_host: notebooks and *.example.net are both below example.net, so a notebook's page can make "
+                "cookies for *.example.net. Give notebooks a domain of their own (unless example.net is a public "
+                "suffix, like co.uk)."
+            ),
         ),
     ],
 )

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from tests.web_support import ADDRESS, World, serving
 from tmpnb_py.core.models import EndReason
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.container import Container
 from tmpnb_py.web import cookies
 from tmpnb_py.web.visitor import Visitor
 
@@ -107,6 +109,8 @@ def test_a_site_that_the_operator_allows_is_foreign_and_not_refused(world: World
 )
 def test_a_browser_that_says_of_no_page_that_it_asks(world: World, headers: dict[str, str], hides: bool) -> None:
     assert visitor(world, headers).hides_its_page is hides
+    change(world, allow_origin=("*",))  # a notebook's page may say nothing of itself, too
+    assert visitor(world, headers).hides_its_page is hides
 
 
 @pytest.mark.parametrize(("agent", "is_robot"), [(ROBOT, True), (BROWSER, False), ("curl/8.9.1", False), ("", False)])
@@ -189,3 +193,112 @@ def test_the_tickets_of_a_browser(world: World) -> None:
     assert asks.ticket_ids == [*ids[:2], ids[2]], "of the first four, those that can be one"
     assert asks.holds(ids[0])
     assert not asks.holds(ids[1])
+
+
+# --- cookies' names, which depend on options
+
+TLS = {"X-Forwarded-Proto": "https"}
+OWN_DOMAIN = "{name}.nb.example.net"
+
+
+def with_cookie(world: World, name: str, value: str, **headers: str) -> Visitor:
+    """Who brings one cookie, over TLS."""
+    given = CIMultiDict({"Host": HOST, **TLS, **headers, "Cookie": f"{name}={value}"})
+    return Visitor(Asked(given, {name: value}), world.context)
+
+
+@pytest.mark.parametrize(
+    ("session_host", "name", "knows"),
+    [
+        (None, "tmpnb-sessions", True),
+        (None, "__Host-tmpnb-sessions", False),  # switched off: any notebook's page can make it
+        (OWN_DOMAIN, "__Host-tmpnb-sessions", True),
+        (OWN_DOMAIN, "tmpnb-sessions", True),  # switched on: no notebook can have made it
+        ("{name}.notebooks.example", "__Host-tmpnb-sessions", True),
+        ("{name}.notebooks.example", "tmpnb-sessions", False),  # a notebook can
+        ("{name}.nb.allowed.example", "tmpnb-sessions", False),  # and perhaps so it can here
+        (OWN_DOMAIN, "__Host-tmpnb-sessions~other", False),
+    ],
+)
+async def test_sessions_are_remembered_over_a_reload(
+    world: World, session_host: str | None, name: str, knows: bool
+) -> None:
+    change(world, session_host=session_host, allowed_hosts=(HOST, "x.allowed.example"))
+    container = await world.claimed("a")
+    assert (with_cookie(world, name, cookie_of(container)).sessions == [container]) is knows
+    twice = CIMultiDict({"Host": HOST, **TLS, "Cookie": f"{name}={cookie_of(container)}; {name}=x"})
+    assert Visitor(Asked(twice, {name: cookie_of(container)}), world.context).sessions == []
+
+
+async def test_the_sessions_of_two_names_count(world: World) -> None:
+    change(world, session_host=OWN_DOMAIN)
+    first, second = await world.claimed("a"), await world.claimed("b")
+    jar = {"tmpnb-sessions": cookie_of(first), "__Host-tmpnb-sessions": cookie_of(second, first)}
+    line = "; ".join(f"{name}={value}" for name, value in jar.items())
+    given = CIMultiDict({"Host": HOST, **TLS, "Cookie": line})
+    assert Visitor(Asked(given, jar), world.context).sessions == [second, first]
+
+
+@pytest.mark.parametrize(("base", "name"), [("/", "tmpnb-line"), ("/a/b/", "tmpnb-line~a~b")])
+def test_two_services_on_one_host_name_their_cookies_apart(base: str, name: str) -> None:
+    """`__Host-` allows no path but the whole host."""
+    response = web.Response()
+    jar = cookies.Jar({}, "", base=base, secure=True, host_only=True, alone=True)
+    cookies.set_tickets(response, jar, ["0" * 32], path=base, waiting_path=f"{base}wait")
+    (made,) = response.cookies.values()
+    assert (made.key, made["path"]) == (f"__Host-{name}", "/")
+    line = f"{made.key}={made.value}"
+    again = cookies.Jar({made.key: made.value}, line, base=base, secure=True, host_only=True, alone=True)
+    assert cookies.held_tickets(again) == ["0" * 32]
+    cookies.set_entry(response, again, Container("abc", "", "token", created_at=0.0), "main", max_age=1)
+    assert {"__Host-tmpnb-session", "__Host-tmpnb-home"} < set(response.cookies)
+
+
+# --- links between the hosts: with the port that the visitor used
+
+
+@pytest.mark.parametrize(
+    ("main", "headers", "session_host", "origin"),
+    [
+        ("localhost:9000", {}, "{name}.localhost", "http://NAME.localhost:9000"),  # ssh -L 9000:localhost:8000
+        ("127.0.0.1:9000", {}, "{name}.localhost", "http://NAME.localhost:9000"),
+        ("[::1]:9000", {}, "{name}.localhost", "http://NAME.localhost:9000"),
+        ("[::1]", {}, "{name}.localhost", "http://NAME.localhost"),
+        ("localhost", TLS, "{name}.localhost:8443", "https://NAME.localhost:8443"),
+        ("box", {**TLS, "X-Forwarded-Host": "notebooks.example:8443, inner:80"}, OWN_DOMAIN,
+         "https://NAME.nb.example.net:8443"),
+        (HOST, TLS, OWN_DOMAIN, "https://NAME.nb.example.net"),
+    ],
+)  # fmt: skip
+def test_links_to_and_from_a_notebooks_host(
+    world: World, main: str, headers: dict[str, str], session_host: str, origin: str
+) -> None:
+    change(world, session_host=session_host, allowed_hosts=(HOST, "box", "inner"))
+    container = Container("abc", "", "token", created_at=0.0, session_name="a123456789b123456789")
+    there = visitor(world, {"Host": main, **headers})
+    assert there.origin_of(container) == origin.replace("NAME", container.session_name)
+    own = there.origin_of(container).partition("://")[2]
+    scheme = {name: value for name, value in headers.items() if name == "X-Forwarded-Proto"}
+    home = f"{'__Host-' if scheme else ''}tmpnb-home={there.authority}"
+    given = CIMultiDict({"Host": own, **scheme, "Cookie": home})
+    back = Visitor(Asked(given, dict([home.split("=")])), world.context)
+    assert back.session_name == container.session_name
+    assert back.main_origin == there.origin
+
+
+@pytest.mark.parametrize(
+    "home",
+    [
+        "evil.example",
+        "box:80@evil.example",
+        "box@evil.example",
+        "box/x",
+        "box:80/",
+        "a123456789b123456789.nb.example.net",
+    ],
+)
+def test_a_notebooks_page_leads_nowhere_else(world: World, home: str) -> None:
+    """A neighbour can make the cookie that says where the visitor came from, without TLS."""
+    change(world, session_host=OWN_DOMAIN, allowed_hosts=(HOST, "box"))
+    given = CIMultiDict({"Host": "a123456789b123456789.nb.example.net:8000", "Cookie": f"tmpnb-home={home}"})
+    assert Visitor(Asked(given, {"tmpnb-home": home}), world.context).main_origin == f"http://{HOST}:8000"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import ipaddress
+import itertools
 import re
 import secrets
 import string
@@ -27,6 +28,9 @@ _REMEMBERED = 1024  # requests' hosts whose verdict is kept; a stranger can send
 _NAME_LENGTH = 20  # with a letter first: 103 bits, in one label of a host name (RFC 1035 §2.3.1)
 _SESSION_NAME = re.compile(r"[a-z][a-z0-9]{19}")
 PLACEHOLDER = "{name}"
+
+# The port may be empty (RFC 3986 §3.2.3).
+_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 
 def new_session_name() -> str:
@@ -61,6 +65,16 @@ class SessionHosts:
     def has(self, host: str) -> bool:
         """Whether a host is below the notebooks' domain, or the domain itself."""
         return host == self.domain or host.endswith("." + self.domain)
+
+    def shared_with(self, host: str) -> str:
+        """The domain that notebooks' hosts and this one are below; "" where the pages of both are different sites.
+
+        Notebooks can make cookies for it (RFC 6265 §5.3, step 5). Which suffixes are public, so that nobody can,
+        only a list says: a last label alone is taken for one, two are not, though `co.uk` is one.
+        """
+        pairs = zip(reversed(self.domain.split(".")), reversed(host.split(".")), strict=False)
+        common = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        return ".".join(reversed(common)) if len(common) > 1 else ""
 
     def authority(self, name: str, main: str) -> str:
         """Host and port of a notebook; `main` is the authority that its visitor knows the service by."""
@@ -104,6 +118,8 @@ class Hosts:
 
     def knows(self, host: bytes) -> bool:
         """Whether a host, with or without its port, is a name of ours."""
+        if not is_authority(host):
+            return False
         name = name_of(host.decode("latin-1"))
         if name in self._names or self._session(name):
             return True
@@ -126,6 +142,11 @@ def hosts_of(host: Iterable[bytes], forwarded_host: Iterable[bytes]) -> tuple[by
     """
     names = (*host, *(one.strip() for value in forwarded_host for one in value.split(b",")))
     return tuple(name for name in names if name)
+
+
+def is_authority(host: bytes) -> bool:
+    """Whether this is a host with or without a port, of which a URL can be made: it has no user's name, say."""
+    return _AUTHORITY.fullmatch(host) is not None
 
 
 def normal(name: str) -> str:

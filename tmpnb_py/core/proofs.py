@@ -15,6 +15,7 @@ class Purpose(enum.StrEnum):
     """What a proof is for, and in brackets which secret it is made with."""
 
     COOKIE = "cookie"  # a browser was given this session (the session's token)
+    ENTRANCE = "entrance"  # a browser may be let in at this session's own host, once (the session's token)
     HOST = "host"  # a browser was let in at this session's own host (the session's token)
     PAGE = "page"  # a page may use this session (the session's token)
     TICKET = "ticket"  # a ticket's idempotency key was made here (the process's)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from tmpnb_py.core import quota_keys
-from tmpnb_py.core.host_names import EVERY_NAME, is_loopback_name
+from tmpnb_py.core.host_names import EVERY_NAME, SessionHosts, is_loopback_name
 from tmpnb_py.options.settings import Settings
 
 
@@ -24,7 +25,18 @@ def risks(settings: Settings) -> list[str]:
             "trusted_proxies without allowed_hosts: requests for the proxy's host name get 421. Name it in "
             "allowed_hosts."
         )
-    return [*warnings, *_loosened(settings)]
+    return [*warnings, *_neighbours(settings), *_loosened(settings)]
+
+
+def _neighbours(settings: Settings) -> Iterator[str]:
+    """Warn of hosts of notebooks that are below the same domain as one of the service's."""
+    sessions = SessionHosts.of(settings.session_host or "")
+    for host in settings.allowed_hosts:
+        if sessions is not None and (shared := sessions.shared_with(host.removeprefix("*."))):
+            yield (
+                f"session_host: notebooks and {host} are both below {shared}, so a notebook's page can make cookies "
+                f"for {host}. Give notebooks a domain of their own (unless {shared} is a public suffix, like co.uk)."
+            )
 
 
 def _loosened(settings: Settings) -> Iterator[str]:
@@ -36,10 +48,19 @@ def _loosened(settings: Settings) -> Iterator[str]:
     if settings.container_user.partition(":")[0] in ("0", "root"):
         yield f"container_user {settings.container_user}: commands run as root in their container."
     for mount in settings.host_directories:
-        if mount.source == "/" or mount.source.endswith("docker.sock"):
+        if _shows_the_engine(mount.source):
             yield f"host_directories {mount.source}: gives every visitor power over this whole machine."
         elif not mount.read_only:
             yield f"host_directories {mount.source}: every visitor may change it; :ro after it prevents that."
+    if settings.opens_everything:
+        yield "egress_allow *: notebooks reach whatever this machine reaches, and its own services."
+    yield from _opened(settings)
+
+
+def _opened(settings: Settings) -> Iterator[str]:
+    """Warn of each option that lets strangers, or their pages, do more."""
+    if not settings.use_tokens:
+        yield "use_tokens is off: whoever learns the address of a notebook has it."
     if EVERY_NAME in settings.allowed_hosts:
         yield "allowed_hosts *: any web page that its visitor opens can use this service, from inside their network."
     if "*" in settings.allow_origin:
@@ -50,6 +71,14 @@ def _loosened(settings: Settings) -> Iterator[str]:
         yield f"tokenless_origin {origin}: its pages need only the address of a notebook that they started."
     if settings.allow_credentials and "*" in settings.allow_origin:
         yield "allow_credentials is left out, as browsers refuse it beside allow_origin *: name the sites."
+
+
+_ENGINE_SOCKETS = (PurePosixPath("/run/docker.sock"), PurePosixPath("/var/run/docker.sock"))
+
+
+def _shows_the_engine(source: str) -> bool:
+    """Whether a directory holds the engine's socket, which works through a read-only mount, too."""
+    return source.endswith("docker.sock") or any(one.is_relative_to(source) for one in _ENGINE_SOCKETS)
 
 
 def is_loopback(host: str) -> bool:

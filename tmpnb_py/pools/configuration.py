@@ -17,7 +17,8 @@ from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 
-_ARGUMENTS = "--ServerApp.base_url={base_path} --IdentityProvider.token={token} --ServerApp.allow_remote_access=True"
+_ARGUMENTS = "--ServerApp.base_url={base_path} --ServerApp.allow_remote_access=True"
+_SHOWN = " --IdentityProvider.token={token}"
 _START = {
     Transport.SOCKET: "exec start-notebook.sh --ServerApp.sock={socket} " + _ARGUMENTS,
     Transport.PORT: "exec start-notebook.sh --ServerApp.ip={ip} --ServerApp.port={port} " + _ARGUMENTS,
@@ -142,10 +143,20 @@ class PoolConfiguration:
             _log.warning(event, hint=hint)
 
 
+def _start(settings: Settings, image: ImageFacts, transport: Transport) -> str:
+    """The start line of an image, without the token where its server takes that from the environment.
+
+    Every user of the machine can read a command line. Images without our labels may have a configuration that sets
+    another token, or none, over the one of the environment; and without a token Jupyter would make one up.
+    """
+    from_environment = image.supports_socket and settings.use_tokens
+    return _START[transport] + ("" if from_environment else _SHOWN)
+
+
 def _config(settings: Settings, image: ImageFacts, transport: Transport) -> ContainerConfig:
     return ContainerConfig(
         image=image,
-        command=settings.command or _START[transport],
+        command=settings.command or _start(settings, image, transport),
         transport=transport,
         egress=settings.egress,
         egress_allow=tuple(map(str, settings.egress_allow)),

@@ -31,8 +31,13 @@ _APART: Headers = [
     (b"Content-Security-Policy", b"frame-ancestors 'self'"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
 ]
-# And none that has opened it keeps a hold of its window. Browsers support that over TLS only, and complain elsewhere.
-_APART_SECURE: Headers = [*_APART, (b"Cross-Origin-Opener-Policy", b"same-origin-allow-popups")]
+# None that has opened it keeps a hold of its window, and it is in a process of its own, though hosts below one domain
+# otherwise share one (HTML, "origin-keyed agent clusters"). Browsers do both over TLS only, and complain elsewhere.
+_APART_SECURE: Headers = [
+    *_APART,
+    (b"Cross-Origin-Opener-Policy", b"same-origin-allow-popups"),
+    (b"Origin-Agent-Cluster", b"?1"),
+]
 
 
 class Page(Protocol):

@@ -6,11 +6,9 @@ import base64
 import hashlib
 import re
 
+from tmpnb_py.core.host_names import is_authority
 from tmpnb_py.proxy.framing import Fields, MalformedError, read_fields
 from tmpnb_py.proxy.header_rules import Headers, get_all, is_websocket_upgrade, serialize_fields, with_host
-
-# The port may be empty (RFC 3986 §3.2.3).
-_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?][!\"$-~]*)?)")
 _ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")  # no fragment
@@ -114,5 +112,5 @@ def check_fields(version: str, fields: Fields) -> None:
 def _check_host(version: str, hosts: list[bytes]) -> None:
     if len(hosts) > 1 or (version == "1.1" and not hosts):
         raise BadRequestError(400, "exactly one Host header is needed")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not is_authority(hosts[0]):
         raise BadRequestError(400, "the Host header is malformed")

@@ -71,7 +71,7 @@ class Context:
         self.hosts = hosts
         self.branding = branding
         self.links = Links(options.current.base_url)
-        self.codes = Codes()
+        self.codes = Codes(site.find)
         self.secret = secrets.token_bytes(32)  # for what must not outlive the service
         self.upgrade: Callable[[], Awaitable[int]] | None = None  # returns the new process's id
         self.predecessor: Callable[[], Predecessor | None] = lambda: None

@@ -8,7 +8,12 @@ only: people copy and send that page's address, and its recipient must not be le
 
 Where notebooks have hosts of their own, one below the same domain can make cookies for the main host, too (RFC 6265
 §8.6). Over TLS all names begin with `__Host-` there, which browsers take from the host itself only; and a cookie that
-comes twice counts as none. (That prefix allows no path, so the line tells whose waiting page it is.)
+comes twice counts as none. (That prefix allows no path. So the names say which service on that host they are of, and
+the line tells whose waiting page it is.)
+
+The names thus depend on an option that can be reloaded, and notebooks go on meanwhile. Once they have hosts of their
+own, cookies without `__Host-` are read as well where no notebook can make them. Not the other way round: a page on
+the same host can make a cookie of any name that we have not set there, and lead its visitor to another's notebook.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
+from tmpnb_py.core.links import ROOT
 from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy import origins
@@ -26,10 +32,12 @@ from tmpnb_py.proxy.header_rules import HOST_ONLY, cookie_values
 SESSIONS = "tmpnb-sessions"
 ENTRY = origins.entry_cookie(secure=False).decode()
 DAY = 86400
+MONTH = 30 * DAY  # Jupyter's own cookies last as long
 
 _PLACE = "tmpnb-place"
 _LINE = "tmpnb-line"
 _HOME = "tmpnb-home"
+_OF_NOTEBOOKS = (ENTRY, _HOME)  # on hosts of their own, which they share with nobody
 _MOST = 4
 _TICKET = re.compile(r"[0-9a-f]{32}")
 _ENTRY = re.compile(r"([a-z0-9]{1,64})-([0-9a-f]{32})")
@@ -38,16 +46,30 @@ _ENTRY = re.compile(r"([a-z0-9]{1,64})-([0-9a-f]{32})")
 class Jar:
     """A browser's cookies of ours: what a request brings, and how an answer sets them."""
 
-    def __init__(self, cookies: Mapping[str, str], line: str, *, secure: bool, host_only: bool) -> None:
-        """`line` is the request's `Cookie` header, as it came; `host_only`: the names say so."""
+    def __init__(
+        self, cookies: Mapping[str, str], line: str, *, base: str = ROOT, secure: bool, host_only: bool, alone: bool
+    ) -> None:
+        """`line` is the request's `Cookie` header, as it came, `base` the path of the first page.
+
+        `host_only`: the names say so. `alone`: no notebook's host is below the same domain.
+        """
         self._cookies = cookies
         self._line = line.encode(errors="surrogateescape")
+        self._base = base
         self._secure = secure
         self._host_only = host_only
+        self._alone = alone
 
     def get(self, name: str) -> str:
         """A cookie's value; "" for none, and for one that comes twice: anybody may have made one of them."""
-        name = self._named(name)
+        return self._value(self._named(name, host_only=self._host_only))
+
+    def values(self, name: str) -> list[str]:
+        """The same under each name that it may have been given, before a reload, too; the present one first."""
+        readable = [True, False] if self._host_only and self._alone else [self._host_only]
+        return [value for host_only in readable if (value := self._value(self._named(name, host_only=host_only)))]
+
+    def _value(self, name: str) -> str:
         if len(cookie_values([self._line], name.encode())) > 1:
             return ""
         return self._cookies.get(name, "")
@@ -56,11 +78,20 @@ class Jar:
         """Have the browser keep a cookie for `max_age` seconds."""
         path = "/" if self._host_only else path
         response.set_cookie(
-            self._named(name), value, path=path, max_age=max_age, secure=self._secure, httponly=True, samesite="Lax"
+            self._named(name, host_only=self._host_only),
+            value,
+            path=path,
+            max_age=max_age,
+            secure=self._secure,
+            httponly=True,
+            samesite="Lax",
         )
 
-    def _named(self, name: str) -> str:
-        return HOST_ONLY.decode() + name if self._host_only else name
+    def _named(self, name: str, *, host_only: bool) -> str:
+        if not host_only:
+            return name
+        service = "" if name in _OF_NOTEBOOKS else self._base[:-1].replace("/", "~")
+        return f"{HOST_ONLY.decode()}{name}{service}"
 
     @property
     def has_paths(self) -> bool:
@@ -70,8 +101,9 @@ class Jar:
 
 def named_sessions(jar: Jar) -> list[tuple[str, str]]:
     """The id and the proof of each session that the cookie names, the newest first; malformed entries are skipped."""
-    entries = jar.get(SESSIONS).split(".")[:_MOST]
-    return [(match[1], match[2]) for entry in entries if (match := _ENTRY.fullmatch(entry)) is not None]
+    entries = [entry for value in jar.values(SESSIONS) for entry in value.split(".")[:_MOST]]
+    named = [(match[1], match[2]) for entry in entries if (match := _ENTRY.fullmatch(entry)) is not None]
+    return list(dict.fromkeys(named))
 
 
 def entry(container: Container) -> str:
@@ -96,7 +128,8 @@ def is_page_key_of(container: Container, key: str) -> bool:
 
 def held_tickets(jar: Jar) -> list[str]:
     """The ids of the tickets that this browser drew, the newest first."""
-    return [one for one in jar.get(_LINE).split(".")[:_MOST] if _TICKET.fullmatch(one)]
+    named = [one for value in jar.values(_LINE) for one in value.split(".")[:_MOST] if _TICKET.fullmatch(one)]
+    return list(dict.fromkeys(named))
 
 
 def holds_place(jar: Jar, ticket_id: str) -> bool:

@@ -67,6 +67,8 @@ async def enter(request: web.Request) -> web.StreamResponse:
     context, visitor = request.app[CONTEXT], visitor_of(request)
     if not visitor.session_name or not visitor.may_be_told:
         raise web.HTTPNotFound
+    if not context.site.listed:
+        return respond.starting_again(request)
     way = context.codes.redeem(request.query.get("code", ""), visitor.session_name, time.monotonic())
     if way is None or way.container.state is not State.CLAIMED:
         message = "This link has been used, or is too old. Open your notebook from the first page."

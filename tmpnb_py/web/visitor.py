@@ -20,7 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from tmpnb_py.claims.tickets import Ticket
-from tmpnb_py.core.host_names import hosts_of, port_of
+from tmpnb_py.core.host_names import hosts_of, name_of, port_of
 from tmpnb_py.core.models import State
 from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
@@ -102,16 +102,17 @@ class Visitor:
 
     @functools.cached_property
     def hides_its_page(self) -> bool:
-        """Whether a browser names neither our page nor an allowed one, in any of the three ways that there are.
+        """Whether a browser names no page that asks, in any of the three ways that there are.
 
         Over plain HTTP it sends no `Sec-Fetch-Site` (Fetch Metadata: to trustworthy URLs only), and with another
-        page's `no-cors` GET no `Origin` either; so `Referer` has to tell. Programs do not call themselves Mozilla.
+        page's `no-cors` GET no `Origin` either; so `Referer` has to tell. An allowed site's page that can use the
+        answer sends `Origin`. Programs do not call themselves Mozilla.
         """
-        headers, referer = self._headers, self._headers.get("Referer", "")
+        headers = self._headers
         is_browser = headers.get("User-Agent", "").startswith("Mozilla/")
         if "Origin" in headers or "Sec-Fetch-Site" in headers or not is_browser:
             return False
-        return not self._is_ours(referer) and not self._context.cors.allows(_origin_of(referer))
+        return not self._is_ours(headers.get("Referer", ""))
 
     @functools.cached_property
     def is_tokenless(self) -> bool:
@@ -176,15 +177,25 @@ class Visitor:
         return f"{'https' if self.is_secure else 'http'}://{home}" if home else ""
 
     def let_in(self, response: web.StreamResponse, container: Container, main: str) -> None:
-        """Give the browser the cookie for the notebook's own host. `main` is the authority of the main one."""
-        lasting = int(self._context.limits.maximum) or cookies.DAY
+        """Give the browser the cookie for the notebook's own host. `main` is the authority of the main one.
+
+        It ends with the session, for however long that may be extended; until then pages that are open need it.
+        """
+        lasting = max(int(self._context.limits.maximum), cookies.MONTH)
         cookies.set_entry(response, self._jar, container, main, max_age=lasting)
 
     @functools.cached_property
     def _jar(self) -> cookies.Jar:
-        host_only = self.is_secure and self._context.hosts.value.sessions is not None
-        line = self._headers.get("Cookie", "")
-        return cookies.Jar(self._cookies, line, secure=self.is_secure, host_only=host_only)
+        hosts = self._context.hosts.value
+        sessions, mains = hosts.sessions, (name_of(self.authority), *hosts.allowed)
+        return cookies.Jar(
+            self._cookies,
+            self._headers.get("Cookie", ""),
+            base=self._context.links.base,
+            secure=self.is_secure,
+            host_only=self.is_secure and sessions is not None,
+            alone=sessions is None or not any(map(sessions.shared_with, mains)),
+        )
 
     # --- what it shows
 

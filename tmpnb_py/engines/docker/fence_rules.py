@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, Tuple  # noqa: UP035 - an alias is evaluated, and Python 3.8 has no tuple[...]
 
 # Not the public internet: private, link-local (including cloud metadata), shared, reserved, multicast.
-BLOCKED = (
+_BLOCKED_FOUR = (
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -35,9 +35,22 @@ BLOCKED = (
     "198.18.0.0/15",
     "224.0.0.0/4",
     "240.0.0.0/4",
+)
+
+
+def _translated(network: str) -> str:
+    """An IPv4 network as a NAT64 gateway is asked for it (RFC 6052 §2.1). Not each refuses private ones (§3.1)."""
+    four = ipaddress.IPv4Network(network)
+    return f"64:ff9b::{four.network_address}/{96 + four.prefixlen}"
+
+
+BLOCKED = (
+    *_BLOCKED_FOUR,
+    *map(_translated, _BLOCKED_FOUR),
     "::/96",
     "::ffff:0:0/96",
     "64:ff9b:1::/48",
+    "2002::/16",  # 6to4 (RFC 7526: obsolete), which also holds IPv4 addresses of any kind
     "fc00::/7",
     "fe80::/10",
     "fec0::/10",

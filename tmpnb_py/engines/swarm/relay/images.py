@@ -39,7 +39,10 @@ class NodeImages:
         self._busy: set[str] = set()
 
     async def has(self, image: str) -> bool:
-        """Whether the node has all of an image. (containerd's store also shows those that lack layers.)"""
+        """Whether the node has all of an image, and so can start it without asking a registry.
+
+        (containerd's store also shows images that lack layers.)
+        """
         try:
             return bool(_layers_of(await self._inspect(image)))
         except (ImageMissingError, RefusedError, NoSuchContainerError):

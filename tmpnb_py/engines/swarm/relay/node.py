@@ -63,10 +63,6 @@ class NodeEngine:
             raise EngineError("this engine is in no swarm", remedy="docker swarm init, or docker swarm join")
         return Hello(node=node, name=str(info.get("Name", ""))[:256], limits=isolation.limits_of(info))
 
-    async def has_image(self, image: str) -> bool:
-        """Whether the node can start it without asking a registry."""
-        return await self.images.has(image)
-
     # --- one notebook
 
     async def take(self, pool: str, container_id: str) -> None:

@@ -241,7 +241,7 @@ class Relay:
         return await self._node.usage(asked.pool, asked.id)
 
     async def _has_image(self, asked: Question) -> dict[str, Any]:
-        return {"there": await self._node.has_image(asked.image), **self._node.pulls.told(asked.image)}
+        return {"there": await self._node.images.has(asked.image), **self._node.pulls.told(asked.image)}
 
     async def _pull(self, asked: Question) -> dict[str, Any]:
         if "@" not in asked.image:
