@@ -737,6 +737,7 @@ async def test_shutdown_finishes_what_is_under_way_and_closes_the_rest(rig: Rig)
     stopping = asyncio.ensure_future(rig.proxy.shut_down(60))
     assert await idle.rest() == b""
     assert await joined.closed() == CLOSE_FOR_RESTART
+    joined.close()
     assert not stopping.done()
     go.set()
     answer = await working.response()
