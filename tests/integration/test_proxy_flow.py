@@ -26,6 +26,7 @@ from tests.integration.proxy_support import (
     until,
 )
 from tmpnb_py.core.models import Refusal
+from tmpnb_py.proxy.frames import CLOSE_FOR_RESTART
 from tmpnb_py.proxy.upstream import Upstream
 
 rig = proxy_support.rig
@@ -735,7 +736,8 @@ async def test_shutdown_finishes_what_is_under_way_and_closes_the_rest(rig: Rig)
     await until(lambda: server.accepted)
     stopping = asyncio.ensure_future(rig.proxy.shut_down(60))
     assert await idle.rest() == b""
-    assert await joined.closed() == b""
+    assert await joined.closed() == CLOSE_FOR_RESTART
+    joined.close()
     assert not stopping.done()
     go.set()
     answer = await working.response()

@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 MOST_STREAMS = 100_000  # on one connection
+_MOST_WANTED = 1024  # bytes of what is wanted, which stay with each stream
 _MOST_WAITING = 4 * MOST_STREAMS  # frames that carry no data, while the other side reads nothing
 _BURST = 256 * 1024  # bytes sent in a turn of the loop
 
@@ -61,10 +62,11 @@ class Streams(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._rest = b""
-        self._plain: list[bytes | memoryview] = []  # frames without data, which go first
+        self._plain: list[bytes | bytearray | memoryview] = []  # frames without data, which go first
         self._turns: dict[bytes, dict[Stream, None]] = {}  # those with something to send, by notebook, in turn
         self._is_due = False
         self._paused = False
+        self._is_cut = False
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -79,21 +81,22 @@ class Streams(asyncio.Protocol):
         self.connection_made(transport)
 
     def close(self) -> None:
-        """Cut the connection."""
+        """Cut the connection. The streams end with it, in the loop's next turn."""
+        self._is_cut = True
         if self._transport is not None:
             self._transport.abort()
 
     async def open(self, wanted: bytes, factory: Callable[[], P]) -> P:
         """A new stream to what is `wanted`. Raises `OSError`: the other side's, or `AwayError` where that is lost."""
-        if self._transport is None:
+        if self._transport is None or self._is_cut:
             raise AwayError("the connection is lost")
         self._last = number = self._last + 1
         stream = self._streams[number] = Stream(self, number, wanted)
         opened: asyncio.Future[asyncio.BaseProtocol] = self._loop.create_future()
         self._opening[number] = (opened, factory)
+        self.say(frames.OPEN, number, wanted)
         if number == frames.LAST:
             self.close()  # after four thousand million: the next connection begins anew
-        self.say(frames.OPEN, number, wanted)
         try:
             return cast(P, await opened)
         except asyncio.CancelledError:
@@ -104,6 +107,8 @@ class Streams(asyncio.Protocol):
 
     def say(self, kind: int, number: int, content: bytes = b"") -> None:
         """Send a frame without data, before all that waits."""
+        if self._transport is None or self._is_cut:
+            return
         if len(self._plain) > _MOST_WAITING:
             self.close()
             return
@@ -129,7 +134,7 @@ class Streams(asyncio.Protocol):
     def _flush(self) -> None:
         """Send what has gathered: the notebooks in turn, a frame each."""
         self._is_due = False
-        if self._transport is None or self._paused:
+        if self._transport is None or self._is_cut or self._paused:
             return
         out, self._plain = self._plain, []
         turns, size = self._turns, 0
@@ -179,7 +184,7 @@ class Streams(asyncio.Protocol):
             data = self._rest + data
         at, end = 0, len(data)
         try:
-            while end - at >= HEAD_SIZE:
+            while end - at >= HEAD_SIZE and not self._is_cut:
                 head, number = frames.read_head(data, at)
                 size = head & 0xFFFFFF
                 if size > FRAME:
@@ -212,15 +217,14 @@ class Streams(asyncio.Protocol):
         elif kind == frames.EOF:
             stream.eof_came()
         elif kind == frames.END:
-            code = frames.number_of(content)
-            self._ended(number, OSError(code, os.strerror(code)) if code else None)
+            self._ended(number, _error_of(frames.number_of(content)))
         elif kind == frames.OPENED and number in self._opening:
             self._opened(stream, *self._opening.pop(number))
         else:
             raise FrameError("an unknown frame")
 
     def _open_came(self, number: int, content: bytes) -> None:
-        if self._accept is None or number <= self._last:
+        if self._accept is None or number <= self._last or len(content) > _MOST_WANTED:
             raise FrameError("a stream that cannot be")
         self._last = number
         if len(self._streams) >= MOST_STREAMS:
@@ -246,7 +250,18 @@ class Streams(asyncio.Protocol):
         waiting = self._opening.pop(number, None)
         if waiting is not None and not waiting[0].done():
             waiting[0].set_exception(error or ConnectionRefusedError(errno.ECONNREFUSED, "nothing answers there"))
-        self._streams[number].end_came(error)
+        stream = self._streams.get(number)
+        if stream is not None:  # else what another one's end led to has ended it
+            stream.end_came(error)
+
+
+def _error_of(code: int) -> OSError | None:
+    """What an end's number means; `OSError` makes the kind of error of it that dialling would raise."""
+    if not code:
+        return None
+    if code not in errno.errorcode:  # `os.strerror` fails for what is no C int
+        code = errno.ECONNRESET
+    return OSError(code, os.strerror(code))
 
 
 def _tune(connection: socket.socket) -> None:

@@ -162,6 +162,8 @@ class Relay:
                 stream.refuse(errno.ECONNREFUSED)
             else:
                 await through.until_ended()
+            finally:
+                stream.refuse(errno.ECONNABORTED)  # means nothing, unless a mistake of ours left it unanswered
 
     @contextlib.contextmanager
     def _counted(self, notebook: Notebook) -> Iterator[bool]:
