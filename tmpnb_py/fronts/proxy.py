@@ -49,6 +49,11 @@ class Orchestrator:
         self._options = options
         self._tasks = Tasks()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it is there."""
+        return self._link().up.is_set()
+
     async def dial(self, factory: Callable[[], P]) -> P:
         """A connection to its proxy. Raises `OSError`."""
         link = self._link()
@@ -83,7 +88,8 @@ class _Patient:
         self._orchestrator = orchestrator
 
     def take_idle(self) -> UpstreamSide | None:
-        return self._upstreams.application.take_idle()
+        # One that stops leaves its idle connections open for a moment, and takes no new claim.
+        return self._upstreams.application.take_idle() if self._orchestrator.is_up else None
 
     async def connect(self, timeout_seconds: float) -> UpstreamSide:
         return await self._orchestrator.wait(lambda: self._upstreams.application.connect(timeout_seconds))
