@@ -268,9 +268,15 @@ async def test_push_nodes_as_it_is_documented(
         image_id = first.docker("image", "inspect", "--format={{.Id}}", server_image)
         assert f"tmpnb-pushed:{image_id[7:19]}" in second.docker("images", "--format={{.Repository}}:{{.Tag}}")
 
+        async def may_be_used() -> bool:
+            """It has been looked at from inside: notebooks that start before go to the other node."""
+            table = await asyncio.to_thread(first.docker, "exec", container, "tmpnb-py", "status")
+            return any(line.split()[:1] == [second.name] and "verified" in line for line in table.splitlines())
+
         async def is_used() -> bool:
             return bool(await asyncio.to_thread(second.docker, "ps", "--quiet", *ours))
 
+        await until(stack, may_be_used)
         status, _ = await ask("POST", f"http://{first.address}:{PORT}/api/spawn?wait=60")
         assert status == 200, stack.report()
         await until(stack, is_used)
