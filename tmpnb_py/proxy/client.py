@@ -466,7 +466,7 @@ class ClientConnection(TimedConnection):
     @property
     def waits_for_us(self) -> bool:
         """Whether our own application has a whole request of this client and has answered nothing yet."""
-        return self._exchange is not None and self._exchange.as_it_came is not None
+        return self._exchange is not None and self._exchange.may_come_again
 
     def goes_on_with(self, unread: bytes) -> None:
         """Before it is made: another process has read this on the same socket."""

@@ -104,15 +104,21 @@ class Exchange:
             self.sent = self.sent + part if len(self.sent) + len(part) <= _MOST_KEPT else None
 
     @property
+    def may_come_again(self) -> bool:
+        """Whether our own application has the whole request, has not answered it yet, and may be asked again."""
+        request = self.request
+        if self.container is not None or self.response_started or not request.complete or self.sent is None:
+            return False
+        return request.method in _RETRIED or request.method == b"POST"
+
+    @property
     def as_it_came(self) -> bytes | None:
-        """The whole request once more, where our own application has not answered it and may be asked again.
+        """The whole request once more, where it `may_come_again`.
 
         It is for a process that answers in our place, when this one's application has ended what it began.
         """
         request = self.request
-        if self.container is not None or self.response_started or not request.complete or self.sent is None:
-            return None
-        if request.method not in _RETRIED and request.method != b"POST":
+        if self.sent is None or not self.may_come_again:
             return None
         body = chunk(self.sent, last=True) if request.chunked else self.sent
         return request.as_it_came + body
