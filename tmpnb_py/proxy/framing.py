@@ -127,7 +127,7 @@ def _read(parser: _Parser, head: Head, raw: bytes) -> _Parser:
 _OF_FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
 _OF_OTHERS = frozenset((b"date", b"host", b"origin", b"service-worker", b"set-cookie", b"x-forwarded-host"))
 _OF_PEOPLE = frozenset((b"accept", b"sec-fetch-mode", b"sec-fetch-user"))
-_OF_ORIGINS = frozenset((b"authorization", b"cookie", b"sec-fetch-dest", b"sec-fetch-site", b"x-forwarded-proto"))
+_OF_ORIGINS = frozenset((b"authorization", b"sec-fetch-dest", b"sec-fetch-site", b"x-forwarded-proto"))
 # What a server behind a gateway of environment variables (CGI, WSGI) takes for the same names; and what announces a
 # body of eight bytes by its presence (WebSocket before RFC 6455).
 _MISTAKABLE = frozenset((b"content_length", b"sec-websocket-key1", b"transfer_encoding"))

@@ -18,6 +18,7 @@ from tmpnb_py.proxy.header_rules import (
     ClientFacts,
     Headers,
     cookie_values,
+    get_all,
     request_headers,
     response_headers,
     serialize_fields,
@@ -38,13 +39,13 @@ class RequestFields:
 
     __slots__ = (
         "_block",
+        "_entered",
         "_forwarded",
         "_has_host",
         "authorizes",
         "by_hand",
         "chunked",
         "dest",
-        "entered",
         "foreign_origin",
         "has_body",
         "hosts",
@@ -87,7 +88,7 @@ class RequestFields:
         self.authorizes = bool(fields.all(b"authorization"))
         forwarded = fields.all(b"x-forwarded-proto") if trusted else []
         self.secure = (forwarded[0].partition(b",")[0].strip().lower() if forwarded else scheme.encode()) == b"https"
-        self.entered = cookie_values(fields.all(b"cookie"), origins.entry_cookie(secure=self.secure))
+        self._entered: list[bytes] | None = None
         # All but the address, with which the last field ends: it differs from one client to the next.
         somebody = ClientFacts("", scheme=scheme, trusted=trusted)
         self._forwarded = self.written(headers, somebody).removesuffix(b"\r\n")
@@ -96,6 +97,14 @@ class RequestFields:
     def headers(self) -> Headers:
         """All headers, read again each time: hardly any request that is passed on needs them."""
         return read_fields(self._block)
+
+    @property
+    def entered(self) -> list[bytes]:
+        """The cookies that let a browser in under a notebook's own host; looked for where somebody asks only."""
+        if self._entered is None:
+            cookies = get_all(self.headers, b"cookie")
+            self._entered = cookie_values(cookies, origins.entry_cookie(secure=self.secure))
+        return self._entered
 
     def forwarded(self, client: ClientFacts) -> bytes:
         """The rest of the head that a container gets, from its second line on."""

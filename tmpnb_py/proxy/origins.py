@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tmpnb_py.core.proofs import Purpose, is_proof, proof
+from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.proxy.header_rules import HOST_ONLY, OWN_COOKIE_PREFIX, Headers
 
 _ENTRY = OWN_COOKIE_PREFIX + b"session"
@@ -47,8 +47,10 @@ class Page(Protocol):
     site: bytes
     dest: bytes
     navigates: bool
-    entered: list[bytes]
     secure: bool
+
+    @property
+    def entered(self) -> list[bytes]: ...
 
 
 class Session(Protocol):
@@ -64,16 +66,20 @@ def entry_cookie(*, secure: bool) -> bytes:
     return HOST_ONLY + _ENTRY if secure else _ENTRY
 
 
+def secret_of(session: Session) -> str:
+    """What proofs for its host are made with. A server that demands no token is reached by whoever knows its id."""
+    return session.token or session.id
+
+
 def entry(session: Session) -> str:
-    """The cookie's value. A server that demands no token is reached by whoever knows its id."""
-    return proof(session.token or session.id, Purpose.HOST, f"{session.session_name} {session.id}")
+    """The cookie's value."""
+    return proof(secret_of(session), Purpose.HOST, f"{session.session_name} {session.id}")
 
 
 def has_entered(page: Page, session: Session) -> bool:
     """Whether the browser was let in. Two such cookies are none: one of them was made by somebody else."""
-    subject = f"{session.session_name} {session.id}"
-    shown = page.entered[0].decode("latin-1") if len(page.entered) == 1 else ""
-    return is_proof(shown, session.token or session.id, Purpose.HOST, subject)
+    entered = page.entered
+    return len(entered) == 1 and is_same(entered[0].decode("latin-1"), entry(session))
 
 
 def is_own(page: Page) -> bool:

@@ -74,10 +74,11 @@ class Router:
         hosts, cors = self._hosts.value, self._cors.value
         if cors.origins and not self._lets_in(request, container, route.query):
             return False
-        if name := hosts.session_of(request.fields.hosts):
-            return name == container.session_name and _has_entered(request, container, route)
-        if hosts.sessions is not None and container.session_name:
-            return _is_for_programs(request, container, route)
+        if hosts.sessions is not None:
+            if name := hosts.session_of(request.fields.hosts):
+                return name == container.session_name and _has_entered(request, container, route)
+            if container.session_name:
+                return _is_for_programs(request, container, route)
         return not _is_strangers(request, container, route)
 
     def _lets_in(self, request: Request, container: Container, query: bytes) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from tmpnb_py.core.proofs import Purpose, is_proof, proof
 from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy import origins
 
 SECONDS = 30.0
 _MOST = 10_000  # notebooks of which is known how often they were led to
@@ -56,7 +57,7 @@ class Codes:
         self._note(container.id, now)
         until = round((now + SECONDS) * 1000)
         rest = f"{until}.{secrets.token_hex(16)}.{container.id}.{main}/{target}"
-        made = proof(_secret(container), Purpose.ENTRANCE, _subject(container, rest))
+        made = proof(origins.secret_of(container), Purpose.ENTRANCE, _subject(container, rest))
         return urllib.parse.quote(f"{made}.{rest}", safe="/:")
 
     def _note(self, container_id: str, now: float) -> None:
@@ -80,7 +81,8 @@ class Codes:
         container = self._find(found["id"]) if found is not None else None
         if found is None or container is None:
             return None
-        if not is_proof(found["proof"], _secret(container), Purpose.ENTRANCE, _subject(container, found["rest"])):
+        secret, subject = origins.secret_of(container), _subject(container, found["rest"])
+        if not is_proof(found["proof"], secret, Purpose.ENTRANCE, subject):
             return None
         until = int(found["until"]) / 1000
         if not now < until <= now + SECONDS + 0.001 or not self._use(found["proof"], until, now):
@@ -97,11 +99,6 @@ class Codes:
             return False
         self._used[shown] = until
         return True
-
-
-def _secret(container: Container) -> str:
-    """A server that demands no token is reached by whoever knows its id."""
-    return container.token or container.id
 
 
 def _subject(container: Container, rest: str) -> str:
