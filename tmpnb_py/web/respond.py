@@ -39,17 +39,11 @@ _style = _templates.get_template("style.css").render()
 _PLAIN = Branding()
 _AT_ROOT = Links()
 
-PAGE_HEADERS = {
+HEADERS = {  # of pages, and of the API's answers
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
-}
-_API_HEADERS = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
 }
 
 _OVERFLOW = 431
@@ -114,7 +108,7 @@ def page(
 
 def page_headers(request: web.BaseRequest) -> dict[str, str]:
     """The headers that every page has, without its content security policy."""
-    return {**PAGE_HEADERS, **_alone(request)}
+    return {**HEADERS, **_alone(request)}
 
 
 def _mint(request: web.BaseRequest) -> Callable[[], str] | None:
@@ -159,7 +153,7 @@ def json(model: pydantic.BaseModel, *, status: int = 200, headers: Mapping[str, 
         body=model.model_dump_json(exclude_none=isinstance(model, Problem)).encode(),
         status=status,
         content_type="application/json",
-        headers={**_API_HEADERS, **(headers or {})},
+        headers={**HEADERS, **(headers or {})},
     )
 
 

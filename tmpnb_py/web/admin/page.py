@@ -9,14 +9,14 @@ from aiohttp import web
 
 from tmpnb_py.web.assets import script
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.respond import PAGE_HEADERS, csp_hash, render, template_text
+from tmpnb_py.web.respond import HEADERS, csp_hash, render, template_text
 
 _STYLE = template_text("style.css") + template_text("operator.css")
 _SCRIPT = script("operator.js")
 
 
 _HEADERS = {
-    **PAGE_HEADERS,
+    **HEADERS,
     "Content-Security-Policy": (
         f"default-src 'none'; style-src {csp_hash(_STYLE)}; script-src {csp_hash(_SCRIPT)}; connect-src 'self'; "
         "img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -24,7 +24,6 @@ _HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
