@@ -18,7 +18,7 @@ from tmpnb_py.web import respond
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.visitor import named_hosts, visitor_of
+from tmpnb_py.web.visitor import visitor_of
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ async def known_host(request: web.Request, handler: Handler) -> web.StreamRespon
     """421 for a request to a host name that is not ours (DNS rebinding). The answer says how to allow the name."""
     if request.path in _UNDER_ANY_NAME:
         return await handler(request)
-    hosts, named = request.app[CONTEXT].hosts.value, named_hosts(request.headers)
+    hosts, named = request.app[CONTEXT].hosts.value, visitor_of(request).hosts
     for host in named:
         if not hosts.knows(host):
             name = name_of(host.decode("latin-1"))

@@ -70,9 +70,8 @@ class Jar:
         return [value for host_only in readable if (value := self._value(self._named(name, host_only=host_only)))]
 
     def _value(self, name: str) -> str:
-        if len(cookie_values([self._line], name.encode())) > 1:
-            return ""
-        return self._cookies.get(name, "")
+        value = self._cookies.get(name, "")
+        return value if value and len(cookie_values([self._line], name.encode())) < 2 else ""
 
     def set(self, response: web.StreamResponse, name: str, value: str, *, path: str, max_age: int) -> None:
         """Have the browser keep a cookie for `max_age` seconds."""

@@ -100,5 +100,5 @@ def let_in(request: web.Request, container: Container) -> web.Response:
     """Under the notebook's host, somebody has shown the token: from now on their browser has the cookie instead."""
     response = _sent(request, container.path + wanted(request))
     visitor = visitor_of(request)
-    visitor.let_in(response, container, visitor.main_origin.partition("://")[2])
+    visitor.let_in(response, container, visitor.main_authority)
     return response

@@ -134,12 +134,16 @@ class Visitor:
     @functools.cached_property
     def session_name(self) -> str:
         """The notebook under whose own host it asks; "" under the main host."""
-        return self._context.hosts.value.session_of(named_hosts(self._headers))
+        return self._context.hosts.value.session_of(self.hosts)
 
     @functools.cached_property
-    def origin(self) -> str:
-        """Scheme and authority that the visitor knows this host by."""
-        return f"{'https' if self.is_secure else 'http'}://{self.authority}"
+    def hosts(self) -> tuple[bytes, ...]:
+        """Every host that the request says it was sent to (`core.host_names`), as our own proxy passes them on."""
+        host, forwarded = (
+            [value.encode(errors="surrogateescape") for value in self._headers.getall(name, ())]
+            for name in ("Host", "X-Forwarded-Host")
+        )
+        return hosts_of(host, forwarded)
 
     @functools.cached_property
     def authority(self) -> str:
@@ -162,19 +166,26 @@ class Visitor:
         sessions = self._context.hosts.value.sessions
         if sessions is None or not container.session_name:
             return ""
-        scheme = "https" if self.is_secure else "http"
-        return f"{scheme}://{sessions.authority(container.session_name, self.authority)}"
+        return self._at(sessions.authority(container.session_name, self.authority))
 
     @functools.cached_property
     def main_origin(self) -> str:
         """Scheme and authority of the main host, for a visitor of a notebook's own; "" where it is not known."""
+        return self._at(self.main_authority) if self.main_authority else ""
+
+    def _at(self, authority: str) -> str:
+        return f"{'https' if self.is_secure else 'http'}://{authority}"
+
+    @functools.cached_property
+    def main_authority(self) -> str:
+        """The authority of the main host, for a visitor of a notebook's own; "" where it is not known."""
         hosts = self._context.hosts.value
         home = cookies.home(self._jar)
         if not home or not hosts.is_main(home.encode(errors="surrogateescape")):
             home = next((one for one in hosts.allowed if "*" not in one), "")
             port = port_of(self.authority) if hosts.sessions is not None and not hosts.sessions.port else ""
             home += f":{port}" if home and port else ""
-        return f"{'https' if self.is_secure else 'http'}://{home}" if home else ""
+        return home
 
     def let_in(self, response: web.StreamResponse, container: Container, main: str) -> None:
         """Give the browser the cookie for the notebook's own host. `main` is the authority of the main one.
@@ -333,15 +344,6 @@ class Visitor:
             path=links.base,
             waiting_path=links.waiting(ticket.id),
         )
-
-
-def named_hosts(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> tuple[bytes, ...]:
-    """Every host that a request says it was sent to (`core.host_names`), as our own proxy passes them on."""
-    host, forwarded = (
-        [value.encode(errors="surrogateescape") for value in headers.getall(name, ())]
-        for name in ("Host", "X-Forwarded-Host")
-    )
-    return hosts_of(host, forwarded)
 
 
 def presented_token(headers: Mapping[str, str]) -> str:
