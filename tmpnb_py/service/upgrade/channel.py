@@ -101,7 +101,7 @@ class Channel:
                     return
                 # Else the other side has gone, as whoever reads learns.
             self._unsent.popleft()
-            _close(descriptors)
+            close_all(descriptors)
         if not self._is_closed:
             self._loop.remove_writer(self._end.fileno())
 
@@ -115,6 +115,12 @@ class Channel:
             except OSError as error:
                 raise ChannelError(str(error)) from error
 
+    async def receive_message(self) -> bytes:
+        """The next message, of a kind without descriptors: any that come are closed. Raises `ChannelError`."""
+        message, descriptors = await self.receive()
+        close_all(descriptors)
+        return message
+
     def _received(self) -> Received:
         space = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
         message, rights, flags, _ = self._end.recvmsg(MOST_BYTES + 1, space, socket.MSG_CMSG_CLOEXEC)
@@ -123,7 +129,7 @@ class Channel:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         if not message or len(message) > MOST_BYTES or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            _close(descriptors)
+            close_all(descriptors)
             raise ChannelError("the other side has ended" if not message else "a message that is too long")
         return message, list(descriptors)
 
@@ -147,7 +153,8 @@ class Channel:
         self._send()  # which only closes what was to be sent
 
 
-def _close(descriptors: array.array[int] | list[int]) -> None:
+def close_all(descriptors: array.array[int] | list[int]) -> None:
+    """Close what came with a message."""
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)

@@ -108,19 +108,13 @@ class Predecessor:
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 while True:
-                    message = await self._message()
+                    message, _ = wire.read(await self._channel.receive_message())
                     if isinstance(message, wire.Yours):
                         _resize(site, message)
                         return bytes.fromhex(message.secret)
                     self._learn(site, message)
         except (ChannelError, TimeoutError) as error:
             raise UpgradeError(f"the process that is to be followed went on by itself: {error}") from error
-
-    async def _message(self) -> wire.Message | None:
-        data, descriptors = await self._channel.receive()
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return wire.read(data)[0]
 
     def _learn(self, site: Site, message: wire.Message | None) -> None:
         if isinstance(message, wire.Sessions):
@@ -177,8 +171,7 @@ class Predecessor:
         if isinstance(message, wire.Connection) and len(descriptors) == 1:
             await proxy.take_on(Given(descriptors[0], more))
             return
-        for descriptor in descriptors:
-            os.close(descriptor)
+        channel.close_all(descriptors)
         if isinstance(message, wire.Report):
             self._take(site, proxy, message)
         elif isinstance(message, wire.Ends):

@@ -272,10 +272,7 @@ class _Successor:
 
     async def receive(self) -> wire.Message | None:
         """What it says next. Raises `ChannelError`."""
-        data, descriptors = await self.channel.receive()
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return wire.read(data)[0]
+        return wire.read(await self.channel.receive_message())[0]
 
     async def _heard(self, kind: type[T]) -> T:
         while True:
@@ -342,10 +339,8 @@ class _Successor:
         )  # fmt: skip
         self.channel.send(first.written())
         for some in _batched(told, wire.MOST_AT_ONCE):
-            self.channel.send(first.model_copy(update={"stamps": some, **_NOTHING}).written())
-
-
-_NOTHING = {"received": 0, "sent": 0, "responses": (0,) * 6}
+            more = wire.Report(connections=first.connections, websockets=first.websockets, stamps=some)
+            self.channel.send(more.written())
 
 
 def _batched(values: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
