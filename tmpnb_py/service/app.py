@@ -14,21 +14,20 @@ from typing import Protocol
 import structlog
 
 from tmpnb_py import __version__
-from tmpnb_py.core import logs
 from tmpnb_py.core.errors import ManifestError, SettingsError, find_known
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.tasks import Tasks, finish_unless
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.fronts.hub import Hub
 from tmpnb_py.images.provider import ImageProvider
-from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change, LiveOptions
-from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.service import listen
 from tmpnb_py.service.listeners import ADMIN, FRONT, PATIENCE_SECONDS, VISITORS, Listeners
+from tmpnb_py.service.reload import announce
 from tmpnb_py.service.served_pool import ServedPool
 from tmpnb_py.service.upgrade.new import Predecessor, Tunnels
 from tmpnb_py.service.web_servers import WebServers
@@ -176,15 +175,8 @@ class Service:
     def reload(self, settings: Settings) -> Change:
         """Take on what can change while the service runs; the log says of each option whether it did."""
         change = self.options.replace(settings)
-        for name in change.restart:
-            _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
-        settings = change.settings
-        self._read_files(settings)
-        logs.set_level(settings.log_level)
-        for name in change.changed:
-            value = format_value(OPTIONS[name].kind, getattr(settings, name))
-            _log.warning("option_changed", option=name, value=value)
-        _log.info("reloaded", pool=settings.pool_name, changed=len(change.changed), need_restart=len(change.restart))
+        self._read_files(change.settings)
+        announce(change, pool=change.settings.pool_name)
         return change
 
     def _read_files(self, settings: Settings) -> None:

@@ -16,7 +16,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tmpnb_py import __version__
-from tmpnb_py.core import logs
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.links import Links
@@ -31,15 +30,15 @@ from tmpnb_py.fronts.proxy import FrontProxy, Orchestrator, OwnPages
 from tmpnb_py.fronts.table import Table
 from tmpnb_py.fronts.wire import SHARED
 from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
-from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import LiveOptions
-from tmpnb_py.options.settings import OPTIONS, Settings
+from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.service import listen
 from tmpnb_py.service.hangup import Hangup
 from tmpnb_py.service.listeners import ADMIN, PATIENCE_SECONDS, VISITORS, Listeners, activated
 from tmpnb_py.service.open_files import raise_open_files_limit
+from tmpnb_py.service.reload import announce, reload_with
 from tmpnb_py.service.serve import signals
 from tmpnb_py.service.web_servers import WebServers
 from tmpnb_py.shared_files.mirror import Mirror
@@ -79,7 +78,7 @@ class Front:
         self.mirror = Mirror()
         self._orchestrator = Orchestrator(lambda: self.link, self.options)
         self._read = settings  # as they were read; in force are those with what the orchestrator has told
-        self._told: Mapping[str, str] = {}
+        self._shared = _shared({})
         self._look = _Look(read_branding(settings), Links(settings.base_url))
         metrics = SiteMetrics((), ProxyMetrics(self.counters), _FrontMetrics(self), version=__version__)
         self.web = WebServers(
@@ -119,34 +118,22 @@ class Front:
 
     def _share(self, told: Mapping[str, str]) -> None:
         """Take on the orchestrator's options; what it does not tell is at its default."""
-        Settings.model_validate(dict(told))
-        self._told = dict(told)
-        change = self.options.replace(self._with_shared(self._read))
+        self._shared = _shared(told)
+        change = self.options.replace(self._read.model_copy(update=self._shared))
         if change.changed:
             _log.info("options_shared", options=list(change.changed))
-
-    def _with_shared(self, settings: Settings) -> Settings:
-        theirs = Settings.model_validate(dict(self._told))
-        return settings.model_copy(update={name: getattr(theirs, name) for name in SHARED})
 
     def reload(self, settings: Settings) -> None:
         """Take on what can change while it runs, and read the secret again; what the orchestrator told stays."""
         self._read = settings
-        change = self.options.replace(self._with_shared(settings))
-        for name in change.restart:
-            _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
+        change = self.options.replace(settings.model_copy(update=self._shared))
         settings = change.settings
         renew(self._contexts)
         try:
             self._look = _Look(read_branding(settings), Links(settings.base_url))
         except SettingsError as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
-        logs.set_level(settings.log_level)
-        for name in change.changed:
-            _log.warning(
-                "option_changed", option=name, value=format_value(OPTIONS[name].kind, getattr(settings, name))
-            )
-        _log.info("reloaded", changed=len(change.changed), need_restart=len(change.restart))
+        announce(change)
 
     # --- start and stop
 
@@ -198,8 +185,7 @@ class Front:
             raise self._fault
 
     async def _stop(self) -> None:
-        self._close_listeners()
-        self.listeners.close()  # nobody waits in the kernel's line for a front end that ends
+        self._close_listeners()  # nobody waits in the kernel's line for a front end that ends
         patience = PATIENCE_SECONDS if self.listeners.is_activated else 0.0
         await self.proxy.shut_down(self.options.current.shutdown_timeout, patience=patience)
         await self.link.report_once()
@@ -236,6 +222,12 @@ class Front:
             url=Links(settings.base_url).on(listen.url(settings.ip, self.port)),
             admin=listen.url(settings.admin_ip, self.admin_port),
         )
+
+
+def _shared(told: Mapping[str, str]) -> Mapping[str, object]:
+    """The values of all options that the orchestrator tells; what it does not tell is at its default."""
+    theirs = Settings.model_validate(dict(told))
+    return {name: getattr(theirs, name) for name in SHARED}
 
 
 def _admin_application(metrics: SiteMetrics) -> web.Application:
@@ -304,16 +296,8 @@ async def serve_front(settings: Settings, reread: Callable[[], Settings], hangup
     """
     front = Front(settings, Listeners(activated(os.environ)))
 
-    def reload() -> None:
-        try:
-            again = reread()
-        except SettingsError as error:
-            _log.error("reload_failed", error=error.message, hint="it goes on with the settings that it had")
-            return
-        front.reload(again)
-
     async with signals() as (asked_to_stop, forced):
-        with hangup.handled(stop=asked_to_stop.set, reload=reload):
+        with hangup.handled(stop=asked_to_stop.set, reload=partial(reload_with, reread, front.reload)):
             async with front.running():
                 await front.until(asked_to_stop)
                 _log.info("stopping", hint="a second signal forces")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from tmpnb_py.core.errors import ImageMissingError, SettingsError
+from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.registry import choose
@@ -24,6 +24,7 @@ from tmpnb_py.service.listeners import Listeners, activated
 from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.open_files import connections_that_fit, files_needed, raise_open_files_limit
 from tmpnb_py.service.pool_lock import lock_pool
+from tmpnb_py.service.reload import reload_with
 from tmpnb_py.service.runtime_dir import prepare_runtime_dir
 from tmpnb_py.service.upgrade.new import Predecessor
 from tmpnb_py.service.upgrade.old import Upgrade
@@ -78,7 +79,8 @@ async def serve(
             def reload() -> None:
                 if not asked_to_stop.is_set():
                     manager.reloading()
-                    _reload(service, reread, chosen.adapt)
+                    if reread is not None:
+                        reload_with(lambda: chosen.adapt(reread()), service.reload)
                     manager.ready()
 
             with hangup.handled(stop=asked_to_stop.set, reload=reload):
@@ -141,15 +143,3 @@ async def signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received)
     yield first, second
-
-
-def _reload(service: Service, reread: Callable[[], Settings] | None, adapt: Callable[[Settings], Settings]) -> None:
-    """Read the settings anew and take on what can be. A mistake in them changes nothing."""
-    if reread is None:
-        return
-    try:
-        settings = adapt(reread())
-    except SettingsError as error:
-        _log.error("reload_failed", error=error.message, hint="the service goes on with the settings that it had")
-        return
-    service.reload(settings)
