@@ -164,24 +164,22 @@
     at("nodes-part").hidden = !nodes.length;
     const active = nodes.filter((one) => one.state === "active").length;
     setText("nodes-caption", active + " of " + nodes.length + " take notebooks", active ? "" : "bad");
-    fill("nodes", nodes.map((one) => one.id), (id) => newNode(/** @type {ServiceNode} */ (nodes.find((one) => one.id === id))),
-      (row, index) => {
-        const one = nodes[index];
-        write(row, [
-          stateOf(one), one.relay ? ["connected"] : ["away", "bad"],
-          known(one.image, () => (one.image ? ["there"] : withoutImage(one))),
-          known(one.missing, (missing) => (missing.length ? ["lacks " + missing.join(", "), "bad"] : ["verified"])),
-          [String(one.claimed)], [String(one.ready)], [String(one.starting)],
-          [bytes(one.reserved_bytes) + " of " + bytes(one.memory_bytes)],
-        ]);
-        const button = /** @type {HTMLButtonElement} */ (row.querySelector("button"));
-        const paused = one.state === "paused";
-        button.dataset.paused = paused ? "yes" : "no";
-        button.hidden = one.state !== "active" && !paused;
-        const verb = paused ? "Use again" : "Drain";
-        if (button.textContent !== verb) button.textContent = verb;
-        button.setAttribute("aria-label", verb + ": node " + one.name);
-      });
+    fill("nodes", nodes, newNode, (row, one) => {
+      write(row, [
+        stateOf(one), one.relay ? ["connected"] : ["away", "bad"],
+        known(one.image, () => (one.image ? ["there"] : withoutImage(one))),
+        known(one.missing, (missing) => (missing.length ? ["lacks " + missing.join(", "), "bad"] : ["verified"])),
+        [String(one.claimed)], [String(one.ready)], [String(one.starting)],
+        [bytes(one.reserved_bytes) + " of " + bytes(one.memory_bytes)],
+      ]);
+      const button = /** @type {HTMLButtonElement} */ (row.querySelector("button"));
+      const paused = one.state === "paused";
+      button.dataset.paused = paused ? "yes" : "no";
+      button.hidden = one.state !== "active" && !paused;
+      const verb = paused ? "Use again" : "Drain";
+      if (button.textContent !== verb) button.textContent = verb;
+      button.setAttribute("aria-label", verb + ": node " + one.name);
+    });
   }
 
   /** @template Value @param {Value | null} value @param {(value: Value) => [string, string?]} words @returns {[string, string?]} */
@@ -205,12 +203,6 @@
 
   /** @param {ServiceNode} node */
   function newNode({ id, name }) {
-    const row = make("tr");
-    row.append(make("th", name, { scope: "row" }));
-    for (const label of ["State", "Relay", "Image", "Isolation", "In use", "Ready", "Starting", "Reserved"]) {
-      row.append(make("td", "", { "data-label": label }));
-    }
-    const last = make("td");
     const button = make("button", "", { type: "button", class: "plain" });
     button.addEventListener("click", () => {
       const path = "/api/nodes/" + encodeURIComponent(id);
@@ -218,8 +210,15 @@
       return act("Take " + name + " out of use? Its sessions go on to their end, its ready notebooks are replaced on other nodes, and it " +
         "gets no new ones.", "Drain it", () => call("POST", path + "/pause"));
     });
+    return newRow(make("th", name, { scope: "row" }),
+      ["State", "Relay", "Image", "Isolation", "In use", "Ready", "Starting", "Reserved"], button);
+  }
+
+  /** @param {HTMLElement} first @param {string[]} labels of the cells that `write` fills @param {HTMLElement} button the last one's */
+  function newRow(first, labels, button) {
+    const row = make("tr"), last = make("td");
     last.append(button);
-    row.append(last);
+    row.append(first, ...labels.map((label) => make("td", "", { "data-label": label })), last);
     return row;
   }
 
@@ -242,17 +241,17 @@
 
   /**
    * Have a table's rows in this order, keeping those that are there: who is in the middle of one stays there.
-   * @param {string} table @param {string[]} ids @param {(id: string) => HTMLTableRowElement} newOne
-   * @param {(row: HTMLTableRowElement, index: number) => void} update
+   * @template {{ id: string }} Value @param {string} table @param {Value[]} values
+   * @param {(value: Value) => HTMLTableRowElement} newOne @param {(row: HTMLTableRowElement, value: Value) => void} update
    */
-  function fill(table, ids, newOne, update) {
+  function fill(table, values, newOne, update) {
     const [body] = /** @type {HTMLTableElement} */ (at(table)).tBodies;
     const rows = new Map([...body.rows].map((row) => [row.dataset.id, row]));
-    ids.forEach((id, index) => {
-      const row = rows.get(id) || newOne(id);
-      row.dataset.id = id;
-      rows.delete(id);
-      update(row, index);
+    values.forEach((value, index) => {
+      const row = rows.get(value.id) || newOne(value);
+      row.dataset.id = value.id;
+      rows.delete(value.id);
+      update(row, value);
       if (body.rows[index] !== row) body.insertBefore(row, body.rows[index] || null);
     });
     for (const gone of rows.values()) {
@@ -274,27 +273,19 @@
     const shown = sessions.slice(0, MOST_SESSIONS);
     setText("sessions-caption", shown.length < sessions.length
       ? "The " + shown.length + " oldest of " + sessions.length : sessions.length + " in all, the oldest first");
-    fill("sessions", shown.map((one) => one.id), newRow, (row, index) => {
-      const one = shown[index];
-      write(row, [[ago(one.started)], [one.visited ? ago(one.last_activity) : "not opened"], [ends(one)],
-        [String(one.open_connections)]]);
-    });
+    fill("sessions", shown, newSession, (row, one) => write(row, [
+      [ago(one.started)], [one.visited ? ago(one.last_activity) : "not opened"], [ends(one)], [String(one.open_connections)],
+    ]));
   }
 
-  /** @param {string} id */
-  function newRow(id) {
-    const row = make("tr");
+  /** @param {RunningSession} session */
+  function newSession({ id }) {
     const first = make("td");
     first.append(make("code", id));
-    row.append(first);
-    for (const label of ["Age", "Active", "Ends in", "Connections"]) row.append(make("td", "", { "data-label": label }));
-    const last = make("td");
     const button = make("button", "End", { type: "button", class: "danger", "aria-label": "End session " + id });
     button.addEventListener("click", () => act("End this session? Its visitor loses the notebook.", "End it",
       () => call("DELETE", "/api/sessions/" + id)));
-    last.append(button);
-    row.append(last);
-    return row;
+    return newRow(first, ["Age", "Active", "Ends in", "Connections"], button);
   }
 
   // One question at a time; asking the next one answers the one before with no. The dialog's own events come late: its
