@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from tests.pool_support import HandMadePool
+from tmpnb_py.bookings.agenda import Agenda
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.claims.tickets import Ticket
@@ -46,6 +47,16 @@ class Engine(FakeEngine):
             await self.released.wait()
             raise ContainerHangsError("no answer")
         return container_id not in self.taken
+
+
+@dataclasses.dataclass
+class Clock:
+    """A clock that a test sets."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @dataclasses.dataclass
@@ -95,7 +106,7 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def a_world(line: Path | None = None) -> AsyncIterator[World]:
+async def a_world(line: Path | None = None, agenda: Agenda | None = None) -> AsyncIterator[World]:
     """Claims that store their line in a file, or nowhere. They have not been restored."""
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,7 +116,7 @@ async def a_world(line: Path | None = None) -> AsyncIterator[World]:
     async with server, FakeHost() as host:
         engine = Engine(host)
         pool = HandMadePool(engine, host.directory, start_concurrency=2, max_waiting=5, place_lease=LEASE)
-        claims = Claims(engine, pool, LineStore(line), clock=lambda: made.now)
+        claims = Claims(engine, pool, LineStore(line), agenda=agenda, clock=lambda: made.now)
         pool.serve(claims)
         made = World(pool, engine, claims, server.sockets[0].getsockname()[1])
         yield made

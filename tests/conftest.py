@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import signal
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +28,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _ENGINE_FIXTURES = {"server_image", "workshop_image"}
 
 
+# Where the tests are that make most of what they need themselves.
+_SMALL = {"unit", "integration"}
+
+
+# Files of `tests/unit` that `tests/run --fast` leaves out: each takes two seconds of CPU time or more.
+SLOW_FILES = (
+    "test_benchmarks.py",
+    "test_claims_life.py",
+    "test_division.py",
+    "test_header_rules.py",
+    "test_idle.py",
+    "test_math.py",
+    "test_notes.py",
+    "test_release.py",
+    "test_terminal.py",
+    "test_upgrade_parts.py",
+    "test_workshop_draft.py",
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--long`, for `tests/run --long`; `--rounds` and `--seed` of the faults (tests/chaos)."""
+    """`--long` and `--fast`, for `tests/run`; `--rounds` and `--seed` of the faults (tests/chaos)."""
+    parser.addoption("--fast", action="store_true", help="leave out the files of unit tests that take long")
     parser.addoption("--long", action="store_true", help="run the tests that take long, too")
     parser.addoption("--rounds", type=int, default=0, help="rounds of each fault of tests/chaos")
     parser.addoption("--seed", type=int, default=0, help="seed of the first round")
@@ -38,6 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which Docker the nodes of swarms have: own (this machine's), 28 (Debian's newest), 28-containerd (with "
         "containerd's image store), or one for each node, as in own,28,28. Default: own; with --long, then 28",
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow files out before they are imported."""
+    slow = collection_path.parent.name == "unit" and collection_path.name in SLOW_FILES
+    return True if slow and config.getoption("--fast") else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -54,6 +82,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _ENGINE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("engine")
+        if item.path.parent.name in _SMALL and not any(map(item.get_closest_marker, ("engine", "browser", "waits"))):
+            item.add_marker("small")
         if item.get_closest_marker("long") and not (config.getoption("--long") or config.getoption("--rounds")):
             item.add_marker(pytest.mark.skip(reason="takes long: tests/run --long runs it"))
 

@@ -6,9 +6,11 @@ import contextlib
 import fcntl
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,10 +22,11 @@ from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 SERVER_IMAGE = "tmpnb-py-test/server"
 SERVER_COMMAND_SOCKET = "python3 /server.py --base {base_path} --socket {socket}"
 SERVER_COMMAND_PORT = "python3 /server.py --base /{base_path} --ip={ip} --port {port}"
-ENGINE_SOCKET = Path("/var/run/docker.sock")
+ENGINE_SOCKET = Path(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
 
 Run = Callable[[str], str]
 _IMAGES = Path(__file__).parent / "images"
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # with those of a proxy that re-signs TLS
 _PROGRAM = Path(sys.executable).parent / "tmpnb-py"
 
 
@@ -91,8 +94,25 @@ def build_image(tag: str, context: Path, *, seconds: float = 300) -> str:
     return tag
 
 
+def build_with_the_internet(name: str) -> str:
+    """Build one of the tests' images that have packages from PyPI, also through a proxy that re-signs TLS."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(_IMAGES / name / "Dockerfile", place)
+        if _CERTIFICATES.exists():
+            Path(place, "certs").mkdir()
+            shutil.copy(_CERTIFICATES, Path(place, "certs", "host.crt"))
+        return build_image(f"tmpnb-py-test/{name}", Path(place), seconds=1200)
+
+
+def _images_are_loaded() -> bool:
+    """Whether the engine was given the tests' images, as one for which they are not to be built again."""
+    return os.environ.get("IMAGES_ARE_LOADED") == "true"
+
+
 def build_server_image() -> str:
     """The image of the stand-in server."""
+    if _images_are_loaded():
+        return SERVER_IMAGE
     return build_image(SERVER_IMAGE, _IMAGES / "server")
 
 
@@ -103,12 +123,21 @@ def build_workshop_image() -> str:
     """
     need_engine()
     tag = os.environ.get("WORKSHOP_IMAGE", DEFAULT_IMAGE)
+    if _images_are_loaded():
+        return tag
     with _one_at_a_time():
         done = subprocess.run(
             [_PROGRAM, "image", "build", "--tag", tag], capture_output=True, text=True, check=False, timeout=900
         )
     assert done.returncode == 0, done.stderr[-3000:]
     return tag
+
+
+def mount_in_memory(place: Path, options: str) -> None:
+    """Give a directory a file system of its own. Skips (in CI: fails) where that cannot be."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    if subprocess.run(command, check=False).returncode:
+        skip_or_fail("no file system can be mounted here")
 
 
 @contextlib.contextmanager

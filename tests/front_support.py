@@ -40,7 +40,8 @@ async def program(name: str, *arguments: str, place: Path | int, **env: str) -> 
 def caddy(directory: Path, configuration: str, *, place: int) -> contextlib.AbstractAsyncContextManager[None]:
     """Caddy with a Caddyfile, and everything of it in `directory`."""
     path = directory / "Caddyfile"
-    path.write_text("{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + configuration)
+    # Some requests go on for a while after their clients have left (flush_interval -1): it need not wait for them.
+    path.write_text("{\n\tadmin off\n\tauto_https disable_redirects\n\tgrace_period 2s\n}\n" + configuration)
     homes = {name: str(directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
     return program("caddy", "run", "--adapter", "caddyfile", "--config", str(path), place=place, **homes)
 

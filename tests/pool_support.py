@@ -48,7 +48,7 @@ class HandMadePool(Pool):
     def __init__(self, engine: Engine, directory: Path, name: str = "test", **options: Any) -> None:
         chosen = {"pool_name": name, "image": "fake", "pool_size": 0, "runtime_dir": directory, **options}
         super().__init__(engine, LiveOptions(Settings(**chosen)), PoolMetrics())
-        self._records.current_digest, self._records.capacity = TODAY, 100
+        self._records.current_digest, self._records.limit = TODAY, 100
 
     def insert(self, container: Container) -> Container:
         """Record a container in the state that it says."""

@@ -25,9 +25,11 @@ from tmpnb_py.core.models import State, TcpAddress
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.idle import Limits
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.site.metrics import SiteMetrics
+from tmpnb_py.site.offers import Offer, Offers
 from tmpnb_py.site.site import Site
 from tmpnb_py.web.application import admin_application, public_application
 from tmpnb_py.web.context import Context
@@ -115,8 +117,8 @@ async def serving(
         pool.serve(claims)
         stack.push_async_callback(claims.close)
         context = _context(engine, pool, claims)
-        context.catalogue.own = Manifest(workshops=workshops)
-        public = public_application(context, SharedFiles(engine, directory / "static"))
+        context.offers.default.catalogue.own = Manifest(workshops=workshops)
+        public = public_application(context, SharedFiles(directory / "static"))
         client = await stack.enter_async_context(_client(public))
         admin = await stack.enter_async_context(_client(admin_application(context)))
         yield World(context, pool, claims, client, admin, server.sockets[0].getsockname()[1])
@@ -124,13 +126,14 @@ async def serving(
 
 def _context(engine: Engine, pool: HandMadePool, claims: Claims) -> Context:
     site, catalogue = Site([claims]), Catalogue(engine)
+    notes = NotesCache(ImageFiles(engine, catalogue), catalogue)
+    offers = Offers([Offer(claims, catalogue, notes, pool.options.derive(Limits.of))])
     return Context(
         pool.options,
         site,
         SiteMetrics(site.pools.values(), ProxyMetrics(Counters()), version="1"),
-        catalogue=catalogue,
-        documents=Documents(pool.options, site, catalogue, shares_network=False),
-        notes_cache=NotesCache(ImageFiles(engine, catalogue), catalogue),
+        offers=offers,
+        documents=Documents(offers),
         hosts=pool.options.derive(lambda now: Hosts(now.allowed_hosts or (EVERY_NAME,), (), now.session_host or "")),
         branding=Branding(),
     )

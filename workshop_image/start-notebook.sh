@@ -66,4 +66,13 @@ while [ "$left" -gt 0 ]; do
     esac
 done
 
+starter=/opt/jupyter/share/tmpnb/tmpnb_start.py
+if [ -e "$starter" ] && [ "$(command -v jupyter-lab)" = /opt/jupyter/bin/jupyter-lab ]; then
+    set -- "$starter" "$@"
+    # A Python kernel that is to be warm begins together with the server, with this option of kernels.
+    case ${TMPNB_WARM_KERNELS:-} in
+        *'"python3"'*) set -- -Xfrozen_modules=off "$@" ;;
+    esac
+    exec /opt/jupyter/bin/python "$@"
+fi
 exec jupyter-lab "$@"

@@ -35,18 +35,6 @@ _CELLS = (
 )
 
 
-def available() -> int:
-    """Bytes of memory that the machine could still give away."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-
-
-def busy_seconds() -> float:
-    """CPU seconds that the machine has spent since it started, on whatever."""
-    fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
-
-
 def disk() -> int:
     """Bytes in use where the engine keeps its data."""
     return shutil.disk_usage(docker("info", "--format", "{{.DockerRootDir}}")).used
@@ -54,7 +42,7 @@ def disk() -> int:
 
 async def measure(engine: DockerEngine, settings: Settings, people: int) -> None:
     """Print one row."""
-    memory, cpu, room, began = available(), busy_seconds(), disk(), time.monotonic()
+    memory, cpu, room, began = rig.available_memory(), rig.busy_seconds(), disk(), time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         turns = asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -63,12 +51,12 @@ async def measure(engine: DockerEngine, settings: Settings, people: int) -> None
                 return await stack.enter_async_context(started_image(engine, settings, Transport.SOCKET))
 
         containers = await asyncio.gather(*(start() for _ in range(people)))
-        filled, filled_cpu = time.monotonic() - began, busy_seconds() - cpu
+        filled, filled_cpu = time.monotonic() - began, rig.busy_seconds() - cpu
         await asyncio.sleep(2)
-        ready = (memory - available()) / people
+        ready = (memory - rig.available_memory()) / people
         waits = await asyncio.gather(*(_work(one, random.random() * _MINUTE) for one in containers))
-        working = (memory - available()) / people
-        spent = busy_seconds() - cpu - filled_cpu
+        working = (memory - rig.available_memory()) / people
+        spent = rig.busy_seconds() - cpu - filled_cpu
         grown = disk() - room
         mib = 1024 * 1024
         print(

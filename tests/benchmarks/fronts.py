@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -66,14 +67,13 @@ async def _fronted(*options: str) -> AsyncIterator[tuple[rig.Service, int, int]]
                 await rig.end(process)
 
 
-async def _until(admin: int, line: str) -> str:
-    """Wait until a front end's metrics have a line; returns all of them."""
+async def _until(admin: int, line: str) -> None:
+    """Wait until a front end's metrics have a line."""
     async with asyncio.timeout(_LISTENING_SECONDS):
         while True:
             with contextlib.suppress(OSError):
-                text = (await rig.request(admin, "GET", "/metrics"))[1].decode()
-                if line in text:
-                    return text
+                if line in (await rig.request(admin, "GET", "/metrics"))[1].decode():
+                    return
             await asyncio.sleep(0.05)
 
 
@@ -216,7 +216,7 @@ async def table(options: argparse.Namespace) -> list[Row]:
     ledger: Ledger = hub._ledger
     lines = ledger.since("", 0)
     gc.collect()
-    before = rig.memory_mib(_own_pid())[0]
+    before = rig.memory_mib(os.getpid())[0]
     ways = Ways(lambda: cast(Any, None))
     front = Table(ways, came=lambda _: None, ended=lambda _: None)
     began = time.process_time()
@@ -225,7 +225,7 @@ async def table(options: argparse.Namespace) -> list[Row]:
     heard = time.process_time() - began
     front.hear(Told(event="alive", epoch=ledger.epoch, seq=ledger.seq), 1.0)
     gc.collect()
-    memory = (rig.memory_mib(_own_pid())[0] - before) / count * 1024
+    memory = (rig.memory_mib(os.getpid())[0] - before) / count * 1024
     _look_for_news(front)
     news = statistics.median(_look_for_news(front) for _ in range(20))
     await ways.close()
@@ -258,10 +258,6 @@ def _look_for_news(table: Table) -> float:
     for part in table.parts():
         list(table.news(part, 2.0))
     return time.process_time() - began
-
-
-def _own_pid() -> int:
-    return int(Path("/proc/self").resolve().name)
 
 
 def main() -> None:

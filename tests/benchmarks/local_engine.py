@@ -17,7 +17,6 @@ import os
 import secrets
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -69,12 +68,12 @@ async def measure(name: str, notebooks: int) -> Figures:
     async with _opened(name) as (engine, config):
         singles = [await _single(engine, config) for _ in range(_SINGLE_STARTS)]
         await asyncio.sleep(_SETTLE_SECONDS)
-        available, busy, began = _available(), _busy(), time.monotonic()
+        available, busy, began = rig.available_memory(), rig.busy_seconds(), time.monotonic()
         specs = await _fill(engine, config, notebooks)
-        fill_wall, fill_cpu = time.monotonic() - began, _busy() - busy
+        fill_wall, fill_cpu = time.monotonic() - began, rig.busy_seconds() - busy
         await asyncio.sleep(_SETTLE_SECONDS)
-        taken = (available - _available()) / notebooks
-        memory = [await asyncio.to_thread(_memory, engine, spec.id) for spec in specs]
+        taken = (available - rig.available_memory()) / notebooks
+        memory = [await _memory(engine, spec.id) for spec in specs]
     each = statistics.mean(memory)
     return Figures(
         engine=name,
@@ -147,33 +146,14 @@ async def _fill(engine: Engine, config: ContainerConfig, notebooks: int) -> list
     return [task.result() for task in tasks]
 
 
-def _memory(engine: Engine, container_id: str) -> int:
+async def _memory(engine: Engine, container_id: str) -> int:
     """PSS of a notebook's processes, the supervisor's among them (with Docker: not the engine's shim)."""
-    if isinstance(engine, LocalEngine):
-        record = engine._records.read(container_id)
-        assert record is not None
-        root = record.process
-    else:
-        listed = ["docker", "ps", "-q", "--filter", f"label=org.tmpnb.id={container_id}"]
-        docker_id = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.strip()
-        inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", docker_id]
-        root = local_process.identify(int(subprocess.run(inspect, check=True, capture_output=True, text=True).stdout))
-    return sum(map(local_process.memory, [root, *local_process.descendants(root)]))
-
-
-def _available() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo does not tell what is available")
-
-
-def _busy() -> float:
-    """CPU seconds that the whole machine has worked: engine, kernel and all (proc(5), stat)."""
-    user, nice, system, _, _, irq, softirq, *_ = map(
-        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    )
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    if isinstance(engine, DockerEngine):
+        listed = await rig.docker("ps", "--quiet", "--filter", f"label=org.tmpnb.id={container_id}")
+        return await rig.container_pss(listed)
+    record = engine._records.read(container_id)
+    assert record is not None
+    return sum(map(local_process.memory, [record.process, *local_process.descendants(record.process)]))
 
 
 def _print(found: list[Figures]) -> None:

@@ -37,6 +37,7 @@ from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.reaper import Reaper
 from tmpnb_py.pools.reconciler import Reconciler
 from tmpnb_py.pools.records import Records
+from tmpnb_py.pools.sizing import Sizing
 from tmpnb_py.pools.start_rate import StartRate
 
 _POOL = "bench"
@@ -114,13 +115,14 @@ async def _sessions(size: int) -> AsyncIterator[tuple[Reconciler, Reaper]]:
         records = Records(_POOL)
         reconciler = Reconciler(
             engine, records, Health(_POOL, PoolMetrics()), options,
-            configuration=PoolConfiguration(engine, options), rate=StartRate(), wanted=lambda: 0,
+            configuration=PoolConfiguration(engine, options), rate=StartRate(),
+            sizing=Sizing(records, options, StartRate()), wanted=lambda: 0,
         )  # fmt: skip
         while records.count(State.READY) < 10:
             await reconciler.reconcile_once()
             await asyncio.sleep(0.05)
         engine.listed = await engine.list()
-        yield reconciler, Reaper(records, options)
+        yield reconciler, Reaper(records, options, extension=lambda _: 0.0)
         await reconciler.close(remove_everything=False)
         server.close()
 

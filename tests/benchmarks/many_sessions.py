@@ -29,7 +29,7 @@ from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.server import Proxy
 
 
-def _error_page(status: int, *, wants_html: bool) -> Page:
+def _error_page(status: int, *, wants_html: bool, languages: str) -> Page:
     return Page(b"text/html" if wants_html else b"application/json", b"%d" % status)
 
 

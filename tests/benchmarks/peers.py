@@ -128,8 +128,13 @@ async def plain(socket: Path, stack: contextlib.AsyncExitStack) -> Peer:
     return Peer("aiohttp", port, pid)
 
 
-def chp(installed: Path | None) -> Callable[[Path, contextlib.AsyncExitStack], Awaitable[Peer]]:
-    """configurable-http-proxy, from a directory with `node_modules` or installed by npm into a temporary one."""
+def chp(
+    installed: Path | None, *, anywhere: bool = False
+) -> Callable[[Path, contextlib.AsyncExitStack], Awaitable[Peer]]:
+    """configurable-http-proxy, from a directory with `node_modules` or installed by npm into a temporary one.
+
+    `anywhere`: on any processor.
+    """
 
     async def start(socket: Path, stack: contextlib.AsyncExitStack) -> Peer:
         directory = installed or await _install("configurable-http-proxy", _directory(stack))
@@ -137,7 +142,8 @@ def chp(installed: Path | None) -> Callable[[Path, contextlib.AsyncExitStack], A
         port, api_port = free_ports(2)
         arguments = ["--ip=127.0.0.1", f"--port={port}", "--api-ip=127.0.0.1", f"--api-port={api_port}"]
         environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": _TOKEN, "NODE_ENV": "production"}
-        pid = await _process(stack, "node", str(program), *arguments, "--log-level=error", environment=environment)
+        command = ["node", str(program), *arguments, "--log-level=error"]
+        pid = await _process(stack, *command, environment=environment, anywhere=anywhere)
         await _listening(api_port)
         target = f"unix+http://{quote(str(socket), safe='')}"
         await _route(f"http://127.0.0.1:{api_port}/api/routes/user", target)
@@ -150,8 +156,9 @@ def chp(installed: Path | None) -> Callable[[Path, contextlib.AsyncExitStack], A
 async def _install(package: str, directory: Path) -> Path:
     try:
         await rig.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), package)
-    except RuntimeError as error:
-        raise rig.MissingError(f"npm cannot install {package}: {error}") from error
+    except (RuntimeError, TimeoutError) as error:  # without a network npm tries for minutes
+        reason = str(error) or "it takes too long"
+        raise rig.MissingError(f"npm cannot install {package}: {reason}; or is it there for --chp-dir?") from error
     return directory
 
 
@@ -169,12 +176,17 @@ def _directory(stack: contextlib.AsyncExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tmpnb-bench-")))
 
 
-async def _process(stack: contextlib.AsyncExitStack, *command: str, environment: dict[str, str] | None = None) -> int:
+async def _process(
+    stack: contextlib.AsyncExitStack,
+    *command: str,
+    environment: dict[str, str] | None = None,
+    anywhere: bool = False,
+) -> int:
     """Start a program that ends with the stack. Raises `MissingError` where there is none."""
     if shutil.which(command[0]) is None:
         raise rig.MissingError(f"{command[0]} is not installed")
     process = await asyncio.create_subprocess_exec(
-        *rig.on_processor(0),
+        *([] if anywhere else rig.on_processor(0)),
         *command,
         env=environment,
         stdout=asyncio.subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.ports import free_ports
+from tmpnb_py.engines.local import process as local_process
 
 IMAGE = "tmpnb-py-workshops:latest"
 LABEL_POOL = "org.tmpnb.pool"
@@ -114,6 +116,14 @@ class Service:
     async def until_ready(self, count: int) -> None:
         """Wait for so many ready containers; the caller bounds the time."""
         while (await self.stats())["available"] < count:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def until_full(self, count: int) -> None:
+        """Wait until so many containers are ready and nothing is under way; the caller bounds the time."""
+        while True:
+            stats = await self.stats()
+            if stats["available"] >= count and not stats["starting"] and not stats["removing"]:
+                return
             await asyncio.sleep(_POLL_SECONDS)
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -293,6 +303,40 @@ def memory_mib(pid: int) -> tuple[float, float]:
         if name in ("Rss", "Pss"):
             sizes[name] = int(rest.split()[0]) / 1024
     return sizes["Rss"], sizes["Pss"]
+
+
+def available_memory() -> int:
+    """Bytes of memory that the machine could still give away."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo does not tell what is available")
+
+
+def busy_seconds() -> float:
+    """CPU seconds that the machine has spent since it started: engine, kernel and all (proc(5), stat)."""
+    user, nice, system, _, _, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
+async def containers(pool: str) -> list[str]:
+    """The engine's ids of a pool's running containers."""
+    return (await docker("ps", "--quiet", "--no-trunc", "--filter", f"label={LABEL_POOL}={pool}")).split()
+
+
+async def container_pss(docker_id: str) -> int:
+    """PSS in bytes of a container's processes (without the engine's shim)."""
+    root = local_process.identify(int(await docker("inspect", "--format", "{{.State.Pid}}", docker_id)))
+    return sum(map(local_process.memory, [root, *local_process.descendants(root)]))
+
+
+async def container_memory(docker_ids: Sequence[str]) -> list[float]:
+    """MiB that containers are charged for, as `docker stats` says: files in memory count, clean cache does not."""
+    told = await docker("stats", "--no-stream", "--format", "{{.MemUsage}}", *docker_ids)
+    found = [re.match(r"([0-9.]+)([KMG])iB", line) for line in told.splitlines()]
+    return [float(one[1]) * {"K": 1 / 1024, "M": 1.0, "G": 1024.0}[one[2]] for one in found if one]
 
 
 def p95(values: Sequence[float]) -> float:

@@ -72,11 +72,7 @@ def _options(command: str, size: int) -> tuple[str, ...]:
 
 async def _full(running: Service, size: int) -> None:
     async with asyncio.timeout(_FILL_SECONDS):
-        while True:
-            stats = await running.stats()
-            if stats["available"] >= size and not stats["starting"] and not stats["removing"]:
-                return
-            await asyncio.sleep(0.05)
+        await running.until_full(size)
 
 
 async def _spawn(running: Service) -> dict[str, Any]:

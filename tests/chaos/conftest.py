@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -17,9 +15,10 @@ from tests.chaos import rounds, truth
 from tests.chaos.local import LocalStage
 from tests.chaos.stage import Stage, staged
 from tests.chaos.table import Table
-from tests.e2e.own_engine import own_engine
+from tests.e2e.own_engine import own_engine_on_small_disk
 from tests.engine_support import skip_or_fail
 
+MIB = 2**20
 _TABLE = pytest.StashKey[Table]()
 
 
@@ -69,6 +68,15 @@ class Theatre:
             assert not wrongs, wrongs
         return self._stage
 
+    async def end(self) -> None:
+        """See that nothing at all is left behind of the rounds, and end the stage."""
+        try:
+            if self._stage is not None:
+                _, wrongs = await truth.settle(self._stage, leave=0)
+                assert not wrongs, wrongs
+        finally:
+            await self.clear()
+
     async def clear(self) -> None:
         """End the stage that there is."""
         self._stage = None
@@ -78,22 +86,12 @@ class Theatre:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def theatre(server_image: str, seed: int) -> AsyncIterator[Theatre]:
     """With an engine of its own, whose containers' files are on a small disk."""
-    if os.geteuid() != 0:
-        skip_or_fail("only root can start a Docker engine")
-    with own_engine() as engine:
-        disk = Path(engine.host.removeprefix("unix://")).parent / "data" / "containers"
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=False).returncode:
-            skip_or_fail("no file system can be mounted here")
+    with own_engine_on_small_disk(server_image, 16 * MIB) as engine:
+        theatre = Theatre(lambda: Stage(engine, seed=seed))
         try:
-            engine.disk = disk
-            engine.load(server_image)
-            theatre = Theatre(lambda: Stage(engine, seed=seed))
-            try:
-                yield theatre
-            finally:
-                await theatre.clear()
+            yield theatre
         finally:
-            subprocess.run(["umount", "--lazy", disk], check=True)
+            await theatre.end()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -106,4 +104,4 @@ async def local_theatre(seed: int) -> AsyncIterator[Theatre]:
     try:
         yield theatre
     finally:
-        await theatre.clear()
+        await theatre.end()

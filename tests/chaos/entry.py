@@ -141,11 +141,11 @@ time.time = _clock
 
 if __name__ == "__main__":
     from tmpnb_py.cli import main as command_line
-    from tmpnb_py.engines.docker import engine as docker_engine
+    from tmpnb_py.engines.docker import leftovers
     from tmpnb_py.engines.docker.engine import DockerEngine
 
     # An engine that does not answer is given up sooner, so that a round takes seconds.
-    docker_engine._LEFTOVER_SECONDS, docker_engine._SWEEP_SECONDS = 20.0, 10.0
+    leftovers._OLD_SECONDS, leftovers._SWEEP_SECONDS = 20.0, 10.0
     defaults = DockerEngine.__init__.__kwdefaults__
     assert defaults is not None
     defaults.update(call_timeout=3.0, start_timeout=8.0)

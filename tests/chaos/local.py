@@ -28,9 +28,16 @@ class LocalStage(Stage):
     def environment(self) -> dict[str, str]:
         return {"CHAOS_ORDERS": str(self.orders), "HOME": str(self.deployment.directory)}
 
+    def command_options(self) -> list[str]:
+        return ["--engine=local"]
+
+    def operators_environment(self) -> dict[str, str]:
+        return {"HOME": str(self.deployment.directory)}
+
     def launch(self, *options: str, env: Mapping[str, str], wrapper: Sequence[str]) -> Service:
         arguments = ["--ip=127.0.0.1", "--log-format=json", "--log-level=debug"]
-        arguments += [f"--pool-name={self.deployment.pool}", f"--runtime-dir={self.runtime_dir}", *options]
+        arguments += [f"--pool-name={self.deployment.pool}", f"--runtime-dir={self.runtime_dir}"]
+        arguments += [f"--state-dir={self.deployment.directory / 'state'}", *options]
         return Service(arguments, {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, **env}, wrapper)
 
     def make_images(self) -> None:

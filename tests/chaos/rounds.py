@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.chaos import truth
-from tests.chaos.faults import CATALOGUE, containers, engine, managers, process, resources
+from tests.chaos.faults import CATALOGUE, containers, engine, here, managers, process, resources
 from tests.chaos.stage import Stage
 from tests.chaos.table import Table
 
@@ -17,7 +17,7 @@ _PATIENCE = 75.0  # seconds that visitors have after the fault: an engine is tri
 _LONG = 15.0  # seconds until all is as it should be that want to be explained
 _FAULT_SECONDS = 150.0
 
-__all__ = ["CATALOGUE", "containers", "engine", "managers", "play", "process", "resources"]
+__all__ = ["CATALOGUE", "containers", "engine", "here", "managers", "play", "process", "resources"]
 
 
 async def play(stage: Stage, name: str, seed: int, table: Table, *, row: str = "") -> list[str]:

@@ -20,12 +20,13 @@ from tests.chaos.unsteady import Unsteady
 from tests.chaos.visitors import Visitors
 from tests.e2e.own_engine import OwnEngine
 from tests.e2e.service import ADMIN_TOKEN, Deployment, Service
-from tests.engine_support import SERVER_COMMAND_SOCKET, SERVER_IMAGE, docker, skip_or_fail
+from tests.engine_support import SERVER_COMMAND_SOCKET, SERVER_IMAGE, docker, mount_in_memory
 from tests.ports import free_ports
 
 POOL_SIZE = 2
 CAPACITY = 9
 _ENTRY = Path(__file__).with_name("entry.py")
+_FILES = ("lock", "line")  # of each pool
 _SECONDS = 60.0
 
 
@@ -49,6 +50,9 @@ class Stage:
         self.explained_claims = 0  # of those that were cut off
         self.noted = ""
         self.trail: list[str] = []  # what was wrong at each look
+        self.left_since: dict[str, float] = {}  # what belongs to nothing, and since when it has been seen
+        self.leave = 0.0  # seconds that it may be there
+        self.neighbours: set[str] = set()  # other pools with the same runtime directory
         self.fragile: set[str] = set()  # containers that would not outlive a restart of the service
 
     @property
@@ -56,6 +60,11 @@ class Stage:
         """The Docker engine, where there is one."""
         assert self._engine is not None
         return self._engine
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether there is a Docker engine."""
+        return self._engine is not None
 
     # --- the service
 
@@ -95,6 +104,11 @@ class Stage:
         """How many claims that were cut off may have been made without anybody having seen the notebook."""
         return self.visitors.unanswered - self.explained_claims
 
+    @property
+    def ended_before(self) -> set[str]:
+        """Containers that earlier processes had begun to end."""
+        return {str(one["id"]) for service in self._services[:-1] for one in service.found("removing")}
+
     def begin_round(self) -> None:
         """Forget what was said of the last one."""
         self.noted, self.trail = "", []
@@ -122,6 +136,14 @@ class Stage:
         """That of the service."""
         return {"DOCKER_HOST": self.unsteady.host, "CHAOS_ORDERS": str(self.orders)}
 
+    def command_options(self) -> list[str]:
+        """Those of commands that have to find the pool."""
+        return []
+
+    def operators_environment(self) -> dict[str, str]:
+        """That of whoever runs another `tmpnb-py` here."""
+        return {"DOCKER_HOST": self.engine.host}
+
     @property
     def orders(self) -> Path:
         """The pipe of `entry.py`."""
@@ -130,14 +152,34 @@ class Stage:
     def start(self, *options: str, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()) -> Service:
         """Start the service anew; `options` come last and win."""
         entry = [*wrapper, sys.executable, "-P", str(_ENTRY)]
-        service = self.launch(*self.options(), *options, env={**self.environment(), **(env or {})}, wrapper=entry)
+        environ = {"TMPNB_CONFIG": str(self._configuration), **self.environment(), **(env or {})}
+        service = self.launch(*self.options(), *options, env=environ, wrapper=entry)
         self._services.append(service)
         self._claims_before = (self.visitors.counts["claims"], self.visitors.unanswered)
         return service
 
+    def configure(self, options: str) -> None:
+        """Write the configuration file, which the service reads as it starts and at SIGHUP."""
+        self._configuration.write_text(options)
+
+    @property
+    def _configuration(self) -> Path:
+        return self.deployment.directory / "tmpnb-py.toml"
+
+    def choose(self, service: Service) -> None:
+        """Of several that were started, this is the one."""
+        self._services.remove(service)
+        self._services.append(service)
+
     def launch(self, *options: str, env: Mapping[str, str], wrapper: Sequence[str]) -> Service:
         """Start a process of the pool."""
         return self.deployment.start(*options, cleanup=False, env=env, wrapper=wrapper)
+
+    async def start_anew(self, *, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+        """`kill -9` it, start it again and wait until it answers."""
+        self.kill()
+        self.start(*options, env=env)
+        await self.answers()
 
     def order(self, order: str) -> None:
         """Tell the service's test build what to do; nobody, where it has ended."""
@@ -159,15 +201,17 @@ class Stage:
             self.start()
             await self.answers()
 
-    async def answers(self, seconds: float = _SECONDS) -> None:
-        """Wait until the service answers."""
+    async def answers(self, seconds: float = _SECONDS, *, restart: bool = False) -> None:
+        """Wait until the service answers; with `restart` it is started again where it ends, as systemd does."""
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as http:
             while True:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with http.get(f"{self.url}api/stats", timeout=aiohttp.ClientTimeout(total=2)) as answer:
                         if answer.status == 200:
                             return
-                assert not self.has_ended, f"the service has ended{self.service.report()}"
+                assert restart or not self.has_ended, f"the service has ended{self.service.report()}"
+                if self.has_ended:
+                    self.start()
                 await asyncio.sleep(0.05)
 
     async def ask(self, path: str, *, admin: bool = False, method: str = "GET") -> aiohttp.ClientResponse:
@@ -214,12 +258,13 @@ class Stage:
     def strange_files(self) -> list[str]:
         """What is in the runtime directory and should not be."""
         pool = self.deployment.pool
-        known = {".tmpnb-py", "sockets", "static", "local", f"{pool}.lock", f"{pool}.line"}
+        pools = {pool, *self.neighbours}
+        known = {".tmpnb-py", "sockets", "static", "local"} | {f"{one}.{kind}" for one in pools for kind in _FILES}
         strange = [one.name for one in self.runtime_dir.iterdir() if one.name not in known]
         sockets = self.runtime_dir / "sockets"
         if sockets.exists():
             ours = {one.name for one in (sockets / pool).iterdir()} if (sockets / pool).exists() else set()
-            strange += [f"sockets/{one.name}" for one in sockets.iterdir() if one.name not in (pool, ".hosts")]
+            strange += [f"sockets/{one.name}" for one in sockets.iterdir() if one.name not in {".hosts", *pools}]
             strange += [f"sockets/{pool}/{one}" for one in ours - self.containers().keys()]
         elsewhere = self.elsewhere / "sockets" / pool
         if elsewhere.exists():
@@ -261,17 +306,11 @@ class Stage:
     def mount(self) -> None:
         """Give the runtime directory a small disk."""
         self.runtime_dir.mkdir(mode=0o700)
-        command: list[str | Path] = [
-            "mount",
-            "-t",
-            "tmpfs",
-            "-o",
-            f"size={self.runtime_disk},mode=700",
-            "tmpfs",
-            self.runtime_dir,
-        ]
-        if subprocess.run(command, check=False, capture_output=True).returncode:
-            skip_or_fail("no file system can be mounted here")
+        mount_in_memory(self.runtime_dir, f"size={self.runtime_disk},mode=700")
+
+    def unmount(self) -> None:
+        """Take it away again."""
+        subprocess.run(["umount", "--lazy", self.runtime_dir], check=False, capture_output=True)
 
     def sweep(self) -> None:
         """End everything by force."""
@@ -279,7 +318,7 @@ class Stage:
             with contextlib.suppress(ProcessLookupError, AssertionError):
                 os.kill(service.pid, signal.SIGCONT)
                 service.kill()
-        subprocess.run(["umount", "--lazy", self.runtime_dir], check=False, capture_output=True)
+        self.unmount()
         if self._engine is not None:
             with contextlib.suppress(AssertionError):  # an engine that is gone has nothing
                 self.deployment._sweep()
@@ -293,6 +332,7 @@ async def staged(stage: Stage) -> AsyncIterator[Stage]:
         stage.make_images()
         stage.mount()
         os.mkfifo(stage.orders)
+        stage.configure("")
         stage.unsteady.open()
         stage.visitors.url = stage.url
         await stage.visitors.open()

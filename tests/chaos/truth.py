@@ -15,14 +15,19 @@ import aiohttp
 from tests.chaos.stage import POOL_SIZE, Stage
 
 _SECONDS = 75.0  # in which all has to be as it should be: an engine's pause between tries is 60 s at most
+_LEFT_SECONDS = 45.0  # after which the test build has removed what a crash left: it tells by its age (see `entry.py`)
 _FILES = 60  # that a service with nothing to do has open at most
 _THREADS = 40
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{([^}]*)\})? ([0-9.e+-]+)$", re.MULTILINE)
 
 
-async def settle(stage: Stage) -> tuple[float, list[str]]:
-    """Wait until all is as it should be. Returns after how many seconds, and what is still wrong then."""
+async def settle(stage: Stage, *, leave: float = _LEFT_SECONDS) -> tuple[float, list[str]]:
+    """Wait until all is as it should be. Returns after how many seconds, and what is still wrong then.
+
+    What a crash left may be there for `leave` seconds, which this does not wait for.
+    """
     began = time.monotonic()
+    stage.leave = leave
     while True:
         wrongs = await look(stage)
         took = time.monotonic() - began
@@ -61,17 +66,27 @@ async def _engine(stage: Stage, stats: dict[str, object]) -> list[str]:
         wrongs.append(f"sessions without a claimed container: {missing}")
     if strangers := claimed - stage.visitors.sessions.keys():
         wrongs += await _unknown(stage, strangers)
-    others = await asyncio.to_thread(stage.orphans)
-    return wrongs + [f"left behind: {one}" for one in others]
+    return wrongs + [f"left behind: {one}" for one in await asyncio.to_thread(_left_behind, stage)]
+
+
+def _left_behind(stage: Stage) -> list[str]:
+    """What is there without belonging to anything, and has been for long."""
+    now, found = time.monotonic(), [*stage.orphans(), *(f"the file {one}" for one in stage.strange_files())]
+    stage.left_since = {one: stage.left_since.get(one, now) for one in found}
+    return [one for one in found if now - stage.left_since[one] >= stage.leave]
 
 
 async def _unknown(stage: Stage, strangers: set[str]) -> list[str]:
-    """Claims whose visitors were never answered. They would end unvisited, in time; now the operator ends them."""
-    if len(strangers) > stage.unexplained_claims:
+    """Claims whose visitors were never answered, and ends that a crash cut off before the engine was told.
+
+    They would end as nobody comes, in time; now the operator ends them.
+    """
+    cut_off = strangers & stage.ended_before
+    if len(strangers - cut_off) > stage.unexplained_claims:
         return [f"claimed, and nobody's: {strangers}, with {stage.unexplained_claims} claims that were cut off"]
     for one in strangers:
         await stage.ask(f"/api/sessions/{one}", admin=True, method="DELETE")
-        stage.explained_claims += 1
+    stage.explained_claims += len(strangers - cut_off)
     return [f"claims that nobody was told: {strangers}"]
 
 
@@ -109,14 +124,14 @@ def _books(stage: Stage, metrics: dict[str, float]) -> list[str]:
 
 
 def _machine(stage: Stage) -> list[str]:
-    """No descriptors, threads, processes or files of the service pile up."""
+    """No descriptors, threads or processes of the service pile up."""
     process = Path(f"/proc/{stage.service.pid}")
     files = len(list((process / "fd").iterdir()))
     threads = len(list((process / "task").iterdir()))
     children = [one for task in (process / "task").iterdir() for one in (task / "children").read_text().split()]
     wrongs = [f"{files} open files"] * (files > _FILES) + [f"{threads} threads"] * (threads > _THREADS)
     wrongs += [f"the processes {stage.strange_children(children)}"] * bool(stage.strange_children(children))
-    return wrongs + [f"the file {one}" for one in stage.strange_files()]
+    return wrongs
 
 
 async def _sessions(stage: Stage) -> list[str]:

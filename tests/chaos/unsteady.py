@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import random
 import re
 import threading
@@ -48,6 +49,7 @@ class Unsteady:
     def __init__(self, path: Path, engine: Path) -> None:
         self.host = f"unix://{path}"
         self.rules: tuple[Rule, ...] = ()
+        self.clock = 0  # seconds by which all times that the engine tells are off
         self.met = 0  # calls that a rule was applied to
         self.random = random.Random(0)
         self._path, self._engine = path, engine
@@ -126,6 +128,19 @@ class Unsteady:
         return None
 
 
+_UNIX_TIME = re.compile(rb'(?<="Created":)[0-9]{10}|(?<="timeNano":)[0-9]{10}|(?<="time":)[0-9]{10}')
+_DATE = re.compile(rb'(?<=At":")20[0-9-]{8}T[0-9:]{8}|(?<="Created":")20[0-9-]{8}T[0-9:]{8}')
+
+
+def _told_at_another_time(answer: bytes, seconds: int) -> bytes:
+    """Part of an answer with each time in it moved; its length stays."""
+    moved = datetime.timedelta(seconds=seconds)
+    answer = _UNIX_TIME.sub(lambda found: str(int(found[0]) + seconds).encode(), answer)
+    return _DATE.sub(
+        lambda found: (datetime.datetime.fromisoformat(found[0].decode()) + moved).isoformat().encode(), answer
+    )
+
+
 class _Link:
     """One connection of the service's."""
 
@@ -150,7 +165,7 @@ class _Link:
         with contextlib.suppress(OSError):
             while data := await onwards.read(65536):
                 await self._flows.wait()
-                self._writer.write(data)
+                self._writer.write(_told_at_another_time(data, self._owner.clock) if self._owner.clock else data)
                 await self._writer.drain()
         self._writer.close()
 
@@ -158,10 +173,11 @@ class _Link:
         while True:
             head = await self._reader.readuntil(b"\r\n\r\n")
             method, path, *_ = head.split(b"\r\n", 1)[0].decode().split(" ")
-            rule = self._owner.rule_for(f"{method} {re.sub(r'^/v[0-9.]+', '', path)}", self._writer)
+            call = f"{method} {re.sub(r'^/v[0-9.]+', '', path)}"
+            rule = self._owner.rule_for(call, self._writer)
             size = re.search(rb"(?im)^content-length: *(\d+)", head)
             body = await self._reader.readexactly(int(size[1])) if size else b""
-            if rule is not None and not await self._applied(rule):
+            if rule is not None and not await self._applied(rule, call):
                 return
             engine.write(head + body)
             await engine.drain()
@@ -176,7 +192,7 @@ class _Link:
                     await engine.drain()
                 return
 
-    async def _applied(self, rule: Rule) -> bool:
+    async def _applied(self, rule: Rule, call: str) -> bool:
         """Do what comes before the engine is asked. Returns whether it is."""
         if rule.action == "delay":
             await asyncio.sleep(rule.seconds)
@@ -189,7 +205,9 @@ class _Link:
                     b"Content-Length: %d\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
                 )
             elif rule.action == "nonsense":
-                self._writer.write(self._owner.random.choice(_NONSENSE))
+                # A success that is none is no nonsense where success has no content: it is a lie.
+                pool = [one for one in _NONSENSE if b" 20" not in one] if "/rename" in call else _NONSENSE
+                self._writer.write(self._owner.random.choice(pool))
             await self._writer.drain()
             self._writer.close()
             return False

@@ -14,9 +14,12 @@ import math
 import random
 import secrets
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+
+from tmpnb_py.core.tasks import event_or_time
 
 _AWAY = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)  # TimeoutError is an OSError
 _PATIENT_STATUS = frozenset({429, 502, 503, 504})
@@ -49,6 +52,7 @@ class Visitors:
         self.until = math.inf  # the moment at which their patience ends
         self.unanswered = 0  # claims that may have been made although no answer came
         self.patient_with = _PATIENT_STATUS
+        self.never_away = False  # whether the service has to answer all the time
         self.doomed: set[str] = set()  # containers that the fault ends, whoever has them
         self.may_end = False  # the fault may end any session
         self._ids: set[str] = set()
@@ -92,6 +96,24 @@ class Visitors:
             self._expect(await self.come_back(session), f"{session.id} does not answer")
         if not stays:
             await self.end(session)
+
+    @contextlib.asynccontextmanager
+    async def present(self, absent: Session) -> AsyncIterator[None]:
+        """All but one are at their notebooks meanwhile, and do something every other second."""
+        stop = asyncio.Event()
+
+        async def at(session: Session) -> None:
+            while not stop.is_set() and session.id in self.sessions:
+                await self.come_back(session)
+                await event_or_time(stop, 2)
+
+        others = [one for one in self.sessions.values() if one is not absent]
+        presence = asyncio.ensure_future(asyncio.gather(*(at(one) for one in others)))
+        try:
+            yield
+        finally:
+            stop.set()
+            await presence
 
     async def claim(self) -> Session | None:
         """`POST /api/spawn` until it succeeds or the patience is over."""
@@ -172,10 +194,16 @@ class Visitors:
     def _may_end(self, session: Session) -> bool:
         return self.may_end or session.may_end or session.id in self.doomed
 
-    async def fill_memory(self, session: Session) -> None:
+    async def fill_memory(self, session: Session, size: int) -> None:
         """Take more memory than the notebook may have, until nothing answers."""
+        await self.run(session, f"x = b'x' * {size}")
+
+    async def run(self, session: Session, code: str) -> str | None:
+        """Run this once; returns what it prints, None where the answer was cut off."""
         with contextlib.suppress(*_AWAY):
-            await self._call("POST", f"{self.url}{session.url}exec", session, "x = b'x' * 2**28")
+            status, answer = await self._call("POST", f"{self.url}{session.url}exec", session, code)
+            return str(answer) if status == 200 else None
+        return None
 
     def _expect(self, condition: bool, wrong: str) -> None:
         if not condition:
@@ -184,8 +212,15 @@ class Visitors:
     async def _call(
         self, method: str, url: str, session: Session | None = None, body: str | None = None
     ) -> tuple[int, Any]:
-        assert self._http is not None
         headers = {"Authorization": f"token {session.token}"} if session else {}
+        try:
+            return await self._answer(method, url, headers, body)
+        except _AWAY as error:
+            self._expect(not self.never_away, f"{method} {url} was not answered: {type(error).__name__} {error}")
+            raise
+
+    async def _answer(self, method: str, url: str, headers: dict[str, str], body: str | None) -> tuple[int, Any]:
+        assert self._http is not None
         async with self._http.request(method, url, headers=headers, data=body) as response:
             text = await response.text()
             if response.content_type != "application/json":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 import tempfile
@@ -49,12 +50,13 @@ def spec_of(image: ImageFacts, command: str, **changes: Any) -> ContainerSpec:
         command=command,
         transport=Transport.SOCKET,
         egress=Egress.NONE,
-        mem_limit=128 * MIB,
+        mem_limit=(512 if "NOTEBOOK_RUNTIME" in os.environ else 128) * MIB,
         cpu_quota=50_000,
-        pids_limit=64,
+        pids_limit=1024 if "NOTEBOOK_RUNTIME" in os.environ else 64,
         home_size=16 * MIB,
         tmp_size=8 * MIB,
         shm_size=12 * MIB,
+        runtime=os.environ.get("NOTEBOOK_RUNTIME", ""),
     )
     return ContainerSpec(new_id(), "secret0token", dataclasses.replace(config, **changes), new_session_name())
 
@@ -338,7 +340,7 @@ class DockerRig(ServerImageRig):
     def _clean(self) -> None:
         left = [one for pool in self.pools for one in _containers(pool)] + self.others
         if left:
-            docker("rm", "--force", "--volumes", *left)
+            docker("rm", "--force", "--volumes", *left, check=False)  # Docker 28: "removal is already in progress"
 
 
 def _containers(pool: str) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,17 @@ class SwarmRig(ServerImageRig):
             left += manager.docker("service", "ls", "-q", "--filter", f"label={docker.LABEL_POOL}={pool}").split()
         if left:
             manager.docker("service", "rm", *left)
+
+
+@contextlib.asynccontextmanager
+async def rig_on(relays: RelaysOfNodes, image: str) -> AsyncIterator[SwarmRig]:
+    """The rig of a swarm of the test's own."""
+    rig = SwarmRig(relays, image)
+    await rig.forwarder.open()
+    try:
+        yield rig
+    finally:
+        await rig.close()
 
 
 @contextlib.asynccontextmanager

@@ -39,13 +39,21 @@ from tmpnb_py.core.errors import (
     StartFailedError,
 )
 from tmpnb_py.core.models import ContainerSpec, Egress, Protection, SocketAddress, State, TcpAddress, Transport
+from tmpnb_py.core.units import cpu_per_period
+from tmpnb_py.engines import cpu_time
 from tmpnb_py.engines.docker import fence, isolation, probe_inside
 from tmpnb_py.engines.docker import options as docker_options
 from tmpnb_py.engines.docker.engine import DockerEngine
 from tmpnb_py.engines.docker.hold import identity
 from tmpnb_py.engines.docker.options import observed_of
+from tmpnb_py.engines.local import process as local_process
+from tmpnb_py.pools.adoption import session_age
 
 pytestmark = pytest.mark.engine
+_seen_from_inside = pytest.mark.skipif(
+    "NOTEBOOK_RUNTIME" in os.environ,
+    reason="gVisor shows a kernel of its own: what limits it is not seen from inside",
+)
 
 INSPECT = """
 import json, os, resource
@@ -74,7 +82,8 @@ print(json.dumps({
     "memory": read("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"),
     "pids": read("/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/pids.max"),
     "cpu": read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu.max"),
-    "oom": read("/proc/self/oom_score_adj"), "init": read("/proc/1/comm"),
+    "oom": read("/proc/self/oom_score_adj"), "user 0 outside": int(read("/proc/self/uid_map").split()[1]),
+    "init": read("/proc/1/comm"),
     "environment": {key: os.environ.get(key) for key in ("JUPYTER_TOKEN", "OPENBLAS_NUM_THREADS",
     "TMPNB_BASE_PATH")},
 }))
@@ -116,6 +125,7 @@ async def opened(rig: DockerRig, pool: str) -> DockerEngine:
     return engine
 
 
+@_seen_from_inside
 async def test_hardening_is_in_force(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
     spec = await docker_rig.spec(engine)
@@ -138,11 +148,11 @@ async def test_hardening_is_in_force(docker_rig: DockerRig, pool: str) -> None:
     assert {"noexec", "nosuid", "nodev", f"size={8 * 1024}k"} <= set(seen["mounts"]["/tmp"].split(","))
     assert f"size={12 * 1024}k" in seen["mounts"]["/dev/shm"].split(",")
     home = set(seen["mounts"]["/home/jovyan"].split(","))
-    assert {"nosuid", "nodev", "mode=700", "uid=1000", f"size={16 * 1024}k"} <= home
+    assert {"nosuid", "nodev", "mode=700", f"uid={1000 + seen['user 0 outside']}", f"size={16 * 1024}k"} <= home
     assert "noexec" not in home
     assert seen["memory"] == str(128 * MIB)
     assert seen["pids"] == "64"
-    assert seen["cpu"].split()[0] == "50000"
+    assert seen["cpu"].split()[0] == str(cpu_per_period(50_000))
     assert int(seen["oom"]) == 500
     assert seen["init"] in ("docker-init", "tini")
     assert seen["environment"] == {
@@ -253,7 +263,7 @@ async def test_networks_are_made_once_and_kept_while_used(docker_rig: DockerRig,
         f"tmpnb-{pool}-web"
     )
     address = await engines[0].start(spec)
-    assert "eth0" in await run(spec, address, "import os; print(os.listdir('/sys/class/net'))")
+    assert "eth0" in await run(spec, address, "print(open('/proc/net/dev').read())")
     await engines[0].remove_networks()
     assert docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={pool}") != ""
     await engines[0].remove(spec.id)
@@ -328,7 +338,7 @@ async def test_names_hold_no_capability_and_hostile_labels_become_no_path(docker
 async def test_leftover_probes_and_directories_go(
     docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmpnb_py.engines.docker.engine._LEFTOVER_SECONDS", -10.0)
+    monkeypatch.setattr("tmpnb_py.engines.docker.leftovers._OLD_SECONDS", -10.0)
     labels = ["--label", "org.tmpnb.project=tmpnb-py", "--label", f"org.tmpnb.probe={pool}"]
     docker("create", *labels, SERVER_IMAGE, "true")
     engine = await opened(docker_rig, pool)
@@ -340,9 +350,13 @@ async def test_leftover_probes_and_directories_go(
     second = await opened(docker_rig, pool)
     assert not orphan.exists()
     orphan.mkdir()  # one that was too recent then
+    docker("create", *labels, SERVER_IMAGE, "true")  # and this one, too
     assert [one.id for one in await second.list()] == [spec.id]
     assert not orphan.exists()
     await second.remove(spec.id)
+    async with asyncio.timeout(30):
+        while await docker_rig.remains(pool):
+            await asyncio.sleep(0.05)
     assert await docker_rig.remains(pool) == []
 
 
@@ -361,6 +375,20 @@ sys.stdout.flush()'; sleep 60"""
     assert 30_000 < len("\n".join(lines)) <= 64 * 1024
     assert len(await engine.logs(spec.id, lines=3)) == 3
     await engine.remove(spec.id)
+
+
+async def test_cpu_time_is_the_same_by_control_groups_and_by_statistics(
+    docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service in a container of its own does not see notebooks' control groups."""
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    await engine.start(spec)
+    seen = await engine.cpu_seconds([spec.id])
+    monkeypatch.setattr(cpu_time, "of_docker", lambda *_: None)
+    told = await engine.cpu_seconds([spec.id, new_id()])
+    assert told.keys() == seen.keys() == {spec.id}
+    assert 0.01 < seen[spec.id] <= told[spec.id] < seen[spec.id] + 1
 
 
 async def test_a_cancelled_start_leaves_nothing(docker_rig: DockerRig, pool: str) -> None:
@@ -514,6 +542,8 @@ async def test_a_probe_that_fails_for_another_reason_says_nothing_about_sockets(
 
 async def test_a_directory_that_a_visitor_could_unseal_is_no_way(docker_rig: DockerRig, pool: str) -> None:
     """Where the container's user has the number of this process."""
+    if "name=userns" in docker("info", "--format", "{{.SecurityOptions}}"):
+        pytest.skip("no user of a container has a number of this machine's: the engine remaps them")
     engine = await opened(docker_rig, pool)
     config = (await docker_rig.spec(engine, user=str(os.geteuid()))).config
     with capture_logs() as logs:
@@ -533,11 +563,13 @@ async def test_a_directory_that_a_visitor_could_unseal_is_no_way(docker_rig: Doc
 @pytest.mark.parametrize(
     ("change", "missing"),
     [
-        ({"PidsLimit": 0}, Protection.PROCESSES),
+        pytest.param({"PidsLimit": 0}, Protection.PROCESSES, marks=_seen_from_inside),
         ({"Memory": 0, "MemorySwap": 0}, Protection.MEMORY),
         ({"CapDrop": []}, Protection.PRIVILEGES),
-        ({"SecurityOpt": []}, Protection.PRIVILEGES),
-        ({"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}, Protection.SECCOMP),
+        pytest.param({"SecurityOpt": []}, Protection.PRIVILEGES, marks=_seen_from_inside),
+        pytest.param(
+            {"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}, Protection.SECCOMP, marks=_seen_from_inside
+        ),
     ],
 )
 async def test_what_an_engine_takes_and_does_not_apply_is_found_out(
@@ -574,6 +606,7 @@ def without_limit_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_options, "create_body", changed)
 
 
+@_seen_from_inside
 @pytest.mark.parametrize("transport", [Transport.SOCKET, Transport.PORT])
 async def test_what_was_missing_is_looked_at_again(docker_rig: DockerRig, pool: str, transport: Transport) -> None:
     engine = await opened(docker_rig, pool)
@@ -586,6 +619,7 @@ async def test_what_was_missing_is_looked_at_again(docker_rig: DockerRig, pool: 
     await engine.remove_networks()
 
 
+@_seen_from_inside
 async def test_after_the_engines_end_all_is_looked_at_again(
     docker_rig: DockerRig, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -774,6 +808,31 @@ async def test_a_hold_of_a_manager_that_lives_is_nobody_elses_though_its_start_i
     docker("rm", f"tmpnb.{pool}.manager")
 
 
+@pytest.mark.parametrize(
+    ("whose", "follows"), [(1, False), (os.getppid(), True), (os.getpid(), True), (1 << 22, True)]
+)
+async def test_only_its_own_child_follows_a_manager_that_hands_the_pool_on(
+    docker_rig: DockerRig, pool: str, whose: int, follows: bool
+) -> None:
+    try:
+        process = local_process.identify(whose)
+        about = {"pid": process.pid, "started": process.started}
+    except OSError:
+        about = {"pid": whose}  # no process's number here
+    leaving, holder = f"tmpnb.{pool}.manager.leaving", json.dumps({**identity(), **about})
+    of = ("--label", f"org.tmpnb.manager={pool}", "--label", f"org.tmpnb.holder={holder}")
+    docker("run", "--detach", "--name", leaving, *of, docker_rig.image, "sleep", "60")
+    engine = await opened(docker_rig, pool)
+    if follows:
+        await engine.hold(docker_rig.image, lambda: None)
+    else:
+        with pytest.raises(PoolLockedError, match="process 1 on"):
+            await engine.hold(docker_rig.image, lambda: None)
+    names = docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"label=org.tmpnb.manager={pool}")
+    assert names == (f"tmpnb.{pool}.manager" if follows else leaving)
+    docker("rm", "--force", leaving, check=False)
+
+
 async def test_a_left_hold_that_hangs_keeps_nobody_from_serving(docker_rig: DockerRig, pool: str) -> None:
     """No call that concerns that one container is answered, but the engine is."""
     nobody = json.dumps({**identity(), "pid": 1 << 22})  # which is no process's number here
@@ -827,7 +886,7 @@ async def test_a_claim_of_a_container_that_hangs_says_so_while_the_engine_answer
 
 async def test_a_claim_whose_answer_is_lost_is_read_again(docker_rig: DockerRig, pool: str) -> None:
     engine = await opened(docker_rig, pool)
-    (one,) = (await docker_rig.ready_ones(engine))[:1]
+    one, other = (await docker_rig.ready_ones(engine))[:2]
     calling = engine._calling
 
     @contextlib.asynccontextmanager
@@ -838,8 +897,31 @@ async def test_a_claim_whose_answer_is_lost_is_read_again(docker_rig: DockerRig,
             raise EngineDownError("the answer was lost")
 
     engine._calling = losing
+    assert not await engine.claim(other, 1)  # without the hold, somebody else's looks the same
+    await engine.hold(docker_rig.image, lambda: None)
     assert await engine.claim(one, 1)
     assert not await engine.claim(one, 2)
+    await engine.release()
+
+
+async def test_a_claim_without_the_hold_begins_when_it_is_seen(docker_rig: DockerRig, pool: str) -> None:
+    """Its name says no time, and the pool's wait for its visitor does not count."""
+    engine = await opened(docker_rig, pool)
+    (one,) = (await docker_rig.ready_ones(engine))[:1]
+    assert await engine.claim(one, 1_700_000_000)
+    claimed = next(found for found in await engine.list() if found.id == one)
+    assert (claimed.state, claimed.claimed_unix, claimed.claimed_stamp) == (State.CLAIMED, 0, "")
+    assert session_age(claimed, unix=time.time() + 3600) == 0
+
+
+async def test_a_rename_that_comes_late_takes_nothing_from_a_claim(docker_rig: DockerRig, pool: str) -> None:
+    """As one does that the engine has found by the ready name, and that then waits for long."""
+    engine = await opened(docker_rig, pool)
+    (one,) = (await docker_rig.ready_ones(engine))[:1]
+    assert await engine.claim(one, 1)
+    name = docker_options.contested_name(pool, one)
+    with pytest.raises(AssertionError, match="same name as its current name"):
+        docker("rename", docker_id(pool, one), name)
 
 
 async def test_an_image_that_cannot_hold_leaves_the_pool_unguarded_and_served(

@@ -19,6 +19,7 @@ from tmpnb_py.core.errors import (
     PoolLockedError,
 )
 from tmpnb_py.core.models import Observed, State, Transport
+from tmpnb_py.core.warm import WarmKernel
 from tmpnb_py.engines.base import Engine
 
 
@@ -39,13 +40,20 @@ async def until(events: AsyncIterator[str], wanted: str) -> list[str]:
     return seen
 
 
+async def nothing_remains(rig: Rig, pool: str) -> None:
+    """A hold whose container still starts when its manager is closed goes a moment later."""
+    async with asyncio.timeout(30):
+        while await rig.remains(pool):
+            await asyncio.sleep(0.1)
+
+
 async def close(events: AsyncIterator[str]) -> None:
     """Leave an event stream early, as a listener that stops does."""
     await events.aclose()  # type: ignore[attr-defined]
 
 
 async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, pool: str) -> None:
-    spec = await rig.spec(engine)
+    spec = await rig.spec(engine, warm=(WarmKernel("ir", ("tidyverse",)), WarmKernel("python3")))
     address = await engine.start(spec)
     starting = await only(engine)
     assert (starting.id, starting.state, starting.exit) == (spec.id, State.STARTING, None)
@@ -56,9 +64,12 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
     assert await fetch(address, f"{spec.base_path}api/kernels") == []
     echo = {"method": "GET", "path": f"{spec.base_path}lab?x=1", "id": spec.id}
     assert await fetch(address, f"{spec.base_path}lab?x=1") == echo
+    told = [{"name": name, "state": "ready"} for name in ("ir", "python3")]
+    assert await fetch(address, f"{spec.base_path}api/tmpnb/warm") == {"kernels": told}
 
     await engine.mark_ready(spec.id)
     assert (await only(engine)).state is State.READY
+    await engine.hold(spec.config.image.image, _not_lost)  # a claim without it need not know its time
     assert await engine.claim(spec.id, 1_700_000_000.7)
     claimed = await only(engine)
     assert (claimed.state, claimed.claimed_unix) == (State.CLAIMED, 1_700_000_000)
@@ -68,7 +79,8 @@ async def test_a_container_lives_through_its_states(rig: Rig, engine: Engine, po
 
     await engine.remove(spec.id)
     assert await engine.list() == []
-    assert await rig.remains(pool) == []
+    await engine.close()
+    await nothing_remains(rig, pool)
 
 
 @pytest.mark.parametrize("base_url", ["/", "/jupyter/"])
@@ -96,6 +108,7 @@ async def test_marks_outlive_the_orchestrator(rig: Rig, engine: Engine, pool: st
     second = rig.engine(pool)
     await second.open()
     assert (await only(second)).state is State.READY
+    await second.hold(spec.config.image.image, _not_lost)
     assert await second.claim(spec.id, 1_700_000_000)
     assert await second.claim(spec.id, 1_700_000_000)  # repeated, as after an answer that was lost
 
@@ -105,7 +118,8 @@ async def test_marks_outlive_the_orchestrator(rig: Rig, engine: Engine, pool: st
     assert not await third.claim(spec.id, 1_800_000_000)
     assert (await only(third)).claimed_unix == 1_700_000_000
     await third.remove(spec.id)  # by an engine that has never listed it would be found just the same
-    assert await rig.remains(pool) == []
+    await second.close()
+    await nothing_remains(rig, pool)
 
 
 async def test_only_what_is_ready_can_be_claimed(rig: Rig, engine: Engine) -> None:
@@ -352,6 +366,21 @@ async def test_the_machine_is_described(engine: Engine) -> None:
     assert info.memory > 100 * 1024 * 1024
     assert info.cpus >= 1
     assert info.version
+
+
+async def test_cpu_time_is_told_of_those_that_run(rig: Rig, engine: Engine) -> None:
+    specs = [await rig.spec(engine) for _ in range(2)]
+    for spec in specs:
+        await engine.start(spec)
+    first, second = (spec.id for spec in specs)
+    before = await engine.cpu_seconds([first, second, new_id()])
+    assert before.keys() == {first, second}
+    assert all(0 <= seconds < 60 for seconds in before.values())
+    after = await engine.cpu_seconds([first])
+    assert after[first] >= before[first]
+    await engine.remove(first)
+    assert (await engine.cpu_seconds([first, second])).keys() == {second}
+    assert await engine.cpu_seconds([]) == {}
 
 
 async def test_the_last_lines_of_a_log(rig: Rig, engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -166,6 +167,31 @@ async def test_what_a_crash_left_half_made_is_removed_when_it_is_old(
     assert new.exists()
     monkeypatch.setattr("tmpnb_py.engines.local.launch._LEFTOVER_SECONDS", -1.0)
     await engine.open()
+    assert await rig.remains(pool) == []
+
+
+async def test_what_was_starting_when_its_record_was_removed_is_ended_all_the_same(
+    rig: LocalRig, engine: LocalEngine, pool: str, tmp_path: Path
+) -> None:
+    spec = await rig.spec(engine)
+    await engine.start(spec)
+    rig.records(pool).path(spec.id).rename(tmp_path / "gone")  # at once: its log is being written
+    await engine.remove(spec.id)
+    assert local_process.marked("TMPNB_BASE_PATH", f"/user/{spec.id}/") == []
+    assert await rig.remains(pool) == []
+
+
+async def test_a_start_that_cannot_be_recorded_leaves_no_zombie(
+    rig: LocalRig, engine: LocalEngine, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(engine._records, "commit", no_space)
+    with pytest.raises(EngineError):
+        await engine.start(await rig.spec(engine))
+    with pytest.raises(ChildProcessError):  # or there would be one
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     assert await rig.remains(pool) == []
 
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.service import Deployment, Service, run_service
+from tests.e2e.service import WARM, Deployment, Service, run_service
 from tests.engine_support import SERVER_COMMAND_SOCKET
 
 
 @pytest.fixture(scope="module")
 def lab(workshop_image: str) -> Iterator[Service]:
-    """A service with real JupyterLabs, two of them ready, shared by a module's tests."""
+    """A service with real JupyterLabs, two of them ready, shared by a module's tests. Kernels are warm by default."""
     with run_service(
-        f"lab{secrets.token_hex(4)}", f"--image={workshop_image}", "--pool-size=2", "--cpu-quota=0"
+        f"lab{secrets.token_hex(4)}", f"--image={workshop_image}", "--pool-size=2", "--cpu-quota=0", WARM
     ) as service:
         yield service
 

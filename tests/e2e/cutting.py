@@ -62,12 +62,13 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def front(place: int | Path) -> AsyncIterator[tuple[Front, str]]:
-    """A front to a port or a Unix socket, with its address."""
+async def front(place: int | Path, host: str = "127.0.0.1") -> AsyncIterator[tuple[Front, str]]:
+    """A front to a port or a Unix socket, with its address, which is one of `host`."""
     made = Front(place)
-    server = await asyncio.start_server(made.accepted, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.accepted, host, 0)
+    written = f"[{host}]" if ":" in host else host
     try:
-        yield made, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield made, f"http://{written}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         made._flows.set()

@@ -17,8 +17,11 @@ from tmpnb_py.claims.claims import Claims
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.options.tables import pool_of
 from tmpnb_py.pools.pool import Pool
 from tmpnb_py.service.app import Service
+from tmpnb_py.service.pool_lock import PoolLock, lock_pool
+from tmpnb_py.tracing.spans import Tracing
 from tmpnb_py.workshops.preview import Preview
 
 
@@ -28,19 +31,24 @@ class Rig:
 
     service: Service
     host: FakeHost
-    engine: FakeEngine
+    engines: dict[str, FakeEngine]
     client: aiohttp.ClientSession
     admin: aiohttp.ClientSession
 
     @property
+    def engine(self) -> FakeEngine:
+        """The engine of the default pool."""
+        return self.engines[self.pool.engine_name]
+
+    @property
     def pool(self) -> Pool:
-        """The service's only pool."""
-        return self.service.site.pool_for()
+        """The default pool: without tables, the only one."""
+        return self.service.site.default_pool
 
     @property
     def claims(self) -> Claims:
         """The claims of that pool."""
-        return self.service.site.claims_for()
+        return self.service.site.default_claims
 
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Look again and again; everything here happens on the test's own loop."""
@@ -60,6 +68,37 @@ class Rig:
             return dict(await response.json())
 
 
+class Maker:
+    """Makes what pools work with, on the engine in memory."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self.engines: dict[str, FakeEngine] = {}
+
+    def engine(self, settings: Settings) -> FakeEngine:
+        """An engine for the pool."""
+        found = self.engines[settings.pool_name] = FakeEngine(self._host, pool=settings.pool_name)
+        return found
+
+    def lock(self, settings: Settings) -> PoolLock:
+        """The lock of a pool."""
+        return lock_pool(settings.runtime_path, settings.pool_name)
+
+    def provider(self, settings: Settings) -> None:
+        """There is nothing to build."""
+
+
+def with_tables(settings: Settings, **tables: dict[str, Any]) -> Settings:
+    """The settings with a pool for each of these; what a table leaves out is the top level's."""
+    own = {
+        name: {"max_containers": None, "workshops_file": None, "timetable": (), **options}
+        for name, options in tables.items()
+    }
+    pools = {name: pool_of(settings.model_copy(update=options), name) for name, options in own.items()}
+    size = sum(one.base_size for one in pools.values())
+    return settings.model_copy(update={"pool_size": size}).with_tables(pools)
+
+
 def _client(port: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         f"http://127.0.0.1:{port}/", cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=60)
@@ -70,6 +109,8 @@ def _client(port: int) -> aiohttp.ClientSession:
 async def running(host: FakeHost | None = None, **options: Any) -> AsyncIterator[Rig]:
     """A service with a pool of one, unless told otherwise. At its end no container is left."""
     preview: Preview | None = options.pop("preview", None)
+    tracing: Tracing | None = options.pop("tracing", None)
+    tables: dict[str, dict[str, Any]] = options.pop("tables", {})
     chosen: dict[str, Any] = {
         "image": "fake",
         "pool_size": 1,
@@ -84,12 +125,17 @@ async def running(host: FakeHost | None = None, **options: Any) -> AsyncIterator
         if host is None:
             host = await stack.enter_async_context(FakeHost())
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="tmpnb-e2e-"))
-        settings = Settings(**{"runtime_dir": Path(directory), **chosen})
-        engine = FakeEngine(host)
-        service = Service(settings, engine, preview=preview)
+        places = {"runtime_dir": Path(directory), "state_dir": Path(directory, "state")}
+        settings = Settings(**{**places, **chosen})
+        if tables:
+            settings = with_tables(settings, **tables)
+        maker = Maker(host)
+        service = Service(settings, maker, preview=preview, tracing=tracing)
+        service.pools.take_locks()
+        stack.callback(service.pools.release_locks)
         async with service.running():
             async with _client(service.port) as client, _client(service.admin_port) as admin:
-                yield Rig(service, host, engine, client, admin)
+                yield Rig(service, host, maker.engines, client, admin)
             if not service.has_stopped:
                 await service.stop()
         if settings.cleanup_on_exit and not host.down and service.fault is None:

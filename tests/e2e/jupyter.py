@@ -65,11 +65,17 @@ class Kernel:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
 
-    async def send(self, code: str) -> str:
+    async def send(self, code: str, *, allow_stdin: bool = False) -> str:
         """An execute_request; returns its id."""
         message_id = secrets.token_hex(16)
         header = {"msg_id": message_id, "username": "", "session": message_id, "version": "5.3"}
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "allow_stdin": allow_stdin,
+            "stop_on_error": True,
+        }
         await self._socket.send_json(
             {
                 "header": {**header, "msg_type": "execute_request"},

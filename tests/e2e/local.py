@@ -47,6 +47,7 @@ class LocalDeployment:
         """Start a service; `options` come last and win."""
         arguments = ["--engine=local", "--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json"]
         arguments += [f"--pool-name={self.pool}", f"--runtime-dir={self.runtime_dir}", "--pool-size=1"]
+        arguments += [f"--state-dir={self.directory / 'state'}"]
         arguments += ["--cleanup-on-exit"] if cleanup else []
         # Where bubblewrap is not on the PATH, it is not installed.
         path = {"PATH": str(Path(sys.executable).parent)} if self.kind == "unprotected" else {}

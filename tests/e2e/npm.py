@@ -17,6 +17,9 @@ CACHE = Path(__file__).parents[1] / "artifacts" / "npm"
 
 # The sums that the registry gives (`npm view NAME@VERSION dist.integrity`); versions are never replaced there.
 SUMS = {
+    "@grafana/schema@11.6.0": (
+        "+kLlXVf9T7Tq6GX19JjCTGNpyE2a13Isd4JHY4wI6fk1mFirbr2yDC09DdGJjCvcoDYVkPwKvntuDRIPheIBhA=="
+    ),
     "@myst-theme/frontmatter@1.4.1": (
         "S31P9uS1Fv0bIT0C07V8OKVyqoPU4zIfH/b0e8tBip9URmiIPmJR+zoqya8Zgsfubt3HDspUHR3wAukZ2mzBew=="
     ),

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.engine_support import docker, skip_or_fail
+from tests.engine_support import docker, mount_in_memory, skip_or_fail
 
 _SECONDS = 60.0
 
@@ -35,7 +35,7 @@ class OwnEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = directory / "docker.sock"
         self.host = f"unix://{self.socket}"
-        self.disk: Path | None = None  # of the containers' files, where a test gives it one
+        self.disk: Path | None = None  # a small one, with all its data, where a test gives it one
         self.keep_containers(keep=False)
 
     @property
@@ -104,15 +104,37 @@ class OwnEngine:
 
 
 @contextlib.contextmanager
-def own_engine(*, namespace: str = "", options: Sequence[str] = ()) -> Iterator[OwnEngine]:
-    """A running engine; at the end it is stopped and its directory removed."""
+def own_engine_on_small_disk(image: str, size: int) -> Iterator[OwnEngine]:
+    """A running engine with this image, on whose disk `size` bytes are free beside it. Needs root.
+
+    It is the disk of all its data: what is mounted below, an engine that starts unmounts.
+    """
+    if os.geteuid() != 0:
+        skip_or_fail("only root can start a Docker engine")
+    with own_engine(in_memory=True) as engine:
+        engine.load(image)
+        engine.disk = engine.socket.parent / "data"
+        whole = shutil.disk_usage(engine.disk).used + size
+        subprocess.run(["mount", "-o", f"remount,size={whole}", engine.disk], check=True)
+        yield engine
+
+
+@contextlib.contextmanager
+def own_engine(*, namespace: str = "", options: Sequence[str] = (), in_memory: bool = False) -> Iterator[OwnEngine]:
+    """A running engine; at the end it is stopped and its directory removed. `in_memory`: with all its data."""
     directory = Path(tempfile.mkdtemp(prefix="tmpnb-dockerd-"))
+    directory.chmod(0o711)  # users of containers are others where they are remapped
     engine = OwnEngine(directory, namespace=namespace, options=options)
     try:
+        if in_memory:
+            (directory / "data").mkdir()
+            mount_in_memory(directory / "data", "mode=711")
         engine.start()
         yield engine
     finally:
         engine.stop()
+        if in_memory:
+            subprocess.run(["umount", "--lazy", directory / "data"], check=False, capture_output=True)
         # What dockerd mounts to hold its network namespace outlives it.
         subprocess.run(["umount", directory / "exec" / "netns" / "default"], check=False, capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)

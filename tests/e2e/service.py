@@ -27,6 +27,7 @@ from tests.engine_support import docker
 
 PROGRAM = str(Path(sys.executable).parent / "tmpnb-py")
 SECONDS = 60.0  # for whatever takes a second on an idle machine
+WARM = "--warm-kernels=auto"  # for a deployment whose notebooks are as an operator has them by default
 ADMIN_TOKEN = "operators0secret"
 
 Event = dict[str, Any]
@@ -144,6 +145,13 @@ class Service:
         ) as client:
             yield client
 
+    async def admin(self, method: str, path: str, body: object = None) -> Any:
+        """What the operator's API answers; an error fails the test."""
+        async with self.http(admin=True) as client, client.request(method, path, json=body) as response:
+            answer = await response.json()
+            assert response.status < 400, answer
+            return answer
+
     async def stats(self) -> dict[str, Any]:
         """`GET /api/stats`."""
         async with self.http() as client, client.get("/api/stats") as response:
@@ -178,11 +186,24 @@ class Service:
             assert response.status == 200, f"{response.status} {answer}{self.report()}"
             return answer
 
+    async def command(self, *arguments: str) -> str:
+        """What a command of the operator's prints, which has to succeed."""
+        port = f"--admin-port={self.admin_url.rstrip('/').rpartition(':')[2]}"
+        env = {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN}
+        done = await asyncio.to_thread(run_to_the_end, *arguments, port, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     # --- its end
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it, or a process that has its log, has not ended."""
+        return self._reader.is_alive()
 
     def signal(self, number: int) -> None:
         """Send a signal to this very process."""
@@ -219,10 +240,14 @@ class Front(Service):
 
 
 class Deployment:
-    """A pool with its runtime directory, in which services are started one after the other."""
+    """A pool with its runtime directory, in which services are started one after the other.
 
-    def __init__(self, pool: str, *, docker_host: str = "") -> None:
+    With `tables` it is several pools, which a file has: each is called `<pool>.<table>` in the engine.
+    """
+
+    def __init__(self, pool: str, *, docker_host: str = "", tables: Sequence[str] = ()) -> None:
         self.pool = pool
+        self._names = [pool, *(f"{pool}.{one}" for one in tables)]
         self.directory = Path(tempfile.mkdtemp(prefix="tmpnb-e2e-"))
         self._docker_host = docker_host
         self._services: list[Service] = []
@@ -230,19 +255,24 @@ class Deployment:
     def start(
         self, *options: str, cleanup: bool = True, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
     ) -> Service:
-        """Start a service; `options` come last and win."""
+        """Start a service; `options` come last and win.
+
+        Its notebooks have no warm kernels unless a test asks for them (`WARM`): each takes a third of a CPU second.
+        """
         arguments = ["--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json", "--log-level=debug"]
         arguments += [f"--pool-name={self.pool}", f"--runtime-dir={self.directory / 'run'}"]
+        arguments += [f"--state-dir={self.directory / 'state'}"]
         arguments += ["--cleanup-on-exit"] if cleanup else []
         host = {"DOCKER_HOST": self._docker_host} if self._docker_host else {}
-        service = Service([*arguments, *options], {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, **host, **(env or {})}, wrapper)
+        environ = {"ADMIN_AUTH_TOKEN": ADMIN_TOKEN, "TMPNB_WARM_KERNELS": "none", **host, **(env or {})}
+        service = Service([*arguments, *options], environ, wrapper)
         self._services.append(service)
         return service
 
-    def start_front(self, *options: str) -> Front:
+    def start_front(self, *options: str, env: Mapping[str, str] | None = None) -> Front:
         """Start a front end of the service."""
         arguments = ["--ip=127.0.0.1", "--port=0", "--admin-port=0", "--log-format=json", "--log-level=debug"]
-        front = Front([*arguments, *options], command="front")
+        front = Front([*arguments, *options], env, command="front")
         self._services.append(front)
         return front
 
@@ -250,10 +280,10 @@ class Deployment:
         """The docker command, on this deployment's engine."""
         return docker(*(["--host", self._docker_host] if self._docker_host else []), *arguments)
 
-    def containers(self, *filters: str) -> dict[str, str]:
-        """The ids (ours) of the pool's containers with their names, as the engine lists them."""
+    def containers(self, *filters: str, table: str = "") -> dict[str, str]:
+        """The ids (ours) of the pool's containers, or of a table's, with their names, as the engine lists them."""
         lines = self.docker(
-            "ps", "-a", "--filter", f"label=org.tmpnb.pool={self.pool}",
+            "ps", "-a", "--filter", f"label=org.tmpnb.pool={self.pool}{table and '.'}{table}",
             *[part for one in filters for part in ("--filter", one)],
             "--format", '{{.Label "org.tmpnb.id"}} {{.Names}}',
         )  # fmt: skip
@@ -277,13 +307,15 @@ class Deployment:
     def remains(self) -> list[str]:
         """What is left of the pool: processes, containers, probes, networks, socket directories."""
         left = [f"process {one.pid}" for one in self._services if Path(f"/proc/{one.pid}").exists()]
-        for label in ("org.tmpnb.pool", "org.tmpnb.probe", "org.tmpnb.manager"):
-            found = self.docker("ps", "-aq", "--filter", f"label={label}={self.pool}")
-            left += [f"container {one}" for one in found.split()]
-        networks = self.docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={self.pool}")
-        left += [f"network {one}" for one in networks.split()]
-        left += [f"firewall {one}" for one in _tables(self.pool)]
-        return left + [str(path) for path in (self.directory / "run").glob(f"sockets/{self.pool}")]
+        for name in self._names:
+            for label in ("org.tmpnb.pool", "org.tmpnb.probe", "org.tmpnb.manager"):
+                found = self.docker("ps", "-aq", "--filter", f"label={label}={name}")
+                left += [f"container {one}" for one in found.split()]
+            networks = self.docker("network", "ls", "-q", "--filter", f"label=org.tmpnb.pool={name}")
+            left += [f"network {one}" for one in networks.split()]
+            left += [f"firewall {one}" for one in _tables(name)]
+            left += [str(path) for path in (self.directory / "run").glob(f"sockets/{name}")]
+        return left
 
     def _sweep(self) -> None:
         """End everything by force."""
@@ -308,7 +340,7 @@ class Deployment:
         for service in self._services:
             assert not service.other_lines, service.report()
             assert not service.found("action_failed"), service.report()
-            assert not [one for one in service.events if "exception" in one], service.report()
+            assert [one for one in service.events if "exception" in one] == []
 
     @contextlib.contextmanager
     def ended(self) -> Iterator[Deployment]:

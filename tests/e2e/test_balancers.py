@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,16 +11,20 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.documents.blocks import block
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment
 from tests.e2e.test_several_fronts import asking, stack_of
 from tests.front_support import haproxy
-from tests.integration.front_rig import DOCS
 from tests.nginx_support import nginx
 from tests.ports import free_ports
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
+EXAMPLES = {
+    "haproxy": block("docs/swarm.md", "backend tmpnb"),
+    "nginx": block("docs/swarm.md", "upstream tmpnb {"),
+}
 _HAPROXY = """\
 defaults
     mode http
@@ -57,9 +60,7 @@ server {{
 
 def documented(language: str, ports: list[int]) -> str:
     """The lines of docs/swarm.md, with this test's ports."""
-    found = re.search(rf"```{language}\n(.*?)```", (DOCS / "swarm.md").read_text(), re.DOTALL)
-    assert found is not None
-    text = found[1]
+    text = EXAMPLES[language].text
     for number, port in enumerate(ports, 1):
         assert f"192.0.2.{number}:8000" in text
         text = text.replace(f"192.0.2.{number}:8000", f"127.0.0.1:{port}")
@@ -93,7 +94,7 @@ async def test_no_request_is_lost_behind_a_balancer(
         a, b = stack.fronts
         async with balancer(tmp_path, ports) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}/") as client:
             notebook = Notebook.of(client, await stack.orchestrator.spawn(client))
-            await asyncio.sleep(0.5)
+            await stack.knows(1)
             async with asking(notebook) as one, asking(notebook) as two, asking(notebook) as three:
                 stack.orchestrator.kill()
                 for front in stack.fronts:

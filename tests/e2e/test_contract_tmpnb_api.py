@@ -273,9 +273,13 @@ async def test_the_pool_is_shown() -> None:
         await rig.spawn()
         await rig.ready(2)
         for path in ("/api/pool", "/api/pool/"):
-            assert await asked(rig, "GET", path) == (
+            status, told = await asked(rig, "GET", path)
+            assert told.pop("warm_because").startswith("the image does not say")
+            assert (status, told) == (
                 200,
                 {
+                    "closed_to_classes": False,
+                    "warm": [],
                     "size": 2,
                     "max_containers": 5,
                     "ready": 2,
@@ -284,6 +288,11 @@ async def test_the_pool_is_shown() -> None:
                     "removing": 0,
                     "waiting": 0,
                     "closed": False,
+                    "base": 2,
+                    "because": None,
+                    "timetable": [],
+                    "shut_by_timetable": False,
+                    "opens_at": None,
                 },
             )
 

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from tests.documents.blocks import block
 from tests.e2e.service import PROGRAM
-from tests.engine_support import base_image, docker, need_engine, skip_or_fail
+from tests.engine_support import ENGINE_SOCKET, base_image, docker, need_engine, skip_or_fail
+from tests.packaging_support import locked, must_be_cyclonedx
 from tmpnb_py.core import errors
 from tmpnb_py.images.build import read_ca_bundle
 from tmpnb_py.options.settings import OPTIONS
@@ -25,9 +27,10 @@ from tmpnb_py.options.sources import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("compose.yaml", "Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
-DIRECTORIES = ("packaging", "tmpnb_py", "workshop_image")
+DIRECTORIES = ("docs", "packaging", "tmpnb_py", "workshop_image")
 COMPOSE = (ROOT / "compose.yaml", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PORT_WAIT = 120.0  # seconds; the first ready notebook takes two
+SERVICE_MIB = 200  # of the service's image beyond its base; measured: 176 (docs/service-image.md)
 
 
 def need(program: str, package: str) -> str:
@@ -64,7 +67,7 @@ class Project:
             **{name: value for name, value in os.environ.items() if not name.startswith("TMPNB_")},
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_FILE": "compose.yaml:images.yaml",
-            "DOCKER_BUILDKIT": "0",
+            "DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", "0"),  # compose of Docker 28 has BuildKit
             "COMPOSE_DOCKER_CLI_BUILD": "0",
             "TMPNB_BASE": base_image(),
             "TMPNB_IMAGE": f"{self.name}-notebooks",
@@ -128,7 +131,8 @@ class Project:
     def remains(self) -> list[str]:
         label = f"label=com.docker.compose.project={self.name}"
         left = [*self.containers(), *docker("network", "ls", "-q", "--filter", label).split()]
-        return [*left, *docker("volume", "ls", "-q", "--filter", label).split()]
+        volumes = docker("volume", "ls", "-q", "--filter", label).split()
+        return [*left, *(one for one in volumes if one != f"{self.name}_state")]  # bookings outlive `down`
 
     def sweep(self) -> None:
         """Leave nothing, whatever the test did."""
@@ -180,7 +184,11 @@ def test_up_serves_and_down_leaves_nothing(project: Project) -> None:
     assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
     assert status["NoNewPrivs"].strip() == "1"
     assert str(Path("/var/run/docker.sock").stat().st_gid) in status["Groups"].split()
-    assert json.loads(docker("inspect", service))[0]["HostConfig"]["ReadonlyRootfs"]
+    facts = json.loads(docker("inspect", service))[0]
+    assert facts["HostConfig"]["ReadonlyRootfs"]
+    program, *arguments = facts["Config"]["Healthcheck"]["Test"]
+    assert program == "CMD"
+    docker("exec", service, *arguments)  # raises where it does not end with 0
     assert project.runtime.stat().st_mode & 0o777 == 0o700
 
     # Notebooks have no network, and nothing of the engine's.
@@ -192,8 +200,10 @@ def test_up_serves_and_down_leaves_nothing(project: Project) -> None:
 
     # An operator looks in from inside; the admin listener is on no other address. What works on the engine does so as
     # the service's user, which root becomes on its way.
-    for command in documented(COMPOSE):
-        assert "FAIL" not in project.compose("exec", "-T", *command)
+    typed = block("docs/commands.md", "docker compose exec tmpnb tmpnb-py status").commands
+    assert {tuple(one.split()[3:]) for one in typed} == {tuple(one) for one in documented(COMPOSE)}
+    for command in typed:
+        assert "FAIL" not in project.compose("exec", "-T", *command.split()[3:])
     shown = project.compose("exec", "-T", "tmpnb", "tmpnb-py", "status", "--json")
     assert json.loads(shown)["pool"]["claimed"] == 1
     owners = {path.lstat().st_uid for path in project.runtime.rglob("*") if path.name != "server.sock"}
@@ -207,16 +217,33 @@ def test_up_serves_and_down_leaves_nothing(project: Project) -> None:
 @pytest.mark.engine
 @pytest.mark.timeout(900)
 def test_notebooks_outlive_an_update_where_the_operator_wants_it(project: Project) -> None:
-    project.environment["TMPNB_CLEANUP_ON_EXIT"] = "false"
+    """And what is booked does in any case: it is in the volume of the state directory. Here root is nobody, ever."""
+    line = block("docs/service-image.md", "TMPNB_SERVICE_USER=10000:998").text.strip()
+    name, user = line.replace("998", str(ENGINE_SOCKET.stat().st_gid)).split("=")
+    project.environment |= {"TMPNB_CLEANUP_ON_EXIT": "false", name: user}
+    project.compose("down", "--volumes")
+    shutil.rmtree(project.runtime, ignore_errors=True)
+    prepare, _ = block("docs/service-image.md", "install -d -o 10000 -g 10000 -m 0700 /run/tmpnb-py").commands
+    subprocess.run(prepare.replace("/run/tmpnb-py", str(project.runtime)).split(), check=True)
     try:
         project.compose("up", "-d")
         project.ready(2)
+        facts = json.loads(docker("inspect", project.compose("ps", "-q", "tmpnb").strip()))[0]
+        assert facts["Config"]["User"] == user
         spawned = project.get("/api/spawn", method="POST")
+        book = ("book", "tomorrow 9:00-11:00", "--people=2", "--for-class", "--time-zone=UTC", "--json")
+        booked = json.loads(project.compose("exec", "-T", "tmpnb", "tmpnb-py", *book))
         project.compose("up", "-d", "--force-recreate", "--no-deps", "tmpnb")
         project.ready(2)
         assert project.get(f"{spawned['url']}api/contents", token=spawned["token"])["type"] == "directory"
+        (found,) = json.loads(project.compose("exec", "-T", "tmpnb", "tmpnb-py", "bookings", "--json"))["bookings"]
+        keys = [one["class_url"].rpartition("/")[2] for one in (booked, found)]
+        assert (found["id"], keys[0]) == (booked["id"], keys[1])
+        path = f"/var/lib/tmpnb-py/{project.name}.json"
+        listed = project.compose("exec", "-T", "tmpnb", "stat", "-c", "%a %U", path)
+        assert listed.strip() == "600 tmpnb"
     finally:
-        project.environment["TMPNB_CLEANUP_ON_EXIT"] = "true"
+        project.environment |= {"TMPNB_CLEANUP_ON_EXIT": "true", "TMPNB_SERVICE_USER": ""}
         project.compose("up", "-d", "--no-deps", "tmpnb")
         project.ready(2)
         project.compose("down")
@@ -237,6 +264,35 @@ def test_no_certificate_of_the_builds_is_in_an_image(project: Project) -> None:
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)
+def test_the_services_image_is_an_ordinary_users_and_says_what_is_in_it(project: Project, tmp_path: Path) -> None:
+    facts = json.loads(docker("image", "inspect", project.name))[0]
+    assert facts["Config"]["User"] == "10000:10000"
+    (base,) = json.loads(docker("image", "inspect", base_image()))
+    assert facts["Size"] - base["Size"] < SERVICE_MIB * 2**20
+    script = block("docs/service-image.md", "sbom=/usr/share/doc/tmpnb-py/sbom.cdx.json").text
+    words = ["sh", "-ec", script.replace(" tmpnb-py ", f" {project.name} ")]
+    subprocess.run(words, check=True, cwd=tmp_path, timeout=60)
+    text = (tmp_path / "tmpnb-py.cdx.json").read_text()
+    must_be_cyclonedx(text)
+    found = {one["name"]: one["version"] for one in json.loads(text)["components"]}
+    lock = locked(ROOT / "packaging" / "requirements.txt")
+    assert {name: found.get(name) for name in ("aiohttp", "pydantic")} == {
+        name: lock[name][0] for name in ("aiohttp", "pydantic")
+    }
+    assert {"tmpnb-py", "mathjax", "python3", "libc6"} < set(found)
+    # Whoever has no right to the engine's socket is told which group has it.
+    socket = str(ENGINE_SOCKET.resolve())
+    mount = ("--volume", f"{socket}:/var/run/docker.sock")
+    told = subprocess.run(
+        ["docker", "run", "--rm", "--network", "none", "--read-only", *mount, project.name, "--version"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert told.stdout.startswith("tmpnb-py ")
+    assert f"--group-add {ENGINE_SOCKET.stat().st_gid}\n" in told.stderr
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
 def test_our_minimal_image_serves_visitors_what_runs_in_it(project: Project, tmp_path: Path) -> None:
     image = f"{project.name}-notebooks"
     done = subprocess.run(
@@ -251,7 +307,12 @@ def test_our_minimal_image_serves_visitors_what_runs_in_it(project: Project, tmp
 
 def test_every_variable_in_compose_is_an_option() -> None:
     text = (ROOT / "compose.yaml").read_text()
-    ours = {"TMPNB_BASE", "TMPNB_PUBLISHED_PORT", "TMPNB_WORKSHOPS"}  # compose's own, for the builds and the host
+    ours = {
+        "TMPNB_BASE",
+        "TMPNB_PUBLISHED_PORT",
+        "TMPNB_SERVICE_USER",
+        "TMPNB_WORKSHOPS",
+    }  # compose's own, for the builds and the host
     known = {option.variable for option in OPTIONS.values()} | {ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE}
     assert set(re.findall(r"^      ([A-Z_]+_AUTH_TOKEN|TMPNB_[A-Z_]+):", text, re.MULTILINE)) <= known
     assert set(re.findall(r"\$\{(TMPNB_[A-Z_]+)", text)) <= known | ours

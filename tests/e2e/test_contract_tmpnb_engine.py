@@ -230,7 +230,7 @@ async def test_the_historic_start_line(deployment: Deployment, historic_image: s
             notebook = Browser(client, spawned["id"], "", xsrf=response.cookies["_xsrf"].value)
         assert await notebook.run("print(6 * 7)") == "42\n"
         host = inspected(deployment, notebook.id)["HostConfig"]
-        assert (host["CpuQuota"], host["Memory"]) == (50_000, 1 << 30)
+        assert (host["CpuQuota"] / host["CpuPeriod"], host["Memory"]) == (0.5, 1 << 30)
         # The start line gives the token up, as it was then: the address alone opens the notebook.
         async with client.get(notebook.url("api/contents")) as response:
             assert response.status == 200

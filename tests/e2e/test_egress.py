@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.e2e.world import COMPANY, HOST_PRIVATE, HOST_PUBLIC, METADATA, PORT, 
 from tests.engine_support import SERVER_COMMAND_PORT, docker, skip_or_fail
 from tmpnb_py.core.errors import EngineDownError
 from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, Protection, State, Transport
+from tmpnb_py.egress.resolving import is_own
 from tmpnb_py.engines.docker import isolation
 from tmpnb_py.engines.docker import options as docker_options
 from tmpnb_py.engines.docker.engine import DockerEngine
@@ -219,3 +221,27 @@ async def test_notebooks_of_a_remote_engine(place: Place, server_image: str, tmp
     found = await doctor(place.world, tmp_path / "run", *options, "--container-ip=0.0.0.0")
     assert found["isolation"]["grade"] == "OK"
     assert found["start"]["grade"] == "OK"
+
+
+class _Doors:
+    """Remembers what the web proxy would be told."""
+
+    def __init__(self) -> None:
+        self.addresses: set[str] = set()
+
+    def open(self, container_id: str, directory: str) -> None: ...
+
+    def close(self, container_id: str) -> None: ...
+
+    def shut_out(self, addresses: Collection[str]) -> None:
+        self.addresses = set(addresses)
+
+
+async def test_the_web_proxy_is_told_the_machines_addresses(place: Place) -> None:
+    """They are no addresses of this process's network, as where the service runs in a container."""
+    doors = _Doors()
+    place.engine.serve_web(doors)
+    assert await place.engine.prepare(dataclasses.replace(place.config, egress=Egress.WEB)) == ()
+    assert {HOST_PUBLIC, HOST_PRIVATE, "127.0.0.1", "::1"} <= doors.addresses
+    assert not {PUBLIC, COMPANY, METADATA} & doors.addresses
+    assert not is_own(ipaddress.ip_address(HOST_PUBLIC))

@@ -20,6 +20,7 @@ from tmpnb_py.cli.commands.output import ends_in
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.idle import Limits
 from tmpnb_py.web import messages
+from tmpnb_py.words.words import words
 
 NOTEBOOK = re.compile(r"/user/([a-z0-9]{26})/")
 
@@ -53,7 +54,7 @@ def limits(timeout: float = 0, disconnected: float = 0, maximum: float = 0) -> L
     ],
 )
 def test_how_long_a_notebook_lives_is_said_in_words(limit: Limits, told: str) -> None:
-    assert messages.lifetime(limit) == told
+    assert messages.lifetime(words(), limit) == told
 
 
 async def test_pages_that_lead_to_a_notebook_say_how_long_it_lives() -> None:

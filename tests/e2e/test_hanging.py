@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.own_engine import OwnEngine, own_engine
+from tests.e2e.own_engine import OwnEngine, own_engine_on_small_disk
 from tests.e2e.service import Deployment
-from tests.engine_support import hung, skip_or_fail
+from tests.engine_support import hung
 
 pytestmark = pytest.mark.engine
 
@@ -44,18 +42,8 @@ async def test_one_container_that_hangs_costs_others_nothing(deployment: Deploym
 @pytest.fixture
 def engine(server_image: str) -> Iterator[OwnEngine]:
     """An engine whose containers' files are on a small disk of their own."""
-    if os.geteuid() != 0:
-        skip_or_fail("only root can start a Docker engine")
-    with own_engine() as engine:
-        disk = Path(engine.host.removeprefix("unix://")).parent / "data" / "containers"
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False).returncode:
-            skip_or_fail("no file system can be mounted here")
-        try:
-            engine.disk = disk
-            engine.load(server_image)
-            yield engine
-        finally:
-            subprocess.run(["umount", "--lazy", disk], check=True)
+    with own_engine_on_small_disk(server_image, 8 * 2**20) as engine:
+        yield engine
 
 
 def _fill(disk: Path) -> Path:

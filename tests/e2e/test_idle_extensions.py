@@ -7,9 +7,7 @@ extension of ours: a person is told from their polls by what is sent alone.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
@@ -17,14 +15,11 @@ from playwright.async_api import expect
 from tests.e2e.idle_support import CUT_EVERY, LIMITS, TOO_OLD, Rounds, rounds, until_idle_kernel
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment
-from tests.engine_support import build_image
+from tests.engine_support import build_with_the_internet
 from tests.integration.browser_support import browser
 
 pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(TOO_OLD + 2400)]
 
-_DOCKERFILE = Path(__file__).parents[1] / "images" / "extensions" / "Dockerfile"
-_LONGEST_BUILD = 1200
-_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # with those of a proxy that re-signs TLS
 _NOTEBOOK = {"type": "notebook", "format": "json", "content": {
     "cells": [{"id": "one", "cell_type": "code", "source": "6 * 7", "metadata": {}, "outputs": [],
                "execution_count": None}],
@@ -33,16 +28,9 @@ _NOTEBOOK = {"type": "notebook", "format": "json", "content": {
 
 
 @pytest.fixture(scope="module")
-def extensions_image(tmp_path_factory: pytest.TempPathFactory) -> str:
+def extensions_image() -> str:
     """The image, built from PyPI unless EXTENSIONS_IMAGE names one that was made from the same Dockerfile."""
-    if ready := os.environ.get("EXTENSIONS_IMAGE"):
-        return ready
-    tmp_path = tmp_path_factory.mktemp("extensions")
-    shutil.copy(_DOCKERFILE, tmp_path)
-    if _CERTIFICATES.exists():
-        (tmp_path / "certs").mkdir()
-        shutil.copy(_CERTIFICATES, tmp_path / "certs" / "host.crt")
-    return build_image("tmpnb-py-test/extensions", tmp_path, seconds=_LONGEST_BUILD)
+    return os.environ.get("EXTENSIONS_IMAGE") or build_with_the_internet("extensions")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents.blocks import block, head_of
 from tests.engine_support import SERVER_COMMAND_SOCKET, docker, skip_or_fail
 from tests.ports import free_ports
 from tests.quickstart import copy_of_repository
@@ -41,11 +42,6 @@ touch "$1/ready"
 exec sleep infinity
 """
 OWN_TMP = 'mount -t tmpfs tmpfs /tmp; exec "$@"'
-
-
-def documented(text: str) -> list[str]:
-    """The commands in the unit's head, in their order."""
-    return re.findall(r"^#   (\S.*)$", text.partition("[Unit]")[0], re.MULTILINE)
 
 
 class Machine:
@@ -159,7 +155,7 @@ def must(done: subprocess.CompletedProcess[str], code: int = 0) -> str:
 @pytest.mark.timeout(1200)
 def test_every_documented_command_finds_the_service(machine: Machine, server_image: str) -> None:
     first, second = free_ports(2)
-    commands = documented(UNIT.read_text())
+    commands = head_of("packaging/tmpnb-py.service").commands
     assert [one.split()[0] for one in commands][-2:] == ["cp", "tmpnb-py"]
     for command in commands[:-2]:
         if command == "tmpnb-py image build":
@@ -211,8 +207,7 @@ def test_the_documented_line_shows_the_audit_trail() -> None:
     """Between our events the journal has systemd's own lines, and words of a service that could not start."""
     if shutil.which("jq") is None:
         skip_or_fail("jq is not installed (apt-get install jq)")
-    page = (ROOT / "docs" / "operating.md").read_text()
-    (line,) = re.findall(r"^journalctl -u tmpnb-py -o cat \| (jq .*)$", page, re.MULTILINE)
+    line = block("docs/operating.md", "journalctl -u tmpnb-py").text.partition(" | ")[2]
     event = {"event": "session_ended", "ended": "2026-01-01T00:00:00Z", "duration": 60, "reason": "idle"}
     lines = ["Started tmpnb-py.service.", '{"event": "ready"}', "12", "error: no", json.dumps(event), "Stopped."]
     done = subprocess.run(

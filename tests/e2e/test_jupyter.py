@@ -107,9 +107,9 @@ async def test_a_terminal_answers(client: aiohttp.ClientSession, notebook: Noteb
     name = (await notebook.call("POST", "api/terminals"))["name"]
     path = notebook.url(f"terminals/websocket/{name}")
     async with client.ws_connect(path, headers=notebook.headers) as socket, asyncio.timeout(ANSWER_SECONDS):
-        await socket.send_json(["stdin", "echo $((6*7))-$(id -u)\r"])
+        await socket.send_json(["stdin", "echo $((6*7))-$(id -un)\r"])
         shown = ""
-        while "42-1000" not in shown:
+        while "42-jovyan" not in shown:
             message = json.loads((await socket.receive()).data)
             shown += message[1] if message[0] == "stdout" else ""
 
@@ -144,16 +144,17 @@ async def test_two_visitors_share_nothing(lab: Service, client: aiohttp.ClientSe
             assert response.status in (403, 404)
     # No network at all, and no way to the other's socket.
     code = (
-        "import os, socket\n"
-        "print(sorted(os.listdir('/sys/class/net')), sorted(os.listdir('/run/tmpnb')), os.getuid())\n"
+        "import getpass, os, socket\n"
+        "print(sorted(os.listdir('/sys/class/net')), sorted(os.listdir('/run/tmpnb')), getpass.getuser())\n"
+        "print(1000 <= os.getuid() < 3000, os.getgid())\n"
         "try: socket.create_connection(('172.17.0.1', 22), 2)\n"
         "except OSError as error: print('unreachable')\n"
         "try: open('/run/tmpnb/x', 'w')\n"
         "except OSError as error: print(type(error).__name__)\n"
     )
     output = (await other.run(code)).splitlines()
-    assert output[0].replace("'tunl0', ", "").endswith("['server.sock'] 1000")
-    assert output[1:] == ["unreachable", "PermissionError"]
+    assert output[0].replace("'tunl0', ", "").endswith("['server.sock'] jovyan")
+    assert output[1:] == ["True 1000", "unreachable", "PermissionError"]
     async with client.delete(f"/api/sessions/{other.id}", headers=other.headers):
         pass
 

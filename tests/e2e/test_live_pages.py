@@ -123,5 +123,5 @@ async def test_each_of_two_tags_takes_its_own_blocks() -> None:
             await expect(cells.nth(number)).to_have_attribute("data-state", "done")
         assert executed(kernel) == ["r1", "p1", "r2"]
         kernels = [json.loads(body)["kernel"]["name"] for body in bodies if '"kernel"' in body]
-        assert kernels == ["R", "python"]
+        assert kernels == ["ir", "python3"]
         assert [body for body in bodies if "knots" in body]

@@ -209,7 +209,7 @@ async def test_nothing_that_is_sent_breaks_anything(
         with structlog.testing.capture_logs() as logs, caplog.at_level(logging.WARNING):
             odd = Sent(((b"X-Forwarded-For", b"\xff"),))
             assert await _answer(service.port, b"POST", b"/api/spawn", odd) == 200
-            (session,) = service.site.pool_for().in_state(State.CLAIMED)
+            (session,) = service.site.default_pool.in_state(State.CLAIMED)
             assert session.client == "\\udcff"
             if listener == "visitors":
                 broken = await _broken(service.port, service.web.applications[0], session.id)

@@ -250,7 +250,7 @@ CANONICAL = """(element) => {
 
 LIVE = """async ([kind, source, address]) => {
     const { Renderer } = await import(address);
-    window.renderer ||= new Renderer((code) => code);
+    window.renderer ||= new Renderer((code) => code, (text) => text);
     const element = document.createElement("div");
     document.querySelector("main").append(element);
     window.renderer.show(kind, source, element);

@@ -84,7 +84,7 @@ async def opened(machine: FakeHost | None = None, **options: Any) -> AsyncIterat
         async def session(route: Route) -> None:
             await route.fulfill(status=201, json={"id": "s", "kernel": {"id": "k"}})
 
-        await context.route(re.compile("/user/.*/api/sessions$"), session)
+        await context.route(re.compile("/user/.*/api/sessions(\\?|$)"), session)
         await context.route_web_socket(re.compile("/api/kernels/k/channels"), kernel.connected)
         await page.goto(f"http://127.0.0.1:{rig.service.port}{PAGE}")
         yield rig, page, kernel
@@ -358,7 +358,8 @@ async def test_a_place_in_line_outlives_a_service_that_is_away_for_a_while() -> 
 REFUSALS: list[tuple[int, Any, str]] = [
     (201, {"id": "0" * 32, "status": "closed", "message": "Newcomers are not let in."}, "Newcomers are not let in."),
     (503, {"status": "closed", "message": "Closed for today."}, "Closed for today."),
-    (429, {"status": "full", "message": "The line is full."}, "The line is full."),
+    (429, {"status": "full", "message": "x"}, "All notebooks are in use, and the line is full."),
+    (429, {"status": "full", "cause": "address", "message": "x"}, "Your network has as many notebooks open as"),
     (403, {"status": "error", "message": "x"}, "not allowed to start notebooks"),
     (502, None, "No notebook can be had now"),
 ]

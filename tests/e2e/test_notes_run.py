@@ -451,3 +451,21 @@ async def test_without_scripts_the_page_is_there_to_read(service: Service) -> No
             "href", f"/spawn/lab/tree/{DOCUMENT.replace(' ', '%20')}"
         )
         await expect(page.locator("#tn-hint")).to_be_hidden()
+
+
+async def test_what_the_operator_announces_is_read_out_where_somebody_works(service: Service) -> None:
+    async with opened(service.url + PYTHON) as page, service.http(admin=True) as admin:
+        before = set(await sessions(service))
+        await run(page.locator(".tn-cell").first, "1 + 1")
+        (session,) = set(await sessions(service)) - before
+        async with admin.post("/api/announcements", json={"text": "Maintenance <b>at</b> 18:00"}) as response:
+            assert response.status == 201, await response.text()
+            announced = (await response.json())["id"]
+        alert = page.get_by_role("alert").filter(has_text="Maintenance")
+        await expect(alert).to_contain_text("From the people who run this service")
+        await expect(alert).to_contain_text("Maintenance <b>at</b> 18:00")
+        assert await serious(page) == []
+        async with admin.delete(f"/api/announcements/{announced}") as response:
+            assert response.status == 200, await response.text()
+        await expect(alert).to_have_count(0)
+        await end(service, session)

@@ -150,7 +150,7 @@ async def test_without_an_engine_the_notes_are_there(
         raise ImageMissingError("there is no JupyterLab here", remedy="install it")
 
     async def choose(settings: Settings, *_: object, **__: object) -> Chosen:
-        return Chosen(DockerEngine(pool="x", runtime_dir=settings.runtime_path), adapt)
+        return Chosen("docker", lambda pool: DockerEngine(pool=pool, runtime_dir=settings.runtime_path), adapt)
 
     monkeypatch.setattr("tmpnb_py.service.serve.choose", choose)
     port = unused_tcp_port_factory()

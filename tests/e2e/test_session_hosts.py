@@ -407,9 +407,17 @@ async def test_names_survive_a_restart_and_sessions_of_older_versions_stay_where
             await rig.ready(1)
             visitor = Browser(rig)
             url, container = await visitor.notebook()
+            code = (await visitor.ask(visitor.main(container.path + "lab"), **NAVIGATES)).location
         async with running(host, **options) as rig:
             await rig.until(lambda: rig.pool.listed)
+            # A code may have been used before: it opens nothing now, but its visitor gets another.
+            stranger = Browser(rig)
+            led = await stranger.ask(code, **NAVIGATES)
+            assert (led.status, stranger.jar[urlsplit(code).netloc]) == (303, {})
+            assert led.location == visitor.main(container.path + "lab")
+            assert (await stranger.ask(led.location, **NAVIGATES)).status == 403
             visitor.rig = rig
+            assert (await visitor.ask(led.location, **NAVIGATES)).location.startswith(code.partition("=")[0])
             assert (await visitor.ask(url, **NAVIGATES)).status == 200
             found = rig.pool.get(container.id)
             assert found is not None

@@ -10,15 +10,16 @@ import pytest
 from playwright.async_api import BrowserContext, Page, Request, expect
 from yarl import URL
 
-from tests.attacks.web.world import ALL_NAMES_ARE_HERE
+from tests.attacks.web.world import ALL_NAMES_ARE_HERE, MAIN
 from tests.e2e.service import Service, run_service
+from tests.e2e.test_static_files import Visit
 from tests.integration.browser_support import browser
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
-MAIN = "notebooks.example.org"
 HOST = re.compile(r"http://[a-z][a-z0-9]{19}\.nb\.example\.net:\d+")
 REFUSED = (401, 403, 421)
+FILES = "tmpnb-static.nb.example.net:{port}"
 DOCUMENT = "lab/tree/introduction-to-python/First%20steps%20in%20Python.ipynb"
 
 
@@ -44,9 +45,7 @@ async def watched(context: BrowserContext) -> tuple[Page, list[str]]:
 
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("requestfailed", failed)
-    page.on(
-        "response", lambda one: faults.append(f"{one.status} {one.url}") if one.status in (401, 403, 421) else None
-    )
+    page.on("response", lambda one: faults.append(f"{one.status} {one.url}") if one.status in REFUSED else None)
     return page, faults
 
 
@@ -60,7 +59,7 @@ async def test_a_document_runs_and_is_exported_under_the_notebooks_own_host(serv
         assert "token=" not in page.url
         assert await page.evaluate("performance.getEntriesByType('navigation')[0].name.includes('code=')") is False
 
-        # Cells over the WebSocket; fonts, extensions and workers come from the same host.
+        # Cells over the WebSocket; scripts, extensions and fonts come from the host that notebooks share.
         editor = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
         await editor.click()
         await page.keyboard.press("Control+a")
@@ -70,7 +69,7 @@ async def test_a_document_runs_and_is_exported_under_the_notebooks_own_host(serv
         await expect(output).to_have_text(re.compile("the answer is 42"))
         await page.keyboard.press("Control+s")
         loaded = await page.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).host)")
-        assert set(loaded) == {URL(page.url).authority}
+        assert set(loaded) == {URL(page.url).authority, FILES.format(port=URL(page.url).port)}
         assert await page.evaluate("document.fonts.ready.then(() => document.fonts.size)") >= 0
 
         # What JupyterLab opens in another window: an export, and a file to save.
@@ -98,6 +97,44 @@ async def test_a_document_runs_and_is_exported_under_the_notebooks_own_host(serv
         await service.ready(1)
         await link.click()
         await page.wait_for_url(re.compile(HOST.pattern + r"/user/(?!" + session + ")"))
+
+
+MADE = """([kind, url]) => new Promise((done) => {
+  const made = new window[kind](url, { type: "module" });
+  made.onerror = (event) => done(`error ${event.message}`);
+  setTimeout(() => done(made instanceof window[kind]), 1000);
+})"""
+
+
+async def test_a_second_notebook_in_the_same_browser_has_the_files_already(service: Service) -> None:
+    async with browser(flags=(ALL_NAMES_ARE_HERE,)) as context:
+        seen = []
+        for _ in range(2):
+            await service.ready(1)
+            await context.clear_cookies()  # or the first one would be returned to
+            visit = Visit(await context.new_page())
+            await visit.watch()
+            await visit.page.goto(first_page(service))
+            await visit.page.get_by_role("button", name="Blank notebook").first.click(no_wait_after=True)
+            await visit.page.locator(".jp-Notebook").first.wait_for()
+            await visit.settled()
+            seen.append(visit)
+        first, second = seen
+        host = FILES.format(port=URL(service.url).port)
+        assert len([one for one in first.shared() if URL(one.url).authority == host]) > 40
+        assert first.own(".js", ".css") == second.own(".js", ".css") == []
+        # Of a theme JupyterLab puts the address behind the notebook's own.
+        assert [one.url for one in second.shared() if not one.cached and "/theme-" not in one.url] == []
+        assert second.size < 0.25e6
+        assert first.complaints == second.complaints == []
+        # Workers have to be of the page's own origin, and are.
+        script = next(one.url for one in first.shared() if one.url.endswith("/limits.js"))
+        for kind in ("Worker", "SharedWorker"):
+            # It runs, as far as a script for pages can where there is no window.
+            assert await second.page.evaluate(MADE, [kind, script]) in (
+                True,
+                "error Uncaught ReferenceError: window is not defined",
+            )
 
 
 @pytest.mark.long

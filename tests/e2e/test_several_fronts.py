@@ -8,7 +8,6 @@ import dataclasses
 import os
 import re
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import pytest
 
 from tests.e2e.jupyter import Notebook
 from tests.e2e.local import KINDS, USER, LocalDeployment
-from tests.e2e.service import Deployment, Front, Service
+from tests.e2e.service import SECONDS, Deployment, Front, Service
+from tests.e2e.traffic import Counted
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 
@@ -38,9 +38,22 @@ class Stack:
         """One more front end."""
         return self.deployment.start_front(*self.ours, f"--port={port}")
 
+    async def knows(self, count: int) -> None:
+        """Wait until all front ends know so many sessions."""
+        async with asyncio.timeout(SECONDS):
+            for front in self.fronts:
+                async with front.http() as client:
+                    while not await _knows(client, count):
+                        await asyncio.sleep(_PAUSE)
+
     def restart(self) -> None:
         """The next orchestrator; when that is stopped, nothing is left."""
         self.orchestrator = self.deployment.start(*self.options)
+
+
+async def _knows(client: aiohttp.ClientSession, count: int) -> bool:
+    async with client.get("/healthz") as response:
+        return bool((await response.json())["sessions"] >= count)
 
 
 @contextlib.contextmanager
@@ -65,15 +78,6 @@ def stack_of(
     yield stack
 
 
-@dataclasses.dataclass
-class Counted:
-    """What became of requests that were sent without a pause."""
-
-    answered: int = 0
-    lost: list[str] = dataclasses.field(default_factory=list)
-    slowest: float = 0.0
-
-
 @contextlib.asynccontextmanager
 async def asking(notebook: Notebook, path: str = "api/kernels") -> AsyncIterator[Counted]:
     """Ask a notebook again and again, each time over a connection that may be kept."""
@@ -81,17 +85,7 @@ async def asking(notebook: Notebook, path: str = "api/kernels") -> AsyncIterator
 
     async def ask() -> None:
         while True:
-            began = time.monotonic()
-            try:
-                async with notebook.client.get(notebook.url(path), headers=notebook.headers) as response:
-                    await response.read()
-                    if response.status == 200:
-                        counted.answered += 1
-                    else:
-                        counted.lost.append(str(response.status))
-            except (OSError, aiohttp.ClientError) as error:
-                counted.lost.append(repr(error))
-            counted.slowest = max(counted.slowest, time.monotonic() - began)
+            await counted.ask(notebook.client, notebook.url(path), notebook.headers)
             await asyncio.sleep(_PAUSE)
 
     task = asyncio.create_task(ask())
@@ -108,7 +102,7 @@ async def test_requests_go_on_whoever_is_killed(deployment: Deployment, small: l
         a, b = stack.fronts
         async with a.http() as by_a, b.http() as by_b:
             notebook = Notebook.of(by_b, await stack.orchestrator.spawn(by_a))
-            await asyncio.sleep(0.5)
+            await stack.knows(1)
             async with asking(notebook) as counted:
                 stack.orchestrator.signal(signal.SIGTERM)
                 await a.event("orchestrator_lost")
@@ -118,6 +112,7 @@ async def test_requests_go_on_whoever_is_killed(deployment: Deployment, small: l
                 assert not claim.done(), "it waits for the next one"
                 stack.restart()
                 assert (await claim)["id"] != notebook.id
+                await b.event("orchestrator_found", count=2)  # else it loses nothing now: it tries every two seconds
                 stack.orchestrator.kill()
                 a.kill()
                 await b.event("orchestrator_lost", count=2)

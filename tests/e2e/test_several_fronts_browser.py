@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.e2e.service import Deployment
@@ -23,7 +21,7 @@ async def test_jupyterlab_opens_for_the_first_time_while_the_orchestrator_is_awa
         async with front.http() as client:
             spawned = await stack.orchestrator.spawn(client)
             await front.event("files_mirrored")
-            await asyncio.sleep(0.5)
+            await stack.knows(1)
             stack.orchestrator.kill()
             await front.event("orchestrator_lost")
             async with browser() as context:
@@ -31,7 +29,7 @@ async def test_jupyterlab_opens_for_the_first_time_while_the_orchestrator_is_awa
                 await seen.watch()
                 await seen.page.goto(front.url + spawned["open_url"].removeprefix("/"))
                 await seen.page.locator(".jp-Launcher .jp-LauncherCard").first.wait_for()
-                await seen.page.wait_for_load_state("networkidle")
+                await seen.settled()
                 assert len([one for one in seen.got.values() if SHARED.search(one.url)]) > 40
                 assert seen.own(".js", ".css") == []
                 assert seen.complaints == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import re
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page, Route, expect
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, Route, expect
 
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Service
@@ -37,7 +38,11 @@ class Visit:
         self.got: dict[str, Got] = {}
         self.complaints: list[str] = []
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on("console", self._said)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error" or "preload" in message.text:  # browsers warn of what was preloaded for nothing
+            self.complaints.append(message.text)
 
     async def watch(self) -> None:
         """Begin."""
@@ -56,6 +61,14 @@ class Visit:
         if one := self.got.get(event["requestId"]):
             one.size = event["encodedDataLength"]
 
+    async def settled(self) -> None:
+        """Wait until nothing has come for a second. (The network is never idle: messages have a stream.)"""
+        async with asyncio.timeout(60):
+            count = -1
+            while len(self.got) != count:
+                count = len(self.got)
+                await asyncio.sleep(1)
+
     @property
     def size(self) -> float:
         """Bytes in all."""
@@ -72,10 +85,10 @@ class Visit:
         ]
 
 
-async def visit(lab: Service, context: BrowserContext, theme: str = "") -> Visit:
-    """A new session, opened in the browser up to the launcher."""
+async def visit(lab: Service, context: BrowserContext, theme: str = "", document: str = "") -> Visit:
+    """A new session, opened in the browser up to the launcher, or to a cell of the document."""
     async with lab.http() as client:
-        spawned = await lab.spawn(client)
+        spawned = await lab.spawn(client, *([f"lab/tree/{document}"] if document else []))
         if theme:
             where = f"{spawned['url']}lab/api/settings/@jupyterlab/apputils-extension:themes"
             headers = {"Authorization": f"token {spawned['token']}"}
@@ -85,8 +98,9 @@ async def visit(lab: Service, context: BrowserContext, theme: str = "") -> Visit
     seen = Visit(await context.new_page())
     await seen.watch()
     await seen.page.goto(lab.url + spawned["open_url"].removeprefix("/"))
-    await seen.page.locator(".jp-Launcher .jp-LauncherCard").first.wait_for()
-    await seen.page.wait_for_load_state("networkidle")
+    shown = ".jp-Notebook .jp-CodeCell" if document else ".jp-Launcher .jp-LauncherCard"
+    await seen.page.locator(shown).first.wait_for()
+    await seen.settled()
     return seen
 
 
@@ -176,24 +190,114 @@ async def test_plotly_comes_with_the_first_plot(lab: Service) -> None:
         assert [one for one in seen.complaints if "WebSocket" not in one] == []
 
 
-async def test_the_page_names_the_scripts_that_it_needs(lab: Service) -> None:
-    """When this fails, JupyterLab has changed: put what it names into workshop_image/preload/files.txt."""
-    named: list[str] = []
+LINK = re.compile(r'<link rel="(preload|prefetch)" as="script" href="([^"]+)">')
+NOTEBOOKS = {
+    "python": "introduction-to-python/Introduction to Python.ipynb",
+    "r": "introduction-to-r/Introduction to R.ipynb",
+    "octave": "introduction-to-octave/Introduction to Octave.ipynb",
+    "bash": "the-shell-for-data-work/The shell for data work.ipynb",
+}
+
+
+def used(seen: Visit) -> dict[str, float]:
+    """The shared scripts of a visit, with the bytes of each."""
+    return {SHARED.split(one.url)[1]: one.size for one in seen.shared() if ".js" in one.url}
+
+
+@pytest.mark.parametrize(
+    "document", ["", NOTEBOOKS["python"], *(pytest.param(one, marks=pytest.mark.long) for one in NOTEBOOKS.values())]
+)
+async def test_the_page_names_the_scripts_that_it_needs(lab: Service, document: str) -> None:
+    """When this fails, JupyterLab has changed: put what it names into workshop_image/preload's lists."""
+    named: list[tuple[str, str]] = []
 
     async def without_names(route: Route) -> None:
         """The page as it would be without: then each script is asked for because another needs it."""
         page = await (await route.fetch()).text()
-        named.extend(re.findall(r'<link rel="preload" as="script" href="([^"]+)">', page))
-        await route.fulfill(body=re.sub(r'<link rel="preload"[^>]*>', "", page), content_type="text/html")
+        named.extend(LINK.findall(page))
+        await route.fulfill(body=LINK.sub("", page), content_type="text/html")
 
     async with browser() as context:
-        await context.route(re.compile(r"/user/[a-z0-9]+/lab\?token="), without_names)
-        seen = await visit(lab, context)
-        scripts = {SHARED.split(one.url)[1]: one.size for one in seen.shared() if ".js" in one.url}
-        names = [SHARED.split(one)[1] for one in named]
+        await context.route(re.compile(r"/user/[a-z0-9]+/lab(/tree/.*)?\?token="), without_names)
+        seen = await visit(lab, context, document=document)
+        scripts, names = used(seen), [SHARED.split(one)[1] for _, one in named]
+        assert {kind for kind, _ in named} == ({"preload", "prefetch"} if document else {"preload"})
         assert len(names) > 30
         assert [one for one in names if one not in scripts] == []
-        assert [one for one, size in scripts.items() if size > 6000 and one not in names] == []
+        # What highlights a language is that language's.
+        assert [
+            one for one, size in scripts.items() if size > (6000 if not document else 20000) and one not in names
+        ] == []
+
+
+# A claim that takes until the test lets it go. (Playwright's routes would do without the browser's cache.)
+HELD = """
+const fetched = window.fetch;
+window.fetch = async (...given) => {
+    if (String(given[0]).endsWith("/api/tickets") && !sessionStorage.went) {
+        await new Promise((go) => { window.letGo = go; });
+        sessionStorage.went = "1";
+    }
+    return fetched(...given);
+};
+"""
+
+
+async def test_the_launch_page_fetches_what_the_notebooks_page_needs(lab: Service) -> None:
+    await lab.stats_when(lambda stats: stats["available"] > 0)
+    async with browser() as context:
+        await context.add_init_script(HELD)
+        seen = Visit(await context.new_page())
+        await seen.watch()
+        await seen.page.goto(f"{lab.url}spawn?workshop=introduction-to-python", wait_until="commit")
+        _, *names = (await seen.page.locator("#visit").get_attribute("data-ahead") or "").split()
+        assert len(names) > 60
+        count = "performance.getEntriesByType('resource').filter((one) => one.name.includes('/static/')).length"
+        await seen.page.wait_for_function(f"wanted => {count} >= wanted", arg=len(names))
+        assert set(used(seen)) == set(names)
+        before = len(seen.shared())
+        await seen.page.evaluate("letGo()")
+        await seen.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        await seen.settled()
+        after = [one for one in seen.shared()[before:] if SHARED.split(one.url)[1] in names]
+        assert {SHARED.split(one.url)[1] for one in after} == set(names)  # nothing was fetched for nothing
+        assert [one.url for one in after if one.size] == []  # and nothing twice
+        assert seen.complaints == []
+
+        # Who comes again has them already, and the launch page does not look at each.
+        await context.clear_cookies()
+        again = Visit(await context.new_page())
+        await again.watch()
+        await again.page.goto(f"{lab.url}spawn?workshop=introduction-to-python", wait_until="commit")
+        await again.page.wait_for_function("Boolean(window.letGo)")
+        await again.page.wait_for_function(f"{count} >= 1")
+        assert len(again.shared()) < len(names)
+        await again.page.evaluate("letGo()")
+        await again.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        await again.settled()
+        assert [one.url for one in again.shared() if one.size] == []
+
+
+@pytest.mark.parametrize("told", ["header", "script"])
+async def test_nothing_is_fetched_ahead_for_who_saves_data(lab: Service, told: str) -> None:
+    """Chromium has both; a browser could have one only."""
+    await lab.stats_when(lambda stats: stats["available"] > 0)
+    async with browser() as context:
+        if told == "header":
+            await context.set_extra_http_headers({"Save-Data": "on"})
+        else:
+            await context.add_init_script(
+                "Object.defineProperty(navigator, 'connection', {value: {saveData: true}});"
+            )
+        await context.add_init_script(HELD)
+        seen = Visit(await context.new_page())
+        await seen.watch()
+        await seen.page.goto(f"{lab.url}spawn?workshop=introduction-to-python")
+        # What the page fetches is asked for in the same turn of its loop as the notebook.
+        await seen.page.wait_for_function("Boolean(window.letGo)")
+        await seen.page.evaluate("() => new Promise((done) => setTimeout(done))")
+        assert seen.shared() == []
+        assert (await seen.page.locator("#visit").get_attribute("data-ahead") is None) == (told == "header")
 
 
 async def test_the_classic_interface_takes_them_too(lab: Service) -> None:

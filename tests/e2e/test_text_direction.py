@@ -41,7 +41,7 @@ async def test_a_workshop_says_in_which_language_it_is(lang: str, root: str) -> 
                 return await response.text()
 
         landing = await page("/")
-        assert '<html lang="en" data-base' in landing
+        assert '<html lang="en" dir="ltr" data-base' in landing
         assert f'<h3 id="knots" {root}>' in landing
         assert f"<h1 {root}>" in await page("/spawn?workshop=knots")
         notes = await page(PAGE)
@@ -55,7 +55,7 @@ async def test_where_nobody_says_so_pages_are_ours_and_letters_tell() -> None:
         await rig.ready(1)
         async with rig.client.get(PAGE) as response:
             notes = await response.text()
-        assert '<html lang="en" data-base' in notes
+        assert '<html lang="en" dir="ltr" data-base' in notes
         assert '<div class="tn-text" dir="auto">' in notes
 
 

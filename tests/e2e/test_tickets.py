@@ -200,7 +200,7 @@ async def test_trouble_and_closing_are_told_in_words() -> None:
             assert "you keep your place" in state["message"]
             assert b"secret" not in stream.raw
             rig.pool.close_to_newcomers()
-            while "are not letting anyone in right now" not in (state := await stream.next())["message"]:
+            while "are not letting anyone new in right now" not in (state := await stream.next())["message"]:
                 pass
             assert (state["status"], state["position"], state["estimate"]) == ("waiting", 1, None)
             assert "You keep your place" in state["message"]

@@ -303,3 +303,17 @@ async def test_without_an_orchestrator_it_is_silent(
             await expect(page.locator("#tmpnb-session")).to_have_count(0)
     finally:
         docker("kill", container)
+
+
+@pytest.mark.long
+async def test_in_a_german_browser_the_extension_is_german(lab: Service) -> None:
+    """JupyterLab itself is English, as the image has no language pack; ours says what is at stake in the reader's."""
+    async with browser(viewport={"width": 1280, "height": 800}, locale="de-DE") as context:
+        page, _ = await open_workshop(lab, context)
+        await expect(page.locator(".tmpnb-Limits")).to_contain_text("Arbeitsspeicher")
+        await choose_in_file_menu(page, "Dieses Notebook jetzt beenden")
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text("Alles darin wird sofort gelöscht")
+        await dialog.get_by_role("button", name="Jetzt beenden").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Dieses Notebook ist beendet")
+        await expect(page.get_by_text("Sie haben es beendet.")).to_be_visible()

@@ -112,7 +112,7 @@ async def test_who_waits_in_a_closed_service_sees_that_and_goes_on_when_it_is_op
         await expect(page.locator("#position")).to_have_text("2")
         await watched(rig, page)
         rig.pool.close_to_newcomers()
-        await expect(page.locator("#message")).to_contain_text("are not letting anyone in right now")
+        await expect(page.locator("#message")).to_contain_text("are not letting anyone new in right now")
         await expect(page.locator("#said")).to_contain_text("You keep your place")  # screen readers hear it, too
         await picture(page, "waiting-closed")
         give_up_the_first(rig)
@@ -431,9 +431,7 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         async with browser() as other:
             turned_away = await other.new_page()
             await turned_away.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
-            await expect(turned_away.locator("#doing")).to_have_text(
-                "2 visitors are waiting already. Trying again in a moment…"
-            )
+            await expect(turned_away.locator("#doing")).to_have_text("The line is full. Trying again in a moment…")
         await page.get_by_role("button", name="Give up my place").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Workshops, live in your browser")
         assert rig.claims.waiting == 1
@@ -444,7 +442,7 @@ async def test_giving_up_and_being_turned_away_are_said() -> None:
         await page.goto(f"http://127.0.0.1:{rig.service.port}/spawn")
         await expect(page.locator("#position")).to_have_text("2")
         rig.pool.close_to_newcomers()
-        await expect(page.locator("#message")).to_contain_text("are not letting anyone in right now")
+        await expect(page.locator("#message")).to_contain_text("are not letting anyone new in right now")
 
 
 async def test_without_javascript_it_is_said_that_a_notebook_needs_it() -> None:

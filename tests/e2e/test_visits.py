@@ -176,7 +176,11 @@ async def test_it_is_secure_where_a_trusted_proxy_says_tls() -> None:
     for trusted, secure in (("127.0.0.1", True), ("10.0.0.1", False)):
         async with running(trusted_proxies=trusted) as rig, visitor(rig) as one:
             await rig.ready(1)
-            response = await one.post(headers={"X-Forwarded-Proto": "https", "Sec-Fetch-Site": "same-origin"})
+            ours = str(rig.client._base_url).rstrip("/")
+            fields = {"X-Forwarded-Proto": "https", "Sec-Fetch-Site": "same-origin"}
+            if secure:
+                fields["Origin"] = ours.replace("http:", "https:")
+            response = await one.post(headers=fields)
             assert ("secure" in response.headers["Set-Cookie"].lower()) is secure
             alone = "noopener-allow-popups" if secure else None
             assert response.headers.get("Cross-Origin-Opener-Policy") == alone
@@ -450,7 +454,7 @@ async def test_the_operators_look(tmp_path: Path) -> None:
             assert "sandbox" in response.headers["Content-Security-Policy"]
         status, page = await one.get("/privacy")
         assert (status, page.count("<p>First.</p>")) == (200, 1)
-        assert b"Knots &amp; Co" in rig.service.proxy.error_page(502, wants_html=True).body
+        assert b"Knots &amp; Co" in rig.service.proxy.error_page(502, wants_html=True, languages="").body
     async with running() as rig, visitor(rig) as one:
         for path in ("/privacy", "/logo"):
             assert (await one.get(path))[0] == 404

@@ -12,10 +12,12 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
+
+from tests.waiting import until
 
 _SECONDS = 30.0
 
@@ -23,15 +25,16 @@ _SECONDS = 30.0
 class Connection:
     """One kept connection of a client that repeats nothing."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._port = port
+        self._host = host
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, token: str = "", *, last: bool = False) -> tuple[int, bytes]:
         """Status and body. Raises `OSError` and `EOFError` for what is refused or cut."""
         async with asyncio.timeout(_SECONDS):
             if self._streams is None:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                self._streams = await asyncio.open_connection(self._host, self._port)
             reader, writer = self._streams
             lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 0"]
             lines += [f"Authorization: token {token}"] if token else []
@@ -64,6 +67,26 @@ async def _chunked(reader: asyncio.StreamReader) -> bytes:
 
 
 @dataclasses.dataclass
+class Counted:
+    """What became of requests that are asked again and again, on connections that may be kept."""
+
+    answered: int = 0
+    lost: list[str] = dataclasses.field(default_factory=list)
+
+    async def ask(self, client: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
+        """One more."""
+        try:
+            async with client.get(url, headers=headers) as response:
+                await response.read()
+                if response.status == 200:
+                    self.answered += 1
+                else:
+                    self.lost.append(str(response.status))
+        except (OSError, aiohttp.ClientError) as error:
+            self.lost.append(repr(error))
+
+
+@dataclasses.dataclass
 class Traffic:
     """What a crowd does, and what it met."""
 
@@ -74,16 +97,18 @@ class Traffic:
     slowest: float = 0.0
     claimed: list[str] = dataclasses.field(default_factory=list)
     closed: list[int | None] = dataclasses.field(default_factory=list)  # the WebSockets' closing codes
+    joined: int = 0  # WebSockets that were echoed to
     echoes: int = 0
+    host: str = "127.0.0.1"
 
     @contextlib.asynccontextmanager
     async def of(self, rate: float, *, workers: int, websockets: int, claimants: int) -> AsyncIterator[Traffic]:
         """So many requests per second by so many workers, WebSockets, and people who come and go, meanwhile."""
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.port}") as client, asyncio.TaskGroup() as group:
+        async with aiohttp.ClientSession(f"http://{self.host}:{self.port}") as client, asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._ask(number, workers / rate)) for number in range(workers)]
             tasks += [group.create_task(self._claim()) for _ in range(claimants)]
             tasks += [group.create_task(self._echo(client)) for _ in range(websockets)]
-            await asyncio.sleep(0.5)
+            await until(lambda: self.joined >= websockets and self.answered, _SECONDS)
             yield self
             for task in tasks:
                 task.cancel()
@@ -104,7 +129,8 @@ class Traffic:
 
     async def _ask(self, number: int, pause: float) -> None:
         """Notebook, API and pages; every third worker on a fresh connection each time."""
-        connection, base, token = Connection(self.port), f"/user/{self.session['id']}/", self.session["token"]
+        connection, base = Connection(self.port, self.host), f"/user/{self.session['id']}/"
+        token = self.session["token"]
         requests = [("GET", f"{base}api", token), ("GET", "/api/stats"), ("GET", f"{base}api/kernels", token)]
         with contextlib.closing(connection):
             while True:
@@ -114,7 +140,7 @@ class Traffic:
                     await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
 
     async def _claim(self) -> None:
-        with contextlib.closing(Connection(self.port)) as connection:
+        with contextlib.closing(Connection(self.port, self.host)) as connection:
             while True:
                 body = await self._met(connection, "POST", "/api/spawn?wait=30")
                 with contextlib.suppress(ValueError, KeyError):
@@ -135,6 +161,7 @@ class Traffic:
                     self.closed.append(message.data if is_told else socket.close_code)
                     return
                 assert message.data == f"{number}"
+                self.joined += number == 0
                 self.echoes += 1
                 await asyncio.sleep(0.2)
 

@@ -26,6 +26,7 @@ const declared = (text) => {
   const found = [...text.matchAll(/^(?:async )?(function|class|const|let) (\w+)/gm)];
   return Object.fromEntries(found.map(([, kind, name]) => [name, kind === "let" ? "writable" : "readonly"]));
 };
+const TEXTS = ["WORDS", "_", "ngettext", "pgettext"]; // words.js, before whatever shows texts
 const readable = (names) => Object.fromEntries(names.map((name) => [name, "readonly"]));
 
 /** A part's function that no part uses. */
@@ -40,6 +41,33 @@ const unusedInParts = {
           }
         }
       },
+    };
+  },
+};
+
+// Texts for visitors are in the catalogues (tmpnb_py/words). What looks like one, and is none:
+const NO_TEXTS = new Set([
+  ...["Authorization", "Date", "Enter", "Worker"], // names in HTTP and in browsers
+  ...["Editor", "Notebook", "Plotly", "Kernel Restarting", "Server Connection Error"], // JupyterLab's own
+  "Text Notebook", // a kind of file, which is registered before the texts are there
+]);
+const TEXT = /^[“(]?[A-Z][a-z]+(?:[ …:.,]|$)|[a-z]{2,},? [a-z]{2,},? [a-z]{2,}/;
+const TRANSLATES = ["_", "ngettext", "pgettext"];
+const KNOWS = [...TRANSLATES, "split", "words", "closest", "querySelector", "querySelectorAll"];
+
+/** A text that a visitor would see in English. */
+const unmarkedText = {
+  create(context) {
+    const called = ({ callee }) => callee.name ?? callee.property?.name;
+    const isKnown = (node) => node && ((node.type === "CallExpression" && KNOWS.includes(called(node))) || isKnown(node.parent));
+    const isDescription = ({ parent }) => parent.type === "Property" && parent.key.name === "description";
+    const check = (node, text) => {
+      if (!TEXT.test(text.trim()) || text.includes("{") || NO_TEXTS.has(text) || isDescription(node) || isKnown(node)) return;
+      context.report({ node, message: `"${text.slice(0, 50)}" is not in the catalogues: write _("…")` });
+    };
+    return {
+      Literal: (node) => typeof node.value === "string" && check(node, node.value),
+      TemplateLiteral: (node) => check(node, node.quasis.map((one) => one.value.cooked).join("x")),
     };
   },
 };
@@ -71,6 +99,11 @@ const script = { ecmaVersion: 2025, sourceType: "script" };
 const module = { ecmaVersion: 2025, sourceType: "module" };
 
 export default [
+  {
+    files: [`${FRONTEND}/*.js`, `${LIVE}/*.js`, `${LAB}/*.js`],
+    plugins: { texts: { rules: { unmarked: unmarkedText } } },
+    rules: { "texts/unmarked": "error" },
+  },
   { linterOptions: { reportUnusedDisableDirectives: "error" }, rules },
   {
     files: [`${FRONTEND}/**/*.js`],
@@ -79,7 +112,8 @@ export default [
       "no-restricted-syntax": ["error", { selector: "TemplateElement[value.raw=/\\n[ \\t]*\\/[\\/*]/]", message: "a line that looks like a comment" }],
     },
   },
-  { files: [`${FRONTEND}/*.js`, `${LIVE}/parent.js`], languageOptions: { ...script, globals: globals.browser } },
+  { files: [`${FRONTEND}/*.js`, `${LIVE}/parent.js`], languageOptions: { ...script, globals: { ...globals.browser, ...readable(TEXTS) } } },
+  { files: [`${FRONTEND}/words.js`], rules: { "no-redeclare": "off", "no-unused-vars": "off" } },
   {
     files: parts.map((name) => `${LIVE}/${name}`),
     plugins: { tmpnb: { rules: { "unused-in-parts": unusedInParts } } },
@@ -87,7 +121,7 @@ export default [
       ...script,
       globals: {
         ...globals.browser,
-        ...readable(constants("live.d.ts")),
+        ...readable([...constants("live.d.ts"), ...TEXTS]),
         ...Object.assign({}, ...texts.map(declared)),
       },
     },
@@ -127,7 +161,7 @@ export default [
   {
     files: [`${LAB}/remoteEntry.js`],
     languageOptions: { ...script, globals: globals.browser },
-    rules: { "max-lines": ["error", 850] }, // JupyterLab loads one file: another is a request more before each notebook is shown
+    rules: { "max-lines": ["error", 870] }, // JupyterLab loads one file: another is a request more before each notebook is shown
   },
   { files: ["tests/frontend/*.js"], languageOptions: { ...module, globals: globals.node } },
 ];

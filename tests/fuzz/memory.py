@@ -298,12 +298,12 @@ class Memory:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reports.append(context))
         self.counters = Counters()
         self._pool = Records("memory")
-        self._pool.capacity = 1000
+        self._pool.limit = 1000
         options = LiveOptions(Settings(allowed_hosts=("*",), **limits))
         self.proxy = Proxy(
             self._pool,
             application=self._dial_application,
-            error_page=lambda status, *, wants_html: Page(b"application/json", b'{"status": %d}' % status),
+            error_page=lambda status, *, wants_html, languages: Page(b"application/json", b'{"status": %d}' % status),
             counters=self.counters,
             options=options,
             hosts=options.derive(lambda settings: Hosts(settings.allowed_hosts)),

@@ -32,9 +32,10 @@ def run(code: str, stop: float, answer: str | None) -> list[Any]:
     while reply is None or not is_idle:
         if time.monotonic() - began > 45:
             return ["never ended", outputs, 45]
-        for ask in (client.get_iopub_msg, client.get_shell_msg, client.get_stdin_msg):
+        # No wait but for outputs: of those that are not read some thousand are kept, and then the cell's end is lost.
+        for ask, seconds in ((client.get_iopub_msg, 0.02), (client.get_shell_msg, 0), (client.get_stdin_msg, 0)):
             with contextlib.suppress(queue.Empty):
-                message = ask(timeout=0.02)
+                message = ask(timeout=seconds)
                 kind, content = message["msg_type"], message["content"]
                 if kind == "input_request":
                     if answer:

@@ -61,8 +61,8 @@ def run(hardened: list[str], kernel: str, cells: Sequence[Cell | str]) -> list[R
 
 def test_bash(hardened: list[str]) -> None:
     (
-        found_nothing, unknown, unclosed, kept, asks, python, less, nano, commit, man, stubborn, screen, still, ended,
-        new, git,
+        found_nothing, unknown, unclosed, kept, asks, python, less, many, slow, nano, commit, man, stubborn, screen,
+        still, ended, new, git,
     ) = run(
         hardened,
         "bash",
@@ -74,6 +74,8 @@ def test_bash(hardened: list[str]) -> None:
             "read answer; echo \"got '$answer'\"",
             "python3",
             "less /etc/passwd",
+            "seq 20000",
+            "echo one; echo two; sleep 1; echo three",
             "nano x",
             "cd ~; git init -q r; cd r; git -c user.name=a -c user.email=a@b commit --allow-empty",
             "man ls | head -n 20",
@@ -99,6 +101,10 @@ def test_bash(hardened: list[str]) -> None:
     assert (python.status, python.outputs) == ("ok", [])
     assert "root:x:0:0" in less.of("stdout")
     assert less.status == "ok"
+    # Jupyter keeps some thousand messages: lines that come together are shown together; none waits for the next.
+    assert (many.status, many.of("stdout").split()) == ("ok", list(map(str, range(1, 20001))))
+    assert len(many.outputs) < 500
+    assert (slow.of("stdout"), slow.outputs[-1]) == ("one\ntwo\nthree\n", ["stdout", "three\n"])
     assert "An editor cannot run in a cell" in nano.of("stdout")
     assert "An editor cannot run in a cell" in commit.of("stdout")
     assert (commit.status, commit.of("display")) == ("ok", "exit status 1")

@@ -22,6 +22,7 @@ async def test_our_image(place: Place) -> None:
     assert [trial.transport for trial in report.trials] == [Transport.SOCKET, Transport.PORT]
     for trial in report.trials:
         assert trial.works
+        assert trial.messages
         assert trial.classic  # /tree, the interface that came before JupyterLab
         assert trial.ready_memory < 80 * 1024 * 1024
         assert [one.title for one in trial.kernels] == ["Python 3", "Bash", "gnuplot", "R", "Octave"]

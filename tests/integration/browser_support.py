@@ -26,6 +26,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WIDE = {"width": 1100, "height": 900}
+PHONE = {"width": 360, "height": 740}
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 MILLISECONDS = 60_000
 expect.set_options(timeout=MILLISECONDS)  # its own 5 s are short for a kernel on a busy machine
@@ -53,6 +55,19 @@ async def browser(*, flags: Sequence[str] = (), **options: Any) -> AsyncIterator
         finally:
             await _tell(context, troubles)
             await started.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, *forgiven: str, **options: Any) -> AsyncIterator[Page]:
+    """A page of a browser of its own, in which nothing else than what is forgiven goes wrong unnoticed."""
+    async with browser(**{"viewport": WIDE, **options}) as context:
+        page = await context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        await page.goto(url)
+        yield page
+        assert [fault for fault in faults if not any(one in fault for one in forgiven)] == []
 
 
 async def _tell(context: BrowserContext, troubles: list[str]) -> None:

@@ -49,7 +49,7 @@ class Front:
 
     def __init__(self, directory: Path) -> None:
         self.http, self.https = free_ports(2)
-        _certificate(directory)
+        make_certificate(directory, "IP:127.0.0.1")
         self.directory = directory
         self.http_url = f"http://{NAME}:{self.http}/"
         self.url = f"https://{NAME}:{self.https}/"
@@ -101,10 +101,12 @@ async def _post_the_form(front: Front, visitor: aiohttp.ClientSession) -> None:
         assert response.headers["Location"].startswith("/user/")
 
 
-def _certificate(directory: Path) -> None:
+def make_certificate(directory: Path, *others: str) -> None:
+    """One for `NAME`, and for others ("DNS:*.example.net"), as `privkey.pem` and `fullchain.pem`."""
+    names = ",".join((f"DNS:{NAME}", *others))
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}",
-         "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1",
+         "-addext", f"subjectAltName={names}",
          "-keyout", str(directory / "privkey.pem"), "-out", str(directory / "fullchain.pem")],
         check=True, capture_output=True,
     )  # fmt: skip

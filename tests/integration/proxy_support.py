@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import pytest
 from aiohttp import web
 
+from tests.waiting import SECONDS, until
 from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import Address, EndReason, SocketAddress, TcpAddress
 from tmpnb_py.jupyter.endpoint import Endpoint
@@ -36,20 +37,11 @@ from tmpnb_py.proxy.server import Proxy
 
 T = TypeVar("T")
 P = TypeVar("P", bound=asyncio.BaseProtocol)
-SECONDS = 60.0  # how long anything may take before the test fails
 
 
 async def soon(awaitable: Awaitable[T], seconds: float = SECONDS) -> T:
     """Await with a bound."""
     return await asyncio.wait_for(awaitable, seconds)
-
-
-async def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Let the loop run until something is so; only for what no event tells."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be so"
-        await asyncio.sleep(0.001)
 
 
 @dataclasses.dataclass
@@ -87,6 +79,7 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.heads = 0
 
     async def send(self, data: bytes) -> None:
         """Write and wait until it may be buffered."""
@@ -108,6 +101,7 @@ class Wire:
     async def head(self) -> Message:
         """Read up to the empty line."""
         raw = await soon(self.reader.readuntil(b"\r\n\r\n"))
+        self.heads += 1
         start_line, *lines = raw[:-4].split(b"\r\n")
         pairs = [line.split(b": ", 1) for line in lines]
         return Message(start_line, [(name, value) for name, value in pairs])
@@ -195,6 +189,11 @@ class Server:
         self._server: asyncio.Server
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def heard(self) -> int:
+        """How many heads of requests have come: a connection that is accepted here may still be dialled for there."""
+        return sum(wire.heads for wire in self.wires)
+
     async def start(self, directory: pathlib.Path | None) -> Address:
         """Listen on a socket in the directory, or on a TCP port."""
         if directory is None:
@@ -237,7 +236,7 @@ class Rig:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.pool = Records("test")
-        self.pool.capacity = 1000
+        self.pool.limit = 1000
         self.counters = Counters()
         self.reports: list[dict[str, Any]] = []
         self.servers: list[Server] = []
@@ -364,26 +363,39 @@ class Rig:
         assert not self.proxy.dialling
 
 
-def _error_page(status: int, *, wants_html: bool) -> Page:
+def _error_page(status: int, *, wants_html: bool, languages: str = "") -> Page:
     if wants_html:
         return Page(b"text/html", b"<h1>%d</h1>" % status)
     return Page(b"application/json", b'{"status": %d}' % status)
+
+
+R = TypeVar("R", bound=Rig)
+
+
+@contextlib.asynccontextmanager
+async def stopped(rig: R) -> AsyncIterator[R]:
+    """The rig, which has what the loop reports meanwhile, and is stopped afterwards."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: rig.reports.append(context))
+    try:
+        yield rig
+    finally:
+        await rig.stop()
+        loop.set_exception_handler(None)
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged of a test that nobody should have to read."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.fixture
 async def rig(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Rig]:
     """Started with the usual limits by `await rig.start()`, or with others."""
     with tempfile.TemporaryDirectory(prefix="proxy-") as directory:
-        rig = Rig(pathlib.Path(directory))
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: rig.reports.append(context))
-        try:
+        async with stopped(Rig(pathlib.Path(directory))) as rig:
             yield rig
-        finally:
-            await rig.stop()
-            loop.set_exception_handler(None)
-        records = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert records == []
+        assert warnings_in(caplog) == []
 
 
 def request(server: Server, path: str = "x", *, method: str = "GET", headers: str = "", body: bytes = b"") -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import re
 import socket
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -14,7 +16,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.inprocess import Rig, running
-from tests.integration.browser_support import browser, picture
+from tests.integration import browser_support
+from tests.integration.browser_support import PHONE, WIDE, browser, picture
 from tests.pool_support import fail
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import Failure, NodeState, State
@@ -23,8 +26,6 @@ from tmpnb_py.engines.fake import FakeHost
 pytestmark = pytest.mark.browser
 
 TOKEN = "operators0secret"
-WIDE = {"width": 1100, "height": 900}
-PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture
@@ -43,18 +44,10 @@ async def cluster() -> AsyncIterator[Rig]:
             yield rig
 
 
-@contextlib.asynccontextmanager
-async def opened(rig: Rig, **options: Any) -> AsyncIterator[Page]:
+def opened(rig: Rig, **options: Any) -> contextlib.AbstractAsyncContextManager[Page]:
     """The page, in which nothing may go wrong unnoticed."""
-    async with browser(**{"viewport": WIDE, **options}) as context:
-        page = await context.new_page()
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        await page.goto(f"http://127.0.0.1:{rig.service.admin_port}/")
-        yield page
-        refused = ("status of 401", "status of 409")  # the browser's own words, not the page's
-        assert [fault for fault in faults if not any(one in fault for one in refused)] == []
+    refused = ("status of 401", "status of 409")  # the browser's own words, not the page's
+    return browser_support.opened(f"http://127.0.0.1:{rig.service.admin_port}/", *refused, **options)
 
 
 def _fail(rig: Rig) -> None:
@@ -86,6 +79,26 @@ async def test_it_shows_the_pool_and_follows_it(rig: Rig) -> None:
         await expect(page.locator("#failures details")).to_have_attribute("open", "")
 
 
+async def test_it_shows_what_is_on_and_what_comes_next() -> None:
+    today = datetime.datetime.now(datetime.UTC).date()
+    table = {"from": "00:00", "to": "24:00", "time_zone": "UTC", "only": True}
+    on = {**table, "dates": [today, today + datetime.timedelta(days=1)], "pool_size": 3}
+    coming = {**table, "dates": [today + datetime.timedelta(days=9)], "pool_size": 4}
+    async with running(timetable=[on, coming], max_containers=8) as rig, opened(rig) as page:
+        await expect(page.locator("#timetable li").first).to_contain_text("On now: 3 ready, ")
+        await expect(page.locator("#timetable li").last).to_contain_text("Next: ")
+        await expect(page.locator("#shut")).to_have_text("")
+        await expect(page.locator("#size")).to_have_value("1")
+        rig.pool._sizing._clock = lambda: time.time() + 5 * 86400
+        rig.pool.observe_soon()
+        await expect(page.locator("#shut")).to_contain_text("The timetable lets nobody in until ")
+        await expect(page.locator("#newcomers")).to_have_text("turned away but for classes")
+        await expect(page.locator("#gate")).to_have_text("Close to newcomers")
+        rig.pool._sizing._clock = lambda: time.time() + 50 * 86400
+        rig.pool.observe_soon()
+        await expect(page.locator("#shut")).to_contain_text("no further time is known")
+
+
 async def test_it_steers_the_pool_with_the_keyboard_alone(rig: Rig) -> None:
     await rig.spawn()
     await rig.ready(2)
@@ -109,7 +122,7 @@ async def test_it_steers_the_pool_with_the_keyboard_alone(rig: Rig) -> None:
         await page.keyboard.press("Tab")
         await expect(page.locator("#ask-yes")).to_be_focused()
         await page.keyboard.press("Enter")
-        await expect(page.locator("#newcomers")).to_have_text("turned away")
+        await expect(page.locator("#newcomers")).to_have_text("turned away but for classes")
         await page.keyboard.press("Enter")
         await expect(page.locator("#newcomers")).to_have_text("let in")
 
@@ -148,6 +161,26 @@ async def test_a_reader_of_the_screen_finds_names_and_roles(rig: Rig) -> None:
         )
         assert nameless == 0
         assert await page.evaluate("document.documentElement.lang") == "en"
+
+
+async def test_it_shows_processes_of_before_an_upgrade(rig: Rig) -> None:
+    def former(pid: int, connections: int, minutes: int) -> SimpleNamespace:
+        since = time.monotonic() - 60 * minutes
+        return SimpleNamespace(pid=pid, version=f"1.0.{pid}", since=since, connections=connections, websockets=1)
+
+    formers = [former(2, 3, 4), former(1, 1, 60)]
+    rig.service._context.formers = lambda: formers
+    async with opened(rig) as page:
+        before = page.locator("#before")
+        newer = "tmpnb-py 1.0.2, process 2, followed 4 min ago, still serves 3 connections (1 of them WebSockets)."
+        older = "tmpnb-py 1.0.1, process 1, followed 1 h ago, still serves 1 connection (1 of them WebSockets)."
+        await expect(before).to_have_text(f"Before it: {newer} Before it: {older}")
+        await picture(page, "operator-before")
+        await page.set_viewport_size({"width": 360, "height": 740})
+        await picture(page, "operator-before-phone")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        formers.clear()
+        await expect(before).to_be_hidden()
 
 
 # --- the nodes of a cluster

@@ -46,8 +46,8 @@ async def test_all_is_well(deployment: Deployment) -> None:
     assert {line.split()[0] for line in lines[: lines.index("")]} == {"OK"}, done.out
     subjects = [line.split()[1] for line in lines[: lines.index("")]]
     assert subjects == [
-        "versions", "permissions", "pool", "engine", "image", "isolation", "start", "kernel", "ports",
-            "ports", "files", "memory",
+        "versions", "permissions", "pool", "engine", "image", "warm", "isolation", "start", "kernel", "ports",
+            "ports", "files", "memory", "confinement", "disk", "disk", "disk",
     ]  # fmt: skip
     assert "over a Unix socket" in done.out
     assert "30 people at once and 10 notebooks ready for the next ones (measured just now):" in done.out

@@ -128,11 +128,14 @@ async def test_the_pool_is_resized_closed_opened_and_drained(rig: Rig) -> None:
     assert (done.code, done.out.split(":")[0]) == (0, "open")
     assert " of 3 ready" in done.out
     await rig.ready(3)
-    assert (await run("close", *at(rig))).out.startswith("closed: 3 of 3 ready")
+    closed = "closed, but for classes that are booked: 3 of 3 ready"
+    assert (await run("close", *at(rig))).out.startswith(closed)
+    assert (await run("close", "--classes", *at(rig))).out.startswith("closed, classes as well: ")
+    assert not rig.pool.admits_classes
     async with rig.client.post("/api/spawn") as response:
         assert response.status == 503
     shown = await run("status", *at(rig))
-    assert "turned away (tmpnb-py open lets them in)" in shown.out
+    assert "turned away, classes as well (tmpnb-py open lets them in)" in shown.out
     assert (await run("open", *at(rig))).out.startswith("open: ")
     assert (await run("drain", *at(rig))).out == "3 ready notebooks replaced\n"
     too_large = await run("resize", "7", *at(rig))

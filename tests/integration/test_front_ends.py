@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests import waiting
 from tests.e2e.inprocess import Rig, running
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
@@ -68,10 +70,7 @@ class Fronted:
         await until(lambda: self.front.table.session(container_id) is not None)
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(SOON):
-        while not condition():
-            await asyncio.sleep(0.01)
+until = functools.partial(waiting.until, seconds=SOON)
 
 
 @contextlib.asynccontextmanager
@@ -352,7 +351,7 @@ async def test_static_files_are_there_while_the_orchestrator_is_away(
             await rig.ready(1)
             url = next(iter(host.containers.values())).spec.config.static_url
             digest = url.rpartition("/")[2]
-            static = rig.service.served.static_files
+            static = rig.service.pools.static_files
             await until(
                 lambda: all("br" in static.forms(one) or one.size < 300 for one in static.trees[0].files.values())
             )
@@ -386,7 +385,7 @@ def entry(static: SharedFiles, name: str) -> SharedFile:
 async def test_a_file_with_another_checksum_is_not_kept(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "_LOOK_SECONDS", 0.05)
     async with host_with_files() as host, fronted(secret, host=host) as found:
-        static = found.rig.service.served.static_files
+        static = found.rig.service.pools.static_files
         asked: list[str] = []
         right = static.copied
 
@@ -634,6 +633,9 @@ async def test_notebooks_with_hosts_of_their_own_are_reached_by_a_front_end(secr
         ):
             async with found.client.get(place, headers={"Host": host, **headers}) as response:
                 assert (host, response.status) == (host, status)
+        for path in ("/", place, "/static/" + "0" * 32 + "/lab.js"):
+            async with found.client.get(path, headers={"Host": "tmpnb-static.nb.example.net"}) as response:
+                assert (path, response.status, await response.read()) == (path, 404, b"")
         opened = spawned["open_url"]
         headers = {"Host": "main.example.org", **navigates}
         async with found.client.get(opened, headers=headers, allow_redirects=False) as response:

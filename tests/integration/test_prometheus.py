@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from tests.e2e.inprocess import Rig, running
 from tests.engine_support import skip_or_fail
 from tests.ports import free_ports
+from tmpnb_py.core.models import State
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECONDS = 30.0
@@ -115,22 +117,96 @@ async def test_it_scrapes_evaluates_and_answers(rig: Rig, tmp_path: Path) -> Non
         await rig.until(lambda: not rig.pool.engine_down)
 
         rules = (await _get(client, "api/v1/rules"))["groups"][0]["rules"]
-        assert len(rules) == 10
+        assert len(rules) == 11
         assert [rule for rule in rules if rule["health"] == "err"] == []
-        # A rate needs two scrapes of the same series, and a session's end has not been seen here.
-        gauges = {"Ready", "In use", "Containers", "Connections", "Version", "Open files", "Engine answers"}
-        async with asyncio.timeout(SECONDS):
-            while gauges & await _empty_panels(client):
-                await asyncio.sleep(0.2)
 
 
-async def _empty_panels(client: aiohttp.ClientSession) -> set[str]:
-    """Those panels of the dashboard that have nothing to show. Every query of it is valid."""
+# --- all that the dashboard and the alerts ask for
+
+# Queries that have nothing to show here, by their panels' titles and places, and why.
+EMPTY = {
+    ("The busiest sessions", 0): "no session keeps the processor busy",
+    ("Ready with a warm kernel", 0): "the image in memory has no warm kernels",
+    ("Warm kernels that failed", 0): "nor has one failed",
+    ("Timetable: next change", 0): "there is no timetable",
+}
+# What alerts look at that no series has here.
+UNSEEN = {"tmpnb_busiest_session_cpu_ratio": "no session keeps the processor busy"}
+SELECTOR = re.compile(r"\b(?:tmpnb|process)_\w+(?:\{[^}]*\})?|\bup\{[^}]*\}")
+
+
+async def test_every_query_of_the_dashboard_and_of_the_alerts_is_answered(tmp_path: Path) -> None:
+    """Two pools, in which what the panels show has happened: each query has series, or is known to have none."""
+    tables = {name: {"image": "fake", "pool_size": 1} for name in ("python", "r")}
+    async with running(tables=tables) as rig:
+        await rig.until(lambda: all(one.count(State.READY) == 1 for one in rig.service.site))
+        async with prometheus(rig, tmp_path) as client:
+            await _live(rig)
+            async with asyncio.timeout(SECONDS):
+                while (empty := await _empty_queries(client)) - EMPTY.keys():
+                    await asyncio.sleep(0.2)
+            assert empty == EMPTY.keys(), "these have something to show after all"
+            await _check_variables(client)
+            await _check_alerts(client)
+
+
+async def _live(rig: Rig) -> None:
+    """What happens to a service: sessions and their ends, starts that fail, an engine that is down for a moment."""
+    for query in ("?pool=python&wait=30", "?pool=r&wait=30"):
+        session = await rig.spawn(query)
+        headers = {"Authorization": f"token {session['token']}"}
+        async with rig.client.delete(f"/api/sessions/{session['id']}", headers=headers) as response:
+            assert response.status == 200
+    await rig.ready(1)
+    rig.host.start_behaviour = "exits"
+    await rig.spawn("?pool=python&wait=30")
+    await rig.until(lambda: rig.pool.status.failure is not None)
+    rig.host.start_behaviour = "ok"
+    rig.engine.down = True
+    rig.pool.observe_soon()
+    await rig.until(lambda: rig.pool.engine_down)
+    rig.engine.down = False
+    rig.pool.observe_soon()
+    await rig.until(lambda: not rig.pool.engine_down)
+
+
+def _asked(query: str) -> str:
+    return query.replace("$job", "tmpnb").replace("$instance", ".*").replace("$pool", ".*")
+
+
+async def _empty_queries(client: aiohttp.ClientSession) -> set[tuple[str, int]]:
+    """Those queries of the dashboard's panels that have nothing to show. Every one is valid."""
     board = json.loads((DOCS / "grafana" / "tmpnb-py.json").read_text())
     empty = set()
     for panel in board["panels"]:
-        for target in panel["targets"]:
-            query = target["expr"].replace("$job", "tmpnb").replace("$instance", ".*")
-            if not (await _get(client, "api/v1/query", query=query))["result"]:
-                empty.add(panel["title"])
+        for number, target in enumerate(panel["targets"]):
+            if not (await _get(client, "api/v1/query", query=_asked(target["expr"])))["result"]:
+                empty.add((panel["title"], number))
     return empty
+
+
+async def _check_variables(client: aiohttp.ClientSession) -> None:
+    """Each of the dashboard's variables has values to choose from (`label_values(SERIES, LABEL)`)."""
+    board = json.loads((DOCS / "grafana" / "tmpnb-py.json").read_text())
+    values = {}
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
+            assert found is not None
+            series, label = _asked(found[1]), found[2]
+            values[label] = await _get(client, f"api/v1/label/{label}/values", **{"match[]": series})
+    assert values["pool"] == ["python", "r"]
+    assert "tmpnb" in values["job"]
+    assert len(values["instance"]) == 1
+
+
+async def _check_alerts(client: aiohttp.ClientSession) -> None:
+    """Each has been evaluated without an error, and looks at series that there are."""
+    rules = (await _get(client, "api/v1/rules"))["groups"][0]["rules"]
+    unseen = set()
+    for rule in rules:
+        assert (rule["health"], rule.get("lastError", "")) == ("ok", ""), rule
+        for selector in SELECTOR.findall(rule["query"]):
+            if not (await _get(client, "api/v1/query", query=selector))["result"]:
+                unseen.add(selector)
+    assert unseen == UNSEEN.keys()

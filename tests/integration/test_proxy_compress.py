@@ -8,7 +8,8 @@ import gzip
 import pytest
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import Rig, Wire, answering, request, response, until
+from tests.integration.proxy_support import Rig, Wire, answering, request, response
+from tests.waiting import until
 from tmpnb_py.proxy import compress
 
 rig = proxy_support.rig

@@ -23,8 +23,8 @@ from tests.integration.proxy_support import (
     response,
     soon,
     tunnel,
-    until,
 )
+from tests.waiting import until
 from tmpnb_py.core.models import Refusal
 from tmpnb_py.proxy.frames import CLOSE_FOR_RESTART
 from tmpnb_py.proxy.upstream import Upstream
@@ -230,7 +230,7 @@ async def test_a_body_that_does_not_come_is_answered_408(rig: Rig, framing: str)
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server, method="PUT", headers=framing) + b"5\r\nabc")
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     expire(rig, 21)
     assert (await client.response()).status == 408
     assert await client.rest() == b""
@@ -247,7 +247,7 @@ async def test_no_answer_is_a_gateway_timeout(rig: Rig) -> None:
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     expire(rig, 19)
     assert rig.clients == 1
     expire(rig, 21)
@@ -430,7 +430,7 @@ async def test_a_client_that_leaves_while_waiting_takes_the_request_with_it(rig:
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     client.reset()
     await until(lambda: server.open == 0)
     assert rig.clients == 0
@@ -653,7 +653,7 @@ async def test_the_end_of_a_session_closes_its_connections(
     client = await rig.client()
     await client.send(request(server))
     if stage != "dialling":
-        await until(lambda: server.accepted)
+        await until(lambda: server.heard)
     if stage == "answering":
         assert (await client.head()).status == 200
     rig.end(server.container)
@@ -733,7 +733,7 @@ async def test_shutdown_finishes_what_is_under_way_and_closes_the_rest(rig: Rig)
     idle, working = await rig.client(), await rig.client()
     joined, _inner = await tunnel(rig, socket_server)
     await working.send(request(server))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     stopping = asyncio.ensure_future(rig.proxy.shut_down(60))
     assert await idle.rest() == b""
     assert await joined.closed() == CLOSE_FOR_RESTART
@@ -757,7 +757,7 @@ async def test_shutdown_ends_in_time(rig: Rig) -> None:
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     began = time.monotonic()
     await rig.proxy.shut_down(0.05)
     assert time.monotonic() - began < 10

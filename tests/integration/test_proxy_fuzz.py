@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import HANDSHAKE, KEY, SWITCHING, Rig, Wire, request, response, until
+from tests.integration.proxy_support import HANDSHAKE, KEY, SWITCHING, Rig, Wire, request, response
+from tests.waiting import until
 from tmpnb_py.proxy.framing import ChunkedReader, MalformedError
 
 rig = proxy_support.rig

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import HANDSHAKE, Rig, Wire, answering, echo, request, response, soon, until
+from tests.integration.proxy_support import HANDSHAKE, Rig, Server, Wire, answering, echo, request, response, soon
+from tests.waiting import until
 from tmpnb_py.proxy.client import Given
 from tmpnb_py.proxy.counters import Counters
 from tmpnb_py.proxy.frames import CLOSE_FOR_RESTART
@@ -46,12 +47,18 @@ async def _hand_on(rig: Rig, proxy: Proxy) -> int:
     return len(given)
 
 
-async def test_what_is_held_back_is_answered_later(rig: Rig) -> None:
+async def _answered_once(rig: Rig) -> tuple[Server, Wire]:
+    """A notebook, and a client that keeps its connection after the first answer."""
     await rig.start()
     server = await rig.server(echo)
     client = await rig.client()
     await client.send(request(server, "one"))
     assert (await client.response()).status == 200
+    return server, client
+
+
+async def test_what_is_held_back_is_answered_later(rig: Rig) -> None:
+    server, client = await _answered_once(rig)
     rig.proxy.hold(on=True)
     await client.send(request(server, "two"))
     await _silent(client)
@@ -62,11 +69,7 @@ async def test_what_is_held_back_is_answered_later(rig: Rig) -> None:
 @pytest.mark.parametrize("size", [0, 1, 20, 10_000])
 async def test_another_process_answers_what_was_half_read(rig: Rig, size: int) -> None:
     """`size` bytes of the request have been read when requests begin to be held back."""
-    await rig.start()
-    server = await rig.server(echo)
-    client = await rig.client()
-    await client.send(request(server, "one"))
-    await client.response()
+    server, client = await _answered_once(rig)
     message = request(server, "two")
     begun = message[: min(size, len(message) - 1)]
     if begun:
@@ -146,11 +149,7 @@ async def test_what_is_under_way_is_finished_first(rig: Rig) -> None:
 async def test_where_no_descriptor_is_free_a_connection_stays_until_there_is_one(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await rig.start()
-    server = await rig.server(echo)
-    client = await rig.client()
-    await client.send(request(server, "one"))
-    assert (await client.response()).status == 200
+    server, client = await _answered_once(rig)
     rig.proxy.hold(on=True)
 
     def refuse(_: int) -> int:

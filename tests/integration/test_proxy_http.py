@@ -9,17 +9,8 @@ import pytest
 from aiohttp import web
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import (
-    SWITCHING,
-    Rig,
-    Wire,
-    answering,
-    echo,
-    request,
-    response,
-    soon,
-    until,
-)
+from tests.integration.proxy_support import SWITCHING, Rig, Wire, answering, echo, request, response, soon
+from tests.waiting import until
 from tmpnb_py.core.models import TcpAddress
 
 rig = proxy_support.rig

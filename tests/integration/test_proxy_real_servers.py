@@ -16,8 +16,9 @@ import tornado.netutil
 import tornado.web
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import Rig, Wire, soon, until
+from tests.integration.proxy_support import Rig, Wire, soon
 from tests.nginx_support import nginx
+from tests.waiting import until
 from tmpnb_py.core.models import SocketAddress, TcpAddress
 
 rig = proxy_support.rig

@@ -8,7 +8,8 @@ import contextlib
 import pytest
 
 from tests.integration import proxy_support
-from tests.integration.proxy_support import HANDSHAKE, KEY, Rig, Wire, answering, echo, request, response, until
+from tests.integration.proxy_support import HANDSHAKE, KEY, Rig, Wire, answering, echo, request, response
+from tests.waiting import until
 from tmpnb_py.proxy.framing import MAX_HEADERS
 
 rig = proxy_support.rig
@@ -210,7 +211,7 @@ async def test_malformed_chunks_end_the_request(rig: Rig, chunks: bytes, split: 
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server, method="PUT", headers="Transfer-Encoding: chunked\r\n") + b"2\r\nok\r\n")
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     with contextlib.suppress(ConnectionError):
         await client.send_split(chunks, [1] * len(chunks) if split and len(chunks) < 100 else [])
     answer = await client.response()

@@ -6,7 +6,6 @@ The tests of those modules run here once again, each server behind a relay's str
 from __future__ import annotations
 
 import asyncio
-import logging
 import pathlib
 import socket
 import tempfile
@@ -15,11 +14,12 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 
-from tests.integration.proxy_support import Rig, Server, Wire, answering, echo, response, soon, until
+from tests.integration.proxy_support import Rig, Server, Wire, answering, echo, response, soon, stopped, warnings_in
 from tests.integration.test_proxy_flow import *  # noqa: F403
 from tests.integration.test_proxy_leaving import *  # noqa: F403
 from tests.integration.test_proxy_websocket import *  # noqa: F403
 from tests.relay_support import Way, a_way
+from tests.waiting import until
 from tmpnb_py.core.models import Address, SocketAddress
 from tmpnb_py.pools.container import Container
 
@@ -38,15 +38,10 @@ async def rig(caplog: pytest.LogCaptureFixture) -> AsyncIterator[RelayedRig]:
     with tempfile.TemporaryDirectory(prefix="proxy-") as directory:
         rig = RelayedRig(pathlib.Path(directory))
         async with a_way() as rig.way:
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda _, context: rig.reports.append(context))
-            try:
+            async with stopped(rig):
                 yield rig
-            finally:
-                await rig.stop()
-                loop.set_exception_handler(None)
             await until(lambda: not len(rig.way.ours) and not len(rig.way.theirs))
-        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+        assert warnings_in(caplog) == []
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 503), ("POST", 502)])

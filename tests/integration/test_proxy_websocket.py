@@ -24,9 +24,9 @@ from tests.integration.proxy_support import (
     response,
     soon,
     tunnel,
-    until,
 )
 from tests.integration.test_proxy_flow import BIG, MIB, drained_slowly, expire
+from tests.waiting import until
 
 rig = proxy_support.rig
 
@@ -139,7 +139,7 @@ async def test_frames_sent_early_wait_for_the_101(rig: Rig) -> None:
     client = await rig.client()
     await client.send(request(server, "ws", headers=HANDSHAKE) + early[:500])
     sending = asyncio.ensure_future(client.send(early[500:]))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     await until(lambda: any(not one.state.is_reading for one in rig.proxy.clients))
     go.set()
     await client.head()
@@ -157,7 +157,7 @@ async def test_a_client_that_leaves_before_the_101(rig: Rig) -> None:
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server, "ws", headers=HANDSHAKE))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     client.reset()
     await until(lambda: server.open == 0)
     assert rig.counters.open_tunnels == server.container.open_connections == 0
@@ -197,7 +197,7 @@ async def test_a_101_that_comes_too_late(rig: Rig) -> None:
     server = await rig.server(script)
     client = await rig.client()
     await client.send(request(server, "ws", headers=HANDSHAKE))
-    await until(lambda: server.accepted)
+    await until(lambda: server.heard)
     expire(rig, 21)
     assert (await client.response()).status == 504
     go.set()

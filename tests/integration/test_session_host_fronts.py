@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import re
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,12 @@ from yarl import URL
 
 from tests.e2e.inprocess import running
 from tests.front_support import caddy
-from tests.integration.front_rig import DOCS, NAME, EveryNameIsHere, changed
+from tests.integration.front_rig import DOCS, NAME, EveryNameIsHere, changed, make_certificate
 from tests.nginx_support import nginx
 from tests.ports import free_ports
 
 LIVE = "/etc/letsencrypt/live"
 NAVIGATES = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-
-
-def _certificates(directory: Path) -> None:
-    """One for both names, where the files of the documentation have two."""
-    names = f"DNS:{NAME},DNS:*.nb.example.net"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}",
-         "-addext", f"subjectAltName={names}", "-keyout", str(directory / "privkey.pem"),
-         "-out", str(directory / "fullchain.pem")],
-        check=True, capture_output=True,
-    )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +68,8 @@ Front = Callable[[Path, int], contextlib.AbstractAsyncContextManager[int]]
 
 @pytest.mark.parametrize("put_in_front", [behind_nginx, behind_caddy])
 async def test_a_notebook_opens_under_its_own_host(put_in_front: Front, tmp_path: Path) -> None:
-    await asyncio.to_thread(_certificates, tmp_path)
+    # One for both names, where the files of the documentation have two.
+    await asyncio.to_thread(make_certificate, tmp_path, "DNS:*.nb.example.net")
     tls = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
     options: dict[str, Any] = {"trusted_proxies": ["127.0.0.1"], "allowed_hosts": NAME, "pool_size": 1}
     async with (
@@ -104,6 +93,11 @@ async def test_a_notebook_opens_under_its_own_host(put_in_front: Front, tmp_path
             assert response.status == 403
         async with visitor.get(notebook.with_path("/api/stats")) as response:
             assert response.status == 404
+        # The wildcards are also for the host that all notebooks' pages get their static files from, and nothing else.
+        files = notebook.with_host("tmpnb-static.nb.example.net").with_query(None)
+        for path in ("/", f"/static/{'0' * 32}/lab.js", notebook.path):
+            async with visitor.get(files.with_path(path), headers=NAVIGATES, allow_redirects=False) as response:
+                assert (path, response.status, await response.read()) == (path, 404, b"")
         cookies = {f"a{number}": "x" * 4000 for number in range(10)}
         async with visitor.get(notebook, headers=NAVIGATES, cookies=cookies) as response:
             assert response.status == 431

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 import os
 import re
 import signal
@@ -46,6 +47,35 @@ async def rig() -> AsyncIterator[Rig]:
     async with host_with() as host, running(host) as rig:
         await rig.ready(1)
         yield rig
+
+
+async def test_one_host_has_them_for_all_notebooks_and_nothing_else() -> None:
+    async with host_with() as host, running(host, session_host="{name}.nb.example.net") as rig:
+        await rig.ready(1)
+        files, session = address(rig), await rig.spawn()
+        headers = {"Host": "tmpnb-static.nb.example.net", "Cookie": "tmpnb-session=x; a=b", "Accept": "text/html"}
+        async with rig.client.get(f"{files}/static/lab/main.1f.js", headers=headers) as response:
+            assert (response.status, await response.read()) == (200, SCRIPT)
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+            assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+            assert response.headers["Vary"] == "Accept-Encoding"
+            assert "Set-Cookie" not in response.headers
+        for path in (
+            "/",
+            "/enter",
+            "/api/stats",
+            "/spawn",
+            "/live.js",
+            session["url"] + "lab",
+            f"{files}/static/x.js",
+        ):
+            async with rig.client.get(path, headers=headers, allow_redirects=False) as response:
+                assert (path, response.status, await response.read()) == (path, 404, b"")
+        for method in ("POST", "PUT", "DELETE"):
+            async with rig.client.request(method, f"{files}/static/lab/main.1f.js", headers=headers) as response:
+                assert (response.status, await response.read()) == (405, b"")
+        async with rig.client.post("/api/spawn", headers=headers) as response:
+            assert response.status == 404
 
 
 def address(rig: Rig) -> str:
@@ -96,6 +126,77 @@ async def test_notebooks_are_told_where_their_files_are_and_they_are_there(rig: 
     assert (await get(rig.client, f"{url}/lab/extensions/%40o/p/static/remote.js"))[0] == 200
 
 
+async def test_a_download_that_broke_off_goes_on(rig: Rig) -> None:
+    name = f"{address(rig)}/static/lab/main.1f.js"
+    async with ClientSession(rig.client._base_url, auto_decompress=False) as client:
+        for coding in ("identity", "gzip"):
+            form = {"Accept-Encoding": coding}
+            _, headers, whole = await get(client, name, **form)
+            tag, size = headers["ETag"], len(whole)
+            assert headers["Accept-Ranges"] == "bytes"
+            for wanted, start, end in (("bytes=7-7", 7, 8), ("bytes=7-", 7, size)):
+                status, headers, part = await get(client, name, Range=wanted, **form, **{"If-Range": tag})
+                assert (status, part) == (206, whole[start:end])
+                assert headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
+                assert headers["ETag"] == tag
+            answer = await get(client, name, Range="bytes=7-", **form, **{"If-Range": '"another"'})
+            assert answer[0::2] == (200, whole)
+
+
+NAMED = [
+    "static/lab/main.1f.js?v=1f",
+    "lab/extensions/@o/p/static/remote.js",
+    "static/lab/none.js",
+    "static/lab/logo.svg",
+]
+AHEAD = {"/opt/lab/tmpnb-ahead.json": json.dumps({"page": NAMED[:1], "notebook": NAMED[1:]}).encode()}
+
+
+async def ahead(rig: Rig, path: str, **headers: str) -> list[str]:
+    """What a launch page would have fetched."""
+    status, _, page = await get(rig.client, path, Accept="text/html", **headers)
+    assert status == 200
+    found = re.search(r'data-ahead="([^"]*)"', page.decode())
+    return found[1].split() if found else []
+
+
+async def test_the_launch_page_names_what_the_notebooks_page_will_need() -> None:
+    async with host_with("sha256:one", **AHEAD) as host, running(host) as rig:
+        await rig.ready(1)
+        where = f"{address(rig)}/"
+        assert await ahead(rig, "/spawn/lab/tree/a.ipynb") == [where, *NAMED[:2]]
+        assert await ahead(rig, "/spawn/doc/tree/a.ipynb?reset") == [where, *NAMED[:2]]
+        assert await ahead(rig, "/spawn/lab/tree/a.md") == [where, NAMED[0]]
+        assert await ahead(rig, "/spawn") == [where, NAMED[0]]
+        assert await ahead(rig, "/spawn/tree/a.ipynb") == []  # another interface, with scripts of its own
+        assert await ahead(rig, "/spawn/files/a.ipynb") == []
+        assert await ahead(rig, "/spawn/lab", **{"Save-Data": "on"}) == []
+        assert await ahead(rig, "/spawn/lab", **{"User-Agent": "Slackbot-LinkExpanding 1.0"}) == []
+
+
+async def test_an_image_that_names_nothing_or_too_much() -> None:
+    broken = {"/opt/lab/tmpnb-ahead.json": b"[" * 40_000}
+    for files in ({}, broken):
+        async with host_with("sha256:one", **files) as host, running(host) as rig:
+            await rig.ready(1)
+            assert await ahead(rig, "/spawn/lab/tree/a.ipynb") == []
+
+
+async def test_nothing_is_fetched_ahead_for_another_site() -> None:
+    """Browsers would fetch it again for the notebook's own host."""
+    async with host_with("sha256:one", **AHEAD) as host, running(host, session_host="{name}.nb.example.net") as rig:
+        await rig.ready(1)
+        assert await ahead(rig, "/spawn/lab/tree/a.ipynb") == []
+
+
+async def test_files_that_the_disk_has_lost_are_not_named() -> None:
+    async with host_with("sha256:one", **AHEAD) as host, running(host) as rig:
+        await rig.ready(1)
+        for path in (static_directory(rig) / "files").iterdir():
+            path.unlink()
+        assert await ahead(rig, "/spawn/lab") == []
+
+
 async def test_pages_are_not_shared_and_a_picture_that_is_opened_as_a_page_does_nothing(rig: Rig) -> None:
     url = address(rig)
     assert (await get(rig.client, f"{url}/static/lab/index.html"))[0] == 404
@@ -107,7 +208,7 @@ async def test_pages_are_not_shared_and_a_picture_that_is_opened_as_a_page_does_
 
 async def test_each_form_with_its_tag_and_nothing_twice(rig: Rig) -> None:
     name = f"{address(rig)}/static/lab/main.1f.js"
-    static = rig.service.served.static_files
+    static = rig.service.pools.static_files
     digest, path = name.split("/")[2], "static/lab/main.1f.js"
     await rig.until(lambda: (found := static.find(digest, path)) is not None and "br" in found.codings)
     tags = set()
@@ -203,11 +304,13 @@ async def test_a_restart_needs_the_image_no_more_and_an_old_address_stays(tmp_pa
 async def test_an_image_that_cannot_be_read_serves_its_own_files(error: Exception) -> None:
     async with host_with() as host, running(host, pool_size=0) as rig:
         other = ImageFacts("fake", "sha256:new", supports_socket=True, static=STATIC)
-        await rig.until(lambda: "sha256:one" in rig.service.served.static_files.state.known)
+        await rig.until(lambda: "sha256:one" in rig.service.pools.static_files.state.known)
         rig.engine.fail_next("read_image", error)
         before = reads(rig)
-        assert await rig.service.served.static_files.url(other) == ""
-        assert await rig.service.served.static_files.url(other) == ""  # and is not read again at each round
+        assert await rig.service.pools.static_files.url(other, rig.engine) == ""
+        assert (
+            await rig.service.pools.static_files.url(other, rig.engine) == ""
+        )  # and is not read again at each round
         assert reads(rig) == before + 1
 
 
@@ -235,7 +338,7 @@ async def test_files_that_the_disk_has_lost_are_taken_from_the_image_again(rig: 
 
 async def test_a_form_that_the_disk_has_lost_is_done_without(rig: Rig) -> None:
     name = f"{address(rig)}/static/lab/main.1f.js"
-    static = rig.service.served.static_files
+    static = rig.service.pools.static_files
     await rig.until(lambda: "br" in found.codings if (found := static.find(name.split("/")[2], name[41:])) else False)
     before = reads(rig)
     for path in static_directory(rig).rglob("*.br"):
@@ -269,10 +372,10 @@ async def test_where_lost_files_cannot_be_taken_again_the_address_stays(
     monkeypatch.setattr("tmpnb_py.shared_files.shared._TAKEN_AGAIN_SECONDS", 0.05)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[0] == 503
     await rig.until(lambda: reads(rig) == before + 1)
-    assert rig.service.served.static_files.state.lost == {"sha256:one"}
-    rig.service.served.static_files._attempts.succeeded("sha256:one")  # as if its time had come again
-    assert await rig.service.served.static_files.url(image) == url
-    await rig.until(lambda: not rig.service.served.static_files.state.lost)
+    assert rig.service.pools.static_files.state.lost == {"sha256:one"}
+    rig.service.pools.static_files._attempts.succeeded("sha256:one")  # as if its time had come again
+    assert await rig.service.pools.static_files.url(image, rig.engine) == url
+    await rig.until(lambda: not rig.service.pools.static_files.state.lost)
     assert (await get(rig.client, f"{url}/static/lab/main.1f.js"))[2] == SCRIPT
     assert await settled(rig) == url
 
@@ -292,7 +395,7 @@ async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it
         listed = sum(call == "list" for call, _ in rig.engine.calls)
         rig.pool.observe_soon()
         await rig.until(lambda listed=listed: sum(c == "list" for c, _ in rig.engine.calls) > listed, seconds=0.4)  # type: ignore[misc]
-    await rig.until(lambda: "sha256:one" in rig.service.served.static_files.state.failed)
+    await rig.until(lambda: "sha256:one" in rig.service.pools.static_files.state.failed)
     rig.pool.observe_soon()
     await rig.spawn("?wait=10")
     await rig.ready(1)
@@ -300,7 +403,7 @@ async def test_what_is_lost_is_not_read_in_every_round_and_no_round_waits_for_it
 
 
 async def test_many_slow_readers_hold_one_copy(rig: Rig) -> None:
-    static = rig.service.served.static_files
+    static = rig.service.pools.static_files
     found = static.find(address(rig).split("/")[2], "static/lab/main.1f.js")
     assert found is not None
     static._memory._limit = 0  # what is asked for next drives everything out
@@ -317,7 +420,7 @@ async def test_without_the_compressing_process_files_are_served_all_the_same(mon
     monkeypatch.setattr("sys.executable", "/bin/false")
     async with host_with() as host, running(host) as rig:
         await rig.ready(1)
-        static = rig.service.served.static_files
+        static = rig.service.pools.static_files
         await rig.until(lambda: static._gave_up)
         assert (await get(rig.client, f"{address(rig)}/static/lab/main.1f.js"))[2] == SCRIPT
 

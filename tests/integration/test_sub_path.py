@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Response, expect
 
+from tests.documents.blocks import ROOT, block
 from tests.e2e.service import Deployment, Service
 from tests.front_support import caddy
 from tests.integration.browser_support import browser
@@ -22,8 +23,11 @@ from tests.ports import free_ports
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(600)]
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGE, CONF = DOCS / "operating.md", DOCS / "nginx" / "tmpnb.conf"
+CONF = ROOT / "docs" / "nginx" / "tmpnb.conf"
+EXAMPLES = {
+    "nginx": block("docs/operating.md", "location /jupyter/ {"),
+    "caddyfile": block("docs/operating.md", "redir /jupyter /jupyter/"),
+}
 BASE = "/jupyter/"
 STRAY = 418
 BLOG = (
@@ -37,10 +41,9 @@ Front = Callable[[Path, int, int], AbstractAsyncContextManager[None]]
 
 def _documented(language: str, upstream: int) -> str:
     """The example that `docs/operating.md` has, with this test's port, nothing else changed."""
-    section = PAGE.read_text().partition("## Below a path of another site\n")[2].partition("\n## ")[0]
-    (example,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    example = EXAMPLES[language].text
     assert "127.0.0.1:8000" in example
-    return str(example).replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
+    return example.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ TOKEN = "throw0away"
 
 
 @contextlib.contextmanager
-def started(home: Path, packages: Path | None = None) -> Iterator[int]:
+def started(home: Path, packages: Path | None = None, environment: Mapping[str, str] | None = None) -> Iterator[int]:
     """The port of a server as the image configures it; `packages` are installed beside what it has."""
     need_jupyterlab()
     (home / "work").mkdir()
@@ -36,6 +36,7 @@ def started(home: Path, packages: Path | None = None) -> Iterator[int]:
             "JUPYTER_CONFIG_PATH": str(workshop_directory() / "etc"),
             "JUPYTER_TOKEN": TOKEN,
             **({} if packages is None else {"PYTHONPATH": str(packages)}),
+            **(environment or {}),
         },
     )
     try:

@@ -5,7 +5,7 @@ them. Killing that process is a power cut: engine, containers and mounts go at o
 namespace of its own, because this machine's firewall would drop bridged frames otherwise. The kernel needs no ip_vs:
 nothing here uses virtual addresses or the ingress mesh.
 
-The engines are this machine's, or newer ones (`newer_docker`), or some of each.
+The engines are this machine's, or newer ones (`tests.engines.roots`), or some of each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.engine_support import docker, run_docker, skip_or_fail
-from tests.swarm import newer_docker
+from tests.engines import roots
 
 _SECONDS = 90.0
 _PROGRAMS = ("dockerd", "ip", "nsenter", "openssl", "setpriv", "unshare")
@@ -121,7 +121,7 @@ class Node:
         is_containerd = self.version == CONTAINERD
         command.append("--feature=containerd-snapshotter=true" if is_containerd else "--storage-driver=overlay2")
         if self.version != OWN:
-            script = f'{newer_docker.script(self.directory)} && exec "$@"'
+            script = f'{roots.script(self.directory, roots.newest())} && exec "$@"'
             command = ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, "sh", *command]
         with (self.directory / "log").open("ab") as log:
             self._engine = self.inside(*command, log=log.fileno())
@@ -197,7 +197,6 @@ class Swarm:
         self._net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(250)}"
         self._managers = managers
         self.directory = directory
-        self._loaded: set[str] = set()
         self.nodes = [
             Node(directory, number, (f"{self._prefix}-{number}", f"{self._net}.{10 + number}"), version, options)
             for number, version in enumerate(versions, 1)
@@ -262,20 +261,18 @@ class Swarm:
             enter = ("nsenter", f"--net=/run/netns/{namespace}")
             _run(*enter, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
-    def load(self, *images: str) -> None:
-        """Copy images of this machine's engine to every node."""
-        wanted = [image for image in images if image not in self._loaded]
-        if not wanted:
+    def load(self, *images: str, nodes: Sequence[Node] = ()) -> None:
+        """Copy images of this machine's engine to these nodes, or to every one."""
+        if not images:
             return
         archive = self.directory / "images.tar"
-        docker("save", "--output", str(archive), *wanted)
+        docker("save", "--output", str(archive), *images)
         loads = [
             subprocess.Popen(node.command("load", "--quiet", "--input", str(archive)), stdout=subprocess.DEVNULL)
-            for node in self.nodes
+            for node in nodes or self.nodes
         ]
         assert [one.wait() for one in loads] == [0] * len(loads)
         archive.unlink()
-        self._loaded.update(wanted)
 
     def stop(self) -> None:
         """Everything off, and nothing left."""
@@ -313,7 +310,7 @@ def running_swarm(
     # In memory: emptying a disk of three engines' layers takes longer than any test.
     _run("mount", "-t", "tmpfs", "-o", "size=6g,mode=0755", "tmpfs", str(directory))
     if set(versions) != {OWN}:
-        newer_docker.root()
+        roots.newest()
     swarm = Swarm(directory, versions=versions, managers=managers, options=options)
     try:
         try:

@@ -69,15 +69,22 @@ class RelaysOfNodes:
 
 
 @contextlib.contextmanager
+def relays_of(swarm: Swarm) -> Iterator[RelaysOfNodes]:
+    """A relay on each node, ended afterwards."""
+    relays = RelaysOfNodes(swarm)
+    for node in swarm.nodes:
+        relays.start(node)
+    try:
+        yield relays
+    finally:
+        for node in swarm.nodes:
+            relays.stop(node)
+
+
+@contextlib.contextmanager
 def swarm_with_relays(*images: str, **of_swarm: Any) -> Iterator[RelaysOfNodes]:
     """Nodes that have the images, with relays."""
     with running_swarm(**of_swarm) as swarm:
         swarm.load(*images)
-        relays = RelaysOfNodes(swarm)
-        for node in swarm.nodes:
-            relays.start(node)
-        try:
+        with relays_of(swarm) as relays:
             yield relays
-        finally:
-            for node in swarm.nodes:
-                relays.stop(node)

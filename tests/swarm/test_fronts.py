@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from tests.benchmarks import proxy
+from tests.e2e.traffic import Counted
 from tests.engine_support import build_image
 from tests.swarm.nodes import Node, running_swarm
 from tests.swarm.test_stack import PORT, Stack, ask, service_image, until  # noqa: F401 - a fixture
@@ -33,12 +34,15 @@ def stack(service_image: str, pool: str, swarm_docker: str) -> Iterator[Stack]: 
 
 
 @dataclasses.dataclass
-class Counted:
+class Seen(Counted):
     """What one visitor has seen by way of one node's front end."""
 
-    answered: int = 0
-    lost: list[str] = dataclasses.field(default_factory=list)
     echoed: int = 0
+
+    def clear(self) -> None:
+        """Count from the beginning, what is under way now, too."""
+        self.answered = self.echoed = 0
+        self.lost.clear()
 
 
 @dataclasses.dataclass
@@ -48,19 +52,11 @@ class Visitor:
     client: aiohttp.ClientSession
     url: str
     headers: dict[str, str]
-    counted: Counted = dataclasses.field(default_factory=Counted)
+    counted: Seen = dataclasses.field(default_factory=Seen)
 
     async def ask(self) -> None:
         while True:
-            try:
-                async with self.client.get(self.url + "api/kernels", headers=self.headers) as response:
-                    await response.read()
-                    if response.status == 200:
-                        self.counted.answered += 1
-                    else:
-                        self.counted.lost.append(str(response.status))
-            except (OSError, aiohttp.ClientError) as error:
-                self.counted.lost.append(repr(error))
+            await self.counted.ask(self.client, self.url + "api/kernels", self.headers)
             await asyncio.sleep(_PAUSE)
 
     async def talk(self) -> None:
@@ -102,7 +98,7 @@ class Load:
     def again(self) -> None:
         """Count from the beginning."""
         for one in self.counting():
-            one.counted = Counted()
+            one.counted.clear()
 
     def losses(self, *but: str) -> list[str]:
         """What went wrong."""
@@ -131,10 +127,14 @@ async def test_whoever_is_killed_the_others_go_on(stack: Stack) -> None:
         found = [await ask("GET", f"{url}/api/stats") for url in urls.values()]
         return all(status == 200 and stats["available"] >= 3 for status, stats in found)
 
+    async def all_are_known() -> bool:
+        found = [await ask("GET", f"{url}/healthz") for url in urls.values()]
+        return all(status == 200 and health["sessions"] >= len(urls) for status, health in found)
+
     await until(stack, ready)
     claimed = [await ask("POST", f"{url}/api/spawn?wait=60") for url in urls.values()]
     assert [status for status, _ in claimed] == [200] * 3
-    await asyncio.sleep(2)  # all front ends know them
+    await until(stack, all_are_known)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client, asyncio.TaskGroup() as group:
         load = Load(client, urls, [notebook for _, notebook in claimed])
         tasks = load.start(group)

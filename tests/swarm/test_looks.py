@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.rigs import fetch
-from tests.contract.swarm_rig import SwarmRig
+from tests.contract.swarm_rig import rig_on
 from tests.swarm.nodes import Node
 from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
+from tests.swarm.test_service import node_of
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import ContainerSpec, Protection
 from tmpnb_py.engines.docker.options import LABEL_POOL
@@ -28,16 +28,6 @@ def relays(server_image: str) -> Iterator[RelaysOfNodes]:
     """Two nodes, the second of which does not start with what services cannot ask for."""
     with swarm_with_relays(server_image, count=2) as relays:
         yield relays
-
-
-@asynccontextmanager
-async def rig_on(relays: RelaysOfNodes, image: str) -> AsyncIterator[SwarmRig]:
-    rig = SwarmRig(relays, image)
-    await rig.forwarder.open()
-    try:
-        yield rig
-    finally:
-        await rig.close()
 
 
 def restart(node: Node, *options: str) -> None:
@@ -79,7 +69,7 @@ async def test_what_a_node_lacks_is_seen_before_it_is_given_notebooks(
         rooted = dataclasses.replace(template, config=dataclasses.replace(config, user="0"))
         assert await engine.prepare(rooted.config) == ()
         await started(engine, rooted)
-        node = next(one for one in relays.swarm.nodes if inside(one, rooted.id, "true; echo there"))
+        node = node_of(relays, rooted.id)
         assert "not permitted" in inside(node, rooted.id, "chmod 777 /run/tmpnb 2>&1")
         assert inside(node, rooted.id, "touch /run/tmpnb/more 2>&1; ls /run/tmpnb").endswith("\nserver.sock")
         scores = inside(node, rooted.id, "for one in /proc/[0-9]*; do cat $one/comm $one/oom_score_adj; done")
@@ -94,7 +84,7 @@ async def test_what_a_node_lacks_is_seen_before_it_is_given_notebooks(
                 await asyncio.sleep(0.2)
         specs = [await rig.spec(engine) for _ in range(3)]
         await asyncio.gather(*(started(engine, spec) for spec in specs))
-        assert [bool(inside(first, spec.id, "echo there")) for spec in specs] == [True] * 3
+        assert [node_of(relays, spec.id) for spec in specs] == [first] * 3
         await asyncio.gather(*(engine.remove(spec.id) for spec in specs))
 
         # Where all nodes lack it, their operator has to agree.
@@ -145,7 +135,7 @@ async def test_copies_of_a_notebook_are_none(relays: RelaysOfNodes, server_image
         await engine.open()
         spec = await rig.spec(engine)
         await started(engine, spec)
-        node = next(one for one in relays.swarm.nodes if inside(one, spec.id, "echo there"))
+        node = node_of(relays, spec.id)
         found = node.docker("ps", "-q", "--filter", f"label=org.tmpnb.id={spec.id}")
         node.docker("commit", found, "kept")
         copy = node.docker("run", "--detach", "kept", "sleep", "600")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine_support import SERVER_COMMAND_SOCKET, docker
+from tests.documents.blocks import block
+from tests.engine_support import SERVER_COMMAND_SOCKET
 from tests.swarm.nodes import Node, Swarm, running_swarm
 from tests.swarm.test_stack import ROOT, ask, service_image
 
@@ -21,7 +22,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(400)]
 
 __all__ = ["service_image"]
 
-_DOCUMENT = (ROOT / "docs" / "swarm.md").read_text()
 _PATIENCE = 120.0
 _FIRST = "192.0.2.1"
 # What the document does not have its reader type: the images of the test instead of ours, and small ones.
@@ -30,9 +30,8 @@ _OPTIONS = {"TMPNB_COMMAND": SERVER_COMMAND_SOCKET, "TMPNB_MEM_LIMIT": "128m", "
 
 def commands() -> list[tuple[str, str]]:
     """Each command of the section with its comment."""
-    section = _DOCUMENT.partition("## From one machine to three in ten commands")[2]
-    block = section.partition("```sh\n")[2].partition("```")[0].replace("\\\n", " ")
-    split = [re.split(r"\s+#\s", line, maxsplit=1) for line in block.splitlines()]
+    typed = block("docs/swarm.md", "systemctl restart docker").commands
+    split = [re.split(r"\s+#\s", line, maxsplit=1) for line in typed]
     return [(one[0].strip(), one[1] if len(one) > 1 else "") for one in split]
 
 
@@ -78,13 +77,10 @@ class Newcomer:
 @pytest.fixture
 def newcomer(service_image: str, server_image: str, tmp_path: Path) -> Iterator[Newcomer]:
     with running_swarm(joined=False) as swarm:
-        archive = swarm.directory / "images.tar"
-        docker("save", "--output", str(archive), service_image, server_image)
         first = swarm.manager
-        first.docker("load", "--quiet", "--input", str(archive))
+        swarm.load(service_image, server_image, nodes=[first])
         first.docker("tag", service_image, "tmpnb-py")
         first.docker("tag", server_image, "tmpnb-py-workshops")
-        archive.unlink()
         yield Newcomer(swarm, tmp_path)
 
 

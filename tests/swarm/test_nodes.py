@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from tests.contract.swarm_rig import SwarmRig
+from tests.contract.swarm_rig import rig_on
 from tests.swarm.nodes import NEWER
-from tests.swarm.relays import RelaysOfNodes, swarm_with_relays
+from tests.swarm.relays import swarm_with_relays
 from tmpnb_py.core.errors import EngineError, ImageMissingError
 
 pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(300)]
-
-
-@asynccontextmanager
-async def rig_on(relays: RelaysOfNodes, image: str) -> AsyncIterator[SwarmRig]:
-    rig = SwarmRig(relays, image)
-    await rig.forwarder.open()
-    try:
-        yield rig
-    finally:
-        await rig.close()
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ import aiohttp
 import pytest
 
 from tests.e2e.service import ADMIN_TOKEN, Deployment, Service
-from tests.engine_support import docker
 from tests.integration.command_support import Done, run
 from tests.swarm.nodes import CONTAINERD, NEWER, OWN, Node, running_swarm
-from tests.swarm.relays import RelaysOfNodes
+from tests.swarm.relays import RelaysOfNodes, relays_of
 from tests.swarm.test_service import node_of, start
 from tmpnb_py.web.api.schema import AdminNode, AdminStatus
 
@@ -31,18 +30,9 @@ _PATIENCE = 60.0
 def relays_on(server_image: str, **of_swarm: Any) -> Iterator[RelaysOfNodes]:
     """Relays on nodes of which the first two have the image."""
     with running_swarm(**of_swarm) as swarm:
-        archive = swarm.directory / "image.tar"
-        docker("save", "--output", str(archive), server_image)
-        for node in swarm.nodes[:2]:
-            node.docker("load", "--quiet", "--input", str(archive))
-        relays = RelaysOfNodes(swarm)
-        for node in swarm.nodes:
-            relays.start(node)
-        try:
+        swarm.load(server_image, nodes=swarm.nodes[:2])
+        with relays_of(swarm) as relays:
             yield relays
-        finally:
-            for node in swarm.nodes:
-                relays.stop(node)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.documents.blocks import block
 from tests.swarm.nodes import Node
 from tests.swarm.test_stack import PORT, Stack, ask, service_image, stack, until  # noqa: F401 - fixtures are some
 
@@ -35,7 +36,8 @@ async def cell(node: Node, notebook: dict[str, Any]) -> int:
 
 async def test_nothing_is_given_away_twice(stack: Stack) -> None:  # noqa: F811 - the fixture
     swarm = stack.swarm
-    swarm.manager.docker("swarm", "update", "--dispatcher-heartbeat", "2s")  # as docs/swarm.md advises
+    (advice,) = block("docs/swarm.md", "docker swarm update").commands
+    swarm.manager.docker(*advice.split()[1:])
 
     async def is_ready() -> bool:
         return any([(await stats(node)).get("available", 0) >= _READY for node in swarm.nodes])

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.service import Deployment
-from tests.engine_support import docker, skip_or_fail
+from tests.engine_support import skip_or_fail
 from tests.integration.command_support import Done, run
 from tests.swarm.nodes import CONTAINERD, NEWER, OWN, Node, Swarm, running_swarm
-from tests.swarm.relays import RelaysOfNodes
+from tests.swarm.relays import RelaysOfNodes, relays_of
 from tests.swarm.test_operating import build, command, names, nodes_of, within
 from tests.swarm.test_service import cell, start
 
@@ -87,15 +87,8 @@ def relays(request: pytest.FixtureRequest) -> Iterator[RelaysOfNodes]:
     """Three nodes without the image; also with different engines and image stores, which a digest does not mind."""
     if shutil.which("docker-registry") is None:
         skip_or_fail("docker-registry is not installed")
-    with running_swarm(version=request.param, options=_OPTIONS) as swarm:
-        relays = RelaysOfNodes(swarm)
-        for node in swarm.nodes:
-            relays.start(node)
-        try:
-            yield relays
-        finally:
-            for node in swarm.nodes:
-                relays.stop(node)
+    with running_swarm(version=request.param, options=_OPTIONS) as swarm, relays_of(swarm) as relays:
+        yield relays
 
 
 @pytest.fixture
@@ -122,9 +115,7 @@ async def test_nodes_pull_what_is_pinned(
     relays: RelaysOfNodes, registry: Registry, server_image: str, pool: str, tmp_path: Path
 ) -> None:
     first, second, third = relays.swarm.nodes
-    archive = tmp_path / "image.tar"
-    docker("save", "--output", str(archive), server_image)
-    first.docker("load", "--quiet", "--input", str(archive))
+    relays.swarm.load(server_image, nodes=[first])
     build(first, server_image, "newer", tmp_path / "newer", layers=1)
     digest = registry.push(first, server_image)
     first.docker("rmi", "--force", server_image)

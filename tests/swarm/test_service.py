@@ -49,6 +49,17 @@ def node_of(relays: RelaysOfNodes, container_id: str) -> Node:
     )
 
 
+async def spawned_on(
+    node: Node, service: Service, client: aiohttp.ClientSession, relays: RelaysOfNodes
+) -> dict[str, Any]:
+    """A session on that node; others are given out on the way."""
+    async with asyncio.timeout(120):
+        while True:
+            notebook = await service.spawn(client)
+            if node_of(relays, notebook["id"]) is node:
+                return notebook
+
+
 async def cell(client: aiohttp.ClientSession, notebook: dict[str, Any], code: str) -> tuple[int, str]:
     """What running it in a notebook prints."""
     headers = {"Authorization": f"token {notebook['token']}"}
@@ -134,9 +145,7 @@ async def test_who_was_on_a_node_that_comes_back_is_told_that_it_failed(
     with Deployment(pool, docker_host=swarm.manager.host).ended() as deployment:
         service = start(deployment, relays, server_image, "--node-grace=1h")
         async with service.http() as client:
-            notebook = await service.spawn(client)
-            while node_of(relays, notebook["id"]) is not third:
-                notebook = await service.spawn(client)
+            notebook = await spawned_on(third, service, client, relays)
             assert (await cell(client, notebook, "print(1)"))[0] == 200
             third.power_off()
             relays.stop(third)
@@ -170,13 +179,6 @@ async def test_who_was_on_a_node_that_restarts_is_told_so(
         service = start(deployment, relays, server_image, "--node-grace=1h")
         async with service.http() as client:
 
-            async def on_the_third() -> dict[str, Any]:
-                async with asyncio.timeout(120):
-                    while True:
-                        notebook = await service.spawn(client)
-                        if node_of(relays, notebook["id"]) is third:
-                            return notebook
-
             async def reason(notebook: dict[str, Any]) -> str:
                 async with asyncio.timeout(120):
                     while True:
@@ -186,13 +188,13 @@ async def test_who_was_on_a_node_that_restarts_is_told_so(
                             return str(session["reason"])
                         await asyncio.sleep(0.1)
 
-            notebook = await on_the_third()
+            notebook = await spawned_on(third, service, client, relays)
             await asyncio.to_thread(third.stop_engine)
             await asyncio.to_thread(third.start_engine)
             await asyncio.to_thread(third.wait)
             assert await reason(notebook) == "server restarted"
 
-            notebook = await on_the_third()
+            notebook = await spawned_on(third, service, client, relays)
             await asyncio.to_thread(third.power_off)
             relays.stop(third)
             third.unplug(plugged=True)

@@ -142,6 +142,13 @@ async def until(stack: Stack, holds: Callable[[], Any], seconds: float = _PATIEN
     return time.monotonic() - began
 
 
+async def updated(stack: Stack, service: str) -> None:
+    """As an operator does it; `--force` starts tasks anew without another image."""
+    command = ("service", "update", "--force", "--detach=false", f"{stack.name}_{service}")
+    await asyncio.to_thread(stack.swarm.manager.docker, *command, seconds=300)
+    await until(stack, functools.partial(stack.is_updated, service))  # Docker 28's command waits for less
+
+
 async def test_the_documented_stack(stack: Stack) -> None:
     swarm = stack.swarm
     addresses = [node.address for node in swarm.nodes]
@@ -178,16 +185,7 @@ async def test_the_documented_stack(stack: Stack) -> None:
 
     # Updates of our own services: sessions live on.
     for service in ("relay", "orchestrator", "front"):
-        await asyncio.to_thread(
-            swarm.manager.docker,
-            "service",
-            "update",
-            "--force",
-            "--detach=false",
-            f"{stack.name}_{service}",
-            seconds=300,
-        )
-        await until(stack, functools.partial(stack.is_updated, service))  # Docker 28's command waits for less
+        await updated(stack, service)
         await until(stack, all_answer, 60)
 
     # The orchestrator's node dies: it runs again elsewhere, with every session of the living nodes. Until then each
@@ -247,9 +245,7 @@ async def test_push_nodes_as_it_is_documented(
     with running_swarm(count=2, version=swarm_docker) as swarm:
         first, second = swarm.nodes
         swarm.load(service_image)
-        archive = swarm.directory / "image.tar"
-        docker("save", "--output", str(archive), server_image)
-        first.docker("load", "--quiet", "--input", str(archive))
+        swarm.load(server_image, nodes=[first])
         stack = Stack(swarm, (service_image, server_image), pool)
         stack.deploy()
 

@@ -96,12 +96,26 @@ def test_a_rule_for_everything_comes_last() -> None:
     assert choose(Spec("gh", "a/b", ""), rules(("*",)), ()) == ""
 
 
-@pytest.mark.parametrize("rule", ["*", "*=intro", "gh/org/repo", "gh/org/repo/ref=a-b", "git/https://h/org/r=x"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "*",
+        "*=intro",
+        "gh/org/repo",
+        "gh/org/repo/ref=a-b",
+        "git/https://h/org/r=x",
+        "gh/a/b=x@r",
+        "gh/a/b=@r",
+        "*=@r",
+    ],
+)
 def test_rules(rule: str) -> None:
     assert read_rule(rule) == rule
 
 
-@pytest.mark.parametrize("rule", ["", "gh", "gh/", "org/repo=", "gh/a b", "gh/a=B", "gh/a=b=c", "gh/a=-b", "/a/b"])
+@pytest.mark.parametrize(
+    "rule", ["", "gh", "gh/", "org/repo=", "gh/a b", "gh/a=B", "gh/a=b=c", "gh/a=-b", "/a/b", "gh/a=@", "gh/a=x@"]
+)
 def test_what_is_no_rule(rule: str) -> None:
     with pytest.raises(ValueError, match="is not a repository: write gh/org/repo"):
         read_rule(rule)

@@ -452,3 +452,49 @@ async def test_keys_of_tickets_are_known_to_the_next_process(world: World) -> No
     world.claims.know_key(without.id, "other")
     assert await world.claims.open_ticket("lab", idempotency_key="other") is without
     world.claims.know_key("0" * 32, "nobody's")
+
+
+async def test_an_open_request_keeps_its_place_and_its_time_with_the_next_process(world: World) -> None:
+    place, now = "a" * 32, world.now
+    first = await world.claims.open_ticket("lab")
+    program = asyncio.create_task(world.claims.claim(wait=60, place=place))
+    await world.until(lambda: world.claims.waiting == 2)
+    last = await world.claims.open_ticket("lab")
+    assert [(ticket.id, ticket.joined_at, ahead) for ticket, ahead in world.claims.open_requests()] == [
+        (place, now, 1)
+    ]
+    program.cancel()  # its connection is on its way
+    await asyncio.gather(program, return_exceptions=True)
+    world.claims.hold_places([(Ticket("", now, ticket_id=place), 1)])
+    assert [ticket.id for ticket in world.claims.in_line()] == [first.id, place, last.id]
+    again = asyncio.create_task(world.claims.claim(wait=60, place=place))
+    await asyncio.sleep(0)
+    world.ready()
+    world.ready()
+    world.claims.serve_line()
+    await world.settled(first)
+    assert (await again).state is State.CLAIMED
+    assert world.claims.position(last) == 1
+
+
+async def test_an_open_request_that_is_served_before_it_comes_again_gets_that_one(world: World) -> None:
+    held = Ticket("", world.now, ticket_id="a" * 32)
+    world.claims.hold_places([(held, 0)])
+    world.ready()
+    world.claims.serve_line()
+    await world.settled(held)
+    assert await world.claims.claim(place="a" * 32) is held.container
+    assert not world.claims.has("a" * 32)
+    assert not list(world.claims.open_requests())
+
+
+async def test_an_open_request_s_time_goes_on_and_one_that_never_comes_holds_up_nobody(world: World) -> None:
+    gone, late = (Ticket("", world.now, ticket_id=name * 32) for name in "ab")
+    world.claims.hold_places([(gone, 0), (late, 1)])
+    world.now += 9
+    with pytest.raises(FullError):
+        await world.claims.claim(wait=8, place="b" * 32)
+    assert [ticket.id for ticket in world.claims.in_line()] == [gone.id]
+    world.now += 2
+    world.claims.sweep(world.now)
+    assert world.claims.waiting == 0

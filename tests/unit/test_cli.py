@@ -23,6 +23,7 @@ from tmpnb_py.core import errors, logs
 from tmpnb_py.core.models import Egress
 from tmpnb_py.core.units import MIB
 from tmpnb_py.engines import registry
+from tmpnb_py.options.declaration import Tables
 from tmpnb_py.options.settings import OPTIONS, Settings
 
 
@@ -83,6 +84,9 @@ def test_help_names_every_option_with_meaning_and_default(capsys: pytest.Capture
     assert _run("serve", "--help") == 0
     shown = " ".join(capsys.readouterr().out.split())
     for option in OPTIONS.values():
+        if option.tables is Tables.ONLY:
+            assert f"{option.flag} " not in shown
+            continue
         assert f"{option.flag} " in shown
         assert option.group in shown
         # The help breaks lines within words, at their hyphens.
@@ -168,7 +172,7 @@ def test_wrong_values(capsys: pytest.CaptureFixture[str], served: list[Settings]
     assert not served
     assert capsys.readouterr().err == (
         "error: 2 settings are wrong:\n"
-        '  --pool-size: "many" is not a whole number\n'
+        '  --pool-size: "many" is not a whole number, nor auto\n'
         '  --use-tokens: "maybe" is neither true nor false\n'
         "  → tmpnb-py serve --help shows every option with its default and how it is written.\n"
     )
@@ -234,6 +238,20 @@ def test_an_unexpected_error_shows_its_trace_without_tokens(
     assert "Traceback" in captured
     assert "error: unexpected RuntimeError" in captured
     assert "abc123" not in captured
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_lack_of_threads_or_memory_is_nobodys_fault(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def serve(_: Settings) -> None:
+        raise ExceptionGroup("of several", [ValueError()]) from error
+
+    _install_app(monkeypatch, serve)
+    assert _run("serve") == 1
+    captured = capsys.readouterr().err
+    assert "TasksMax=" in captured
+    assert "fault of tmpnb-py" not in captured
 
 
 def test_it_runs_on_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,8 +325,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[_Engine, dict[str, Any]
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     monkeypatch.setitem(sys.modules, "tmpnb_py.images.build", types.SimpleNamespace(build=build))
 
-    async def chosen(settings: Settings, environ: object, pool: str, workshops: object) -> object:
-        return types.SimpleNamespace(engine=_Engine(pool=pool, runtime_dir=settings.runtime_path))
+    async def chosen(settings: Settings, environ: object, workshops: object) -> object:
+        return types.SimpleNamespace(make=lambda pool: _Engine(pool=pool, runtime_dir=settings.runtime_path))
 
     monkeypatch.setitem(registry.ENGINES, "docker", chosen)
     return built
@@ -359,6 +377,13 @@ def test_image_build_without_an_engine(
     assert _run("image", "build") == 3
     assert not built
     assert "error: no engine was found" in capsys.readouterr().err
+
+
+def test_progress_shows_a_step_as_the_build_tells_it() -> None:
+    stream = io.StringIO()
+    with BuildProgress("x:1", stream) as progress:
+        progress.report(types.SimpleNamespace(index=1, total=1, text="RUN sed 's|a|jovyan:x:[bold]|'", seconds=0.0))
+    assert stream.getvalue() == "[1/1] RUN sed 's|a|jovyan:x:[bold]|'\nbuilt x:1 in 1s\n"
 
 
 def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tmpnb_py.cli.main import cli
+from tmpnb_py.options.declaration import Tables
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.sources import load_settings
 
@@ -29,12 +30,15 @@ def _config(*arguments: str) -> str:
     return done.stdout
 
 
+TOP = [name for name, option in OPTIONS.items() if option.tables is not Tables.ONLY]
+
+
 def test_every_option_with_its_value_and_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "t.toml"
     config.write_text('pool_size = 3\nmem_limit = "1g"\ncull_max = "2h"\n')
     monkeypatch.setenv("TMPNB_MEM_LIMIT", "2g")
     rows = dict(line.split(maxsplit=1) for line in _config("--config", str(config), "--cull-max=3h").splitlines())
-    assert list(rows) == ["option", *OPTIONS]
+    assert list(rows) == ["option", *TOP]
     assert rows["pool_size"].split(maxsplit=1) == ["3", f"pool_size in {config}"]
     assert rows["mem_limit"].split(maxsplit=1) == ["2g", "TMPNB_MEM_LIMIT"]
     assert rows["cull_max"].split(maxsplit=1) == ["3h", "--cull-max"]
@@ -45,7 +49,7 @@ def test_as_json_and_no_secret_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_AUTH_TOKEN", "hidden0hidden")
     text = _config("--json", "--trusted-proxies=127.0.0.1,10.0.0.0/8")
     found = json.loads(text)
-    assert list(found) == list(OPTIONS)
+    assert list(found) == TOP
     assert found["admin_auth_token"] == {"value": "set", "origin": "ADMIN_AUTH_TOKEN"}
     assert found["trusted_proxies"]["value"] == ["127.0.0.1/32", "10.0.0.0/8"]
     assert found["pool_size"] == {"value": 10, "origin": "default"}
@@ -61,7 +65,7 @@ def test_json_and_template_exclude_each_other() -> None:
 def test_the_template_names_every_option_with_its_meaning() -> None:
     text = _config("--template")
     squeezed = "".join(text.replace("# ", "").split())
-    for option in OPTIONS.values():
+    for option in map(OPTIONS.__getitem__, TOP):
         assert f"# {option.name} = " in text
         assert "".join(option.description.split()) in squeezed
 

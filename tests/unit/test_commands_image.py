@@ -17,8 +17,9 @@ from tmpnb_py.cli.commands import image, image_check, image_workshops
 from tmpnb_py.cli.progress import TransferProgress
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.core.models import ImageFacts, Mount, Transport
+from tmpnb_py.core.warm import WarmKernel
 from tmpnb_py.images import check as checking
-from tmpnb_py.images.results import Advice, CheckReport, KernelTrial, NotebookTrial, ServerTrial
+from tmpnb_py.images.results import Advice, CheckReport, KernelTrial, NotebookTrial, ServerTrial, WarmTrial
 from tmpnb_py.images.transfer import Progress
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 from tmpnb_py.options.settings import Settings
@@ -189,13 +190,15 @@ def test_check(
 
     async def check(*_: Any, **options: Any) -> CheckReport:
         options["say"]("starting it")
-        return CheckReport(engine.facts, 1300 << 20, 6, (trial,), advice)
+        warm = (WarmTrial(WarmKernel("ir", ("tidyverse",)), 1.9, 160 << 20),)
+        return CheckReport(engine.facts, 1300 << 20, 6, (trial,), advice, warm)
 
     monkeypatch.setattr(checking, "check", check)
     assert run("check") == (0 if works else 4)
     shown = capsys.readouterr().out
     assert "by socket: answers after 0.60 s, 0.45 CPU-s, 48 MiB, /tree works" in shown
     assert "- R: start 1.20 s, cell 0.30 s, 0.90 CPU-s, 155 MiB: plot" in shown
+    assert "started ahead: ir (tidyverse): ready after 1.90 s, 160 MiB" in shown
     assert "\x1b" not in shown
     assert ("FAIL  a.ipynb" in shown) is not works
     assert engine.pool_removed

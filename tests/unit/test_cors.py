@@ -42,6 +42,11 @@ def test_a_page_is_foreign_unless_it_is_this_hosts(origin: bytes, host: bytes, e
     assert is_foreign(origin, host) is expected
 
 
+def test_a_page_without_tls_is_foreign_where_tls_is_known_of() -> None:
+    assert is_foreign(b"http://t.example", b"t.example", secure=True)
+    assert not is_foreign(b"https://t.example", b"t.example", secure=True)
+
+
 def test_by_default_nobody_is_told_anything() -> None:
     assert Cors().answer_headers(SITE) == []
     assert not Cors().allows(SITE)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tmpnb_py.core.errors import EngineError
+from tmpnb_py.core.errors import EngineError, ImageMissingError
 from tmpnb_py.engines.docker import registries
+from tmpnb_py.engines.docker.streams import ImageStreams, OpenStream
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -98,3 +100,37 @@ def test_what_cannot_be_used_is_told_of(tmp_path: Path) -> None:
     (name,) = registries.authorization("r:5000/w", environ)
     assert name == "X-Registry-Auth"
     assert registries.authorization("other:5000/w", environ) == {}
+
+
+class Puller(ImageStreams):
+    """An engine that pulls anything, or nothing, and remembers what it was sent."""
+
+    def __init__(self, *, refuses: bool) -> None:
+        super().__init__(cast(OpenStream, None))
+        self.refuses = refuses
+        self.sent: list[Mapping[str, str]] = []
+
+    async def _inspect_image(self, image: str) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    async def _progress(
+        self, path: str, params: Mapping[str, str], data: object, more: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[str, None]:
+        self.sent.append(dict(more or {}))
+        if self.refuses:
+            raise EngineError("denied")
+        yield "pulled"
+
+
+async def test_a_password_in_a_credential_helper_keeps_nobody_from_a_public_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    kept = {"auths": {"https://index.docker.io/v1/": {}}, "credsStore": "pass"}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    engine = Puller(refuses=False)
+    assert [line async for line in engine.pull_image("debian:bookworm-slim")] == ["pulled"]
+    assert engine.sent == [{}]
+    with pytest.raises(ImageMissingError, match=r"denied \(.*credential helper"):
+        async for _ in Puller(refuses=True).pull_image("debian:bookworm-slim"):
+            pass

@@ -48,3 +48,12 @@ def test_a_shim_of_containerds_needs_no_entry() -> None:
     options.see_that_it_has("io.containerd.kata.v2", options.runtimes_of({}))
     with pytest.raises(EngineError, match="it has none that it names"):
         options.see_that_it_has("kata", options.runtimes_of({}))
+
+
+def test_gvisor_is_known_by_its_program() -> None:
+    assert options.has_own_kernel("runsc", INFO)
+    assert not options.has_own_kernel("", INFO)
+    assert options.has_own_kernel("", {**INFO, "DefaultRuntime": "runsc"})
+    assert options.has_own_kernel("io.containerd.runsc.v1", {})
+    assert options.has_own_kernel("mine", {"Runtimes": {"mine": {"runtimeType": "io.containerd.runsc.v1"}}})
+    assert not options.has_own_kernel("runsc", {"Runtimes": {"runsc": {"path": "runc"}}}), "a name proves nothing"

@@ -1,6 +1,6 @@
 """`docs/metrics.md`, the alerts and the dashboard speak of exactly what is exported.
 
-`python tests/unit/test_docs_metrics.py` writes the page's table anew.
+`docs/generate` writes the page's table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,21 +18,23 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engine_support import skip_or_fail
+from tests.generated import DOCS, Part
 from tmpnb_py.core.errors import FailureClass
 from tmpnb_py.core.models import EndReason, Refusal, State
+from tmpnb_py.core.warm import WarmKernel
+from tmpnb_py.egress.counters import WebCounters, WebMetrics
+from tmpnb_py.egress.policy import REASONS
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.metered import MeteredEngine
 from tmpnb_py.pools.metrics import PoolMetrics
 from tmpnb_py.pools.pool import Pool
-from tmpnb_py.pools.status import PoolStatus
+from tmpnb_py.pools.status import PoolStatus, WarmStatus
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.site.metrics import SiteMetrics
 from tmpnb_py.workshops.catalogue import Catalogue
 from tmpnb_py.workshops.manifest import Manifest, Workshop
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "metrics.md"
-BEGIN, END = "<!-- metrics: begin -->\n", "<!-- metrics: end -->\n"
 NAME = re.compile(r"\b(?:tmpnb|process)_[a-z_]+\b")
 
 
@@ -44,14 +45,17 @@ def _rendered(metrics: PoolMetrics) -> bytes:
         size=0,
         capacity=0,
         waiting=0,
+        reserved=0,
         is_open=True,
         listed=True,
         engine_down=False,
         was_ready=True,
         failure=None,
         refusal=None,
+        busy=(("a" * 26, 0.97),),
     )
-    pool = SimpleNamespace(name="x", metrics=metrics, status=status)
+    warm = (WarmStatus(WarmKernel("ir"), 1),)
+    pool = SimpleNamespace(name="x", engine_name="x", metrics=metrics, status=status, warm=warm)
     return SiteMetrics([cast(Pool, pool)], ProxyMetrics(Counters()), version="1.2.3").render()
 
 
@@ -61,6 +65,8 @@ def _metrics() -> PoolMetrics:
     metrics.claimed("hit", 0.01)
     metrics.started(0.7)
     metrics.session_ended(60)
+    metrics.warm_kernel_failed("ir")
+    metrics.add(WebMetrics(WebCounters()))
     return metrics
 
 
@@ -83,14 +89,11 @@ def _table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _with_table(page: str) -> str:
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{_table()}\n{END}{rest.partition(END)[2]}"
+PARTS = [Part(PAGE, "metrics", _table)]
 
 
 def test_every_metric_is_documented_as_it_is() -> None:
-    page = PAGE.read_text()
-    assert _with_table(page) == page, f"run: python {Path(__file__).relative_to(DOCS.parent)}"
+    PARTS[0].check()
 
 
 def test_every_value_of_a_label_is_documented() -> None:
@@ -100,6 +103,7 @@ def test_every_value_of_a_label_is_documented() -> None:
         *EndReason,
         *Refusal,
         *FailureClass,
+        *REASONS,
         *re.findall(r"_timed\(\"(\w+)\"\)", inspect.getsource(MeteredEngine)),
     ]
     assert "claim" in values
@@ -194,7 +198,3 @@ def test_only_known_workshops_become_labels(target: str, workshop: str) -> None:
     metrics = _metrics()
     metrics.session_started(workshop)
     assert f'tmpnb_workshop_claims_total{{workshop="{workshop}"}} 1.0' in _rendered(metrics).decode()
-
-
-if __name__ == "__main__":
-    PAGE.write_text(_with_table(PAGE.read_text()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_each_file_of_code_is_there() -> None:
 
 
 def test_each_option_is_there() -> None:
-    known = {option.flag for option in OPTIONS.values()} | {"--version", "--long"}
+    known = {option.flag for option in OPTIONS.values()} | {"--version", "--long", "--json"}
     known |= {f"--no-{option.flag[2:]}" for option in OPTIONS.values() if option.kind == "switch"}
     for code in CODE.findall(TEXT):
         if not code.startswith("dockerd "):
@@ -92,3 +93,15 @@ def test_each_link_leads_to_a_heading_or_a_file() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/operating.md", "docs/swarm.md", "docs/options.md"])
 def test_other_pages_lead_here(page: str) -> None:
     assert "SECURITY.md" in (ROOT / page).read_text()
+
+
+def test_the_address_for_reports_is_that_of_the_package() -> None:
+    """As long as the package declares none, the page says so; then it names that one."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
+    part = TEXT.partition("\n## Reporting a hole\n")[2].partition("\n## ")[0]
+    if "Security" in urls:
+        assert urls["Security"] in part
+        assert "none yet" not in part
+    else:
+        assert "This tree declares none" in part
+    assert {"### What to expect", "### Which versions are mended"} <= {*part.splitlines()}

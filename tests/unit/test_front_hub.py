@@ -14,16 +14,19 @@ import pytest
 import structlog
 
 from tests.swarm.relays import make_secret
+from tests.waiting import until
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.swarm.link import lines, tls
-from tmpnb_py.fronts import hub as hub_module
 from tmpnb_py.fronts import wire
 from tmpnb_py.fronts.hub import Hub
 from tmpnb_py.fronts.wire import Hello, Report, Stamp, Told
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
+from tmpnb_py.tracing.spans import NO_SPAN
+from tmpnb_py.tracing.visits import Visit
 
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 NOTEBOOK = "n" * 32
 
 
@@ -38,7 +41,7 @@ class Pool:
     def __init__(self, containers: list[Container]) -> None:
         self.containers = containers
         self.pools = {"pool": self}
-        self.name = "pool"
+        self.name = self.engine_name = "pool"
         self._subscriber: Callable[[Any], None] = lambda _: None
 
     def subscribe(self, subscriber: Callable[[Any], None]) -> None:
@@ -132,7 +135,7 @@ async def test_a_front_end_that_reports_without_end_holds_up_nobody(tmp_path: Pa
 async def test_a_front_end_that_reads_nothing_is_hung_up_on_and_others_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "_WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(lines, "WRITE_SECONDS", 0.5)
     site = Pool([made(f"{number:032x}") for number in range(20_000)])
     for one in site.containers:
         one.token = "t" * 250  # all of them are more than the kernel keeps for who does not read
@@ -142,22 +145,40 @@ async def test_a_front_end_that_reads_nothing_is_hung_up_on_and_others_are_told(
             reader, _ = await connect()
             async with asyncio.timeout(wire.SILENCE_SECONDS - 1):  # after which it would be lost anyhow
                 await _heard(reader, "alive")
-                while not any(one["event"] == "front_lost" for one in logs):
-                    await asyncio.sleep(0.01)
+                await until(lambda: any(one["event"] == "front_lost" for one in logs))
 
 
-async def test_terms_are_told_to_those_who_know_them(tmp_path: Path) -> None:
-    """A front end of the version before would refuse a message with one."""
+async def test_terms_and_traces_are_told_to_those_who_know_them(tmp_path: Path) -> None:
+    """A front end of a version before would refuse a message with one."""
     site, term = Pool([made(NOTEBOOK)]), 7
+    site.containers[0].trace(Visit(NO_SPAN, TRACE))
+    spoken = {wire.PROTOCOLS: (7, TRACE), wire.PROTOCOLS[1:]: (7, ""), wire.PROTOCOLS[2:]: (0, "")}
     async with open_hub(tmp_path, site, term=lambda: term) as connect:
-        for protocols, expected in ((wire.PROTOCOLS, 7), (("tmpnb-front/1",), 0)):
+        for protocols, (expected, trace) in spoken.items():
             reader, _ = await connect(*protocols)
             told = [Told.model_validate_json(await reader.readline()) for _ in range(4)]
             assert [one.event for one in told] == ["options", "snapshot", "put", "alive"]
             assert [one.term for one in told] == [expected, expected, 0, expected]
+            assert told[2].route is not None
+            assert told[2].route.trace == trace
         with contextlib.suppress(OSError):
-            reader, _ = await connect("tmpnb-front/3")
+            reader, _ = await connect("tmpnb-front/4")
             assert await reader.read() == b""
+
+
+async def test_front_ends_are_told_that_a_session_is_traced(tmp_path: Path) -> None:
+    """Whether they know the session already, or of another version."""
+    site = Pool([made(NOTEBOOK)])
+    async with open_hub(tmp_path, site) as connect:
+        reader, _ = await connect()
+        old, _ = await connect(*wire.PROTOCOLS[1:], front="e" * 32)
+        assert (await _heard(reader, "put")).route == (await _heard(old, "put")).route
+        site.containers[0].trace(Visit(NO_SPAN, TRACE))
+        site.moved(site.containers[0])
+        traced, untraced = (await _heard(reader, "put")).route, (await _heard(old, "put")).route
+        assert traced is not None
+        assert untraced is not None
+        assert (traced.trace, untraced.trace) == (TRACE, "")
 
 
 async def test_of_a_session_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
@@ -170,13 +191,11 @@ async def test_of_a_session_that_has_ended_nothing_is_kept(tmp_path: Path) -> No
             [container] = site.containers
             async with asyncio.timeout(10):
                 await _heard(reader, "put")
-                while not container.open_connections:
-                    await asyncio.sleep(0.01)
+                await until(lambda: container.open_connections)
                 container.state = State.REMOVING
                 await _heard(reader, "drop")
                 writer.close()
-                while not any(one["event"] == "front_lost" for one in logs):
-                    await asyncio.sleep(0.01)
+                await until(lambda: any(one["event"] == "front_lost" for one in logs))
     assert [one["open"] for one in logs if one["event"] == "front_lost"] == [0]
 
 
@@ -190,6 +209,7 @@ async def _ids(reader: asyncio.StreamReader) -> list[str]:
         return found or await _ids(reader)
 
 
-async def _heard(reader: asyncio.StreamReader, event: str) -> None:
-    while Told.model_validate_json(await reader.readline()).event != event:
+async def _heard(reader: asyncio.StreamReader, event: str) -> Told:
+    while (told := Told.model_validate_json(await reader.readline())).event != event:
         pass
+    return told

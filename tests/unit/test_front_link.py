@@ -17,6 +17,7 @@ import structlog
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 from tests.unit.test_front_hub import Pool, made
+from tests.waiting import until
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.swarm.link import tls
 from tmpnb_py.fronts import link as module
@@ -80,9 +81,7 @@ async def followed(secret: Path, *ports: int) -> AsyncIterator[tuple[Link, Table
 
 
 async def knows(table: Table, count: int) -> None:
-    async with asyncio.timeout(10):
-        while len(table) != count:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(table) == count, 10)
 
 
 @contextlib.contextmanager
@@ -104,9 +103,7 @@ async def test_a_front_end_never_goes_back_to_an_orchestrator_that_was_followed_
             await knows(table, 2)
             await new.end()  # a hiccup; and the old one can be reached again
             await old.start()
-            async with asyncio.timeout(10):
-                while not any(one["event"] == "orchestrator_outdated" for one in logs):
-                    await asyncio.sleep(0.01)
+            await until(lambda: any(one["event"] == "orchestrator_outdated" for one in logs), 10)
             assert not link.up.is_set(), "nobody is forwarded to it either"
             new.site.containers.append(made(C))
             await new.start()
@@ -141,9 +138,8 @@ async def test_one_that_has_just_started_may_answer_before_it_has_a_term(secret:
         await before.start()
         await knows(table, 1)
         await before.end()
+        await until(lambda: not link.up.is_set(), 10)
         async with asyncio.timeout(10):
-            while link.up.is_set():
-                await asyncio.sleep(0.01)
             await starting.start()
             await link.up.wait()
         assert len(table) == 1
@@ -159,8 +155,8 @@ async def test_each_side_speaks_the_newest_version_that_both_have(secret: Path) 
     ours = Orchestrator(secret, port, 5, A)
     await ours.start()
     old_front = tls.Contexts(secret, "tmpnb-front/1").client
-    newer_front = tls.Contexts(secret, "tmpnb-front/3", *wire.PROTOCOLS).client
-    for context, expected in ((old_front, "tmpnb-front/1"), (newer_front, "tmpnb-front/2")):
+    newer_front = tls.Contexts(secret, "tmpnb-front/4", *wire.PROTOCOLS).client
+    for context, expected in ((old_front, "tmpnb-front/1"), (newer_front, "tmpnb-front/3")):
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         assert tls.spoken(writer) == expected
         writer.close()
@@ -185,9 +181,7 @@ async def test_an_orchestrator_that_hangs_up_at_once_is_not_asked_without_a_paus
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=contexts.server)
     async with followed(secret, server.sockets[0].getsockname()[1]) as (link, _, _ended):
         began = time.monotonic()
-        async with asyncio.timeout(20):
-            while dialled < 7:
-                await asyncio.sleep(0.01)
+        await until(lambda: dialled >= 7, 20)
         assert time.monotonic() - began > 0.01 + 0.02 + 0.04 + 0.08 + 0.16, "twice as long each time"
         assert link.losses >= 6
     server.close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.claims_support import World, a_world
+from tmpnb_py.claims.handover import Handover
 from tmpnb_py.claims.tickets import Status
 from tmpnb_py.core.errors import EngineError, LackError, UnavailableError
 from tmpnb_py.core.models import EndReason, State
+from tmpnb_py.core.turns import Turns
+from tmpnb_py.pools.container import Container
 
 
 @pytest.fixture
@@ -95,3 +99,49 @@ async def test_what_somebody_else_was_given_is_theirs(world: World) -> None:
     assert await world.claims.claim() is ours
     assert world.pool.get(theirs.id) is None  # neither removed nor remembered as ended: it is listed as claimed
     assert world.pool.ended(theirs.id) is None
+
+
+# --- a crowd
+
+
+def _in_turn(world: World) -> Handover:
+    """One claim at a time, however long it takes."""
+    return Handover(world.engine, world.pool, lambda: world.now, turns=Turns(1, 1e6))
+
+
+def _taking(world: World, handover: Handover, container: Container) -> asyncio.Task[Container | None]:
+    assert world.pool.claim(world.now) is container
+    return asyncio.create_task(handover.take(container, lambda: False, lambda: None))
+
+
+async def test_claims_are_made_in_turn(world: World) -> None:
+    one, two, three = [world.ready() for _ in range(3)]
+    handover = _in_turn(world)
+    world.engine.hang(one.id)
+    world.engine.hang(two.id)
+    first, second, third = [_taking(world, handover, one) for one in (one, two, three)]
+    await world.until(lambda: ("claim", one.id) in world.engine.calls)
+    assert ("claim", two.id) not in world.engine.calls
+    second.cancel()
+    await asyncio.wait((second,))
+    assert two.state is State.READY  # nobody knows of its claim
+    settling = asyncio.create_task(handover.settle())
+    world.engine.released.set()
+    assert await first is None  # its container was hanging
+    assert await third is three
+    await settling
+    await handover.close()
+
+
+async def test_who_waits_for_a_turn_is_waited_for(world: World) -> None:
+    one, two = world.ready(), world.ready()
+    handover = _in_turn(world)
+    world.engine.hang(one.id)
+    tasks = [_taking(world, handover, container) for container in (one, two)]
+    await world.until(lambda: ("claim", one.id) in world.engine.calls)
+    settling = asyncio.create_task(handover.settle())
+    world.engine.released.set()
+    await settling
+    assert ("claim", two.id) in world.engine.calls
+    assert await asyncio.gather(*tasks) == [None, two]
+    await handover.close()

@@ -287,6 +287,12 @@ def test_what_a_direct_client_says_of_itself_is_replaced() -> None:
     }
 
 
+@pytest.mark.parametrize("client", [DIRECT, BEHIND_PROXY])
+def test_nobody_names_the_place_of_another_s_request(client: ClientFacts) -> None:
+    headers = [(b"Host", b"notebooks.example"), (b"x-tmpnb-place", b"0" * 32)]
+    assert passed(headers, client) == headers[:1]
+
+
 def test_what_a_trusted_proxy_says_is_kept_and_appended_to() -> None:
     headers = [(b"Host", b"inner:8000"), *CLAIMED_BY_CLIENT]
     assert passed(headers, BEHIND_PROXY) == [(b"Host", b"inner:8000"), *CLAIMED_BY_CLIENT[4:]]
@@ -296,6 +302,29 @@ def test_what_a_trusted_proxy_says_is_kept_and_appended_to() -> None:
         b"x-forwarded-host": b"evil.example",
         b"x-forwarded-port": b"8443",
     }
+
+
+TRACED = [
+    (b"Traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (b"tracestate", b"a=b"),
+    (b"baggage", b"c=d"),
+]
+
+
+@pytest.mark.parametrize(
+    ("client", "own", "kept"),
+    [
+        (DIRECT, False, TRACED),  # a visitor's own, to their notebook: like any header
+        (DIRECT, True, []),  # and to us: they choose no trace of ours
+        (BEHIND_PROXY, True, TRACED),
+        (BEHIND_PROXY, False, []),  # no notebook is told of the operator's traces
+    ],
+)
+def test_whose_trace_is_passed_on_to_whom(client: ClientFacts, own: bool, kept: Headers) -> None:
+    """W3C Trace Context, §4: a receiver may begin a new trace, and need not pass on what it was sent."""
+    names = {name.lower() for name, _ in TRACED}
+    found = request_headers([(b"Host", b"x"), *TRACED], client, websocket=False, own=own)
+    assert [header for header in found if header[0].lower() in names] == kept
 
 
 def test_several_hops_become_one_list_in_their_order() -> None:

@@ -51,6 +51,15 @@ def test_a_start_that_fails_holds_back_the_next_and_one_that_goes_well_ends_that
     assert list(health.failures) == [failure()], "it is remembered"
 
 
+def test_the_last_start_that_failed_is_no_cause_any_more_where_none_is_missing(health: Health) -> None:
+    health.start_failed(failure(), container_id="a")
+    health.is_full(NOW)
+    assert health.failure == failure(), "a moment ago"
+    health.is_full(health.backoff.retry_at)
+    assert not health.failure
+    assert health.backoff.failures == 1, "the next failure waits longer"
+
+
 def test_a_missing_image_counts_once_per_backoff(health: Health) -> None:
     error = ImageMissingError("the engine has no image x")
     health.not_configured(error, NOW)

@@ -70,3 +70,18 @@ def test_an_image_that_has_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(path.relative_to(directory) for path in directory.rglob("*")) == sorted(
         path.relative_to(SOURCE) for path in SOURCE.rglob("*")
     )
+
+
+def test_a_small_image_has_no_kernels_started_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picking.importlib.util, "find_spec", lambda _: True)
+    directory = shutil.copytree(SOURCE, tmp_path / "workshops")
+    before = manifest.parse((directory / "workshops.toml").read_bytes()).workshops
+    picking.prune(directory, kernels(tmp_path / "k", "python3", "ir", "octave", "bash"), is_cold=True)
+    found = manifest.parse((directory / "workshops.toml").read_bytes()).workshops
+    assert found == tuple(one.model_copy(update={"warm": "none", "preload": ()}) for one in before)
+
+
+def test_our_workshops_have_their_own_kernels_started_ahead() -> None:
+    for one in manifest.parse((SOURCE / "workshops.toml").read_bytes()).workshops:
+        metadata = json.loads((SOURCE / one.start).read_bytes())["metadata"]
+        assert one.warm == metadata["kernelspec"]["name"], one.slug

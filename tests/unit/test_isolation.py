@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tmpnb_py.core.errors import EngineError, UnprotectedError
-from tmpnb_py.core.models import ContainerConfig, Egress, Gap, ImageFacts, Protection, Transport
+from tmpnb_py.core.errors import UnprotectedError, WrongEngineError
+from tmpnb_py.core.models import ContainerConfig, ContainerSpec, Egress, Gap, ImageFacts, Mount, Protection, Transport
 from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import fence_rules
 from tmpnb_py.engines.docker import probe_inside as inside
@@ -21,7 +21,7 @@ from tmpnb_py.engines.docker.trials import facts
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.pools.configuration import PoolConfiguration, visitors_user
+from tmpnb_py.pools.configuration import PoolConfiguration, visitors_users
 
 CONFIG = ContainerConfig(
     image=ImageFacts("x", "sha256:x"),
@@ -96,6 +96,30 @@ def test_limits_that_the_engine_cannot_set() -> None:
     assert gaps({"limits": {"memory": 1 << 28, "swap": 0}}, NO_LIMITS, pids_limit=0, cpu_quota=0) == []
     info = {"MemoryLimit": True, "SwapLimit": False, "PidsLimit": False, "CpuCfsQuota": True}
     assert isolation.limits_of(info) == isolation.EngineLimits(swap=False, processes=False)
+
+
+def test_what_a_rootless_engine_needs_is_another_thing_than_the_kernels_options() -> None:
+    limits = isolation.limits_of({"MemoryLimit": False, "SecurityOptions": ["name=seccomp", "name=rootless"]})
+    assert limits == isolation.EngineLimits(memory=False, rootless=True)
+    found = isolation.gaps_of(CONFIG, {**GOOD, "limits": {"processes": None}}, limits)
+    remedies = {gap.protection: gap.remedy for gap in found if gap.protection}
+    assert remedies.keys() == {Protection.MEMORY, Protection.PROCESSES}
+    assert all("runs as root" in remedy for remedy in remedies.values())
+
+
+def test_a_kernel_of_ones_own_is_limited_as_a_whole() -> None:
+    """gVisor's kernel takes the place of a filter; its control groups are its own, its memory the engine's limit."""
+
+    def gvisor(memory: int | None, limits: isolation.EngineLimits | None = None) -> list[Any]:
+        inside = {"memory": None, "swap": None, "processes": None, "all memory": memory}
+        found = {**GOOD, "Seccomp": "0", "limits": inside}
+        known = limits or isolation.EngineLimits()
+        return [gap.protection for gap in isolation.gaps_of(CONFIG, found, known, own_kernel=True)]
+
+    assert gvisor(1 << 28) == []
+    assert gvisor(1 << 34) == [Protection.MEMORY], "all of the machine's"
+    assert gvisor(None) == [Protection.MEMORY]
+    assert gvisor(1 << 28, isolation.EngineLimits(processes=False)) == [Protection.PROCESSES]
 
 
 def test_what_the_operator_opened_may_be_reached() -> None:
@@ -176,7 +200,7 @@ PODMAN = {
 
 def test_podman_is_refused_in_one_sentence() -> None:
     host = resolve("unix:///run/podman/podman.sock", {})
-    with pytest.raises(EngineError, match=r"is Podman 4\.3\.1, which accepts Docker's options") as caught:
+    with pytest.raises(WrongEngineError, match=r"is Podman 4\.3\.1, which accepts Docker's options") as caught:
         refuse_podman(host, PODMAN)
     assert "DOCKER_HOST" in caught.value.remedy
     refuse_podman(host, {"Version": "20.10.24", "Components": [{"Name": "Engine"}]})
@@ -216,8 +240,35 @@ async def test_nothing_is_started_without_its_protections() -> None:
 async def test_visitors_do_not_run_as_the_service_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     ours = ImageFacts("ours", "sha256:1", supports_socket=True, supports_read_only=True, home="/home/jovyan")
-    assert visitors_user(Settings(), ours) == "1001:1000"
-    assert visitors_user(Settings(container_user="1000"), ours) == "1000"  # said explicitly
-    assert visitors_user(Settings(), dataclasses.replace(ours, home="")) == "1000"  # the home is the image's
+    assert visitors_users(Settings(), ours) == ("1001:1000", 1)
+    assert visitors_users(Settings(container_user="1000"), ours) == ("1000", 1)  # said explicitly
+    assert visitors_users(Settings(), dataclasses.replace(ours, home="")) == ("1000", 1)  # the home is the image's
     monkeypatch.setattr(os, "geteuid", lambda: 998)
-    assert visitors_user(Settings(), ours) == "1000"
+    assert visitors_users(Settings(), ours) == ("1000", 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [(0, ("1000:1000", 2000)), (1000, ("1001:1000", 1999)), (1500, ("1501:1000", 1499)), (2999, ("1000:1000", 1999))],
+)
+async def test_visitors_are_many_users_where_the_image_has_names_for_them(
+    monkeypatch: pytest.MonkeyPatch, own: int, expected: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: own)
+    ours = ImageFacts(
+        "ours", "sha256:1", supports_socket=True, supports_read_only=True, home="/home/jovyan", users=(1000, 2999)
+    )
+    assert visitors_users(Settings(), ours) == expected
+    assert visitors_users(Settings(container_user="1000"), ours) == ("1000", 1)
+    assert visitors_users(Settings(host_directories=(Mount("/srv", "/srv"),)), ours)[1] == 1
+
+
+def test_a_notebook_keeps_its_user() -> None:
+    config = dataclasses.replace(CONFIG, user="1000:100", users=2000)
+    specs = [ContainerSpec(f"{index:026}", "", config) for index in range(500)]
+    drawn = [spec.user for spec in specs]
+    assert drawn == [spec.user for spec in specs]
+    assert len(set(drawn)) > 400
+    assert all(1000 <= int(user.removesuffix(":100")) < 3000 for user in drawn)
+    alone = dataclasses.replace(CONFIG, user="jovyan")
+    assert ContainerSpec("a", "", alone).user == "jovyan"

@@ -77,14 +77,14 @@ async def test_time_without_descriptors_is_no_time_of_the_server(monkeypatch: py
     async def ask(*_: object) -> tuple[int, bytes]:
         nonlocal asked
         asked += 1
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         if asked < 6:
             raise questions.NoAnswerError("x") from OSError(errno.EMFILE, "Too many open files")
         return 200, b""
 
     monkeypatch.setattr(questions, "_ask", ask)
     address, died = TcpAddress("127.0.0.1", 1), asyncio.Event()
-    endpoint = await questions.wait_until_ready(address, spec, timeout_seconds=0.1, died=died)
+    endpoint = await questions.wait_until_ready(address, spec, timeout_seconds=1, died=died)
     endpoint.close()
     assert asked == 6
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tmpnb_py.core.errors import ManifestError
 from tmpnb_py.core.language_tags import direction, has_rtl, is_tag
 from tmpnb_py.workshops import manifest
+from tmpnb_py.workshops.notes.labels import spoken
 from tmpnb_py.workshops.notes.model import dump, load
 from tmpnb_py.workshops.notes.page import make
 
@@ -90,7 +91,7 @@ def test_text_runs_as_its_language_says_and_code_left_to_right() -> None:
     body = make(notebook("# عقد", "نص `x <- 1`", CODE, lang="ar"), start="a.ipynb", pages={}).body
     assert '<div class="tn-text">' in body  # as the page
     assert 'data-cell="2" dir="ltr"' in body
-    assert '<summary lang="en">Show the code' in body
+    assert '<summary lang="de">SHOW THE CODE</summary>' in spoken(body, str.upper, "de")
     body = make(notebook("One", "نص", CODE), start="a.ipynb", pages={}).body
     assert body.count('dir="auto"') == 1
     assert '<div class="tn-cell" data-cell="2">' in body

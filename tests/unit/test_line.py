@@ -42,15 +42,14 @@ class LineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule()
     def pop(self) -> None:
-        ticket = self.line.pop_first()
+        ticket = self.line.take(self.model[0])
         assert ticket is not None
         assert ticket.id == self.model.pop(0)
 
     @invariant()
     def same_as_a_list(self) -> None:
         assert len(self.line) == len(self.model)
-        first = self.line.first()
-        assert (first.id if first else None) == (self.model[0] if self.model else None)
+        assert list(self.line) == self.model
         for visitor in "abcdefgh":
             expected = self.model.index(visitor) + 1 if visitor in self.model else None
             assert self.line.position(visitor) == expected
@@ -59,11 +58,10 @@ class LineMachine(RuleBasedStateMachine):
 TestLine = LineMachine.TestCase
 
 
-def test_an_empty_line_has_no_first() -> None:
+def test_nobody_can_be_taken_out_of_an_empty_line() -> None:
     line = Line()
-    assert line.first() is None
-    assert line.pop_first() is None
-    assert len(line) == 0
+    assert line.take("a") is None
+    assert (list(line), len(line)) == ([], 0)
 
 
 def test_joining_twice_keeps_ticket_and_place_even_when_the_line_is_full() -> None:
@@ -109,14 +107,14 @@ def test_ten_thousand_wait_and_leave_from_the_middle() -> None:
     for number in range(1, 10_000, 2):
         line.leave(str(number))
     assert all(line.position(str(number)) == number // 2 + 1 for number in range(0, 10_000, 2))
-    assert [line.pop_first() for _ in range(5_001)].count(None) == 1
+    assert [line.take(one) for one in [*line, "0"]].count(None) == 1
 
 
 def test_whoever_could_not_be_served_is_back_at_the_same_place() -> None:
     line = Line()
     for name in "abc":
         line.join(name)
-    first, second = line.pop_first(), line.pop_first()
+    first, second = line.take("a"), line.take("b")
     assert first is not None
     assert second is not None
     for place in (second, first, first):

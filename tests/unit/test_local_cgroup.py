@@ -83,10 +83,10 @@ def test_the_cpu_limit_in_both_versions(tmp_path: Path) -> None:
     first = group(tmp_path / "a", **{"cpu.cfs_quota_us": "", "cpu.cfs_period_us": ""})
     second = group(tmp_path / "b", **{"cpu.max": ""})
     cgroup.limit_cpu([str(first), str(second), str(tmp_path)], 50_000)
-    assert (first / "cpu.cfs_quota_us").read_text() == "50000"
-    assert (second / "cpu.max").read_text() == "50000 100000"
+    assert (first / "cpu.cfs_quota_us").read_text() == "125000"
+    assert (second / "cpu.max").read_text() == "125000 250000"
     cgroup.limit_cpu([str(second)], 0)
-    assert (second / "cpu.max").read_text() == "50000 100000"
+    assert (second / "cpu.max").read_text() == "125000 250000"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ LAYOUT = Layout((("usr/bin", "/bin"),), ("/usr",), ("/home/anna/app/.venv",))
 SHOWN = [("/run/user/1/support", local_sandbox.SUPPORT), ("/src/etc", local_sandbox.CONFIG)]
 USER = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=False, locked=True)
 ROOT = Sandbox("/usr/bin/bwrap", "0.8.0", as_root=True, locked=True)
-SIZES = {"home_size": 4096, "tmp_size": 8192, "shm_size": 1024}
+SIZES: dict[str, Any] = {"home_size": 4096, "tmp_size": 8192, "shm_size": 1024}
 
 
 def argv(sandbox: Sandbox, *, network: bool = False, pids: int = 0) -> list[str]:
@@ -144,6 +145,7 @@ def test_the_environment_is_all_there_is() -> None:
     assert environ["PATH"].startswith("/s/bin:/venv/bin:")
     assert local_sandbox.environment(places, base_path="/user/x/", token="t")["JUPYTER_TOKEN"] == "t"
     assert "TMPNB_EGRESS" not in environ
+    assert "TMPNB_WARM_KERNELS" not in environ
     assert local_sandbox.environment(places, base_path="/", token="", egress="none")["TMPNB_EGRESS"] == "none"
 
 

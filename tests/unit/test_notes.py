@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -20,9 +21,11 @@ from tmpnb_py.core.errors import NotesError
 from tmpnb_py.web.assets import source as script_source
 from tmpnb_py.workshops.notes import embeds, page
 from tmpnb_py.workshops.notes.interactive import Scripts, player, scripts_of
+from tmpnb_py.workshops.notes.labels import spoken
 from tmpnb_py.workshops.notes.model import Notes, dump, load
 from tmpnb_py.workshops.notes.notebook import MAX_OUTPUT, MAX_PICTURE, MAX_SIZE, MAX_SOURCE, MAX_STREAM
-from tmpnb_py.workshops.notes.outputs import INTERACTIVE, ONLY_THERE
+from tmpnb_py.workshops.notes.outputs import INTERACTIVE as LABELLED
+from tmpnb_py.workshops.notes.outputs import ONLY_THERE as LABELLED_TOO
 from tmpnb_py.workshops.notes.page import MAX_RENDERED
 from tmpnb_py.workshops.notes.terminal import shown
 
@@ -41,9 +44,13 @@ def code(source: Any, outputs: Any = (), **metadata: Any) -> Cell:
     return {"cell_type": "code", "metadata": metadata, "source": source, "outputs": outputs, "execution_count": None}
 
 
+INTERACTIVE, ONLY_THERE = spoken(LABELLED, str), spoken(LABELLED_TOO, str)
+
+
 def make(*cells: Any, **metadata: Any) -> Notes:
     document = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": list(cells)}
-    return page.make(json.dumps(document).encode(), start=START, pages={"loops/Loops.ipynb": "loops"})
+    made = page.make(json.dumps(document).encode(), start=START, pages={"loops/Loops.ipynb": "loops"})
+    return dataclasses.replace(made, body=spoken(made.body, str))
 
 
 class Tags(HTMLParser):

@@ -15,6 +15,8 @@ from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.operations import LARGEST_POOL, Gate, Operations
 from tmpnb_py.pools.planner import Backoff, ContainerFacts, End, Remove, Situation, Start, Targets, plan
 from tmpnb_py.pools.records import Records
+from tmpnb_py.pools.sizing import Sizing
+from tmpnb_py.pools.start_rate import StartRate
 
 NOW = 100.0
 
@@ -34,10 +36,12 @@ def control_of(pool: Records, directory: Path, *, max_containers: int | None = N
         calls.append("line told")
         return 2
 
+    options = LiveOptions(Settings(pool_size=pool.size, max_containers=max_containers))
     control = Operations(
         pool,
+        Sizing(pool, options, StartRate()),
         Gate(directory / "test.closed"),
-        LiveOptions(Settings(pool_size=0, max_containers=max_containers)),
+        options,
         gate_moved=moved,
         observe_soon=lambda: calls.append("woken"),
     )
@@ -128,6 +132,23 @@ def test_closing_is_remembered(tmp_path: Path) -> None:
     again.open()
     again.open()
     assert Gate(tmp_path / "test.closed").is_open
+
+
+def test_closing_to_classes_is_remembered_and_taken_back(tmp_path: Path) -> None:
+    control, calls = control_of(pool_of(ready=1), tmp_path)
+    assert control.admits_classes
+    control.close()
+    assert control.admits_classes
+    control.close(to_classes=True)
+    again = Gate(tmp_path / "test.closed")
+    assert (again.is_open, again.admits_classes) == (False, False)
+    calls.clear()
+    control.close()
+    assert (control.admits_classes, Gate(tmp_path / "test.closed").admits_classes) == (True, True)
+    assert calls == ["line told", "woken"], "those of classes who wait are wanted containers for"
+    control.close(to_classes=True)
+    control.open()
+    assert (control.is_open, control.admits_classes) == (True, True)
 
 
 def test_what_another_process_did_to_the_gate_is_seen(tmp_path: Path) -> None:

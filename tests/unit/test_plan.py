@@ -28,6 +28,12 @@ def test_thirty_people() -> None:
     assert plan.disk > GIB + 40 * 2 * MIB
 
 
+def test_warm_kernels_take_memory_and_time() -> None:
+    plan = plan_for(30, ready=10, mem_limit=512 * MIB, figures=FIGURES, machine=MACHINE, is_warm=True)
+    assert plan.memory_full == SYSTEM_MEMORY + 30 * 512 * MIB + 10 * 90 * MIB
+    assert plan.fill_seconds == pytest.approx(40 * 0.9 / 2)
+
+
 def test_nobody_takes_more_than_the_limit() -> None:
     plan = plan_for(10, ready=0, mem_limit=64 * MIB, figures=FIGURES, machine=MACHINE)
     assert plan.memory == plan.memory_full == SYSTEM_MEMORY + 10 * 64 * MIB

@@ -30,6 +30,7 @@ from tmpnb_py.pools.planner import (
     Situation,
     Start,
     Targets,
+    is_full,
     plan,
 )
 
@@ -100,6 +101,32 @@ def starts(*arguments: Any, **more: Any) -> int:
 # --- starting
 
 
+def claims(*ago: float) -> list[ContainerFacts]:
+    return [record(f"c{number}", CLAIMED, changed_at=NOW - seconds) for number, seconds in enumerate(ago)]
+
+
+@pytest.mark.parametrize(
+    ("ago", "waiting", "started"),
+    [
+        ((0.1, 0.2, 0.3, 0.4), 0, 0),
+        ((0.1, 0.2, 0.3), 0, 3),  # no crowd
+        ((0.1, 0.2, 0.3, 0.4), 1, 4),  # somebody waits
+        ((0.1, 0.2, 0.3, 1.1), 0, 3),  # its second is over
+        ((0.1, 0.2, 0.3, 0.4, 5.0), 0, 3),  # visitors come all the time
+        ((0.1, 0.2, 0.3, 0.4, 20.0), 0, 0),
+    ],
+)
+def test_a_crowd_has_the_processors_for_a_second(ago: Sequence[float], waiting: int, started: int) -> None:
+    wanted = targets(pool_size=3)
+    assert starts(claims(*ago), targets=wanted, waiting=waiting) == started
+
+
+def test_starting_goes_on_after_the_crowd() -> None:
+    found = plan(situation(claims(0.1, 0.2, 0.3, 0.4)))
+    assert found.actions == ()
+    assert found.wake_at == pytest.approx(NOW + 0.6)
+
+
 def test_a_fresh_start_is_slow() -> None:
     """1, 2, 4 … at once, up to the concurrency."""
     backoff, ready, batches = Backoff(), 0, []
@@ -155,6 +182,27 @@ def test_refill(of: dict[str, int], expected: int) -> None:
 def test_no_more_starts_at_once_than_allowed(starting: int, concurrency: int, batch: int, expected: int) -> None:
     wanted = targets(pool_size=20, max_containers=50, concurrency=concurrency)
     assert starts(records(starting=starting), targets=wanted, backoff=Backoff(batch=batch)) == expected
+
+
+@pytest.mark.parametrize(
+    ("begun", "answering", "concurrency", "batch", "expected"),
+    [
+        (0, 2, 2, 64, 2),
+        (1, 1, 2, 64, 1),
+        (2, 1, 2, 64, 0),
+        (0, 3, 2, 64, 1),
+        (0, 4, 2, 64, 0),
+        (0, 5, 2, 64, 0),
+        (0, 1, 8, 1, 1),
+        (1, 1, 8, 1, 0),
+    ],
+)
+def test_as_many_again_may_be_having_their_kernels_started(
+    begun: int, answering: int, concurrency: int, batch: int, expected: int
+) -> None:
+    wanted = targets(pool_size=20, max_containers=50, concurrency=concurrency)
+    answer = [record(f"a{number}", STARTING, answers=True) for number in range(answering)]
+    assert starts([*records(starting=begun), *answer], targets=wanted, backoff=Backoff(batch=batch)) == expected
 
 
 @pytest.mark.parametrize(
@@ -973,3 +1021,17 @@ class Worlds(RuleBasedStateMachine):
 
 Worlds.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestWorlds = Worlds.TestCase
+
+
+@pytest.mark.parametrize(
+    ("changes", "full"),
+    [
+        ({"records": records(ready=3)}, True),
+        ({"records": records(ready=2, starting=1)}, False),
+        ({"records": records(ready=2, old=1)}, False),
+        ({"records": records(ready=3), "waiting": 1}, False),
+        ({"records": records(ready=3), "targets": dataclasses.replace(TARGETS, digest=None)}, False),
+    ],
+)
+def test_a_pool_is_full_where_nothing_is_to_be_started(changes: dict[str, Any], full: bool) -> None:
+    assert is_full(dataclasses.replace(situation(), **changes)) is full

@@ -27,8 +27,17 @@ class Visitors:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self.admitted = 0
         self.expected = 0
+        self.booked = 0
+        self.reserved = 0
         self.told: list[str] = []
+
+    def extension(self, container_id: str) -> float:
+        return 0.0
+
+    def since(self, most: int) -> list[float]:
+        return [NOW] * min(most, self.admitted)
 
     def serve_line(self) -> None:
         self.told.append("ready")
@@ -152,7 +161,7 @@ async def test_it_works_by_itself_and_leaves_what_it_is_told_to(host: FakeHost, 
         while pool.count(State.READY) != 1:
             await asyncio.sleep(0.01)
         became_ready.clear()
-        visitors.waiting = 1
+        visitors.waiting = visitors.admitted = 1
         pool.observe_soon()
         await became_ready.wait()
         assert pool.count(State.READY) == 2, "one more, for the visitor in line"

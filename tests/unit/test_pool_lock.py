@@ -124,3 +124,20 @@ def test_it_is_let_go_and_taken_again(tmp_path: Path) -> None:
         lock.take()
         with pytest.raises(PoolLockedError), lock_pool(tmp_path, "p"):
             pass
+
+
+def test_it_goes_from_process_to_process_and_nobody_else_gets_it_in_between(tmp_path: Path) -> None:
+    with lock_pool(tmp_path, "p") as old:
+        new = lock_pool(tmp_path, "p")
+        new.take(old.descriptors())
+        new.take()  # which it has
+        old.release()
+        (tmp_path / "p.lock").unlink()  # by the name of its socket, too
+        with pytest.raises(PoolLockedError, match=str(os.getpid())), lock_pool(tmp_path, "p"):
+            pass
+        new.keep()
+        with pytest.raises(PoolLockedError):
+            old.take()
+        new.release()
+        old.take()
+    assert old.descriptors() == ()

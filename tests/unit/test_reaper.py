@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
@@ -21,7 +22,7 @@ from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import reaper
 from tmpnb_py.pools.container import Container
-from tmpnb_py.pools.idle import RETRY_ECHO, RETRY_QUESTION
+from tmpnb_py.pools.idle import PRESENCE_WINDOW, RETRY_ECHO, RETRY_QUESTION
 from tmpnb_py.pools.reaper import Reaper
 from tmpnb_py.pools.records import Records
 
@@ -35,6 +36,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = CLAIM
         self.asked = 0
+        self.extension = 0.0
         self.answer: Callable[[], Report] = lambda: Report(busy=False)
         self.pool = Records("p")
         self.pool.listed = True
@@ -43,7 +45,7 @@ class World:
         self.session.open_connections = 1
         self.pool.insert(self.session)
         self.options = LiveOptions(OPTIONS)
-        self.reaper = Reaper(self.pool, self.options)
+        self.reaper = Reaper(self.pool, self.options, extension=lambda _: self.extension)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(reaper, "report", self._report)
 
@@ -177,19 +179,49 @@ async def test_one_whose_socket_was_removed_ends_after_minutes(world: World) -> 
     assert world.ended() is EndReason.UNREACHABLE
 
 
+@contextlib.asynccontextmanager
+async def running(world: World) -> AsyncIterator[None]:
+    """The loop itself, which has looked once."""
+    loop = asyncio.create_task(world.reaper.run())
+    await _others_turn()
+    try:
+        yield
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
 async def test_other_limits_hold_at_once(world: World) -> None:
     """The clock stands still, so only the change wakes the reaper; what it kept by the old limits is void."""
     world.answer = lambda: Report(busy=True)
     assert await world.at(100) == 100
     world.answer = lambda: Report(busy=False)
-    running = asyncio.create_task(world.reaper.run())
-    await _others_turn()
-    assert (world.ended(), world.asked) == (None, 1)
-    world.options.replace(OPTIONS.model_copy(update={"cull_timeout": 50.0}))
-    await _others_turn()
-    assert (world.ended(), world.asked) == (EndReason.IDLE, 2)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with running(world):
+        assert (world.ended(), world.asked) == (None, 1)
+        world.options.replace(OPTIONS.model_copy(update={"cull_timeout": 50.0}))
+        await _others_turn()
+        assert (world.ended(), world.asked) == (EndReason.IDLE, 2)
+
+
+async def test_nobody_is_thought_absent_for_the_time_in_which_the_process_was_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "_STEP", 0.0)  # time passes only as we say
+    world.options.replace(OPTIONS.model_copy(update={"cull_unvisited": 60.0}))
+    world.session.visited = False
+    async with running(world):
+        world.now += 60  # with a request in the kernel that nobody has read
+        world.reaper._woken.set()
+        await _others_turn()
+        assert world.ended() is None
+        world.reaper.judge_anew()  # a reload does not shorten what they are given to show themselves
+        for _ in range(round(PRESENCE_WINDOW) - 1):
+            world.now += 1
+            await _others_turn()
+            assert world.ended() is None
+        world.now += 2
+        await _others_turn()
+        assert world.ended() is EndReason.UNVISITED
 
 
 async def _others_turn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,17 +11,27 @@ from pathlib import Path
 
 import pytest
 
-from tmpnb_py.core.errors import EngineDownError, EngineError, FailureClass, LackError, PoolLockedError
+from tests.waiting import until
+from tmpnb_py.core.errors import (
+    EngineDownError,
+    EngineError,
+    FailureClass,
+    LackError,
+    PoolLockedError,
+    WrongEngineError,
+)
 from tmpnb_py.core.models import EndReason, Exit, Failure, State
 from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.engines.fake import FakeEngine, FakeHost
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.pools.configuration import PoolConfiguration
+from tmpnb_py.pools.configuration import ImageWork, PoolConfiguration
 from tmpnb_py.pools.health import Health
 from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.ready_target import NOTHING, Part
 from tmpnb_py.pools.reconciler import Reconciler
 from tmpnb_py.pools.records import Records
+from tmpnb_py.pools.sizing import Sizing
 from tmpnb_py.pools.start_rate import StartRate
 
 
@@ -41,6 +52,8 @@ class World:
         self.records = Records("test")
         self.health = Health("test", PoolMetrics())
         self.rate = StartRate()
+        self.now = time.time()
+        self.sizing = Sizing(self.records, self.options, self.rate, clock=lambda: self.now)
 
         def image_missing() -> None:
             self.asked_for_image += 1
@@ -50,8 +63,9 @@ class World:
             self.records,
             self.health,
             self.options,
-            configuration=PoolConfiguration(self.engine, self.options, on_image_missing=image_missing),
+            configuration=PoolConfiguration(self.engine, self.options, images=ImageWork(on_missing=image_missing)),
             rate=self.rate,
+            sizing=self.sizing,
             wanted=lambda: self.wanted,
         )
         self.changed = asyncio.Event()
@@ -186,6 +200,16 @@ async def test_what_this_process_lacks_is_no_word_on_the_engine(world: World) ->
     await world.until(lambda: world.count() == (0, 2, 0, 0))
 
 
+async def test_the_wrong_engine_ends_the_service_at_its_start_and_never_later(world: World) -> None:
+    world.engine.fail_next("open", WrongEngineError("this is Podman"))
+    with pytest.raises(WrongEngineError):
+        await world.reconciler.reconcile_once()
+    await world.observe()
+    world.engine.fail_next("list", WrongEngineError("this is Podman"))
+    await world.observe()
+    assert world.troubles()[0], "whoever has a notebook has it as long as it answers"
+
+
 async def test_a_missing_image_is_asked_for_and_nothing_is_started(world: World) -> None:
     image = world.host.images.pop("fake")
     await world.reconciler.reconcile_once()
@@ -212,13 +236,23 @@ async def test_a_removal_that_fails_is_tried_again_later(world: World) -> None:
 
 
 async def test_a_new_size_holds_at_the_next_round_and_an_option_only_where_it_changed(world: World) -> None:
-    world.records.size = 1
+    world.sizing.base = 1
     await world.until(lambda: world.count() == (0, 1, 0, 0))
     world.options.replace(world.options.current.model_copy(update={"max_containers": 3}))
     await world.reconciler.reconcile_once()
     assert (world.records.size, world.records.capacity) == (1, 3)
     world.options.replace(world.options.current.model_copy(update={"pool_size": 3}))
     await world.until(lambda: world.count() == (0, 3, 0, 0))
+
+
+async def test_a_reserve_is_kept_ready_beyond_the_base_until_it_says_that_it_changes(world: World) -> None:
+    until_then = world.now + 5
+    world.sizing.reserve_from(lambda now: Part(1, until_then) if now < until_then else NOTHING)
+    await world.until(lambda: world.count() == (0, 3, 0, 0))
+    asked_at = time.monotonic()
+    assert 4 < await world.reconciler.reconcile_once() - asked_at < 6, "it looks again then"
+    world.now += 5
+    await world.until(lambda: world.count() == (0, 2, 0, 0))
 
 
 async def test_another_manager_ends_the_loop(world: World) -> None:
@@ -245,37 +279,37 @@ async def test_the_end_removes_what_is_half_started_and_leaves_sessions(world: W
     assert world.host.containers == {}
 
 
-async def test_the_loop_reacts_to_events_and_to_being_woken(world: World) -> None:
+@contextlib.asynccontextmanager
+async def running(world: World) -> AsyncIterator[None]:
+    """The loop itself, with two containers that are ready."""
     loop = asyncio.create_task(world.reconciler.run())
-    async with asyncio.timeout(60):
-        world.records.subscribe(lambda _: world.reconciler.wake())
-        while world.count() != (0, 2, 0, 0):
-            await asyncio.sleep(0.01)
+    world.records.subscribe(lambda _: world.reconciler.wake())
+    try:
+        await until(lambda: world.count() == (0, 2, 0, 0))
+        yield
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_the_loop_reacts_to_events_and_to_being_woken(world: World) -> None:
+    async with asyncio.timeout(60), running(world):
         await world.engine.kill(world.records.in_state(State.READY)[0].id)
-        while not world.health.failures:  # the next container that is ready ends the failure itself
-            await asyncio.sleep(0.01)
-    loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+        # The next container that is ready ends the failure itself.
+        await until(lambda: world.health.failures)
 
 
 async def test_what_is_removed_causes_no_listing(world: World) -> None:
     """With a thousand containers a listing takes a while, and each removal tells of two ends."""
-    loop = asyncio.create_task(world.reconciler.run())
-    async with asyncio.timeout(60):
-        world.records.subscribe(lambda _: world.reconciler.wake())
-        while world.count() != (0, 2, 0, 0):
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(60), running(world):
         await asyncio.sleep(0.05)
         listed = world.engine.calls.count(("list", ""))
         container = world.records.in_state(State.READY)[0]
         world.records.end(container, EndReason.IDLE, time.monotonic())
-        while world.records.ended(container.id) is None or world.count() != (0, 2, 0, 0):
-            await asyncio.sleep(0.01)
+        await until(lambda: world.records.ended(container.id) is not None and world.count() == (0, 2, 0, 0))
         await asyncio.sleep(0.05)
-    assert listed
-    assert world.engine.calls.count(("list", "")) == listed
-    loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+        assert listed
+        assert world.engine.calls.count(("list", "")) == listed
 
 
 async def test_as_many_start_at_once_as_the_engine_has_processors(world: World, tmp_path: Path) -> None:

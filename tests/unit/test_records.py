@@ -35,7 +35,7 @@ def container(container_id: str, *, digest: str = TODAY, state: State = State.ST
 
 def pool_of(*containers: Container) -> Records:
     pool = Records("test")
-    pool.current_digest, pool.capacity = TODAY, 100
+    pool.current_digest, pool.limit = TODAY, 100
     for one in containers:
         pool.insert(one)
     return pool
@@ -72,6 +72,18 @@ def test_todays_configuration_goes_before_older_ones() -> None:
     assert [pool.claim(1) for _ in range(5)] == [*new, *old, None]
 
 
+def test_a_warm_kernel_goes_before_the_longest_wait_and_after_the_configuration() -> None:
+    pool = pool_of()
+    old = ready(pool, "old", digest=OLD)
+    cold, python, r = (ready(pool, name) for name in ("cold", "python", "r"))
+    old.warm = r.warm = frozenset({"ir"})
+    python.warm = frozenset({"python3", "bash"})
+    assert pool.claim(1, kernel="ir") is r
+    assert pool.claim(1, kernel="ir") is cold, "none is waited for, and an older configuration is no better"
+    assert pool.claim(1, kernel="octave") is python
+    assert pool.claim(1, kernel="ir") is old
+
+
 @pytest.mark.parametrize("digest", [None, "a third one"])
 def test_any_configuration_is_better_than_none(digest: str | None) -> None:
     pool = pool_of()
@@ -90,9 +102,9 @@ def test_as_many_as_there_may_be_are_given_away_and_no_more() -> None:
     pool = pool_of(*(container(f"c{number}", state=State.CLAIMED) for number in range(4)))
     for number in range(3):
         ready(pool, f"r{number}")
-    pool.capacity = 4
+    pool.limit = 4
     assert (pool.claimable, pool.claim(1)) == (0, None)
-    pool.capacity = 5
+    pool.limit = 5
     assert pool.claimable == 1
     assert pool.claim(1) is not None
     assert pool.claim(1) is None
@@ -354,7 +366,7 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pool = Records("test")
-        self.pool.current_digest, self.pool.capacity = TODAY, 1000
+        self.pool.current_digest, self.pool.limit = TODAY, 1000
         self.ids = (f"c{number}" for number in itertools.count())
         self.states: dict[Container, State] = {}
         self.ready: list[Container] = []

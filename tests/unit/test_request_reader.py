@@ -91,3 +91,49 @@ def test_a_head_has_its_limit() -> None:
     with pytest.raises(MalformedError) as refused:
         reader.head(CLIENT, MAX)
     assert refused.value.status == 431
+
+
+FILE = b"GET /jupyter/static/%b/lab/main.js HTTP/1.1\r\nHost: t\r\n" % (b"0" * 32)
+
+
+@given(st.integers(900, 3 * MAX), st.integers(0, 3))
+def test_cookies_make_no_head_of_a_shared_file_too_large(size: int, following: int) -> None:
+    cookie = b"Cookie: a=" + b"x" * 5 * MAX + b"\r\n"
+    whole = FILE + cookie + b"Accept: */*\r\ncookie:" + b"y" * 4 * MAX + b"\r\n\r\n"
+    reader, found = RequestReader(), []
+    received = whole + GET * following
+    for start in range(0, len(received), size):
+        reader.received += received[start : start + size]
+        while reader.received and (request := reader.head(CLIENT, MAX)) is not None:
+            found.append(request)
+        assert len(reader.received) < MAX + size
+    assert [one.target[:9] for one in found] == [b"/jupyter/", *[b"/user/abc"] * following]
+    assert [one for one in found[0].headers if one[0].lower() != b"cookie"] == [(b"Host", b"t"), (b"Accept", b"*/*")]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"POST" + FILE[3:],  # what it asks for is no file
+        FILE.replace(b"/static/", b"/user/static/").replace(b"0" * 32, b"0" * 31),
+        FILE.replace(b"Host", b"X: " + MAX * b"x" + b"\r\nHost"),  # what is too large are not the cookies
+    ],
+)
+def test_what_else_is_too_large_is_refused(beginning: bytes) -> None:
+    reader = RequestReader()
+    reader.received = beginning + b"Cookie: " + b"x" * MAX
+    with pytest.raises(MalformedError):
+        reader.head(CLIENT, MAX)
+
+
+def test_dropped_cookies_have_a_limit_of_their_own() -> None:
+    reader = RequestReader()
+    reader.received = FILE + b"Cookie: "
+
+    def read_without_end() -> None:
+        for _ in range(400):
+            reader.received += b"x" * MAX
+            assert reader.head(CLIENT, MAX) is None
+
+    with pytest.raises(MalformedError):
+        read_without_end()

@@ -12,7 +12,10 @@ import pytest
 
 import tmpnb_py
 from tests.engine_support import skip_or_fail
-from tmpnb_py.web import assets, respond
+from tmpnb_py.web import assets
+from tmpnb_py.web.templates import templates
+from tmpnb_py.words.tags import tags
+from tmpnb_py.words.words import words
 
 FRONTEND = Path(tmpnb_py.__file__).parent / "frontend"
 SCRIPTS = sorted(str(path.relative_to(FRONTEND)) for path in FRONTEND.rglob("*.js"))
@@ -55,9 +58,11 @@ def test_a_page_is_of_one_version_whatever_is_installed_meanwhile(monkeypatch: p
 
     monkeypatch.setattr(io, "open", refuse)
     monkeypatch.setattr("builtins.open", refuse)
-    environment = respond._templates.overlay(cache_size=0)
-    assert "overflow.html" in environment.list_templates(["html"])
-    for name in environment.list_templates(["html"]):
-        if "/" not in name:
-            environment.get_template(name)
+    for tag in tags():
+        environment = templates(tag).overlay(cache_size=0)
+        assert "overflow.html" in environment.list_templates(["html"])
+        for name in environment.list_templates(["html"]):
+            if "/" not in name:
+                environment.get_template(name)
+        assert words(tag).gettext("Try again")
     assert assets.source("notes.css")

@@ -7,7 +7,7 @@ import urllib.parse
 import pytest
 
 from tests.unit.test_routing import Sessions, exchange, router
-from tmpnb_py.core.host_names import Hosts, SessionHosts, new_session_name, session_name
+from tmpnb_py.core.host_names import FILES, Hosts, SessionHosts, new_session_name, session_name
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy import origins
@@ -136,10 +136,10 @@ def test_a_code_is_good_once_for_one_host_and_for_a_while(token: str, target: st
     assert codes.lately(one, 101 + SECONDS) == 0
 
 
-def test_a_code_is_good_after_a_restart_and_for_its_notebook_only() -> None:
+def test_a_code_is_for_its_notebook_only_and_known_after_a_restart() -> None:
     one = container()
     code = shown(codes_of(one).issue(one, "lab", "main.example", 0.0))
-    assert codes_of(one).redeem(code, NAME, 1.0) == Way(one, "lab", "main.example")
+    assert codes_of(one).redeem(code, NAME, 1.0) == Way(one, "lab", "main.example", is_earlier=True)
     assert codes_of().redeem(code, NAME, 1.0) is None
     other = Container("abc", "digest", "another", created_at=0.0, session_name=NAME)
     assert codes_of(other).redeem(code, NAME, 1.0) is None
@@ -149,11 +149,12 @@ def test_a_code_is_good_after_a_restart_and_for_its_notebook_only() -> None:
 
 def test_no_part_of_a_code_can_be_another() -> None:
     one = container()
-    code = shown(codes_of(one).issue(one, "lab", "main.example", 0.0))
+    codes = codes_of(one)
+    code = shown(codes.issue(one, "lab", "main.example", 0.0))
     for at, char in enumerate(code):
         for wrong in ("0" if char != "0" else "1", "", "/", ".", "\udcff", "\u0660", "\n"):
             changed = code[:at] + wrong + code[at + 1 :]
-            assert changed == code or codes_of(one).redeem(changed, NAME, 0.0) is None
+            assert changed == code or codes.redeem(changed, NAME, 0.0) is None
     for wrong in (
         "",
         ".",
@@ -164,7 +165,7 @@ def test_no_part_of_a_code_can_be_another() -> None:
         code.replace("lab", "//evil.example"),
         code * 2,
     ):
-        assert codes_of(one).redeem(wrong, NAME, 0.0) is None
+        assert codes.redeem(wrong, NAME, 0.0) is None
 
 
 def test_used_codes_are_remembered_as_long_as_they_are_good() -> None:
@@ -224,3 +225,33 @@ def test_under_the_main_host_no_cookie_goes_on() -> None:
     assert b"ookie" not in sent.head
     navigation = shown + "Sec-Fetch-Mode: navigate\r\n"
     assert exchange(made, "/old/user/abc/lab", more=navigation).container is None
+
+
+FILES_HOST = b"tmpnb-static.nb.example.net:8000"
+
+
+def test_one_more_host_has_the_files_that_notebooks_share() -> None:
+    hosts = Hosts(("main.example",), session_host=PATTERN)
+    assert hosts.session_of((FILES_HOST,)) == FILES
+    assert hosts.answer_to((FILES_HOST,))
+    assert not hosts.is_main(FILES_HOST)
+    assert not hosts.answer_to((FILES_HOST, HOST.encode()))
+    assert hosts.files_host((HOST.encode(),)) == FILES_HOST
+    assert hosts.files_host((b"10.0.0.1:8000", HOST.partition(":")[0].encode())) == FILES_HOST.partition(b":")[0]
+    assert hosts.files_host((b"main.example",)) == b""
+    assert Hosts(session_host=PATTERN + ":8443").files_host((HOST.encode(),)) == FILES_HOST.replace(b"8000", b"8443")
+    # Where each notebook is a site of its own, or the name is the operator's, each page has the files itself.
+    assert Hosts(session_host="{name}.localhost").files_host((f"{NAME}.localhost".encode(),)) == b""
+    assert Hosts(("tmpnb-static.nb.example.net",), session_host=PATTERN).files_host((HOST.encode(),)) == b""
+    assert Hosts().session_of((FILES_HOST,)) == ""
+
+
+def test_a_notebook_is_told_of_it_for_its_own_page_only() -> None:
+    made, one = _router()
+    entered = f"Cookie: tmpnb-session={origins.entry(one)}\r\nX-Tmpnb-Static-Host: evil.example\r\n"
+    page = f"{entered}Accept: text/html\r\n"
+    sent = exchange(made, "/old/user/abc/lab", host=HOST, more=page)
+    assert b"\r\nX-Tmpnb-Static-Host: %b\r\n" % FILES_HOST in sent.head
+    assert b"evil" not in sent.head
+    assert b"Static-Host" not in exchange(made, "/old/user/abc/api", host=HOST, more=entered).head
+    assert exchange(made, "/old/user/abc/lab", host=FILES_HOST.decode(), more=page).container is None

@@ -62,6 +62,18 @@ def test_each_form_has_its_own_tag_and_any_of_them_says_that_the_client_has_it()
 
 
 @pytest.mark.parametrize(
+    ("label", "users"),
+    [
+        ("1000-2999", (1000, 2999)),
+        ("7-7", (7, 7)),
+        *((label, None) for label in ("", "0-10", "9-8", "1000-65534", "1000", "a-b", "1-2 ", "-1-5", "1000-99999")),
+    ],
+)
+def test_the_users_of_an_image(label: str, users: tuple[int, int] | None) -> None:
+    assert facts_of("x", {"Id": "sha256:x", "Config": {"Labels": {"org.tmpnb.users": label}}}).users == users
+
+
+@pytest.mark.parametrize(
     ("label", "static"),
     [
         ("static/lab=/a lab/extensions=/b", (("static/lab", "/a"), ("lab/extensions", "/b"))),

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.pool_support import HandMadePool
+from tmpnb_py.bookings.fit import Room
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.claims.tickets import Status
@@ -127,8 +128,9 @@ async def test_a_pool_is_closed_to_newcomers_alone(world: World) -> None:
 
 
 async def test_the_first_pool_is_the_default(world: World) -> None:
-    assert world.site.pool_for() is world.site.pool_for("lab/tree/x.ipynb") is world.pools["python"]
-    assert world.site.claims_for() is world.claims["python"]
+    assert world.site.default_pool is world.pools["python"]
+    assert world.site.default_claims is world.site.claims["python"] is world.claims["python"]
+    assert world.site.claims["r"] is world.claims["r"]
     assert list(world.site.pools.values()) == list(world.pools.values())
 
 
@@ -161,8 +163,35 @@ async def test_metrics_say_whose_they_are_where_there_are_several_pools(world: W
     assert samples(alone, "tmpnb_containers")["claimed",] == 1
 
 
+async def test_bookings_of_all_pools_share_what_there_is(world: World) -> None:
+    memory, small = 24 << 30, 512 << 20
+    assert world.site.space("r", 0, 60, None).in_all is None, "the engine's memory is not known yet"
+    for pool in world.pools.values():
+        pool._records.memory = memory
+    room = world.site.space("r", 0, 60, None).in_all
+    assert room is not None
+    assert (room.capacity, room.weights) == (memory, {"python": small, "r": small})
+    assert world.site.space("r", 0, 60, 12).in_all == Room(12, {"python": 0})
+    world.site.remove("python")
+    assert world.site.space("r", 0, 60, None).in_all is None, "one that is alone has its own maximum"
+
+
 async def test_two_pools_of_one_name_are_refused(world: World) -> None:
     with pytest.raises(ValueError, match="name"):
         Site([world.claims["r"], world.claims["r"]])
-    with pytest.raises(ValueError, match="at least one"):
-        Site([])
+
+
+async def test_pools_come_and_go(world: World) -> None:
+    heard: list[str] = []
+    site = Site([world.claims["python"]])
+    site.subscribe(lambda one: heard.append(one.id))
+    container = world.ready("r", "a")
+    assert site.find("a") is None
+    site.add(world.claims["r"])
+    assert (site.find("a"), site.pool_of("a")) == (container, world.pools["r"])
+    site.put_in_order(["r"])
+    assert (list(site.pools), site.default_pool) == (["r", "python"], world.pools["r"])
+    world.ready("r", "b")
+    assert heard == ["b", "b"]
+    site.remove("r")
+    assert (site.find("a"), list(site.pools)) == (None, ["python"])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tmpnb_py.core.units import DAY, MINUTE
 from tmpnb_py.pools.start_rate import StartRate
 
 
@@ -107,3 +108,16 @@ def test_estimates_are_positive_and_grow_with_the_position(
     assert all(estimate > 0 for estimate in known)
     if known and concurrency and not ages:
         assert known[0] == statistics.median(durations[-32:])
+
+
+def test_the_lead_follows_measured_starts() -> None:
+    assert rate().lead(0, 2, 0.0) == 0
+    assert rate().lead(60, 2, 0.0) == MINUTE + 1.5 * 300, "ten seconds each are assumed"
+    assert rate(1.0).lead(60, 2, 0.0) == MINUTE + 45
+    assert rate().lead(100_000, 1, 0.0) == DAY / 2
+
+
+@given(count=st.integers(1, 1000), seconds=st.floats(0.1, 60), concurrency=st.integers(1, 64))
+def test_the_lead_is_long_enough_for_all_of_them(count: int, seconds: float, concurrency: int) -> None:
+    assert 60 <= rate(seconds).lead(count, concurrency, 0.0) <= DAY / 2
+    assert rate(seconds).lead(count, concurrency, 0.0) >= min(DAY / 2, count * seconds / concurrency)

@@ -6,7 +6,6 @@ Each list of exceptions is exact: what is listed and no longer an exception fail
 from __future__ import annotations
 
 import ast
-import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
@@ -47,15 +46,6 @@ MODULES = _modules()
 
 def _short(module: str) -> str:
     return module.removeprefix(f"{tmpnb_py.__name__}.")
-
-
-# --- what is installed
-
-
-def test_every_package_is_in_the_wheel() -> None:
-    listed = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    there = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
-    assert set(listed) == there | {"tmpnb_py.workshop_image"}
 
 
 # --- what files import

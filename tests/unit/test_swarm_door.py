@@ -35,7 +35,7 @@ async def port(contexts: Contexts) -> AsyncIterator[int]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     bound: int = listener.getsockname()[1]
-    door = Door(listener, lambda: contexts.server, echo, "echo")
+    door = Door(listener, contexts, echo, "echo")
     door.open()
     yield bound
     await door.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from tests.swarm.relays import make_secret
 from tmpnb_py.core.models import Observed
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import naming, services
@@ -84,10 +84,7 @@ def managers() -> Managers:
 
 @pytest.fixture
 async def engine(managers: Managers, tmp_path: Path) -> AsyncIterator[SwarmEngine]:
-    secret = tmp_path / "relay.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x"
-    subprocess.run([*command.split(), "-keyout", secret, "-out", tmp_path / "crt"], check=True, capture_output=True)
-    secret.write_text(secret.read_text() + (tmp_path / "crt").read_text())
+    secret = make_secret(tmp_path / "relay.pem")
     made = SwarmEngine(pool="pool", runtime_dir=tmp_path / "run", swarm=Swarm((), secret))
     for part in (made, made._fleet, made._records):
         part._api = cast(EngineApi, managers)

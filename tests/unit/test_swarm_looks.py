@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.test_swarm_services import CONFIG
+from tests.waiting import until
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import ContainerConfig, Protection
 from tmpnb_py.engines import isolation
@@ -177,7 +178,7 @@ async def test_a_node_that_joins_holds_nobody_up(bench: Bench) -> None:
     assert bench.looks.good() == {"one"}
     before = bench.ended
     bench.probes["new"].may_answer.set()
-    await until(lambda: bench.ended > before)
+    await until(lambda: bench.ended > before, 5)
     assert bench.looks.good() == {"one", "new"}
 
 
@@ -199,7 +200,7 @@ async def test_a_node_whose_relay_was_away_is_looked_at_again(bench: Bench) -> N
     assert bench.looks.good() == {"two"}
     bench.probes["one"].told = {**GOOD, "NoNewPrivs": "0"}
     await bench.gaps("one", "two")
-    await until(lambda: bench.looks.lacks("one") == {Protection.PRIVILEGES})
+    await until(lambda: bench.looks.lacks("one") == {Protection.PRIVILEGES}, 5)
     assert bench.looks.good() == {"two"}
 
 
@@ -214,9 +215,3 @@ async def test_what_was_seen_before_a_relay_was_lost_is_not_believed(bench: Benc
     for _ in range(10):
         await asyncio.sleep(0)
     assert bench.looks.verdict("one") is None
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.01)

@@ -15,6 +15,7 @@ from tmpnb_py.core.document_paths import TEXT_NOTEBOOKS, document
 from tmpnb_py.core.errors import NotesError
 from tmpnb_py.core.installation import workshop_directory
 from tmpnb_py.workshops.notes import divs, texts
+from tmpnb_py.workshops.notes.labels import spoken
 from tmpnb_py.workshops.notes.model import Notes
 from tmpnb_py.workshops.notes.model import dump as dumped
 from tmpnb_py.workshops.notes.model import load as loaded
@@ -124,7 +125,7 @@ def test_r_markdown_is_read_with_its_options() -> None:
     assert [heading.text for heading in page.headings] == ["First"]
     assert "A. Teacher" not in page.body
     # What knitr does not show runs all the same, so it is there, closed.
-    assert '<summary>Show this example</summary><div class="tn-cell" data-cell="1">' in page.body
+    assert '<summary>Show this example</summary><div class="tn-cell" data-cell="1">' in spoken(page.body, str)
     assert '<div class="tn-cell" data-cell="3"><pre' in page.body
     assert '<div class="tn-cell" data-cell="4" data-may-fail><details class="tn-fold-code">' in page.body
     # What is not to run, or cannot, is shown only.

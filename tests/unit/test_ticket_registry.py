@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.claims_support import LEASE
+from tests.claims_support import LEASE, Clock
 from tmpnb_py.claims.line_store import Entry, LineStore
 from tmpnb_py.claims.registry import TicketRegistry
 from tmpnb_py.claims.tickets import Status, Ticket
@@ -17,14 +16,6 @@ from tmpnb_py.core.models import State
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
-
-
-@dataclasses.dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -160,3 +151,14 @@ def test_who_waits_with_an_open_request_is_not_stored(tickets: TicketRegistry, t
     tickets.serve(ticket, claimed())
     tickets.announce(ticket)
     assert stored(tmp_path) == []
+
+
+def test_a_lease_that_was_over_while_nobody_could_be_heard_begins_anew(tickets: TicketRegistry, clock: Clock) -> None:
+    ticket = Ticket("lab", clock.now)
+    tickets.add(ticket)
+    tickets.renew(ticket)
+    clock.now += LEASE + 1
+    assert tickets.expired(clock.now) == [ticket]
+    tickets.forgive(clock.now)
+    assert tickets.expired(clock.now + LEASE - 1) == []
+    assert tickets.expired(clock.now + LEASE) == [ticket]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import until
 from tmpnb_py import __version__
 from tmpnb_py.core.errors import ListenError, SettingsError, UpgradeError
 from tmpnb_py.core.models import EndReason
+from tmpnb_py.engines.local.process import parent_of
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.client import Given
@@ -31,6 +34,7 @@ from tmpnb_py.service.listeners import ADMIN, VISITORS, Bound, Listeners, activa
 from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.upgrade import channel, new, old, wire
 from tmpnb_py.service.upgrade.channel import Channel, ChannelError
+from tmpnb_py.service.upgrade.former import Former
 from tmpnb_py.service.upgrade.new import Predecessor
 from tmpnb_py.service.upgrade.old import VARIABLE
 
@@ -168,6 +172,14 @@ def channels() -> Iterator[tuple[Channel, socket.socket]]:
         yield one, theirs
 
 
+async def followed(one: Channel, theirs: socket.socket) -> Predecessor:
+    """The new process's side, once it has heard who starts it."""
+    one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
+    predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
+    assert predecessor is not None
+    return predecessor
+
+
 async def test_messages_come_whole_in_order_and_with_descriptors() -> None:
     ours, theirs = channel.pair()
     with contextlib.closing(Channel(ours)) as one, contextlib.closing(Channel(theirs)) as other:
@@ -302,45 +314,50 @@ def test_what_the_process_before_knew_is_taken_on() -> None:
     assert new.last_activity == 3.0  # nothing lies in the future
 
 
+class _Site:
+    """A site, and its pool, as far as they are told of what was before."""
+
+    name = "tmpnb"
+
+    def __init__(self) -> None:
+        self.base = 3
+        self.ended: list[str] = []
+        self.pools = {self.name: self}
+
+    def subscribe(self, listener: object) -> None:
+        pass
+
+    @property
+    def default_pool(self) -> _Site:
+        return self
+
+    def resize(self, size: int) -> None:
+        if size > 1000:
+            raise SettingsError("too many")
+        self.base = size
+
+    def know_ended(self, container_id: str, reason: EndReason, at: float) -> None:
+        self.ended.append(container_id)
+
+
 async def test_sessions_ends_and_secret_come_over_the_channel() -> None:
     """The old process's side is played here, the new one's is real but for its pool."""
     with channels() as (one, theirs):
-        one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
-        predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
-        assert predecessor is not None
-        ended: list[str] = []
-
-        class Site:
-            def subscribe(self, listener: object) -> None:
-                pass
-
-            def pool_for(self) -> Site:
-                return self
-
-            size = 3
-
-            def resize(self, size: int) -> None:
-                self.size = size
-
-            def know_ended(self, container_id: str, reason: EndReason, at: float) -> None:
-                ended.append(container_id)
-
+        predecessor = await followed(one, theirs)
         one.send(wire.Ends(ends=(wire.Gone(id="gone", reason=EndReason.IDLE, at=1.0),)).written())
         one.send(b'{"kind":"of tomorrow"}')
         one.send(wire.Yours(secret="ab" * 32, size=30, pool_size=3).written())
-        site = Site()
+        site = _Site()
         assert await asyncio.wait_for(predecessor.pool(site), 10) == b"\xab" * 32  # type: ignore[arg-type]
-        assert site.size == 30  # as the operator has set it
-        assert ended == ["gone"]
-        assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__)
+        assert site.base == 30  # as the operator has set it
+        assert site.ended == ["gone"]
+        assert wire.read((await one.receive())[0])[0] == wire.Prepared(version=__version__, features=wire.FEATURES)
         predecessor.close()
 
 
 async def test_a_process_that_is_told_to_stop_takes_no_pool_over() -> None:
     with channels() as (one, theirs):
-        one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
-        predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
-        assert predecessor is not None
+        predecessor = await followed(one, theirs)
         told = asyncio.Event()
         told.set()
         predecessor.follow_unless(told)
@@ -357,20 +374,9 @@ async def test_a_process_that_is_told_to_stop_takes_no_pool_over() -> None:
 def test_a_size_that_the_operator_has_set_stays_unless_the_option_has_changed(
     size: int | None, pool_size: int, kept: int
 ) -> None:
-    class Pool:
-        size = 3
-
-        def pool_for(self) -> Pool:
-            return self
-
-        def resize(self, size: int) -> None:
-            if size > 1000:
-                raise SettingsError("too many")
-            self.size = size
-
-    pool = Pool()
-    new._resize(pool, wire.Yours(secret="ab" * 32, size=size, pool_size=pool_size))  # type: ignore[arg-type]
-    assert pool.size == kept
+    site = _Site()
+    new._resize(site, wire.Yours(secret="ab" * 32, size=size, pool_size=pool_size))  # type: ignore[arg-type]
+    assert site.base == kept
 
 
 class _Taking:
@@ -388,20 +394,51 @@ class _Taking:
 async def test_a_message_that_makes_no_sense_costs_no_connection_that_follows() -> None:
     """Of the side that serves, that is; before, it ends the upgrade."""
     with channels() as (one, theirs):
-        one.send(wire.Start(protocol=wire.PROTOCOL, version="1", listeners=()).written())
-        predecessor = await Predecessor.of({VARIABLE: str(os.dup(theirs.fileno()))})
-        assert predecessor is not None
+        predecessor = await followed(one, theirs)
         one.send(b'{"kind":"ends","ends":[{"id":"a","reason":"of tomorrow","at":0}]}')
         one.send(wire.Connection().written(b"GET /"), (os.dup(1),))
         proxy = _Taking()
-        following = asyncio.create_task(predecessor.follow(None, proxy))  # type: ignore[arg-type]
-        while not proxy.taken:
-            await asyncio.sleep(0.01)
+        (former,) = predecessor.formers
+        following = asyncio.create_task(former.follow(None, proxy))  # type: ignore[arg-type]
+        await until(lambda: proxy.taken, 10)
         assert proxy.taken[0].unread == b"GET /"
-        assert predecessor.tunnels is not None
         one.close()
         await asyncio.wait_for(following, 10)
-        assert predecessor.tunnels is None
+        assert predecessor.formers == ()
+
+
+async def test_a_process_of_before_is_passed_on_and_no_visitor_is_lost_between_two_processes() -> None:
+    with channels() as (one, theirs), contextlib.ExitStack() as stack:
+        here = Former(Channel(channel.inherited(os.dup(theirs.fileno()))), 7, "1.0", 3.0)
+        stack.callback(here.close)
+        proxy, then = _Taking(), _Taking()
+        following = asyncio.create_task(here.follow(None, proxy))  # type: ignore[arg-type]
+        one.send(wire.Report(connections=2, websockets=1).written())
+        one.send(wire.Connection(place="ab" * 16).written(b"first"), (os.dup(1),))
+        await until(lambda: proxy.taken, 10)
+        assert (proxy.counters.left_connections, proxy.counters.left_tunnels) == (2, 1)
+        told, descriptor = here.pass_on()
+        one.send(wire.Connection().written(b"second"), (os.dup(1),))
+        await asyncio.wait([following], timeout=10)
+        assert following.cancelled()
+        assert (proxy.counters.left_connections, proxy.counters.left_tunnels) == (0, 0)
+        there = Former.passed_on(told, [descriptor])
+        stack.callback(there.close)
+        assert (there.pid, there.version, there.since, there.connections, there.websockets) == (7, "1.0", 3.0, 2, 1)
+        hearing = asyncio.create_task(there.follow(None, then))  # type: ignore[arg-type]
+        await until(lambda: then.taken, 10)
+        assert [one.unread for one in (*proxy.taken, *then.taken)] == [b"first", b"second"]
+        assert proxy.taken[0].place == "ab" * 16
+        here.cut()  # which is not for this one to say any more
+        there.ended("a1")
+        assert (await one.receive_message()) == wire.Ended(id="a1").written()
+        one.close()
+        await asyncio.wait_for(hearing, 10)
+        assert there.is_gone
+        with pytest.raises(ChannelError):
+            there.pass_on()
+        with pytest.raises(ChannelError):
+            Former.passed_on(told, [])
 
 
 async def test_a_process_that_serves_is_not_killed_for_what_it_says() -> None:
@@ -428,17 +465,41 @@ def test_what_a_visitor_says_of_the_own_address_stops_no_upgrade() -> None:
 # --- containers
 
 
+_SHELL_OF_A_PERSON = ("bash", "-i")
+
+
 @pytest.mark.parametrize(
-    ("pid", "parent", "first", "refused"),
-    [(1, 0, "tmpnb-py", True), (7, 1, "tini", True), (7, 1, "systemd", False), (7, 3, "docker-init", False)],
+    ("waiting", "refused"),
+    [
+        ([], True),  # it is the first one itself
+        ([("/sbin/tini", "--", "tmpnb-py")], True),
+        ([("/bin/sh", "-c", "set -e; tmpnb-py serve")], True),
+        ([("bash", "/start.sh"), ("/sbin/docker-init", "--", "/start.sh")], True),
+        ([("/bin/bash", "--login", "-ec", "tmpnb-py serve; true")], True),
+        ([("/lib/systemd/systemd",)], False),
+        ([("bash",)], False),
+        ([_SHELL_OF_A_PERSON], False),
+        ([("sh", "-c", "tmpnb-py serve"), ("sshd: ann",), ("/sbin/init",)], False),
+        ([("sh", "-c", "tmpnb-py serve"), None], False),  # started from outside: docker exec
+    ],
 )
-async def test_a_container_s_first_process_is_not_followed(
-    monkeypatch: pytest.MonkeyPatch, pid: int, parent: int, first: str, refused: bool
+async def test_who_ends_with_its_container_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, waiting: list[tuple[str, ...] | None], refused: bool
 ) -> None:
-    monkeypatch.setattr(os, "getpid", lambda: pid)
-    monkeypatch.setattr(os, "getppid", lambda: parent)
-    monkeypatch.setattr(Path, "read_text", lambda _: f"{first}\n")
+    """`waiting` are the command lines of this process's parent, of that one's, and so on to the first one."""
+    count = len(waiting)
+    lines = {count - number: line for number, line in enumerate(waiting)}
+    monkeypatch.setattr(os, "getpid", lambda: count + 1)
+    monkeypatch.setattr(old, "parent_of", lambda pid: 0 if lines.get(pid - 1, ()) is None else pid - 1)
+    text = {f"/proc/{pid}/cmdline": "".join(f"{one}\0" for one in line or ()) for pid, line in lines.items()}
+    monkeypatch.setattr(Path, "read_text", lambda path: text[str(path)])
     assert old._ends_with_this_process() is refused
     if refused:
+        upgrade = old.Upgrade(types.SimpleNamespace(is_follower=False), ServiceManager(), lambda: None)
         with pytest.raises(UpgradeError, match="container"):
-            await old.Upgrade(None, ServiceManager(), lambda: None).run()  # type: ignore[arg-type]
+            await upgrade.run()
+
+
+def test_a_process_has_a_parent() -> None:
+    assert parent_of(os.getpid()) == os.getppid()
+    assert parent_of(2**22 + 1) == 0

@@ -157,20 +157,20 @@ async def test_the_sessions_that_the_cookie_proves(world: World) -> None:
     asks = visitor(world, tmpnb_sessions=f"{cookie_of(new, old)}.c-{'0' * 32}.nonsense")
     assert asks.brings_sessions
     assert asks.sessions == [new, old]
-    assert asks.usable_session is asks.offered_session is new
-    assert asks.page_key == cookies.page_key(new)
-    assert asks.session_with_key(asks.page_key) is new
+    assert asks.usable_session() is asks.usable_session(world.pool) is asks.offered_session() is new
+    assert asks.page_key() == cookies.page_key(new)
+    assert asks.session_with_key(asks.page_key()) is new
     assert asks.session_with_key(cookies.page_key(old)) is asks.session_with_key("") is None
     world.pool.end(new, EndReason.IDLE, 0.0)
     assert asks.sessions == [old], "what has ended meanwhile is no session"
     forged = visitor(world, tmpnb_sessions=f"{old.id}-{'0' * 32}")
-    assert (forged.sessions, forged.page_key) == ([], "")
+    assert (forged.sessions, forged.page_key()) == ([], "")
 
 
 async def test_what_a_notebooks_script_loads_names_no_session(world: World) -> None:
     container = await world.claimed("a")
     asks = visitor(world, {"Sec-Fetch-Dest": "iframe"}, tmpnb_sessions=cookie_of(container))
-    assert (asks.usable_session, asks.offered_session, asks.page_key) == (container, None, "")
+    assert (asks.usable_session(), asks.offered_session(), asks.page_key()) == (container, None, "")
 
 
 async def test_where_sessions_are_not_remembered_nobody_has_any(world: World) -> None:
@@ -184,7 +184,7 @@ async def test_an_older_images_session_is_not_usable(world: World) -> None:
     container = await world.claimed("a")
     container.config_digest = "yesterday"
     asks = visitor(world, tmpnb_sessions=cookie_of(container))
-    assert (asks.sessions, asks.usable_session) == ([container], None)
+    assert (asks.sessions, asks.usable_session()) == ([container], None)
 
 
 def test_the_tickets_of_a_browser(world: World) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.web_support import KNOTS, World, serving
+from tmpnb_py.site.offers import Offers
 from tmpnb_py.web.documents import Documents, NoNetworkError, Subject
 
 START = "lab/tree/knots/First%20knot.ipynb"
@@ -34,8 +36,7 @@ class Lacks:
 
 
 def documents_of(world: World, *, shares_network: bool) -> Documents:
-    context = world.context
-    return Documents(context.options, context.site, context.catalogue, shares_network=shares_network)
+    return Documents(Offers(dataclasses.replace(one, shares_network=shares_network) for one in world.context.offers))
 
 
 @pytest.mark.parametrize("wish", ["lab/../x", "a\\b", "x" * 3000, "lab\nx"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -53,7 +54,8 @@ class Books(NotesCache):
 async def reading(directory: Path, known: Book | Exception) -> AsyncIterator[World]:
     """A service with these notes."""
     async with serving(directory) as world:
-        world.context.notes_cache = Books(known)
+        (offer,) = world.context.offers
+        world.context.offers.put([dataclasses.replace(offer, notes_cache=Books(known))])
         yield world
 
 
@@ -63,7 +65,7 @@ async def test_a_page_is_made_once_and_browsers_keep_it(tmp_path: Path) -> None:
         assert (response.status, "Over and under." in page, response.headers["Vary"]) == (
             200,
             True,
-            "Accept-Encoding, Cookie",
+            "Accept-Encoding, Cookie, Accept-Language",
         )
         known = {"If-None-Match": f'"x", W/{response.headers["ETag"]}'}
         assert (await world.ask("GET", PAGE, headers=known))[0].status == 304

@@ -88,6 +88,25 @@ def test_notebooks_are_examined(folder: Path, text: str, told: str) -> None:
     assert told in problem
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('warm = "python3"', "wants python3 to be warm, but its notebook uses ir"),
+        ('language = "Klingon"\npreload = ["x"]', "wants a kernel to be warm, but its notebook uses ir"),
+        ('preload = ["tidyverse"]', ""),
+        ('warm = "ir"', ""),
+        ('warm = "none"', ""),
+    ],
+)
+def test_another_kernel_than_the_notebooks_is_no_use_if_it_is_warm(folder: Path, line: str, told: str) -> None:
+    example = EXAMPLE.replace('language = "R"\n', "") if "language" in line else EXAMPLE
+    (folder / "workshops.toml").write_text(f"{example}{line}\n")
+    found = folders.read_collection(folder)
+    assert found.fit
+    remark = f'introduction-to-r: {told}: write warm = "ir"'
+    assert [str(one) for one in found.problems] == ([remark] if told else [])
+
+
 def test_links_do_not_go_along(folder: Path) -> None:
     (folder / "introduction-to-r" / "secret").symlink_to("/etc/passwd")
     (folder / "elsewhere").symlink_to("/etc")

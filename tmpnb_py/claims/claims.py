@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
+from tmpnb_py.bookings.agenda import Agenda
 from tmpnb_py.claims.admission import Admission
 from tmpnb_py.claims.demand import Demand
 from tmpnb_py.claims.dispatcher import Dispatcher
@@ -22,15 +24,17 @@ from tmpnb_py.claims.line import RETRY_AFTER, Line
 from tmpnb_py.claims.line_store import LineStore
 from tmpnb_py.claims.recovery import Recovery
 from tmpnb_py.claims.registry import TicketRegistry
+from tmpnb_py.claims.reserve import Reserve
 from tmpnb_py.claims.tickets import Status, Ticket
 from tmpnb_py.core.errors import ClosedError, EngineError, FullError
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.tasks import Tasks, has_stalled
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.pool import Pool
 
 _SWEEP_SECONDS = 1.0
+_HELD_SECONDS = 10.0  # for a request on its way from another process
 
 _log = structlog.get_logger(__name__)
 
@@ -44,24 +48,47 @@ class Claims:
         pool: Pool,
         line_store: LineStore,
         *,
+        agenda: Agenda | None = None,
         clock: Callable[[], float] = time.monotonic,
+        elsewhere: Callable[[str], int] = lambda _: 0,
+        kernel_of: Callable[[str], str] = lambda _: "",
     ) -> None:
+        """`agenda` is that of all pools of the service (None: nothing is booked).
+
+        `elsewhere` says how many notebooks count for a quota key in other pools, `kernel_of` which kernel a document
+        needs ("" if unknown).
+        """
         self.pool = pool
         self._line_store = line_store
         self._clock = clock
         options = pool.options
+        self.agenda = Agenda() if agenda is None else agenda
+        self._reserve = Reserve(self.agenda.bookings, pool)
         self._line = Line()
         self._tickets = TicketRegistry(line_store, options, clock)
-        self._admission = Admission(pool, self._line, self._tickets, options)
+        self._admission = Admission(pool, self._line, self._tickets, options, elsewhere, is_on=self._reserve.is_on)
         self._demand = Demand(pool, clock)
         self._handover = Handover(engine, pool, clock)
-        self._dispatcher = Dispatcher(pool, self._line, self._tickets, self._handover, clock)
-        self._recovery = Recovery(pool, self._line, self._tickets, line_store, options=options, clock=clock)
+        self._dispatcher = Dispatcher(
+            pool,
+            self._line,
+            self._tickets,
+            self._handover,
+            reserve=self._reserve,
+            admits=self._admission.admits,
+            clock=clock,
+            kernel_of=kernel_of,
+        )
+        self._recovery = Recovery(
+            pool, self._line, self._tickets, line_store, reserve=self._reserve, options=options, clock=clock
+        )
         self._tasks = Tasks(_log_mistake)
         self.stopping = False
         self._lets_in = asyncio.Event()
         self._lets_in.set()
         pool.subscribe(self._container_moved)
+        pool.reserve_from(self._reserve.part)
+        self.agenda.bookings.subscribe(pool.wake)
 
     # --- how many wait, and how long: queries
 
@@ -71,25 +98,82 @@ class Claims:
         return len(self._line)
 
     @property
+    def admitted(self) -> int:
+        """How many of these are let in now."""
+        if self.pool.is_open:
+            return len(self._line)
+        return sum(self.admits(ticket.booking) for ticket in self.in_line()) if self.pool.admits_classes else 0
+
+    def admits(self, booking: str) -> bool:
+        """Whether somebody is let in now who came by the link of this class ("": by none)."""
+        return self._admission.admits(booking)
+
+    @property
     def expected(self) -> int:
         """How many containers are wanted for visitors who were sent away and may come back."""
         return self._demand.expected
 
+    @property
+    def booked(self) -> int:
+        """How many containers are to be ready for bookings."""
+        return self._reserve.booked
+
+    @property
+    def reserved(self) -> int:
+        """How many of these are held for classes."""
+        return self._reserve.reserved
+
+    def waiting_of(self, booking: str) -> int:
+        """How many in line came by the link of this class."""
+        return sum(ticket.booking == booking for ticket in self.in_line())
+
+    def left_of(self, booking: str) -> int:
+        """What is left of the reserve of this class."""
+        return self._reserve.left(booking)
+
+    def extension(self, container_id: str) -> float:
+        """By how many seconds a session may live longer than others, as its class was prolonged."""
+        return self.agenda.bookings.extension(container_id)
+
+    def counted(self, quota_key: str) -> int:
+        """How many notebooks, in use and waited for, count for a quota key in this pool."""
+        return self._admission.counted(quota_key)
+
     def in_line(self) -> list[Ticket]:
         """The tickets in line, the first one first."""
         return self._tickets.all_of(self._line)
+
+    def since(self, most: int) -> list[float]:
+        """When the first visitors in line that are let in came (monotonic), at most so many of them."""
+        if not self.admitted:
+            return []
+        found = (ticket for ticket in self._tickets.all_of(self._line) if self.admits(ticket.booking))
+        return [ticket.joined_at for ticket in itertools.islice(found, most)]
 
     def waits(self, now: float) -> list[float]:
         """Seconds that each visitor in line has waited, the first one first."""
         return [now - ticket.joined_at for ticket in self.in_line()]
 
     def position(self, ticket: Ticket) -> int | None:
-        """A ticket's position in line, 1 = next, also while it is being served; None if it does not wait."""
-        return (self._line.position(ticket.id) or 1) if ticket.is_waiting else None
+        """A ticket's position in line, 1 = next, also while it is being served; None if it does not wait.
 
-    def estimate(self, position: int) -> float | None:
-        """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
-        return self.pool.estimate(position, self._clock()) if self.pool.is_open else None
+        While only classes are let in, nobody else is before their people.
+        """
+        if not ticket.is_waiting:
+            return None
+        position = self._line.position(ticket.id) or 1
+        if self.pool.is_open or not self.admits(ticket.booking):
+            return position
+        before = self._tickets.all_of(itertools.islice(self._line, position - 1))
+        return 1 + sum(self.admits(one.booking) for one in before)
+
+    def estimate(self, position: int, booking: str = "") -> float | None:
+        """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown.
+
+        `booking`: the class by whose link they came.
+        """
+        short = max(0, self.reserved - self.pool.count(State.READY))  # what is started for a class before
+        return self.pool.estimate(position + short, self._clock()) if self.admits(booking) else None
 
     async def _let_in(self) -> None:
         """Wait while another process is about to have the pool. Raises `FullError` once it has it."""
@@ -103,19 +187,24 @@ class Claims:
 
     # --- a program, which waits with an open request
 
-    async def claim(self, *, wait: float = 0.0, quota_key: str = "") -> Container:
-        """Claim a container, waiting in line for it for up to `wait` seconds.
+    async def claim(self, *, wait: float = 0.0, quota_key: str = "", place: str = "", target: str = "") -> Container:
+        """Claim a container, waiting in line for it for up to `wait` seconds. It is to open at `target`.
 
-        It counts for `quota_key`, where the number for each is limited. Raises `FullError` (`LineFullError`,
-        `AddressFullError`) with a time to come back, `ClosedError` while the operator lets no newcomers in, and
-        `EngineError` where no claim can be made durable or no container becomes ready.
+        It counts for `quota_key`, where the number for each is limited. `place` is a name of the request that no
+        other one has: where another process had the same request in line, it goes on there, as to time and place
+        (`hold_places`). Raises `FullError` (`LineFullError`, `AddressFullError`) with a time to come back,
+        `ClosedError` while the operator lets no newcomers in, and `EngineError` where no claim can be made durable or
+        no container becomes ready.
         """
         await self._let_in()
-        ticket = Ticket("", self._clock(), quota_key=quota_key)
+        held = self._tickets.get(place)
+        if held is not None and (held.watchers or not held.is_alive):
+            held, place = None, ""
+        ticket = held or Ticket(target, self._clock(), quota_key=quota_key, ticket_id=place)
         self._tickets.add(ticket)
         try:
             with ticket.watched():
-                container = await self._claim(ticket, wait)
+                container = await self._claim(ticket, wait, is_held=held is not None)
         except (FullError, ClosedError, EngineError):
             self._turn_away(ticket)
             raise
@@ -126,12 +215,14 @@ class Claims:
         self._demand.came()
         return container
 
-    async def _claim(self, ticket: Ticket, wait: float) -> Container:
-        number = self._line.reserve()  # what is ready may prove dead, and others may come in the meantime
-        self._admission.check_quota(ticket.quota_key)
-        self._admission.check_engine()
-        self._admission.check_open()
-        await self._dispatcher.serve_at_once(ticket)
+    async def _claim(self, ticket: Ticket, wait: float, *, is_held: bool) -> Container:
+        number = None
+        if not is_held:
+            number = self._line.reserve()  # what is ready may prove dead, and others may come in the meantime
+            self._admission.check_quota(ticket.quota_key)
+            self._admission.check_engine()
+            self._admission.check_open()
+            await self._dispatcher.serve_at_once(ticket)
         if ticket.is_waiting and wait > 0:
             await self._wait(ticket, number, ticket.joined_at + wait)
         if ticket.container is not None:
@@ -143,9 +234,10 @@ class Claims:
             self.pool.observe_soon()
         raise FullError("no notebook is ready", retry_after=retry_after)
 
-    async def _wait(self, ticket: Ticket, number: int, deadline: float) -> None:
-        """Stand in line until the ticket is served or the time is over."""
-        self._join(ticket, number)
+    async def _wait(self, ticket: Ticket, number: int | None, deadline: float) -> None:
+        """Stand in line, from now on at `number`, until the ticket is served or the time is over."""
+        if number is not None:
+            self._join(ticket, number)
         try:
             while ticket.is_waiting:
                 # A hand-over under way at the deadline is waited for: the engine's timeouts bound that.
@@ -163,25 +255,38 @@ class Claims:
 
     # --- a page, which holds a ticket
 
-    async def open_ticket(self, target: str, *, idempotency_key: str = "", quota_key: str = "") -> Ticket:
+    async def open_ticket(
+        self, target: str, *, idempotency_key: str = "", quota_key: str = "", booking: str = ""
+    ) -> Ticket:
         """Open a ticket for a notebook that is to open at `target`: READY if one was ready, else WAITING in line.
 
         It is kept for the lease, and as long as somebody watches it. Idempotent: the same `idempotency_key` returns
         the same ticket as long as it is good for a notebook, so a button pressed twice is one request, and so is a
         page that is loaded again; cancelling the call does not undo it. While the engine is down one may wait. The
-        notebook counts for `quota_key`, where the number for each is limited. Raises `LineFullError` or
-        `AddressFullError`, and `ClosedError` while the operator lets no newcomers in.
+        notebook counts for `quota_key`, where the number for each is limited; for a visitor who came by the link of
+        the class `booking` it is one of that class's, and counts for nobody while the class has fewer than people.
+        Raises `LineFullError` or `AddressFullError`, and `ClosedError` while the operator lets no newcomers in.
         """
         await self._let_in()
         known = self._tickets.repeated(idempotency_key)
         if known is not None:
             self._tickets.renew(known)
             return known
-        ticket = Ticket(target, self._clock(), idempotency_key=idempotency_key, quota_key=quota_key)
+        if booking and quota_key and self._has_place(booking):
+            quota_key = ""
+        ticket = Ticket(target, self._clock(), idempotency_key=idempotency_key, quota_key=quota_key, booking=booking)
         self._tickets.add(ticket)
         self._tickets.renew(ticket)
         await asyncio.shield(self._tasks.start(f"ticket-{ticket.id}", self._serve_or_join(ticket)))
         return ticket
+
+    def _has_place(self, booking: str) -> bool:
+        """Whether fewer notebooks of a class run, and are waited for, than it was booked for.
+
+        Its people share an address. Whoever else has its link must not empty the whole pool with it.
+        """
+        waiting = sum(ticket.booking == booking and ticket.is_waiting for ticket in self._tickets)
+        return self._reserve.has_place(booking, waiting)
 
     async def _serve_or_join(self, ticket: Ticket) -> None:
         number = self._line.reserve()  # what is ready may prove dead, and others may come in the meantime
@@ -189,7 +294,7 @@ class Claims:
             self._admission.check_quota(ticket.quota_key)
             with contextlib.suppress(EngineError):
                 self._admission.check_engine()
-                self._admission.check_open()
+                self._admission.check_open(ticket.booking)
                 await self._dispatcher.serve_at_once(ticket)
             if ticket.is_waiting:
                 self._join(ticket, number)
@@ -203,13 +308,14 @@ class Claims:
             raise
 
     def _join(self, ticket: Ticket, number: int) -> None:
-        self._admission.check_open()
+        self._admission.check_open(ticket.booking)
         self._line.join(
             ticket.id,
             number=number,
             capacity=self.pool.options.current.max_waiting,
             retry_after=self._retry_after(),
         )
+        self.pool.visitor_came()
         self.pool.observe_soon()
 
     def _turn_away(self, ticket: Ticket) -> None:
@@ -254,6 +360,16 @@ class Claims:
             self.pool.end(ticket.container, EndReason.UNVISITED, self._clock())
         self._tickets.forget(ticket)
 
+    def forget_link(self, booking: str) -> None:
+        """The link of a class was replaced: who waits by the old one waits as everybody else does.
+
+        Their page must not tell them the new one.
+        """
+        for ticket in self._tickets:
+            if ticket.booking == booking and ticket.is_waiting:
+                self._tickets.forget_class(ticket)
+                ticket.notify()
+
     # --- what the pool tells
 
     def serve_line(self) -> None:
@@ -279,6 +395,10 @@ class Claims:
     def _container_moved(self, container: Container) -> None:
         if container.state is State.REMOVING:
             self._tickets.notebook_ended(container)
+            if container.reason in (EndReason.UNVISITED, EndReason.CLAIM_FAILED):
+                self.agenda.bookings.never_came(container.id)
+            else:
+                self.agenda.bookings.ended(container.id)
 
     # --- start and end, and the task in between
 
@@ -290,8 +410,11 @@ class Claims:
     async def run(self) -> None:
         """Sweep once a second, until cancelled."""
         while True:
+            due = self._clock() + _SWEEP_SECONDS
             await asyncio.sleep(_SWEEP_SECONDS)
-            self.sweep(self._clock())
+            if has_stalled(due, now := self._clock()):
+                self._tickets.forgive(now)
+            self.sweep(now)
 
     def sweep(self, now: float) -> None:
         """Serve the line, in case the engine has come back without an event, and drop what has expired.
@@ -359,6 +482,21 @@ class Claims:
         if (ticket := self._tickets.get(ticket_id)) is not None:
             ticket.idempotency_key = idempotency_key
             self._tickets.add(ticket)
+
+    def open_requests(self) -> Iterator[tuple[Ticket, int]]:
+        """Who waits in line with an open request, each with how many stand before, the first one first."""
+        for ahead, ticket in enumerate(self.in_line()):
+            if not self._tickets.is_stored(ticket):
+                yield ticket, ahead
+
+    def hold_places(self, places: Iterable[tuple[Ticket, int]]) -> None:
+        """After `restore`: keep another process's `open_requests` in line, until they come again (`claim`)."""
+        order = list(self._line)
+        for ticket, ahead in places:
+            ticket.renew(self._clock(), _HELD_SECONDS)
+            self._tickets.add(ticket)
+            order.insert(ahead, ticket.id)
+        self._line.arrange(order)
 
     async def close(self) -> None:
         """Cancel what is under way."""

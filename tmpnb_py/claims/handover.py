@@ -23,15 +23,19 @@ from tmpnb_py.core.errors import (
 )
 from tmpnb_py.core.models import EndReason, Failure, State
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.turns import Turns, processors
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.questions import accepts
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.pool import Pool
+from tmpnb_py.tracing.spans import within
 
 # A claim takes some milliseconds. One that takes longer may hang, or the engine's disk is busy: both are waited for.
 _PATIENCE = 0.5
 _AT_ONCE = 3  # containers that are tried for one visitor
 _REFUSALS = 2  # of different containers: more would not say more
+_TURNS_FOR_EACH_PROCESSOR = 4  # a claim also waits for the engine's disk
+_TURN_SECONDS = 0.05
 _REFUSAL_SECONDS = 10.0  # for which a refusal counts, unless a claim is refused again
 
 _log = structlog.get_logger(__name__)
@@ -42,34 +46,44 @@ Task = asyncio.Task[bool]
 class Handover:
     """Makes claims durable. `clock` gives monotonic seconds."""
 
-    def __init__(self, engine: Engine, pool: Pool, clock: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, pool: Pool, clock: Callable[[], float], *, turns: Turns | None = None) -> None:
+        """`turns` are those in which claims begin, first come, first served."""
         self._engine = engine
         self._pool = pool
         self._clock = clock
         self._tasks = Tasks(_log_mistake)
+        self._turns = turns or Turns(_TURNS_FOR_EACH_PROCESSOR * processors(), _TURN_SECONDS)
 
-    async def take(self, first: Container, may_take: Callable[[], bool], quota_key: str = "") -> Container | None:
+    async def take(
+        self, first: Container, may_take: Callable[[], bool], choose: Callable[[], Container | None]
+    ) -> Container | None:
         """Make the claim of `first`, which the pool has chosen, durable, or that of one of the next ready ones.
 
-        `may_take` says whether there is another one for this visitor. Returns the visitor's container, or None where
-        none proved good. Raises `EngineDownError`, and the engine's `EngineError` where it refuses claims (the
-        containers that it refused are ready again).
+        `may_take` says whether there is another one for this visitor, and `choose` claims it in the pool. Returns the
+        visitor's container, or None where none proved good. Raises `EngineDownError`, and the engine's `EngineError`
+        where it refuses claims (the containers that it refused are ready again).
         """
         attempt = _Attempt(self._pool, self._clock)
+        turn = None
         try:
+            attempt.chosen = first
+            # As a task, so that `settle` waits for it, too.
+            turn = await self._tasks.start(f"turn-{first.id}", self._turns.take())
             attempt.begin(first, self._start(first))
             while attempt.pending:
                 if (container := await attempt.wait()) is not None:
                     attempt.succeeded()
                     return container
                 if attempt.may_go_on and may_take():
-                    another = self._pool.claim(self._clock(), quota_key)
+                    another = choose()
                     if another is not None:
                         attempt.begin(another, self._start(another))
             attempt.failed()
             return None
         finally:
             attempt.leave()
+            if turn is not None:
+                turn.end()
 
     def expire_refusal(self, now: float) -> None:
         """Forget that claims were refused, some seconds after the last one was tried."""
@@ -92,10 +106,12 @@ class Handover:
 
         In all other cases in which it is not the visitor's it has ended.
         """
+        named = {"tmpnb.session.id": container.id, "tmpnb.pool": self._pool.name}
         try:
-            alive = container.endpoint is not None and await accepts(container.endpoint)
-            if alive and container.state is State.CLAIMED:
-                return await self._claim(container)
+            with within("hand over", attributes=named, links=[container.start_span.context]):
+                alive = container.endpoint is not None and await accepts(container.endpoint)
+                if alive and container.state is State.CLAIMED:
+                    return await self._claim(container)
         except EngineDownError as error:
             self._end(container, EndReason.CLAIM_FAILED)
             self._pool.engine_failed(error)
@@ -126,12 +142,14 @@ class _Attempt:
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._clock = clock
+        self.chosen: Container | None = None  # whose claim has not begun
         self.pending: dict[Task, Container] = {}
         self._refused: list[Container] = []
         self._refusal: EngineError | None = None
 
     def begin(self, container: Container, task: Task) -> None:
         """Try this container, too."""
+        self.chosen = None
         self.pending[task] = container
 
     @property
@@ -179,7 +197,9 @@ class _Attempt:
         raise self._refusal
 
     def leave(self) -> None:
-        """Give back what was refused, and what is still under way once that is done."""
+        """Give back what was refused or not begun, and what is still under way once that is done."""
+        if self.chosen is not None:
+            self._pool.give_back(self.chosen, self._clock())
         for container in self._refused:
             self._pool.give_back(container, self._clock())
         for task, container in self.pending.items():

@@ -10,7 +10,7 @@ import bisect
 import dataclasses
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tmpnb_py.core.errors import LineFullError
 
@@ -70,8 +70,14 @@ class Line:
         self._insert(place)
         return place
 
+    def arrange(self, ticket_ids: Iterable[str]) -> None:
+        """Have exactly these in line, in this order. Nobody may be on the way into the line or out of it."""
+        self._by_id, self._places = {}, []
+        for ticket_id in ticket_ids:
+            self.join(ticket_id)
+
     def put_back(self, place: Place) -> None:
-        """Undo `pop_first` for a ticket that could not be served. No-op if it is in line."""
+        """Undo `take` for a ticket that could not be served. No-op if it is in line."""
         if place.id not in self._by_id:
             self._insert(place)
 
@@ -83,15 +89,10 @@ class Line:
         del self._places[self._index(place)]
         return True
 
-    def first(self) -> Place | None:
-        """The place that is served next."""
-        return self._places[0] if self._places else None
-
-    def pop_first(self) -> Place | None:
-        """Take the first place out of the line, to serve its ticket."""
-        place = self.first()
-        if place is not None:
-            self.leave(place.id)
+    def take(self, ticket_id: str) -> Place | None:
+        """Take a place out of the line, to serve its ticket. None if the ticket is not in line."""
+        place = self._by_id.get(ticket_id)
+        self.leave(ticket_id)
         return place
 
     def position(self, ticket_id: str) -> int | None:

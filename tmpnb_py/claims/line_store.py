@@ -18,6 +18,8 @@ from pathlib import Path
 import pydantic
 import structlog
 
+from tmpnb_py.core.files import write_all
+
 _SLACK = 1000  # outdated lines after which the file is written anew
 _PAUSES = (1.0, 600.0)  # seconds until writing is tried again after a failure: the first time, and at most
 
@@ -29,7 +31,8 @@ class Entry(pydantic.BaseModel):
 
     `container` is the id of the notebook that it was given, "" for none; `told` says whether that was announced.
     `until` (Unix seconds) is how long the ticket is kept unless its visitor is seen again; None while the visitor is
-    thought to be there.
+    thought to be there. `booking` is the class whose link the visitor came by; it is written only where there is one,
+    as older versions know no such field.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +43,7 @@ class Entry(pydantic.BaseModel):
     container: str = ""
     told: bool = False
     until: float | None = pydantic.Field(default=None, allow_inf_nan=False)
+    booking: str = pydantic.Field(default="", pattern="^(?:[0-9a-f]{8})?$")
 
 
 class _Gone(pydantic.BaseModel):
@@ -88,6 +92,9 @@ class LineStore:
             self._entries[entry.id] = entry if entry.until is not None else entry.model_copy(update={"until": until})
         self._write_anew()
         return list(self._entries.values())
+
+    def __contains__(self, ticket_id: str) -> bool:
+        return ticket_id in self._entries
 
     def add(self, entry: Entry) -> None:
         """Append a ticket that has joined the line."""
@@ -149,7 +156,7 @@ class LineStore:
         if self._file is None:
             return
         try:
-            _write(self._file, _line(entry))
+            write_all(self._file, _line(entry))
             self._lines += 1
         except OSError as error:
             self._broke(error)
@@ -162,7 +169,7 @@ class LineStore:
         self._let_go()
         try:
             self._file = os.open(new, flags, 0o600)
-            _write(self._file, b"".join(_line(entry) for entry in self._entries.values()))
+            write_all(self._file, b"".join(_line(entry) for entry in self._entries.values()))
             new.replace(self._path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -188,13 +195,8 @@ class LineStore:
 
 
 def _line(entry: Entry | _Gone) -> bytes:
-    return entry.model_dump_json().encode() + b"\n"
-
-
-def _write(file: int, data: bytes) -> None:
-    """Write all of `data`; a full disk takes a part first."""
-    while data:
-        data = data[os.write(file, data) :]
+    unknown = {"booking"} if isinstance(entry, Entry) and not entry.booking else None
+    return entry.model_dump_json(exclude=unknown).encode() + b"\n"
 
 
 def _read(lines: Iterable[bytes]) -> list[Entry]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from tmpnb_py.claims.line import Line
 from tmpnb_py.claims.line_store import Entry, LineStore
 from tmpnb_py.claims.registry import TicketRegistry
+from tmpnb_py.claims.reserve import Reserve
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.options.live import LiveOptions
@@ -30,6 +31,7 @@ class Recovery:
         tickets: TicketRegistry,
         line_store: LineStore,
         *,
+        reserve: Reserve,
         options: LiveOptions,
         clock: Callable[[], float],
     ) -> None:
@@ -37,6 +39,7 @@ class Recovery:
         self._line = line
         self._tickets = tickets
         self._line_store = line_store
+        self._reserve = reserve
         self._options = options
         self._clock = clock
         self._looked_for: dict[Ticket, Entry] = {}
@@ -64,7 +67,8 @@ class Recovery:
         if left <= 0 and not entry.container:
             self._line_store.remove(entry.id)
             return
-        ticket = Ticket(entry.target, now - max(0.0, unix - entry.since), ticket_id=entry.id)
+        joined_at = now - max(0.0, unix - entry.since)
+        ticket = Ticket(entry.target, joined_at, booking=entry.booking, ticket_id=entry.id)
         ticket.lease, ticket.held_until = lease, now + left
         self._tickets.add(ticket)
         if not entry.told and left > 0:
@@ -91,6 +95,8 @@ class Recovery:
         if ticket.is_waiting:
             self._line.leave(ticket.id)
             self._tickets.serve(ticket, container)
+            if ticket.booking:
+                self._reserve.came(ticket.booking, container)
             if is_announced:
                 self._tickets.announce(ticket)
         elif not is_announced:  # given up in the meantime

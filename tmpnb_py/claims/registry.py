@@ -54,6 +54,11 @@ class TicketRegistry:
         """The tickets that nobody has asked for in time."""
         return [ticket for ticket in self._by_id.values() if ticket.has_expired(now)]
 
+    def forgive(self, now: float) -> None:
+        """Begin the lease of each ticket anew that has expired while nobody could be heard."""
+        for ticket in self.expired(now):
+            ticket.renew(now, ticket.lease)
+
     # --- keeping
 
     def add(self, ticket: Ticket) -> None:
@@ -65,7 +70,16 @@ class TicketRegistry:
     def store(self, ticket: Ticket) -> None:
         """Write a ticket that has joined the line to the line store."""
         since = time.time() - (self._clock() - ticket.joined_at)
-        self._line_store.add(Entry(id=ticket.id, target=ticket.target, since=since))
+        self._line_store.add(Entry(id=ticket.id, target=ticket.target, since=since, booking=ticket.booking))
+
+    def forget_class(self, ticket: Ticket) -> None:
+        """Have a ticket be of no class any more."""
+        ticket.booking = ""
+        self._line_store.update(ticket.id, booking="")
+
+    def is_stored(self, ticket: Ticket) -> bool:
+        """Whether it has been stored, as those are that outlive the request which opened them."""
+        return ticket.id in self._line_store
 
     def forget(self, ticket: Ticket) -> None:
         """Keep a ticket no longer. No-op if it is not kept."""

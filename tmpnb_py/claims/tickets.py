@@ -13,8 +13,10 @@ import enum
 import secrets
 from collections.abc import Iterator, Mapping
 
-from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.core.tasks import Changes, event_or_time
 from tmpnb_py.pools.container import Container
+from tmpnb_py.tracing.spans import Span, current
+from tmpnb_py.tracing.visits import visit_of
 
 
 class Status(enum.StrEnum):
@@ -44,44 +46,60 @@ _NEXT: Mapping[Status, frozenset[Status]] = {
     Status.CLOSED: frozenset(),
     Status.LEFT: frozenset(),
 }
+# With these the visitor's claim has come to its end.
+_SETTLED = frozenset({Status.READY, Status.CLOSED, Status.LEFT})
 
 
 class Ticket:
     """One request, for the document `target`.
 
     `idempotency_key` is the visitor's own name for the request, "" for none; `quota_key` says whom the notebook
-    counts for. While nobody watches it the ticket is kept until `held_until`, which is `lease` seconds after somebody
-    was last seen to be interested in it.
+    counts for; `booking` is the class whose link the visitor came by, "" for none. While nobody watches it the ticket
+    is kept until `held_until`, which is `lease` seconds after somebody was last seen to be interested in it.
+    `span` is of the claim and `visit` of all that follows it, where the request that opens the ticket is traced.
     """
 
     __slots__ = (
-        "_changed",
+        "_changes",
         "_container",
         "_status",
+        "booking",
         "held_until",
         "id",
         "idempotency_key",
         "joined_at",
         "lease",
         "quota_key",
+        "span",
         "target",
+        "visit",
         "watchers",
     )
 
     def __init__(
-        self, target: str, now: float, *, idempotency_key: str = "", quota_key: str = "", ticket_id: str = ""
+        self,
+        target: str,
+        now: float,
+        *,
+        idempotency_key: str = "",
+        quota_key: str = "",
+        booking: str = "",
+        ticket_id: str = "",
     ) -> None:
         self.id = ticket_id or secrets.token_hex(16)
         self.target = target
         self.idempotency_key = idempotency_key
         self.quota_key = quota_key
+        self.booking = booking
         self.joined_at = now
         self.lease = 0.0
         self.held_until = now
         self.watchers = 0
+        self.visit = visit_of(current())
+        self.span: Span = current().child("claim")
         self._status = Status.WAITING
         self._container: Container | None = None
-        self._changed = asyncio.Event()
+        self._changes = Changes()
 
     # --- what it is
 
@@ -150,6 +168,9 @@ class Ticket:
         if status not in _NEXT[self._status]:
             raise RuntimeError(f"a ticket cannot go from {self._status} to {status}")
         self._status = status
+        if status in _SETTLED:
+            self.span.set("tmpnb.claim.outcome", status.value)
+            self.span.end()
 
     # --- its lease
 
@@ -166,17 +187,16 @@ class Ticket:
 
     def notify(self) -> None:
         """Wake all who wait for a change."""
-        woken, self._changed = self._changed, asyncio.Event()
-        woken.set()
+        self._changes.tell()
 
     @property
     def next_change(self) -> asyncio.Event:
         """Set at the next change. Take it before looking at the ticket, so that no change in between is missed."""
-        return self._changed
+        return self._changes.next
 
     async def changed(self, seconds: float | None) -> bool:
         """Wait for the next change, at most `seconds` (None: without limit). False if there was none in time."""
-        return await event_or_time(self._changed, seconds)
+        return await event_or_time(self._changes.next, seconds)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

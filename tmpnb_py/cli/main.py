@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 import click
 
 import tmpnb_py
+from tmpnb_py.cli.commands import bookings, doctor, front, image, purge, relay, service, timetable
 from tmpnb_py.cli.commands import config as config_command
-from tmpnb_py.cli.commands import doctor, front, image, purge, relay, service
 from tmpnb_py.cli.options import SettingsCommand, read, with_settings
 from tmpnb_py.core.errors import find_known
 from tmpnb_py.options.settings import Settings
@@ -27,12 +27,16 @@ from tmpnb_py.options.sources import LoadedSettings
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 unexpected error, 2 wrong option or configuration, 3 engine, 4 image, 5 address or port,
-6 another process manages the pool, 7 no service answers or it refused, 8 doctor found something wrong,
+6 another process manages the pool, 7 no service answers or it refused, 8 doctor or timetable found something wrong,
 130 interrupted."""
 
 _UNEXPECTED = 1
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141  # a shell's exit code for a program that SIGPIPE ended
+
+
+_FAULT = "This is a fault of tmpnb-py. Please report it with the lines above."
+_NO_ROOM = "This process gets no thread or no memory: raise TasksMax= and MemoryMax= of its unit, or ulimit -u."
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -73,8 +77,15 @@ def _report_fault(error: Exception) -> int:
 
     click.echo(redact_text("".join(traceback.format_exception(error))), err=True)
     click.echo(f"error: unexpected {type(error).__name__}: {redact_text(str(error))}", err=True)
-    click.echo("  → This is a fault of tmpnb-py. Please report it with the lines above.", err=True)
+    click.echo(f"  → {_NO_ROOM if _lacks_room(error) else _FAULT}", err=True)
     return _UNEXPECTED
+
+
+def _lacks_room(error: BaseException | None) -> bool:
+    """Whether the machine refuses this process a thread or memory."""
+    while error is not None and not isinstance(error, MemoryError) and str(error) != "can't start new thread":
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _run_async(work: Coroutine[Any, Any, None]) -> None:
@@ -153,8 +164,10 @@ def _log_warnings(loaded: LoadedSettings) -> None:
 
 for _command in (
     *service.COMMANDS,
+    *bookings.COMMANDS,
     *purge.COMMANDS,
     *doctor.COMMANDS,
+    *timetable.COMMANDS,
     *config_command.COMMANDS,
     *image.COMMANDS,
     *relay.COMMANDS,

@@ -7,17 +7,18 @@ Used by every command module. Deliberately light: it loads no event loop and no 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.core.models import Egress
-from tmpnb_py.options.declaration import Option
+from tmpnb_py.options.declaration import Option, Tables
 from tmpnb_py.options.kinds import Kind
-from tmpnb_py.options.settings import OPTIONS
+from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.sources import CONFIG_VARIABLE, SYSTEM_CONFIG, LoadedSettings, read_settings
 from tmpnb_py.options.tmpnb import LEGACY
 
@@ -31,8 +32,12 @@ ENGINE_OPTIONS = ("engine", "pool_name", "runtime_dir")
 _METAVARS = {
     Kind.SWITCH: "[true|false]",
     Kind.LIST: "A,B,…",
+    Kind.TABLES: "JSON",
     Kind.SECRET: "TEXT",
 }
+
+# For commands that can be about one pool of several. Which there are, the service or the file knows.
+pool_option = click.option("--pool", metavar="NAME", help="Of several pools, only this one.")
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
@@ -54,7 +59,7 @@ class SettingsCommand(click.Command):
 def settings_options(names: Sequence[str] | None = None) -> Iterable[click.Option]:
     """A command-line option for each setting, or only for `names`."""
     for option in OPTIONS.values():
-        if names is not None and option.name not in names:
+        if option.name not in (names or OPTIONS) or option.tables is Tables.ONLY:
             continue
         is_switch = option.kind is Kind.SWITCH
         # A bare `--switch` means true; `--switch=false` works, too.
@@ -115,6 +120,15 @@ def with_settings(names: Sequence[str] | None = None) -> Callable[[F], F]:
 def read(ctx: click.Context, config: str | None) -> LoadedSettings:
     """Read the settings as `serve` does. Raises `SettingsError`."""
     return read_settings(ctx.ensure_object(dict), os.environ, config)
+
+
+def pools_named(name: str | None, pools: Collection[Settings]) -> tuple[Settings, ...]:
+    """The pool of this name, or for None all of them. Raises `SettingsError` where there is none."""
+    found = tuple(one for one in pools if name in (None, one.label))
+    if not found:
+        there = ", ".join(one.label for one in pools)
+        raise SettingsError(f"--pool: there is no pool {name}", remedy=f"There is: {there}.")
+    return found
 
 
 def _files(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:

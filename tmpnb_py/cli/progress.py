@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, TextIO
 
@@ -35,12 +37,24 @@ class Step(Protocol):
     def seconds(self) -> float: ...
 
 
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show on a terminal that something is under way; nothing elsewhere."""
+    console = _console(None)
+    with console.status(text) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+def _console(stream: TextIO | None) -> Console:
+    return Console(file=sys.stderr if stream is None else stream, highlight=False, markup=False, emoji=False)
+
+
 class BuildProgress:
     """Shows a build's progress on standard error. A context manager; call `report` with each step."""
 
     def __init__(self, tag: str, stream: TextIO | None = None) -> None:
         self._tag = tag
-        self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, markup=False)
+        self._console = _console(stream)
         self._began = time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),
@@ -71,7 +85,7 @@ class BuildProgress:
     ) -> None:
         self._bar.stop()
         if kind is None:
-            self._line(f"built {self._tag} in {format_duration(round(time.monotonic() - self._began))}")
+            self._line(f"built {self._tag} in {format_duration(max(1, round(time.monotonic() - self._began)))}")
 
     def _line(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -92,7 +106,7 @@ class TransferProgress:
     """Shows a transfer's progress; without a terminal, a line per phase. A context manager; call `report`."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, markup=False)
+        self._console = _console(stream)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 ANY = "*"
 _MAX_LENGTH = 1000
 _PROVIDER = re.compile(r"[a-z0-9_-]{1,40}")
-_RULE = re.compile(r"(\*|[a-z0-9_-]{1,40}/[^\s,=]+)(?:=([a-z0-9]+(?:-[a-z0-9]+)*))?")
+_SLUG, _POOL = r"[a-z0-9]+(?:-[a-z0-9]+)*", r"@[a-z0-9][a-z0-9_-]{0,31}"
+_RULE = re.compile(rf"(\*|[a-z0-9_-]{{1,40}}/[^\s,=]+)(?:=(?=.)(?:{_SLUG})?(?:{_POOL})?)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,20 +46,23 @@ def read(provider: str, raw: str) -> Spec:
 
 
 def read_rule(text: str) -> str:
-    """Check one rule of the operator's: `gh/org/repo`, `gh/org/repo/ref` or `*`, with `=workshop` or without."""
+    """Check one rule of the operator's: `gh/org/repo`, `gh/org/repo/ref` or `*`, with `=workshop` or without.
+
+    `@pool` after that names one of several pools.
+    """
     if not _RULE.fullmatch(text):
         raise ValueError(f'holds "{text}", which is not a repository: write gh/org/repo or gh/org/repo=workshop')
     return text
 
 
 def rules(texts: Iterable[str]) -> dict[str, str]:
-    """The operator's rules as `choose` takes them: a workshop for each spec, "" for no document in particular."""
+    """The operator's rules as `choose` takes them: what follows `=` for each spec, "" for nothing in particular."""
     pairs = (text.partition("=") for text in texts)
     return {spec.casefold(): workshop for spec, _, workshop in pairs}
 
 
 def choose(spec: Spec, known: Mapping[str, str], workshops: Collection[str]) -> str | None:
-    """The workshop's slug, "" for none in particular, None where nothing fits.
+    """The workshop's slug, "" for none in particular, with `@pool` where the rule says so; None where nothing fits.
 
     In order: the operator's rules, the workshop with the repository's name, that with the ref's, the rule `*`.
     """

@@ -57,6 +57,11 @@ class Branding:
     is_preview: bool = False
 
     @property
+    def has_usual_title(self) -> bool:
+        """Whether the operator gave none: then it is in the reader's language."""
+        return self.title == TITLE
+
+    @property
     def style(self) -> str:
         """The colours, as rules that follow those of style.css; "" for the colours that it has itself."""
         if self.accent == ACCENT:

@@ -47,6 +47,12 @@ class SettingsError(TmpnbError):
     exit_code = 2
 
 
+class BookingError(TmpnbError):
+    """A booking or a message cannot be taken."""
+
+    exit_code = 7
+
+
 class EngineError(TmpnbError):
     """The engine refused or failed; `failure` is its public class."""
 
@@ -62,6 +68,10 @@ class EngineDownError(EngineError):
 
 class EngineForbiddenError(EngineDownError):
     """The engine's socket exists, but this user may not open it."""
+
+
+class WrongEngineError(EngineError):
+    """What answers is an engine that cannot keep what this program promises. Waiting does not help."""
 
 
 class ImageMissingError(EngineError):
@@ -152,13 +162,17 @@ class ServiceError(TmpnbError):
 
 
 class UnfitError(TmpnbError):
-    """`doctor` found something that keeps the service from working."""
+    """`doctor` or `timetable` found something that does not work here."""
 
     exit_code = 8
 
 
 class ClosedError(TmpnbError):
-    """The operator has closed the service to newcomers."""
+    """The operator, or its timetable, lets no newcomers into a pool."""
+
+    def __init__(self, message: str, *, pool: str = "") -> None:
+        super().__init__(message)
+        self.pool = pool
 
 
 class FullError(TmpnbError):

@@ -8,6 +8,10 @@ name is answered to only if nobody else can own it: an IP address (browsers look
 With `--session-host` each notebook has a host of its own, and so a web origin of its own: `{name}` in it is the
 notebook's *session name*. Resolvers and TLS handshakes show it, so it is random, neither id nor token follow from it,
 and knowing it opens nothing.
+
+Browsers keep files by the site of the page (its registrable domain) and by their URL. So all notebooks' pages get the
+static files that they share from one more host below that domain, which the same wildcard covers. It is asked for
+nothing else, and is no notebook's and not the main one.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ _REMEMBERED = 1024  # requests' hosts whose verdict is kept; a stranger can send
 _NAME_LENGTH = 20  # with a letter first: 103 bits, in one label of a host name (RFC 1035 §2.3.1)
 _SESSION_NAME = re.compile(r"[a-z][a-z0-9]{19}")
 PLACEHOLDER = "{name}"
+FILES = "tmpnb-static"  # in a session name's place, which never has a hyphen
 
 # The port may be empty (RFC 3986 §3.2.3).
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -58,9 +63,9 @@ class SessionHosts:
         return cls(domain, int(port or 0)) if pattern else None
 
     def name_in(self, host: str) -> str:
-        """The session name of a host, which has no port; "" where it is not a notebook's."""
+        """The session name of a host, which has no port, or `FILES`; "" where it is neither."""
         first, _, rest = host.partition(".")
-        return session_name(first) if rest == self.domain else ""
+        return (first if first == FILES else session_name(first)) if rest == self.domain else ""
 
     def has(self, host: str) -> bool:
         """Whether a host is below the notebooks' domain, or the domain itself."""
@@ -97,18 +102,30 @@ class Hosts:
         # One per object: a reload makes another, which knows nothing of this one's verdicts.
         self.answer_to = functools.lru_cache(_REMEMBERED)(self._answer_to)
         self.session_of = functools.lru_cache(_REMEMBERED)(self._session_of)
+        self.files_host = functools.lru_cache(_REMEMBERED)(self._files_host)
 
     def _answer_to(self, hosts: tuple[bytes, ...]) -> bool:
         """Whether each of a request's hosts is a name of ours: `Host`, and what a trusted proxy says it was."""
         return all(map(self.knows, hosts)) and len(self._named(hosts)) < 2
 
     def _session_of(self, hosts: tuple[bytes, ...]) -> str:
-        """The session name that a request's hosts name; "" where it was sent to the main host.
+        """The session name that a request's hosts name, or `FILES`; "" where it was sent to the main host.
 
         One of them is enough: whoever can add another host to a request must not make it one to the main host, which
         may do more. Two different ones are not answered to.
         """
         return next(iter(self._named(hosts)), "") if self.sessions is not None else ""
+
+    def _files_host(self, hosts: tuple[bytes, ...]) -> bytes:
+        """Host and port of the shared files, for a page under a notebook's host; b"" where that has them itself.
+
+        Below a top-level domain, such as `localhost`, each notebook is a site of its own: nothing would be saved.
+        """
+        sessions = self.sessions
+        if sessions is None or "." not in sessions.domain or f"{FILES}.{sessions.domain}" in self._names:
+            return b""
+        known = next((host.decode() for host in hosts if self._session(name_of(host.decode("latin-1")))), "")
+        return sessions.authority(FILES, known).encode() if known else b""
 
     def _named(self, hosts: tuple[bytes, ...]) -> set[str]:
         return {name for host in hosts if (name := self._session(name_of(host.decode("latin-1"))))}

@@ -189,6 +189,7 @@ def for_pages() -> dict[str, dict[str, Any]]:
     return {
         one.name: {
             "title": one.title,
+            "kernel": one.kernel,
             "names": one.names,
             "dialects": one.dialects,
             "transcripts": one.transcripts,

@@ -19,17 +19,22 @@ ROOT = "/"
 # What our own application finds at which path, without the base, which it never sees.
 API = "/api/"
 BUILD = "/build/"
+CLASS = "/class/"
 ENTER = "/enter"  # under a notebook's own host: where a browser is let in
 LAUNCH_LINK = "/v2/"  # BinderHub's
 SESSIONS = "/user/"
 SPAWN = "/spawn"
 STATIC = "/static/"
+TEACH = "/teach/"
 WORKSHOPS = "/workshops"
-NOT_FOR_ROBOTS = (SPAWN, SESSIONS, API, BUILD, LAUNCH_LINK, "/hub/")
+NOT_FOR_ROBOTS = (SPAWN, SESSIONS, API, BUILD, LAUNCH_LINK, CLASS, TEACH, "/hub/")
+SESSION_ROUTE = SESSIONS + "{id}"  # of a notebook, in a trace
 # Patterns for aiohttp's router.
 SESSION_PATTERN = SESSIONS + "{id:[a-z0-9]+}{tail:(/.*)?}"
 SPAWN_PATTERN = SPAWN + "{path:(/.*)?}"
 WAITING_PATTERN = SPAWN + "/wait/{id:[0-9a-f]{32}}"
+CLASS_PATTERN = CLASS + "{key:[0-9a-f]{32}}"
+TEACH_PATTERN = TEACH + "{key:[0-9a-f]{32}}"
 STATIC_PATTERN = STATIC + "{digest:[0-9a-f]{32}}/{name:.+}"
 
 _SEGMENT = r"(?!\.\.?/)[A-Za-z0-9._-]+"
@@ -101,6 +106,14 @@ class Links:
     def waiting(self, ticket_id: str, wish: str = "") -> str:
         """Where a ticket's visitor waits; the wish is in it for the case that the place is lost."""
         return self.launch_at(f"/wait/{ticket_id}") + (f"?path={_quoted(wish)}" if wish else "")
+
+    def for_class(self, key: str) -> str:
+        """Where a class gets its notebooks; the key is a secret."""
+        return self._at(CLASS + key)
+
+    def for_teacher(self, key: str) -> str:
+        """The page of a class's teacher; its key is another secret."""
+        return self._at(TEACH + key)
 
     def notes(self, slug: str) -> str:
         """A workshop to read."""

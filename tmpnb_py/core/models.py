@@ -14,6 +14,7 @@ from typing import Any
 
 from tmpnb_py.core import links
 from tmpnb_py.core.errors import FailureClass
+from tmpnb_py.core.warm import WarmKernel
 
 
 class State(enum.StrEnum):
@@ -39,6 +40,7 @@ class EndReason(enum.StrEnum):
     IDLE = "idle"
     UNVISITED = "never opened"
     TOO_OLD = "time up"
+    TOO_BUSY = "busy too long"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
     UNREACHABLE = "out of reach"
@@ -71,10 +73,14 @@ class Transport(enum.StrEnum):
     HOST = "host"
 
 
+CA_BUNDLE = "/run/tmpnb-ca.pem"  # where notebooks find the certificate authorities that the operator gives them
+
+
 class Egress(enum.StrEnum):
     """What a notebook may reach."""
 
     NONE = "none"
+    WEB = "web"
     INTERNET = "internet"
 
 
@@ -141,7 +147,9 @@ class ImageFacts:
     `workshops` is the place of the workshops' manifest inside the image ("" = none); `static` are the directories of
     files that are the same for every visitor, each after the path that it has below a notebook's base path;
     `interfaces` are what links may open beside Jupyter's own, each by the first part of its path; `restores` says
-    that notebooks take archives of a visitor's files (`POST tmpnb/restore` below their base path).
+    that notebooks take archives of a visitor's files (`POST tmpnb/restore` below their base path). `users` are the
+    first and last of the users that it has names for and runs as; None = it does not say. `warm` are the kernels that
+    its server can start before a visitor comes.
     """
 
     image: str
@@ -153,6 +161,8 @@ class ImageFacts:
     static: tuple[tuple[str, str], ...] = ()
     interfaces: tuple[str, ...] = ()
     restores: bool = False
+    users: tuple[int, int] | None = None
+    warm: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -176,11 +186,13 @@ class ContainerConfig:
     root is read-only) and `/dev/shm`. `command` still has its placeholders.
     `network` is the operator's choice: a network's name, "host", or "" for what transport and egress need.
     `egress_allow` are networks that may be reached beside the public internet, where egress lets that be reached.
+    With `Egress.WEB` that is for the web proxy to know: such containers have no network.
     `container_ip` is where ports are published, or what the server listens on in the host's network;
     `container_port` the port that it listens on, or the first that is tried in the host's network.
     `runtime` is the engine's runtime that they run with ("" for its default).
+    `users`: so many users, counted up from the number in `user`, share the notebooks out among them.
     `static_url` is where all notebooks of the image find its static files ("" = each serves its own); `base_url` is
-    the path of the service on its host.
+    the path of the service on its host. `warm` are the kernels that are started before a visitor comes.
     """
 
     image: ImageFacts
@@ -205,6 +217,8 @@ class ContainerConfig:
     base_url: str = links.ROOT
     egress_allow: tuple[str, ...] = ()
     runtime: str = ""
+    users: int = 1
+    warm: tuple[WarmKernel, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -231,6 +245,19 @@ class ContainerSpec:
     token: str
     config: ContainerConfig
     session_name: str = ""
+
+    @property
+    def user(self) -> str:
+        """Who runs it: always the same for one id, and most likely nobody else's.
+
+        Linux counts some things per user, in all containers together (inotify, message queues, pending signals, pages
+        of pipes, descriptors under way): who takes them all takes them from notebooks of the same user only.
+        """
+        name, _, group = self.config.user.partition(":")
+        if self.config.users == 1:
+            return self.config.user
+        draw = int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:8], "big")
+        return f"{int(name) + draw % self.config.users}:{group or name}"
 
     @property
     def base_path(self) -> str:
@@ -293,12 +320,22 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the engine's machine has: memory in bytes, CPUs, and the engine's version."""
+    """What the engine's machine has: memory in bytes, CPUs, and the engine's version.
+
+    `ahead` are the seconds that its clock is ahead of ours. `data_root` is its directory there, "" if it tells none.
+    `shortcomings` are what it says of its kernel and its options, in its own words; `confinement` what it has for
+    containers (seccomp, AppArmor, SELinux). `forwards`: whether its kernel forwards IPv4.
+    """
 
     name: str
     version: str
     memory: int
     cpus: int
+    ahead: float = 0.0
+    data_root: str = ""
+    shortcomings: tuple[str, ...] = ()
+    confinement: tuple[str, ...] = ()
+    forwards: bool = True
 
 
 class NodeState(enum.StrEnum):

@@ -2,7 +2,8 @@
 
 Each is an HMAC (RFC 2104) over its purpose and its subject, so that a proof for one purpose is invalid for another.
 Proofs made with a session's token outlive the process, as the token does; their form must not change, because
-visitors' cookies hold them. The others are made with a secret of this process.
+visitors' cookies hold them. Those made with the secret of the state directory outlive a reboot, as people have the
+links. The others are made with a secret of this process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ class Purpose(enum.StrEnum):
     HOST = "host"  # a browser was let in at this session's own host (the session's token)
     PAGE = "page"  # a page may use this session (the session's token)
     TICKET = "ticket"  # a ticket's idempotency key was made here (the process's)
+    TRACE = "trace"  # a page of ours has this span (the process's)
     ADDRESS = "address"  # stands for the address that a notebook counts for (the process's)
+    CLASS = "class"  # opens a notebook of a class (the state directory's)
+    TEACHER = "teacher"  # opens the page of a class's teacher (the state directory's)
+    MEMBER = "member"  # stands for a notebook that was given away to a class (the state directory's)
 
 
 def proof(secret: bytes | str, purpose: Purpose, subject: str) -> str:

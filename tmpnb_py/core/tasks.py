@@ -17,6 +17,8 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+_STALL_SECONDS = 5.0
+
 Ended = Callable[[str, BaseException | None], object]
 
 
@@ -81,6 +83,32 @@ async def event_or_time(event: asyncio.Event, seconds: float | None) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+class Changes:
+    """Wakes all who wait for the next change of something.
+
+    Who waits takes `next` before looking at it, so that no change in between is missed.
+    """
+
+    __slots__ = ("next",)
+
+    def __init__(self) -> None:
+        self.next = asyncio.Event()
+
+    def tell(self) -> None:
+        """Wake all who wait."""
+        woken, self.next = self.next, asyncio.Event()
+        woken.set()
+
+
+def has_stalled(due: float, now: float) -> bool:
+    """Whether what was to go on at `due` goes on at `now` so much later that this process cannot have been running.
+
+    It was stopped by a signal, swapped out, or its virtual machine was moved. What others have sent meanwhile is in
+    the kernel still, so nobody is to be thought absent for that time.
+    """
+    return now - due > _STALL_SECONDS
 
 
 async def finish_unless(stop: asyncio.Event, work: Coroutine[Any, Any, object], *, name: str) -> bool:

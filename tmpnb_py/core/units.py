@@ -15,6 +15,12 @@ TIB = 1024 * GIB
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+CPU = 100_000  # `cpu_quota` for one CPU: it is in microseconds per 100 ms
+
+# After so many microseconds a container that has used up its CPU time has some again. On average it gets the same
+# with any period. With a longer one, what takes a moment is done at full speed, with half a CPU up to 125 ms of it,
+# and what computes all the time stands still for longer in between, the notebook's server with it.
+CPU_PERIOD = 250_000
 
 # As in Docker, k, m and g are powers of 1024 however they are spelled: "512m" = "512MB" = "512MiB".
 _SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
@@ -25,6 +31,11 @@ _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _PLAIN = re.compile(_NUMBER)
 _DURATION = re.compile(r"\s*".join(rf"(?:{_NUMBER}\s*{unit})?" for unit in _DURATION_UNITS), re.IGNORECASE)
+
+
+def cpu_per_period(quota: int) -> int:
+    """Microseconds of CPU in each `CPU_PERIOD`, for a `cpu_quota`."""
+    return quota * CPU_PERIOD // CPU
 
 
 def parse_size(text: str) -> int:

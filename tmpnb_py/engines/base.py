@@ -8,7 +8,7 @@ touches others.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import IO, Protocol
 
 from tmpnb_py.core.models import (
@@ -25,6 +25,21 @@ from tmpnb_py.core.models import (
     Transport,
     Usage,
 )
+
+MOST_MEASURED = 100  # containers whose CPU time is asked for at once
+
+
+class WebDoors(Protocol):
+    """The web proxy's sockets, one for each notebook whose egress is `Egress.WEB`. Raises nothing, but logs."""
+
+    def open(self, container_id: str, directory: str) -> None:
+        """Listen in a notebook's directory on this machine (`web_socket`). Idempotent; repairs what is not so."""
+
+    def close(self, container_id: str) -> None:
+        """The notebook is gone. No-op for one that is unknown."""
+
+    def shut_out(self, addresses: Collection[str]) -> None:
+        """Let no notebook reach these addresses, which are the engine's machine's, in place of those told before."""
 
 
 class ImageStore(Protocol):
@@ -94,6 +109,9 @@ class Engine(ImageStore, Protocol):
     def term(self) -> int:
         """A number that grows from each manager of the pool to the next; 0 where no two can believe to be it."""
 
+    def serve_web(self, doors: WebDoors) -> None:
+        """Have `doors` opened for each notebook whose egress is the web. Called once, before `open`."""
+
     async def open(self) -> None:
         """Connect and check that the engine answers. May be called again after a failure."""
 
@@ -109,7 +127,10 @@ class Engine(ImageStore, Protocol):
         """
 
     async def release(self) -> None:
-        """Let another manager have the pool at once. Connections stay; a later `hold` competes for it again."""
+        """Let the process that follows this one have the pool at once, or any. A later `hold` competes for it again.
+
+        Connections stay.
+        """
 
     async def info(self) -> EngineInfo:
         """Return memory, CPUs and version of the engine's machine."""
@@ -173,6 +194,12 @@ class Engine(ImageStore, Protocol):
 
     async def usage(self, container_id: str) -> Usage:
         """Measure what a running container uses. May be slow."""
+
+    async def cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        """CPU seconds so far of running containers, at most `MOST_MEASURED` of them; without those that hide it.
+
+        A figure includes processes that have ended, as far as the engine counts them. Costs the engine little.
+        """
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """Return the last lines of output, raw and bounded in bytes; () if there are none."""

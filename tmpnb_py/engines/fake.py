@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -77,6 +77,7 @@ class FakeContainer:
     exit: Exit | None = None
     address: Address | None = None
     log_lines: list[str] = dataclasses.field(default_factory=list)
+    cpu_seconds: float = 0.0
     runner: web.AppRunner | None = None
     node: str = ""
 
@@ -381,6 +382,12 @@ class FakeEngine(NoImageStore, OneMachine):
         self._find(container_id)
         return Usage(memory=50_000_000, cpu_seconds=0.5, disk=0)
 
+    async def cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        """Return the containers' `cpu_seconds`."""
+        await self._called("cpu_seconds", ",".join(container_ids))
+        known = ((one, self.host.containers.get((self.pool, one))) for one in container_ids)
+        return {one: container.cpu_seconds for one, container in known if container is not None}
+
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """Return the last of the container's `log_lines`."""
         await self._called("logs", container_id)
@@ -442,7 +449,9 @@ async def _never(_: web.Request) -> web.StreamResponse:
 
 def _answering(spec: ContainerSpec, missing: set[str]) -> Handler:
     """Handle requests like a notebook server, as far as this program asks."""
+    warm = {"kernels": [{"name": one.name, "state": "ready"} for one in spec.config.warm]}
     answers: dict[str, object] = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
+    answers["api/tmpnb/warm"] = warm
 
     async def answer(request: web.Request) -> web.StreamResponse:
         rest = request.path.removeprefix(spec.base_path)

@@ -16,11 +16,16 @@ _PRIVATE_SIX, _PUBLIC_SIX = "fd00:ec2::254", "2001:db8::1"
 _PORT = 9  # "discard"
 GATEWAY = "gateway"
 _PAGE = 4096
+_LIMITS_OF_ITS_OWN = ("memory", "swap", "processes")
 # Errors of a connection that the firewall refuses, or that has no route.
 _KEPT_BACK = ("EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL", "EAFNOSUPPORT")
 _REACHED = ("connected", "ECONNREFUSED", "ECONNRESET")
 
 _UPDATE = "update the engine, or use another one"
+_ROOTLESS = (
+    "use an engine that runs as root: a rootless one limits only where systemd delegates control groups of version 2 "
+    "to its user (docs/engines.md)"
+)
 NO_NEW_PRIVILEGES = "no-new-privileges is not in force"
 NO_NEW_PRIVILEGES_IN_SERVICES = (  # what to do about it in a swarm
     'start its Docker engine with --no-new-privileges ("no-new-privileges": true in daemon.json): '
@@ -35,12 +40,13 @@ NO_PYTHON = Gap(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """Which limits the engine says it supports."""
+    """Which limits the engine says it supports, and whether it runs without root (`rootless`)."""
 
     memory: bool = True
     swap: bool = True
     processes: bool = True
     cpu: bool = True
+    rootless: bool = False
 
 
 def limits_of(info: Mapping[str, Any]) -> EngineLimits:
@@ -50,6 +56,7 @@ def limits_of(info: Mapping[str, Any]) -> EngineLimits:
         swap=bool(info.get("SwapLimit", True)),
         processes=bool(info.get("PidsLimit", True)),
         cpu=bool(info.get("CpuCfsQuota", True)),
+        rootless=any("name=rootless" in str(one) for one in info.get("SecurityOptions") or ()),
     )
 
 
@@ -57,30 +64,42 @@ def forbidden(config: ContainerConfig, *, fenced: bool) -> list[tuple[str, int]]
     """Addresses and ports that such a container must not reach. `fenced`: its network has our firewall rules."""
     if not fenced:
         return [(_PUBLIC, _PORT), (_PUBLIC_SIX, _PORT)]
-    closed = config.egress is Egress.NONE
+    closed = config.egress is not Egress.INTERNET
     targets = [*_PRIVATE, GATEWAY, _PRIVATE_SIX, *((_PUBLIC, _PUBLIC_SIX) if closed else ())]
     return [(target, _PORT) for target in targets]
 
 
-def gaps_of(config: ContainerConfig, facts: Mapping[str, Any], limits: EngineLimits) -> Iterator[Gap]:
-    """The protections that a probe container lacks, by the facts that it printed (`docker.probe_inside`)."""
-    yield from _privileges(facts)
-    yield from _memory(config, facts["limits"], limits)
-    processes = facts["limits"].get("processes", config.pids_limit if limits.processes else None)
+def gaps_of(
+    config: ContainerConfig, facts: Mapping[str, Any], limits: EngineLimits, *, own_kernel: bool = False
+) -> Iterator[Gap]:
+    """The protections that a probe container lacks, by the facts that it printed (`docker.probe_inside`).
+
+    `own_kernel`: the runtime's own kernel answers system calls (gVisor), so no filter needs to keep them from the
+    machine's. It shows control groups of its own, which limit nothing: the engine limits the sandbox as a whole, and
+    all the memory that this kernel knows is that limit.
+    """
+    seen = facts["limits"]
+    if own_kernel:
+        seen = {name: limit for name, limit in seen.items() if name not in _LIMITS_OF_ITS_OWN}
+        seen["memory"] = seen.get("all memory")
+    yield from _privileges(facts, own_kernel=own_kernel)
+    yield from _memory(config, seen, limits)
+    processes = seen.get("processes", config.pids_limit if limits.processes else None)
     if config.pids_limit and (processes is None or processes > config.pids_limit):
         text = "the number of processes is not limited, so one visitor can stop the whole machine"
-        yield Gap(Protection.PROCESSES, text, "enable the kernel's control group pids")
+        remedy = _ROOTLESS if limits.rootless else "enable the kernel's control group pids"
+        yield Gap(Protection.PROCESSES, text, remedy)
     if config.cpu_quota and not limits.cpu:
         yield Gap(None, "the engine cannot limit CPU time: cpu_quota has no effect")
 
 
-def _privileges(facts: Mapping[str, Any]) -> Iterator[Gap]:
+def _privileges(facts: Mapping[str, Any], *, own_kernel: bool) -> Iterator[Gap]:
     held = [name for name in ("CapEff", "CapPrm", "CapBnd") if int(facts[name] or "1", 16)]
     if held:
         yield Gap(Protection.PRIVILEGES, f"containers keep capabilities ({', '.join(held)})", _UPDATE)
     if facts["NoNewPrivs"] != "1":
         yield Gap(Protection.PRIVILEGES, NO_NEW_PRIVILEGES, _UPDATE)
-    if facts["Seccomp"] != "2":
+    if facts["Seccomp"] != "2" and not own_kernel:
         text = "no seccomp filter is in force, so visitors can make every system call"
         yield Gap(Protection.SECCOMP, text, "use an engine with seccomp and its default profile")
 
@@ -89,7 +108,8 @@ def _memory(config: ContainerConfig, seen: Mapping[str, int | None], limits: Eng
     memory = seen.get("memory", config.mem_limit if limits.memory else None)
     if memory is None or memory > config.mem_limit + _PAGE:
         text = "memory is not limited, so one visitor can use all of the machine's memory"
-        yield Gap(Protection.MEMORY, text, "enable the kernel's control group memory (cgroup_enable=memory)")
+        remedy = "enable the kernel's control group memory (cgroup_enable=memory)"
+        yield Gap(Protection.MEMORY, text, _ROOTLESS if limits.rootless else remedy)
     swap = seen.get("swap", 0 if limits.swap else None)
     if swap is None or swap > _PAGE:
         yield Gap(
@@ -124,7 +144,8 @@ def told(warnings: Sequence[str]) -> Iterator[Gap]:
 
 
 def _is_allowed(host: str, config: ContainerConfig) -> bool:
-    return any(ip_address(host) in ip_network(network) for network in config.egress_allow)
+    opened = config.egress_allow if config.egress is Egress.INTERNET else ()
+    return any(ip_address(host) in ip_network(network) for network in opened)
 
 
 def _named(host: str, facts: Mapping[str, Any]) -> str:

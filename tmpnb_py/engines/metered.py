@@ -1,4 +1,4 @@
-"""A thin wrapper that counts and times an engine's calls. Made by the composition root."""
+"""A thin wrapper that counts, times and traces an engine's calls. Made by the composition root."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from tmpnb_py.core.models import (
     Transport,
     Usage,
 )
-from tmpnb_py.engines.base import Engine
+from tmpnb_py.engines.base import Engine, WebDoors
 from tmpnb_py.engines.image_files import READ_LIMIT
+from tmpnb_py.tracing.spans import NO_SPAN, Kind, current
 
 
 class CallRecorder(Protocol):
@@ -50,14 +51,22 @@ class MeteredEngine:
 
     @contextlib.contextmanager
     def _timed(self, call: str) -> Iterator[None]:
-        began, error = time.monotonic(), ""
+        began, error, span = time.monotonic(), "", current()
+        if span is not NO_SPAN:  # a call for a notebook whose start, or claim, is traced
+            span = span.child(f"engine {call}", Kind.CLIENT, {"tmpnb.engine": self.name})
         try:
             yield
         except EngineError as failed:
             error = failed.failure.value
+            span.fail(error)
             raise
         finally:
+            span.end()
             self._record(call, time.monotonic() - began, error)
+
+    def serve_web(self, doors: WebDoors) -> None:
+        """See `Engine`."""
+        self._engine.serve_web(doors)
 
     async def open(self) -> None:
         """See `Engine` for this and all following methods."""
@@ -121,6 +130,10 @@ class MeteredEngine:
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         with self._timed("logs"):
             return await self._engine.logs(container_id, lines=lines)
+
+    async def cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        with self._timed("cpu_seconds"):
+            return await self._engine.cpu_seconds(container_ids)
 
     def events(self) -> AsyncIterator[str]:
         return self._engine.events()

@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002 - the signatures are the protocol's
-"""Base class for engines of one machine, which have no nodes."""
+"""Base class for engines of one machine, which have no nodes; nor a web proxy, unless an engine says so."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import NodePruned, NodeStatus, NodeTransfer
+from tmpnb_py.engines.base import WebDoors
 
 _ONLY_A_SWARM = "nodes are those of --engine swarm"
 
 
 class OneMachine:
     """Implements what `Engine` says of nodes, for engines that have none."""
+
+    def serve_web(self, doors: WebDoors) -> None:
+        """No-op."""
 
     async def nodes(self) -> tuple[NodeStatus, ...]:
         """None."""

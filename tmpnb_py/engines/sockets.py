@@ -114,9 +114,13 @@ class SocketDirectories:
         return path
 
     def remove_pool(self) -> None:
-        """Remove the pool's own directory, unless containers still have directories in it."""
+        """Remove the pool's own directory, unless containers still have directories in it.
+
+        And the one above, if that was the last: who ends with nothing left should find nothing left.
+        """
         with contextlib.suppress(OSError):
             self._pool.rmdir()
+            self._root.rmdir()
 
     def stale(self, *, older_than: float, now_unix: float | None = None) -> set[str]:
         """Ids of directories whose last change of mode or content is more than `older_than` seconds ago."""

@@ -23,20 +23,20 @@
     };
     try {
       await copy(link.href);
-      link.textContent = "Link copied";
-      tell("Link copied");
+      link.textContent = _("Link copied");
+      tell(_("Link copied"));
     } catch {
       location.href = link.href;
     }
     setTimeout(() => {
-      link.textContent = "Copy link";
+      link.textContent = _("Copy link");
       tell("");
     }, 3000);
   };
 
   for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("a.copy"))) {
     link.setAttribute("role", "button");
-    link.textContent = "Copy link";
+    link.textContent = _("Copy link");
     link.addEventListener("click", (event) => act(event, link));
     link.addEventListener("keydown", (event) => {
       if (event.key === " ") void act(event, link);

@@ -64,9 +64,9 @@
   /** @param {string} path @param {RequestInit} [init] @returns {Promise<TicketState>} */
   const asked = async (path, init) => {
     const answer = await fetch(base + path, init).catch(() => null);
-    if (!answer) throw new Error("The service cannot be reached. Please try again.");
+    if (!answer) throw new Error(_("The service cannot be reached. Please try again."));
     const state = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(state.message || "That did not work. Please try again.");
+    if (!answer.ok) throw new Error(state.message ? _(state.message) : _("That did not work. Please try again."));
     return state;
   };
 
@@ -78,9 +78,10 @@
     const headers = { Authorization: "token " + token };
     const answer = await fetch(url + "tmpnb/restore", { headers }).catch(() => null);
     const { room } = answer && answer.ok ? await answer.json() : {};
-    const words = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1) + " MB";
+    const words = (/** @type {number} */ bytes) =>
+      _("{count} MB", { count: (bytes / 1e6).toLocaleString(WORDS.tag, { minimumFractionDigits: 1, maximumFractionDigits: 1 }) });
     if (file.size > room) {
-      throw new Error("This archive is " + words(file.size) + ", and a notebook has room for " + words(room) + ". Nothing was restored.");
+      throw new Error(_("This archive is {size}, and a notebook has room for {room}. Nothing was restored.", { size: words(file.size), room: words(room) }));
     }
   };
 
@@ -97,14 +98,14 @@
     request.upload.onprogress = ({ loaded, total }) => {
       bar.hidden = false;
       bar.value = total ? loaded / total : 0;
-      if (loaded === total) doing("Restoring…");
+      if (loaded === total) doing(_("Restoring…"));
     };
     request.onload = () => {
       const told = request.response || {};
       if (request.status === 200) resolve(told);
-      else reject(new Error(told.message || "The notebook did not accept the archive. Please try again."));
+      else reject(new Error(told.message ? _(told.message) : _("The notebook did not accept the archive. Please try again.")));
     };
-    request.onerror = () => reject(new Error("The upload was interrupted, and nothing was restored. Please try again."));
+    request.onerror = () => reject(new Error(_("The upload was interrupted, and nothing was restored. Please try again.")));
     request.onabort = () => resolve(null);
     request.send(file);
   });
@@ -114,20 +115,20 @@
     cancelled = false;
     problem.hidden = form.hidden = true;
     way.hidden = false;
-    doing("Checking your archive…");
+    doing(_("Checking your archive…"));
     cancel.focus();
     try {
-      if (!await isArchive(file)) throw new Error("This file is not a ZIP archive. Please choose another one.");
+      if (!await isArchive(file)) throw new Error(_("This file is not a ZIP archive. Please choose another one."));
       if (!session) {
-        doing("Getting your notebook…");
+        doing(_("Getting your notebook…"));
         session = await notebook();
       }
       if (cancelled || !session) return shown("");
-      doing("Sending your archive…");
+      doing(_("Sending your archive…"));
       await checkRoom(file, session);
       const told = await sent(file, session);
       if (!told) return shown("");
-      doing("Opening your notebook…");
+      doing(_("Opening your notebook…"));
       const front = told.open.at(-1);
       const target = front ? "lab/tree/" + front.split("/").map(encodeURIComponent).join("/") : "lab";
       location.assign(session.url + target + "?token=" + encodeURIComponent(session.token ?? ""));

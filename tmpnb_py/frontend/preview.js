@@ -21,9 +21,9 @@
   function show(problems) {
     const banner = document.createElement("aside");
     banner.className = "banner preview";
-    banner.setAttribute("aria-label", "Preview");
+    banner.setAttribute("aria-label", _("Preview"));
     banner.setAttribute("role", "status");
-    const lines = problems.length ? problems : ["Preview: this page follows your folder as you save."];
+    const lines = problems.length ? problems : [_("Preview: this page follows your folder as you save.")];
     for (const line of lines) {
       const words = document.createElement("p");
       words.textContent = line;

@@ -10,6 +10,7 @@
   const choice = document.getElementById("choice"); // the waiting page has none
   const given = (/** @type {string} */ name) => visit.dataset[name] ?? "";
   const path = given("path"), key = given("key");
+  const classKey = given("class"); // of a class's link
   const { base = "/" } = document.documentElement.dataset; // of the service's addresses
   const tickets = base + "api/tickets";
   // A page that is reloaded while it gets a notebook makes the same wish again, not another one.
@@ -23,7 +24,8 @@
   const fragment = isFile ? "" : location.hash;
   const SHOWN = 5000; // milliseconds
   const SAID_EVERY = 20000; // milliseconds
-  const AWAY = "The service cannot be reached. Your place in line is kept; trying again…";
+  const AT_ONCE = 4; // of the six connections that browsers make to one host
+  const AWAY = _("The service cannot be reached. Your place in line is kept; trying again…");
   let ticket = given("ticket");
   let another = given("another"); // the name of the wish for another notebook than the one that runs
   /** @type {EventSource | null} */
@@ -67,7 +69,7 @@
     bar.hidden = furthest < 2;
     bar.max = furthest;
     bar.value = furthest - position;
-    document.title = position + " in line";
+    document.title = _("{position} in line", { position });
     say(message, moved || estimate === null); // no countdown, so news
     show(line);
   };
@@ -85,7 +87,7 @@
     source = null;
   };
   const waitingPage = () => base + "spawn/wait/" + ticket + (path ? "?path=" + encodeURIComponent(path) : "");
-  const launchPage = () => base + "spawn" + (path ? "?urlpath=" + encodeURIComponent(path) : "");
+  const launchPage = () => classKey ? base + "class/" + classKey : base + "spawn" + (path ? "?urlpath=" + encodeURIComponent(path) : "");
   /**
    * To an address with a fragment that one is at already, a browser goes without asking for it anew.
    * @param {string} url
@@ -103,7 +105,7 @@
   /** @param {string} url */
   const saved = (url) => {
     /** @type {HTMLAnchorElement} */ (byId("again")).href = url;
-    document.title = "Your file";
+    document.title = _("Your file");
     show(handed);
     say(handed.textContent, true);
   };
@@ -133,7 +135,7 @@
       doing(state.message);
       return load(waitingPage()); // the page says it better
     }
-    doing("Your notebook is ready. Opening it…");
+    doing(_("Your notebook is ready. Opening it…"));
     // No cookie comes with a stream; without it the other tabs would find nothing.
     if (streamed) await fetch(tickets + "/" + ticket).catch(() => {});
     others?.postMessage("");
@@ -183,6 +185,30 @@
     if (!going) later(ask, 4);
   };
 
+  // --- Files of the notebook's page
+
+  // All notebooks share them, so the browser has them when it comes there. A browser that has the first ones already has
+  // all of them. Only some at a time: the page itself must not wait for one of its connections.
+  let fetched = false;
+  const fetchAhead = async () => {
+    const { saveData } = /** @type {{ connection?: { saveData?: boolean } }} */ (navigator).connection ?? {};
+    const [place = "", ...names] = fetched || saveData ? [] : given("ahead").split(" ");
+    fetched = true;
+    const isThere = (/** @type {string} */ url) => {
+      const [entry] = /** @type {PerformanceResourceTiming[]} */ (performance.getEntriesByName(new URL(url, location.href).href));
+      return entry?.transferSize === 0;
+    };
+    const some = async () => {
+      for (let name = names.shift(); name; name = names.shift()) {
+        const answer = await fetch(place + name, /** @type {RequestInit} */ ({ priority: "low" }));
+        if (!answer.ok) return;
+        await answer.arrayBuffer();
+        if (isThere(place + name)) names.length = 0;
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, some)).catch(() => {}); // the notebook's page fetches what is missing
+  };
+
   // --- The wish
 
   /**
@@ -192,17 +218,19 @@
    */
   const start = async (fresh, end = false) => {
     another = fresh;
-    doing("Getting your notebook…");
+    doing(_("Getting your notebook…"));
     history.replaceState({ once }, "");
     const retry = (/** @type {number} */ seconds) => later(() => start(fresh, end), seconds);
-    const body = JSON.stringify({ path, key, fresh: Boolean(fresh), end, once: fresh || once, reload: !again });
+    const body = JSON.stringify({ path, key, fresh: Boolean(fresh), end, once: fresh || once, reload: !again, class_key: classKey });
     const init = { method: "POST", headers: { "Content-Type": "application/json" }, body };
-    const answer = await fetch(tickets, init).catch(() => null);
+    const asked = fetch(tickets, init).catch(() => null);
+    void fetchAhead();
+    const answer = await asked;
     if (answer?.status === 431) return location.replace(tickets); // the page there takes such cookies away
     /** @type {TicketState | Refusal | null} */
     const state = (await answer?.json().catch(() => null)) ?? null;
     if (!answer || !state) {
-      doing("The service cannot be reached. Trying again…");
+      doing(_("The service cannot be reached. Trying again…"));
       return retry(3);
     }
     if (answer.status === 201) return drawn(/** @type {TicketState} */ (state));
@@ -223,7 +251,9 @@
   const refused = ({ status, headers }, state, retry) => {
     const seconds = Number(headers.get("Retry-After"));
     if (status === 429) {
-      doing(state.message[0].toUpperCase() + state.message.slice(1) + ". Trying again in a moment…");
+      doing(state.cause === "address"
+        ? _("Your network has as many notebooks open as one network may have. Trying again in a moment…")
+        : _("The line is full. Trying again in a moment…"));
       return retry(state.retry_after ? Math.min(state.retry_after, 20) : 10);
     }
     if (status === 503 && state.status === "closed") return location.reload(); // the page says it better
@@ -232,14 +262,14 @@
       return location.reload();
     }
     if (status === 503 && seconds) {
-      doing("The service is not ready yet. Trying again in a moment…");
+      doing(_("The service is not ready yet. Trying again in a moment…"));
       return retry(Math.min(seconds, 20));
     }
     if (!choice) { // there is nothing to go back to
-      doing((state.message || "That did not work.") + " Trying again…");
+      doing(_("{problem} Trying again…", { problem: _(state.message || "That did not work.") }));
       return retry(5);
     }
-    byId("problem").textContent = state.message;
+    byId("problem").textContent = _(state.message);
     byId("problem").hidden = false;
     show(choice);
   };
@@ -282,6 +312,8 @@
     document.addEventListener("prerenderingchange", begin);
     begin();
   };
-  if (ticket) watch();
-  else if (again || "start" in visit.dataset) beginWhenSeen();
+  if (ticket) {
+    watch();
+    void fetchAhead();
+  } else if (again || "start" in visit.dataset) beginWhenSeen();
 })();

@@ -19,7 +19,6 @@ from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.shared_files.tree import Tree
 
 _PATIENCE_SECONDS = 60.0  # with one that asks nothing
-_WRITE_SECONDS = 10.0
 _PIECE = 256 * 1024
 _MOST_READS = 4  # at a time: the disk and the threads are others', too
 
@@ -85,7 +84,7 @@ class FileServer:
     async def _copy(self, writer: asyncio.StreamWriter, ask: Ask) -> None:
         body = b""
         for shared in self._shared:
-            if any(tree.has(ask.sha256) for tree in shared.trees):
+            if any(ask.sha256 in tree.contents for tree in shared.trees):
                 try:
                     async with self._reading:
                         body = await shared.copied(ask.sha256, ask.coding)
@@ -102,5 +101,4 @@ class FileServer:
 
 async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(data)
-    async with asyncio.timeout(_WRITE_SECONDS):
-        await writer.drain()
+    await lines.drained(writer)

@@ -12,7 +12,6 @@ import math
 import socket
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from functools import partial
 
 import pydantic
 import structlog
@@ -43,7 +42,6 @@ from tmpnb_py.site.site import Site
 log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 1.0
-_WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 200  # of routes: as they are sent together, and then others have their turn
 
 
@@ -90,7 +88,7 @@ class Hub(Collector):
                 listener.close()
             raise
         for listener in listeners:
-            door = Door(listener, lambda: contexts.server, partial(self._serve, contexts), "front")
+            door = Door(listener, contexts, self._serve, "front")
             door.open()
             self._doors.append(door)
         if not len(self._tasks):  # it may be opened again, after it was retired
@@ -164,7 +162,7 @@ class Hub(Collector):
             claimed.update(container.id for container in containers)
             for start in range(0, len(containers), _LINES_AT_ONCE):
                 for container in containers[start : start + _LINES_AT_ONCE]:
-                    self._write_one_down(container, pool.name)
+                    self._write_one_down(container, pool.engine_name)
                 await asyncio.sleep(0)  # they may be thousands
         for gone in self._ledger.missing(claimed):
             self._drop(gone)
@@ -181,7 +179,9 @@ class Hub(Collector):
                 self._drop(container.id)
 
     def _pool_of(self, container: Container) -> str:
-        return next((pool.name for pool in self._site.pools.values() if pool.get(container.id) is container), "")
+        return next(
+            (pool.engine_name for pool in self._site.pools.values() if pool.get(container.id) is container), ""
+        )
 
     def _drop(self, container_id: str) -> None:
         self._ledger.drop(container_id)
@@ -191,7 +191,8 @@ class Hub(Collector):
         """Have front ends told of a session, unless they know it. What no route can say they leave to this process,
         as any that they do not know: one odd container must not keep them from hearing of all others."""
         address = container.endpoint.address if container.endpoint is not None else None
-        key = (address, container.tokenless_origin)
+        trace = "" if container.visit is None else container.visit.traceparent
+        key = (address, container.tokenless_origin, trace)
         if self._ledger.is_known(container.id, key) or container.state is not State.CLAIMED:
             return
         if self._unusable.get(container.id) == key:
@@ -200,7 +201,7 @@ class Hub(Collector):
             route = Route(
                 id=container.id, pool=pool, token=container.token, base_url=container.base_url,
                 session_name=container.session_name,
-                origin=container.tokenless_origin, place=None if address is None else Place.of(address),
+                origin=container.tokenless_origin, place=None if address is None else Place.of(address), trace=trace,
             )  # fmt: skip
         except pydantic.ValidationError as error:
             self._unusable[container.id] = key
@@ -212,12 +213,9 @@ class Hub(Collector):
 
     # --- connections
 
-    async def _serve(self, contexts: Contexts, peer: Connection) -> None:
+    async def _serve(self, peer: Connection) -> None:
         reader, writer = peer
         try:
-            if not contexts.is_ours(writer):
-                log.warning("front_refused", peer=str(writer.get_extra_info("peername")))
-                return
             async with asyncio.timeout(tls.HANDSHAKE_SECONDS):
                 line = await lines.read_line(reader)
             if not line:
@@ -236,16 +234,7 @@ class Hub(Collector):
 
     async def _forward(self, front: Connection) -> None:
         """A visitor's connection, as the front end passes it on."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(self._proxy.forwarded_client, theirs)
-            own = await asyncio.open_unix_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            theirs.close()
-            raise
+        _, own = await pipes.paired(self._proxy.forwarded_client)
         await pipes.join(front, own)
 
     async def _keep(self, front: Reporter, hello: Hello, connection: Connection) -> None:
@@ -267,23 +256,24 @@ class Hub(Collector):
 
     async def _tell(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         epoch, seq, shared = hello.epoch, hello.seq, None
-        knows_terms = tls.spoken(writer) == wire.PROTOCOL
+        knows_terms = tls.spoken(writer) in wire.WITH_TERMS
+        traced = tls.spoken(writer) in wire.WITH_TRACES
         while True:
             changed, term = self._changed, self._term() if knows_terms else 0
             if shared != self._shared.value:
                 shared = self._shared.value
                 writer.write(lines.line_of(Told(event="options", options=shared, term=term)))
             if self._is_written:
-                changes, now_at = self._ledger.since(epoch, seq, term=term), self._ledger.seq
+                changes, now_at = self._ledger.since(epoch, seq, term=term, traced=traced), self._ledger.seq
                 for start in range(0, len(changes), _LINES_AT_ONCE):
                     async with self._turns.taken():
                         writer.write(b"".join(changes[start : start + _LINES_AT_ONCE]))
-                    await _drained(writer)
+                    await lines.drained(writer)
                 epoch, seq = self._ledger.epoch, now_at
                 writer.write(lines.line_of(Told(event="alive", epoch=epoch, seq=seq, term=term)))
             else:
                 writer.write(lines.line_of(Told(event="wait", term=term)))
-            await _drained(writer)
+            await lines.drained(writer)
             await event_or_time(changed, wire.HEARTBEAT_SECONDS)
 
     async def _listen(self, front: Reporter, reader: asyncio.StreamReader) -> None:
@@ -294,11 +284,6 @@ class Hub(Collector):
                 return
             async with self._turns.taken():
                 self._reports.take(front, Report.model_validate_json(line).stamps, time.monotonic())
-
-
-async def _drained(writer: asyncio.StreamWriter) -> None:
-    async with asyncio.timeout(_WRITE_SECONDS):
-        await writer.drain()
 
 
 def _what(error: pydantic.ValidationError) -> str:

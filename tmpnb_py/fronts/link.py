@@ -38,7 +38,6 @@ _STEADY_SECONDS = 5.0  # for which a connection has to last for the next one to 
 _LATEST_SECONDS = 60.0  # for which an orchestrator with a lower term is refused, after the last one was heard of
 _REPORT_SECONDS = 1.0
 _PATIENCE = 5.0  # with an orchestrator that does not know its notebooks yet, where there is another one
-_WRITE_SECONDS = 10.0
 _LINES_AT_ONCE = 50
 
 
@@ -110,7 +109,7 @@ class Link:
             )
             writer.write(lines.line_of(hello))
             self._table.begin()
-            self._writer, self._tells, self._has_files = writer, False, tls.spoken(writer) == wire.PROTOCOL
+            self._writer, self._tells, self._has_files = writer, False, tls.spoken(writer) in wire.WITH_TERMS
             await self._hear(address, reader, _PATIENCE if others else math.inf)
         except TimeoutError:
             if self.up.is_set():
@@ -225,5 +224,4 @@ class Link:
 
 async def _report(writer: asyncio.StreamWriter, stamps: tuple[Stamp, ...]) -> None:
     writer.write(lines.line_of(Report(stamps=stamps)))
-    async with asyncio.timeout(_WRITE_SECONDS):
-        await writer.drain()
+    await lines.drained(writer)

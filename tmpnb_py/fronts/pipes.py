@@ -29,6 +29,17 @@ FLUSH_SECONDS = 10.0
 
 async def piped(remote: Connection, factory: Callable[[], P], tasks: Tasks) -> P:
     """A protocol whose transport is the stream; bytes flow until either side ends."""
+    try:
+        protocol, pair = await paired(factory)
+    except BaseException:
+        remote[1].close()
+        raise
+    tasks.start("front-pipe", join(pair, remote))
+    return protocol
+
+
+async def paired(factory: Callable[[], P]) -> tuple[P, Connection]:
+    """A protocol and the other end of its connection, which is a pair of sockets. Raises `OSError`."""
     ours, theirs = socket.socketpair()
     try:
         ours.setblocking(False)
@@ -38,10 +49,8 @@ async def piped(remote: Connection, factory: Callable[[], P], tasks: Tasks) -> P
     except BaseException:
         for one in (ours, theirs):
             one.close()
-        remote[1].close()
         raise
-    tasks.start("front-pipe", join(pair, remote))
-    return protocol
+    return protocol, pair
 
 
 async def join(one: Connection, other: Connection) -> None:

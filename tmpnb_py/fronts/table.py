@@ -18,6 +18,8 @@ from tmpnb_py.fronts.stamps import Seen
 from tmpnb_py.fronts.wire import MOST_ROUTES, MOST_STAMPS, Route, Stamp, Told
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.container import Container
+from tmpnb_py.tracing.spans import Tracing
+from tmpnb_py.tracing.visits import taken_up
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +34,15 @@ class ProtocolError(EngineError):
 class Table:
     """The sessions by id. `ended` is called with each that is no more, `came` with each that is new or elsewhere."""
 
-    def __init__(self, way: Way, *, came: Callable[[Container], None], ended: Callable[[Container], None]) -> None:
+    def __init__(
+        self,
+        way: Way,
+        *,
+        came: Callable[[Container], None],
+        ended: Callable[[Container], None],
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._tracing = tracing
         self._way = way
         self._came = came
         self._ended = ended
@@ -114,6 +124,8 @@ class Table:
             )  # fmt: skip
         self._routes[route.id] = route
         container.admit(route.origin)
+        if route.trace and (known is None or known.trace != route.trace):
+            container.trace(taken_up(route.trace, self._tracing))
         if route.place is not None and (known is None or known.place != route.place or container.endpoint is None):
             try:
                 container.dial(self._way(route))

@@ -21,9 +21,11 @@ from tmpnb_py.core.models import Address, RelayedAddress, SocketAddress, TcpAddr
 from tmpnb_py.shared_files.tree import MAX_SIZE
 
 # The newest version that both sides have is spoken: while a stack is updated, they differ. What came with which:
-# 2 the term, and files.
-PROTOCOLS = ("tmpnb-front/2", "tmpnb-front/1")
+# 2 the term, and files. 3 a session's trace.
+PROTOCOLS = ("tmpnb-front/3", "tmpnb-front/2", "tmpnb-front/1")
 PROTOCOL = PROTOCOLS[0]
+WITH_TERMS = PROTOCOLS[:2]
+WITH_TRACES = PROTOCOLS[:1]
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 10.0  # whoever hears nothing for so long has lost the other side
 MOST_STAMPS = 500  # in one report
@@ -98,7 +100,10 @@ class Place(_Message):
 
 
 class Route(_Message):
-    """A session. Without a place it is known, but cannot be reached at present."""
+    """A session. Without a place it is known, but cannot be reached at present.
+
+    `trace` is the span below which its beginning is traced, "" where it is not.
+    """
 
     id: Annotated[str, pydantic.Field(pattern=_ID)]
     pool: Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
@@ -107,6 +112,7 @@ class Route(_Message):
     session_name: Annotated[str, pydantic.Field(pattern=r"^([a-z][a-z0-9]{19})?$")] = ""
     origin: Annotated[str, pydantic.Field(pattern=r"^[!-~]{0,512}$")] = ""
     place: Place | None = None
+    trace: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f-]{0,55}$")] = ""
 
     @pydantic.field_validator("base_url")
     @classmethod

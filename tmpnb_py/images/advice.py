@@ -28,6 +28,13 @@ def lacking(image: ImageFacts, trials: Sequence[ServerTrial]) -> list[Advice]:
                 f"add the labels org.tmpnb.read-only=true and org.tmpnb.home=/home/…; {_LABELS}",
             )
         )
+    if trials and not trials[0].problem and not trials[0].messages:
+        advice.append(
+            Advice(
+                "its JupyterLab shows no messages of operator and teacher, and not when a session is about to end",
+                "copy workshop_image/labextension/ to <prefix>/share/jupyter/labextensions/tmpnb-session/: image.md",
+            )
+        )
     for trial in trials:
         advice += _failed(trial)
     return advice

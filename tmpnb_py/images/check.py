@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from tmpnb_py.core.errors import EngineError, ManifestError, StartFailedError
 from tmpnb_py.core.models import ImageFacts, Transport
 from tmpnb_py.engines.base import Engine
+from tmpnb_py.images import warm
 from tmpnb_py.images.advice import lacking, without_kernel
 from tmpnb_py.images.kernels import try_kernels
 from tmpnb_py.images.notebooks import run_notebooks
 from tmpnb_py.images.results import Advice, CheckReport, ServerTrial
 from tmpnb_py.images.started import started_image
+from tmpnb_py.images.warm import try_warm, wanted
 from tmpnb_py.jupyter.client import NotebookClient, NotebookError
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
@@ -27,6 +29,8 @@ from tmpnb_py.pools.configuration import PoolConfiguration
 from tmpnb_py.workshops import manifest
 from tmpnb_py.workshops.manifest import Workshop
 
+# The file of our JupyterLab extension that shows what operator and teacher tell everybody.
+_OUR_EXTENSION = "lab/extensions/tmpnb-session/static/messages.js"
 _LARGEST_NOTEBOOK = 16 * 1024 * 1024
 
 
@@ -48,8 +52,10 @@ async def check(
         say(f"starting it as serve does, reached by {transport.value}")
         last = not trials and notebooks
         trials.append(await try_image(engine, settings, transport, notebooks=last, say=say))
+    tried = [one async for one in try_warm(engine, settings, trials[0].transport, wanted(workshops, image), say)]
     advice += lacking(image, trials) + without_kernel(needed, trials)
-    return CheckReport(image, size, len(workshops), tuple(trials), tuple(advice))
+    advice += warm.advice(workshops, needed, image, tried)
+    return CheckReport(image, size, len(workshops), tuple(trials), tuple(advice), tuple(tried))
 
 
 async def _ways(engine: Engine, image: ImageFacts, settings: Settings) -> list[Transport]:
@@ -98,7 +104,8 @@ async def try_image(
     """Start one container and use it. Its failures are recorded in the result, not raised."""
     try:
         async with started_image(engine, settings, transport) as container:
-            classic = await _answers_classic(container.client)
+            classic = await _answers(container.client, "tree")
+            messages = await _answers(container.client, _OUR_EXTENSION)
             tried = [one async for one in try_kernels(engine, container, say)]
             ran = [one async for one in run_notebooks(container.client, say=say)] if notebooks else []
             return ServerTrial(
@@ -109,6 +116,7 @@ async def try_image(
                 kernels=tuple(tried),
                 notebooks=tuple(ran),
                 classic=classic,
+                messages=messages,
             )
     except StartFailedError as error:
         return ServerTrial(transport, problem=error.message, log_lines=error.log_lines)
@@ -118,7 +126,7 @@ async def try_image(
         return ServerTrial(transport, problem=str(error))
 
 
-async def _answers_classic(client: NotebookClient) -> bool:
+async def _answers(client: NotebookClient, path: str) -> bool:
     with contextlib.suppress(NotebookError):
-        return await client.status_of("tree") == 200
+        return await client.status_of(path) == 200
     return False

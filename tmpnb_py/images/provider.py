@@ -21,22 +21,31 @@ class ImageProvider:
         self._engine = engine
         self._tag = tag
         self._asked = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._is_built: bool | None = None  # None before it was tried
 
     def ask(self) -> None:
         """Request the build: the image is missing."""
         self._asked.set()
 
     async def run(self, built: Callable[[], None]) -> None:
-        """Wait for the request, build, and call `built`."""
+        """Wait for the request, build, and call `built`. Of several pools that wait, one builds for all."""
         await self._asked.wait()
+        async with self._turn:
+            if self._is_built is None:
+                self._is_built = await self._built()
+        if self._is_built:
+            built()
+
+    async def _built(self) -> bool:
         _log.info("image_build", image=self._tag, hint="the default image is missing; building it takes minutes")
         try:
             result = await build(self._engine, tag=self._tag, ca_bundle=None, report=self._report)
         except TmpnbError as error:
             _log.error("image_build_failed", image=self._tag, error=error.message, remedy=error.remedy)
-            return
+            return False
         _log.info("image_built", image=self._tag, duration=round(result.seconds, 1))
-        built()
+        return True
 
     def _report(self, step: BuildStep) -> None:
         place = f"{step.index}/{step.total}" if step.total else ""

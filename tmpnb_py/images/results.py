@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from tmpnb_py.core.models import ImageFacts, Transport
+from tmpnb_py.core.warm import WarmKernel
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +42,11 @@ class NotebookTrial:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServerTrial:
-    """One container: its transport, what it used until its first answer, and its kernels and notebooks."""
+    """One container: its transport, what it used until its first answer, and its kernels and notebooks.
+
+    `classic`: it has the interface of before JupyterLab. `messages`: its JupyterLab shows what operator and teacher
+    tell everybody.
+    """
 
     transport: Transport
     ready_seconds: float = 0.0
@@ -50,6 +55,7 @@ class ServerTrial:
     kernels: tuple[KernelTrial, ...] = ()
     notebooks: tuple[NotebookTrial, ...] = ()
     classic: bool = False
+    messages: bool = False
     problem: str = ""
     remedy: str = ""
     log_lines: tuple[str, ...] = ()
@@ -59,6 +65,16 @@ class ServerTrial:
         """Whether it answered and every kernel and notebook ran. Plots are not required."""
         bad = [one for one in self.kernels if not one.runs] + [one for one in self.notebooks if one.problems]
         return not self.problem and not bad
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WarmTrial:
+    """A container with a kernel started ahead: seconds until both were ready, and the container's memory in bytes."""
+
+    kernel: WarmKernel
+    seconds: float = 0.0
+    memory: int = 0
+    problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +95,7 @@ class CheckReport:
     workshops: int
     trials: tuple[ServerTrial, ...]
     advice: tuple[Advice, ...]
+    warm: tuple[WarmTrial, ...] = ()
 
     @property
     def works(self) -> bool:

@@ -13,25 +13,31 @@ from tmpnb_py.core.errors import EngineError, StartFailedError
 from tmpnb_py.core.log_cleaning import clean_lines
 from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, Transport, Usage
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.core.warm import WarmState
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.jupyter.client import NotebookClient, notebook_client
 from tmpnb_py.jupyter.endpoint import Endpoint
-from tmpnb_py.jupyter.questions import wait_until_ready
+from tmpnb_py.jupyter.questions import NoAnswerError, wait_until_ready, warm_states
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools.configuration import PoolConfiguration
 
 _LOG_LINES = 10
+_POLL_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Started:
-    """A running container. `seconds` is the time to its first answer, `usage` what it used by then."""
+    """A running container. `seconds` is the time to its first answer, `usage` what it used by then.
+
+    Where kernels are started ahead, that is once they were ready; `warm` says how far each is.
+    """
 
     id: str
     client: NotebookClient
     seconds: float
     usage: Usage
+    warm: tuple[WarmState, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -47,11 +53,12 @@ async def started(engine: Engine, config: ContainerConfig, *, timeout_seconds: f
     try:
         address = await engine.start(spec)
         endpoint = await _until_ready(engine, spec, address, timeout_seconds)
+        warm = await _warm(endpoint, spec, began + timeout_seconds)
         seconds = time.monotonic() - began
         await engine.mark_ready(spec.id)
         usage = await engine.usage(spec.id)
         async with notebook_client(endpoint, spec) as client:
-            yield Started(spec.id, client, seconds, usage)
+            yield Started(spec.id, client, seconds, usage, warm)
     finally:
         if endpoint is not None:
             endpoint.close()
@@ -65,6 +72,17 @@ async def started_image(engine: Engine, settings: Settings, transport: Transport
     config = await PoolConfiguration(engine, options).resolve()
     async with started(engine, config, timeout_seconds=settings.start_timeout) as container:
         yield container
+
+
+async def _warm(endpoint: Endpoint, spec: ContainerSpec, deadline: float) -> tuple[WarmState, ...]:
+    """How far kernels are that are started ahead, once all are settled or at the deadline."""
+    names = [one.name for one in spec.config.warm]
+    states = tuple(map(WarmState, names))
+    while not all(one.is_settled for one in states) and time.monotonic() < deadline:
+        with contextlib.suppress(NoAnswerError):
+            states = await warm_states(endpoint, spec.base_path, spec.token, names)
+        await asyncio.sleep(_POLL_SECONDS)
+    return states
 
 
 async def _until_ready(engine: Engine, spec: ContainerSpec, address: Address, seconds: float) -> Endpoint:

@@ -11,14 +11,16 @@ import heapq
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import aiohttp
 import pydantic
 
 from tmpnb_py.core.errors import LACK_REMEDY, FailureClass, LackError, StartFailedError, is_our_lack
+from tmpnb_py.core.log_cleaning import clean_lines
 from tmpnb_py.core.models import Address, ContainerSpec
 from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.core.warm import WarmState
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.jupyter.http import http_session
 from tmpnb_py.jupyter.report import Report
@@ -28,6 +30,8 @@ _LAST_INTERVAL = 0.25
 _QUESTION_SECONDS = 5.0
 _PROBE_SECONDS = 2.0
 _MAX_ANSWER = 1024 * 1024
+_MAX_WARM_ANSWER = 64 * 1024
+_LONGEST_PROBLEM = 500
 _MOST_MOMENTS = (
     100  # of kernels, and of terminals: 1 MB could hold 24,000, and each is compared with the pages' doings
 )
@@ -160,6 +164,52 @@ async def _api(endpoint: Endpoint, base_path: str, name: str, token: str) -> byt
     return body
 
 
+class _Warm(pydantic.BaseModel):
+    name: Annotated[str, pydantic.Field(max_length=64)]
+    state: Literal["starting", "ready", "taken", "failed", "ended"]
+    problem: Annotated[str, pydantic.Field(max_length=4096)] = ""
+
+
+class _WarmAnswer(pydantic.BaseModel):
+    kernels: Annotated[list[_Warm], pydantic.Field(max_length=64)]
+
+
+async def warm_states(
+    endpoint: Endpoint, base_path: str, token: str, kernels: Sequence[str]
+) -> tuple[WarmState, ...]:
+    """Ask how far a server is with these kernels, which it was told to start before a visitor comes.
+
+    Kernels that it was not told of are ignored, and what it says of a problem is cleaned and cut. Raises
+    `NoAnswerError`, and `LackError` if it could not ask.
+    """
+    path = f"{base_path}api/tmpnb/warm?no_track_activity=1"
+    try:
+        status, body = await _ask(endpoint, path, token, _PROBE_SECONDS, most=_MAX_WARM_ANSWER)
+    except NoAnswerError as error:
+        _raise_our_lack(error)
+        raise
+    if status == 404:
+        return tuple(WarmState(name, problem="the image starts no kernels ahead") for name in kernels)
+    if status != 200:
+        raise NoAnswerError(f"warm: status {status}")
+    try:
+        told = {one.name: one for one in _WarmAnswer.model_validate_json(body).kernels}
+    except ValueError as error:
+        raise NoAnswerError("warm: not the answer that was expected") from error
+    return tuple(_warm_state(name, told.get(name), token) for name in kernels)
+
+
+def _warm_state(name: str, told: _Warm | None, token: str) -> WarmState:
+    if told is None:
+        return WarmState(name, problem="the server does not know of it")
+    if told.state in ("failed", "ended"):
+        problem = " ".join(clean_lines(told.problem.splitlines(), [token]))[:_LONGEST_PROBLEM]
+        return WarmState(name, problem=problem or f"it {told.state}, and the server does not say why")
+    if told.state == "taken":
+        return WarmState(name, problem="it was taken before a visitor came")
+    return WarmState(name, is_ready=told.state == "ready")
+
+
 async def begin_in(endpoint: Endpoint, base_path: str, token: str, folder: str) -> bool:
     """Make kernels without a document of the visitor's start in `folder`. Returns whether the server supports that.
 
@@ -188,23 +238,23 @@ async def lacks(endpoint: Endpoint, base_path: str, token: str, document: str) -
 
 
 async def _ask(
-    endpoint: Endpoint, path: str, token: str, seconds: float, *, method: str = "GET"
+    endpoint: Endpoint, path: str, token: str, seconds: float, *, method: str = "GET", most: int = _MAX_ANSWER
 ) -> tuple[int, bytes]:
     try:
         async with (
             http_session(endpoint, token, seconds=seconds) as session,
             session.request(method, path, allow_redirects=False) as response,
         ):
-            body = await _bounded(response.content.readany)
+            body = await _bounded(response.content.readany, most)
             return response.status, body
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise NoAnswerError(str(error) or type(error).__name__) from error
 
 
-async def _bounded(read: Callable[[], Awaitable[bytes]]) -> bytes:
+async def _bounded(read: Callable[[], Awaitable[bytes]], most: int) -> bytes:
     body = b""
     while part := await read():
         body += part
-        if len(body) > _MAX_ANSWER:
+        if len(body) > most:
             raise NoAnswerError("the answer is too long")
     return body

@@ -17,11 +17,13 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tmpnb_py.options.kinds import Kind, Quantity, format_value
+from tmpnb_py.options.timetables import Entry
 
 ENV_PREFIX = "TMPNB_"
 # For `engines`: only these understand the option.
 DOCKER = ("docker",)
 SWARM = ("swarm",)
+ONE_MACHINE = ("docker", "local")
 CONTAINERS = ("docker", "swarm")
 
 
@@ -31,6 +33,15 @@ class Reload(enum.StrEnum):
     AT_ONCE = "at once"  # the running service acts by it from then on
     RENEW = "renews containers"  # the pool's ready containers are replaced; those in use stay as they are
     RESTART = "restart"  # the running service keeps the old value; a restart costs nobody a notebook
+
+
+class Tables(enum.StrEnum):
+    """What the table of a pool (`[pools.<name>]`, see `tables`) has to do with an option."""
+
+    NONE = "service"  # one value for the service: no table may have it
+    INHERITED = "each pool"  # a table may have it; one that has not takes the top level's
+    OWN = "each pool, not inherited"  # at the top level it is another thing, or a single pool's
+    ONLY = "tables only"  # it means nothing without several pools
 
 
 class Elsewhere(enum.StrEnum):
@@ -53,6 +64,7 @@ class Option:
     choices: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     elsewhere: Elsewhere = Elsewhere.IGNORED
+    tables: Tables = Tables.NONE
 
     @property
     def flag(self) -> str:
@@ -87,9 +99,10 @@ def option(
     unset: str = "",
     engines: tuple[str, ...] = (),
     elsewhere: Elsewhere = Elsewhere.IGNORED,
+    tables: Tables = Tables.NONE,
 ) -> Any:
     """A field of a `Group`. `unset` says in the documentation what a default of None means."""
-    extra = {"unset": unset, "reload": reload, "engines": ",".join(engines), "elsewhere": elsewhere}
+    extra = {"unset": unset, "reload": reload, "engines": ",".join(engines), "elsewhere": elsewhere, "tables": tables}
     return Field(default, description=description, json_schema_extra={**extra})
 
 
@@ -108,6 +121,7 @@ def describe(name: str, field: FieldInfo, group: str) -> Option:
         choices=choices,
         engines=tuple(filter(None, str(extra["engines"]).split(","))),
         elsewhere=Elsewhere(str(extra["elsewhere"])),
+        tables=Tables(str(extra["tables"])),
     )
 
 
@@ -121,6 +135,8 @@ def _kind(field: FieldInfo) -> tuple[Kind, tuple[str, ...]]:
         return Kind.CHOICE, tuple(str(member.value) for member in annotation)
     if isinstance(field.default, str) and (choices := get_args(annotation)):
         return Kind.CHOICE, choices
+    if get_origin(annotation) is tuple and get_args(annotation)[0] is Entry:
+        return Kind.TABLES, ()
     if get_origin(annotation) is tuple:
         return Kind.LIST, ()
     kinds: dict[object, Kind] = {bool: Kind.SWITCH, SecretStr: Kind.SECRET, Path | None: Kind.PATH}

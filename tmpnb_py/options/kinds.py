@@ -23,6 +23,8 @@ class Kind(enum.StrEnum):
     SWITCH = "switch"
     CHOICE = "choice"
     LIST = "list"
+    TABLES = "tables"
+    PERCENT = "percent"
     SECRET = "secret"  # noqa: S105 - a kind of option
     PATH = "path"
 
@@ -33,15 +35,25 @@ def _parse_number(text: str) -> int:
     return int(text)
 
 
+def _parse_percent(text: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?) ?%", text.strip(), re.ASCII)
+    if found is None:
+        raise ValueError('is not a percentage: write one such as "1%"')
+    return float(found[1]) / 100
+
+
 _PARSERS: dict[Kind, Callable[[str], float]] = {
     Kind.NUMBER: _parse_number,
     Kind.SIZE: parse_size,
     Kind.DURATION: parse_duration,
+    Kind.PERCENT: _parse_percent,
 }
 
 
 def format_quantity(kind: Kind, value: float) -> str:
-    """Format a number, size or duration in the units that options are written in."""
+    """Format a number, size, duration or share in the units that options are written in."""
+    if kind is Kind.PERCENT:
+        return f"{100 * value:g}%"
     if kind is Kind.DURATION:
         return format_duration(value)
     return format_size(int(value)) if kind is Kind.SIZE else str(value)
@@ -49,24 +61,29 @@ def format_quantity(kind: Kind, value: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """Annotates a number, size or duration: parses text with units, and checks that the value is between two bounds.
+    """Annotates a number, size, duration or share: parses text with units, and checks that it is between two bounds.
 
-    `zero` says, for the message, what 0 means where 0 is allowed below `minimum`.
+    `zero` says, for the message, what 0 means where 0 is allowed below `minimum`. `word` is what may stand in place
+    of a number.
     """
 
     kind: Kind
     minimum: float
     maximum: float
     zero: str = ""
+    word: str = ""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
     def read(self, value: object) -> object:
         """Parse and check a value. Raises ValueError with a text that follows the offending value."""
-        if value is None:
-            return None
-        number = self._number(value)
+        if value is None or (self.word and value == self.word):
+            return value
+        try:
+            number = self._number(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, nor {self.word}" if self.word else str(error)) from None
         if self.zero and number == 0:
             return number
         if number < self.minimum:
@@ -79,7 +96,9 @@ class Quantity:
     def _number(self, value: object) -> float:
         if isinstance(value, str):
             return _PARSERS[self.kind](value)
-        whole = self.kind is not Kind.DURATION
+        if self.kind is Kind.PERCENT and not isinstance(value, float):
+            raise ValueError('is not a percentage: write one such as "1%"')
+        whole = self.kind not in (Kind.DURATION, Kind.PERCENT)
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             raise ValueError("is not a whole number" if whole else "is not a duration")
         if self.kind is not Kind.NUMBER and not value >= 0:  # written so that it catches NaN as well
@@ -100,5 +119,5 @@ def format_value(kind: Kind, value: object) -> str:
     if isinstance(value, int | float):
         return format_quantity(kind, value)
     if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "none"
+        return ("; " if kind is Kind.TABLES else ",").join(map(str, value)) or "none"
     return str(value)

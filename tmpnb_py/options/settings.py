@@ -7,6 +7,10 @@ durations are seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pydantic import PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tmpnb_py.options.declaration import Group, Option, describe
@@ -50,7 +54,32 @@ class Settings(
     NotebookOptions,
     AddressOptions,
 ):
-    """A frozen snapshot of all options. Built directly, it knows only its arguments and the defaults."""
+    """A frozen snapshot of all options. Built directly, it knows only its arguments and the defaults.
+
+    With `[pools.<name>]` tables it has a snapshot for each, in which the table lies over the top level; `tables` says
+    how they are made. A pool's parts see its snapshot and no other.
+    """
+
+    _tables: Mapping[str, Settings] = PrivateAttr(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def tables(self) -> Mapping[str, Settings]:
+        """Each pool's snapshot by its table's name, in the order of the file; empty without tables."""
+        return self._tables
+
+    @property
+    def pools(self) -> tuple[Settings, ...]:
+        """The snapshot of every pool, the default pool's first: without tables this one."""
+        if not self._tables:
+            return (self,)
+        first = self.default_pool or next(iter(self._tables))
+        return (self._tables[first], *(one for name, one in self._tables.items() if name != first))
+
+    def with_tables(self, tables: Mapping[str, Settings]) -> Settings:
+        """The same with these pools."""
+        copy = self.model_copy()
+        copy._tables = MappingProxyType(dict(tables))
+        return copy
 
     @classmethod
     def settings_customise_sources(

@@ -11,19 +11,20 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from tmpnb_py.core.errors import EngineDownError, SettingsError
-from tmpnb_py.options import tmpnb
+from tmpnb_py.options import tables, tmpnb
 from tmpnb_py.options.declaration import ENV_PREFIX, Elsewhere
 from tmpnb_py.options.kinds import Kind
 from tmpnb_py.options.risks import risks
 from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.tmpnb import LEGACY
+from tmpnb_py.options.values import AUTO_ENGINE
 
 CONFIG_VARIABLE = "TMPNB_CONFIG"
 SYSTEM_CONFIG = Path("/etc/tmpnb-py.toml")  # if no other file is named
@@ -47,6 +48,10 @@ class _Value:
     origin: str
 
 
+_TWICE = "Cannot declare"  # how tomllib begins its message about a second table of the same name
+_NONE_READY = {"pool_size": _Value(0, "")}
+
+
 def load_settings(given: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None) -> Settings:
     """`read_settings` for callers that need only the values."""
     return read_settings(given, environ, config).settings
@@ -63,15 +68,50 @@ def read_settings(
     problems: list[str] = []
     command_line = {name: _Value(raw, f"--{name.replace('_', '-')}") for name, raw in given.items()}
     warnings: list[str] = []
-    written = (_from_file(config, environ, problems), _from_environment(environ), command_line)
-    layers = [_translated(layer, warnings) for layer in written]
+    file, pools = _from_file(config, environ, problems)
+    _add_from_environment(pools, environ, problems)
+    layers = [_translated(layer, warnings) for layer in (file, _from_environment(environ), command_line)]
     values = {name: value for layer in layers for name, value in layer.items()}
-    settings = _validated(values, problems)
+    for name, value in values.items():
+        if name in OPTIONS and (wrong := tables.wrong_at_top(name, has_tables=bool(pools))):
+            problems.append(f"{value.origin}: {wrong}")
+    settings = _with_pools(values, pools, problems) if pools else _validated(values, problems)
+    if settings is not None:
+        problems.extend(tables.problems_of_all(settings, is_bounded="max_containers" in values))
     if problems or settings is None:
-        raise _wrong(problems)
+        raise _wrong(tuple(dict.fromkeys(problems)))
     origins = {name: value.origin for name, value in values.items()}
-    warnings += [*tmpnb.warnings_of(environ), *_unknown_variables(environ), *risks(settings)]
+    found = [one for pool in settings.pools for one in risks(pool)]
+    warnings += [*tmpnb.warnings_of(environ), *_unknown_variables(environ), *dict.fromkeys(found)]
     return LoadedSettings(settings, origins, tuple(warnings))
+
+
+def _with_pools(
+    values: Mapping[str, _Value], pools: Mapping[str, Mapping[str, _Value]], problems: list[str]
+) -> Settings | None:
+    """The settings with each table's snapshot: its own values over those that it takes from the top level."""
+    found = {name: _validated({**tables.inherited(values), **own}, problems) for name, own in pools.items()}
+    # How many are to be ready is for each table to say: all of them are compared with the maximum below.
+    top = _validated({name: value for name, value in values.items() if name != "pool_size"} | _NONE_READY, problems)
+    made = {name: tables.pool_of(one, name) for name, one in found.items() if one is not None}
+    if top is None or len(made) < len(found):
+        return None
+    return top.model_copy(update={"pool_size": sum(one.base_size for one in made.values())}).with_tables(made)
+
+
+def _add_from_environment(
+    pools: dict[str, dict[str, _Value]], environ: Mapping[str, str], problems: list[str]
+) -> None:
+    """The variables of pools, over what the file has of them."""
+    for table, option, raw, variable in tables.from_environment(environ, dict(pools)):
+        if wrong := tables.wrong_name(table) or _wrong_in_table(option):
+            problems.append(f"{variable}: {wrong}")
+        else:
+            pools.setdefault(table, {})[option] = _Value(raw, variable)
+
+
+def _wrong_in_table(option: str) -> str:
+    return tables.wrong_option(option) if option in OPTIONS else _no_such(option)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Value]:
@@ -98,22 +138,45 @@ def _translated(layer: Mapping[str, _Value], warnings: list[str]) -> dict[str, _
     return current
 
 
-def _from_file(config: str | None, environ: Mapping[str, str], problems: list[str]) -> dict[str, _Value]:
-    """The file's values; mistakes in the file itself are added to `problems`."""
+def _from_file(
+    config: str | None, environ: Mapping[str, str], problems: list[str]
+) -> tuple[dict[str, _Value], dict[str, dict[str, _Value]]]:
+    """The file's values, and those of its pools' tables; mistakes in the file itself are added to `problems`."""
     name = config if config is not None else environ.get(CONFIG_VARIABLE)
     origin = "--config" if config is not None else CONFIG_VARIABLE
     if not name and config is None:
         if not SYSTEM_CONFIG.exists():
-            return {}
+            return {}, {}
         name, origin = str(SYSTEM_CONFIG), "the system's configuration"
     try:
         data = _read_toml(Path(name or ""))
     except (OSError, ValueError) as error:
         problems.append(f"{origin}: {_explain_file(name or '', error)}")
-        return {}
+        return {}, {}
+    pools = _from_tables(data.pop(tables.KEY, {}), name or "", problems)
     unknown = data.keys() - OPTIONS.keys() - LEGACY.keys()
     problems.extend(f"{key} in {name}: {_no_such(key)}" for key in unknown)
-    return {key: _Value(raw, f"{key} in {name}") for key, raw in data.items() if key not in unknown}
+    return {key: _Value(raw, f"{key} in {name}") for key, raw in data.items() if key not in unknown}, pools
+
+
+def _from_tables(data: Any, file: str, problems: list[str]) -> dict[str, dict[str, _Value]]:
+    """The pools of a file: each table's options."""
+    if not isinstance(data, dict):
+        problems.append(f"{tables.KEY} in {file}: is not a table: write [pools.<name>] before the options of a pool")
+        return {}
+    pools: dict[str, dict[str, _Value]] = {}
+    for table, options in data.items():
+        place = f"[{tables.KEY}.{table}] in {file}"
+        if wrong := tables.wrong_name(table):
+            problems.append(f"{place}: {wrong}")
+        elif not isinstance(options, dict):
+            problems.append(f"{place}: is not a table: write [pools.{table}] before the options of this pool")
+        else:
+            wrong_ones = {name: wrong for name in options if (wrong := _wrong_in_table(name))}
+            problems.extend(f"{name} in {place}: {wrong}" for name, wrong in wrong_ones.items())
+            own = {name: raw for name, raw in options.items() if name not in wrong_ones}
+            pools[table] = {name: _Value(raw, f"{name} in {place}") for name, raw in own.items()}
+    return pools
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -125,6 +188,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _explain_file(name: str, error: Exception) -> str:
     if isinstance(error, tomllib.TOMLDecodeError):
+        if str(error).startswith(_TWICE):
+            return f"{name} is not valid TOML: {error}; two tables have one name: give each pool a name of its own"
         return f"{name} is not valid TOML: {error}; write one option per line, such as pool_size = 10"
     if isinstance(error, UnicodeDecodeError):
         return f"{name} is not valid TOML: it is not UTF-8 text"
@@ -154,7 +219,7 @@ def _explain(name: str, details: ErrorDetails) -> str:
     if option.kind is Kind.CHOICE and details["type"] != "value_error":
         return f"{shown} is not among its values: choose {' or '.join(option.choices)}"
     if details["type"] == "value_error":
-        return f"{shown} {details['ctx']['error']}"
+        return str(details["ctx"]["error"]) if option.kind is Kind.TABLES else f"{shown} {details['ctx']['error']}"
     if details["type"] == "string_type":
         return f'{shown} is not text: write it in quotes, such as {name} = "…"'
     return f"{shown} is not a {option.kind}"
@@ -189,7 +254,9 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     unknown = {
         name: slip
         for name in sorted(environ)
-        if name.upper().startswith(ENV_PREFIX) and (slip := name.upper().removeprefix(ENV_PREFIX)) not in known
+        if name.upper().startswith(ENV_PREFIX)
+        and not tables.is_variable(name)
+        and (slip := name.upper().removeprefix(ENV_PREFIX)) not in known
     }
     return [
         f"{name} in the environment is ignored: there is no such option{_hint(slip, known, ENV_PREFIX)}"
@@ -197,13 +264,13 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def choose_engine(settings: Settings, environ: Mapping[str, str]) -> Literal["docker", "local", "swarm"]:
+def choose_engine(settings: Settings, environ: Mapping[str, str]) -> str:
     """The engine to use: the one that is named, else Docker if there is any trace of it, else the local one.
 
     A Docker socket counts even if nothing answers on it: an engine that is down at boot must not move visitors onto
     the host.
     """
-    if settings.engine != "auto":
+    if settings.engine != AUTO_ENGINE:
         return settings.engine
     return "docker" if environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists() else "local"
 
@@ -225,8 +292,8 @@ def _not_understood(settings: Settings, engine: str) -> Iterator[str]:
 
 
 def need_docker(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Raise `EngineDownError` unless Docker is the engine to use."""
-    if choose_engine(settings, environ) in ("docker", "swarm"):
+    """Raise `EngineDownError` if the engine is the local one, which has no images. One of others tells by itself."""
+    if choose_engine(settings, environ) != "local":
         return
     if settings.engine == "local":
         raise EngineDownError(

@@ -14,14 +14,19 @@ from pathlib import Path
 import idna
 from pydantic import SecretStr
 
-from tmpnb_py.core import binder_spec, links
+from tmpnb_py.core import binder_spec, links, warm, web_targets
 from tmpnb_py.core.document_paths import INTERFACE, INTERFACES, document_target
 from tmpnb_py.core.host_names import EVERY_NAME, PLACEHOLDER, normal
+from tmpnb_py.core.installation import engines_of_others
 from tmpnb_py.core.models import Mount, Protection
+from tmpnb_py.words.tags import AUTO as AUTO_LANGUAGE
+from tmpnb_py.words.tags import tags
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MOST_WORDS = 20_000
+AUTO_ENGINE = "auto"
+OUR_ENGINES = ("docker", "local", "swarm")
 
 
 def read_host(value: str) -> str:
@@ -54,6 +59,15 @@ def read_base_url(value: str) -> str:
     return base
 
 
+def read_public_url(value: str) -> str:
+    """Check a URL that people are given; it ends in a slash."""
+    found = re.fullmatch(r"(https?://[A-Za-z0-9.:\[\]-]{1,255})(/[^?#]*)?", value)
+    path = f"{(found[2] or '').rstrip('/')}/" if found else ""
+    if found is None or not links.is_base(path):
+        raise ValueError("is not the URL of a first page: write it like https://notebooks.example.org/")
+    return found[1] + path
+
+
 def read_session_host(value: str) -> str:
     """Check what notebooks' own hosts look like: `{name}` as the first label of a host name, and a port or none."""
     if not value:
@@ -63,7 +77,7 @@ def read_session_host(value: str) -> str:
     domain, colon, port = rest.partition(":")
     if first != PLACEHOLDER or not domain or "*" in domain or not _fits(domain):
         raise ValueError(f'is "{value}": {hint}, without scheme and path')
-    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
+    if colon and not _is_port(port):
         raise ValueError(f'is "{value}", which ends in no port: {hint}')
     return f"{PLACEHOLDER}.{_host_name(domain)}{colon}{port}"
 
@@ -107,6 +121,32 @@ def read_pool_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
         raise ValueError("is not a pool's name: use 1 to 32 of a-z, 0-9, - and _, the first a letter or a digit")
     return value
+
+
+def read_warm_kernels(value: object) -> object:
+    """Parse names of kernels, or one of the words `auto` and `none`."""
+    parts = tuple(dict.fromkeys(str(part) for part in _parts(value, "python3,ir")))
+    if parts in ((), (warm.NONE,), (warm.AUTO,)):
+        return () if parts != (warm.AUTO,) else parts
+    for part in parts:
+        if part in (warm.NONE, warm.AUTO):
+            raise ValueError(f'holds "{part}", which goes with nothing else: write {part} alone, or python3,ir')
+        if not warm.is_kernel(part):
+            raise ValueError(f'holds "{part}", which is no kernel\'s name: write python3,ir, auto or none')
+    if len(parts) > warm.MOST_KERNELS:
+        raise ValueError(f"names {len(parts)} kernels: give at most {warm.MOST_KERNELS}")
+    return parts
+
+
+def read_slugs(value: object) -> object:
+    """Parse workshops' short names."""
+    parts = tuple(str(part) for part in _parts(value, "introduction-to-r,octave"))
+    for part in parts:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", part) or len(part) > 64:
+            raise ValueError(
+                f'holds "{part}", which is no workshop\'s short name: write one such as introduction-to-r'
+            )
+    return parts
 
 
 def read_secret(value: SecretStr) -> SecretStr:
@@ -153,6 +193,15 @@ def read_title(value: str) -> str:
     return value.strip()
 
 
+def read_language(value: str) -> str:
+    """Check a language of the pages."""
+    if value not in (AUTO_LANGUAGE, *tags()):
+        raise ValueError(
+            f"is no language that the pages are in: write {AUTO_LANGUAGE}, or one of {', '.join(tags())}"
+        )
+    return value
+
+
 def read_words(value: str) -> str:
     """Check a text for the pages."""
     if len(value) > _MOST_WORDS or not all(char.isprintable() or char in "\n\t" for char in value):
@@ -191,7 +240,7 @@ def read_relays(value: object) -> object:
     found = tuple(str(part) for part in _parts(value, "tasks.relay:7443"))
     for one in found:
         host, _, port = one.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not host or not _is_port(port):
             raise ValueError(f'holds "{one}", which is not a host with a port: write tasks.relay:7443')
     return found
 
@@ -203,6 +252,14 @@ def read_constraints(value: object) -> object:
         if not re.fullmatch(r"(?:node|engine)\.[A-Za-z0-9._-]+ ?(?:==|!=) ?[A-Za-z0-9._/:-]+", one):
             raise ValueError(f'holds "{one}", which is no constraint of Swarm: write node.labels.notebooks==true')
     return found
+
+
+def read_engine(value: str) -> str:
+    """Check the name of an engine: one of ours, or one that an installed package declares."""
+    if value != AUTO_ENGINE and value not in OUR_ENGINES and value not in (others := engines_of_others().names):
+        known = " or ".join([AUTO_ENGINE, *OUR_ENGINES, *sorted(others)])
+        raise ValueError(f"is not among its values: choose {known} (or install the package that has this engine)")
+    return value
 
 
 def read_runtime(value: str) -> str:
@@ -352,16 +409,38 @@ def _parts(value: object, example: str) -> list[object]:
 
 def read_networks(value: object) -> object:
     """Parse addresses and networks."""
-    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("is not a list: write 127.0.0.1,10.0.0.0/8")
-    return tuple(_network(part) for part in parts if part != "")
+    return tuple(_network(part) for part in _parts(value, "127.0.0.1,10.0.0.0/8"))
 
 
 def read_reach(value: object) -> object:
     """Parse addresses and networks; `*` is every one."""
     parts = _parts(value, "10.1.0.0/16,10.2.3.4")
     return tuple(_network(one) for part in parts for one in (EVERYTHING if part == "*" else (part,)))
+
+
+def read_file_of_engine(value: str) -> str:
+    """Check the path of a file on the engine's host, which need not be this one."""
+    if not value.startswith("/") or set(value) & set(":,\0\n"):
+        raise ValueError("is not the absolute path of a file (without colon and comma)")
+    return value
+
+
+def read_web_hosts(value: object) -> object:
+    """Parse hosts that may be reached: names, `*.` before one for all below it, each with a port or none."""
+    return tuple(web_targets.read_entry(str(part)) for part in _parts(value, "pypi.org,*.pythonhosted.org"))
+
+
+def read_ports(value: object) -> object:
+    """Parse TCP ports."""
+    parts = tuple(str(part) for part in _parts(value, "80,443"))
+    for part in parts:
+        if not _is_port(part):
+            raise ValueError(f'holds "{part}", which is no port: write 80,443')
+    return tuple(map(int, parts))
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text) < 65536
 
 
 def read_protections(value: object) -> object:

@@ -184,6 +184,20 @@ def channel(path: bytes) -> Channel:
     return Channel.DOCUMENT if path.startswith(b"api/collaboration/room/") else Channel.OTHER
 
 
+# "Messages on the IOPub channel": what a cell shows. The reply to a request to run one ends what shows nothing.
+_OUTPUT = frozenset((b"stream", b"display_data", b"execute_result", b"error", b"execute_reply"))
+
+
+def runs_code(start: bytes) -> bool:
+    """Whether a person's message to a kernel, which begins like this, has it run code."""
+    return b"execute_request" in _MESSAGE_TYPE.findall(start)
+
+
+def output_in(start: bytes) -> str:
+    """What a kernel's message shows, if anything: the first type of message in it that is output."""
+    return next((kind.decode() for kind in _MESSAGE_TYPE.findall(start) if kind in _OUTPUT), "")
+
+
 def is_persons_message(channel: Channel, start: bytes, familiar: Familiar, *, whole: bool) -> bool:
     """Whether a client's message is a person's activity; `start` is its beginning, or all of it."""
     if channel is Channel.KERNEL:

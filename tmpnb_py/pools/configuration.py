@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from tmpnb_py.core.errors import ImageMissingError, UnprotectedError
-from tmpnb_py.core.models import ContainerConfig, Egress, Gap, ImageFacts, Transport
+from tmpnb_py.core.models import CA_BUNDLE, ContainerConfig, Egress, Gap, ImageFacts, Mount, Transport
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.warmth import NothingWarm, WarmChoice
 
 _ARGUMENTS = "--ServerApp.base_url={base_path} --ServerApp.allow_remote_access=True"
 _SHOWN = " --IdentityProvider.token={token}"
@@ -35,8 +36,32 @@ _WARNINGS = {
 # Whose number visitors get where this service has that of the image's user: they could undo what it does to the
 # directory of their socket. The group is the image's.
 _SERVICE_AS_VISITOR, _ANOTHER_USER = 1000, "1001:1000"
+_GROUP = 1000
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many containers a pool may have by itself, and the engine's CPUs and memory (bytes)."""
+
+    limit: int
+    cpus: int
+    memory: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageWork:
+    """What others do with the image of a pool, at each listing.
+
+    `learn` is told it. `static_url` says where its notebooks find the static files that they share, and `warm` which
+    kernels are started in them before visitors come. `on_missing` is called where the engine does not have it.
+    """
+
+    learn: Callable[[ImageFacts], Awaitable[None]] | None = None
+    static_url: Callable[[ImageFacts], Awaitable[str]] | None = None
+    on_missing: Callable[[], None] | None = None
+    warm: WarmChoice = dataclasses.field(default_factory=NothingWarm)
 
 
 class PoolConfiguration:
@@ -48,20 +73,15 @@ class PoolConfiguration:
         options: LiveOptions,
         *,
         pool_size: Callable[[], int] | None = None,
-        on_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
-        static_url: Callable[[ImageFacts], Awaitable[str]] | None = None,
-        on_image_missing: Callable[[], None] | None = None,
+        max_containers: Callable[[], int | None] | None = None,
+        images: ImageWork | None = None,
     ) -> None:
-        """`pool_size` tells today's size (it may change at run time); `on_image` is told the image each time;
-        `static_url` says where its notebooks find the static files that they share. `on_image_missing` is called
-        each time that the engine does not have the image.
-        """
-        self._on_image = on_image
-        self._static_url = static_url
-        self._on_image_missing = on_image_missing
+        """`pool_size` and `max_containers` tell today's (they may change at run time)."""
+        self._images = images or ImageWork()
         self._engine = engine
         self._options = options
-        self._pool_size = pool_size or (lambda: options.current.pool_size)
+        self._pool_size = pool_size or (lambda: options.current.base_size)
+        self._max_containers = max_containers or (lambda: options.current.max_containers)
         self._prepared: tuple[Settings | None, str] = (None, "")
         self.gaps: tuple[Gap, ...] = ()
 
@@ -70,28 +90,25 @@ class PoolConfiguration:
         try:
             return await self._resolve(self._options.current)
         except ImageMissingError:
-            if self._on_image_missing is not None:
-                self._on_image_missing()
+            if self._images.on_missing is not None:
+                self._images.on_missing()
             raise
 
     async def _resolve(self, settings: Settings) -> ContainerConfig:
         image = await self._engine.image(settings.image)
-        if self._on_image is not None:
-            await self._on_image(image)
+        if self._images.learn is not None:
+            await self._images.learn(image)
         config = await self._with_transport(settings, image)
         await self._prepare(settings, config)
-        url = await self._static_url(image) if self._static_url is not None else ""
-        return dataclasses.replace(config, static_url=url)
+        url = await self._images.static_url(image) if self._images.static_url is not None else ""
+        return dataclasses.replace(config, static_url=url, warm=await self._images.warm.kernels(image))
 
     async def transport(self, image: ImageFacts) -> Transport:
         """The way to a container of the image that would be taken now."""
         return (await self._with_transport(self._options.current, image)).transport
 
-    async def capacity(self) -> tuple[int, int]:
-        """How many containers there may be, and the engine's CPUs.
-
-        The first is the option, or what fits the engine's memory (decision 1).
-        """
+    async def capacity(self) -> Capacity:
+        """How many containers there may be: the option, or what fits the engine's memory (decision 1)."""
         settings = self._options.current
         info = await self._engine.info()
         fitting = info.memory // settings.mem_limit
@@ -105,9 +122,9 @@ class PoolConfiguration:
                 fitting=fitting,
                 hint="containers that all use their limit would be killed: lower pool_size or mem_limit",
             )
-        if settings.max_containers is not None:
-            return settings.max_containers, info.cpus
-        return max(pool_size, fitting), info.cpus
+        if (most := self._max_containers()) is not None:
+            return Capacity(most, info.cpus, info.memory)
+        return Capacity(max(pool_size, fitting), info.cpus, info.memory)
 
     async def _with_transport(self, settings: Settings, image: ImageFacts) -> ContainerConfig:
         if "{socket}" in (settings.command or "") or settings.transport == "socket":
@@ -154,6 +171,7 @@ def _start(settings: Settings, image: ImageFacts, transport: Transport) -> str:
 
 
 def _config(settings: Settings, image: ImageFacts, transport: Transport) -> ContainerConfig:
+    user, users = visitors_users(settings, image)
     return ContainerConfig(
         image=image,
         command=settings.command or _start(settings, image, transport),
@@ -169,21 +187,39 @@ def _config(settings: Settings, image: ImageFacts, transport: Transport) -> Cont
         use_tokens=settings.use_tokens,
         container_port=settings.container_port,
         container_ip=settings.container_ip,
-        user=visitors_user(settings, image),
+        user=user,
+        users=users,
         network=_network(settings),
         cpu_shares=settings.cpu_shares,
-        mounts=settings.host_directories,
+        mounts=_mounts(settings),
         extra_hosts=settings.extra_hosts,
         base_url=settings.base_url,
         runtime=settings.runtime or "",
     )
 
 
-def visitors_user(settings: Settings, image: ImageFacts) -> str:
-    """The visitors' user: never this service's own, if the image makes the home for any user."""
-    ours = os.geteuid() == _SERVICE_AS_VISITOR and "container_user" not in settings.model_fields_set
+def _mounts(settings: Settings) -> tuple[Mount, ...]:
+    authorities = (
+        (Mount(settings.notebook_ca_bundle, CA_BUNDLE, read_only=True),) if settings.notebook_ca_bundle else ()
+    )
+    return (*settings.host_directories, *authorities)
+
+
+def visitors_users(settings: Settings, image: ImageFacts) -> tuple[str, int]:
+    """The visitors' first user, and how many there are.
+
+    Never this service's own, if the image makes the home for any user. Directories of the host belong to somebody, so
+    with them there is one user for all.
+    """
+    own = os.geteuid()
     movable = image.supports_socket and image.supports_read_only and image.home
-    return _ANOTHER_USER if ours and movable else settings.container_user
+    if not movable or "container_user" in settings.model_fields_set:
+        return settings.container_user, 1
+    if image.users is not None and not settings.host_directories:
+        first, last = image.users
+        first = own + 1 if first <= own < last else first
+        return f"{first}:{_GROUP}", last - first + (own != last)
+    return (_ANOTHER_USER if own == _SERVICE_AS_VISITOR else settings.container_user), 1
 
 
 def _network(settings: Settings) -> str:

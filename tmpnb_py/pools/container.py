@@ -13,7 +13,10 @@ from tmpnb_py.core import links
 from tmpnb_py.core.models import EndReason, Exit, State
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.activity import Familiar
+from tmpnb_py.pools.busy import CpuUse
 from tmpnb_py.pools.idle import Evidence, Nudges
+from tmpnb_py.tracing.spans import NO_SPAN, Span
+from tmpnb_py.tracing.visits import Visit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Memory:
     left_at: float | None
     kernel_nudges: tuple[float, ...]
     terminal_nudges: tuple[float, ...]
+    visit: Visit | None = None
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -56,6 +60,7 @@ class Container:
     open_connections: int = 0
     left_at: float | None = None
     failed_questions: int = 0
+    answers: bool = False  # its server did while it was starting
     died: asyncio.Event | None = None  # set if the engine lists it as exited while it starts
     exit: Exit | None = None  # as the engine last listed it
     removal_due_at: float = 0.0  # of one that is REMOVING; infinite while its removal is under way or must wait
@@ -63,6 +68,7 @@ class Container:
     kernel_nudges: Nudges = dataclasses.field(default_factory=Nudges)
     terminal_nudges: Nudges = dataclasses.field(default_factory=Nudges)
     familiar: Familiar = dataclasses.field(default_factory=Familiar)
+    cpu: CpuUse = dataclasses.field(default_factory=CpuUse)  # of a session
     unreachable_since: float | None = None  # of a session that the engine lists but that cannot be dialled
     is_cut_off: bool = False  # its socket's directory was removed, so it can never be dialled again
     client: str = ""
@@ -70,7 +76,10 @@ class Container:
     quota_key: str = ""  # whom it counts for, where notebooks per address are limited (`core.quota_keys`)
     tokenless_origin: str = ""  # pages of this origin need not show the token
     base_url: str = links.ROOT  # of the service when the container was started
+    warm: frozenset[str] = frozenset()  # kernels that were ready in it before a visitor came
     session_name: str = ""  # what its own host is called by (`core.host_names`)
+    start_span: Span = NO_SPAN  # of its start, where that is traced
+    visit: Visit | None = None  # where the session's beginning is traced
     base_path: bytes = dataclasses.field(init=False)  # the container's own: `/user/<id>/` below that, raw
 
     def __post_init__(self) -> None:
@@ -91,6 +100,10 @@ class Container:
         """Let pages of this origin in without the token; one of them has claimed the container."""
         self.tokenless_origin = origin
 
+    def trace(self, visit: Visit | None) -> None:
+        """Trace the beginning of its session, or not."""
+        self.visit = visit
+
     def mark_unvisited(self) -> None:
         """Note that nobody can have visited it: it was taken up as claimed, but nobody was told its URL."""
         self.visited = False
@@ -109,6 +122,7 @@ class Container:
             left_at=self.left_at,
             kernel_nudges=self.kernel_nudges.moments,
             terminal_nudges=self.terminal_nudges.moments,
+            visit=self.visit,
         )
 
     def remember(self, memory: Memory, now: float) -> None:
@@ -118,6 +132,7 @@ class Container:
         self.last_activity = min(memory.last_activity, now)
         self.last_presence = min(memory.last_presence, now)
         self.left_at = None if memory.left_at is None else min(memory.left_at, now)
+        self.visit = memory.visit
         for nudges, moments in (
             (self.kernel_nudges, memory.kernel_nudges),
             (self.terminal_nudges, memory.terminal_nudges),

@@ -28,7 +28,8 @@ class Health:
 
     `engine_down`: the engine did not answer when it was last asked. `failure` keeps containers from becoming ready
     now, and `refusal` keeps ready ones from being handed out. `failures` are the latest of the former, the oldest
-    first. `backoff` says when the next start may be tried, and how many at once.
+    first. `backoff` says when the next start may be tried, and how many at once. `warm_problems` are the latest
+    failures of warm kernels by their names, which keep nothing from becoming ready.
     """
 
     def __init__(self, pool: str, metrics: PoolMetrics) -> None:
@@ -39,6 +40,7 @@ class Health:
         self.refusal: Failure | None = None
         self.failures: collections.deque[Failure] = collections.deque(maxlen=_REMEMBERED)
         self.backoff = Backoff()
+        self.warm_problems: dict[str, Failure] = {}
 
     # --- the engine
 
@@ -79,6 +81,14 @@ class Health:
         self.backoff = self.backoff.succeeded()
         self.failure = None
 
+    def is_full(self, now: float) -> None:
+        """As many containers are ready as should be: a start that failed keeps none away, once another may be tried.
+
+        It may have been one of a configuration that was replaced, or for a visitor who has left.
+        """
+        if now >= self.backoff.retry_at and self.failure is not None and self.failure.kind not in _BEFORE_ANY_START:
+            self.failure = None
+
     def start_failed(self, failure: Failure, *, container_id: str = "", remedy: str = "") -> None:
         """A container did not become ready, or did not stay so."""
         self._metrics.start_failed(failure.kind.value)
@@ -94,6 +104,19 @@ class Health:
             log_lines=list(failure.log_lines),
             retry_in=round(max(0.0, self.backoff.retry_at - failure.at), 1),
         )
+
+    # --- kernels that are started before a visitor comes
+
+    def warm_kernel_ready(self, kernel: str) -> None:
+        """It became ready in a container."""
+        self.warm_problems.pop(kernel, None)
+
+    def warm_kernel_failed(self, kernel: str, problem: str, container_id: str, now: float) -> None:
+        """It did not become ready in a container, which is ready without. `problem` has been cleaned."""
+        self._metrics.warm_kernel_failed(kernel)
+        self.warm_problems[kernel] = Failure(FailureClass.NOT_ANSWERING, problem, now)
+        hint = "visitors start it themselves; tmpnb-py image check tries it"
+        _log.warning("warm_kernel_failed", id=container_id, pool=self._pool, kernel=kernel, error=problem, hint=hint)
 
     def _fail(self, failure: Failure) -> None:
         last = self.failures[-1] if self.failures else None

@@ -69,6 +69,13 @@ class Limits:
             maximum=settings.cull_max,
         )
 
+    def longer_by(self, seconds: float) -> Limits:
+        """The same with each limit longer, for a session whose class was prolonged."""
+        if not seconds:
+            return self
+        limits = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return Limits(**{name: limit + seconds if limit else 0.0 for name, limit in limits.items()})
+
     @property
     def shortest(self) -> float:
         """The least time in which a session can end; `math.inf` where no limit applies."""

@@ -16,11 +16,18 @@ _BASE_DELAY = 0.5
 _MAX_DELAY = 60.0
 _REMOVAL_SECONDS = 10.0  # what takes longer hangs
 _QUIET = 300.0  # without a failure for so long, earlier ones no longer count
+# A crowd that comes at once has the processors for its first second.
+_CROWD = 4  # claims
+_CROWD_SECONDS = 1.0
+_CALM = 10.0  # without a claim before: where visitors come all the time, starting must not wait for a pause
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContainerFacts:
-    """What the planner knows of one container. Times are monotonic seconds."""
+    """What the planner knows of one container. Times are monotonic seconds.
+
+    `answers`: the server of one that is STARTING does, and its kernels are being started.
+    """
 
     id: str
     state: State
@@ -29,6 +36,7 @@ class ContainerFacts:
     changed_at: float
     removal_due_at: float = math.inf
     address: Address | None = None
+    answers: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -224,8 +232,18 @@ def _unknown(observed: Observed) -> Action:
     return Adopt(observed)
 
 
-def _is_outdated(record: ContainerFacts, targets: Targets, now: float) -> bool:
-    return _has_older_config(record, targets) or _is_old(record, targets, now)
+def _ready(
+    situation: Situation, records: Sequence[ContainerFacts]
+) -> tuple[list[ContainerFacts], list[ContainerFacts]]:
+    """The ready containers among these: those that are as they should be, and those that are outdated."""
+    targets, now = situation.targets, situation.now
+    good: list[ContainerFacts] = []
+    outdated: list[ContainerFacts] = []
+    for record in records:
+        if record.state is State.READY:
+            is_outdated = _has_older_config(record, targets) or _is_old(record, targets, now)
+            (outdated if is_outdated else good).append(record)
+    return good, outdated
 
 
 def _has_older_config(record: ContainerFacts, targets: Targets) -> bool:
@@ -238,14 +256,13 @@ def _is_old(record: ContainerFacts, targets: Targets, now: float) -> bool:
 
 def _surplus(situation: Situation, records: Sequence[ContainerFacts], ending: int) -> list[Action]:
     """End ready containers beyond size or capacity, outdated ones first; if full, end one for its successor."""
-    targets, now = situation.targets, situation.now
-    ready = [record for record in records if record.state is State.READY]
-    outdated = [record for record in ready if _is_outdated(record, targets, now)]
-    good = [record for record in ready if not _is_outdated(record, targets, now)]
+    targets = situation.targets
+    good, outdated = _ready(situation, records)
+    ready = len(good) + len(outdated)
     alive = sum(1 for record in records if record.state is not State.REMOVING)
-    wanted = max(0, min(targets.pool_size + situation.waiting, targets.max_containers - (alive - len(ready))))
+    wanted = max(0, min(targets.pool_size + situation.waiting, targets.max_containers - (alive - ready)))
     actions: list[Action] = []
-    surplus_outdated = min(len(outdated), max(0, len(ready) - wanted))
+    surplus_outdated = min(len(outdated), max(0, ready - wanted))
     if not surplus_outdated and not ending and _needs_room(situation):
         surplus_outdated = 1
     for record in outdated[:surplus_outdated]:
@@ -263,7 +280,7 @@ def _needs_room(situation: Situation) -> bool:
     """
     now = situation.now
     patience = _REMOVAL_SECONDS if now - situation.backoff.failed_at >= _QUIET else math.inf
-    is_full = len(situation.records) >= situation.targets.max_containers
+    has_no_room = len(situation.records) >= situation.targets.max_containers
     hanging = [
         record
         for record in situation.records
@@ -272,30 +289,51 @@ def _needs_room(situation: Situation) -> bool:
         and now - record.changed_at >= patience
     ]
     moving = [record for record in situation.records if record.state in (State.STARTING, State.REMOVING)]
-    return is_full and len(moving) == len(hanging) and _may_start(situation)
+    return has_no_room and len(moving) == len(hanging) and _may_start(situation)
 
 
 def _may_start(situation: Situation) -> bool:
     return situation.targets.digest is not None and situation.now >= situation.backoff.retry_at
 
 
+def _missing(situation: Situation, records: Sequence[ContainerFacts]) -> int:
+    """How many more containers should be ready."""
+    good, _ = _ready(situation, records)
+    return situation.targets.pool_size + situation.waiting - len(good)
+
+
+def is_full(situation: Situation) -> bool:
+    """Whether as many containers are ready as should be, of the present configuration."""
+    return situation.targets.digest is not None and _missing(situation, situation.records) <= 0
+
+
 def _starts(situation: Situation, records: Sequence[ContainerFacts]) -> list[Action]:
     targets, backoff = situation.targets, situation.backoff
-    if not _may_start(situation):
+    if not _may_start(situation) or _crowd_until(situation) > situation.now:
         return []
-    starting = sum(1 for record in records if record.state is State.STARTING)
-    ready = sum(
-        1 for record in records if record.state is State.READY and not _is_outdated(record, targets, situation.now)
-    )
-    missing = targets.pool_size + situation.waiting - ready - starting
+    starting = [record for record in records if record.state is State.STARTING]
+    missing = _missing(situation, records) - len(starting)
     room = targets.max_containers - len(situation.records)
-    at_once = min(targets.concurrency, backoff.batch) - starting
+    most = min(targets.concurrency, backoff.batch)
+    # Those whose kernels are being started leave processors idle half of the time: each has a place of its own.
+    at_once = min(most - sum(1 for record in starting if not record.answers), 2 * most - len(starting))
     return [Start() for _ in range(max(0, min(missing, room, at_once)))]
+
+
+def _crowd_until(situation: Situation) -> float:
+    """Until when nothing is started, as a crowd has just come and nobody waits for more; in the past if none has."""
+    claims = [
+        record.changed_at
+        for record in situation.records
+        if record.state is State.CLAIMED and situation.now - record.changed_at < _CALM
+    ]
+    is_crowd = len(claims) >= _CROWD and not situation.waiting
+    return min(claims) + _CROWD_SECONDS if is_crowd else -math.inf
 
 
 def _wake_at(situation: Situation) -> float:
     now, targets = situation.now, situation.targets
-    moments = [situation.backoff.retry_at]
+    moments = [situation.backoff.retry_at, _crowd_until(situation)]
     moments += [record.removal_due_at for record in situation.records if record.state is State.REMOVING]
     if targets.ready_max_age > 0:
         moments += [

@@ -7,24 +7,35 @@ are synchronous unless they say otherwise, so under asyncio nobody sees a half-m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+import collections
+import dataclasses
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Protocol
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import Ended, EndReason, Failure, ImageFacts, NodeStatus, State
+from tmpnb_py.core.models import Ended, EndReason, Failure, NodeStatus, State
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import LiveOptions
-from tmpnb_py.pools.configuration import PoolConfiguration
+from tmpnb_py.options.settings import Settings
+from tmpnb_py.pools.arrivals import Arrivals
+from tmpnb_py.pools.busiest import Busiest
+from tmpnb_py.pools.configuration import ImageWork, PoolConfiguration
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.health import Health
+from tmpnb_py.pools.idle import Limits
 from tmpnb_py.pools.journal import Journal
 from tmpnb_py.pools.metrics import PoolMetrics
+from tmpnb_py.pools.need import Need
 from tmpnb_py.pools.operations import Gate, Operations
 from tmpnb_py.pools.reaper import Reaper
 from tmpnb_py.pools.reconciler import Reconciler
 from tmpnb_py.pools.records import Listener, Records
+from tmpnb_py.pools.sizing import Sizing, Source
 from tmpnb_py.pools.start_rate import StartRate
-from tmpnb_py.pools.status import PoolStatus
+from tmpnb_py.pools.start_traces import StartTraces
+from tmpnb_py.pools.status import PoolStatus, WarmStatus
+from tmpnb_py.pools.timetable import Programme
+from tmpnb_py.tracing.spans import Tracing
 
 # What a claim makes durable goes before the start of its replacement, which keeps the engine's disk busy. (Measured
 # with a full pool on a busy machine: median 11 instead of 16 ms to the visitor's answer.)
@@ -40,8 +51,26 @@ class Visitors(Protocol):
         """How many visitors are in line."""
 
     @property
+    def admitted(self) -> int:
+        """How many of these are let in now: those of classes, too, while the pool is closed to others."""
+
+    @property
     def expected(self) -> int:
         """How many containers are wanted for visitors who were sent away and may come back."""
+
+    @property
+    def booked(self) -> int:
+        """How many containers are to be ready for bookings."""
+
+    @property
+    def reserved(self) -> int:
+        """How many of these are held for classes."""
+
+    def extension(self, container_id: str) -> float:
+        """By how many seconds a session may live longer than others."""
+
+    def since(self, most: int) -> list[float]:
+        """When the first visitors in line that are let in came (monotonic), at most so many of them."""
 
     def serve_line(self) -> None:
         """Hand out ready containers to those in line; called when one becomes ready."""
@@ -52,7 +81,18 @@ class Visitors(Protocol):
 
 class _NoVisitors:
     waiting = 0
+    admitted = 0
     expected = 0
+    booked = 0
+    reserved = 0
+
+    def extension(self, container_id: str) -> float:  # noqa: ARG002
+        """Nobody is in a class."""
+        return 0.0
+
+    def since(self, most: int) -> list[float]:  # noqa: ARG002
+        """Nobody waits."""
+        return []
 
     def serve_line(self) -> None:
         """Nobody waits."""
@@ -70,30 +110,28 @@ class Pool:
         engine: Engine,
         options: LiveOptions,
         metrics: PoolMetrics,
-        *,
-        learn_image: Callable[[ImageFacts], Awaitable[None]] | None = None,
-        static_url: Callable[[ImageFacts], Awaitable[str]] | None = None,
-        on_image_missing: Callable[[], None] | None = None,
+        images: ImageWork | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        """`learn_image` is told the image at each listing, and `static_url` says where its notebooks find the static
-        files that they share; `on_image_missing` is called when the engine does not have the image.
-        """
-        self.name = options.current.pool_name
+        self._warm = (images or ImageWork()).warm
+        self.name = options.current.label
+        self.engine_name = options.current.pool_name
         self.metrics = metrics
         self.options = options
         self._engine = engine
         self._visitors: Visitors = _NoVisitors()
+        self._share_out: Callable[[], None] = lambda: None
         self._records = Records(self.name)
         self._health = Health(self.name, metrics)
         self._rate = StartRate()
+        self._sizing = Sizing(self._records, options, self._rate)
         self._journal = Journal(self._records, metrics)
         self._configuration = PoolConfiguration(
             engine,
             options,
             pool_size=lambda: self._records.size,
-            on_image=learn_image,
-            static_url=static_url,
-            on_image_missing=on_image_missing,
+            max_containers=lambda: self._sizing.programme.max_containers,
+            images=images,
         )
         self._reconciler = Reconciler(
             engine,
@@ -102,16 +140,24 @@ class Pool:
             options,
             configuration=self._configuration,
             rate=self._rate,
+            sizing=self._sizing,
             wanted=self._wanted,
         )
         self._operations = Operations(
             self._records,
-            Gate(options.current.runtime_path / f"{self.name}.closed"),
+            self._sizing,
+            Gate(options.current.runtime_path / f"{self.engine_name}.closed"),
             options,
             gate_moved=self._gate_moved,
             observe_soon=self._reconciler.observe_soon,
         )
-        self._reaper = Reaper(self._records, options)
+        self.limits = options.derive(self._limits_now)  # when sessions end
+        self._is_shut = self._sizing.is_shut
+        self._reaper = Reaper(self._records, options, self.limits, extension=self.extension)
+        self._sizing.subscribe(self._timetable_changed)
+        self._busiest = Busiest(engine, self._records, options, metrics, reap=self._reaper.reap)
+        if tracing is not None:
+            self._records.subscribe(StartTraces(self.name, tracing))
         self._records.subscribe(self._journal)
         self._records.subscribe(self._moved)
 
@@ -119,15 +165,55 @@ class Pool:
         """Count these visitors' wishes when planning, and tell them when a container is ready."""
         self._visitors = visitors
 
+    def reserve_from(self, reserve: Source) -> None:
+        """Keep ready beyond all else what `reserve` asks for at a moment (Unix seconds)."""
+        self._sizing.reserve_from(reserve)
+        self._reconciler.wake()
+
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` after each transition of a container. It must only wake somebody."""
         self._records.subscribe(listener)
+
+    # --- its part of the site's containers
+
+    def divide_by(self, share_out: Callable[[], None]) -> None:
+        """Call `share_out` before each plan: it grants this pool, and others, how many containers they may have."""
+        self._share_out = share_out
+
+    def need(self) -> Need:
+        """What this pool needs of the site's room now. Empty until the engine's memory is known."""
+        records, settings, booked = self._records, self.options.current, self._visitors.booked
+        moving = records.count(State.STARTING) + records.count(State.REMOVING)
+        return Need(
+            weight=settings.mem_limit,
+            limit=records.limit,
+            is_limited=self._sizing.programme.max_containers is not None,
+            memory=records.memory,
+            in_use=records.count(State.CLAIMED),
+            ready=records.count(State.READY),
+            moving=moving,
+            guaranteed=settings.guaranteed_containers,
+            waiting=tuple(self._visitors.since(records.limit)),
+            expected=self._visitors.expected if self.is_open else 0,
+            target=max(0, records.size - booked),
+            reserve=booked,
+        )
+
+    def grant(self, containers: int) -> None:
+        """Let the pool have at most so many containers, all told; ready ones beyond that are given up."""
+        if containers != self._records.granted:
+            self._records.granted = containers
+            self._reconciler.wake()
 
     # --- its tasks
 
     def work(self) -> Mapping[str, Coroutine[object, object, None]]:
         """The pool's own work by name; each must run in a task until the pool is closed."""
         return {"reconciler": self._reconciler.run(), "reaper": self._reaper.run()}
+
+    def watch(self) -> Mapping[str, Coroutine[object, object, None]]:
+        """More of its work by name, without which sessions go on."""
+        return {"busiest": self._busiest.run()}
 
     async def is_manager(self) -> bool:
         """Whether this process manages the pool, and so may remove all of it."""
@@ -139,6 +225,11 @@ class Pool:
         What cannot be removed in time is left to the next start, which finds it by its labels.
         """
         await self._reconciler.close(remove_everything=remove_everything, timeout_seconds=timeout_seconds)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the engine has been listed and there is no container any more, nor anybody who waits for one."""
+        return self.listed and not len(self) and not self._visitors.waiting
 
     def hang_up(self) -> None:
         """Close the endpoints of all containers, at the very end."""
@@ -159,6 +250,10 @@ class Pool:
     def ended(self, container_id: str) -> Ended | None:
         """How a session ended; None for one that runs, is unknown, or was forgotten."""
         return self._records.ended(container_id)
+
+    def knows(self, container_id: str) -> bool:
+        """Whether the pool has this container, or remembers its end."""
+        return self._records.get(container_id) is not None or self._records.ended(container_id) is not None
 
     def count(self, state: State) -> int:
         """How many containers are in a state."""
@@ -186,13 +281,32 @@ class Pool:
             size=records.size,
             capacity=records.capacity,
             waiting=self._visitors.waiting,
+            reserved=self._visitors.reserved,
             is_open=self.is_open,
+            admits_classes=self.admits_classes,
+            base=self._sizing.base,
+            programme=self._sizing.programme,
+            opens_at=self.opens_at,
+            decision=self._sizing.decision,
             listed=records.listed,
             engine_down=health.engine_down,
             was_ready=records.was_ready,
             failure=health.failure,
             refusal=health.refusal,
+            busy=self._busiest.found,
         )
+
+    @property
+    def warm_because(self) -> str:
+        """Why kernels are started before visitors come, or none; "" where it is what the operator asks for."""
+        return self._warm.because
+
+    @property
+    def warm(self) -> tuple[WarmStatus, ...]:
+        """The kernels that are started before visitors come. Counts what is ready, so it is not for each page."""
+        ready = collections.Counter(name for one in self._records.in_state(State.READY) for name in one.warm)
+        problems = self._health.warm_problems
+        return tuple(WarmStatus(one, ready[one.name], problems.get(one.name)) for one in self._records.warm)
 
     @property
     def listed(self) -> bool:
@@ -225,9 +339,19 @@ class Pool:
         return self._records.size
 
     @property
+    def base(self) -> int:
+        """How many containers the operator wants ready at any time; `size` is that with all that asks for more."""
+        return self._sizing.base
+
+    @property
     def capacity(self) -> int:
         """How many containers there may be in all."""
         return self._records.capacity
+
+    @property
+    def limit(self) -> int:
+        """How many containers the pool may have by its own options and the engine's memory, if it were alone."""
+        return self._records.limit
 
     @property
     def claimable(self) -> int:
@@ -247,7 +371,15 @@ class Pool:
     @property
     def concurrency(self) -> int:
         """How many containers may be starting at the same time."""
-        return self.options.current.starts_at_once(self._records.cpus)
+        return self._sizing.concurrency
+
+    def lead(self, count: int) -> float:
+        """How many seconds ahead to begin, so that `count` containers more are ready in time."""
+        return self._sizing.lead(count)
+
+    def extension(self, container_id: str) -> float:
+        """By how many seconds this session may live longer than others."""
+        return self._visitors.extension(container_id)
 
     def estimate(self, position: int, now: float) -> float | None:
         """Seconds until the visitor at `position` (1 = next) is served, from measured starts; None = unknown."""
@@ -259,12 +391,12 @@ class Pool:
 
     # --- handing out and ending
 
-    def claim(self, now: float, quota_key: str = "") -> Container | None:
-        """Claim the container that has been ready longest, preferring the current configuration.
+    def claim(self, now: float, quota_key: str = "", kernel: str = "") -> Container | None:
+        """Claim the one that has been ready longest, preferring the current configuration, then a warm `kernel`.
 
         It counts for `quota_key`. None if nothing is ready or the capacity is in use.
         """
-        return self._records.claim(now, quota_key)
+        return self._records.claim(now, quota_key, kernel)
 
     def give_back(self, container: Container, now: float) -> bool:
         """Undo a claim that neither the engine nor the visitor knows of. False if it has ended meanwhile."""
@@ -335,6 +467,10 @@ class Pool:
         """Note that claims may work again."""
         self._health.not_refused()
 
+    def wake(self) -> None:
+        """Have the reconciler look again soon: it may want another number of containers."""
+        self._reconciler.wake()
+
     def observe_soon(self) -> None:
         """Have the reconciler list the engine at once."""
         self._reconciler.observe_soon()
@@ -344,15 +480,48 @@ class Pool:
     @property
     def is_open(self) -> bool:
         """Whether new visitors are let in."""
-        return self._operations.is_open
+        return self._operations.is_open and not self._sizing.is_shut
+
+    @property
+    def admits_classes(self) -> bool:
+        """Whether those are let in who come by the link of a class that is on, whatever `is_open` says.
+
+        The timetable does not keep them out: the operator has booked that very time for them.
+        """
+        return self._operations.admits_classes
+
+    @property
+    def opens_at(self) -> float | None:
+        """When the timetable lets visitors in again (Unix seconds, `math.inf`: unknown).
+
+        None while it does, and where the operator has closed the pool: then that will not open it.
+        """
+        return self._sizing.opens_at if self._operations.is_open else None
+
+    @property
+    def programme(self) -> Programme:
+        """What the timetable says now."""
+        return self._sizing.programme
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """How many visitors came, and when."""
+        return self._sizing.arrivals
+
+    def visitor_came(self) -> None:
+        """Count a visitor who wants a container, for `pool_size = "auto"`."""
+        self._sizing.visitor_came()
 
     def open_to_newcomers(self) -> None:
         """Let new visitors in. Raises `OSError`."""
         self._operations.open()
 
-    def close_to_newcomers(self) -> None:
-        """Let no new visitors in. Sessions go on; those in line keep their places. Raises `OSError`."""
-        self._operations.close()
+    def close_to_newcomers(self, *, to_classes: bool = False) -> None:
+        """Let no new visitors in, those of classes neither where `to_classes`. Raises `OSError`.
+
+        Sessions go on; those in line keep their places.
+        """
+        self._operations.close(to_classes=to_classes)
 
     def drain(self, now: float) -> int:
         """Replace all ready containers. Returns how many."""
@@ -375,17 +544,33 @@ class Pool:
         return found
 
     def resize(self, size: int) -> None:
-        """Set the number of ready containers until the service restarts. Raises `SettingsError`."""
+        """Set the base of the number of ready containers until a restart. Raises `SettingsError`."""
         self._operations.resize(size)
 
     # --- inside
 
     def _wanted(self) -> int:
-        """How many containers visitors want beyond the pool's size. A closed pool serves nobody."""
-        return self._visitors.waiting + self._visitors.expected if self.is_open else 0
+        """How many containers visitors want beyond the pool's size. A closed pool serves classes only."""
+        self._share_out()
+        return self._visitors.admitted + (self._visitors.expected if self.is_open else 0)
 
     def _gate_moved(self) -> int:
         return self._visitors.gate_moved()
+
+    def _limits_now(self, settings: Settings) -> Limits:
+        limits, timeout = Limits.of(settings), self._sizing.programme.cull_timeout
+        return limits if timeout is None else dataclasses.replace(limits, timeout=timeout)
+
+    def _timetable_changed(self) -> None:
+        """Act on what the timetable says from now on."""
+        before = self.limits.value
+        self.options.renew(self.limits)
+        if self.limits.value != before:
+            self._reaper.judge_anew()
+        self._reconciler.look_at_capacity()
+        if self._sizing.is_shut is not self._is_shut:
+            self._is_shut = self._sizing.is_shut
+            self._visitors.gate_moved()
 
     def _moved(self, container: Container) -> None:
         if container.state is State.CLAIMED:

@@ -10,21 +10,23 @@ import asyncio
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import pydantic
 import structlog
 
 from tmpnb_py.core.errors import LackError
 from tmpnb_py.core.models import EndReason, State
-from tmpnb_py.core.tasks import event_or_time
+from tmpnb_py.core.tasks import event_or_time, has_stalled
 from tmpnb_py.jupyter.questions import NoAnswerError, report
 from tmpnb_py.jupyter.report import Report
-from tmpnb_py.options.live import Change, LiveOptions
+from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.container import Container
-from tmpnb_py.pools.idle import Ask, Keep, Limits, Reap, Verdict, decide
+from tmpnb_py.pools.idle import PRESENCE_WINDOW, Ask, Keep, Limits, Reap, Verdict, decide
 from tmpnb_py.pools.records import Records
 
 _LONGEST_SLEEP = 30.0
+_STEP = 5.0
 _QUESTIONS_AT_ONCE = 8
 _CUT_OFF = 180.0  # seconds until a session ends whose socket was removed: it can never be reached again
 _OUT_OF_REACH = 3600.0  # seconds until a session ends that cannot be reached: others need what it holds
@@ -43,15 +45,27 @@ class _Kept:
 class Reaper:
     """Marks idle, unvisited and overlong sessions for removal."""
 
-    def __init__(self, records: Records, options: LiveOptions) -> None:
+    def __init__(
+        self,
+        records: Records,
+        options: LiveOptions,
+        limits: Derived[Limits] | None = None,
+        *,
+        extension: Callable[[str], float] = lambda _: 0.0,
+    ) -> None:
+        """`limits` are those in force: by default, as the options set them.
+
+        `extension` says by how many seconds a session may live longer than they let others.
+        """
         self._records = records
-        self._limits = options.derive(Limits.of)
+        self._extension = extension
+        self._limits = limits or options.derive(Limits.of)
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
         self._woken = asyncio.Event()
         self._kept: dict[str, _Kept] = {}
-        options.subscribe(self._judge_anew)
+        options.subscribe(lambda _: self.judge_anew())
 
-    def _judge_anew(self, _: Change) -> None:
+    def judge_anew(self) -> None:
         """Begin a round at once: the limits may be others, and then what was judged by the old ones is void."""
         self._kept = {}
         self._woken.set()
@@ -62,7 +76,12 @@ class Reaper:
             self._woken.clear()
             wake_at = await self.reap_once()
             period = min(_LONGEST_SLEEP, max(0.1, self._limits.value.shortest / 4))
-            await event_or_time(self._woken, max(0.05, min(wake_at - time.monotonic(), period)))
+            seconds = max(0.05, min(wake_at - time.monotonic(), period))
+            late = await _sleep(seconds, self._woken)
+            while late:
+                _log.warning("process_stalled", pool=self._records.name, seconds=round(late, 1))
+                # In which whoever is still there shows it: other limits do not shorten it.
+                late = await _sleep(PRESENCE_WINDOW, asyncio.Event())
 
     async def reap_once(self) -> float:
         """One round; returns when (monotonic seconds) the next session can end."""
@@ -84,14 +103,14 @@ class Reaper:
             return kept.until
         if container.endpoint is None:
             return self._follow(container, self._unreachable(container, now), now)
-        verdict = decide(container.evidence, self._limits.value, now, None, container.failed_questions)
+        verdict = decide(container.evidence, self._limits_of(container), now, None, container.failed_questions)
         return None if isinstance(verdict, Ask) else self._follow(container, verdict, now)
 
     async def _judge_by_its_answer(self, container: Container) -> float:
         left_at = container.left_at
         answer = await self._ask(container)
         now = time.monotonic()
-        verdict = decide(container.evidence, self._limits.value, now, answer, container.failed_questions)
+        verdict = decide(container.evidence, self._limits_of(container), now, answer, container.failed_questions)
         if answer is not None:
             container.failed_questions = container.failed_questions + 1 if isinstance(verdict, Ask) else 0
         until = self._follow(container, verdict, now)
@@ -103,15 +122,18 @@ class Reaper:
         since = container.changed_at if container.unreachable_since is None else container.unreachable_since
         if container.is_cut_off and now - since >= _CUT_OFF:
             return Reap(EndReason.UNREACHABLE)
-        verdict = decide(container.evidence, self._limits.value, now, None, failed_questions=0)
+        verdict = decide(container.evidence, self._limits_of(container), now, None, failed_questions=0)
         if not isinstance(verdict, Ask):
             return verdict
         return Reap(EndReason.UNREACHABLE) if now - since >= _OUT_OF_REACH else verdict
 
+    def _limits_of(self, container: Container) -> Limits:
+        return self._limits.value.longer_by(self._extension(container.id))
+
     def _follow(self, container: Container, verdict: Verdict, now: float) -> float:
         """Act on a verdict. Returns when to look at this session again (monotonic seconds)."""
         if isinstance(verdict, Reap):
-            self._reap(container, verdict.reason, now)
+            self.reap(container, verdict.reason, now)
             return math.inf
         return verdict.until if isinstance(verdict, Keep) else now + verdict.pause
 
@@ -134,7 +156,25 @@ class Reaper:
             return None
         return answer
 
-    def _reap(self, container: Container, reason: EndReason, now: float) -> None:
+    def reap(self, container: Container, reason: EndReason, now: float) -> None:
+        """End a session, and log it. No-op for one that has ended."""
         age = now - container.evidence.claimed_at
         if self._records.end(container, reason, now):
             _log.info("reaped", id=container.id, pool=self._records.name, reason=reason.value, duration=round(age, 1))
+
+
+async def _sleep(seconds: float, woken: asyncio.Event) -> float:
+    """Sleep for so long, or until woken. Returns for how long the process has stalled meanwhile, about, else 0.
+
+    In short steps: a stall within one long sleep would not make it end late.
+    """
+    now = time.monotonic()
+    end = now + seconds
+    while True:
+        due = min(end, now + _STEP)
+        is_woken = await event_or_time(woken, due - now)
+        now = time.monotonic()
+        if has_stalled(due, now):
+            return now - due
+        if is_woken or now >= end:
+            return 0.0

@@ -14,21 +14,24 @@ from typing import Protocol
 
 import structlog
 
-from tmpnb_py.core.errors import EngineError, LackError, PoolLockedError
-from tmpnb_py.core.models import ContainerConfig, EndReason, State
+from tmpnb_py.core.errors import EngineError, LackError, PoolLockedError, WrongEngineError
+from tmpnb_py.core.models import ContainerConfig, EndReason, Observed, State
 from tmpnb_py.core.tasks import Tasks
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.pools import planner
 from tmpnb_py.pools.adoption import Adoption
+from tmpnb_py.pools.configuration import Capacity
 from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.health import Health
 from tmpnb_py.pools.records import Records
 from tmpnb_py.pools.removals import Removals
 from tmpnb_py.pools.schedule import Schedule
+from tmpnb_py.pools.sizing import Sizing
 from tmpnb_py.pools.start_rate import StartRate
 from tmpnb_py.pools.starts import Starts
+from tmpnb_py.pools.warmth import Warmth
 
 _ENGINE_DYING = 30.0  # dockerd gives containers 10 s to end, and some more to itself
 
@@ -40,7 +43,7 @@ class Configuration(Protocol):
 
     async def resolve(self) -> ContainerConfig: ...
 
-    async def capacity(self) -> tuple[int, int]: ...
+    async def capacity(self) -> Capacity: ...
 
 
 class Reconciler:
@@ -55,6 +58,7 @@ class Reconciler:
         *,
         configuration: Configuration,
         rate: StartRate,
+        sizing: Sizing,
         wanted: Callable[[], int],
     ) -> None:
         self._engine = engine
@@ -62,16 +66,26 @@ class Reconciler:
         self._health = health
         self._options = options
         self._configuration = configuration
+        self._sizing = sizing
         self._wanted = wanted
         self._config: ContainerConfig | None = None
-        self._capacity_for: tuple[int, Settings] | None = None
+        self._capacity_for: tuple[tuple[int, int | None], Settings] | None = None
         self._opened = False
         self._schedule = Schedule()
         self._tasks = Tasks()
         self._adoption = Adoption(records)
         self._removals = Removals(engine, records, self._tasks, self._schedule)
-        self._starts = Starts(engine, records, health, options, rate=rate, tasks=self._tasks, schedule=self._schedule)
-        records.size = options.current.pool_size
+        self._warmth = Warmth(health, self._tasks, lambda: wanted() > 0)
+        self._starts = Starts(
+            engine,
+            records,
+            health,
+            options,
+            rate=rate,
+            tasks=self._tasks,
+            schedule=self._schedule,
+            warmth=self._warmth,
+        )
         options.subscribe(self._options_changed)
 
     # --- what others call
@@ -83,6 +97,10 @@ class Reconciler:
     def observe_soon(self) -> None:
         """The engine may differ from the records: list it in the next round."""
         self._schedule.observe_soon()
+
+    def look_at_capacity(self) -> None:
+        """How many containers there may be may have changed: ask in the next round, which is due."""
+        self._schedule.list_by(time.monotonic())
 
     def engine_failed(self, error: EngineError) -> None:
         """The engine does not answer."""
@@ -150,15 +168,27 @@ class Reconciler:
 
     async def reconcile_once(self) -> float:
         """Observe if due, plan, apply. Returns when to look again though nothing happened (monotonic seconds)."""
+        resized_at = self._resize()
         listing = await self._observe() if time.monotonic() >= self._schedule.list_at else None
         if listing is not None:
             self._health.engine_answered()
-        plan = planner.plan(self._situation(listing))
+        situation = self._situation(listing)
+        if planner.is_full(situation):
+            self._health.is_full(situation.now)
+        plan = planner.plan(situation)
         for action in plan.actions:
             self._apply(action)
         if listing is not None:
             self._records.listed = True
-        return min(plan.wake_at, self._schedule.list_at)
+        return min(plan.wake_at, self._schedule.list_at, resized_at)
+
+    def _resize(self) -> float:
+        """Note today's target. Returns when it changes by itself (monotonic seconds)."""
+        before, now = self._records.size, time.monotonic()
+        changes_at = now + self._sizing.look()
+        if self._records.size > max(before, self._records.capacity):
+            self._schedule.list_by(now)  # and ask again how many fit
+        return changes_at
 
     async def _observe(self) -> planner.Listing | None:
         asked_at = time.monotonic()
@@ -172,6 +202,8 @@ class Reconciler:
             self._schedule.retry(time.monotonic())
             return None
         except EngineError as error:
+            if isinstance(error, WrongEngineError) and not self._opened:
+                raise  # `run` ends with it, and so does the service
             self.engine_failed(error)
             return None
         await self._resolve()
@@ -182,7 +214,7 @@ class Reconciler:
         return planner.Listing(asked_at, containers, after_outage=after_outage)
 
     async def _hold(self) -> None:
-        """Be connected, and the pool's only manager. Raises `PoolLockedError`, with which `run` ends."""
+        """Be connected, and the pool's only manager. `run` ends with `PoolLockedError` and `WrongEngineError`."""
         await self._open()
         await self._engine.hold(self._options.current.image, self.observe_soon)
 
@@ -193,11 +225,12 @@ class Reconciler:
 
     async def _learn_capacity(self) -> None:
         """Ask for capacity and CPUs where size or settings have changed, also while it was last asked for."""
-        size, settings = self._records.size, self._options.current
-        if self._capacity_for is not None and self._capacity_for[0] == size and self._capacity_for[1] is settings:
+        limits, settings = (self._records.size, self._sizing.programme.max_containers), self._options.current
+        if self._capacity_for is not None and self._capacity_for[0] == limits and self._capacity_for[1] is settings:
             return
-        self._records.capacity, self._records.cpus = await self._configuration.capacity()
-        self._capacity_for = (size, settings)
+        found = await self._configuration.capacity()
+        self._records.limit, self._records.cpus, self._records.memory = found.limit, found.cpus, found.memory
+        self._capacity_for = (limits, settings)
 
     async def _resolve(self) -> None:
         try:
@@ -208,25 +241,26 @@ class Reconciler:
             self._schedule.list_by(self._health.backoff.retry_at)
             return
         self._health.configured()
-        self._records.current_digest = self._config.digest
+        self._records.current_digest, self._records.warm = self._config.digest, self._config.warm
 
     def _situation(self, listing: planner.Listing | None) -> planner.Situation:
         settings, records = self._options.current, self._records
         is_known = self._config is not None and not self._health.engine_down
         may_start = is_known and (records.listed or listing is not None)
+        wanted = self._wanted()  # which also settles how many containers there may be
         return planner.Situation(
             now=time.monotonic(),
             targets=planner.Targets(
                 digest=self._config.digest if may_start and self._config is not None else None,
                 pool_size=records.size,
                 max_containers=records.capacity,
-                concurrency=settings.starts_at_once(records.cpus),
+                concurrency=self._sizing.concurrency,
                 ready_max_age=settings.ready_max_age,
             ),
             records=[_facts(container) for container in records],
             listing=listing,
             ended=records.ended_ids,
-            waiting=self._wanted(),
+            waiting=wanted,
             backoff=self._health.backoff,
         )
 
@@ -235,7 +269,7 @@ class Reconciler:
             case planner.Start() if self._config is not None:
                 self._starts.begin(self._config)
             case planner.Adopt(observed):
-                self._adoption.adopt(observed)
+                self._adopt(observed)
             case planner.Readdress(observed):
                 self._adoption.readdress(observed)
             case planner.Discard(observed, reason):
@@ -247,6 +281,13 @@ class Reconciler:
             case planner.Remove(container_id):
                 if (container := self._records.get(container_id)) is not None:
                     self._removals.begin(container)
+
+    def _adopt(self, observed: Observed) -> None:
+        """Take up a container. One that is ready is asked what is warm in it; those before this process knew."""
+        self._adoption.adopt(observed)
+        container = self._records.get(observed.id)
+        if container is not None and observed.config_digest == self._records.current_digest:
+            self._warmth.watch(container, self._records.warm, self._options.current.start_timeout)
 
     def _end(self, container_id: str, reason: EndReason) -> None:
         container = self._records.get(container_id)
@@ -270,10 +311,7 @@ class Reconciler:
             if not self._records.is_leaving(container_id):
                 self.observe_soon()
 
-    def _options_changed(self, change: Change) -> None:
-        """A size that the operator has set meanwhile stays, unless the option itself has changed."""
-        if "pool_size" in change.changed:
-            self._records.size = change.settings.pool_size
+    def _options_changed(self, _: Change) -> None:
         self.observe_soon()
 
 
@@ -287,4 +325,5 @@ def _facts(container: Container) -> planner.ContainerFacts:
         changed_at=container.changed_at,
         removal_due_at=container.removal_due_at,
         address=None if container.endpoint is None else container.endpoint.address,
+        answers=container.answers,
     )

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from tmpnb_py.core.models import Ended, EndReason, State
+from tmpnb_py.core.warm import WarmKernel
 from tmpnb_py.jupyter.endpoint import Endpoint
 from tmpnb_py.pools.container import Container
 
@@ -23,8 +24,10 @@ class Records:
     """The containers of one pool by state, and the sessions that ended, as far as they are remembered.
 
     `listed`: the engine has been listed completely since the start. `was_ready`: some container has been ready.
-    `size`: how many containers are to be ready; `capacity`: how many there may be in all; `cpus`: how many the engine
-    has. `current_digest`: the configuration that containers are started with, None while it is not known.
+    `size`: how many containers are to be ready; `limit`: how many there may be in all, by the pool's own options and
+    the engine's memory; `granted`: how many the site lets it have at present; `cpus` and `memory` (bytes): the
+    engine's. `current_digest`: the configuration that containers are started with, None while it is not known;
+    `warm`: the kernels that are started in them before visitors come.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,9 +35,12 @@ class Records:
         self.listed = False
         self.was_ready = False
         self.current_digest: str | None = None
+        self.warm: tuple[WarmKernel, ...] = ()
         self.size = 0
-        self.capacity = 0
+        self.limit = 0
+        self.granted: int | None = None
         self.cpus = 1
+        self.memory = 0
         self._records: dict[State, dict[str, Container]] = {state: {} for state in State}
         self._ended: collections.OrderedDict[str, Ended] = collections.OrderedDict()
         self._listeners: list[Listener] = []
@@ -76,6 +82,11 @@ class Records:
         return len(self._records[state])
 
     @property
+    def capacity(self) -> int:
+        """How many containers there may be in all."""
+        return self.limit if self.granted is None else min(self.limit, self.granted)
+
+    @property
     def claimable(self) -> int:
         """How many ready containers may be handed out: those beyond the capacity only wait for their removal."""
         return min(self.count(State.READY), max(0, self.capacity - self.count(State.CLAIMED)))
@@ -107,22 +118,28 @@ class Records:
         self._move(container, State.READY, now)
         return True
 
-    def claim(self, now: float, quota_key: str = "") -> Container | None:
-        """Claim the container that has been ready longest, preferring the current configuration.
+    def claim(self, now: float, quota_key: str = "", kernel: str = "") -> Container | None:
+        """Claim the one that has been ready longest, preferring the current configuration, then a warm `kernel`.
 
         It counts for `quota_key`. None if nothing is ready or the capacity is in use.
         """
-        ready = self._records[State.READY] if self.claimable > 0 else {}
-        container = next(
-            (one for one in ready.values() if one.config_digest == self.current_digest),
-            next(iter(ready.values()), None),
-        )
+        container = self._preferred(kernel) if self.claimable > 0 else None
         if container is None:
             return None
         container.quota_key = quota_key
         container.claimed_at = container.last_activity = container.last_presence = now
         self._move(container, State.CLAIMED, now)
         return container
+
+    def _preferred(self, kernel: str) -> Container | None:
+        """What a claim takes. Where no kernel is named, it looks no further than the first that will do."""
+        ready = self._records[State.READY].values()
+        first = next((one for one in ready if one.config_digest == self.current_digest), next(iter(ready), None))
+        if first is None or not kernel:
+            return first
+        is_current = first.config_digest == self.current_digest  # else none is
+        alike = (one for one in ready if (one.config_digest == self.current_digest) == is_current)
+        return next((one for one in alike if kernel in one.warm), first)
 
     def give_back(self, container: Container, now: float) -> bool:
         """Undo a claim that neither the engine nor the visitor knows of. False if the container has ended meanwhile.
@@ -131,7 +148,7 @@ class Records:
         """
         if container.state is not State.CLAIMED:
             return False
-        container.claimed_at, container.quota_key = None, ""
+        container.claimed_at, container.quota_key, container.visit = None, "", None
         self._put(container, State.READY, now)
         return True
 

@@ -1,14 +1,25 @@
-"""How long a pool's containers take to start, and from that how long a visitor in line will wait. Pure."""
+"""How long a pool's containers take to start, and what follows from that. Pure.
+
+How long a visitor in line will wait, and how long before a class or a time of the timetable its containers are begun.
+"""
 
 from __future__ import annotations
 
 import collections
+import math
 import statistics
 from collections.abc import Sequence
+
+from tmpnb_py.core.units import DAY
 
 # Starts of the last ten minutes predict the next one: the machine's load is much the same.
 _RECENT = 600.0
 _KEPT = 32
+
+LONGEST_LEAD = DAY / 2  # seconds
+STARTS_TAKE = 10.0  # seconds, assumed of each where none has been measured
+_SPARE = 1.5  # as several at once, on a machine that people use, take longer than those that were measured
+_MARGIN = 60.0  # seconds, for what no measurement tells: an engine that answers late, one start that fails
 
 
 class StartRate:
@@ -47,6 +58,15 @@ class StartRate:
         typical = statistics.median(durations)
         ends = sorted(_remaining(age, durations, typical) for age in starting)
         return _nth_end(position, ends, concurrency, typical)
+
+    def lead(self, count: int, concurrency: int, now: float) -> float:
+        """How many seconds ahead to begin, so that `count` containers more are ready in time; 0 for none."""
+        if count <= 0:
+            return 0.0
+        estimate = self.estimate(count, concurrency, (), now)
+        if estimate is None:
+            estimate = math.ceil(count / max(1, concurrency)) * STARTS_TAKE
+        return min(LONGEST_LEAD, _MARGIN + _SPARE * estimate)
 
     def _durations(self, now: float) -> list[float]:
         """Recent durations if there are any, else all: an old measurement is better than none."""

@@ -1,4 +1,5 @@
-"""Starting containers: from the record, made before the engine is called, to the notebook server's first answer.
+"""Starting containers: from the record, made before the engine is called, to the notebook server's first answer
+and its warm kernels.
 
 Used by the reconciler, which bounds how many are under way by the number of STARTING records. Each start is a task.
 """
@@ -26,6 +27,8 @@ from tmpnb_py.pools.health import Health
 from tmpnb_py.pools.records import Records
 from tmpnb_py.pools.schedule import Schedule
 from tmpnb_py.pools.start_rate import StartRate
+from tmpnb_py.pools.warmth import Warmth
+from tmpnb_py.tracing.spans import using, within
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -43,6 +46,7 @@ class Starts:
         rate: StartRate,
         tasks: Tasks,
         schedule: Schedule,
+        warmth: Warmth,
     ) -> None:
         self._engine = engine
         self._records = records
@@ -51,6 +55,7 @@ class Starts:
         self._rate = rate
         self._tasks = tasks
         self._schedule = schedule
+        self._warmth = warmth
 
     def begin(self, config: ContainerConfig) -> None:
         """Start one container of this configuration."""
@@ -74,7 +79,8 @@ class Starts:
 
     async def _start(self, container: Container, spec: ContainerSpec, died: asyncio.Event) -> None:
         try:
-            endpoint = await self._answering(spec, died)
+            with using(container.start_span):
+                endpoint, is_settled = await self._answering(container, spec, died)
         except Exception as error:  # noqa: BLE001  (after any error the record must leave STARTING)
             await self._failed(container, as_engine_error(error))
             return
@@ -84,21 +90,35 @@ class Starts:
         if not self._records.mark_ready(container, endpoint, now):
             endpoint.close()
             return
+        if not is_settled:
+            self._warmth.watch(container, spec.config.warm, self._options.current.start_timeout)
         self._rate.started(now, now - container.created_at)
         self._health.started()
 
-    async def _answering(self, spec: ContainerSpec, died: asyncio.Event) -> Endpoint:
-        """Start a container and wait until it answers and is marked ready in the engine. Returns its endpoint."""
+    async def _answering(
+        self, container: Container, spec: ContainerSpec, died: asyncio.Event
+    ) -> tuple[Endpoint, bool]:
+        """Start a container and wait until it answers, has its kernels warm and is marked ready in the engine.
+
+        Returns its endpoint, and whether it is known what is warm.
+        """
         address = await self._engine.start(spec)
-        endpoint = await wait_until_ready(
-            address, spec, timeout_seconds=self._options.current.start_timeout, died=died
-        )
+        seconds, is_settled = self._options.current.start_timeout, True
+        deadline = time.monotonic() + seconds
+        with within("wait until the server answers"):
+            endpoint = await wait_until_ready(address, spec, timeout_seconds=seconds, died=died)
         try:
+            if spec.config.warm:
+                warm = spec.config.warm
+                container.answers = True
+                self._schedule.wake()  # another one may begin
+                with within("wait until kernels are warm"):
+                    is_settled = await self._warmth.wait(container, endpoint, warm, deadline=deadline, died=died)
             await self._engine.mark_ready(spec.id)
         except BaseException:
             endpoint.close()
             raise
-        return endpoint
+        return endpoint, is_settled
 
     async def _failed(self, container: Container, error: EngineError) -> None:
         lines: tuple[str, ...] = ()

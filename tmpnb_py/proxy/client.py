@@ -9,11 +9,13 @@ import asyncio
 import dataclasses
 import math
 import os
+import secrets
 import time
 from collections.abc import Coroutine
 from typing import Protocol
 
 from tmpnb_py.core.errors import AwayError, is_our_lack
+from tmpnb_py.core.turns import Turns
 from tmpnb_py.options.live import Derived
 from tmpnb_py.proxy.answers import ErrorPage, is_overflow, last_answer
 from tmpnb_py.proxy.counters import Counters
@@ -41,6 +43,7 @@ class Gateway(Protocol):
     error_page: ErrorPage
     draining: bool
     holding: bool
+    turns: Turns
 
     def facts(self, peername: object) -> ClientFacts: ...
 
@@ -59,10 +62,14 @@ class Gateway(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Given:
-    """A client's connection on its way to another process: a descriptor, and what was read of its next request."""
+    """A client's connection on its way to another process: a descriptor, and what was read of its next request.
+
+    `place` is that request's, where this process has begun to answer it.
+    """
 
     descriptor: int
     unread: bytes
+    place: str = ""
 
 
 class ClientConnection(TimedConnection):
@@ -76,6 +83,7 @@ class ClientConnection(TimedConnection):
         "_last_response",
         "_lingers_until",
         "_phase",
+        "_place",
         "_proxy",
         "_reader",
         "_tunnel",
@@ -91,6 +99,7 @@ class ClientConnection(TimedConnection):
         self.facts = facts or ClientFacts("")
         self._phase = Phase.HEAD
         self._reader = RequestReader()
+        self._place = ""  # of the next request
         self._exchange: Exchange | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
@@ -236,9 +245,13 @@ class ClientConnection(TimedConnection):
         """Route a request and send it on: at once where a connection is free, else after dialling."""
         self._phase = Phase.ANSWER if request.complete else Phase.BODY
         self._upstream_paused = False
+        if request.method == b"POST":  # which may wait in line
+            request.place = self._place or secrets.token_hex(16)
+        self._place = ""
         self._exchange = exchange = self._proxy.exchange(self, request, self.facts)
         self._rearm()
-        connection = None if request.websocket else exchange.upstream.take_idle()
+        is_new = request.websocket or exchange.is_first
+        connection = None if is_new else exchange.upstream.take_idle()
         if connection is not None:
             self._send(exchange, connection)
         else:
@@ -254,6 +267,8 @@ class ClientConnection(TimedConnection):
 
     async def _connect(self, exchange: Exchange) -> None:
         connection, status = None, 502
+        if exchange.is_first and exchange.turn is None:
+            exchange.turn = await self._proxy.turns.take()
         try:
             connection = await exchange.upstream.connect(self._proxy.limits.value.connect_timeout)
         except TimeoutError:
@@ -263,6 +278,7 @@ class ClientConnection(TimedConnection):
                 status = 503
         self._dialling = None
         if self._exchange is not exchange or self._transport is None:
+            exchange.end_turn()
             if connection is not None:
                 connection.abort()
         elif connection is None or connection.is_closing:
@@ -274,8 +290,12 @@ class ClientConnection(TimedConnection):
     def _drop_exchange(self) -> Exchange | None:
         """Give an exchange up: nobody waits for its answer any more."""
         exchange, self._exchange = self._exchange, None
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.abort()
+        if exchange is not None:
+            exchange.end_turn()
+            if exchange.trace is not None:
+                exchange.trace.ended("given_up")
+            if exchange.connection is not None:
+                exchange.connection.abort()
         return exchange
 
     # --- what the upstream's side calls
@@ -283,8 +303,11 @@ class ClientConnection(TimedConnection):
     def response_started(self, exchange: Exchange, status: int, *, whole: bool) -> None:
         """The answer's head is about to be written, `whole` with its body. How long the rest takes is not limited."""
         exchange.response_started = True
+        exchange.end_turn()
         if exchange.attempt is not None:
             exchange.answered(status, time.monotonic())
+        if exchange.trace is not None:
+            exchange.trace.answered(status)
         self._counters.responses[status // 100] += 1
         if not whole:
             self._rearm()
@@ -309,6 +332,8 @@ class ClientConnection(TimedConnection):
         if exchange is not self._exchange:
             return
         self._exchange = None
+        if exchange.trace is not None:
+            exchange.trace.ended()
         unread = self._reader.received
         if self._phase is Phase.BODY or (self._last_response and (unread or exchange.request.websocket)):
             self._linger()
@@ -333,6 +358,9 @@ class ClientConnection(TimedConnection):
         if exchange is not self._exchange:
             return
         self._exchange = None
+        exchange.end_turn()
+        if exchange.trace is not None:
+            exchange.trace.ended(str(status))
         if exchange.response_started:
             self.abort()
         else:
@@ -357,6 +385,8 @@ class ClientConnection(TimedConnection):
         self._proxy.counted(101)
         self._counters.open_tunnels += 1
         self._tunnel = tunnel = Tunnel(self, transport, upstream, upstream_transport, exchange.watch)
+        if exchange.trace is not None and (reply := exchange.trace.switched()) is not None:
+            tunnel.wait_for(reply)
         tunnel.began_with(first.partition(b"\r\n\r\n")[2])
         upstream.enter(tunnel)
         self._rearm()
@@ -468,9 +498,10 @@ class ClientConnection(TimedConnection):
         """Whether our own application has a whole request of this client and has answered nothing yet."""
         return self._exchange is not None and self._exchange.may_come_again
 
-    def goes_on_with(self, unread: bytes) -> None:
+    def goes_on_with(self, given: Given) -> None:
         """Before it is made: another process has read this on the same socket."""
-        self._reader.received = unread
+        self._reader.received = given.unread
+        self._place = given.place
 
     def hand_on(self) -> Given | None:
         """Give this connection away, between two requests; None while that cannot be.
@@ -483,13 +514,14 @@ class ClientConnection(TimedConnection):
             return None
         if transport.is_closing() or transport.get_write_buffer_size():
             return None
+        place = self._place
         if self._phase is not Phase.HEAD:
             again = None if self._exchange is None else self._exchange.as_it_came
-            if again is None or len(again) + len(unread) > _MOST_GIVEN:
+            if self._exchange is None or again is None or len(again) + len(unread) > _MOST_GIVEN:
                 return None
-            unread = again + unread
+            unread, place = again + unread, self._exchange.request.place
         try:
-            given = Given(os.dup(transport.get_extra_info("socket").fileno()), unread)
+            given = Given(os.dup(transport.get_extra_info("socket").fileno()), unread, place)
         except OSError:  # no descriptor is free: later
             return None
         self._drop_exchange()
@@ -502,10 +534,11 @@ class ClientConnection(TimedConnection):
         if exchange is not None and exchange.response_started:
             self.abort()
         else:
-            overflow = is_overflow(status, self._reader.received)
+            received = self._reader.received
+            overflow = received if is_overflow(status, received) else b""
             self._respond(status, exchange.request if exchange else None, overflow=overflow)
 
-    def _respond(self, status: int, request: Request | None, *, overflow: bool = False) -> None:
+    def _respond(self, status: int, request: Request | None, *, overflow: bytes = b"") -> None:
         """An answer of the proxy's own; always the connection's last."""
         self._proxy.counted(status)
         self.write(last_answer(status, request, self._proxy.error_page, overflow=overflow))

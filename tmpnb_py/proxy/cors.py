@@ -82,9 +82,14 @@ class Cors:
         return answer
 
 
-def is_foreign(origin: bytes, host: bytes) -> bool:
-    """Whether a page of this origin is another site's than the host that it asks."""
-    return origin.partition(b"://")[2].lower() != host.lower()
+def is_foreign(origin: bytes, host: bytes, *, secure: bool = False) -> bool:
+    """Whether a page of this origin is another site's than the host that it asks.
+
+    Whoever is between can make a page of the same host that came without TLS, so that is another one where TLS is
+    known of. The reverse is not asked: proxies in front say `http` of what one before them has had over TLS.
+    """
+    scheme, _, authority = origin.partition(b"://")
+    return authority.lower() != host.lower() or (secure and scheme.lower() == b"http")
 
 
 def shows_token(headers: Headers, query: bytes, token: str) -> bool:

@@ -58,7 +58,7 @@ class ProxyMetrics(Collector):
         yield GaugeMetricFamily("tmpnb_proxy_websockets", "Open WebSockets.", value=counters.open_tunnels)
         yield GaugeMetricFamily(
             "tmpnb_predecessor_connections",
-            "Open connections of clients that the process of before the last upgrade still serves.",
+            "Open connections of clients that processes of before upgrades still serve.",
             value=counters.left_connections,
         )
         yield GaugeMetricFamily(

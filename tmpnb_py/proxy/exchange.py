@@ -14,9 +14,11 @@ from tmpnb_py.proxy.framing import chunk
 from tmpnb_py.proxy.request import Request
 
 if TYPE_CHECKING:
+    from tmpnb_py.core.turns import Turn
     from tmpnb_py.pools.activity import Attempt
     from tmpnb_py.pools.container import Container
     from tmpnb_py.proxy.presence import Watch
+    from tmpnb_py.proxy.traces import RequestTrace
     from tmpnb_py.proxy.tunnel import Tunnel
 
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))
@@ -78,7 +80,8 @@ class UpstreamPool(Protocol):
 class Exchange:
     """A request on its way. `container` is None for the orchestrator's own pages.
 
-    `attempt` is set where a person may have caused it, `watch` where it asks for a WebSocket.
+    `attempt` is set where a person may have caused it, `watch` where it asks for a WebSocket, `trace` where it is
+    traced. `is_first`: it is the first one of its notebook; `turn` is then its turn until the answer begins.
     """
 
     client: ClientSide
@@ -88,9 +91,17 @@ class Exchange:
     container: Container | None
     attempt: Attempt | None = None
     watch: Watch | None = None
+    trace: RequestTrace | None = None
+    is_first: bool = False
+    turn: Turn | None = None
     connection: UpstreamSide | None = None
     response_started: bool = False
     sent: bytes | None = b""  # of the body to our own application; None where it is too long to be kept
+
+    def end_turn(self) -> None:
+        """Let the next notebook's first request begin, where this is one."""
+        if self.turn is not None:
+            self.turn.end()
 
     def answered(self, status: int, now: float) -> None:
         """The final answer has come: a person's request that was not refused is activity."""

@@ -81,13 +81,13 @@ class RequestFields:
         self.navigates = method == b"GET" and (modes == [b"navigate"] if modes else accepts_html)
         self.by_hand = self.navigates and fields.all(b"sec-fetch-user") == [b"?1"]
         pages = fields.all(b"origin")
-        foreign = len(pages) == 1 and is_foreign(pages[0], b"".join(fields.all(b"host")))
+        forwarded = fields.all(b"x-forwarded-proto") if trusted else []
+        self.secure = (forwarded[0].partition(b",")[0].strip().lower() if forwarded else scheme.encode()) == b"https"
+        foreign = len(pages) == 1 and is_foreign(pages[0], b"".join(fields.all(b"host")), secure=self.secure)
         self.foreign_origin = pages[0].decode("latin-1") if foreign else ""
         self.site = b"".join(fields.all(b"sec-fetch-site"))
         self.dest = b"".join(fields.all(b"sec-fetch-dest"))
         self.authorizes = bool(fields.all(b"authorization"))
-        forwarded = fields.all(b"x-forwarded-proto") if trusted else []
-        self.secure = (forwarded[0].partition(b",")[0].strip().lower() if forwarded else scheme.encode()) == b"https"
         self._entered: list[bytes] | None = None
         # All but the address, with which the last field ends: it differs from one client to the next.
         somebody = ClientFacts("", scheme=scheme, trusted=trusted)

@@ -38,6 +38,9 @@ HOP_BY_HOP = frozenset(
 # `Connection: content-length` must not unframe a message, nor `Connection: host` unroute it.
 _NEVER_NAMED_BY_CONNECTION = frozenset((b"host", b"content-length", b"cookie", b"set-cookie", b"authorization"))
 
+# Ours to a notebook's server, for a page under its own host (docs/image.md). Clients' own are dropped.
+FILES_HOST = b"X-Tmpnb-Static-Host"
+
 # What only a trusted proxy may say of the client. Tornado also believes the last three (`trust_xheaders`).
 _FORWARDED = frozenset(
     (
@@ -98,8 +101,19 @@ _ORIGIN_WIDE = frozenset(
 )
 
 _ORIGIN = re.compile(rb"https?://[^/?#\s]+")
-_DROPPED_OF_TRUSTED = HOP_BY_HOP
-_DROPPED_OF_OTHERS = HOP_BY_HOP | _FORWARDED
+PLACE = b"X-Tmpnb-Place"  # under which our own application keeps a visitor who waits with an open request
+# W3C Trace Context and Baggage. A trusted proxy's are the operator's: our own application takes part in that trace,
+# and no notebook is told of it, as what runs there is anybody's. A visitor's own mean nothing to us, and go on to
+# their notebook as any other header does.
+_TRACE = frozenset((b"traceparent", b"tracestate", b"baggage"))
+_DROPPED_ALWAYS = HOP_BY_HOP | {FILES_HOST.lower(), PLACE.lower()}
+# By whether a trusted proxy has sent them, and whether they are for our own application.
+_DROPPED = {
+    (True, True): _DROPPED_ALWAYS,
+    (True, False): _DROPPED_ALWAYS | _TRACE,
+    (False, True): _DROPPED_ALWAYS | _FORWARDED | _TRACE,
+    (False, False): _DROPPED_ALWAYS | _FORWARDED,
+}
 _DROPPED_OF_OWN_ANSWERS = HOP_BY_HOP | {b"content-length"}
 _DROPPED_OF_CONTAINERS = _DROPPED_OF_OWN_ANSWERS | _ORIGIN_WIDE
 
@@ -157,7 +171,7 @@ def request_headers(headers: Headers, client: ClientFacts, *, websocket: bool, o
     are for our `own` application only, and so is which page a request comes from: another notebook's, perhaps. One
     line of cookies goes on, and to our own application one line of each header: most readers look at the first only.
     """
-    dropped = _with(_DROPPED_OF_TRUSTED if client.trusted else _DROPPED_OF_OTHERS, named_by_connection(headers))
+    dropped = _with(_DROPPED[client.trusted, own], named_by_connection(headers))
     forwarded: Headers = []
     hops: list[bytes] = []
     seen: dict[bytes, bytes] = {}

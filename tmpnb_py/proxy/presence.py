@@ -16,6 +16,7 @@ from tmpnb_py.proxy.header_rules import Headers
 if TYPE_CHECKING:
     from tmpnb_py.pools.container import Container
     from tmpnb_py.proxy.request import Request
+    from tmpnb_py.proxy.traces import FirstReply
 
 
 def request_came(container: Container, request: Request, path: bytes, query: bytes) -> Attempt | None:
@@ -44,12 +45,20 @@ def readable(headers: Headers) -> Headers:
 class Watch:
     """Observes what a client sends on one WebSocket to its notebook."""
 
-    __slots__ = ("_container", "_reader", "channel")
+    __slots__ = ("_container", "_reader", "_reply", "channel")
 
     def __init__(self, container: Container, path: bytes) -> None:
         self.channel = activity.channel(path)
         self._container = container
         self._reader = MessageReader()
+        self._reply: FirstReply | None = None
+
+    def listen_for(self, reply: FirstReply) -> bool:
+        """Tell `reply` what a person says to a kernel. False where this is no kernel's WebSocket."""
+        if self.channel is not Channel.KERNEL:
+            return False
+        self._reply = reply
+        return True
 
     def opened(self) -> None:
         """Called once the server has agreed; not activity, for pages reconnect by themselves."""
@@ -63,6 +72,8 @@ class Watch:
             now = time.monotonic()
             if activity.is_persons_message(self.channel, start, self._container.familiar, whole=whole):
                 self._container.stamp_activity(now)
+                if self._reply is not None:
+                    self._reply.asked(start)
             else:
                 self._nudged(now)
 

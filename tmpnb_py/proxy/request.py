@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from tmpnb_py.proxy.head_cache import RequestFields
-from tmpnb_py.proxy.header_rules import ClientFacts, Headers, get_all, serialize_fields
+from tmpnb_py.proxy.header_rules import FILES_HOST, PLACE, ClientFacts, Headers, get_all, serialize_fields
 
 
 class Request:
     """A request as the client sent it. `complete` once the last byte of its body has been read.
 
     `admitted` says that it comes with a token and goes on without cookies: another site's page, which the operator
-    allows, or a program. `token` is shown to the notebook for it. `answer_headers` go into whatever answer it gets.
+    allows, or a program. `token` is shown to the notebook for it, and `files_host` says where the page that it asks
+    for finds the files that all notebooks share. `answer_headers` go into whatever answer it gets. `place` is told to
+    our own application, and nobody else: it is the same where another process reads the request again.
     """
 
     __slots__ = (
@@ -19,8 +21,10 @@ class Request:
         "answer_headers",
         "complete",
         "fields",
+        "files_host",
         "keep_alive",
         "method",
+        "place",
         "target",
         "token",
         "version",
@@ -35,6 +39,8 @@ class Request:
         self.complete = not fields.has_body
         self.admitted = False
         self.token = b""
+        self.files_host = b""
+        self.place = ""
         self.answer_headers: Headers = []
         self._headers: Headers | None = None
 
@@ -55,12 +61,12 @@ class Request:
     def head(self, target: bytes, client: ClientFacts, *, own: bool) -> bytes:
         """The head that is sent on: to a notebook, or to our `own` application with our own cookies."""
         if own:
-            return b"%b %b HTTP/1.1\r\n%b\r\n" % (
-                self.method,
-                target,
-                self.fields.written(self.headers, client, own=True),
-            )
+            line = b"%b: %b\r\n" % (PLACE, self.place.encode()) if self.place else b""
+            written = self.fields.written(self.headers, client, own=True)
+            return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, target, line, written)
         line = b"Authorization: token %b\r\n" % self.token if self.token else b""
+        if self.files_host:
+            line += b"%b: %b\r\n" % (FILES_HOST, self.files_host)
         if self._headers is None:
             return b"%b %b HTTP/1.1\r\n%b%b" % (self.method, target, line, self.fields.forwarded(client))
         written = self.fields.written(self._headers, client)

@@ -7,6 +7,8 @@ because reading pauses meanwhile.
 
 from __future__ import annotations
 
+import re
+
 from tmpnb_py.proxy.framing import REQUEST_LINE, ChunkedReader, MalformedError, find_head
 from tmpnb_py.proxy.head_cache import request_fields
 from tmpnb_py.proxy.header_rules import ClientFacts
@@ -14,15 +16,19 @@ from tmpnb_py.proxy.request import Request
 from tmpnb_py.proxy.strictness import is_usual, made_usual
 
 _CR = 0x0D
+_FILE = re.compile(rb"(?:GET|HEAD) (?:/[^/? ]+){0,9}?/static/[0-9a-f]{32}/[^ ]* HTTP/1\.1\r\n")
+_COOKIES = re.compile(rb"(\r\ncookie:)[^\r\n]+", re.IGNORECASE)
+_MOST_COOKIES = 1024 * 1024  # bytes; Chromium keeps 180 of 4 KiB for a domain
 
 
 class RequestReader:
     """Reads one request after another. `received` is what has come and has not been used yet."""
 
-    __slots__ = ("_body_left", "_chunks", "_empty_line", "received")
+    __slots__ = ("_body_left", "_chunks", "_dropped", "_empty_line", "received")
 
     def __init__(self) -> None:
         self.received = b""
+        self._dropped = 0  # bytes of cookies of the next request
         self._empty_line = False  # whether there was one since the last request
         self._body_left = 0
         self._chunks: ChunkedReader | None = None
@@ -34,6 +40,9 @@ class RequestReader:
             if not self._skip_empty_line():
                 return None
             received = self.received
+        if len(received) >= max_size:
+            self._drop_cookies_of_files()
+            received = self.received
         found = find_head(received, REQUEST_LINE, max_size) if received else None
         if found is None:
             return None
@@ -44,9 +53,24 @@ class RequestReader:
             target, version, block = made_usual(method, target, version, block)
         request = Request(method, target, version, request_fields(block, version, method, client))
         self._empty_line = False
+        self._dropped = 0
         self._body_left = request.fields.length
         self._chunks = ChunkedReader() if request.chunked else None
         return request
+
+    def _drop_cookies_of_files(self) -> None:
+        """Forget the cookies of a request for a shared file, which needs none, if they make its head too large.
+
+        A page of another notebook may make any number of them for `/static/` on all hosts of its domain, and no page
+        of ours would ever see them. Nothing is kept of what is dropped, and framing does not change: a line's content
+        goes, without its end.
+        """
+        if _FILE.match(self.received) is None or self._dropped > _MOST_COOKIES:
+            return
+        head, end, rest = self.received.partition(b"\r\n\r\n")
+        lighter = _COOKIES.sub(rb"\1", head)
+        self._dropped += len(head) - len(lighter)
+        self.received = lighter + end + rest
 
     def skip_line_after_body(self) -> bool:
         """Skip the empty line that old clients send behind a body; False where there is something else."""

@@ -9,7 +9,7 @@ from tmpnb_py.core.links import Route, Targets
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.activity import Channel
 from tmpnb_py.pools.container import Container
-from tmpnb_py.proxy import origins
+from tmpnb_py.proxy import origins, traces
 from tmpnb_py.proxy.cors import Cors, admitted, shows_token, without_cookie
 from tmpnb_py.proxy.exchange import ClientSide, Exchange
 from tmpnb_py.proxy.header_rules import ClientFacts, get_all
@@ -54,7 +54,8 @@ class Router:
             container = self._session(route.session_id) if route.path is not None else None
             if container is not None and not self._may_reach(request, container, route):
                 container, request.answer_headers = None, []  # our own application has them itself
-        attempt = watch = None
+        attempt = watch = trace = None
+        is_first = container is not None and not container.visited
         if container is None and request.method not in METHODS:
             raise BadRequestError(501, "a method that is not known here")
         if container is not None and route is not None and route.path is not None:
@@ -62,12 +63,14 @@ class Router:
                 target = route.moved_to(container.base_path)
             attempt = request_came(container, request, route.path, route.query)
             watch = _watch(container, request, route.path) if request.websocket else None
+            if container.visit is not None:
+                trace = traces.begin(container, request, facts, route.path)
         else:
             target = self._targets.own(target, route)
         upstreams = self._upstreams
         upstream = upstreams.application if container is None else upstreams.of(container)
         head = request.head(target, facts, own=container is None)
-        return Exchange(client, request, upstream, head, container, attempt, watch)
+        return Exchange(client, request, upstream, head, container, attempt, watch, trace, is_first)
 
     def _may_reach(self, request: Request, container: Container, route: Route) -> bool:
         """Whether a request goes to the notebook, made fit for it. Our own application answers what does not."""
@@ -76,7 +79,10 @@ class Router:
             return False
         if hosts.sessions is not None:
             if name := hosts.session_of(request.fields.hosts):
-                return name == container.session_name and _has_entered(request, container, route)
+                if name != container.session_name or not _has_entered(request, container, route):
+                    return False
+                request.files_host = hosts.files_host(request.fields.hosts) if request.fields.navigates else b""
+                return True
             if container.session_name:
                 return _is_for_programs(request, container, route)
         return not _is_strangers(request, container, route)

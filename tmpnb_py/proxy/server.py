@@ -12,6 +12,7 @@ from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.models import Refusal, State
 from tmpnb_py.core.quota_keys import plain_address
 from tmpnb_py.core.tasks import Tasks, event_or_time
+from tmpnb_py.core.turns import Turns, processors
 from tmpnb_py.options.live import Derived, LiveOptions
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.answers import ErrorPage
@@ -27,6 +28,9 @@ from tmpnb_py.proxy.upstreams import Upstreams
 _SWEEP_SECONDS = 1.0
 _ANSWERS_SECONDS = 0.005
 _LATE_AT_A_TIME = 10  # hung up on before others get their turn: about 0.3 ms
+# Of the first requests of notebooks. One keeps a processor busy only in parts: server and kernel take turns.
+_TURNS_FOR_EACH_PROCESSOR = 2
+_TURN_SECONDS = 0.05
 
 
 class Proxy:
@@ -51,6 +55,7 @@ class Proxy:
         self.limits = options.derive(ProxyLimits.of)
         self.draining = False
         self.holding = False
+        self.turns = Turns(_TURNS_FOR_EACH_PROCESSOR * processors(), _TURN_SECONDS)
         self._trusted = options.derive(lambda current: current.trusted_proxies)
         self._clients: set[ClientConnection] = set()
         self._open = OpenConnections()
@@ -128,7 +133,7 @@ class Proxy:
             os.close(given.descriptor)
             return
         client = self.client_factory()
-        client.goes_on_with(given.unread)
+        client.goes_on_with(given)
         try:
             sock.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)

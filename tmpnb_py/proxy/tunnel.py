@@ -10,6 +10,7 @@ from tmpnb_py.proxy.frames import CLOSE_FOR_RESTART, FrameEdges
 
 if TYPE_CHECKING:
     from tmpnb_py.proxy.presence import Watch
+    from tmpnb_py.proxy.traces import FirstReply
 
 
 class TunnelEnd(Protocol):
@@ -39,6 +40,7 @@ class Tunnel:
         "_edges",
         "_ended",
         "_half_closed",
+        "_reply",
         "_upstream",
         "_upstream_transport",
         "_watch",
@@ -57,6 +59,7 @@ class Tunnel:
         self._upstream = upstream
         self._upstream_transport = upstream_transport
         self._watch = watch
+        self._reply: FirstReply | None = None
         self._half_closed: asyncio.Transport | None = None
         self._ended = False
         self._edges = FrameEdges()
@@ -73,10 +76,26 @@ class Tunnel:
         """Bytes from the notebook server."""
         self._edges.feed(data)
         self._client.write(data)
+        if self._reply is not None:
+            self._hear_reply(data)
 
     def began_with(self, data: bytes) -> None:
         """What the notebook server sent together with its agreement; the client has it already."""
         self._edges.feed(data)
+        if self._reply is not None:
+            self._hear_reply(data)
+
+    def wait_for(self, reply: FirstReply) -> None:
+        """Have `reply` hear what a kernel sends, until it has heard what it waits for."""
+        if self._watch is not None and self._watch.listen_for(reply):
+            self._reply = reply
+
+    def _hear_reply(self, data: bytes) -> None:
+        reply = self._reply
+        if reply is not None:
+            reply.feed(data)
+            if reply.is_over:
+                self._reply = None
 
     def client_keeps_up(self, *, keeps_up: bool) -> None:
         """Back-pressure from the client's side: read the server only as fast as the client takes it."""
@@ -129,5 +148,7 @@ class Tunnel:
 
     def _end(self) -> None:
         self._ended = True
+        if self._reply is not None:
+            self._reply.ended()
         if self._watch is not None:
             self._watch.closed()

@@ -8,31 +8,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
 from tmpnb_py import __version__
-from tmpnb_py.core.errors import ManifestError, SettingsError, find_known
+from tmpnb_py.core.errors import SettingsError, find_known
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.tasks import Tasks, finish_unless
-from tmpnb_py.engines.base import Engine
 from tmpnb_py.fronts.hub import Hub
-from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.live import Change, LiveOptions
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.proxy.answers import Page
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.service import listen
-from tmpnb_py.service.listeners import ADMIN, FRONT, PATIENCE_SECONDS, VISITORS, Listeners
+from tmpnb_py.service.listeners import ADMIN, BACKLOG, FRONT, PATIENCE_SECONDS, VISITORS, Listeners
 from tmpnb_py.service.reload import announce
 from tmpnb_py.service.served_pool import ServedPool
-from tmpnb_py.service.upgrade.new import Predecessor, Tunnels
+from tmpnb_py.service.served_pools import Maker, ServedPools
+from tmpnb_py.service.upgrade.former import Former
+from tmpnb_py.service.upgrade.new import Predecessor
 from tmpnb_py.service.web_servers import WebServers
 from tmpnb_py.site.metrics import SiteMetrics
-from tmpnb_py.site.site import Site
+from tmpnb_py.tracing.spans import Tracing
 from tmpnb_py.web.application import admin_application, public_application
 from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.context import Context
@@ -40,7 +39,6 @@ from tmpnb_py.web.documents import Documents
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.workshops.preview import Preview
 
-_BACKLOG = 4096  # as packaging/tmpnb-py.socket has it: listening sets it anew
 _LOCK_SECONDS = 1.0
 _LISTING_SECONDS = 25.0
 _POLL_SECONDS = 0.005
@@ -51,48 +49,41 @@ _ANSWER_SECONDS = 0.5  # for our own answers that are under way; what still has 
 _log = structlog.get_logger(__name__)
 
 
-class Lock(Protocol):
-    """The lock of a pool (`pool_lock`)."""
-
-    def take(self) -> None:
-        """Take it. Raises `PoolLockedError`."""
-
-    def keep(self) -> None:
-        """Called now and then. Raises `PoolLockedError` where another process has the pool."""
-
-    def release(self) -> None:
-        """Let another process take it."""
-
-
 class Service:
-    """A site with one pool, its pages and its proxy. Use `async with service.running()`; then `stop()`."""
+    """A site with its pools, its pages and its proxy. Use `async with service.running()`; then `stop()`."""
 
     def __init__(
         self,
         settings: Settings,
-        engine: Engine,
+        maker: Maker,
         *,
-        image_provider: ImageProvider | None = None,
-        lock: Lock | None = None,
         listeners: Listeners | None = None,
         preview: Preview | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        """`lock` is the pool's, held by the caller. `listeners` has the sockets that need not be bound.
+        """`maker` makes what pools work with. `listeners` has the sockets that need not be bound.
 
-        `preview` is a folder whose workshops are shown in place of the image's.
+        `preview` is a folder whose workshops are shown in place of the image's. `tracing` is None where it is off.
         """
         self.options = LiveOptions(settings)
         self.listeners = listeners or Listeners()
-        self._lock = lock or _NoLock()
-        self.served = ServedPool(self.options, engine, image_provider=image_provider, preview=preview)
-        self.site = Site([self.served.claims])
+        self.pools = ServedPools(
+            self.options,
+            maker,
+            preview=preview,
+            tracing=tracing,
+            ended=self._vital_ended,
+            optional=_optional_ended,
+        )
+        self._tracing = tracing
+        self.site = self.pools.site
         counters = Counters()
-        self.metrics = SiteMetrics(self.site.pools.values(), ProxyMetrics(counters), version=__version__)
+        self.metrics = SiteMetrics(self.site, ProxyMetrics(counters), version=__version__)
         self._own_names: tuple[str, ...] = ()  # until it listens
         self._hosts = self.options.derive(lambda settings: listen.hosts(settings, self._own_names))
-        self._context = self._assemble_context(is_preview=preview is not None, shares_network=engine.shares_network)
+        self._context = self._assemble_context(is_preview=preview is not None)
         self.web = WebServers(
-            public_application(self._context, self.served.static_files, preview),
+            public_application(self._context, self.pools.static_files, preview),
             admin_application(self._context),
             max_head_size=settings.max_head_size,
         )
@@ -106,35 +97,42 @@ class Service:
         )
         self.site.subscribe(self.proxy.moved)
         self.fronts = Hub(
-            self.site, self.proxy, self.options, files=(self.served.static_files,), term=lambda: engine.term
+            self.site, self.proxy, self.options, files=[self.pools.static_files], term=lambda: self.pools.term
         )
         self.metrics.add(self.fronts)
         self._servers: list[asyncio.Server] = []
         self._proxying, self._managing = Tasks(self._vital_ended), Tasks(self._vital_ended)
-        self._optional, self._following = Tasks(_optional_ended), Tasks(_optional_ended)
+        self._following = Tasks(_optional_ended)
         self._predecessor: Predecessor | None = None
         self._is_followed = False
         self._broke = asyncio.Event()
         self._fault: BaseException | None = None
         self._stopped = False
 
-    def _assemble_context(self, *, is_preview: bool, shares_network: bool) -> Context:
-        catalogue = self.served.catalogue
-        return Context(
+    def _assemble_context(self, *, is_preview: bool) -> Context:
+        context = Context(
             self.options,
             self.site,
             self.metrics,
-            catalogue=catalogue,
-            documents=Documents(self.options, self.site, catalogue, shares_network=shares_network),
-            notes_cache=self.served.notes_cache,
+            offers=self.pools.offers,
+            documents=Documents(self.pools.offers),
             hosts=self._hosts,
             branding=read_branding(self.options.current, is_preview=is_preview),
         )
+        links = context.links
+        context.tracing = self._tracing
+        context.own_url = lambda: links.on(listen.url(self.options.current.ip, self.port))
+        return context
 
-    def _error_page(self, status: int, *, wants_html: bool) -> Page:
-        return proxy_error_page(self._context, status, wants_html=wants_html)
+    def _error_page(self, status: int, *, wants_html: bool, languages: str) -> Page:
+        return proxy_error_page(self._context, status, wants_html=wants_html, languages=languages)
 
     # --- how it does
+
+    @property
+    def served(self) -> ServedPool:
+        """The default pool."""
+        return self.pools.default
 
     @property
     def port(self) -> int:
@@ -152,13 +150,18 @@ class Service:
         return self._context.secret
 
     @property
-    def predecessor(self) -> Tunnels | None:
-        """What the process of before the last upgrade still has open."""
-        return None if self._predecessor is None else self._predecessor.tunnels
+    def formers(self) -> tuple[Former, ...]:
+        """The processes of before the last upgrades that still serve what was open then, the newest first."""
+        return () if self._predecessor is None else self._predecessor.formers
 
     def upgrade_by(self, upgrade: Callable[[], Awaitable[int]]) -> None:
         """Let the operator's listener ask for an upgrade."""
         self._context.upgrade = upgrade
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether it has taken over from another process."""
+        return self._predecessor is not None
 
     @property
     def has_stopped(self) -> bool:
@@ -176,6 +179,7 @@ class Service:
         """Take on what can change while the service runs; the log says of each option whether it did."""
         change = self.options.replace(settings)
         self._read_files(change.settings)
+        self.pools.reload()
         announce(change, pool=change.settings.pool_name)
         return change
 
@@ -183,8 +187,7 @@ class Service:
         """Read the operator's files again, even where the options that name them are the same."""
         try:
             self._context.branding = read_branding(settings)
-            self.served.catalogue.read_own(settings.workshops_file)
-        except (SettingsError, ManifestError) as error:
+        except SettingsError as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
 
     # --- start
@@ -200,7 +203,7 @@ class Service:
             await self._prepare(tidy=predecessor is None)
             if predecessor is not None:
                 await self._take_over(predecessor)
-            self.served.restore()
+            self.pools.restore()
             if predecessor is not None:
                 predecessor.line_restored(self.site)
                 self._manage()
@@ -208,7 +211,7 @@ class Service:
                 await self._accept()
                 predecessor.serving()
                 self.listeners.refuse_unused()
-                self._following.start("predecessor", predecessor.follow(self.site, self.proxy))
+                self._follow(self.formers)
             elif self.listeners.is_activated:
                 self._manage()
                 with contextlib.suppress(TimeoutError):
@@ -229,18 +232,23 @@ class Service:
         self._own_names = await listen.own_names()
         self.options.renew(self._hosts)
         await self.web.set_up()
-        await self.served.load(tidy=tidy)
+        await self.pools.load(tidy=tidy)
 
     async def _take_over(self, predecessor: Predecessor) -> None:
         """Prepare all the rest, too, and wait for the pool. Raises `UpgradeError`, `PoolLockedError`."""
         self._predecessor = predecessor
-        self._context.predecessor = lambda: self.predecessor
-        await self.served.pool.prepare()
-        self._context.secret = await predecessor.pool(self.site)
-        self._lock.take()
+        self._context.formers = lambda: self.formers
+        await self.pools.prepare()
+        self._context.secret = await predecessor.pool(self.site, self._tracing)
+        self.pools.take_locks(predecessor.locks)
+
+    def _follow(self, formers: Iterable[Former]) -> None:
+        """Hear processes of before, which serve what was open then."""
+        for former in formers:
+            self._following.start(f"former-{former.pid}", former.follow(self.site, self.proxy))
 
     def _manage(self) -> None:
-        self.served.start(self._managing, self._optional)
+        self.pools.start()
         self._managing.start("lock", self._keep_locked())
 
     async def _listed(self) -> None:
@@ -262,7 +270,7 @@ class Service:
         """Let visitors and the operator in."""
         loop = asyncio.get_running_loop()
         for sock in self.listeners.duplicates(VISITORS):
-            self._servers.append(await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG))
+            self._servers.append(await loop.create_server(self.proxy.client_factory, sock=sock, backlog=BACKLOG))
         await self.web.listen_for_operator(self.listeners.duplicates(ADMIN))
         if self.options.current.front_port:
             await self.fronts.open(self.listeners.duplicates(FRONT))
@@ -280,7 +288,7 @@ class Service:
     async def _keep_locked(self) -> None:
         while True:
             await asyncio.sleep(_LOCK_SECONDS)
-            self._lock.keep()
+            self.pools.keep_locked()
 
     def _vital_ended(self, name: str, error: BaseException | None) -> None:
         """A task that the service cannot be without has ended by itself: so does the service."""
@@ -295,48 +303,62 @@ class Service:
 
     # --- when another process is to follow this one
 
-    def open_on_fronts(self, container_id: str) -> int:
-        """How many of a session's open connections are at front ends."""
-        return self.fronts.open_of(container_id)
+    @property
+    def is_busy(self) -> bool:
+        """Whether visitors have connections here, or notebooks have some to the web."""
+        return bool(self.proxy.clients or self.pools.web_room.open)
+
+    def locks(self) -> Mapping[str, tuple[int, ...]]:
+        """Copies of what the pools' locks are on, for the process that is to have them."""
+        return self.pools.locks()
+
+    def release_locks(self) -> None:
+        """Let another process have the pools."""
+        self.pools.release_locks()
+
+    def open_elsewhere(self, container_id: str) -> int:
+        """How many of a session's open connections are at front ends, or at processes of before this one."""
+        return self.fronts.open_of(container_id) + sum(one.opened.get(container_id, 0) for one in self.formers)
 
     async def suspend(self) -> None:
-        """Accept nobody, read no further request, give nothing away, and let another process have the pool."""
+        """Accept nobody, read no further request, give nothing away. The pool is free, but for its lock."""
         self._stop_listening()
         await self.web.stop_listening()
         self.proxy.hold(on=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
-                await self.served.settle()
+                await self.pools.settle()
         await self.proxy.answered(_ANSWER_SECONDS)
         await self._managing.close()
-        await self._optional.close()
-        await self.served.hand_on()
-        self._lock.release()
+        await self.pools.hand_on()
 
     async def resume(self) -> None:
         """Take the pool again, as it is now, and go on. Raises `PoolLockedError`."""
         try:
-            self._lock.take()
-            await self.served.take_back(anew=self._is_followed)
+            await self.pools.take_back(anew=self._is_followed)
             self._manage()
             with contextlib.suppress(TimeoutError):
                 await self._listed()
+            for former in self.formers:
+                former.take_back(self.site, anew=self._is_followed)
             await self._accept()
         except BaseException as error:
             self._vital_ended("resume", error)
             raise
         self._is_followed = False
+        self._follow(one for one in self.formers if one.is_passed_on)
         self.proxy.hold(on=False)
 
     def retire(self) -> None:
         """Another process serves: end what cannot be handed on, but for the visitors' connections."""
         self._is_followed = True
-        self.served.claims.stop()
+        self.pools.stop_claims()
         self.fronts.forget_open()
         self.fronts.retire()
         self.web.retire()
-        if self._predecessor is not None:
-            self._predecessor.cut()
+        self.pools.release_locks()
+        for former in self.formers:
+            former.retire(self.site)
 
     # --- stop
 
@@ -351,22 +373,23 @@ class Service:
             raise self._fault
 
     async def _stop(self) -> None:
-        began, settings, pool = time.monotonic(), self.options.current, self.served.pool
+        began, settings = time.monotonic(), self.options.current
         self._stop_listening()
         self.listeners.close()  # newcomers are refused, or wait in a service manager's socket
         self.fronts.retire()
-        self.served.claims.stop()
-        if self._predecessor is not None:
-            self._predecessor.cut()
+        self.pools.stop_claims()
+        for former in () if self._is_followed else self.formers:
+            former.cut()
         patience = PATIENCE_SECONDS if self.listeners.is_activated and not self._is_followed else 0.0
         if patience:  # what has been accepted is greeted in the loop's next turns, and then no newcomer's
             await asyncio.sleep(_ACCEPTED_SECONDS)
         await self.proxy.shut_down(settings.shutdown_timeout, patience=patience)
         await self._end_work()
         if not self._is_followed:
-            await self.served.leave(remove_everything=settings.cleanup_on_exit and self._fault is None)
+            await self.pools.leave(remove_everything=settings.cleanup_on_exit and self._fault is None)
         self._stopped = True
-        _log.info("stopped", pool=pool.name, kept=len(pool), duration=round(time.monotonic() - began, 2))
+        kept = sum(map(len, self.site.pools.values()))
+        _log.info("stopped", pool=settings.pool_name, kept=kept, duration=round(time.monotonic() - began, 2))
 
     async def _end_everything(self) -> None:
         self._stop_listening()
@@ -374,7 +397,7 @@ class Service:
         if not self._stopped:
             await self.proxy.shut_down(0)
         await self.web.close()
-        await self.served.close()
+        await self.pools.close()
         self.listeners.close()
         if self._predecessor is not None:
             self._predecessor.close()
@@ -386,22 +409,9 @@ class Service:
 
     async def _end_work(self) -> None:
         await self.fronts.close()
-        for tasks in (self._proxying, self._managing, self._optional, self._following):
+        for tasks in (self._proxying, self._managing, self._following):
             await tasks.close()
-        await self.served.end_work()
-
-
-class _NoLock:
-    """Nobody else can have the pool."""
-
-    def take(self) -> None:
-        """No-op."""
-
-    def keep(self) -> None:
-        """No-op."""
-
-    def release(self) -> None:
-        """No-op."""
+        await self.pools.end_work()
 
 
 def _optional_ended(name: str, error: BaseException | None) -> None:

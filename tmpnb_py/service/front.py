@@ -36,18 +36,19 @@ from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.counters import Counters, ProxyMetrics
 from tmpnb_py.service import listen
 from tmpnb_py.service.hangup import Hangup
-from tmpnb_py.service.listeners import ADMIN, PATIENCE_SECONDS, VISITORS, Listeners, activated
+from tmpnb_py.service.listeners import ADMIN, BACKLOG, PATIENCE_SECONDS, VISITORS, Listeners, activated
 from tmpnb_py.service.open_files import raise_open_files_limit
 from tmpnb_py.service.reload import announce, reload_with
 from tmpnb_py.service.serve import signals
 from tmpnb_py.service.web_servers import WebServers
 from tmpnb_py.shared_files.mirror import Mirror
 from tmpnb_py.site.metrics import CONTENT_TYPE, SiteMetrics
+from tmpnb_py.tracing.spans import Tracing
+from tmpnb_py.tracing.switch import tracing
 from tmpnb_py.web import static
 from tmpnb_py.web.branding import read_branding
 from tmpnb_py.web.respond import proxy_error_page
 
-_BACKLOG = 1024
 _FIRST_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
@@ -58,12 +59,20 @@ class _Look:
 
     branding: Branding
     links: Links
+    language: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Look:
+        """As the options say. Raises `SettingsError`."""
+        return cls(read_branding(settings), Links(settings.base_url), settings.language)
 
 
 class Front:
     """One front end. Use `async with front.running()`; then `stop()` for a clean end."""
 
-    def __init__(self, settings: Settings, listeners: Listeners | None = None) -> None:
+    def __init__(
+        self, settings: Settings, listeners: Listeners | None = None, *, tracing: Tracing | None = None
+    ) -> None:
         """`listeners` has the sockets that need not be bound. Raises `SettingsError` where the secret is unusable."""
         self.options = LiveOptions(settings)
         self.listeners = listeners or Listeners()
@@ -74,12 +83,12 @@ class Front:
         self._names: tuple[str, ...] = ()  # until it listens
         self._hosts = self.options.derive(lambda current: listen.hosts(current, self._names))
         self._ways = Ways(self._relays)
-        self.table = Table(self._ways, came=self._moved, ended=self._ended)
+        self.table = Table(self._ways, came=self._moved, ended=self._ended, tracing=tracing)
         self.mirror = Mirror()
         self._orchestrator = Orchestrator(lambda: self.link, self.options)
         self._read = settings  # as they were read; in force are those with what the orchestrator has told
         self._shared = _shared({})
-        self._look = _Look(read_branding(settings), Links(settings.base_url))
+        self._look = _Look.of(settings)
         metrics = SiteMetrics((), ProxyMetrics(self.counters), _FrontMetrics(self), version=__version__)
         self.web = WebServers(
             _own_application(self), _admin_application(metrics), max_head_size=settings.max_head_size
@@ -89,7 +98,7 @@ class Front:
             orchestrator=self._orchestrator,
             own=OwnPages(self.web.dial, self.mirror.has),
             is_away=lambda container: self._ways.is_away(self.table.node_of(container.id)),
-            error_page=lambda status, wants_html: proxy_error_page(self._look, status, wants_html=wants_html),
+            error_page=lambda status, **asked: proxy_error_page(self._look, status, **asked),
             counters=self.counters,
             options=self.options,
             hosts=self._hosts,
@@ -130,7 +139,7 @@ class Front:
         settings = change.settings
         renew(self._contexts)
         try:
-            self._look = _Look(read_branding(settings), Links(settings.base_url))
+            self._look = _Look.of(settings)
         except SettingsError as error:
             _log.error("reload_failed", error=error.message, remedy=error.remedy)
         announce(change)
@@ -213,9 +222,9 @@ class Front:
         await asyncio.to_thread(partial(self.listeners.bind, settings, fronts=False))
         for sock in self.listeners.duplicates(VISITORS):
             self._servers.append(
-                await loop.create_server(self.proxy.client_factory, sock=sock, backlog=_BACKLOG, start_serving=False)
+                await loop.create_server(self.proxy.client_factory, sock=sock, backlog=BACKLOG, start_serving=False)
             )
-            sock.listen(_BACKLOG)  # who comes from now on is let in as soon as `_let_in` does
+            sock.listen(BACKLOG)  # who comes from now on is let in as soon as `_let_in` does
         await self.web.listen_for_operator(self.listeners.duplicates(ADMIN))
         _log.info(
             "front_listening",
@@ -294,9 +303,8 @@ async def serve_front(settings: Settings, reread: Callable[[], Settings], hangup
 
     `reread` reads the settings anew, for SIGHUP.
     """
-    front = Front(settings, Listeners(activated(os.environ)))
-
-    async with signals() as (asked_to_stop, forced):
+    async with tracing(os.environ) as traced, signals() as (asked_to_stop, forced):
+        front = Front(settings, Listeners(activated(os.environ)), tracing=traced)
         with hangup.handled(stop=asked_to_stop.set, reload=partial(reload_with, reread, front.reload)):
             async with front.running():
                 await front.until(asked_to_stop)

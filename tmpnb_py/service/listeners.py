@@ -18,6 +18,7 @@ from tmpnb_py.options.settings import Settings
 from tmpnb_py.service import listen
 
 VISITORS, ADMIN, FRONT = "visitors", "admin", "front"
+BACKLOG = 4096  # as packaging/tmpnb-py.socket has it, which listening sets anew
 # A client that has sent a request on an idle connection gets it answered. Only where the next process finds those who
 # come meanwhile: elsewhere they are refused, so that the end must not take longer.
 PATIENCE_SECONDS = 1.0

@@ -6,6 +6,7 @@ import resource
 
 _BESIDE = 200  # of the process itself: libraries, the engine's connections, logs
 _EACH = 3  # a visitor's connection, its upstream's, and the pinned socket
+_MOST_TO_THE_WEB = 2048  # of 84 kB each, measured with notebooks that do not take what they asked for
 _ENOUGH = 1 << 20  # some systems allow a thousand million, for which some libraries make tables
 
 
@@ -17,6 +18,11 @@ def files_needed(max_connections: int) -> int:
 def connections_that_fit(files: int) -> int:
     """How many connections so many open files suffice for."""
     return max(1, (files - _BESIDE) // _EACH)
+
+
+def web_connections_that_fit(files: int) -> int:
+    """How many connections the web proxy may have: a quarter of the files at most, two each, and bounded memory."""
+    return max(16, min(_MOST_TO_THE_WEB, files // 8))
 
 
 def open_files_limit() -> int:

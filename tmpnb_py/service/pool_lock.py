@@ -8,12 +8,15 @@ import hashlib
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from tmpnb_py.core.errors import PoolLockedError, SettingsError
 from tmpnb_py.service.runtime_dir import prepare_runtime_dir
+
+_ASKING = 16  # processes that ask at once who holds it
 
 _log = structlog.get_logger(__name__)
 
@@ -43,11 +46,20 @@ class PoolLock:
     def __exit__(self, *exc_info: object) -> None:
         self.release()
 
-    def take(self) -> None:
-        """Take it, for the first time or again. Raises `PoolLockedError`."""
+    def take(self, given: Sequence[int] = ()) -> None:
+        """Take it, for the first time or again; no-op while it is held. Raises `PoolLockedError`.
+
+        `given` are the descriptors of a process that has it, and that lets go of it later (`descriptors`): between
+        the two nobody else can come, as the kernel's lock is on what is open (flock(2)). They are closed at the end.
+        """
+        if self._file is not None:
+            return
         try:
-            self._file = self._locked()
-            self._name = self._named()
+            if given:
+                self._take_over(*given)
+            else:
+                self._file = self._locked()
+                self._name = self._named()
             self._keep_directory()
         except BaseException:
             self.release()
@@ -62,12 +74,30 @@ class PoolLock:
             self._name.close()
             self._name = None
 
+    def descriptors(self) -> tuple[int, ...]:
+        """Copies of what the lock is on, for the process that is to have it. The caller closes them."""
+        held = [self._file, None if self._name is None else self._name.fileno()]
+        return tuple(os.dup(one) for one in held if one is not None)
+
+    def _take_over(self, file: int, name: int | None = None) -> None:
+        self._file = file
+        if name is not None:
+            self._name = socket.socket(fileno=name)
+            self._name.listen(_ASKING)  # which also has the kernel name this process as the holder (unix(7))
+        _sign(file)
+
+    def forget(self) -> None:
+        """Release it for good: there is no such pool any more."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        self.release()
+
     def _locked(self) -> int:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            _sign(descriptor)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
@@ -85,7 +115,7 @@ class PoolLock:
         try:
             name.setblocking(False)
             name.bind(address)
-            name.listen(16)
+            name.listen(_ASKING)
         except OSError:
             name.close()
             if (holder := _holder_of(address)) is not None:
@@ -142,6 +172,12 @@ class PoolLock:
 def lock_pool(runtime_dir: Path, pool: str) -> PoolLock:
     """The pool's lock, to be taken with `with`. Raises `PoolLockedError`."""
     return PoolLock(runtime_dir, pool)
+
+
+def _sign(file: int) -> None:
+    """Write this process's id into the locked file."""
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
 
 def _locked_error(pool: str, holder: str) -> PoolLockedError:

@@ -11,6 +11,7 @@ import structlog
 
 from tmpnb_py.core import logs
 from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.options.declaration import Tables
 from tmpnb_py.options.kinds import format_value
 from tmpnb_py.options.live import Change
 from tmpnb_py.options.settings import OPTIONS, Settings
@@ -29,11 +30,29 @@ def reload_with(read: Callable[[], Settings], take_on: Callable[[Settings], obje
 
 
 def announce(change: Change, **more: object) -> None:
-    """Log what has changed and what needs a restart, as the new settings want it; `more` goes with the last line."""
-    for name in change.restart:
-        _log.warning("option_needs_restart", option=name, hint="notebooks and their visitors stay")
+    """Log what has changed and what needs a restart, as the new settings want it; `more` goes with the last line.
+
+    What tables can have is each pool's where there are any: `announce_pool` tells of that.
+    """
     logs.set_level(change.settings.log_level)
-    for name in change.changed:
+    several = bool(change.settings.tables)
+    told = {name for name, one in OPTIONS.items() if not several or one.tables in (Tables.NONE, Tables.OWN)}
+    changed, restart = _told(change, told)
+    _log.info("reloaded", **more, changed=changed, need_restart=restart)
+
+
+def announce_pool(change: Change, pool: str) -> None:
+    """Log what has changed for one pool of several."""
+    _told(change, {name for name, one in OPTIONS.items() if one.tables is not Tables.NONE}, pool=pool)
+
+
+def _told(change: Change, names: set[str], **more: object) -> tuple[int, int]:
+    """Log each change among these options. Returns how many are in force, and how many need a restart."""
+    restart = [name for name in change.restart if name in names]
+    changed = [name for name in change.changed if name in names]
+    for name in restart:
+        _log.warning("option_needs_restart", option=name, **more, hint="notebooks and their visitors stay")
+    for name in changed:
         value = format_value(OPTIONS[name].kind, getattr(change.settings, name))
-        _log.warning("option_changed", option=name, value=value)
-    _log.info("reloaded", **more, changed=len(change.changed), need_restart=len(change.restart))
+        _log.warning("option_changed", option=name, value=value, **more)
+    return len(changed), len(restart)

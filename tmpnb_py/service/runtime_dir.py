@@ -1,4 +1,8 @@
-"""The runtime directory: where a service keeps sockets, locks, the line and the static files; private to its user."""
+"""The directories of a service, private to its user.
+
+The runtime directory has sockets, locks, the line and the static files, and may be empty after a reboot. The state
+directory has what must outlive that.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tmpnb_py.core.errors import SettingsError
+from tmpnb_py.core.state_file import M, StateFile
 
 _MARK = ".tmpnb-py"  # an empty file that says whose directory it is in
 _PARTS = ("sockets", "local", "static")
-_OWN_DIRECTORY = "Choose a directory of your own, empty or not there yet, with --runtime-dir."
+_OWN_DIRECTORY = "Choose a directory of your own, empty or not there yet, with --{option}."
 
 
 def prepare_runtime_dir(path: Path) -> None:
@@ -23,15 +28,25 @@ def prepare_runtime_dir(path: Path) -> None:
     A directory is ours if it is empty or holds what an earlier process left. It is made private, so a mistaken path
     (/tmp, a home) must be refused.
     """
+    _prepare(path, "runtime-dir")
+
+
+def prepare_state_dir(path: Path) -> None:
+    """The same for the state directory."""
+    _prepare(path, "state-dir")
+
+
+def _prepare(path: Path, option: str) -> None:
+    remedy, name = _OWN_DIRECTORY.format(option=option), option.replace("-", "_")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = path.lstat()
         if problem := _why_not_ours(path, facts):
-            raise SettingsError(f"runtime_dir {path} {problem}", remedy=_OWN_DIRECTORY)
+            raise SettingsError(f"{name} {path} {problem}", remedy=remedy)
         path.chmod(0o700)  # one that was there before may be open to others
         (path / _MARK).touch(mode=0o600)
     except OSError as error:
-        raise SettingsError(f"runtime_dir {path}: {error.strerror}", remedy=_OWN_DIRECTORY) from error
+        raise SettingsError(f"{name} {path}: {error.strerror}", remedy=remedy) from error
 
 
 @contextlib.contextmanager
@@ -90,6 +105,26 @@ def user_name(uid: int) -> str:
         return f"the user {uid}"
 
 
+def locked_pools(runtime_dir: Path) -> list[str]:
+    """The pools that a process has managed from here, whether or not one still does, by their names in the engine."""
+    return sorted(path.name.removesuffix(".lock") for path in runtime_dir.glob("*.lock"))
+
+
 def line_path(runtime_dir: Path, pool: str) -> Path:
     """The file that stores a pool's line."""
     return runtime_dir / f"{pool}.line"
+
+
+def state_path(state_dir: Path, pool: str) -> Path:
+    """The file with a service's bookings and announcements, by the name of its first pool."""
+    return state_dir / f"{pool}.json"
+
+
+def arrivals_path(state_dir: Path, pool: str) -> Path:
+    """The file with the counts of a pool's arrivals."""
+    return state_dir / f"{pool}.arrivals"
+
+
+def state_file(path: Path, model: type[M], version: int) -> StateFile[M]:
+    """A file of the state directory, which is made when something is to be kept."""
+    return StateFile(path, model, version=version, prepare=lambda: prepare_state_dir(path.parent))

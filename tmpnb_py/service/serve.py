@@ -13,9 +13,10 @@ import structlog
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.engines.base import Engine
 from tmpnb_py.engines.docker.engine import DockerEngine
-from tmpnb_py.engines.registry import choose
+from tmpnb_py.engines.registry import Chosen, choose
 from tmpnb_py.images.provider import ImageProvider
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
+from tmpnb_py.options.groups.pool import EMPTY
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import without_effect
 from tmpnb_py.service.app import Service
@@ -23,11 +24,12 @@ from tmpnb_py.service.hangup import Hangup
 from tmpnb_py.service.listeners import Listeners, activated
 from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.open_files import connections_that_fit, files_needed, raise_open_files_limit
-from tmpnb_py.service.pool_lock import lock_pool
+from tmpnb_py.service.pool_lock import PoolLock, lock_pool
 from tmpnb_py.service.reload import reload_with
 from tmpnb_py.service.runtime_dir import prepare_runtime_dir
 from tmpnb_py.service.upgrade.new import Predecessor
 from tmpnb_py.service.upgrade.old import Upgrade
+from tmpnb_py.tracing.switch import tracing
 from tmpnb_py.workshops.preview import Preview
 
 _log = structlog.get_logger(__name__)
@@ -47,31 +49,31 @@ async def serve(
     """
     hangup = hangup or Hangup()
     chosen = await choose(settings, os.environ, workshops=None if preview is None else preview.directory)
+    maker = _Maker(chosen)
     try:
-        engine, settings = chosen.engine, chosen.adapt(settings)
+        settings = maker.adapted(settings)
     except ImageMissingError as error:
         if preview is None:
             raise
         hint = f"the notes can be read, but nothing runs; {error.remedy}"
         _log.warning("preview_without_engine", error=error.message, hint=hint)
-        engine = DockerEngine(pool=settings.pool_name, runtime_dir=settings.runtime_path)
-    if preview is not None and not engine.stores_images:
-        settings = settings.model_copy(update={"pool_size": 0})  # each notebook is a copy of the folder as it is then
-    if unused := without_effect(settings, engine.name):
-        _log.warning("options_without_effect", options=unused, hint=f"the engine {engine.name} has no such thing")
+        maker.make = lambda pool: DockerEngine(pool=pool, runtime_dir=settings.runtime_path)
+    if preview is not None and not chosen.stores_images:
+        settings = settings.model_copy(update=EMPTY)  # each notebook is a copy of the folder as it is then
+    _warn_of_unused(settings, chosen)
     runtime_dir = settings.runtime_path
     prepare_runtime_dir(runtime_dir)
     manager = ServiceManager.of(os.environ)
     predecessor = await Predecessor.of(os.environ)
     listeners = Listeners(activated(os.environ) if predecessor is None else predecessor.listeners)
-    with contextlib.closing(listeners), contextlib.ExitStack() as held:
-        lock = lock_pool(runtime_dir, settings.pool_name)
+    async with contextlib.AsyncExitStack() as held:
+        held.enter_context(contextlib.closing(listeners))
+        traced = await held.enter_async_context(tracing(os.environ))
+        service = Service(settings, maker, listeners=listeners, preview=preview, tracing=traced)
+        held.callback(service.pools.release_locks)
         if predecessor is None:
-            lock.take()
-        held.callback(lock.release)
+            service.pools.take_locks()
         _make_room_for_files(settings)
-        provider = _provider(engine, settings)
-        service = Service(settings, engine, image_provider=provider, lock=lock, listeners=listeners, preview=preview)
         async with signals() as (asked_to_stop, forced):
             if predecessor is not None:
                 predecessor.follow_unless(asked_to_stop)
@@ -80,7 +82,7 @@ async def serve(
                 if not asked_to_stop.is_set():
                     manager.reloading()
                     if reread is not None:
-                        reload_with(lambda: chosen.adapt(reread()), service.reload)
+                        reload_with(lambda: maker.adapted(reread()), service.reload)
                     manager.ready()
 
             with hangup.handled(stop=asked_to_stop.set, reload=reload):
@@ -95,10 +97,39 @@ async def serve(
                     await service.stop(forced)
 
 
-def _provider(engine: Engine, settings: Settings) -> ImageProvider | None:
-    if engine.stores_images and settings.image == DEFAULT_IMAGE:
-        return ImageProvider(engine, settings.image)
-    return None
+def _warn_of_unused(settings: Settings, chosen: Chosen) -> None:
+    if unused := list(dict.fromkeys(name for one in settings.pools for name in without_effect(one, chosen.name))):
+        _log.warning("options_without_effect", options=unused, hint=f"the engine {chosen.name} has no such thing")
+
+
+class _Maker:
+    """Makes what pools work with, on the engine that was chosen. Pools of one image have it built once."""
+
+    def __init__(self, chosen: Chosen) -> None:
+        self._chosen = chosen
+        self.make = chosen.make
+        self._providers: dict[str, ImageProvider] = {}
+
+    def adapted(self, settings: Settings) -> Settings:
+        """The settings, and each pool's, as the engine can honour them. Raises as `Chosen.adapt` does."""
+        pools = {name: self._chosen.adapt(one) for name, one in settings.tables.items()}
+        return self._chosen.adapt(settings).with_tables(pools)
+
+    def engine(self, settings: Settings) -> Engine:
+        """The engine of a pool, not opened yet."""
+        return self.make(settings.pool_name)
+
+    def lock(self, settings: Settings) -> PoolLock:
+        """The lock of a pool, not taken yet."""
+        return lock_pool(settings.runtime_path, settings.pool_name)
+
+    def provider(self, settings: Settings) -> ImageProvider | None:
+        """What builds the default image where it is missing; any other one is the operator's."""
+        if not self._chosen.stores_images or settings.image != DEFAULT_IMAGE:
+            return None
+        if settings.image not in self._providers:
+            self._providers[settings.image] = ImageProvider(self.engine(settings), settings.image)
+        return self._providers[settings.image]
 
 
 @contextlib.asynccontextmanager

@@ -62,13 +62,12 @@ class Mirror:
 
         Others that are not `offered` are evicted for it. False where there is no room even so.
         """
-        wanted = {entry.sha256 for entry in tree.files.values()}
-        if any(sha256 not in self._contents and not fresh.get(sha256) for sha256 in wanted):
+        if any(sha256 not in self._contents and not fresh.get(sha256) for sha256 in tree.contents):
             raise ValueError("a tree that is not whole")
         needed = sum(len(content.body) for forms in fresh.values() for content in forms.values())
         for digest in tuple(self._trees):
             if self.used + needed > self._limit and digest not in offered:
-                self._evict(digest, kept=wanted)
+                self._evict(digest, kept=tree.contents)
         if self.used + needed > self._limit:
             return False
         for sha256, forms in fresh.items():
@@ -79,11 +78,9 @@ class Mirror:
 
     def _evict(self, digest: str, *, kept: Collection[str]) -> None:
         tree = self._trees.pop(digest)
-        others = {entry.sha256 for other in self._trees.values() for entry in other.files.values()}
-        for entry in tree.files.values():
-            if entry.sha256 not in others and entry.sha256 not in kept:
-                for content in self._contents.pop(entry.sha256, {}).values():
-                    self.used -= len(content.body)
+        for sha256 in tree.contents.difference(kept, *(other.contents for other in self._trees.values())):
+            for content in self._contents.pop(sha256, {}).values():
+                self.used -= len(content.body)
 
     # --- serving (as `SharedFiles`)
 

@@ -25,7 +25,9 @@ from tmpnb_py.core.errors import EngineError, TooLargeError
 from tmpnb_py.core.links import Links
 from tmpnb_py.core.models import ImageFacts
 from tmpnb_py.engines.base import Engine
-from tmpnb_py.shared_files.store import LostFileError, Store
+from tmpnb_py.shared_files import ahead
+from tmpnb_py.shared_files.ahead import Ahead
+from tmpnb_py.shared_files.store import KEPT_TREES, LostFileError, Store
 from tmpnb_py.shared_files.tree import MAX_FILES, MAX_SIZE, SharedFile, Tree, named
 
 _TAKEN_AGAIN_SECONDS = 30.0  # extracting an image takes 3 s, and 16 s on a busy machine
@@ -67,30 +69,30 @@ class Content:
 
 
 class SharedFiles:
-    """The shared files of one pool."""
+    """The shared files of one service, whose pools may have images in common."""
 
     def __init__(
         self,
-        engine: Engine,
         directory: Path,
         *,
         on_lost: Callable[[], None] = lambda: None,
         links: Links | None = None,
     ) -> None:
         """`on_lost` is called if the disk has lost a file: a call of `url` then makes `run` extract it again."""
-        self._engine = engine
         self._on_lost = on_lost
         self._links = links or Links()
         self._store = Store(directory)
         self._by_image: dict[str, Tree] = {}
         self._by_digest: dict[str, Tree] = {}
         self._codings: dict[str, tuple[str, ...]] = {}
+        self._ahead: dict[str, Ahead] = {}  # by a tree's digest
         self._memory = _Memory(_MEMORY)
         self._held: weakref.WeakValueDictionary[_Key, Content] = weakref.WeakValueDictionary()
         self._reading: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
         self._lost: set[str] = set()  # ids of images some of whose files are missing on disk
         self._attempts = Attempts()
-        self._today: ImageFacts | None = None
+        self._today: dict[str, tuple[ImageFacts, Engine]] = {}  # by the image's id
+        self._learning: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._work = asyncio.Event()
         self._missing = asyncio.Event()
         self._gave_up = False
@@ -107,22 +109,32 @@ class SharedFiles:
         """A snapshot."""
         return SharingState(frozenset(self._by_image), frozenset(self._lost), self._attempts.failing)
 
+    def keep_for(self, pools: int) -> None:
+        """Keep the files of as many pools as there are."""
+        self._store.kept_trees = KEPT_TREES * max(1, pools)
+
     def _take(self, by_image: dict[str, Tree]) -> None:
         self._by_image = by_image
         self._by_digest = {tree.digest: tree for tree in by_image.values()}
+        self._ahead = {digest: one for digest, one in self._ahead.items() if digest in self._by_digest}
         self._work.set()
 
-    async def url(self, image: ImageFacts) -> str:
-        """The URL at which notebooks of this image find its static files; "" if each serves its own.
+    async def url(self, image: ImageFacts, engine: Engine) -> str:
+        """The URL at which notebooks of this image, which `engine` reads, find its static files; "" if each serves
+        its own.
 
         A broken image must not stop notebooks: failures are only logged.
         """
         if not image.static:
             return ""
-        self._today = image
+        self._today[image.image_id] = image, engine
         tree = self._by_image.get(image.image_id)
         if tree is None and not self._attempts.has_failed(image.image_id):
-            tree = await self._learn(image)
+            lock = self._learning.setdefault(image.image_id, asyncio.Lock())
+            async with lock:  # another pool may be reading it just now
+                tree = self._by_image.get(image.image_id)
+                if tree is None and not self._attempts.has_failed(image.image_id):
+                    tree = await self._learn(image, engine)
         elif self._is_wanted(image):
             self._missing.set()  # done in the background; the URL stays the same
         return self._links.static(tree.digest) if tree is not None and tree.files else ""
@@ -132,10 +144,10 @@ class SharedFiles:
         missing = image.image_id in self._lost or self._attempts.has_failed(image.image_id)
         return missing and self._attempts.is_due(image.image_id)
 
-    async def _learn(self, image: ImageFacts) -> Tree | None:
+    async def _learn(self, image: ImageFacts, engine: Engine) -> Tree | None:
         began = time.monotonic()
         try:
-            tree = await self._read(image)
+            tree = await self._read(image, engine)
             by_image = await asyncio.to_thread(self._store.keep, tree, image.image_id)
         except (EngineError, OSError) as error:
             again = self._attempts.failed(image.image_id, for_good=isinstance(error, TooLargeError))
@@ -155,12 +167,12 @@ class SharedFiles:
         )
         return tree
 
-    async def _read(self, image: ImageFacts) -> Tree:
+    async def _read(self, image: ImageFacts, engine: Engine) -> Tree:
         """Extract an image's files, one directory at a time to bound memory."""
         files: dict[str, SharedFile] = {}
         left = MAX_SIZE
         for prefix, directory in image.static:
-            found = await self._engine.read_image(image, [directory], limit=left)
+            found = await engine.read_image(image, [directory], limit=left)
             left -= sum(map(len, found.values()))
             shared = named(prefix, directory, found)
             del found
@@ -202,6 +214,20 @@ class SharedFiles:
         """The size of a file in one form. Raises `OSError`, or `LostFileError` if it is lost for good."""
         async with self._noticing(found.entry.sha256):
             return await asyncio.to_thread(self._store.size, found.entry, coding)
+
+    async def ahead(self, image_id: str) -> Ahead:
+        """What a browser may fetch of an image before it has a notebook; nothing where that cannot be read."""
+        tree = self._by_image.get(image_id)
+        entry = None if tree is None else tree.files.get(ahead.NAME)
+        if tree is None or entry is None or entry.size > ahead.MAX_SIZE:
+            return Ahead()
+        if tree.digest not in self._ahead:
+            try:
+                content = await self._from_disk(entry.sha256, "")
+            except OSError:
+                return Ahead()
+            self._ahead[tree.digest] = ahead.read(content, tree, f"{self._links.static(tree.digest)}/")
+        return self._ahead[tree.digest]
 
     # --- serving those that keep copies
 
@@ -248,7 +274,7 @@ class SharedFiles:
             raise
 
     def _lose(self, sha256: str) -> None:
-        lost = {image for image, tree in self._by_image.items() if tree.has(sha256)}
+        lost = {image for image, tree in self._by_image.items() if sha256 in tree.contents}
         if not lost <= self._lost:
             self._lost |= lost
             self._on_lost()
@@ -269,9 +295,9 @@ class SharedFiles:
         while True:
             await self._missing.wait()
             self._missing.clear()
-            today = self._today
-            if today is not None and self._is_wanted(today):
-                await self._learn(today)
+            for image, engine in tuple(self._today.values()):
+                if self._is_wanted(image):
+                    await self._learn(image, engine)
 
     async def _compress_new(self) -> None:
         while True:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tmpnb_py.shared_files.tree import SharedFile, Tree, is_compressible
 
-KEPT_TREES = 4  # the current one, and those of notebooks started before an upgrade
+KEPT_TREES = 4  # of one pool: the current one, and those of notebooks started before an upgrade
 KEPT_IMAGES = 16  # rebuilt images with the same files
 SUFFIXES = {"br": ".br", "gzip": ".gz", "": ""}
 _QUICK = 6  # a megabyte takes 25 ms; one level more gains 0.2 %
@@ -39,6 +39,7 @@ class Store:
     """The shared files of one pool's images."""
 
     def __init__(self, directory: Path) -> None:
+        self.kept_trees = KEPT_TREES
         self._directory = directory
         self._files = directory / "files"
         self._trees = directory / "trees"
@@ -100,7 +101,7 @@ class Store:
         images = [*images, image_id][-KEPT_IMAGES:]
         listed = {name: (entry.sha256, entry.size) for name, entry in tree.files.items()}
         self._write(path, json.dumps({"images": images, "files": listed}).encode())
-        for old in self._by_age()[:-KEPT_TREES]:
+        for old in self._by_age()[: -self.kept_trees]:
             old.unlink(missing_ok=True)
         return self.load()
 
@@ -108,7 +109,7 @@ class Store:
         return sorted(self._trees.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
 
     def _forget_all_but(self, trees: Iterable[Tree]) -> None:
-        wanted = {entry.sha256 for tree in trees for entry in tree.files.values()}
+        wanted = frozenset[str]().union(*(tree.contents for tree in trees))
         for path in self._files.glob("*"):
             if path.name.partition(".")[0] not in wanted or path.suffix == ".new":
                 path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ shared, and never HTML pages, which could act on the origin that all notebooks s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -48,22 +49,26 @@ class SharedFile:
     size: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Tree:
-    """All shared files of an image, by their paths below a notebook's base path."""
+    """All shared files of an image, by their paths below a notebook's base path.
+
+    They never change, so what is made from them is made once: whoever keeps copies asks for it every few seconds.
+    """
 
     files: Mapping[str, SharedFile]
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """32 hexadecimal digits that change with any name or content. An image rebuilt with the same files keeps its
         URL, so browsers keep their caches."""
         lines = "".join(f"{entry.sha256} {name}\n" for name, entry in sorted(self.files.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:32]
 
-    def has(self, sha256: str) -> bool:
-        """Whether any file has this content."""
-        return any(entry.sha256 == sha256 for entry in self.files.values())
+    @functools.cached_property
+    def contents(self) -> frozenset[str]:
+        """The checksums of all contents."""
+        return frozenset(entry.sha256 for entry in self.files.values())
 
 
 def named(prefix: str, directory: str, found: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -19,9 +19,10 @@ class SiteMetrics:
     """The registry of one service (its own, so that two in one process do not mix)."""
 
     def __init__(self, pools: Iterable[Pool], *more: Collector, version: str) -> None:
+        """`pools` is asked at each scrape: they come and go."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        for collector in (_Pools(tuple(pools)), *more, _Build(version)):
+        for collector in (_Pools(pools), *more, _Build(version)):
             self._registry.register(collector)
 
     def add(self, collector: Collector) -> None:
@@ -34,18 +35,20 @@ class SiteMetrics:
 
 
 class _Pools(Collector):
-    """The metrics of all pools. Where there are several, a label `pool` says whose they are."""
+    """The metrics of all pools. Where pools have tables, or there are several, a label `pool` says whose they are."""
 
-    def __init__(self, pools: tuple[Pool, ...]) -> None:
+    def __init__(self, pools: Iterable[Pool]) -> None:
         self._pools = pools
 
     def collect(self) -> Iterator[Metric]:
         """Each family once, with the samples of every pool."""
         families: dict[str, Metric] = {}
-        for pool in self._pools:
-            for found in (*pool.metrics.collect(), *gauges(pool.status)):
+        pools = tuple(self._pools)
+        are_named = len(pools) > 1 or any(pool.name != pool.engine_name for pool in pools)
+        for pool in pools:
+            for found in (*pool.metrics.collect(), *gauges(pool.status, pool.warm)):
                 family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
-                family.samples += found.samples if len(self._pools) == 1 else _labelled(found, pool.name)
+                family.samples += _labelled(found, pool.name) if are_named else found.samples
         yield from families.values()
 
 

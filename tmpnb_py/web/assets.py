@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gzip
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
@@ -21,12 +22,13 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from tmpnb_py.core.http_negotiation import choose_coding, is_not_modified
+from tmpnb_py.words.words import Words
 
 PIECE = 64 * 1024  # bytes per write; only so much is copied for a slow reader
 FOR_EVER = "public, max-age=31536000, immutable"
 # Comments that have lines of their own. Types are in some of them, and readers of a page need neither.
 _COMMENTS = re.compile(r"^[ \t]*(?://[^\n]*|/\*(?:(?!\*/).)*\*/)[ \t]*\n", re.MULTILINE | re.DOTALL)
-_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
+_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html", "json": "application/json"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +113,30 @@ def script(name: str) -> str:
     No template literal of ours has a line that looks like one.
     """
     return _COMMENTS.sub("", source(name))
+
+
+_HELPERS = "words.js"
+# Where errors of the API come from that scripts get in English, and show in their reader's language.
+_REFUSALS = tuple(f"tmpnb_py/web/{name}.py" for name in ("allocation", "respond", "api/programs", "api/tickets"))
+
+
+def table(names: Iterable[str], texts: Words) -> dict[str, object]:
+    """What scripts need to show their texts in a language: those of these files of `frontend/`."""
+    known = {"tag": texts.tag, "dir": texts.direction, "plurals": dict(texts.plurals)}
+    return {**known, "texts": texts.of_files((*(f"tmpnb_py/frontend/{name}" for name in names), *_REFUSALS))}
+
+
+def spoken(names: Iterable[str], texts: Words) -> str:
+    """Constants and functions that stand before these scripts of `frontend/`."""
+    constant = json.dumps(table(names, texts), ensure_ascii=False).replace("<", "\\u003c")
+    return f"const WORDS = {constant};\n{script(_HELPERS)}"
+
+
+@functools.lru_cache(64)
+def page_script(names: str, texts: Words) -> str:
+    """Scripts of `frontend/`, as a page has them inline: in one function, with their texts in a language."""
+    every = names.split()
+    return f'"use strict";\n(() => {{\n{spoken(every, texts)}{"".join(map(script, every))}}})();\n'
 
 
 class Assets:

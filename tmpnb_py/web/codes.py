@@ -4,9 +4,10 @@ The main host, which knows whose notebook it is, sends the browser to `/enter?co
 takes the code, gives the browser its cookie and sends it on to the document. A code is good for one use, for half a
 minute and for one host, and so is worth nothing once it is in a history or a log.
 
-It is a proof made with the session's token, over all that it says, so that it is also good after a restart or an
-upgrade, which most visitors do not notice otherwise. Only which codes have been used is forgotten then, for the half
-minute at most that they were good for. Times are of the machine's monotonic clock, which a restart leaves alone.
+It is a proof made with the session's token, over all that it says, so that it is also known after a restart or an
+upgrade, which most visitors do not notice otherwise. Which codes have been used is forgotten then. So one of an
+earlier process lets nobody in: it leads back to the main host, which gives its visitor another. Times are of the
+machine's monotonic clock, which a restart leaves alone.
 """
 
 from __future__ import annotations
@@ -25,18 +26,22 @@ from tmpnb_py.proxy import origins
 SECONDS = 30.0
 _MOST = 10_000  # notebooks of which is known how often they were led to
 _CODE = re.compile(
-    r"(?P<proof>[0-9a-f]{32})\.(?P<rest>(?P<until>[0-9]{1,15})\.[0-9a-f]{32}\.(?P<id>[a-z0-9]{1,64})\."
+    r"(?P<proof>[0-9a-f]{32})\.(?P<rest>(?P<until>[0-9]{1,15})\.(?P<process>[0-9a-f]{16})[0-9a-f]{16}\.(?P<id>[a-z0-9]{1,64})\."
     r"(?P<main>[!-.0-~]*)/(?P<target>[!-~]*))"
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Way:
-    """Where a code leads: to a document of a notebook. `main` is the authority that the visitor came from."""
+    """Where a code leads: to a document of a notebook. `main` is the authority that the visitor came from.
+
+    `is_earlier`: the code is of an earlier process, and may have been used there.
+    """
 
     container: Container
     target: str
     main: str
+    is_earlier: bool = False
 
 
 class Codes:
@@ -45,6 +50,7 @@ class Codes:
     def __init__(self, find: Callable[[str], Container | None]) -> None:
         """`find` gets a session by its id."""
         self._find = find
+        self._process = secrets.token_hex(8)
         self._used: collections.OrderedDict[str, float] = collections.OrderedDict()
         self._led: collections.OrderedDict[str, collections.deque[float]] = collections.OrderedDict()
 
@@ -56,7 +62,7 @@ class Codes:
         """A code for a document below the notebook's base path, as a query has it."""
         self._note(container.id, now)
         until = round((now + SECONDS) * 1000)
-        rest = f"{until}.{secrets.token_hex(16)}.{container.id}.{main}/{target}"
+        rest = f"{until}.{self._process}{secrets.token_hex(8)}.{container.id}.{main}/{target}"
         made = proof(origins.secret_of(container), Purpose.ENTRANCE, _subject(container, rest))
         return urllib.parse.quote(f"{made}.{rest}", safe="/:")
 
@@ -89,7 +95,7 @@ class Codes:
             return None
         if container.session_name != session_name:  # shown elsewhere, it is used up
             return None
-        return Way(container, found["target"], found["main"])
+        return Way(container, found["target"], found["main"], is_earlier=found["process"] != self._process)
 
     def _use(self, shown: str, until: float, now: float) -> bool:
         """Whether a code has not been used yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -14,18 +14,19 @@ from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.host_names import Hosts
 from tmpnb_py.core.links import Links
 from tmpnb_py.options.live import Derived, LiveOptions
+from tmpnb_py.pools.container import Container
 from tmpnb_py.pools.idle import Limits
 from tmpnb_py.proxy.cors import Cors
 from tmpnb_py.site.metrics import SiteMetrics
+from tmpnb_py.site.offers import Offers
 from tmpnb_py.site.site import Site
+from tmpnb_py.tracing.spans import Tracing
 from tmpnb_py.web.codes import Codes
 from tmpnb_py.web.documents import Documents
-from tmpnb_py.workshops.catalogue import Catalogue
-from tmpnb_py.workshops.notes_cache import NotesCache
 
 
-class Predecessor(Protocol):
-    """The process of before an upgrade, as long as it serves what was open then."""
+class Former(Protocol):
+    """A process of before an upgrade, as long as it serves what was open then."""
 
     @property
     def pid(self) -> int: ...
@@ -47,7 +48,7 @@ class Context:
     """The services behind the pages, and the options, which a handler reads when it answers.
 
     The composition root replaces `branding` when the operator's files are read again, and what an upgrade has to do
-    with: `secret` is then that of the process before, `predecessor` says what that one still has open.
+    with: `secret` is then that of the process before, `formers` says what those of before still have open.
     """
 
     def __init__(
@@ -56,35 +57,34 @@ class Context:
         site: Site,
         metrics: SiteMetrics,
         *,
-        catalogue: Catalogue,
+        offers: Offers,
         documents: Documents,
-        notes_cache: NotesCache,
         hosts: Derived[Hosts],
         branding: Branding,
     ) -> None:
         self.options = options
         self.site = site
         self.metrics = metrics
-        self.catalogue = catalogue
+        self.offers = offers
         self.documents = documents
-        self.notes_cache = notes_cache
         self.hosts = hosts
         self.branding = branding
         self.links = Links(options.current.base_url)
         self.codes = Codes(site.find)
         self.secret = secrets.token_bytes(32)  # for what must not outlive the service
         self.upgrade: Callable[[], Awaitable[int]] | None = None  # returns the new process's id
-        self.predecessor: Callable[[], Predecessor | None] = lambda: None
+        self.formers: Callable[[], Sequence[Former]] = tuple
+        self.own_url: Callable[[], str] = lambda: "http://localhost:8000/"  # of this machine's own first page
+        self.tracing: Tracing | None = None  # None: nothing is traced
         self.started_at = time.monotonic()
-        self._limits = options.derive(Limits.of)
         self._cors = options.derive(Cors.of)
         self._binder_rules = options.derive(lambda settings: binder_spec.rules(settings.binder_spec))
         self._refused_names = options.derive(lambda _: set[str]())
 
-    @property
-    def limits(self) -> Limits:
-        """When sessions end."""
-        return self._limits.value
+    def limits_of(self, container: Container) -> Limits:
+        """When a session ends: by its pool's options, and later where its class was prolonged."""
+        offer = self.offers.of(container)
+        return offer.limits.value.longer_by(offer.pool.extension(container.id))
 
     @property
     def cors(self) -> Cors:
@@ -100,6 +100,22 @@ class Context:
     def refused_names(self) -> set[str]:
         """The host names whose refusal has been logged since the start or the last reload."""
         return self._refused_names.value
+
+    def public_url(self, path: str) -> str:
+        """A page as people elsewhere reach it, by its path on the host (`links`)."""
+        options = self.options.current
+        named = next((one for one in options.allowed_hosts if "*" not in one), "")
+        first = options.public_url or (f"https://{named}{self.links.base}" if named else self.own_url())
+        return first + path.removeprefix(self.links.base)
+
+    def is_stopping(self) -> bool:
+        """Whether the service serves nobody any more: asked by streams, so that they end before it does."""
+        return self.site.default_claims.stopping
+
+    @property
+    def language(self) -> str:
+        """The language of the pages, or that each browser's is taken."""
+        return self.options.current.language
 
     @property
     def api_token(self) -> str:

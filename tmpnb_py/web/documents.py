@@ -14,11 +14,10 @@ import urllib.parse
 from tmpnb_py.core.document_paths import INTERFACES, document, document_of, document_target, needs_network
 from tmpnb_py.core.models import State
 from tmpnb_py.jupyter.questions import lacks
-from tmpnb_py.options.live import LiveOptions
 from tmpnb_py.pools.configuration import has_network
 from tmpnb_py.pools.container import Container
-from tmpnb_py.site.site import Site
-from tmpnb_py.workshops.catalogue import Catalogue
+from tmpnb_py.pools.pool import Pool
+from tmpnb_py.site.offers import Offer, Offers
 from tmpnb_py.workshops.manifest import Workshop
 
 _AT_ONCE = 4
@@ -44,32 +43,33 @@ class NoNetworkError(ValueError):
 
 
 class Documents:
-    """Reads links, and looks their documents up. Remembers which documents fresh notebooks do not have."""
+    """Reads links, and looks their documents up. Remembers which documents fresh notebooks do not have.
 
-    def __init__(self, options: LiveOptions, site: Site, catalogue: Catalogue, *, shares_network: bool) -> None:
-        """`shares_network`: containers have the machine's network, whatever the options say."""
-        self._options = options
-        self._site = site
-        self._catalogue = catalogue
-        self._shares_network = shares_network
+    A wish is a link's path with its query, which may name a pool; what a pool's notebooks can open is for its own
+    options and image to say.
+    """
+
+    def __init__(self, offers: Offers) -> None:
+        self._offers = offers
         self._memory = _Memory()
 
     @property
     def interfaces(self) -> tuple[str, ...]:
-        """What links may open, by the first part of the path: Jupyter's, the operator's and the image's."""
-        image = self._catalogue.image
-        return (*INTERFACES, *self._options.current.interfaces, *(() if image is None else image.interfaces))
+        """What links may open in any pool, by the first part of the path."""
+        return tuple(dict.fromkeys(one for offer in self._offers for one in _interfaces(offer)))
 
     def target(self, wish: str) -> str:
         """What a link opens, below a notebook's base path. "" opens what the operator chose as the start.
 
-        Until the image is known, any interface is accepted. Raises `ValueError`, and `NoNetworkError` for a link that
-        needs the network where notebooks have none.
+        Until the image is known, any interface is accepted. Raises `ValueError`, `UnknownPoolError` for a pool that
+        there is not, and `NoNetworkError` for a link that needs the network where notebooks have none.
         """
+        offer, wish = self._offers.choose(wish)
+        options = offer.options.current
         if not wish:
-            return document_target(self._options.current.redirect_uri, None)
-        target = document_target(wish, None if self._catalogue.image is None else self.interfaces)
-        if not has_network(self._options.current, shared=self._shares_network) and needs_network(target):
+            return document_target(options.redirect_uri, None)
+        target = document_target(wish, None if offer.catalogue.image is None else _interfaces(offer))
+        if not has_network(options, shared=offer.shares_network) and needs_network(target):
             raise NoNetworkError("it fetches files over the network, which notebooks here do not have")
         return target
 
@@ -82,30 +82,32 @@ class Documents:
         return wish
 
     def read(self, wish: str) -> Subject:
-        """What a link opens, whether or not that exists."""
-        path, _, query = wish.partition("?")
+        """What a link opens, whether or not that exists. Raises `UnknownPoolError`."""
+        offer, rest = self._offers.choose(wish)
+        path, _, query = rest.partition("?")
         if urllib.parse.unquote(path) == "git-pull":
             return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
         document = document_of(path)
-        workshops = self._catalogue.manifest.workshops
+        workshops = offer.catalogue.manifest.workshops
         return Subject(wish, document, next((one for one in workshops if one.start == document.rstrip("/")), None))
 
     async def find(self, wish: str, container: Container | None = None) -> Subject:
         """What a link opens; if its document does not exist, the workshop of its folder instead.
 
-        `container` is the visitor's own notebook, if the link would open in that.
+        `container` is the visitor's own notebook, if the link would open in that. Raises `UnknownPoolError`.
         """
         asked = self.read(wish)
         if not asked.document or (asked.workshop and container is None) or wish.startswith("git-pull"):
             return asked
-        if not await self._is_missing(asked.document, container):
+        offer, _ = self._offers.choose(wish)
+        if not await self._is_missing(offer.pool, asked.document, container):
             return asked
-        workshop = self._nearest(asked.document)
+        workshop = _nearest(offer, asked.document)
         path = "" if workshop is None else document(workshop.start)
-        return Subject(path, workshop=workshop, missing=asked.document)
+        return Subject(self._offers.wish_for(offer, path), workshop=workshop, missing=asked.document)
 
-    async def _is_missing(self, document: str, container: Container | None) -> bool:
-        pool, memory = self._site.pool_for(document), self._memory
+    async def _is_missing(self, pool: Pool, document: str, container: Container | None) -> bool:
+        memory = self._memory
         if container is not None:
             return await memory.ask(container, document)
         known = memory.known.get((pool.name, pool.current_digest, document))
@@ -116,9 +118,16 @@ class Documents:
         # Somebody may have got this container meanwhile, and what they delete is missing in theirs only.
         return ready.state is State.READY and memory.note((pool.name, ready.config_digest, document), missing)
 
-    def _nearest(self, document: str) -> Workshop | None:
-        folders = [(posixpath.dirname(one.start), one) for one in self._catalogue.manifest.workshops]
-        return next((one for folder, one in folders if folder and document.startswith(f"{folder}/")), None)
+
+def _interfaces(offer: Offer) -> tuple[str, ...]:
+    """What links may open in a pool's notebooks, by the first part of the path."""
+    image = offer.catalogue.image  # which may declare some, as the operator may
+    return (*INTERFACES, *offer.options.current.interfaces, *(() if image is None else image.interfaces))
+
+
+def _nearest(offer: Offer, document: str) -> Workshop | None:
+    folders = [(posixpath.dirname(one.start), one) for one in offer.catalogue.manifest.workshops]
+    return next((one for folder, one in folders if folder and document.startswith(f"{folder}/")), None)
 
 
 class _Memory:

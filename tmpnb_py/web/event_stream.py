@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from aiohttp import web
 
 HEARTBEAT = 15.0  # seconds; proxies in between close silent connections, and a write finds a client that is gone
+RETRY = 2000  # milliseconds until a browser reconnects, for who follows something
 
 _HEADERS = {
     "Content-Type": "text/event-stream",

@@ -3,6 +3,9 @@
 Under a notebook's host its own scripts run, and may ask whatever is there. So there is nothing but the notebook, the
 static files that all share, what its page may know of its own session, and pages that say why a notebook does not
 open. Landing page, launching and API are on the main host, to which such a host is foreign.
+
+Under the host of the shared files there are only those. No page is there, so no script runs in its origin, which
+could leave something that notebooks then get.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import urllib.parse
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tmpnb_py.core.host_names import FILES
 from tmpnb_py.core.links import API, ENTER, ROOT, SESSIONS, STATIC, below_session, entered, opened
 from tmpnb_py.core.models import State
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import respond
+from tmpnb_py.web import respond, traces
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.visitor import Visitor, visitor_of
+from tmpnb_py.words.tags import to_translate
 
 _ITS_OWN = f"{API}sessions/"
 
@@ -32,6 +37,8 @@ def add_routes(app: web.Application) -> None:
 async def nothing_else(request: web.Request, handler: Handler) -> web.StreamResponse:
     """404 under a notebook's host for whatever is on the main one only, and for another notebook's session."""
     name = visitor_of(request).session_name
+    if name == FILES:
+        return await _file(request, handler)
     if not name or request.path == ENTER or request.path.startswith((SESSIONS, STATIC)):
         return await handler(request)
     if request.path.startswith(_ITS_OWN):
@@ -41,6 +48,18 @@ async def nothing_else(request: web.Request, handler: Handler) -> web.StreamResp
     elif request.path == ROOT and visitor_of(request).main_origin:
         return respond.see_other(request, respond.links_of(request).base)
     raise web.HTTPNotFound
+
+
+async def _file(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A shared file, or an answer without any page."""
+    status, kept = 404, {}
+    if request.path.startswith(STATIC):
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            status = error.status
+            kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
+    return web.Response(status=status, headers={"X-Content-Type-Options": "nosniff", **kept})
 
 
 # --- the way there
@@ -70,9 +89,14 @@ async def enter(request: web.Request) -> web.StreamResponse:
     if not context.site.listed:
         return respond.starting_again(request)
     way = context.codes.redeem(request.query.get("code", ""), visitor.session_name, time.monotonic())
+    message = to_translate("This link has been used, or is too old. Open your notebook from the first page.")
     if way is None or way.container.state is not State.CLAIMED:
-        message = "This link has been used, or is too old. Open your notebook from the first page."
         return respond.problem(request, 403, "error", message)
+    if way.is_earlier and context.hosts.value.is_main(way.main.encode()):
+        return _sent(request, visitor.at(way.main) + way.container.path + way.target)
+    if way.is_earlier:
+        return respond.problem(request, 403, "error", message)
+    traces.goes_on(way.container.visit)
     response = _sent(request, way.container.path + way.target)
     visitor.let_in(response, way.container, way.main)
     return response

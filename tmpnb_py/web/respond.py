@@ -6,35 +6,33 @@ import base64
 import functools
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import jinja2
 import pydantic
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tmpnb_py.core.branding import Branding
-from tmpnb_py.core.errors import ClosedError, EngineError, FullError
+from tmpnb_py.core.errors import AddressFullError, BookingError, ClosedError, EngineError, FullError
 from tmpnb_py.core.links import Links
 from tmpnb_py.proxy.answers import Page
 from tmpnb_py.web import assets, idempotency
 from tmpnb_py.web.api.schema import Problem
 from tmpnb_py.web.context import CONTEXT
-from tmpnb_py.web.messages import ENDED, OVERFLOW, problem_message
+from tmpnb_py.web.language import headers_of, words_asked, words_of
+from tmpnb_py.web.messages import OVERFLOW, opens_again, problem_message, sentence, why_closed
+from tmpnb_py.web.templates import templates
 from tmpnb_py.web.visitor import is_secure, visitor_of
+from tmpnb_py.words.tags import AUTO, tags, to_translate
+from tmpnb_py.words.words import Words, chosen, words
 
 _log = structlog.get_logger(__name__)
 
-_templates = jinja2.Environment(
-    loader=jinja2.DictLoader(assets.sources()),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-)
-_templates.globals |= {"script": "", "ended": ENDED}
-_style = _templates.get_template("style.css").render()
+_ENGLISH = words()
+_style = templates().get_template("style.css").render()
 
 _PLAIN = Branding()
 _AT_ROOT = Links()
@@ -59,13 +57,21 @@ def wants_html(request: web.BaseRequest) -> bool:
 @functools.cache
 def template_text(name: str) -> str:
     """A template without parameters, such as a style sheet."""
-    return _templates.get_template(name).render()
+    return templates().get_template(name).render()
 
 
-def render(template: str, branding: Branding = _PLAIN, links: Links = _AT_ROOT, **values: object) -> str:
-    """A page's HTML, with the operator's branding."""
-    return _templates.get_template(template).render(
-        style=_style + branding.style, branding=branding, links=links, **values
+def render(
+    template: str,
+    branding: Branding = _PLAIN,
+    links: Links = _AT_ROOT,
+    texts: Words = _ENGLISH,
+    **values: object,
+) -> str:
+    """A page's HTML in a language, with the operator's branding."""
+    return (
+        templates(texts.tag)
+        .get_template(template)
+        .render(style=_style + branding.style, branding=branding, links=links, **values)
     )
 
 
@@ -74,12 +80,18 @@ def csp_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def form_targets(request: web.BaseRequest) -> str:
+    """Where forms may lead (CSP 3, `form-action`): redirects count, and one leads to a notebook's own host."""
+    sessions = request.app[CONTEXT].hosts.value.sessions if isinstance(request, web.Request) else None
+    return "'self'" if sessions is None else f"'self' *.{sessions.domain}:{sessions.port or '*'}"
+
+
 @functools.lru_cache(64)
-def _policy(style: str, script: str, is_preview: bool) -> str:
+def _policy(style: str, script: str, is_preview: bool, forms: str = "'self'") -> str:
     allowed = [*([csp_hash(script)] if script else []), *(["'self'"] if is_preview else [])]
     scripts = f"script-src {' '.join(allowed)}; connect-src 'self'; " if allowed else ""
     return (
-        f"default-src 'none'; style-src {csp_hash(style)}; {scripts}img-src 'self' data:; form-action 'self'; "
+        f"default-src 'none'; style-src {csp_hash(style)}; {scripts}img-src 'self' data:; form-action {forms}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
 
@@ -94,16 +106,33 @@ def page(
     **values: object,
 ) -> web.Response:
     """A page, with the headers that every page has. `script` names the scripts of `frontend/` that it has inline."""
-    branding = branding_of(request)
-    code = "".join(map(assets.script, script.split()))
-    policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview)}
+    branding, texts = branding_of(request), words_of(request)
+    code = assets.page_script(script, texts) if script else ""
+    forms = form_targets(request)
+    policy = {"Content-Security-Policy": _policy(_style + branding.style, code, branding.is_preview, forms)}
     return web.Response(
-        text=render(template, branding, links_of(request), script=code, mint=_mint(request), **values),
+        text=render(
+            template,
+            branding,
+            links_of(request),
+            texts,
+            script=code,
+            mint=_mint(request),
+            announcements=announcements_for(request),
+            **values,
+        ),
         status=status,
         content_type="text/html",
         charset="utf-8",
-        headers={**page_headers(request), **policy, **(headers or {})},
+        headers={**page_headers(request), **headers_of(request, texts), **policy, **(headers or {})},
     )
+
+
+def announcements_for(request: web.BaseRequest) -> tuple[str, ...]:
+    """What the operator tells everybody now, for above a page."""
+    if not isinstance(request, web.Request):
+        return ()
+    return tuple(one.text for one in request.app[CONTEXT].site.agenda.messages.all() if not one.pool)
 
 
 def page_headers(request: web.BaseRequest) -> dict[str, str]:
@@ -168,15 +197,19 @@ def problem(
     headers: Mapping[str, str] | None = None,
     html: bool | None = None,
     again: bool = False,
+    values: Mapping[str, object] | None = None,
 ) -> web.Response:
     """An error, as a page or as JSON: what the client accepts, unless `html` says it.
 
+    `message` is a text of the catalogues with its `values`: a page has it in its reader's language, JSON in English.
+
     With `again` the page reloads itself after `retry_after` seconds, also without JavaScript.
     """
-    title, advice = problem_message(status)
     seconds = None if retry_after is None else max(1, math.ceil(retry_after))
     all_headers = {**(headers or {}), **({} if seconds is None else {"Retry-After": str(seconds)})}
     if wants_html(request) if html is None else html:
+        texts = words_of(request)
+        title, advice = problem_message(texts, status)
         return page(
             request,
             "problem.html",
@@ -184,9 +217,11 @@ def problem(
             headers=all_headers,
             title=title,
             advice=advice,
-            message=message,
+            message=texts.gettext(message, **(values or {})) if message else "",
             refresh=seconds if again else None,
         )
+    title, advice = problem_message(_ENGLISH, status)
+    message = _ENGLISH.gettext(message, **(values or {})) if message else ""
     model = Problem(status=kind, message=message or f"{title}. {advice}", cause=cause, retry_after=seconds)
     return json(model, status=status, headers=all_headers)
 
@@ -204,19 +239,26 @@ def unknown_host(request: web.BaseRequest, name: str) -> web.Response:
 
 def starting_again(request: web.BaseRequest) -> web.Response:
     """503 for a returning visitor until the engine has been listed: only then are their sessions known."""
-    message = "The service is starting again; your notebook is kept."
+    message = to_translate("The service is starting again; your notebook is kept.")
     return problem(request, 503, "starting", message, retry_after=_LISTING_RETRY, again=True)
 
 
-def closed(request: web.BaseRequest) -> web.Response:
-    """503: the operator has closed the service to newcomers."""
-    retry = {"Retry-After": str(_CLOSED_RETRY)}
+def closed(request: web.Request, name: str = "") -> web.Response:
+    """503: the operator has closed a pool to newcomers, or the timetable has until a moment that it says."""
+    site = request.app[CONTEXT].site
+    pool = site.pools.get(name, site.default_pool).status
+    seconds = _CLOSED_RETRY
+    if pool.opens_at is not None and math.isfinite(pool.opens_at):
+        seconds = max(1, math.ceil(pool.opens_at - time.time()))
+    retry = {"Retry-After": str(seconds)}
     if wants_html(request):
         again = _CLOSED_RETRY if request.method == "GET" else None  # a reload would not post the form again
-        script = "again.js" if again else ""
-        return page(request, "closed.html", status=503, headers=retry, script=script, refresh=again)
-    message = "No newcomers are let in at the moment; sessions go on."
-    return json(Problem(status="closed", message=message, retry_after=_CLOSED_RETRY), status=503, headers=retry)
+        script, why = "again.js" if again else "", why_closed(words_of(request), pool)
+        return page(request, "closed.html", status=503, headers=retry, script=script, refresh=again, why=why)
+    texts = words_asked(request)
+    now = texts.gettext("No newcomers are let in at the moment; sessions go on.")
+    message = f"{now} {opens_again(texts, pool)}".rstrip()
+    return json(Problem(status="closed", message=message, retry_after=seconds), status=503, headers=retry)
 
 
 class Look(Protocol):
@@ -230,30 +272,50 @@ class Look(Protocol):
     def links(self) -> Links:
         """Where pages are."""
 
-
-def proxy_error_page(context: Look, status: int, *, wants_html: bool) -> Page:
-    """The body of an error response that the proxy makes by itself."""
-    title, advice = problem_message(status)
-    if wants_html and status == _OVERFLOW:
-        return _overflow_page(context)
-    if wants_html:
-        return Page(
-            b"text/html; charset=utf-8",
-            render(
-                "problem.html", context.branding, context.links, title=title, advice=advice, message="", refresh=None
-            ).encode(),
-        )
-    body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)
-    return Page(b"application/json", body.encode())
+    @property
+    def language(self) -> str:
+        """The option of this name."""
 
 
-def _overflow_page(context: Look) -> Page:
+def proxy_error_page(context: Look, status: int, *, wants_html: bool, languages: str) -> Page:
+    """The body of an error that the proxy answers by itself. `languages` is the request's `Accept-Language`."""
+    if not wants_html:
+        title, advice = problem_message(_ENGLISH, status)
+        body = Problem(status="error", message=f"{title}. {advice}").model_dump_json(exclude_none=True)
+        return Page(b"application/json", body.encode())
+    texts = chosen(context.language, languages)
+    varies = context.language == AUTO and len(tags()) > 1
+    headers = ((b"Content-Language", texts.tag.encode()), *([(b"Vary", b"Accept-Language")] if varies else []))
+    if status == _OVERFLOW:
+        return _overflow_page(context, texts, headers)
+    title, advice = problem_message(texts, status)
+    values = {"title": title, "advice": advice, "message": "", "refresh": None}
+    html = render("problem.html", context.branding, context.links, texts, **values)
+    return Page(b"text/html; charset=utf-8", html.encode(), headers)
+
+
+def _overflow_page(context: Look, texts: Words, headers: tuple[tuple[bytes, bytes], ...]) -> Page:
     """The page for a browser with too many cookies. Its script takes away what other pages have made."""
-    title, advice = OVERFLOW
-    code = assets.script("overflow.js")
-    html = render("overflow.html", context.branding, context.links, title=title, advice=advice, script=code)
-    policy = _policy(_style + context.branding.style, code, is_preview=False)
-    return Page(b"text/html; charset=utf-8", html.encode(), ((b"Content-Security-Policy", policy.encode()),))
+    title, advice = (texts.gettext(one) for one in OVERFLOW)
+    code = assets.page_script("overflow.js", texts)
+    html = render("overflow.html", context.branding, context.links, texts, title=title, advice=advice, script=code)
+    policy = (b"Content-Security-Policy", _policy(_style + context.branding.style, code, is_preview=False).encode())
+    return Page(b"text/html; charset=utf-8", html.encode(), (*headers, policy))
+
+
+def _refusal(request: web.Request, error: BookingError | ClosedError | EngineError | FullError) -> web.Response:
+    """What cannot be done now, and why."""
+    if isinstance(error, ClosedError):
+        return closed(request, error.pool)
+    if isinstance(error, FullError):
+        cause = "address" if isinstance(error, AddressFullError) else "line"
+        return problem(request, 429, "full", error.message, cause=cause, retry_after=error.retry_after)
+    if isinstance(error, EngineError):
+        cause = error.failure.value
+        return problem(
+            request, 503, "unavailable", to_translate("No notebook can be started now."), cause=cause, retry_after=10
+        )
+    return problem(request, 409, "error", f"{sentence(error.message)} {error.remedy}".rstrip())
 
 
 @web.middleware
@@ -261,13 +323,8 @@ async def errors_middleware(request: web.Request, handler: Handler) -> web.Strea
     """Turn every error into a response of ours; log unexpected ones with their traceback."""
     try:
         return await handler(request)
-    except ClosedError:
-        return closed(request)
-    except FullError as full:
-        return problem(request, 429, "full", full.message, retry_after=full.retry_after)
-    except EngineError as error:
-        cause = error.failure.value
-        return problem(request, 503, "unavailable", "No notebook can be started now.", cause=cause, retry_after=10)
+    except (BookingError, ClosedError, EngineError, FullError) as error:
+        return _refusal(request, error)
     except web.HTTPException as error:
         if error.status < 400:
             error.headers.setdefault("Referrer-Policy", "same-origin")

@@ -25,6 +25,8 @@ from tmpnb_py.core.models import State
 from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.core.quota_keys import plain_address, quota_key_of
 from tmpnb_py.pools.container import Container
+from tmpnb_py.pools.pool import Pool
+from tmpnb_py.proxy.cors import is_foreign
 from tmpnb_py.proxy.header_rules import Network, is_trusted
 from tmpnb_py.web import cookies
 from tmpnb_py.web.context import CONTEXT, Context
@@ -126,8 +128,8 @@ class Visitor:
 
     def _is_ours(self, url: str) -> bool:
         """Whether a URL, or an origin, is of the host that this request asks."""
-        host = _origin_of(url).partition("://")[2]
-        return bool(host) and host == self._headers.get("Host", "").lower()
+        origin, host = _origin_of(url).encode(errors="surrogateescape"), self._headers.get("Host", "")
+        return bool(origin) and not is_foreign(origin, host.encode(errors="surrogateescape"), secure=self.is_secure)
 
     # --- under which host it asks
 
@@ -166,14 +168,15 @@ class Visitor:
         sessions = self._context.hosts.value.sessions
         if sessions is None or not container.session_name:
             return ""
-        return self._at(sessions.authority(container.session_name, self.authority))
+        return self.at(sessions.authority(container.session_name, self.authority))
 
     @functools.cached_property
     def main_origin(self) -> str:
         """Scheme and authority of the main host, for a visitor of a notebook's own; "" where it is not known."""
-        return self._at(self.main_authority) if self.main_authority else ""
+        return self.at(self.main_authority) if self.main_authority else ""
 
-    def _at(self, authority: str) -> str:
+    def at(self, authority: str) -> str:
+        """The origin of a host of ours, for this visitor."""
         return f"{'https' if self.is_secure else 'http'}://{authority}"
 
     @functools.cached_property
@@ -192,7 +195,7 @@ class Visitor:
 
         It ends with the session, for however long that may be extended; until then pages that are open need it.
         """
-        lasting = max(int(self._context.limits.maximum), cookies.MONTH)
+        lasting = max(int(self._context.limits_of(container).maximum), cookies.MONTH)
         cookies.set_entry(response, self._jar, container, main, max_age=lasting)
 
     @functools.cached_property
@@ -282,28 +285,25 @@ class Visitor:
             self._proven = [one for one, proof in found if one is not None and cookies.is_proof_of(one, proof)]
         return [one for one in self._proven if one.state is State.CLAIMED]
 
-    @property
-    def usable_session(self) -> Container | None:
-        """The session in which another document can be opened: one of today's image."""
+    def usable_session(self, pool: Pool | None = None) -> Container | None:
+        """The session of a pool (None: of any) in which another document can be opened: one of its image of today."""
         if not self._named_sessions:
             return None
-        digest = self._context.site.pool_for().current_digest
-        return next((one for one in self.sessions if one.config_digest == digest), None)
+        pools = tuple(self._context.site.pools.values()) if pool is None else (pool,)
+        return next((one for one in self.sessions if any(is_of_today(one, pool) for pool in pools)), None)
 
-    @property
-    def offered_session(self) -> Container | None:
+    def offered_session(self, pool: Pool | None = None) -> Container | None:
         """`usable_session`, for a page that may speak of it."""
-        return self.usable_session if self.may_be_told else None
+        return self.usable_session(pool) if self.may_be_told else None
 
-    @property
-    def page_key(self) -> str:
+    def page_key(self, pool: Pool | None = None) -> str:
         """What a page carries that may use the visitor's session; "" where it may not, or there is none."""
-        container = self.offered_session
+        container = self.offered_session(pool)
         return "" if container is None else cookies.page_key(container)
 
-    def session_with_key(self, key: str) -> Container | None:
+    def session_with_key(self, key: str, pool: Pool | None = None) -> Container | None:
         """`usable_session`, for a request that a page makes which carries that session's key."""
-        container = self.usable_session
+        container = self.usable_session(pool)
         return container if container is not None and cookies.is_page_key_of(container, key) else None
 
     @property
@@ -315,13 +315,18 @@ class Visitor:
         """Put a session first in the visitor's cookie, if the operator wants one."""
         context = self._context
         if self._options.remember_sessions:
+            kept = [container, *(one for one in self.sessions if one is not container)]
             cookies.set_sessions(
                 response,
                 self._jar,
-                [container, *(one for one in self.sessions if one is not container)],
+                kept,
                 path=context.links.base,
-                max_age=int(context.limits.maximum) or cookies.DAY,
+                max_age=max(self._longest(one) for one in kept),
             )
+
+    def _longest(self, container: Container) -> int:
+        """Seconds for which a session may be remembered."""
+        return int(self._context.limits_of(container).maximum) or cookies.DAY
 
     # --- places in line
 
@@ -344,6 +349,11 @@ class Visitor:
             path=links.base,
             waiting_path=links.waiting(ticket.id),
         )
+
+
+def is_of_today(container: Container, pool: Pool) -> bool:
+    """Whether a container is as the pool, whose it is, would start one now."""
+    return container.config_digest == pool.current_digest and pool.get(container.id) is container
 
 
 def presented_token(headers: Mapping[str, str]) -> str:

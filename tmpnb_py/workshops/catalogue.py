@@ -41,6 +41,10 @@ class Catalogue:
         """The workshops to show."""
         return self._of_image if self.own is None else self.own
 
+    def has_read(self, image: ImageFacts) -> bool:
+        """Whether the workshops of this image are known, or do not matter."""
+        return self.own is not None or self._read == image.image_id
+
     @property
     def is_known(self) -> bool:
         """Whether the workshops have been read yet."""
@@ -77,6 +81,14 @@ class Catalogue:
         if files:
             raise ManifestError(f"{place} is a directory", remedy=remedy)
         return Manifest()
+
+    def kernel_of(self, target: str) -> str:
+        """The kernel of the workshop that a document (a relative reference) belongs to; "" if unknown."""
+        path = urllib.parse.unquote(target.partition("?")[0])
+        workshops = self.manifest.workshops
+        found = next((one for one in workshops if path.endswith(f"/{one.start}")), None)
+        found = found or self.manifest.find(self.workshop_of(target))
+        return "" if found is None else found.kernel
 
     def workshop_of(self, target: str) -> str:
         """The short name of the workshop that a document (a relative reference) belongs to.

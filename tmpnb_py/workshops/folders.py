@@ -6,6 +6,7 @@ author needs no Dockerfile.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -20,6 +21,7 @@ from typing import IO, Any
 
 from tmpnb_py.core.errors import ImageBuildError, ManifestError, NotesError
 from tmpnb_py.core.models import ImageFacts
+from tmpnb_py.core.warm import is_kernel
 from tmpnb_py.engines.base import ImageStore
 from tmpnb_py.workshops import manifest as manifests
 from tmpnb_py.workshops.manifest import MANIFEST_NAME, Manifest, Workshop
@@ -102,6 +104,7 @@ def read_collection(directory: Path) -> Collection:
         problems += _missing(directory, workshop.slug, workshop.start)
         if refused := _REFUSED.get(PurePosixPath(workshop.start).suffix.lower()):
             problems.append(Problem(workshop.slug, f"its start {workshop.start} is {refused}"))
+        problems += _other_kernel(directory, workshop)
     for file in files:
         problems += _examine(directory, file)
     size = sum((directory / file).stat().st_size for file in files)
@@ -145,6 +148,20 @@ def _missing(directory: Path, slug: str, start: str) -> Iterator[Problem]:
         near = [one.name for one in beside if is_readable(one.name) and not one.name.startswith(".")]
         hint = f"; there is {', '.join(near)}" if near else ""
         yield Problem(slug, f"its start {start} does not exist{hint}")
+
+
+def _other_kernel(directory: Path, workshop: Workshop) -> Iterator[Problem]:
+    """Say that another kernel than the notebook's would be started before visitors come."""
+    if workshop.is_cold or not (workshop.warm or workshop.preload) or not workshop.start.endswith(".ipynb"):
+        return
+    uses: Any = None
+    with contextlib.suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
+        uses = json.loads((directory / workshop.start).read_bytes())["metadata"]["kernelspec"]["name"]
+    if isinstance(uses, str) and is_kernel(uses) and uses != workshop.kernel:
+        text = (
+            f'wants {workshop.kernel or "a kernel"} to be warm, but its notebook uses {uses}: write warm = "{uses}"'
+        )
+        yield Problem(workshop.slug, text, serious=False)
 
 
 def _examine(directory: Path, file: PurePosixPath) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from tmpnb_py.core import languages, warm
 from tmpnb_py.core.errors import ManifestError
 from tmpnb_py.core.language_tags import direction, is_tag
 
@@ -32,6 +33,7 @@ duration = 60
 start = "introduction-to-r/Introduction to R.ipynb"
 """
 
+_MOST_PRELOADED = 16  # packages of one workshop
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _WRITE = {
     "slug": 'lower-case letters, digits and single dashes, such as slug = "introduction-to-r"',
@@ -41,6 +43,8 @@ _WRITE = {
     "duration": "the minutes as a whole number from 1 to 1440, such as duration = 60",
     "lang": 'the tag of the language that it is written in, such as lang = "de" or "pt-BR" (BCP 47), or omit it',
     "start": 'the document that opens, relative to the manifest, such as start = "introduction-to-r/Start.ipynb"',
+    "warm": 'the kernel that its notebooks use, such as warm = "ir", or warm = "none", or omit it',
+    "preload": 'the packages to load in that kernel, such as preload = ["tidyverse"], at most 16, or omit it',
 }
 
 
@@ -66,6 +70,18 @@ def _tongue(text: str) -> str:
     return text
 
 
+def _kernel(text: str) -> str:
+    if not warm.is_kernel(text):
+        raise ValueError("is no kernel's name")
+    return text
+
+
+def _package(text: str) -> str:
+    if not warm.is_package(text):
+        raise ValueError("is no package's name")
+    return text
+
+
 _Line = AfterValidator(_one_line)
 _Slug = StringConstraints(max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
 
@@ -73,7 +89,9 @@ _Slug = StringConstraints(max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
 class Workshop(BaseModel):
     """One workshop. `duration` is in minutes; `start` is a path relative to the manifest and to `~/work`.
 
-    `language` is the programming language; `lang` tags the language of the text, "" if not given.
+    `language` is the programming language; `lang` tags the language of the text, "" if not given. `warm` is the
+    kernel that may be started before a visitor comes, "" for the one that the language tells, "none" for none;
+    `preload` are packages that are loaded in it then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -85,6 +103,24 @@ class Workshop(BaseModel):
     duration: Annotated[int, Field(ge=1, le=1440)]
     start: Annotated[str, Field(max_length=400), AfterValidator(_relative)]
     lang: Annotated[str, AfterValidator(_tongue)] = ""
+    warm: Annotated[str, AfterValidator(_kernel)] = ""
+    # Strict models take a tuple, and TOML has lists.
+    preload: Annotated[
+        tuple[Annotated[str, AfterValidator(_package)], ...], Field(strict=False, max_length=_MOST_PRELOADED)
+    ] = ()
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether it wants no kernel to be started before a visitor comes."""
+        return self.warm == warm.NONE
+
+    @property
+    def kernel(self) -> str:
+        """The kernel that its notebooks use, as far as the manifest tells; "" if unknown."""
+        if self.warm and not self.is_cold:
+            return self.warm
+        language = languages.find(self.language)
+        return language.kernel if language is not None else ""
 
     @property
     def direction(self) -> str:

@@ -11,6 +11,10 @@ from jupyter_core.paths import jupyter_path
 c = get_config()  # noqa: F821 (the loader defines it)
 
 c.Application.log_level = "WARN"
+# Without this, messages that are not logged are made all the same, some ten for a request.
+c.Application.logging_config = {
+    "loggers": {name: {"level": "WARN", "handlers": ["console"]} for name in ("LabApp", "ServerApp")}
+}
 c.ServerApp.root_dir = str(Path.home() / "work")
 c.ServerApp.open_browser = False
 c.ServerApp.port_retries = 0  # nobody would find another port
@@ -26,21 +30,33 @@ c.ServerApp.sock_mode = "0666"
 c.KernelManager.transport = "ipc"  # no TCP ports for kernels' messages, whatever the network
 
 # The disabled ones cost time and memory at every start, and no workshop uses them. Ours download and restore files,
-# speed up opening notebooks, set kernels' working directory, and support the classic interface's URLs; they are on
-# this server's own path, not on that of kernels.
+# speed up opening notebooks, start their kernels early, set kernels' working directory, and support the classic
+# interface's URLs; they are on this server's own path, not on that of kernels.
 c.ServerApp.jpserver_extensions = {
     "jupyter_lsp": False,
     "jupyterlab_jupytext": importlib.util.find_spec("jupyterlab_jupytext") is not None,  # the image removes it
     "notebook_shim": False,
     "tmpnb_archive": True,
+    "tmpnb_early": True,
     "tmpnb_exporters": True,
     "tmpnb_folder": True,
     "tmpnb_limits": True,
     "tmpnb_tree": True,
+    "tmpnb_warm": bool(os.environ.get("TMPNB_WARM_KERNELS")),
 }
 # Their directory in the image, and beside this file's directory for the local engine. They come first:
 # nbconvert uses the first exporter of a name (tmpnb_pdf_exporter).
 sys.path[:0] = ["/opt/jupyter/share/tmpnb", str(Path(__file__).resolve().parents[1] / "server")]
+
+# Kernels that are started before a visitor asks for one (tmpnb_warm).
+if os.environ.get("TMPNB_WARM_KERNELS"):
+    c.ServerApp.kernel_manager_class = "tmpnb_warm_kernels.WarmKernels"
+    c.MultiKernelManager.kernel_manager_class = "tmpnb_warm_kernel.WarmKernel"
+    c.ServerApp.kernel_websocket_connection_class = "tmpnb_warm_kernel.WarmConnection"
+
+# The first Python kernel may have begun together with this server (tmpnb_start).
+if "tmpnb_start" in sys.modules:
+    c.KernelProvisionerFactory.default_provisioner_name = "tmpnb-first-kernel"
 
 # R Markdown, Quarto and jupytext's other formats open as notebooks.
 if importlib.util.find_spec("jupytext"):
@@ -65,12 +81,15 @@ def share_static_files(handler, page_config):
     """Make a page load its scripts from the shared URL, if they are below this server's base URL.
 
     The shared files are the image's: once the visitor has installed an extension, all extensions come from here.
+    Under a host of its own, a page gets them from the host that the proxy names: so browsers have them for all.
     """
+    host = handler.request.headers.get("X-Tmpnb-Static-Host", "")
+    shared = f"{handler.request.protocol}://{host}{shared_files}" if host else shared_files
     is_as_started = extensions_at_start is not None and lab_extensions() == extensions_at_start
     for option in ("fullStaticUrl", "fullLabextensionsUrl") if is_as_started else ("fullStaticUrl",):
         url = page_config.get(option, "")
         if url.startswith(handler.base_url):
-            page_config[option] = f"{shared_files}/{url.removeprefix(handler.base_url)}"
+            page_config[option] = f"{shared}/{url.removeprefix(handler.base_url)}"
     themes = page_config.get("themesUrl", "") if is_as_started else ""
     if themes.startswith("/") and not themes.startswith(shared_files):  # JupyterLab appends this one to the base URL
         up = "../" * handler.base_url.count("/", 1)

@@ -1,7 +1,8 @@
 """Selects the workshops that can run here: those whose kernel and Python packages are installed.
 
 `python tmpnb_workshops.py DIRECTORY` prints their manifest; with `--prune` it removes the others from the
-directory. Run by the image's Dockerfile, and by tmpnb-py's local engine with its notebooks' Python.
+directory. With `--cold` the manifest says that no kernels are to be started ahead, as suits a small image. Run by the
+image's Dockerfile, and by tmpnb-py's local engine with its notebooks' Python.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ def lacking(start: Path, kernels: Path = KERNELS) -> str:
     return ""
 
 
+def cold(entry: str) -> str:
+    """An entry of the manifest that wants no kernel to be started before a visitor comes."""
+    kept = re.sub(r"(?m)^(?:warm|preload) *=.*\n", "", entry)
+    return re.sub(r"(?m)^(slug *=.*\n)", r'\1warm = "none"\n', kept, count=1)
+
+
 def _entries(directory: Path) -> dict[str, str]:
     text = (directory / MANIFEST).read_text()
     parts = re.split(r"(?m)^(?=\[\[workshop\]\])", text)[1:]
@@ -59,7 +66,7 @@ def _imports(notebook: Any) -> Iterator[str]:
                 yield node.module.partition(".")[0]
 
 
-def prune(directory: Path, kernels: Path = KERNELS) -> None:
+def prune(directory: Path, kernels: Path = KERNELS, *, is_cold: bool = False) -> None:
     """Remove workshops that cannot run from the manifest, and their documents from the directory."""
     kept = runnable(directory, kernels)
     for start in _entries(directory).keys() - kept.keys():
@@ -67,16 +74,18 @@ def prune(directory: Path, kernels: Path = KERNELS) -> None:
     for folder in [one for one in directory.iterdir() if one.is_dir()]:
         if not any((directory / start).is_relative_to(folder) for start in kept):
             shutil.rmtree(folder)
-    (directory / MANIFEST).write_text("".join(kept.values()))
+    (directory / MANIFEST).write_text("".join(map(cold, kept.values()) if is_cold else kept.values()))
 
 
 def main() -> None:
     """Run the command line."""
-    directory = Path(sys.argv[1])
-    if sys.argv[2:] == ["--prune"]:
-        prune(directory)
+    directory, options = Path(sys.argv[1]), sys.argv[2:]
+    is_cold = "--cold" in options
+    if "--prune" in options:
+        prune(directory, is_cold=is_cold)
     else:
-        print("".join(runnable(directory).values()), end="")
+        entries = runnable(directory).values()
+        print("".join(map(cold, entries) if is_cold else entries), end="")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ ATTACKS.claim_as_binder_unread = ({ main }) => within(fetch(main + "build/gh/any
 ATTACKS.claim_on_the_own_host = () => post("/api/spawn");
 ATTACKS.claim_with_a_form_on_the_own_host = () => form("/spawn", { path: "lab", fresh: "1" });
 ATTACKS.claim_on_a_neighbouring_name = async () => {
-  const names = ["", "x.", "main."].map((name) => `${location.protocol}//${name}${location.host.replace(/^[^.]+\./, "")}/api/spawn`);
+  const names = ["", "x.", "main.", "tmpnb-static."].map((name) => `${location.protocol}//${name}${location.host.replace(/^[^.]+\./, "")}/api/spawn`);
   for (const url of names) await post(url, { mode: "no-cors" });
 };
 ATTACKS.claim_inside_a_launch_frame = async ({ main }) => {
@@ -161,6 +161,13 @@ ATTACKS.lock_its_visitor_out_of_the_service = async () => {
     for (let number = 0; number < 60; number++) document.cookie = `overflow${number}=${"x".repeat(3000)}; path=/${domain}`;
   }
 };
+const overflow = (/** @type {string} */ path) => {
+  for (const domain of ["", ...parents().map((one) => "; domain=" + one)]) {
+    for (let number = 0; number < 15; number++) document.cookie = `overflow${number}=${"x".repeat(3000)}; path=${path}${domain}`;
+  }
+};
+ATTACKS.make_the_other_notebooks_files_fail = async () => overflow("/static/");
+ATTACKS.make_the_other_notebooks_requests_fail = async ({ prey }) => overflow(new URL(prey.url).pathname + "api/");
 const pushOut = async () => {
   for (const domain of parents()) {
     for (let number = 0; number < 250; number++) document.cookie = `push${number}=1; path=/; secure; priority=high; domain=${domain}`;
@@ -240,6 +247,23 @@ ATTACKS.measure_the_other_notebooks_picture = async ({ prey }) => {
   one.src = prey.url + "files/secret.svg";
   await within(settled);
   return one.naturalWidth === 321 ? "321 pixels" : null;
+};
+ATTACKS.read_the_other_notebook_on_the_host_of_shared_files = async ({ files, prey }) =>
+  has(await text(new URL(files).origin + new URL(prey.url).pathname + "api/contents/secret"), prey.secret);
+ATTACKS.enter_on_the_host_of_shared_files = async ({ files, prey }) => has(await text(new URL(files).origin + "/enter?code=", { mode: "no-cors" }), prey.id);
+ATTACKS.run_a_script_beside_the_shared_files = ({ files }) => shown(files + "/static/lab/evil.svg");
+ATTACKS.plant_a_shared_file = async ({ files }) => {
+  const url = files + "/static/lab/main.js";
+  for (const method of ["PUT", "POST", "PATCH", "DELETE"]) {
+    await within(fetch(url, { method, body: method === "DELETE" ? null : "planted", mode: method === "POST" ? "no-cors" : "cors" }).catch(() => null));
+  }
+  // A browser keeps one answer of each address: neither a header nor a query may make another one of it.
+  const kept = await (await fetch(url, { cache: "reload", headers: { Accept: "text/planted", "Accept-Language": "planted" } })).text();
+  return kept.startsWith("globalThis.shared") && kept === await (await fetch(url)).text() ? null : kept;
+};
+ATTACKS.stay_as_a_service_worker_of_shared_files = async ({ files }) => {
+  const made = await within(navigator.serviceWorker.register(new URL(files).pathname + "/static/lab/main.js"));
+  return made ? "registered" : null;
 };
 ATTACKS.listen_to_the_other_notebooks_events = async ({ prey }) => has(await within(new Promise((done) => {
   const one = new EventSource(prey.url + "api/events", { withCredentials: true });

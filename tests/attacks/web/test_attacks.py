@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -81,10 +82,7 @@ async def attacked(here: World, somebody: Visitor, hostile: Container, prey: Con
     new = here.claimed() - before
     if new:
         evidence = evidence or "a notebook was claimed"
-    if prey.id not in here.claimed():
-        evidence = "the other session ended"
-    if here.notebooks.written[prey.id]:
-        evidence = f"written: {here.notebooks.written[prey.id]}"
+    evidence = here.harm_to(prey) or evidence
     if name.startswith("show_the_first_page") and here.main in somebody.framed:
         evidence = "it was shown"
     if name.startswith("claim_"):
@@ -127,15 +125,43 @@ async def service_answers(here: World, somebody: Visitor, _prey: Container) -> s
     return await page.title()
 
 
+# What the other notebook's page is asked, and what it answers where all is well.
+Question = tuple[str, int]
+SAVING: Question = ("save()", 201)
+_LOADED = """(url) => new Promise((done) => {
+  const script = document.createElement("script");
+  script.onload = script.onerror = () => done(globalThis.shared);
+  script.src = url;
+  document.head.append(script);
+})"""
+
+
+def loading(here: World) -> Question:
+    """Whether it gets what all notebooks share."""
+    return f"({_LOADED})({json.dumps(here.files + '/static/lab/main.js')})", 42
+
+
+async def asked(here: World, somebody: Visitor, prey: Container, question: Question) -> str:
+    """What its visitor is answered, at the latest when they load it again; "" where all is well."""
+    page, found = await somebody.context.new_page(), None
+    for _ in range(2):
+        with contextlib.suppress(Error):
+            await page.goto(here.url(prey) + "lab")
+            await page.wait_for_selector("#secret", timeout=5000)
+            found = await page.evaluate(question[0])
+            if found == question[1]:
+                return ""
+    return f"it answers {found}: {page.url}" if found else f"it does not open, or not whole: {page.url}"
+
+
 async def notebook_works(here: World, somebody: Visitor, prey: Container) -> str:
     """Whether its visitor can open the other notebook, and save something in it."""
-    page = await somebody.context.new_page()
-    with contextlib.suppress(Error):
-        await page.goto(here.url(prey) + "lab")
-        await page.wait_for_selector("#secret", timeout=5000)
-        status = await page.evaluate("save()")
-        return "" if status == 201 else f"saving gets {status}"
-    return f"it does not open: {page.url}"
+    return await asked(here, somebody, prey, SAVING)
+
+
+async def files_are_loaded(here: World, somebody: Visitor, prey: Container) -> str:
+    """Whether the other notebook's page gets its files."""
+    return await asked(here, somebody, prey, loading(here))
 
 
 Check = Callable[[World, Visitor, Container], Awaitable[str]]
@@ -146,6 +172,8 @@ CHECKS: dict[str, Check] = {
     "push_out_the_other_notebooks_cookies": notebook_works,
     "clear_the_sites_data_by_a_header": service_knows_its_visitor,
     "lose_its_visitors_place_in_line": service_knows_its_visitor,
+    "make_the_other_notebooks_files_fail": files_are_loaded,
+    "make_the_other_notebooks_requests_fail": notebook_works,
     "lock_its_visitor_out_of_the_service": service_answers,
     "lock_its_visitor_out_of_the_other_notebook": notebook_works,
     "make_the_other_notebook_refuse_its_visitor": notebook_works,

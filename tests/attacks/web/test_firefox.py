@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.web.firefox import BrowserError, Firefox, firefox
-from tests.attacks.web.test_attacks import CHECKS, NAMES, named
+from tests.attacks.web.test_attacks import CHECKS, NAMES, SAVING, loading, named
 from tests.attacks.web.world import MODES, World, world
 from tmpnb_py.pools.container import Container
 
@@ -63,10 +63,7 @@ async def attacked(
     evidence = str(await browser.ask(page, f"attack({name!r}, {json.dumps(known)})"))
     await asyncio.sleep(0.1)
     new = here.claimed() - before
-    if prey.id not in here.claimed():
-        evidence = "the other session ended"
-    if here.notebooks.written[prey.id]:
-        evidence = f"written: {here.notebooks.written[prey.id]}"
+    evidence = here.harm_to(prey) or evidence
     if name.startswith("claim_") or new:
         evidence = "a notebook was claimed" if new else ""
     if name in CHECKS:
@@ -81,16 +78,19 @@ async def attacked(
 async def _checked(here: World, browser: Firefox, prey: Container, name: str) -> str:
     """The checks of `test_attacks.CHECKS`."""
     tab = await browser.tab()
-    if CHECKS[name].__name__ == "notebook_works":
-        with contextlib.suppress(BrowserError):
-            await browser.goto(tab, here.url(prey) + "lab")
-            if await browser.until(tab, "document.querySelector('#secret') !== null", 6):
-                status = await browser.ask(tab, "save()")
-                return "" if status == 201 else f"saving gets {status}"
-        return f"it does not open: {await browser.ask(tab, 'location.href')}"
+    of_notebook = {"notebook_works": SAVING, "files_are_loaded": loading(here)}
+    if (check := CHECKS[name].__name__) in of_notebook:
+        expression, expected = of_notebook[check]
+        for _ in range(2):
+            with contextlib.suppress(BrowserError):
+                await browser.goto(tab, here.url(prey) + "lab")
+                await browser.until(tab, "document.querySelector('#secret') !== null", 6)
+                if await browser.ask(tab, expression) == expected:
+                    return ""
+        return f"{check}, no: {await browser.ask(tab, 'location.href')}"
     with contextlib.suppress(BrowserError):
         await browser.goto(tab, here.main)
-    if CHECKS[name].__name__ == "service_answers":
+    if check == "service_answers":
         shown = "document.title.includes('Live notebooks') && !document.title.startsWith('Too many')"
     else:
         shown = f"document.body.innerHTML.includes('{prey.id}')"

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import dataclasses
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,25 @@ from playwright.async_api import BrowserContext, Page
 from tests.attacks.web.notebook import Notebooks
 from tests.e2e.inprocess import Rig, running
 from tests.integration.browser_support import browser
-from tmpnb_py.core.models import State
+from tests.integration.front_rig import NAME, make_certificate
+from tmpnb_py.core.host_names import FILES
+from tmpnb_py.core.models import ImageFacts, State
 from tmpnb_py.engines.fake import FakeHost
 from tmpnb_py.pools.container import Container
 from tmpnb_py.proxy.client import ClientConnection
 from tmpnb_py.proxy.header_rules import ClientFacts
 
-MAIN = "notebooks.example.org"
+MAIN = NAME
 ALL_NAMES_ARE_HERE = "--host-resolver-rules=MAP * 127.0.0.1"
 # What `--session-host` is, by the mode's name.
 MODES = {"path": None, "same domain": "{name}.nb.example.org", "own domain": "{name}.nb.example.net"}
+
+# What an image has for all notebooks, among it what a hostile image could have.
+SHARED = {
+    "/lab/main.js": b"globalThis.shared = 42;",
+    "/lab/evil.svg": b"""<svg xmlns="http://www.w3.org/2000/svg">
+<script>parent.postMessage("here", "*")</script></svg>""",
+}
 
 
 @dataclasses.dataclass
@@ -57,10 +65,25 @@ class World:
         port = "" if sessions is None else f":{self.port}"
         return f"https://{host}{port}{container.path}"
 
+    @property
+    def files(self) -> str:
+        """The URL of the files that all notebooks share, as their pages use it."""
+        sessions = self.rig.service.options.current.session_host
+        host = MAIN if sessions is None else sessions.format(name=FILES)
+        path = next(iter(self.rig.host.containers.values())).spec.config.static_url
+        return f"https://{host}:{self.port}{path}"
+
+    def harm_to(self, prey: Container) -> str:
+        """What has happened to the other notebook, "" for nothing."""
+        if written := self.notebooks.written[prey.id]:
+            return f"written: {written}"
+        return "" if prey.id in self.claimed() else "the other session ended"
+
     def known(self, hostile: Container, prey: Container) -> dict[str, Any]:
         """What the hostile page is told."""
         return {
             "main": self.main,
+            "files": self.files,
             "tossed": f"{hostile.id}-{'0' * 32}",
             "prey": {
                 "id": prey.id,
@@ -77,6 +100,8 @@ async def world(mode: str, directory: Path) -> AsyncIterator[World]:
     notebooks = Notebooks()
     async with FakeHost() as host:
         host.answering = notebooks.answering
+        host.images["fake"] = ImageFacts("fake", "sha256:one", supports_socket=True, static=(("static/lab", "/lab"),))
+        host.files["fake"] = SHARED
         options = {"session_host": MODES[mode], "allowed_hosts": MAIN, "binder_spec": "*"}
         async with running(host, pool_size=3, max_containers=100, **options) as rig, _tls(rig, directory) as port:
             await rig.ready(3)
@@ -87,15 +112,8 @@ async def world(mode: str, directory: Path) -> AsyncIterator[World]:
 async def _tls(rig: Rig, directory: Path) -> AsyncIterator[int]:
     """The same proxy over TLS. Returns its port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    key, certificate = directory / "key.pem", directory / "certificate.pem"
-    names = ",".join(f"DNS:{name}" for name in (MAIN, "*.nb.example.org", "*.nb.example.net"))
-    await asyncio.to_thread(
-        subprocess.run,
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", f"/CN={MAIN}", "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context.load_cert_chain(certificate, key)
+    await asyncio.to_thread(make_certificate, directory, "DNS:*.nb.example.org", "DNS:*.nb.example.net")
+    context.load_cert_chain(directory / "fullchain.pem", directory / "privkey.pem")
     proxy = rig.service.proxy
     listener = await asyncio.get_running_loop().create_server(
         lambda: ClientConnection(proxy, ClientFacts("127.0.0.1", scheme="https")), "127.0.0.1", 0, ssl=context

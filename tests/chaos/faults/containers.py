@@ -51,11 +51,18 @@ async def containers_are_paused(stage: Stage) -> None:
 
 @fault(rounds=5)
 async def a_container_runs_out_of_memory(stage: Stage) -> None:
-    """A visitor's code takes more than there is."""
+    """A visitor's code takes more than there is; or somebody outside lowers what there is, and little is too much."""
     session = await stage.visitors.claim()
     assert session is not None
     session.may_end = True
-    await stage.visitors.fill_memory(session)
+    size = 2**28
+    if stage.random.random() < 0.5:
+        docker_id = (await asyncio.to_thread(stage.docker_ids))[session.id]
+        await asyncio.to_thread(stage.docker, "update", "--memory=32m", "--memory-swap=32m", docker_id)
+        stage.note("of a limit that was lowered from outside")
+        size = 2**25
+    await stage.visitors.fill_memory(session, size)
+    assert not await stage.visitors.run(session, "print(1)"), "it has taken the memory"
 
 
 @fault(rounds=10, cheap=True)
@@ -86,20 +93,20 @@ async def the_image_vanishes(stage: Stage) -> None:
 @fault(rounds=10)
 async def the_image_is_retagged(stage: Stage) -> None:
     """Another image has its name now, and then the first one again."""
-    await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
-    await asyncio.to_thread(stage.docker, "tag", stage.other_image, stage.image)
-    stage.observe()
-    await stage.sleep(1, 6)
-    await asyncio.to_thread(stage.docker, "tag", stage.kept_image, stage.image)
-    stage.observe()
+    await _replaced(stage, stage.other_image, 1, 6)
 
 
 @fault(rounds=5)
 async def every_second_start_fails(stage: Stage) -> None:
     """The image's server ends at once, every other time."""
+    await _replaced(stage, stage.flaky_image, 4, 10)
+
+
+async def _replaced(stage: Stage, image: str, least: float, most: float) -> None:
+    """Another image has the name of the pool's for some seconds."""
     await asyncio.to_thread(stage.docker, "tag", stage.image, stage.kept_image)
-    await asyncio.to_thread(stage.docker, "tag", stage.flaky_image, stage.image)
+    await asyncio.to_thread(stage.docker, "tag", image, stage.image)
     stage.observe()
-    await stage.sleep(4, 10)
+    await stage.sleep(least, most)
     await asyncio.to_thread(stage.docker, "tag", stage.kept_image, stage.image)
     stage.observe()

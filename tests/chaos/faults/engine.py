@@ -111,9 +111,7 @@ async def engine_socket_is_away(stage: Stage) -> None:
     await asyncio.to_thread(stage.unsteady.shut)
     await stage.sleep(0.5, 6)
     if stage.random.random() < 0.5:
-        stage.kill()
-        stage.start()
-        await stage.answers()
+        await stage.start_anew()
         await stage.sleep(0, 2)
     await asyncio.to_thread(stage.unsteady.open)
 
@@ -128,6 +126,39 @@ async def engine_hangs(stage: Stage) -> None:
         await stage.sleep(2, 15)
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@fault(rounds=3)
+async def engine_hangs_for_a_minute(stage: Stage) -> None:
+    """The same for longer than any call waits: open notebooks go on all the time."""
+    session = await stage.visitors.claim()
+    assert session is not None
+    pid = stage.engine.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(12):
+            assert await stage.visitors.run(session, "print(1, end='')") == "1", "an open notebook does not answer"
+            await asyncio.sleep(5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await stage.visitors.end(session)
+
+
+@fault(rounds=10)
+async def the_engines_clock_steps(stage: Stage) -> None:
+    """By hours, to and fro: each time that the engine tells is off. Now and then the service starts meanwhile.
+
+    (The kernel has no namespace for the wall clock, and what replaces libc's clock does not reach a Go program.)
+    """
+    try:
+        for _ in range(2):
+            stage.unsteady.clock = stage.random.choice((-1, 1)) * stage.random.randint(3600, 40000)
+            await stage.sleep(1, 3)
+            if stage.random.random() < 0.4:
+                stage.note(f"a start with the engine's clock {stage.unsteady.clock:+} s off")
+                await stage.start_anew()
+    finally:
+        stage.unsteady.clock = 0
 
 
 @fault(rounds=5)
@@ -158,8 +189,10 @@ async def engine_is_killed(stage: Stage) -> None:
 @fault(rounds=5)
 async def engine_disk_is_full(stage: Stage) -> None:
     """Nothing of a container can be written."""
-    assert stage.engine.disk is not None
-    filler = stage.engine.disk / "filler"
+    disk = stage.engine.disk
+    assert disk is not None
+    assert disk.is_mount(), "never fill the machine's own disk"
+    filler = disk / "filler"
     try:
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:

@@ -144,6 +144,7 @@ interface SettingRegistry {
   load(plugin: string): Promise<unknown>;
 }
 interface Translator {
+  languageCode: string;
   load(domain: string): { __(text: string): string };
 }
 
@@ -215,4 +216,11 @@ interface OrchestratorAnswer {
 }
 interface Window {
   _JUPYTERLAB: { [extension: string]: any }; // containers of webpack's module federation
+}
+
+/** A message of the operator or of a class's teacher (web/api/schema.py, Told). */
+interface ToldMessage {
+  id: string;
+  text: string;
+  source: "operator" | "teacher";
 }

@@ -8,10 +8,12 @@ declare const FRAME: string; // path of keeper.html
 declare const RENDERER: string; // path of renderer.js
 declare const LIBRARIES: { [name: string]: string[] | undefined }; // paths of each library's scripts
 declare const STYLE: string; // cell.css, for live.js
+declare const TONGUES: { [tag: string]: string | null | undefined }; // paths of the texts of other languages than English
 declare const LANGUAGES: { [name: string]: PageLanguage | undefined }; // core/languages.py, for_pages
 
 interface PageLanguage {
   title: string;
+  kernel: string; // in our image; "" where that has none
   names: string[];
   dialects: string[];
   transcripts: string[];
@@ -32,6 +34,7 @@ type ApiValue = Partial<Omit<TicketState, "status">> & {
   kernel?: { id: string };
   kernelspecs?: { [name: string]: { spec?: { language?: string; display_name?: string } } };
   default?: string;
+  cause?: string;
   content?: Untrusted;
   now?: string;
   started?: string;
@@ -51,6 +54,7 @@ interface AskOptions {
   body?: unknown;
   token?: string;
   quick?: boolean;
+  plain?: boolean;
 }
 
 type Tell = (words: string) => void;
@@ -200,7 +204,10 @@ interface RendererLike {
   show(kind: string, source: string, element: HTMLElement): void;
 }
 interface RendererModule {
-  Renderer: { new (highlighted: (code: string, language: string) => DocumentFragment): RendererLike; one?: RendererLike };
+  Renderer: {
+    new (highlighted: (code: string, language: string) => DocumentFragment, texts: (text: string, values?: TextValues) => string): RendererLike;
+    one?: RendererLike;
+  };
 }
 
 interface Window {

@@ -21,6 +21,14 @@ interface TicketState {
 /** Why something was not done. */
 interface Refusal {
   status: string;
-  message: string;
+  message: string; // in English, and a text of the catalogues where it has no values
+  cause?: string;
   retry_after?: number;
+}
+
+/** A message of the operator or of a class's teacher (web/api/schema.py, Told). */
+interface ToldMessage {
+  id: string;
+  text: string;
+  source: "operator" | "teacher";
 }

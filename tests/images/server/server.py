@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import pathlib
 import socketserver
 import struct
@@ -22,6 +23,8 @@ parser.add_argument("--socket")
 parser.add_argument("--port", type=int)
 parser.add_argument("--ip", default="0.0.0.0")
 options = parser.parse_args()
+told = json.loads(os.environ.get("TMPNB_WARM_KERNELS") or '{"kernels": {}}')
+WARM = {"kernels": [{"name": name, "state": "ready"} for name in told["kernels"]]}
 print("listening at", options.base, flush=True)
 
 
@@ -37,9 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rest = self.path.removeprefix(options.base)
-        known = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": []}
+        known = {"api": {"version": "fake"}, "api/kernels": [], "api/terminals": [], "api/tmpnb/warm": WARM}
         container_id = options.base.strip("/").rsplit("/", 1)[-1]
-        value = known.get(rest, {"method": self.command, "path": self.path, "id": container_id})
+        value = known.get(rest.partition("?")[0], {"method": self.command, "path": self.path, "id": container_id})
         if rest == "exec":
             value = run(body.decode())
         data = json.dumps(value).encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +17,19 @@ import pydantic
 
 from tmpnb_py.core.errors import ServiceError, SettingsError
 from tmpnb_py.options.settings import Settings
-from tmpnb_py.web.api.schema import AdminNode, AdminNodes, AdminSessions, AdminStatus, Drained, PoolStatus, Upgraded
+from tmpnb_py.web.api.schema import (
+    AdminBooking,
+    AdminBookings,
+    AdminNode,
+    AdminNodes,
+    AdminSessions,
+    AdminStatus,
+    Announcement,
+    Announcements,
+    Drained,
+    PoolStatus,
+    Upgraded,
+)
 
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 30.0
@@ -50,7 +63,9 @@ def admin_url(settings: Settings) -> str:
 class AdminClient:
     """Calls the admin listener. Use it with `async with`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pool: str | None = None) -> None:
+        """`pool` is the one of several that calls are about; None for all, where that can be."""
+        self._query = {} if pool is None else {"pool": pool}
         self.url = admin_url(settings)
         token = settings.admin_auth_token.get_secret_value()
         self._has_token = bool(token)
@@ -100,13 +115,42 @@ class AdminClient:
         """Set the number of containers kept ready."""
         return await self._ask("PATCH", "api/pool", PoolStatus, {"size": size})
 
-    async def close_pool(self) -> PoolStatus:
-        """Turn newcomers away."""
-        return await self._ask("POST", "api/close", PoolStatus)
+    async def close_pool(self, *, to_classes: bool = False) -> PoolStatus:
+        """Turn newcomers away, those of classes, too, where `to_classes`."""
+        return await self._ask("POST", "api/close?classes=1" if to_classes else "api/close", PoolStatus)
 
     async def open_pool(self) -> PoolStatus:
         """Let newcomers in again."""
         return await self._ask("POST", "api/open", PoolStatus)
+
+    async def book(self, wish: Mapping[str, object]) -> AdminBooking:
+        """Book notebooks for a time; `wish` has the fields of a `BookingRequest`."""
+        return await self._ask("POST", "api/bookings", AdminBooking, wish)
+
+    async def bookings(self) -> AdminBookings:
+        """Return the bookings that are not over."""
+        return await self._ask("GET", "api/bookings", AdminBookings)
+
+    async def cancel(self, booking_id: str) -> AdminBooking:
+        """Cancel a booking. Returns what it was."""
+        return await self._ask("DELETE", f"api/bookings/{booking_id}", AdminBooking)
+
+    async def replace_link(self, booking_id: str, *, of_teacher: bool) -> AdminBooking:
+        """Void the link of a class, or its teacher's, for another one. Returns the booking with it."""
+        wish = {"of": "teacher" if of_teacher else "class"}
+        return await self._ask("POST", f"api/bookings/{booking_id}/link", AdminBooking, wish)
+
+    async def announce(self, wish: Mapping[str, object]) -> Announcement:
+        """Announce something; `wish` has the fields of an `AnnouncementRequest`."""
+        return await self._ask("POST", "api/announcements", Announcement, wish)
+
+    async def announcements(self) -> Announcements:
+        """Return what is announced."""
+        return await self._ask("GET", "api/announcements", Announcements)
+
+    async def withdraw(self, announcement_id: str) -> Announcement:
+        """Show an announcement no longer. Returns what it was."""
+        return await self._ask("DELETE", f"api/announcements/{announcement_id}", Announcement)
 
     async def upgrade(self) -> int:
         """Have the installed program take the running one's place. Returns its process id once it serves."""
@@ -129,7 +173,13 @@ class AdminClient:
         headers = {} if data is None else {"Content-Type": "application/json"}
         try:
             async with self._session.request(
-                method, path, data=data, headers=headers, allow_redirects=False, timeout=_timeout(seconds)
+                method,
+                path,
+                params=self._query,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_timeout(seconds),
             ) as response:
                 answer = await response.content.read(_MAX_ANSWER)
                 while chunk := await response.content.read(_MAX_ANSWER):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import os
 import platform
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
 
 from tmpnb_py import __version__
+from tmpnb_py.cli.commands import surroundings
 from tmpnb_py.cli.commands.engine import as_the_service, opened_engine
 from tmpnb_py.cli.commands.findings import Finding, Grade, of_nodes
 from tmpnb_py.cli.commands.measure import Measurement, measure
@@ -21,6 +23,7 @@ from tmpnb_py.cli.commands.output import size
 from tmpnb_py.core.errors import (
     EngineError,
     ImageMissingError,
+    ManifestError,
     PoolLockedError,
     SettingsError,
     StartFailedError,
@@ -39,6 +42,9 @@ from tmpnb_py.service import listen
 from tmpnb_py.service.open_files import connections_that_fit, files_needed, open_files_limit
 from tmpnb_py.service.pool_lock import lock_pool
 from tmpnb_py.service.runtime_dir import borrowed_runtime_dir, user_name
+from tmpnb_py.site.offers import Shown, conflicts
+from tmpnb_py.workshops.catalogue import Catalogue
+from tmpnb_py.workshops.warming import Warming
 
 _OLDEST_ENGINE = (20, 10)
 _PORT_SECONDS = 3.0
@@ -49,8 +55,10 @@ class Examination:
     """Runs the checks, and keeps their figures for `--plan`."""
 
     loaded: LoadedSettings
+    pools: tuple[Settings, ...]
     info: EngineInfo | None = None
     trial: Measurement | None = None
+    shown: list[Shown] = dataclasses.field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -67,52 +75,57 @@ class Examination:
             yield await _port(self.settings, option)
         yield _files(self.settings)
         if self.info is not None:
-            yield _memory(self.settings, self.info)
+            yield _memory(self.pools, self.info)
+        for finding in await self._surroundings():
+            yield finding
+        for conflict in conflicts(self.shown) if len(self.shown) > 1 else ():
+            yield Finding(Grade.WARN, "workshops", conflict)
+
+    async def _surroundings(self) -> list[Finding]:
+        """What is round the service, from the engine's clock to the way to the web."""
+        info, pools = self.info, self.pools
+        found = list(surroundings.of_engine(info, pools)) if info is not None else []
+        is_here = info is not None and surroundings.is_here(info)
+        found += [*surroundings.of_disks(self.settings, info if is_here else None)]
+        found += [*surroundings.of_watchers(pools), *surroundings.of_network(pools, is_here=is_here)]
+        return [*found, *await surroundings.of_web(pools, os.environ)]
 
     async def _in_runtime_dir(self) -> AsyncIterator[Finding]:
         """The checks that use the runtime directory, as its owner."""
         try:
             self.loaded = dataclasses.replace(self.loaded, settings=as_the_service(self.settings))
-            with borrowed_runtime_dir(self.settings.runtime_path):
-                for finding in self._runtime_dir():
-                    yield finding
-                async for finding in self._engine():
-                    yield finding
+            directory = self.settings.runtime_path
+            self.pools = tuple(one.model_copy(update={"runtime_dir": directory}) for one in self.pools)
+            with borrowed_runtime_dir(directory):
+                for pool in self.pools:
+                    for finding in _runtime_dir(pool):
+                        yield self._said_of(pool, finding)
+                for pool in self.pools:
+                    async for finding in self._engine(pool):
+                        yield self._said_of(pool, finding)
         except SettingsError as error:
             yield Finding(Grade.FAIL, "permissions", error.message, error.remedy)
 
-    def _runtime_dir(self) -> list[Finding]:
-        path, pool = self.settings.runtime_path, self.settings.pool_name
-        try:
-            with lock_pool(path, pool):
-                pass
-        except PoolLockedError as error:
-            return [Finding(Grade.OK, "pool", f"{error.message}; the checks do not disturb it")]
-        except (TmpnbError, OSError) as error:
-            return [
-                Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")
-            ]
-        return [
-            Finding(Grade.OK, "permissions", f"{path} belongs to {user_name(os.geteuid())}"),
-            Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" now'),
-        ]
+    def _said_of(self, pool: Settings, finding: Finding) -> Finding:
+        """A finding with the pool's name before it, where pools have tables."""
+        if not self.settings.tables:
+            return finding
+        return dataclasses.replace(finding, text=f"{pool.label}: {finding.text}")
 
-    async def _engine(self) -> AsyncIterator[Finding]:
-        settings = self.settings
+    async def _engine(self, settings: Settings) -> AsyncIterator[Finding]:
         try:
             async with opened_engine(settings, pool=f"{settings.pool_name}-doctor") as engine:
                 self.info = info = await engine.info()
                 yield _engine_found(info)
                 try:
-                    async for finding in self._image(engine):
+                    async for finding in self._image(engine, settings):
                         yield finding
                 finally:
                     await engine.remove_pool()
         except TmpnbError as error:
             yield Finding(Grade.FAIL, "engine", error.message, error.remedy)
 
-    async def _image(self, engine: Engine) -> AsyncIterator[Finding]:
-        settings = self.settings
+    async def _image(self, engine: Engine, settings: Settings) -> AsyncIterator[Finding]:
         configuration = PoolConfiguration(engine, LiveOptions(settings))
         config, found = await _resolved(configuration, settings)
         yield found
@@ -120,6 +133,7 @@ class Examination:
             yield finding
         if config is None:
             return
+        yield await self._learn_workshops(engine, settings, config)
         for finding in _isolation(engine, configuration.gaps):
             yield finding
         try:
@@ -138,6 +152,38 @@ class Examination:
             return
         for finding in _started(trial):
             yield finding
+
+    async def _learn_workshops(self, engine: Engine, settings: Settings, config: ContainerConfig) -> Finding:
+        """Note which workshops there are. Returns what kernels are started ahead."""
+        catalogue = Catalogue(engine)
+        with contextlib.suppress(ManifestError):
+            catalogue.read_own(settings.workshops_file)
+        await catalogue.learn(config.image)
+        slugs = [one.slug for one in catalogue.manifest.workshops]
+        self.shown.append(Shown(settings.label, settings.workshops, slugs if catalogue.is_known else None))
+        warming = Warming(LiveOptions(settings), catalogue, engine, pools=lambda: self.pools)
+        kernels = ", ".join(map(str, await warming.kernels(config.image)))
+        because = f": {warming.because}" if warming.because else ""
+        text = f"{kernels or 'nothing'} is started before visitors come{because}"
+        if warming.missing:
+            remedy = "Name others with warm_kernels, or use an image that can start them."
+            return Finding(Grade.WARN, "warm", text, remedy)
+        return Finding(Grade.OK, "warm", text)
+
+
+def _runtime_dir(settings: Settings) -> list[Finding]:
+    path, pool = settings.runtime_path, settings.pool_name
+    try:
+        with lock_pool(path, pool):
+            pass
+    except PoolLockedError as error:
+        return [Finding(Grade.OK, "pool", f"{error.message}; the checks do not disturb it")]
+    except (TmpnbError, OSError) as error:
+        return [Finding(Grade.FAIL, "permissions", str(error), getattr(error, "remedy", "") or "Use --runtime-dir.")]
+    return [
+        Finding(Grade.OK, "permissions", f"{path} belongs to {user_name(os.geteuid())}"),
+        Finding(Grade.OK, "pool", f'no service manages the pool "{pool}" now'),
+    ]
 
 
 async def _resolved(configuration: PoolConfiguration, settings: Settings) -> tuple[ContainerConfig | None, Finding]:
@@ -251,15 +297,25 @@ def _files(settings: Settings) -> Finding:
     )
 
 
-def _memory(settings: Settings, info: EngineInfo) -> Finding:
-    needed = settings.pool_size * settings.mem_limit
-    text = (
-        f"{settings.pool_size} ready notebooks of at most {size(settings.mem_limit)} each: {size(needed)} "
-        f"of the engine's {size(info.memory)}"
+def _memory(pools: Sequence[Settings], info: EngineInfo) -> Finding:
+    def times(one: Settings) -> str:
+        return " at the largest of the timetable" if one.largest_size > one.base_size else ""
+
+    needed = sum(one.largest_size * one.mem_limit for one in pools)
+    each = " and ".join(
+        f"{one.largest_size} ready notebooks{times(one)} of at most {size(one.mem_limit)} each"
+        for one in pools
+        if one.largest_size
     )
+    text = f"{each or 'no ready notebooks'}: {size(needed)} of the engine's {size(info.memory)}"
+    if needed > info.memory and len(pools) == 1:
+        of_timetable = " and those of the timetable" if times(pools[0]) else ""
+        fitting = info.memory // pools[0].mem_limit
+        return Finding(
+            Grade.FAIL, "memory", text, f"Lower --pool-size{of_timetable} to {fitting} or less, or --mem-limit."
+        )
     if needed > info.memory:
-        fitting = info.memory // settings.mem_limit
-        return Finding(Grade.FAIL, "memory", text, f"Lower --pool-size to {fitting} or less, or --mem-limit.")
+        return Finding(Grade.FAIL, "memory", text, "Lower pool_size or mem_limit in the pools' tables.")
     if needed > info.memory - GIB:
         return Finding(Grade.WARN, "memory", text, "Leave 1 GiB for the system, the engine and tmpnb-py.")
     return Finding(Grade.OK, "memory", text)

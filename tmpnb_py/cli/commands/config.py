@@ -13,10 +13,11 @@ import click
 from pydantic import SecretStr
 
 from tmpnb_py.cli.options import SettingsCommand, read, with_settings
-from tmpnb_py.options.declaration import Option
+from tmpnb_py.options.declaration import Option, Tables
 from tmpnb_py.options.kinds import Kind, format_value
-from tmpnb_py.options.settings import OPTIONS
+from tmpnb_py.options.settings import OPTIONS, Settings
 from tmpnb_py.options.sources import LoadedSettings
+from tmpnb_py.options.timetables import Entry
 
 _HEAD = """\
 # tmpnb-py's options. A line that begins with # is a default: remove the # to change it.
@@ -48,16 +49,33 @@ def config(ctx: click.Context, as_json: bool, template: bool, config: str | None
 
 def _described(loaded: LoadedSettings) -> dict[str, dict[str, Any]]:
     """Each option with its value (for a secret, only whether it is set) and its origin."""
-    return {
-        name: {"value": _plain(option, loaded), "origin": loaded.origins.get(name, "default")}
-        for name, option in OPTIONS.items()
+    described = {
+        name: {"value": _plain(option, loaded.settings), "origin": loaded.origins.get(name, "default")}
+        for name, option in _at_top().items()
     }
+    if loaded.settings.tables:
+        described["pools"] = {
+            name: {option: _plain(OPTIONS[option], pool) for option in OPTIONS if _is_for_tables(option)}
+            for name, pool in loaded.settings.tables.items()
+        }
+    return described
 
 
-def _plain(option: Option, loaded: LoadedSettings) -> Any:
-    value = getattr(loaded.settings, option.name)
+def _at_top() -> dict[str, Option]:
+    """The options of the top level."""
+    return {name: option for name, option in OPTIONS.items() if option.tables is not Tables.ONLY}
+
+
+def _is_for_tables(name: str) -> bool:
+    return OPTIONS[name].tables is not Tables.NONE
+
+
+def _plain(option: Option, settings: Settings) -> Any:
+    value = getattr(settings, option.name)
     if value is None or isinstance(value, bool) or option.kind is Kind.NUMBER:
         return value
+    if option.kind is Kind.TABLES:
+        return [one.written() for one in value]
     if isinstance(value, tuple):
         return [str(part) for part in value]
     return format_value(option.kind, value)
@@ -67,21 +85,37 @@ def _print_table(loaded: LoadedSettings) -> None:
     from tmpnb_py.cli.commands.output import console, show, table  # noqa: PLC0415 - loads rich
 
     target = console()
-    rows = [(name, _shown(option, loaded), loaded.origins.get(name, "default")) for name, option in OPTIONS.items()]
+    top, origins = loaded.settings, loaded.origins
+    rows = [(name, _shown(option, top), origins.get(name, "default")) for name, option in _at_top().items()]
+    rows += [
+        (f"{table_name}: {name}", _shown(OPTIONS[name], pool), f"[pools.{table_name}]")
+        for table_name, pool in top.tables.items()
+        for name in OPTIONS
+        if _is_for_tables(name) and getattr(pool, name) != getattr(top, name)
+    ]
     show(target, table(target, ("option", "value", "from"), rows))
 
 
-def _shown(option: Option, loaded: LoadedSettings) -> str:
-    value = getattr(loaded.settings, option.name)
+def _shown(option: Option, settings: Settings) -> str:
+    value = getattr(settings, option.name)
     text = option.default if value is None else format_value(option.kind, value)
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _template(loaded: LoadedSettings) -> str:
     parts = [_HEAD]
-    for group, options in itertools.groupby(OPTIONS.values(), key=lambda option: option.group):
+    for group, options in itertools.groupby(_at_top().values(), key=lambda option: option.group):
         parts.append(f"\n# --- {group}\n")
         parts += [f"\n{line}" for option in options for line in (_entry(option, loaded),)]
+    for name, pool in loaded.settings.tables.items():
+        parts.append(f"\n# --- Pool {name}: what it has of its own\n\n[pools.{name}]\n")
+        parts += [
+            f"{option} = {_toml(OPTIONS[option], value)}\n"
+            for option in OPTIONS
+            if _is_for_tables(option)
+            and (value := getattr(pool, option)) is not None
+            and value != getattr(loaded.settings, option)
+        ]
     return "".join(parts)
 
 
@@ -118,11 +152,18 @@ def _toml(option: Option, value: Any) -> str:
         raise TypeError("a secret is never written")
     if isinstance(value, bool):
         return str(value).lower()
+    if option.kind is Kind.TABLES:
+        return f"[{', '.join(map(_inline, value))}]"
     if isinstance(value, tuple):
         return json.dumps([str(part) for part in value], ensure_ascii=False)
-    if option.kind is Kind.NUMBER and math.isfinite(value):
+    if option.kind is Kind.NUMBER and isinstance(value, int | float) and math.isfinite(value):
         return str(value)
     return _quoted(format_value(option.kind, value))
+
+
+def _inline(entry: Entry) -> str:
+    """A table of the timetable on one line."""
+    return f"{{{', '.join(f'{key} = {json.dumps(value)}' for key, value in entry.written().items())}}}"
 
 
 def _quoted(text: str) -> str:

@@ -32,7 +32,7 @@ def _unreadable_for(user: pwd.struct_passwd, *places: Path) -> Path | None:
 @contextlib.asynccontextmanager
 async def opened_engine(settings: Settings, *, pool: str | None = None) -> AsyncIterator[Engine]:
     """Open the engine for the settings' pool, or for `pool`; close it on exit. Raises `EngineError`."""
-    engine = (await choose(settings, os.environ, pool=pool)).engine
+    engine = (await choose(settings, os.environ)).make(pool or settings.pool_name)
     try:
         await engine.open()
         yield engine

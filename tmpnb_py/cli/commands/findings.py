@@ -1,14 +1,44 @@
-"""What `doctor` finds, and what it says of a cluster's nodes. Pure."""
+"""What `doctor` finds, where to read on, and what it says of a cluster's nodes. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tmpnb_py.core.models import NodeState, NodeStatus
 
 _PORTS = "TCP 2377 and 7946, and UDP 7946 and 4789, have to be open between all nodes"
+
+
+# The section of docs/troubleshooting.md that is about each subject.
+SECTIONS = {
+    "clock": "clocks-differ",
+    "confinement": "seccomp-apparmor-and-selinux",
+    "disk": "disk-fills-up",
+    "engine": "the-engine-does-not-answer",
+    "files": "the-service-is-short-of-files",
+    "forwarding": "ipv4-forwarding-is-off",
+    "image": "the-image-is-missing",
+    "isolation": "notebooks-would-not-be-kept-apart",
+    "kernel": "no-kernel-becomes-idle",
+    "limits": "the-engine-lacks-a-limit",
+    "managers": "nodes-of-a-swarm",
+    "memory": "memory-does-not-suffice",
+    "mtu": "downloads-hang-in-a-notebook",
+    "nodes": "nodes-of-a-swarm",
+    "permissions": "the-runtime-directory-is-somebody-elses",
+    "pool": "the-pool-is-managed-by-another-tmpnb-py",
+    "ports": "a-port-is-taken",
+    "proxy": "behind-a-proxy",
+    "settings": "warnings-of-options",
+    "start": "no-notebook-can-be-started-at-the-moment",
+    "versions": "reporting-a-fault",
+    "warm": "no-kernel-is-started-ahead",
+    "watchers": "programs-that-watch-files-fail",
+    "web": "the-web-is-not-reached",
+    "workshops": "a-workshop-is-offered-twice",
+}
 
 
 class Grade(enum.StrEnum):
@@ -17,6 +47,9 @@ class Grade(enum.StrEnum):
     OK = "OK"
     WARN = "WARN"
     FAIL = "FAIL"
+
+
+_URGENCY = (Grade.FAIL, Grade.WARN, Grade.OK)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +61,19 @@ class Finding:
     text: str
     remedy: str = ""
     lines: tuple[str, ...] = ()
+
+    @property
+    def section(self) -> str:
+        """Where the troubleshooting page is about it."""
+        return SECTIONS[self.subject]
+
+
+def most_urgent_first(found: Iterable[Finding]) -> list[Finding]:
+    """What keeps the service from working, then what may, then the rest; each in the order in which it was found.
+
+    That order is one of causes: without the engine, say, nothing can be said of the image.
+    """
+    return sorted(found, key=lambda one: _URGENCY.index(one.grade))
 
 
 def of_nodes(nodes: Sequence[NodeStatus]) -> list[Finding]:

@@ -89,6 +89,9 @@ def _print_report(target: Console, report: CheckReport) -> None:
     for trial in report.trials:
         for line in _trial_lines(trial):
             target.print(_plain(line), soft_wrap=True)
+    for one in report.warm:
+        result = one.problem or f"ready after {one.seconds:.2f} s, {size(one.memory)}"
+        target.print(_plain(f"started ahead: {one.kernel}: {result}"), soft_wrap=True)
     for advice in report.advice:
         target.print(f"{'FAIL' if advice.serious else 'WARN'}  {_plain(advice.text)}", soft_wrap=True)
         target.print(f"      → {_plain(advice.remedy)}", soft_wrap=True)
@@ -104,6 +107,7 @@ def _trial_lines(trial: ServerTrial) -> list[str]:
     if trial.problem:
         return [f"by {trial.transport.value}: {trial.problem}", *(f"| {line}" for line in trial.log_lines)]
     classic = ", /tree works" if trial.classic else ""
+    classic += ", shows messages" if trial.messages else ""
     first = (
         f"by {trial.transport.value}: answers after {trial.ready_seconds:.2f} s, "
         f"{trial.ready_cpu_seconds:.2f} CPU-s, {size(trial.ready_memory)}{classic}"

@@ -39,6 +39,15 @@ def table(
     return made
 
 
+def with_pools(
+    columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], pools: Sequence[str]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a table, with the pool of each row at the end where there are several."""
+    if len(set(pools)) < 2:
+        return columns, list(rows)
+    return (*columns, "pool"), [(*row, pool) for row, pool in zip(rows, pools, strict=True)]
+
+
 def show(target: Console, *parts: RenderableType) -> None:
     """Print the parts; in a pipe, without a table's trailing blanks."""
     if target.is_terminal:

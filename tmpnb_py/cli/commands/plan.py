@@ -72,12 +72,18 @@ class CapacityPlan:
     fill_seconds: float | None
 
 
-def plan_for(people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None) -> CapacityPlan:
-    """Estimate what `people` simultaneous people need, with `ready` more notebooks waiting for others."""
+def plan_for(
+    people: int, *, ready: int, mem_limit: int, figures: Figures, machine: Machine | None, is_warm: bool = False
+) -> CapacityPlan:
+    """Estimate what `people` simultaneous people need, with `ready` more notebooks waiting for others.
+
+    `is_warm`: each of these has a kernel started before its visitor comes.
+    """
     working = min(figures.memory_working + WORK_MARGIN, mem_limit)
-    waiting = min(figures.memory_ready, mem_limit)
+    waiting = min(figures.memory_working if is_warm else figures.memory_ready, mem_limit)
+    start_cpu = max(figures.start_cpu, 0.01) + (figures.kernel_cpu if is_warm else 0)
     opening = people * (figures.kernel_cpu + OPENING_CPU + figures.start_cpu) / OPENING_SECONDS
-    fill = None if machine is None else (people + ready) * max(figures.start_cpu, 0.01) / max(1, machine.cpus)
+    fill = None if machine is None else (people + ready) * start_cpu / max(1, machine.cpus)
     return CapacityPlan(
         people=people,
         ready=ready,

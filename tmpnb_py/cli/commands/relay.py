@@ -22,7 +22,13 @@ import click
 )
 @click.option("--ip", default="0.0.0.0", show_default=True, help="Address to listen on.")
 @click.option("--port", default=7443, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks one.")
-@click.option("--log-format", default="auto", type=click.Choice(["auto", "console", "json"]), show_default=True)
+@click.option(
+    "--log-format",
+    default="auto",
+    type=click.Choice(["auto", "console", "json"]),
+    show_default=True,
+    help="How the log is written; auto is console on a terminal, else json.",
+)
 def relay(secret: Path, ip: str, port: int, log_format: str) -> None:
     """Serve one node of a Docker Swarm to the service (see docs/swarm.md).
 

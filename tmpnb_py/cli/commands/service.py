@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tmpnb_py.cli.options import ADMIN_OPTIONS, read, with_settings
+from tmpnb_py.cli.options import ADMIN_OPTIONS, pool_option, read, with_settings
 from tmpnb_py.core.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from tmpnb_py.cli.commands.admin_client import AdminClient
-    from tmpnb_py.web.api.schema import AdminSession, AdminStatus, LastFailure, PoolStatus
+    from tmpnb_py.web.api.schema import (
+        AdminPool,
+        AdminPredecessor,
+        AdminSession,
+        AdminStatus,
+        LastFailure,
+        PoolStatus,
+        TimetableEntry,
+    )
 
 _WATCH_SECONDS = 2.0
 _LOG_LINES = 8
@@ -29,14 +37,19 @@ _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the admin listener's JSON.")
 
 
-def _with_service(ctx: click.Context, config: str | None, work: Callable[[AdminClient], Awaitable[None]]) -> None:
-    """Run `work` with a client of the service that the options select."""
+def with_service(
+    ctx: click.Context,
+    config: str | None,
+    work: Callable[[AdminClient], Awaitable[None]],
+    pool: str | None = None,
+) -> None:
+    """Run `work` with a client of the service that the options select, for one pool of it or for all."""
     from tmpnb_py.cli.commands.admin_client import AdminClient  # noqa: PLC0415 - loads aiohttp
 
     settings = read(ctx, config).settings
 
     async def run() -> None:
-        async with AdminClient(settings) as client:
+        async with AdminClient(settings, pool) as client:
             await work(client)
 
     asyncio.run(run())
@@ -48,10 +61,11 @@ def _with_service(ctx: click.Context, config: str | None, work: Callable[[AdminC
 @click.command()
 @json_option
 @click.option("--watch", is_flag=True, help=f"Show it again every {_WATCH_SECONDS:g} s until Ctrl-C.")
+@pool_option
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def status(ctx: click.Context, as_json: bool, watch: bool, config: str | None) -> None:
-    """Show the pool's status: containers, nodes of a swarm, sessions, the line, the last failure."""
+def status(ctx: click.Context, as_json: bool, watch: bool, pool: str | None, config: str | None) -> None:
+    """Show the status: pools with their containers, nodes of a swarm, sessions, the line, the last failure."""
 
     async def work(client: AdminClient) -> None:
         if watch:
@@ -59,7 +73,7 @@ def status(ctx: click.Context, as_json: bool, watch: bool, config: str | None) -
         else:
             _print_status(await client.status(), as_json=as_json)
 
-    _with_service(ctx, config, work)
+    with_service(ctx, config, work, pool)
 
 
 async def _watch(client: AdminClient, *, as_json: bool) -> None:
@@ -91,13 +105,14 @@ def _print_status(found: AdminStatus, *, as_json: bool, indent: int | None = 2) 
     from tmpnb_py.cli.commands.output import console, show  # noqa: PLC0415
 
     if as_json:
-        _print_json(found, indent)
+        print_json(found, indent)
         return
     target = console()
     show(target, *_status_parts(target, found))
 
 
-def _print_json(model: pydantic.BaseModel, indent: int | None = 2) -> None:
+def print_json(model: pydantic.BaseModel, indent: int | None = 2) -> None:
+    """Print what the service answered."""
     click.echo(model.model_dump_json(indent=indent))
 
 
@@ -106,6 +121,9 @@ def _status_parts(target: Console, found: AdminStatus) -> list[RenderableType]:
     from tmpnb_py.cli.commands.output import table  # noqa: PLC0415
 
     parts: list[RenderableType] = [table(target, ("", found.name), _summary(found))]
+    if _is_of_several(found):
+        parts += ["", _pool_table(target, found.pools)]
+    parts += [f"warning: {warning}" for warning in found.warnings]
     if found.failure is not None:
         parts += ["", *_failure_lines(found.failure)]
     if found.nodes:
@@ -113,6 +131,38 @@ def _status_parts(target: Console, found: AdminStatus) -> list[RenderableType]:
     if found.sessions:
         parts += ["", _session_table(target, found.sessions)]
     return parts
+
+
+def _is_of_several(found: AdminStatus) -> bool:
+    return len(found.pools) > 1 and found.name not in {one.name for one in found.pools}
+
+
+def _pool_table(target: Console, pools: tuple[AdminPool, ...]) -> RenderableType:
+    from tmpnb_py.cli.commands.output import table  # noqa: PLC0415
+
+    rows = [
+        (
+            one.name,
+            f"{one.pool.ready} of {one.pool.size}",
+            str(one.pool.starting),
+            str(one.pool.claimed),
+            str(one.pool.waiting),
+            _condition(one),
+            one.image,
+        )
+        for one in pools
+    ]
+    return table(target, ("pool", "ready", "starting", "in use", "in line", "", "image"), rows)
+
+
+def _condition(pool: AdminPool) -> str:
+    """What an operator should know of a pool beside its figures."""
+    if pool.leaving:
+        return "leaving"
+    if pool.failure is not None:
+        return pool.failure.cause
+    words = [*(["default"] if pool.is_default else []), *(["closed"] if pool.pool.closed else [])]
+    return ", ".join(words)
 
 
 def _summary(found: AdminStatus) -> list[tuple[str, str]]:
@@ -126,24 +176,77 @@ def _summary(found: AdminStatus) -> list[tuple[str, str]]:
         ("in use", f"{pool.claimed} of at most {pool.max_containers} in all"),
         ("removing", str(pool.removing)),
         ("in line", _line(found)),
-        ("newcomers", "turned away (tmpnb-py open lets them in)" if pool.closed else "let in"),
+        ("newcomers", _newcomers(pool)),
+        *([("size", pool.because)] if pool.because else []),
+        *[("warm kernels", line) for line in _warm(pool, found.name)],
+        *[(one.state, _time(one, found.name)) for one in pool.timetable],
         ("starts take", f"{sorted(starts)[len(starts) // 2]:.2f} s" if starts else "not known yet"),
         ("engine", "answers" if found.engine_up else "does not answer"),
-        ("image", stats.container_image),
+        *([] if _is_of_several(found) else [("image", stats.container_image)]),  # the pools' table has each one's
         ("version", f"{stats.version}, up for {ago(found.up_since, _now())}, process {found.pid}"),
-        *_predecessor(found),
+        *_predecessors(found),
+        *_busiest(found.sessions),
     ]
 
 
-def _predecessor(found: AdminStatus) -> list[tuple[str, str]]:
-    """The process of before an upgrade, as long as there is one."""
+def _newcomers(pool: PoolStatus) -> str:
+    if not pool.closed:
+        return "let in"
+    if pool.opens_at is not None:
+        return f"turned away by the timetable until {pool.opens_at.astimezone():%a %Y-%m-%d %H:%M} here"
+    if pool.shut_by_timetable:
+        return "turned away by the timetable, which has no further time"
+    return f"turned away, {_classes(pool)} (tmpnb-py open lets them in)"
+
+
+def _classes(pool: PoolStatus) -> str:
+    return "classes as well" if pool.closed_to_classes else "but for classes that are booked"
+
+
+def _warm(pool: PoolStatus, shown: str) -> list[str]:
+    """The kernels that are started before visitors come, or why there are none."""
+    if not pool.warm:
+        return [f"none: {pool.warm_because}"] if pool.warm_because else []
+    lines = []
+    for one in pool.warm:
+        packages = f" with {', '.join(one.packages)}" if one.packages else ""
+        failed = f"; it failed: {one.problem}" if one.problem else ""
+        of = "" if one.pool == shown else f"{one.pool}: "
+        notebooks = f"{one.ready} ready notebook{'' if one.ready == 1 else 's'}"
+        lines.append(f"{of}{one.kernel}{packages}, in {notebooks}{failed}")
+    return lines
+
+
+def _time(one: TimetableEntry, shown: str) -> str:
+    """A time of the timetable, in this terminal's time zone, too; with its pool, unless only that is shown."""
+    pool = "" if one.pool == shown else f"{one.pool}: "
+    return f"{pool}{one.text} (here {one.begins.astimezone():%a %Y-%m-%d %H:%M} to {one.ends.astimezone():%H:%M})"
+
+
+def _predecessors(found: AdminStatus) -> list[tuple[str, str]]:
+    """The processes of before upgrades, as long as there are any."""
     from tmpnb_py.cli.commands.output import ago  # noqa: PLC0415
 
-    old = found.predecessor
-    if old is None:
+    return [
+        (
+            "before it",
+            f"{one.version}, process {one.pid}: {_left(one)}, followed {ago(one.since, _now())} ago",
+        )
+        for one in found.predecessors
+    ]
+
+
+def _left(old: AdminPredecessor) -> str:
+    return f"{old.connections} connections open, {old.websockets} of them WebSockets"
+
+
+def _busiest(sessions: tuple[AdminSession, ...]) -> list[tuple[str, str]]:
+    """The sessions that keep the processor busy, if any do."""
+    busy = [one for one in sessions if one.busy]
+    if not busy:
         return []
-    open_ = f"{old.connections} connections open, {old.websockets} of them WebSockets"
-    return [("before it", f"{old.version}, process {old.pid}: {open_}, followed {ago(old.since, _now())} ago")]
+    most = max(busy, key=lambda one: one.cpu_ratio or 0.0)
+    return [("busy", f"{len(busy)} sessions, most {most.id}: {_cpu_of(most)}")]
 
 
 def _line(found: AdminStatus) -> str:
@@ -162,7 +265,7 @@ def _failure_lines(failure: LastFailure) -> list[str]:
 
 
 def _session_table(target: Console, sessions: tuple[AdminSession, ...]) -> RenderableType:
-    from tmpnb_py.cli.commands.output import ago, ends_in, table  # noqa: PLC0415
+    from tmpnb_py.cli.commands.output import ago, ends_in, table, with_pools  # noqa: PLC0415
 
     now = _now()
     rows = [
@@ -172,11 +275,19 @@ def _session_table(target: Console, sessions: tuple[AdminSession, ...]) -> Rende
             ago(one.last_activity, now) if one.visited else "not opened",
             ends_in(one.expires_at, one.ends_at, now),
             str(one.open_connections),
+            _cpu_of(one),
         )
         for one in sessions
     ]
-    columns = ("session", "age", "last active", "ends in", "connections")
-    return table(target, columns, rows, right=columns[1:])
+    columns = ("session", "age", "last active", "ends in", "connections", "cpu")
+    return table(target, *with_pools(columns, rows, [one.pool for one in sessions]), right=columns[1:])
+
+
+def _cpu_of(session: AdminSession) -> str:
+    """The share of its CPU time that a session takes, and whether that is too much."""
+    if session.cpu_ratio is None:
+        return "-"
+    return f"{session.cpu_ratio:.0%}{' busy' if session.busy else ''}"
 
 
 def _now() -> datetime.datetime:
@@ -188,9 +299,10 @@ def _now() -> datetime.datetime:
 
 @click.command()
 @json_option
+@pool_option
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def sessions(ctx: click.Context, as_json: bool, config: str | None) -> None:
+def sessions(ctx: click.Context, as_json: bool, pool: str | None, config: str | None) -> None:
     """List the running sessions, oldest first."""
 
     async def work(client: AdminClient) -> None:
@@ -198,14 +310,14 @@ def sessions(ctx: click.Context, as_json: bool, config: str | None) -> None:
 
         found = await client.sessions()
         if as_json:
-            _print_json(found)
+            print_json(found)
         elif not found.sessions:
             click.echo("no session is running")
         else:
             target = console()
             show(target, _session_table(target, found.sessions))
 
-    _with_service(ctx, config, work)
+    with_service(ctx, config, work, pool)
 
 
 @click.command()
@@ -223,7 +335,7 @@ def end(ctx: click.Context, session_ids: tuple[str, ...], config: str | None) ->
             await client.end(session_id)
             click.echo(f"ended {session_id}")
 
-    _with_service(ctx, config, work)
+    with_service(ctx, config, work)
 
 
 # --- the pool
@@ -232,12 +344,15 @@ def end(ctx: click.Context, session_ids: tuple[str, ...], config: str | None) ->
 @click.command()
 @click.option("--node", metavar="NAME", help="Pause this node of a swarm, and wait until its last session has ended.")
 @click.option("--undo", is_flag=True, help="With --node: have the node take notebooks again.")
+@pool_option
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def drain(ctx: click.Context, node: str | None, undo: bool, config: str | None) -> None:
+def drain(ctx: click.Context, node: str | None, undo: bool, pool: str | None, config: str | None) -> None:
     """Replace every ready notebook by a new one, or empty one node. Sessions go on."""
     if node is None and undo:
         raise click.UsageError("--undo needs --node: which node is to take notebooks again?")
+    if node is not None and pool is not None:
+        raise click.UsageError("A node is drained of all pools' notebooks: leave out --pool.")
     if node is not None and not _NODE.fullmatch(node):
         raise click.BadParameter(f"{node!r} is no node's name: tmpnb-py status lists them.", param_hint="--node")
 
@@ -252,7 +367,7 @@ def drain(ctx: click.Context, node: str | None, undo: bool, config: str | None) 
         else:
             await nodes.drain(client, node)
 
-    _with_service(ctx, config, work)
+    with_service(ctx, config, work, pool)
 
 
 class _Size(click.IntRange):
@@ -266,27 +381,31 @@ class _Size(click.IntRange):
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("size", metavar="N", type=_Size(0, 100_000))
+@pool_option
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def resize(ctx: click.Context, size: int, config: str | None) -> None:
+def resize(ctx: click.Context, size: int, pool: str | None, config: str | None) -> None:
     """Keep N notebooks ready from now on. A restart returns to the option pool_size."""
-    _steer(ctx, config, lambda client: client.resize(size))
+    _steer(ctx, config, lambda client: client.resize(size), pool)
 
 
 @click.command()
+@click.option("--classes", is_flag=True, help="Turn the people of booked classes away, too.")
+@pool_option
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def close(ctx: click.Context, config: str | None) -> None:
-    """Turn newcomers away while sessions finish."""
-    _steer(ctx, config, lambda client: client.close_pool())
+def close(ctx: click.Context, classes: bool, pool: str | None, config: str | None) -> None:
+    """Turn newcomers away while sessions finish. Who has the link of a class gets in while that is on."""
+    _steer(ctx, config, lambda client: client.close_pool(to_classes=classes), pool)
 
 
 @click.command("open")
+@pool_option
 @with_settings(ADMIN_OPTIONS)
 @click.pass_context
-def open_(ctx: click.Context, config: str | None) -> None:
+def open_(ctx: click.Context, pool: str | None, config: str | None) -> None:
     """Let newcomers in again."""
-    _steer(ctx, config, lambda client: client.open_pool())
+    _steer(ctx, config, lambda client: client.open_pool(), pool)
 
 
 @click.command()
@@ -301,16 +420,22 @@ def upgrade(ctx: click.Context, config: str | None) -> None:
     async def work(client: AdminClient) -> None:
         click.echo(f"process {await client.upgrade()} serves now")
 
-    _with_service(ctx, config, work)
+    with_service(ctx, config, work)
 
 
-def _steer(ctx: click.Context, config: str | None, ask: Callable[[AdminClient], Awaitable[PoolStatus]]) -> None:
+def _steer(
+    ctx: click.Context,
+    config: str | None,
+    ask: Callable[[AdminClient], Awaitable[PoolStatus]],
+    pool: str | None,
+) -> None:
     async def work(client: AdminClient) -> None:
-        pool = await ask(client)
-        newcomers = "closed" if pool.closed else "open"
-        click.echo(f"{newcomers}: {pool.ready} of {pool.size} ready, {pool.claimed} in use, {pool.waiting} in line")
+        now = await ask(client)
+        closed = f"closed, {_classes(now)}"
+        newcomers = _newcomers(now) if now.shut_by_timetable else closed if now.closed else "open"
+        click.echo(f"{newcomers}: {now.ready} of {now.size} ready, {now.claimed} in use, {now.waiting} in line")
 
-    _with_service(ctx, config, work)
+    with_service(ctx, config, work, pool)
 
 
 COMMANDS: tuple[Any, ...] = (status, sessions, end, drain, resize, close, open_, upgrade)

@@ -16,11 +16,13 @@ import aiohttp
 
 from tmpnb_py.core.errors import EngineDownError
 from tmpnb_py.engines.docker.host import (
+    NOT_UNDERSTOOD,
     DockerHost,
     RefusedError,
     explain,
     message_of,
     not_an_engine,
+    not_understood,
     refusal,
     refuse_podman,
     resolve,
@@ -46,11 +48,11 @@ class Connection:
         host, client = self._connect()
         client.api_version = "auto"  # the engine may have been upgraded since the last time
         try:
-            async with self.calling("version"):
+            async with self._bounded("version"):
                 version = await client.version()
             refuse_podman(host, version)
             yield host
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except NOT_UNDERSTOOD as error:
             raise not_an_engine(host, "it does not speak Docker's API") from error
         except RefusedError as error:
             raise not_an_engine(host, error) from error
@@ -79,6 +81,15 @@ class Connection:
     @contextlib.asynccontextmanager
     async def calling(self, doing: str, seconds: float | None = None) -> AsyncIterator[aiodocker.Docker]:
         """Yield the client for a bounded time. Translates its exceptions into this program's errors."""
+        try:
+            async with self._bounded(doing, seconds) as client:
+                yield client
+        except NOT_UNDERSTOOD as error:
+            raise not_understood(error, doing) from error
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self, doing: str, seconds: float | None = None) -> AsyncIterator[aiodocker.Docker]:
+        """`calling`, but for answers that are not understood."""
         host, client = self._connect()
         try:
             async with asyncio.timeout(seconds or self._call_timeout):
@@ -119,6 +130,8 @@ class Connection:
                     response.close()
         except (aiohttp.ClientError, OSError) as error:
             raise explain(host, error, doing=path) from error
+        except NOT_UNDERSTOOD as error:
+            raise not_understood(error, path) from error
         except RuntimeError as error:  # how aiohttp says "Session is closed"
             if client.session.closed:
                 raise EngineDownError("the connection to the Docker engine was closed") from error

@@ -36,6 +36,7 @@ from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
     ContainerSpec,
+    Egress,
     EngineInfo,
     Exit,
     Gap,
@@ -47,29 +48,30 @@ from tmpnb_py.core.models import (
     Transport,
     Usage,
 )
-from tmpnb_py.engines.docker import options, reach
+from tmpnb_py.engines.base import WebDoors
+from tmpnb_py.engines.docker import facts, options, reach
 from tmpnb_py.engines.docker.connection import Connection
 from tmpnb_py.engines.docker.hold import Hold
 from tmpnb_py.engines.docker.host import NetworkGoneError, RefusedError
 from tmpnb_py.engines.docker.isolation import Isolation
+from tmpnb_py.engines.docker.leftovers import Leftovers
 from tmpnb_py.engines.docker.networks import Networks
 from tmpnb_py.engines.docker.streams import ImageStreams, post, read_log, read_paths, watch
 from tmpnb_py.engines.docker.trials import Trials
-from tmpnb_py.engines.docker.usage import read_image_size, read_usage
+from tmpnb_py.engines.docker.usage import read_cpu_seconds, read_image_size, read_usage
 from tmpnb_py.engines.image_files import READ_LIMIT
+from tmpnb_py.engines.isolation import limits_of
 from tmpnb_py.engines.one_machine import OneMachine
 from tmpnb_py.engines.sockets import SocketDirectories
+from tmpnb_py.engines.web_socket import NoDoors
 
 log = structlog.get_logger(__name__)
 
 _POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _INSPECTS_AT_ONCE = 8
 _INSPECT_SECONDS = 3.0  # an inspection takes a millisecond; a longer one is waiting for a container that hangs
-_LEFTOVER_SECONDS = 300.0  # longer than any start or probe takes
-_SWEEP_SECONDS = 60.0
 _GONE_POLL_SECONDS = 0.1
 _DEAD_LOG_LINES = 20
-_OVERTAKEN_SECONDS = 0.05
 
 
 class DockerEngine(ImageStreams, OneMachine):
@@ -113,9 +115,15 @@ class DockerEngine(ImageStreams, OneMachine):
         self._quotas: dict[str, int] = {}  # CPU quotas of containers that are starting
         self._host_ports: dict[str, int] = {}  # ports of containers in the host's network
         self._has_init = True
-        self._next_sweep = 0.0
-        self._runtimes: frozenset[str] = frozenset()  # that the engine had when it was asked
+        self._leftovers = Leftovers(pool, self._listed, self._remove_docker_id, self._sockets)
+        self._engine_info: Mapping[str, Any] = {}  # the engine's last answer to `GET /info`
         self._where = reach.Where()
+        self._doors: WebDoors = NoDoors()
+        self._has_doors = False  # there are notebooks with a way to the web that an earlier service started
+
+    def serve_web(self, doors: WebDoors) -> None:
+        """See `Engine.serve_web`."""
+        self._doors = doors
 
     # Opening and closing
 
@@ -142,32 +150,34 @@ class DockerEngine(ImageStreams, OneMachine):
             await self.info()
             self._where = await reach.find(host.base)
         self._isolation.forget()
-        await self._remove_leftovers(older_than=_LEFTOVER_SECONDS)
+        await self._remove_leftovers()
 
     async def release(self) -> None:
-        """Let another manager have the pool."""
-        await self._hold.release()
+        """Let the process that follows this one have the pool."""
+        await self._hold.hand_on()
 
     async def close(self) -> None:
         """Close every connection. Containers stay."""
+        await self._leftovers.close()
         await self._hold.release()
         await self._connection.close()
 
     async def info(self) -> EngineInfo:
         """Return memory, CPUs and version of the engine's machine."""
         async with self._calling("info") as docker:
-            info = await docker.system.info()
-        # dockerd answers "N/A" if it could not run docker-init; a container that asks for it would
-        # not start.
-        self._has_init = (info.get("InitCommit") or {}).get("ID") != "N/A"
-        return EngineInfo(self.name, str(info["ServerVersion"]), int(info["MemTotal"]), int(info["NCPU"]))
+            self._engine_info = info = await docker.system.info()
+            # dockerd answers "N/A" if it could not run docker-init; a container that asks for it would
+            # not start.
+            self._has_init = (info.get("InitCommit") or {}).get("ID") != "N/A"
+            return facts.of_info(self.name, info, time.time())
 
     # Images
 
     async def _inspect_image(self, image: str) -> Mapping[str, Any]:
         async with self._calling("inspect the image") as docker:
             found: Mapping[str, Any] = await docker.images.inspect(image)
-        return found
+            str(found["Id"])
+            return found
 
     async def read_image(
         self, image: ImageFacts, paths: Sequence[str], *, limit: int = READ_LIMIT
@@ -193,13 +203,17 @@ class DockerEngine(ImageStreams, OneMachine):
         """Create the network that such containers need, if any, and check the isolation from inside one."""
         self._where.see_that_it_is_reached(config)
         await self._see_that_it_has(config.runtime)
-        return await self._isolation.prepare(config)
+        gaps = await self._isolation.prepare(config)
+        if (config.egress is Egress.WEB or self._has_doors) and (
+            addresses := await self._isolation.machines_addresses(config)
+        ):
+            self._doors.shut_out(addresses)
+        return gaps
 
     async def _see_that_it_has(self, runtime: str) -> None:
-        if runtime and runtime not in self._runtimes:
-            async with self._calling("info") as docker:
-                self._runtimes = options.runtimes_of(await docker.system.info())
-            options.see_that_it_has(runtime, self._runtimes)
+        if runtime and runtime not in options.runtimes_of(self._engine_info):
+            await self.info()
+            options.see_that_it_has(runtime, options.runtimes_of(self._engine_info))
 
     async def remove_networks(self) -> None:
         """Remove this pool's networks, except those that containers still use."""
@@ -207,7 +221,7 @@ class DockerEngine(ImageStreams, OneMachine):
 
     async def remove_pool(self) -> None:
         """Remove everything of the pool but its containers. The caller must hold the pool, so nothing is starting."""
-        await self._remove_leftovers(older_than=0.0)  # a probe may use a network
+        await self._leftovers.remove_probes(all_of_them=True)  # a probe may use a network
         await self.remove_networks()
         await asyncio.to_thread(self._sockets.remove_pool)
 
@@ -227,13 +241,16 @@ class DockerEngine(ImageStreams, OneMachine):
     async def _start_once(self, spec: ContainerSpec) -> Address:
         if spec.id in self._ids:
             raise EngineError(f"the container {options.handle(spec.id)} exists already")
-        source = self._sockets.create(spec.id) if spec.config.transport is Transport.SOCKET else None
+        by_socket, to_web = spec.config.transport is Transport.SOCKET, spec.config.egress is Egress.WEB
+        source = self._sockets.create(spec.id) if by_socket or to_web else None
         try:
+            if to_web:
+                self._doors.open(spec.id, str(source))
             docker_id = await self._create(spec, source)
             async with self._calling("start a container", self._start_timeout) as docker:
                 container = docker.containers.container(docker_id)
                 await container.start()
-                if source is not None:
+                if by_socket:
                     return SocketAddress(str(source), options.SOCKET_NAME)
                 inspected = await container.show()
             return await self._reached(spec.id, inspected)
@@ -252,11 +269,17 @@ class DockerEngine(ImageStreams, OneMachine):
             init=init,
             port=self._host_port(spec),
         )
+        quota = spec.config.cpu_quota
+        if quota and options.has_own_kernel(spec.config.runtime, self._engine_info):  # runsc has no "update"
+            body["HostConfig"] |= options.cpu_limit(quota)
+            quota = 0
+        if not limits_of(self._engine_info).cpu:  # `prepare` told it; asking for it all the same fails (rootless)
+            quota = 0
         name = options.name_of(self._pool, spec.id, State.STARTING)
         async with self._calling("create a container", self._start_timeout) as docker:
             await self._learn_id(spec.id, asyncio.ensure_future(docker.containers.create(body, name=name)))
         docker_id = self._ids[spec.id]
-        self._quotas[spec.id] = spec.config.cpu_quota
+        self._quotas[spec.id] = quota
         return docker_id
 
     async def _learn_id(self, container_id: str, creating: asyncio.Future[DockerContainer]) -> None:
@@ -275,6 +298,7 @@ class DockerEngine(ImageStreams, OneMachine):
 
     async def _undo(self, container_id: str, error: BaseException) -> None:
         """Clean up after a failed start. If creation was refused, only the directory needs removing."""
+        self._doors.close(container_id)
         refused = isinstance(error, EngineError) and not isinstance(error, EngineDownError)
         if refused and container_id not in self._ids:
             self._host_ports.pop(container_id, None)
@@ -311,46 +335,40 @@ class DockerEngine(ImageStreams, OneMachine):
     async def claim(self, container_id: str, unix_time: float) -> bool:
         """Make CLAIMED and its time durable. True for exactly one caller.
 
-        The rename addresses the container by its ready name, which only one caller can change. If anything goes
-        wrong, the engine's list tells the outcome: listing does not wait for the lock of a container that hangs.
+        The rename addresses the container by its ready name. The engine resolves a name first and then waits for the
+        container's lock, so that of two simultaneous renames both succeed. A manager that holds the pool has no
+        rival. One that does not uses the same name as every rival: the engine refuses to give a container the name
+        that it has. The time is then not recorded, and a claim whose answer is lost counts as another manager's.
+
+        If anything goes wrong, the engine's list tells the outcome: listing does not wait for the lock of a container
+        that hangs.
         """
         ready = options.name_of(self._pool, container_id, State.READY)
-        mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)  # followed by a stamp
-        failure: EngineError | None = None
+        mine = ""
+        name = options.contested_name(self._pool, container_id)
+        if self._hold.is_held:
+            mine = options.claimed_name(self._pool, container_id, unix_time, self._claimant)
+            name = options.stamped(mine, boot_clock.stamp())
         try:
             async with self._calling("claim a container") as docker:
                 container: Any = docker.containers.container(ready)
-                await container.rename(options.stamped(mine, boot_clock.stamp()))
+                await container.rename(name)
         except EngineError as error:
-            failure = error
-        if failure is None:
-            return self._hold.is_held or await self._still_has(container_id, mine)
-        return self._was_claimed(await self._names(container_id), ready, mine, failure)
+            return self._was_claimed(await self._names(container_id), ready, mine, error)
+        return True
 
     async def _names(self, container_id: str) -> Sequence[str]:
         entries = await self._entries(f"{options.LABEL_ID}={container_id}")
         return [name.removeprefix("/") for name in entries[container_id]["Names"]] if container_id in entries else ()
 
-    async def _still_has(self, container_id: str, mine: str) -> bool:
-        """Whether no other claim has overtaken ours. Not needed while the pool is held.
-
-        The engine resolves a name first and then waits for the container's lock: two simultaneous renames both
-        succeed, and the later name stays. Inspecting waits for the lock, too, behind every rename already queued.
-        """
-        await asyncio.sleep(_OVERTAKEN_SECONDS)
-        docker_id = await self._docker_id(container_id)
-        async with self._calling("see which manager has claimed a container") as docker:
-            inspected = await docker.containers.container(docker_id).show()
-        return options.is_claimed_by([str(inspected["Name"]).removeprefix("/")], mine)
-
-    def _was_claimed(self, names: Sequence[str], ready: str, mine: str, failure: EngineError | None) -> bool:
+    def _was_claimed(self, names: Sequence[str], ready: str, mine: str, failure: EngineError) -> bool:
         if not names:
             raise NoSuchContainerError("the engine has no such container")
         if ready not in names:
-            return options.is_claimed_by(names, mine)
+            return bool(mine) and options.is_claimed_by(names, mine)
         if isinstance(failure, EngineDownError):  # it answers now
             raise ContainerHangsError(f"the engine did not claim the container in time: {failure}")
-        raise failure or EngineError("the engine reported the claim as done, but did not rename the container")
+        raise failure
 
     async def _update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits. aiodocker has no call for it."""
@@ -374,32 +392,21 @@ class DockerEngine(ImageStreams, OneMachine):
         """List this pool's containers in one call. Containers that have ended are inspected for their exit."""
         known = set(self._ids)
         entries = await self._entries()
-        self._sweep(entries)
+        self._leftovers.sweep(entries.keys() | self._ids.keys())
         for gone in known - set(entries):
-            self._ids.pop(gone, None)
-            self._host_ports.pop(gone, None)
-            self._directories.pop(gone, None)
+            self._forget(gone)
         for container_id, entry in entries.items():
             if directory := options.socket_directory_of(entry):
                 self._directories[container_id] = directory
+                if options.reaches_web(entry):
+                    self._doors.open(container_id, directory)
+                    self._has_doors = True
             if port := reach.host_port_of(entry["Labels"]):
                 self._host_ports[container_id] = port
         self._ids.update({container_id: entry["Id"] for container_id, entry in entries.items()})
         inspects = asyncio.Semaphore(_INSPECTS_AT_ONCE)
         observed = await asyncio.gather(*(self._observed(one, entry, inspects) for one, entry in entries.items()))
         return [one for one in observed if one is not None]
-
-    def _sweep(self, entries: Mapping[str, object]) -> None:
-        """Once a minute, remove old socket directories without a container: a crash left them, too recent for `open`.
-
-        In this thread: it takes less than a millisecond, and there may be no thread to be had.
-        """
-        if time.monotonic() < self._next_sweep:
-            return
-        self._next_sweep = time.monotonic() + _SWEEP_SECONDS
-        for container_id in self._sockets.stale(older_than=_LEFTOVER_SECONDS) - entries.keys() - self._ids.keys():
-            with contextlib.suppress(EngineError):
-                self._sockets.remove(container_id)
 
     async def _observed(
         self, container_id: str, entry: Mapping[str, Any], inspects: asyncio.Semaphore
@@ -432,10 +439,15 @@ class DockerEngine(ImageStreams, OneMachine):
         async with self._calling("remove a container", self._start_timeout) as docker:
             with contextlib.suppress(NoSuchContainerError):
                 await _delete(docker.containers.container(await self._docker_id(container_id)))
-        self._ids.pop(container_id, None)
-        self._quotas.pop(container_id, None)
-        self._host_ports.pop(container_id, None)
-        await asyncio.to_thread(self._sockets.remove, container_id, self._directories.pop(container_id, ""))
+        mounted = self._forget(container_id)
+        await asyncio.to_thread(self._sockets.remove, container_id, mounted)
+
+    def _forget(self, container_id: str) -> str:
+        """Close a gone container's way to the web, and forget it; returns its directory as far as it is known."""
+        self._doors.close(container_id)
+        for known in (self._ids, self._quotas, self._host_ports):
+            known.pop(container_id, None)
+        return self._directories.pop(container_id, "")
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """Return the last lines of output, raw, at most 64 KiB; () if there are none."""
@@ -445,6 +457,12 @@ class DockerEngine(ImageStreams, OneMachine):
     async def usage(self, container_id: str) -> Usage:
         """Measure what a running container uses."""
         return await read_usage(self._stream, await self._docker_id(container_id), seconds=self._call_timeout)
+
+    async def cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        """CPU seconds so far, from control groups, or by one-shot statistics where those are not seen."""
+        return await read_cpu_seconds(
+            self._stream, {one: self._ids[one] for one in container_ids if one in self._ids}
+        )
 
     async def image_size(self, image: ImageFacts) -> int:
         """Size of an image on disk in bytes."""
@@ -484,8 +502,7 @@ class DockerEngine(ImageStreams, OneMachine):
             containers: Sequence[Any] = await docker.containers.list(
                 all=True, filters=json.dumps({"label": list(labels)})
             )
-        keys = ("Id", "ImageID", "Names", "Labels", "State", "Created", "Ports", "NetworkSettings", "Mounts")
-        return [{key: container[key] for key in keys} for container in containers]
+            return [options.entry_of(container) for container in containers]
 
     async def _docker_id(self, container_id: str) -> str:
         """Docker's own id of a container; asks the engine if it is not cached."""
@@ -500,14 +517,10 @@ class DockerEngine(ImageStreams, OneMachine):
         async with self._calling("remove a container", self._start_timeout) as docker:
             await _delete(docker.containers.container(docker_id))
 
-    async def _remove_leftovers(self, *, older_than: float) -> None:
-        """Remove what a crash left: probes, and directories without a container. Recent ones may be in use."""
-        now = time.time()
-        probes = [f"{options.LABEL_PROJECT}={options.PROJECT}", f"{options.LABEL_PROBE}={self._pool}"]
-        for probe in await self._listed(probes):
-            if now - probe["Created"] > older_than:
-                await self._remove_docker_id(probe["Id"])
-        stale = await asyncio.to_thread(self._sockets.stale, older_than=older_than)
+    async def _remove_leftovers(self) -> None:
+        """Remove what a crash left."""
+        await self._leftovers.remove_probes()
+        stale = await asyncio.to_thread(self._leftovers.stale_directories)
         for container_id in (stale - set(await self._entries())) if stale else ():
             await asyncio.to_thread(self._sockets.remove, container_id)
 

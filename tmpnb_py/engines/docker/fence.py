@@ -44,6 +44,13 @@ class Fence:
         """Forget the resolvers: the engine may have been restarted with others."""
         self._resolvers = None
 
+    @staticmethod
+    def looking(image_id: str) -> dict[str, Any]:
+        """The body of a container that shares the machine's network and may change nothing of it."""
+        body = _body(image_id)
+        body["HostConfig"]["CapAdd"] = []
+        return body
+
     async def put_up(self, table: str, wish: dict[str, Any], image_id: str) -> bool:
         """Make sure that the rules are in force. Returns whether they had to be installed. Raises `FenceError`.
 

@@ -5,6 +5,9 @@ standard input, which is the manager's connection. When the manager ends in any 
 the engine closes the input, and the container ends and removes itself (0.1 s after `kill -9`, measured). So there is
 no lease that would delay the next start, and no clock, file or namespace that both sides must share.
 
+An upgrade leaves no gap: the old process renames its container, with which everybody is still refused but its own
+child, and that removes it once it has the name.
+
 Used by the Docker engine only; one call of `take` at a time.
 """
 
@@ -49,6 +52,7 @@ class Hold:
         self._pool = pool
         self._remove = remove
         self._name = options.holder_name(pool)
+        self._leaving = f"{self._name}.leaving"
         self._me = {**identity(), "hold": secrets.token_hex(8)}
         self._container = ""
         self._stream: Any = None
@@ -86,7 +90,7 @@ class Hold:
     async def _take(self, image_id: str) -> None:
         deadline = time.monotonic() + _LEAVING_SECONDS
         while not await self._made(image_id):
-            holder, patient = await self._holder(), time.monotonic() < deadline
+            holder, patient = await self._holder(self._name), time.monotonic() < deadline
             if holder is not None and self._has_ended(holder, patient=patient):
                 await self._clear_away(holder)
             elif patient:
@@ -94,16 +98,35 @@ class Hold:
             elif holder is None:
                 raise EngineError(f"the engine reserves the name {self._name} for a container that it does not list")
             else:
-                raise PoolLockedError(
-                    f'the pool "{self._pool}" is managed by another tmpnb-py, {_who(holder)}',
-                    remedy="Stop that one first, or give this one a pool of its own with --pool-name.",
-                )
+                raise self._locked_by(holder)
         try:
+            await self._see_who_leaves()
             await self._connect()
         except BaseException:
             with contextlib.suppress(EngineError):
                 await self.release()
             raise
+
+    def _locked_by(self, holder: Mapping[str, Any]) -> PoolLockedError:
+        return PoolLockedError(
+            f'the pool "{self._pool}" is managed by another tmpnb-py, {_who(holder)}',
+            remedy="Stop that one first, or give this one a pool of its own with --pool-name.",
+        )
+
+    async def _see_who_leaves(self) -> None:
+        """Raise `PoolLockedError` where another process than this one is to follow a manager."""
+        holder = await self._holder(self._leaving)
+        if holder is None:
+            return
+        if not self._is_followed_by_us(holder) and not self._has_ended(holder, patient=False):
+            raise self._locked_by(holder)
+        with contextlib.suppress(EngineError):  # it ends with its manager
+            await self._clear_away(holder)
+
+    def _is_followed_by_us(self, holder: Mapping[str, Any]) -> bool:
+        """Whether its manager is this process itself, or the one that has started it as its successor."""
+        process = _visible(_claimant(holder))
+        return process is not None and process.pid in (os.getpid(), os.getppid()) and not _is_gone(process)
 
     async def _made(self, image_id: str) -> bool:
         """Create the container. Returns False if the name is taken."""
@@ -123,13 +146,12 @@ class Hold:
             self._stream = docker.containers.container(self._container).attach(stdin=True, stdout=True)
             await self._stream.__aenter__()
 
-    async def _holder(self) -> Mapping[str, Any] | None:
-        """The container of our name from the engine's list, as listing does not wait for a container's lock."""
+    async def _holder(self, name: str) -> Mapping[str, Any] | None:
+        """The container of a name from the engine's list, as listing does not wait for a container's lock."""
         filters = json.dumps({"label": [f"{options.LABEL_MANAGER}={self._pool}"]})
         async with self._calling("see which manager holds the pool") as docker:
-            listed = await docker.containers.list(all=True, filters=filters)
-        found = [{key: one[key] for key in ("Id", "Names", "Labels", "State")} for one in listed]
-        return next((one for one in found if f"/{self._name}" in one["Names"]), None)
+            found = [options.entry_of(one) for one in await docker.containers.list(all=True, filters=filters)]
+        return next((one for one in found if f"/{name}" in one["Names"]), None)
 
     async def _clear_away(self, holder: Mapping[str, Any]) -> None:
         """Remove the hold of a manager that has ended. If it hangs, that is no evidence against the engine."""
@@ -172,6 +194,19 @@ class Hold:
             log.info("hold_not_started", pool=self._pool, error=error.message)
         log.warning("hold_lost", pool=self._pool, hint="it is acquired again, unless another manager has it")
         on_lost()
+
+    async def hand_on(self) -> None:
+        """Let the process that follows have the pool, or this one again, and nobody else. No-op if it is not held."""
+        self._watching = None
+        await self._tasks.close()
+        if not self._container:
+            return
+        try:
+            async with self._calling("hand on the pool") as docker:
+                container: Any = docker.containers.container(self._container)
+                await container.rename(self._leaving)
+        except EngineError:
+            await self.release()
 
     async def release(self) -> None:
         """Let another manager have the pool. No-op if it is not held."""

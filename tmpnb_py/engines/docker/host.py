@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import structlog
 
 from tmpnb_py.core.errors import (
     LACK_REMEDY,
@@ -23,12 +24,16 @@ from tmpnb_py.core.errors import (
     ImageMissingError,
     LackError,
     NoSuchContainerError,
+    WrongEngineError,
     causes,
     is_our_lack,
 )
 
 DEFAULT = "unix:///var/run/docker.sock"
 _WRITE_IT_AS = "write it as unix:///var/run/docker.sock or tcp://host:port"
+
+
+log = structlog.get_logger(__name__)
 
 
 class RefusedError(EngineError):
@@ -181,6 +186,22 @@ def message_of(body: bytes) -> str:
         return text[:500]
 
 
+# How an answer of another shape than Docker's shows itself.
+NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, AttributeError)
+
+
+def not_understood(error: Exception, doing: str) -> EngineDownError:
+    """The error for an answer that is not Docker's. Nobody knows what the engine did, as where there is no answer.
+
+    It is logged with its trace, as the misunderstanding may be this program's.
+    """
+    log.error("answer_not_understood", doing=doing, exc_info=error)
+    return EngineDownError(
+        f"the Docker engine sent an answer that is not of Docker's API ({doing}): {type(error).__name__}",
+        remedy="see the engine's log, and what is between it and this program",
+    )
+
+
 def not_an_engine(host: DockerHost, why: object) -> EngineDownError:
     """The error for a server that does not speak Docker's API."""
     return EngineDownError(
@@ -190,10 +211,10 @@ def not_an_engine(host: DockerHost, why: object) -> EngineDownError:
 
 
 def refuse_podman(host: DockerHost, version: Mapping[str, Any]) -> None:
-    """Raise `EngineError` for Podman, by its answer to `GET /version`: it implements only part of Docker's API."""
+    """Raise `WrongEngineError` for Podman, by its answer to `GET /version`: docs/engines.md says what it lacks."""
     names = [str(one.get("Name", "")) for one in version.get("Components") or ()]
     if any("podman" in name.lower() for name in names):
-        raise EngineError(
+        raise WrongEngineError(
             f"the server at {host.url} is Podman {version.get('Version', '')}, which accepts Docker's options for "
             "isolating containers but does not apply them",
             remedy="set DOCKER_HOST to a Docker engine, or use --engine local",

@@ -20,9 +20,9 @@ from typing import Any
 import structlog
 
 from tmpnb_py.core.errors import EngineError
-from tmpnb_py.core.models import ContainerConfig, Gap, Protection, SocketAddress, Transport
-from tmpnb_py.engines import isolation
-from tmpnb_py.engines.docker import options, probe_inside
+from tmpnb_py.core.models import ContainerConfig, Egress, Gap, Protection, SocketAddress, Transport
+from tmpnb_py.engines import isolation, web_socket
+from tmpnb_py.engines.docker import addresses_inside, options, probe_inside
 from tmpnb_py.engines.docker.fence import Fence, FenceError, wish_of
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.docker.networks import Networks
@@ -32,7 +32,8 @@ from tmpnb_py.engines.sockets import SocketDirectories
 
 log = structlog.get_logger(__name__)
 
-_INSIDE = Path(probe_inside.__file__)
+_INSIDE, _ADDRESSES = Path(probe_inside.__file__), Path(addresses_inside.__file__)
+_ADDRESSES_SECONDS = 300.0  # a machine seldom gets another address
 _FENCE_SECONDS = 60.0  # how long a flushed firewall may stay open
 _AGAIN_SECONDS = 60.0  # until missing protections are checked again: the operator may have fixed or accepted them
 # The kernel sends one address six refusals at once and then one per second, and repeats a SYN after 1, 3 and 7 s. If
@@ -42,7 +43,12 @@ _SOCKET_SECONDS = 10.0  # counted from when the container listens
 _SPARE_IMAGES = 3
 _NEIGHBOUR_PORT = 8888  # above 1024: the probe has no privileges
 # The engine's messages for a directory that does not exist where its containers run.
-_ELSEWHERE = ("bind source path does not exist", "mounts denied", "is not shared from the host")
+_ELSEWHERE = (
+    "bind source path does not exist",
+    "mounts denied",
+    "is not shared from the host",
+    'type "bind": stat ',  # a rootless engine may not look into the directory
+)
 _OPEN_DIRECTORY = Gap(
     Protection.DISK,
     "visitors can write into their socket's directory, and so fill this machine's disk: they run with the uid of "
@@ -94,6 +100,7 @@ class Isolation:
         self._fenced: dict[str, float] = {}  # when each network's fence was last verified
         self._image = ""  # with which the last fence was installed
         self._unfenced: tuple[float, FenceError] | None = None  # when installing it last failed
+        self._addresses_due = 0.0
 
     def forget(self) -> None:
         """Forget all results: the engine may be another one."""
@@ -101,6 +108,7 @@ class Isolation:
         self._verified = None
         self._fenced.clear()
         self._unfenced = None
+        self._addresses_due = 0.0
         self._fence.forget()
 
     # --- socket or port
@@ -141,20 +149,26 @@ class Isolation:
         except EndedError as error:
             return SocketTrial(False, error.message)
         except RefusedError as error:
-            if any(words in error.message for words in _ELSEWHERE):
+            if _is_elsewhere(error):
                 return SocketTrial(False, f"the engine does not see this machine's directories: {error.message}")
             raise
 
     @contextlib.asynccontextmanager
     async def _socket_probe(self, config: ContainerConfig) -> AsyncIterator[tuple[Running, SocketAddress]]:
+        targets = isolation.forbidden(config, fenced=options.is_fenced(config)) if not _is_left_open(config) else []
+        async with self._probe_directory() as source:
+            body = options.trial_body(self._pool, config, socket_source=source)
+            body |= python(_INSIDE, _errand(targets, socket=options.SOCKET_PATH))
+            async with self._trials.running(body) as probe:
+                yield probe, SocketAddress(source, options.SOCKET_NAME)
+
+    @contextlib.asynccontextmanager
+    async def _probe_directory(self) -> AsyncIterator[str]:
+        """A socket directory like a notebook's, for a probe."""
         probe_id = f"probe{secrets.token_hex(8)}"
         source = self._sockets.create(probe_id)
-        body = options.trial_body(self._pool, config, socket_source=str(source))
-        targets = isolation.forbidden(config, fenced=options.is_fenced(config)) if not _is_left_open(config) else []
-        body |= python(_INSIDE, _errand(targets, socket=options.SOCKET_PATH))
         try:
-            async with self._trials.running(body) as probe:
-                yield probe, SocketAddress(str(source), options.SOCKET_NAME)
+            yield str(source)
         finally:
             await asyncio.to_thread(self._sockets.remove, probe_id)
 
@@ -178,6 +192,23 @@ class Isolation:
                 until = time.monotonic() + _AGAIN_SECONDS if serious else math.inf
                 self._verified = seen = _Verdict(config.digest, gaps, until)
             return seen.gaps
+
+    async def machines_addresses(self, config: ContainerConfig) -> Sequence[str]:
+        """The addresses of the engine's machine; () if they were looked up a short time ago, or cannot be.
+
+        An image without Python is reported as a missing protection in any case.
+        """
+        if time.monotonic() < self._addresses_due:
+            return ()
+        try:
+            ended = await self._trials.run(self._fence.looking(config.image.image_id) | python(_ADDRESSES, {}))
+        except NoPythonError:
+            return ()
+        found = (facts(ended.lines) or {}).get("addresses")
+        if not found:
+            raise EngineError(f"the addresses of the engine's machine are not known: {' '.join(ended.lines[-1:])}")
+        self._addresses_due = time.monotonic() + _ADDRESSES_SECONDS
+        return [str(one) for one in found]
 
     async def make_network(self, config: ContainerConfig) -> None:
         """Create such a container's network and fence again, after something else removed it."""
@@ -211,14 +242,17 @@ class Isolation:
     async def _verify(self, config: ContainerConfig, *, has_network: bool) -> tuple[Gap, ...]:
         """Start a container just like a notebook, and return the protections that it lacks."""
         async with self._calling("info") as docker:
-            limits = isolation.limits_of(await docker.system.info())
+            info = await docker.system.info()
         try:
             seen, gaps = await self._look(config)
             if has_network:
                 gaps += await self._look_at_neighbours(config)
+            if config.egress is Egress.WEB:
+                await self._see_that_it_reaches_the_proxy(config)
         except NoPythonError:
             return (isolation.NO_PYTHON,)
-        found = [*isolation.gaps_of(config, seen, limits), *gaps]
+        own_kernel = options.has_own_kernel(config.runtime, info)
+        found = [*isolation.gaps_of(config, seen, isolation.limits_of(info), own_kernel=own_kernel), *gaps]
         if not _is_left_open(config):
             found += isolation.reached(seen, config)
         if self._no_socket and config.transport is Transport.PORT:
@@ -237,6 +271,24 @@ class Isolation:
             return trial.facts, [*isolation.told(trial.warnings), *(() if trial.sealed else (_OPEN_DIRECTORY,))]
         targets = [] if _is_left_open(config) else isolation.forbidden(config, fenced=options.is_fenced(config))
         return await self._ask(config, targets)
+
+    async def _see_that_it_reaches_the_proxy(self, config: ContainerConfig) -> None:
+        """Raise `EngineError` where a container's connection to a socket of ours does not get here.
+
+        So it is where the engine runs elsewhere, and with runtimes that keep such sockets from containers.
+        """
+        async with self._probe_directory() as source:
+            body = options.trial_body(self._pool, config, socket_source=source)
+            try:
+                with contextlib.closing(web_socket.listen(source)):
+                    ended = await self._trials.run(body | python(_INSIDE, _errand([], web=options.WEB_PATH)))
+            except RefusedError as error:
+                if _is_elsewhere(error):
+                    raise _no_way_to_the_proxy("the engine does not see this machine's directories") from error
+                raise
+        result = (facts(ended.lines) or {}).get("web", " ".join(ended.lines[-1:]))
+        if result != "connected":
+            raise _no_way_to_the_proxy(str(result))
 
     async def _ask(self, config: ContainerConfig, targets: list[tuple[str, int]]) -> tuple[dict[str, Any], list[Gap]]:
         ended = await self._trials.run(options.trial_body(self._pool, config) | python(_INSIDE, _errand(targets)))
@@ -284,7 +336,12 @@ class Isolation:
         """A few images that were built for this program, and so have Python."""
         async with self._calling("list the images") as docker:
             listed = await docker.images.list(filters={"label": [options.IMAGE_SOCKET]})
-        return [str(image["Id"]) for image in listed[:_SPARE_IMAGES]]
+            return [str(image["Id"]) for image in listed[:_SPARE_IMAGES]]
+
+
+def _is_elsewhere(error: RefusedError) -> bool:
+    """Whether the engine refuses a container as it runs on another machine, without this one's directories."""
+    return any(words in error.message for words in _ELSEWHERE)
 
 
 def _is_left_open(config: ContainerConfig) -> bool:
@@ -292,5 +349,13 @@ def _is_left_open(config: ContainerConfig) -> bool:
     return bool(config.network) or config.is_open
 
 
-def _errand(targets: list[tuple[str, int]], *, socket: str = "", listen: int = 0) -> dict[str, Any]:
-    return {"socket": socket, "listen": listen, "attempts": targets, "seconds": _CONNECT_SECONDS}
+def _no_way_to_the_proxy(reason: str) -> EngineError:
+    return EngineError(
+        f"notebooks do not reach the web proxy of this service, which is a Unix socket: {reason}",
+        remedy="run the service on the engine's machine (in a container: with the runtime directory shared under the "
+        "same path), with a runtime that lets containers use such sockets; or choose another --egress",
+    )
+
+
+def _errand(targets: list[tuple[str, int]], *, socket: str = "", listen: int = 0, web: str = "") -> dict[str, Any]:
+    return {"socket": socket, "listen": listen, "web": web, "attempts": targets, "seconds": _CONNECT_SECONDS}

@@ -12,13 +12,16 @@ import dataclasses
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from tmpnb_py.core import boot_clock, host_names, links
+from tmpnb_py.core import boot_clock, host_names, links, warm
 from tmpnb_py.core.document_paths import INTERFACE
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import (
+    CA_BUNDLE,
     ContainerConfig,
     ContainerSpec,
     Egress,
@@ -30,7 +33,9 @@ from tmpnb_py.core.models import (
     TcpAddress,
     Transport,
 )
-from tmpnb_py.engines.docker import reach
+from tmpnb_py.core.units import CPU_PERIOD, cpu_per_period
+from tmpnb_py.engines.docker import forward_inside, reach
+from tmpnb_py.engines.web_socket import WEB_SOCKET
 
 PROJECT = "tmpnb-py"
 LABEL_PROJECT = "org.tmpnb.project"
@@ -44,6 +49,7 @@ LABEL_PROBE = "org.tmpnb.probe"
 LABEL_MANAGER = "org.tmpnb.manager"
 LABEL_HOLDER = "org.tmpnb.holder"
 LABEL_IMAGE = "org.tmpnb.image"
+LABEL_EGRESS = "org.tmpnb.egress"
 
 IMAGE_SOCKET = "org.tmpnb.socket"
 IMAGE_READ_ONLY = "org.tmpnb.read-only"
@@ -52,15 +58,18 @@ IMAGE_WORKSHOPS = "org.tmpnb.workshops"
 IMAGE_STATIC = "org.tmpnb.static"
 IMAGE_INTERFACES = "org.tmpnb.interfaces"
 IMAGE_RESTORE = "org.tmpnb.restore"
+IMAGE_USERS = "org.tmpnb.users"
+IMAGE_WARM = "org.tmpnb.warm"
 
 SOCKET_DIRECTORY = "/run/tmpnb"
 SOCKET_NAME = "server.sock"
 SOCKET_PATH = f"{SOCKET_DIRECTORY}/{SOCKET_NAME}"
+WEB_PATH = f"{SOCKET_DIRECTORY}/{WEB_SOCKET}"
+WEB_PORT = 3128  # on the notebook's loopback, as is usual for proxies
 
 # For probes. The image's own passwd decides the group: 1000 in ours, 100 in the Jupyter docker-stacks.
 USER = "1000"
 HOSTNAME = "notebook"
-CPU_PERIOD = 100_000
 # runc gives a container without a network an empty network namespace. With this, Docker skips what it does even for
 # the network "none": add a sandbox to its network database, and run dockerd once more in a hook.
 # (Measured: start 70 instead of 155 ms; rename 1.6 / 2.0 instead of 2.4 / 11 ms, median / p95, and that is a claim.)
@@ -69,6 +78,10 @@ _NO_NETWORK = {"NetworkDisabled": True}
 HOSTS = f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopback\n"
 # Above 0, so that an out-of-memory kernel kills notebooks before the orchestrator and the engine.
 OOM_SCORE_ADJ = 500
+# OpenSSL and so Python, requests and pip, curl and R, git, Node.
+_CA_VARIABLES = (
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS",
+)  # fmt: skip
 
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 REMOVED = Exit(128 + 9)  # of a container that somebody removes: it was killed for that
@@ -79,9 +92,11 @@ BRIDGE = "com.docker.network.bridge.name"
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _PLACEHOLDER = re.compile(r"/?\{base_path\}/?|\{(port|ip|token|socket)\}")
 _CLAIMED = re.compile(rf"claimed-([0-9]{{1,12}})(?:-[0-9a-f]{{1,16}})?(?:-({boot_clock.PATTERN}))?")
+_USERS = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _URL_PATH = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_-]+)*")
 _STATIC_DIRECTORIES = 16
 _SHIM = "io.containerd."
+_OWN_KERNEL = {"runsc", "io.containerd.runsc.v1"}  # gVisor's program, and its shim
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
 
 
@@ -115,6 +130,11 @@ def name_of(pool: str, container_id: str, state: State) -> str:
 def claimed_name(pool: str, container_id: str, unix_time: float, claimant: str) -> str:
     """`tmpnb.<pool>.<hash of the id>.claimed-<unix time>-<claimant>`."""
     return f"{name_of(pool, container_id, State.CLAIMED)}-{max(0, math.floor(unix_time))}-{claimant}"
+
+
+def contested_name(pool: str, container_id: str) -> str:
+    """A claimed container's name that is the same for all managers, and so tells neither time nor claimant."""
+    return f"{name_of(pool, container_id, State.CLAIMED)}-0"
 
 
 def is_claimed_by(names: Sequence[str], claimed: str) -> bool:
@@ -163,7 +183,17 @@ def facts_of(image: str, inspected: Mapping[str, Any]) -> ImageFacts:
         static=_static(labels.get(IMAGE_STATIC, "")),
         interfaces=tuple(name for name in labels.get(IMAGE_INTERFACES, "").split() if INTERFACE.fullmatch(name)),
         restores=labels.get(IMAGE_RESTORE) == "true",
+        users=_users(labels.get(IMAGE_USERS, "")),
+        warm=warm.read_label(labels.get(IMAGE_WARM, "")),
     )
+
+
+def _users(label: str) -> tuple[int, int] | None:
+    """Parse `1000-2999`: numbers of users, none of them root or beyond those of a remapped namespace."""
+    if not (found := _USERS.fullmatch(label)):
+        return None
+    first, last = int(found[1]), int(found[2])
+    return (first, last) if 0 < first <= last < 65534 else None
 
 
 def has_own_init(inspected: Mapping[str, Any]) -> bool:
@@ -254,6 +284,7 @@ def labels_of(pool: str, spec: ContainerSpec, port: int | None = None) -> dict[s
         LABEL_TOKEN: spec.token,
         LABEL_BASE_URL: spec.config.base_url,
         LABEL_SESSION_NAME: spec.session_name,
+        LABEL_EGRESS: spec.config.egress.value,
         **reach.labels_of(spec.config, port or spec.config.container_port),
     }
 
@@ -279,10 +310,10 @@ def create_body(
     host["Memory"] = host["MemorySwap"] = config.mem_limit
     host["PidsLimit"] = config.pids_limit
     if config.image.supports_read_only and config.image.home:
-        host["Tmpfs"][config.image.home] = home_options(config.home_size, config.user)
+        host["Tmpfs"][config.image.home] = home_options(config.home_size, spec.user)
     host["Mounts"] = [bind(mount.source, mount.target, read_only=mount.read_only) for mount in config.mounts]
     if socket_source is not None:
-        host["Mounts"].append(bind(socket_source))
+        host["Mounts"].append(bind(socket_source, read_only=config.transport is not Transport.SOCKET))
     if config.cpu_shares:
         host["CpuShares"] = config.cpu_shares
     if config.runtime:
@@ -291,15 +322,15 @@ def create_body(
         host["ExtraHosts"] = list(config.extra_hosts)
     body: dict[str, Any] = {
         "Image": config.image.image_id,
-        "Cmd": ["/bin/sh", "-c", render_command(spec, port)],
+        "Cmd": ["/bin/sh", "-c", started(render_command(spec, port), config)],
         "Env": environment_of(spec),
-        "User": config.user,
+        "User": spec.user,
         "Hostname": HOSTNAME,
         "Labels": labels_of(pool, spec, port),
         "HostConfig": host,
     }
     if config.transport is Transport.PORT:
-        isolated = config.egress is Egress.NONE and not config.network
+        isolated = config.egress is not Egress.INTERNET and not config.network
         _publish(body, config.container_port, config.container_ip, isolated=isolated)
     elif network == "none" and not config.extra_hosts:  # only Docker's sandbox writes extra hosts
         body |= _NO_NETWORK
@@ -308,13 +339,23 @@ def create_body(
     return body
 
 
+def started(command: str, config: ContainerConfig, web_socket: str = WEB_PATH) -> str:
+    """The shell command of a notebook: its own, and beside it the forwarder to the web proxy, where there is one."""
+    if config.egress is not Egress.WEB:
+        return command
+    source = shlex.quote(Path(forward_inside.__file__).read_text())
+    python = '"$(command -v python3 || command -v python)"'
+    forwarder = f"{python} -I -S -B -c {source} {WEB_PORT} {web_socket}"
+    return f"({forwarder} </dev/null &)\nexec /bin/sh -c {shlex.quote(command)}"  # nobody's child: nobody awaits it
+
+
 def cpu_limit(quota: int) -> dict[str, int]:
-    """The CPU limit of a ready container.
+    """The CPU limit of a ready container, for a `cpu_quota`.
 
     It is not in the create body: a start is nearly all CPU, and has no visitor yet. (Measured with half
     a CPU each: 1.09 s to the first answer with the limit from the start, 0.72 s with it from readiness on.)
     """
-    return {"CpuPeriod": CPU_PERIOD, "CpuQuota": quota}
+    return {"CpuPeriod": CPU_PERIOD, "CpuQuota": cpu_per_period(quota)}
 
 
 def trial_body(pool: str, config: ContainerConfig, *, socket_source: str | None = None) -> dict[str, Any]:
@@ -408,8 +449,22 @@ def environment_of(spec: ContainerSpec) -> list[str]:
         "JUPYTER_TOKEN": spec.token,
         "TMPNB_STATIC_URL": spec.config.static_url,
         "TMPNB_EGRESS": spec.config.told_egress,
+        warm.VARIABLE: warm.told(spec.config.warm),
+        **web_environment(spec.config),
     }
     return environment + [f"{name}={value}" for name, value in optional.items() if value]
+
+
+def web_environment(config: ContainerConfig) -> dict[str, str]:
+    """What tells programs of the web proxy, and of the certificate authorities to trust."""
+    found: dict[str, str] = {}
+    if config.egress is Egress.WEB:
+        proxy, direct = f"http://127.0.0.1:{WEB_PORT}", "localhost,127.0.0.1,::1"
+        for name, value in (("http_proxy", proxy), ("https_proxy", proxy), ("no_proxy", direct)):
+            found |= {name: value, name.upper(): value}
+    if any(mount.target == CA_BUNDLE for mount in config.mounts):
+        found |= dict.fromkeys(_CA_VARIABLES, CA_BUNDLE)
+    return found
 
 
 def _publish(body: dict[str, Any], port: int, ip: str, *, isolated: bool) -> None:
@@ -425,6 +480,17 @@ def _publish(body: dict[str, Any], port: int, ip: str, *, isolated: bool) -> Non
 def runtimes_of(info: Mapping[str, Any]) -> frozenset[str]:
     """The names of the runtimes that an engine has, from `GET /info`."""
     return frozenset(map(str, info.get("Runtimes") or ()))
+
+
+def has_own_kernel(runtime: str, info: Mapping[str, Any]) -> bool:
+    """Whether containers run on gVisor's kernel, by `GET /info`. "" is the engine's default runtime.
+
+    That answer names the runtime's program, or, from Docker 23 on, perhaps only a shim of containerd's.
+    """
+    name = runtime or str(info.get("DefaultRuntime") or "")
+    entry = (info.get("Runtimes") or {}).get(name) or {}
+    program = str(entry.get("path") or entry.get("runtimeType") or name)
+    return program.rpartition("/")[2] in _OWN_KERNEL
 
 
 def see_that_it_has(runtime: str, known: Collection[str]) -> None:
@@ -461,6 +527,11 @@ def socket_directory_of(entry: Mapping[str, Any]) -> str:
     return next((str(one.get("Source") or "") for one in mounts if one.get("Destination") == SOCKET_DIRECTORY), "")
 
 
+def reaches_web(entry: Mapping[str, Any]) -> bool:
+    """Whether a listed container runs and was started with a way to the web proxy."""
+    return is_running(entry) and entry["Labels"].get(LABEL_EGRESS) == Egress.WEB
+
+
 def exit_of(inspected: Mapping[str, Any]) -> Exit:
     """How a container ended. The OOM flag alone says only that the kernel once killed *something* in it.
 
@@ -469,6 +540,19 @@ def exit_of(inspected: Mapping[str, Any]) -> Exit:
     state = inspected["State"]
     status = int(state.get("ExitCode") or 0)
     return Exit(status, out_of_memory=bool(state.get("OOMKilled")) and status == 137)
+
+
+_ENTRY = {"Id": str, "ImageID": str, "Names": list, "Labels": dict, "State": str, "Created": int}
+
+
+def entry_of(listed: Any) -> dict[str, Any]:
+    """What we read of an entry of `GET /containers/json`. Raises `LookupError` or `TypeError` for another shape."""
+    entry = {key: listed[key] for key in (*_ENTRY, "Ports", "NetworkSettings", "Mounts")}
+    entry["Names"] = entry["Names"] or []
+    for key, kind in _ENTRY.items():
+        if not isinstance(entry[key], kind):
+            raise TypeError(f"{key} is {type(entry[key]).__name__}")
+    return entry
 
 
 def observed_of(

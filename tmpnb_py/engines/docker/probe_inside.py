@@ -38,7 +38,10 @@ def privileges() -> dict[str, Any]:
 
 
 def limits() -> dict[str, int | None]:
-    """The limits in bytes and numbers; None for no limit. Skips unreadable ones."""
+    """The limits in bytes and numbers; None for no limit. Skips unreadable ones.
+
+    "all memory" is what the kernel says the machine has.
+    """
     found: dict[str, int | None] = {}
     for name, places in _FILES.items():
         for place in places:
@@ -53,6 +56,8 @@ def limits() -> dict[str, int | None]:
             if name == "swap" and place.startswith("memory/") and number is not None and memory:
                 found[name] = max(0, number - memory)  # cgroup v1 counts memory and swap together
             break
+    with open("/proc/meminfo") as file:  # noqa: PTH123
+        found["all memory"] = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemTotal:"))
     return found
 
 
@@ -99,6 +104,13 @@ def attempt(targets: list[tuple[str, int]], seconds: float) -> dict[str, str]:
     return results
 
 
+def reached(path: str) -> str:
+    """Connect to a Unix socket. Results: "connected", or the name of an error."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        code = probe.connect_ex(path)
+    return errno.errorcode.get(code, "error") if code else "connected"
+
+
 def may_write(directory: str) -> bool:
     """Whether files can be created in a directory, even if its mode must be changed first."""
     with contextlib.suppress(OSError):
@@ -118,6 +130,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
     facts = privileges()
     facts["limits"] = limits()
     facts["gateway"] = hop
+    facts["web"] = reached(asked["web"]) if asked.get("web") else ""
     facts["attempts"] = attempt([target for target in targets if target[0]], asked["seconds"])
     return facts
 
@@ -125,7 +138,8 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
 def main(argument: str) -> None:
     """Print the facts as JSON; then serve on `socket` (a path) or `listen` (a port), if one is given.
 
-    `attempts`: pairs of address and port, tried for `seconds`; the address "gateway" is the default route's.
+    `attempts`: pairs of address and port, tried for `seconds`; the address "gateway" is the default route's. `web` is
+    a Unix socket to connect to, "" for none.
     With `late` nothing is printed, and each connection is told the facts as they are then.
     """
     asked = json.loads(argument)

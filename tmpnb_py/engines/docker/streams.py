@@ -251,17 +251,26 @@ class ImageStreams(abc.ABC):
             pass
 
     async def pull_image(self, image: str) -> AsyncGenerator[str, None]:
-        """Pull, yielding progress lines. Raises `ImageMissingError` if the registry does not have it."""
+        """Pull, yielding progress lines. Raises `ImageMissingError` if the registry does not have it.
+
+        Most images need nothing of what `docker login` has kept: that it cannot be used is told if one is not pulled.
+        """
         params = {"fromImage": image} if _has_tag(image) else {"fromImage": image, "tag": "latest"}
+        private: Mapping[str, str] = {}
+        unused = ""
         try:
             private = registries.authorization(image, os.environ)
+        except EngineError as error:
+            unused = f" ({error})"
+        try:
             async for line in self._progress("images/create", params, None, private):
                 yield line
         except EngineDownError:
             raise
         except EngineError as error:
             raise ImageMissingError(
-                f"cannot pull {image}: {error}", remedy="check the name; for a private image run `docker login` first"
+                f"cannot pull {image}: {error}{unused}",
+                remedy="check the name; for a private image run `docker login` first",
             ) from error
 
     async def has_buildkit(self) -> bool:

@@ -129,7 +129,7 @@ class Trials:
         """Return the exit status; None while it runs."""
         async with self._calling("inspect a probe") as docker:
             state = (await docker.containers.container(probe.name).show())["State"]
-        return None if state["Running"] else int(state["ExitCode"])
+            return None if state["Running"] else int(state["ExitCode"])
 
     async def first_facts(self, probe: Running) -> dict[str, Any]:
         """Wait for the facts that a running container prints.
@@ -158,5 +158,5 @@ class Trials:
         """Return the IPv4 address; "" if there is none."""
         async with self._calling("inspect a probe") as docker:
             settings = (await docker.containers.container(probe.name).show())["NetworkSettings"]
-        networks = (settings.get("Networks") or {}).values()
-        return next((str(one["IPAddress"]) for one in networks if one.get("IPAddress")), "")
+            networks = (settings.get("Networks") or {}).values()
+            return next((str(one["IPAddress"]) for one in networks if one.get("IPAddress")), "")

@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tmpnb_py.core.units import CPU_PERIOD, cpu_per_period
+
 MOUNT = Path("/sys/fs/cgroup")
 
-_CPU_PERIOD = 100_000
 _UNIFIED = "unified"
 _NEEDED = ("memory", "pids")
 _REMOVE_SECONDS = 2.0
@@ -80,7 +81,7 @@ def find(own: str | None = None, mount: Path = MOUNT) -> Cgroups:
                 return Cgroups({_UNIFIED: unified})
         for controller in controllers.split(","):
             place = mount / controller / path.lstrip("/")
-            if controller in ("memory", "pids", "cpu") and _writable(place):
+            if controller in ("memory", "pids", "cpu", "cpuacct") and _writable(place):
                 parents[controller] = place
     return Cgroups(parents)
 
@@ -126,10 +127,10 @@ def limit_cpu(groups: Iterable[str], quota: int) -> None:
         if not quota:
             continue
         if (group / "cpu.cfs_quota_us").exists():
-            _set(group / "cpu.cfs_period_us", str(_CPU_PERIOD))
-            _set(group / "cpu.cfs_quota_us", str(quota))
+            _set(group / "cpu.cfs_period_us", str(CPU_PERIOD))
+            _set(group / "cpu.cfs_quota_us", str(cpu_per_period(quota)))
         elif (group / "cpu.max").exists():
-            _set(group / "cpu.max", f"{quota} {_CPU_PERIOD}")
+            _set(group / "cpu.max", f"{cpu_per_period(quota)} {CPU_PERIOD}")
 
 
 def out_of_memory(groups: Iterable[str]) -> bool:

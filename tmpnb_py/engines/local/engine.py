@@ -15,7 +15,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from tmpnb_py.core.errors import (
     StartFailedError,
     is_our_lack,
 )
+from tmpnb_py.core.languages import PYTHON
 from tmpnb_py.core.models import (
     Address,
     ContainerConfig,
@@ -49,6 +50,8 @@ from tmpnb_py.core.models import (
     Usage,
 )
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines import cpu_time
+from tmpnb_py.engines.base import WebDoors
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.image_files import READ_LIMIT, from_directory
 from tmpnb_py.engines.local import cgroup, machine
@@ -60,6 +63,7 @@ from tmpnb_py.engines.local.watch import Watches
 from tmpnb_py.engines.no_images import NoImageStore
 from tmpnb_py.engines.one_machine import OneMachine
 from tmpnb_py.engines.sockets import SocketDirectories
+from tmpnb_py.engines.web_socket import NoDoors
 from tmpnb_py.options.groups.notebooks import DEFAULT_IMAGE
 
 # Everything else is passed in the environment: other users of the machine can read a command line.
@@ -126,6 +130,12 @@ class LocalEngine(NoImageStore, OneMachine):
         self._tasks = Tasks()
         self._launching: dict[str, asyncio.Task[NotebookRecord]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
+        self._doors: WebDoors = NoDoors()
+
+    def serve_web(self, doors: WebDoors) -> None:
+        """See `Engine`. The machine's addresses are this process's own."""
+        self._doors = doors
+        doors.shut_out(())
 
     # --- the machine
 
@@ -180,6 +190,7 @@ class LocalEngine(NoImageStore, OneMachine):
             workshops=self._manifest,
             static=machine.static_directories(),
             restores=True,
+            warm=(PYTHON.kernel,),
         )
 
     async def read_image(
@@ -242,10 +253,15 @@ class LocalEngine(NoImageStore, OneMachine):
         try:
             self._quotas[spec.id] = spec.config.cpu_quota
             self._watches.add(spec.id, record.process)
+            self._open_door(spec.id)
             return await self._address(record)
         except BaseException:
             await self._undo(spec.id)
             raise
+
+    def _open_door(self, container_id: str) -> None:
+        if directory := self._launcher.web_directory(container_id):
+            self._doors.open(container_id, directory)
 
     async def _undo(self, container_id: str) -> None:
         with contextlib.suppress(EngineError):
@@ -287,6 +303,7 @@ class LocalEngine(NoImageStore, OneMachine):
         if launching := self._launching.get(container_id):
             await asyncio.wait((launching,))
         self._quotas.pop(container_id, None)
+        self._doors.close(container_id)
         if await self._work(lambda: self._clear(container_id)):
             self._watches.remove(container_id)
             self._watches.tell(container_id)
@@ -295,7 +312,8 @@ class LocalEngine(NoImageStore, OneMachine):
         self._copies.pop(container_id, None)
         try:
             record = self._records.read(container_id)
-        except FileNotFoundError:
+        except FileNotFoundError:  # gone; or somebody has removed the record of one that was starting
+            self._launcher.clear(container_id, None)
             return False
         self._launcher.clear(container_id, record)
         return True
@@ -337,6 +355,7 @@ class LocalEngine(NoImageStore, OneMachine):
         for observed, record in found:
             if record is not None and observed.exit is None:
                 self._watches.add(record.id, record.process)
+                self._open_door(record.id)
         return [observed for observed, _ in found]
 
     def _observe(self) -> Sequence[tuple[Observed, NotebookRecord | None]]:
@@ -401,9 +420,30 @@ class LocalEngine(NoImageStore, OneMachine):
         record = self._found(container_id)
         if record is None:
             return Usage(0, 0.0, 0)
-        processes = [record.process, *local_process.descendants(record.process)]
+        (processes,) = local_process.families([record.process])
         memory = sum(map(local_process.memory, processes))
         return Usage(memory, sum(map(local_process.cpu_seconds, processes)), disk=0)
+
+    async def cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        """CPU seconds so far: of the control group, or without one of the processes that live and their children."""
+        return await self._work(lambda: self._cpu_seconds(container_ids))
+
+    def _cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        uncounted: dict[str, local_process.Process] = {}  # by a control group
+        for container_id in container_ids:
+            with contextlib.suppress(NoSuchContainerError):
+                record = self._found(container_id)
+                seconds = 0.0 if record is None else cpu_time.of_groups(map(Path, record.cgroups))
+                if seconds is not None:
+                    found[container_id] = seconds
+                elif record is not None:
+                    uncounted[container_id] = record.process
+        if uncounted:
+            families = local_process.families(tuple(uncounted.values()))
+            for container_id, processes in zip(uncounted, families, strict=True):
+                found[container_id] = sum(map(local_process.cpu_seconds, processes))
+        return found
 
     def events(self) -> AsyncIterator[str]:
         """Yield ids of containers that died or disappeared; "" after each `open`. Ends at `close`."""

@@ -41,6 +41,8 @@ def for_local_engine(settings: Settings, sandbox: Sandbox | None, reason: str) -
     _refuse_other_ways(settings)
     if sandbox is not None:
         _refuse_open_network(settings)
+    else:
+        _refuse_web_proxy(settings, reason)
     address = _address(settings, sandbox, reason)
     if address != settings.ip:
         _log.info("listening_locally", ip=address, hint=_hint(sandbox, reason))
@@ -82,6 +84,14 @@ def _refuse_other_ways(settings: Settings) -> None:
         raise SettingsError(
             f"notebooks of the local engine are reached by Unix sockets only, which conflicts with {flags}",
             remedy="Omit that (in a command write {socket} instead of {port}), or use Docker.",
+        )
+
+
+def _refuse_web_proxy(settings: Settings, reason: str) -> None:
+    if settings.egress is Egress.WEB:
+        raise SettingsError(
+            f"--egress web: without a sandbox notebooks reach whatever this machine reaches: {reason}",
+            remedy="Install bubblewrap (apt-get install bubblewrap) or Docker, or leave --egress out.",
         )
 
 

@@ -16,16 +16,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tmpnb_py.core import links
+from tmpnb_py.core import links, warm
 from tmpnb_py.core.errors import EngineError
 from tmpnb_py.core.models import ContainerSpec, Egress, SocketAddress
-from tmpnb_py.engines.docker.options import SOCKET_DIRECTORY, SOCKET_NAME, SOCKET_PATH, render_command
+from tmpnb_py.engines.docker.options import (
+    SOCKET_DIRECTORY,
+    SOCKET_NAME,
+    SOCKET_PATH,
+    render_command,
+    started,
+    web_environment,
+)
 from tmpnb_py.engines.local import cgroup, machine, process
 from tmpnb_py.engines.local import sandbox as sandboxing
 from tmpnb_py.engines.local.process import Held, Process
 from tmpnb_py.engines.local.record import NotebookRecord, RecordStore, SupervisorStatus
 from tmpnb_py.engines.local.sandbox import Layout, Places, Sandbox
 from tmpnb_py.engines.sockets import SocketDirectories
+from tmpnb_py.engines.web_socket import WEB_SOCKET
 
 _LEFTOVER_SECONDS = 300.0  # longer than any start takes
 _KILL_SECONDS = 10.0
@@ -133,6 +141,9 @@ class Launcher:
             self.records.commit(record, spec.session_name)
             process.start(sandboxing.log_keeper(groups), environ, output=output, place=place)
             held.go()
+        except BaseException:  # without a record nobody else would wait for its end
+            process.end(held.process, tuple, _KILL_SECONDS)
+            raise
         finally:
             held.cancel()
             _close(output, place)
@@ -152,13 +163,15 @@ class Launcher:
             limits=limits,
             memory_per_process=not self.cgroups.limit_memory,
         )
-        return argv, sandboxing.environment(
+        environ = sandboxing.environment(
             places,
             base_path=spec.base_path,
             token=spec.token,
             static_url=spec.config.static_url,
             egress="" if self._sandbox is None else spec.config.told_egress,
+            warm_kernels=warm.told(spec.config.warm),
         )
+        return argv, environ | web_environment(spec.config)
 
     def _in_a_sandbox(self, spec: ContainerSpec, sandbox: Sandbox) -> tuple[Places, list[str]]:
         shown = [
@@ -171,11 +184,12 @@ class Launcher:
             sandbox,
             self._layout,
             shown,
-            render_command(spec),
+            started(render_command(spec), spec.config, f"{sandboxing.WEB_DIRECTORY}/{WEB_SOCKET}"),
             home_size=spec.config.home_size,
             tmp_size=spec.config.tmp_size,
             shm_size=spec.config.shm_size,
             network=spec.config.egress is Egress.INTERNET,
+            web=str(self._sockets.create(spec.id)) if spec.config.egress is Egress.WEB else "",
             pids=0 if self.cgroups.limit_pids or not machine.counts_processes() else spec.config.pids_limit,
         )
         places = Places(
@@ -209,6 +223,11 @@ class Launcher:
         path = sandboxing.environment(places, base_path="", token="")["PATH"]
         (home / ".profile").write_text(f"PATH='{path}'\nexport PATH\n")  # a login shell resets PATH
         return places, sandboxing.unprotected(render_command(spec, socket=socket))
+
+    def web_directory(self, container_id: str) -> str:
+        """The directory of a sandboxed notebook's socket to the web proxy; "" if it has none."""
+        directory = self._sockets.path(container_id)
+        return str(directory) if self._sandbox is not None and directory.is_dir() else ""
 
     # --- clearing
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tmpnb_py.core.errors import ImageMissingError
 from tmpnb_py.engines.local import sandbox as local_sandbox
@@ -186,7 +187,7 @@ def _scripts(prefix: str, start_script: Path) -> dict[str, tuple[str, int]]:
 def runnable_workshops(workshops: Path) -> str:
     """The manifest of the workshops that this Python environment can run, filtered as in the image."""
     script = workshops / "server" / "tmpnb_workshops.py"
-    done = _run([sys.executable, "-I", str(script), str(workshops / "workshops")], output=subprocess.PIPE)
+    done = _run([sys.executable, "-I", str(script), str(workshops / "workshops"), "--cold"], output=subprocess.PIPE)
     return done.stdout if done is not None and not done.returncode else ""
 
 
@@ -235,7 +236,7 @@ def _try(sandbox: Sandbox, start_script: Path) -> str:
     """Run a trivial command in the sandbox as a notebook would run. Returns "" or bubblewrap's last line."""
     with tempfile.TemporaryDirectory(prefix="tmpnb-probe-") as directory:
         install_support(Path(directory), support_files(sys.prefix, start_script))
-        sizes = dict.fromkeys(("home_size", "tmp_size", "shm_size"), 1 << 20)
+        sizes: dict[str, Any] = dict.fromkeys(("home_size", "tmp_size", "shm_size"), 1 << 20)
         shown = [(directory, local_sandbox.SUPPORT)]
         argv = local_sandbox.sandboxed(sandbox, layout(), shown, "true", **sizes, network=False)
         at = argv.index("--json-status-fd")

@@ -17,7 +17,7 @@ import re
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tmpnb_py.engines.local import seccomp
@@ -51,6 +51,13 @@ def _stat(pid: int) -> tuple[int, int]:
         raise ProcessLookupError(f"no process {pid}") from None
     fields = text.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
     return int(fields[1]), int(fields[19])
+
+
+def parent_of(pid: int) -> int:
+    """A process's parent; 0 where that is not to be seen from here."""
+    with contextlib.suppress(OSError):
+        return _stat(pid)[0]
+    return 0
 
 
 def identify(pid: int) -> Process:
@@ -103,17 +110,24 @@ def _processes() -> Iterator[int]:
 
 def descendants(root: Process) -> list[Process]:
     """Children, their children and so on, except those whose parent has died."""
+    return families([root])[0][1:]
+
+
+def families(roots: Sequence[Process]) -> list[list[Process]]:
+    """Each root with its `descendants`; a process that is below two of them is the first one's. Reads /proc once."""
     children: dict[int, list[tuple[int, int]]] = {}
     for pid in _processes():
         with contextlib.suppress(ProcessLookupError):
             parent, started = _stat(pid)
             children.setdefault(parent, []).append((pid, started))
-    found: list[Process] = []
-    parents = [root.pid]
-    while parents:
-        for pid, started in children.pop(parents.pop(), ()):
-            found.append(Process(pid, started, root.boot_id))
-            parents.append(pid)
+    return [_family(root, children) for root in roots]
+
+
+def _family(root: Process, children: dict[int, list[tuple[int, int]]]) -> list[Process]:
+    """Takes the family out of `children`: a process that has got a descendant's number is no endless loop."""
+    found = [root]
+    for one in found:
+        found += [Process(pid, started, root.boot_id) for pid, started in children.pop(one.pid, ())]
     return found
 
 

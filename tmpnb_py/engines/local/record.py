@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tmpnb_py.core import boot_clock, host_names, links
+from tmpnb_py.core import boot_clock, files, host_names, links
 from tmpnb_py.core.models import State
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.local.process import Process
@@ -168,7 +168,7 @@ class RecordStore:
             with contextlib.suppress(FileExistsError):
                 (path / _CLAIM).hardlink_to(new)
             new.unlink()
-            _sync_directory(path)
+            files.sync_directory(path)
         return (path / _CLAIM).exists() and f"{(path / _CLAIM).read_text()} ".startswith(f"{mine} ")
 
     def status(self, container_id: str) -> SupervisorStatus:
@@ -261,23 +261,7 @@ def _open_append(path: Path) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file atomically: after a crash it is either the old or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, text.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.rename(path)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.replace(path, text.encode())
 
 
 def _tail(path: Path) -> bytes:

@@ -17,11 +17,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from tmpnb_py.core import warm
 from tmpnb_py.engines.docker.options import HOSTNAME, OOM_SCORE_ADJ, SOCKET_DIRECTORY
 from tmpnb_py.engines.local.cgroup import GroupLimits
 
 HOME = "/home/jovyan"
 SUPPORT, CONFIG, WORKSHOPS = "/srv/tmpnb/support", "/srv/tmpnb/config", "/srv/tmpnb/workshops"
+WEB_DIRECTORY = "/run/tmpnb-web"
 SECCOMP = "seccomp"  # in the support directory: the system call filter (see `seccomp`)
 SERVER = "/srv/tmpnb/server"  # the server's extensions; its configuration expects them beside its own directory
 
@@ -103,7 +105,7 @@ class Places:
 
 
 def environment(
-    places: Places, *, base_path: str, token: str, static_url: str = "", egress: str = ""
+    places: Places, *, base_path: str, token: str, static_url: str = "", egress: str = "", warm_kernels: str = ""
 ) -> dict[str, str]:
     """The complete environment of a notebook server: nothing of the orchestrator's.
 
@@ -116,6 +118,7 @@ def environment(
         "TMPDIR": places.temporary,
         "TMPNB_STATIC_URL": static_url,
         "TMPNB_EGRESS": egress,
+        warm.VARIABLE: warm_kernels,
     }
     return {
         "HOME": places.home,
@@ -181,13 +184,14 @@ def sandboxed(
     tmp_size: int,
     shm_size: int,
     network: bool,
+    web: str = "",
     pids: int = 0,
 ) -> list[str]:
     """The supervisor with a sandbox.
 
     `shown` are further read-only (source, destination) pairs, including the support directory's. `pids` bounds
     processes and threads if no control group does: the kernel counts them per user namespace. The sizes of home,
-    /tmp and /dev/shm are in bytes.
+    /tmp and /dev/shm are in bytes. `web` is the directory of the socket to the web proxy, "" where there is none.
     """
     support = next(source for source, destination in shown if destination == SUPPORT)
     inside = sandbox.as_root and sandbox.locked  # a second sandbox is created inside
@@ -199,6 +203,7 @@ def sandboxed(
         *(() if inside else _FILTERED),
         *_system(layout),
         *_memory(home_size, tmp_size, shm_size),
+        *((*_directories([WEB_DIRECTORY]), "--ro-bind", web, WEB_DIRECTORY) if web else ()),
         *_etc(support, network=network),
         *_python(layout, shown),
         *("--remount-ro", "/", "--chdir", HOME, "--"),

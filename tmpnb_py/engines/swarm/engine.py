@@ -27,7 +27,6 @@ from tmpnb_py.core.errors import (
     EngineError,
     ImageMissingError,
     NoSuchContainerError,
-    PoolLockedError,
 )
 from tmpnb_py.core.models import (
     Address,
@@ -48,6 +47,7 @@ from tmpnb_py.core.models import (
     Usage,
 )
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.base import WebDoors
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import naming, services
@@ -61,7 +61,7 @@ from tmpnb_py.engines.swarm.lease import Lease
 from tmpnb_py.engines.swarm.leftovers import remove_leftovers
 from tmpnb_py.engines.swarm.link import tls
 from tmpnb_py.engines.swarm.link.lines import RelayAwayError
-from tmpnb_py.engines.swarm.link.wire import Event, Question
+from tmpnb_py.engines.swarm.link.wire import Event, Question, cpu_seconds_of
 from tmpnb_py.engines.swarm.looks import Looks
 from tmpnb_py.engines.swarm.records import NotebookExistsError, Records
 from tmpnb_py.engines.swarm.relays import Relays
@@ -130,6 +130,9 @@ class SwarmEngine(SwarmImages):
 
     # --- connection
 
+    def serve_web(self, doors: WebDoors) -> None:
+        """No-op: notebooks of a swarm reach nothing."""
+
     async def open(self) -> None:
         """See that a manager answers, and wait a moment for the relays of its nodes."""
         await self._api.open()
@@ -165,8 +168,6 @@ class SwarmEngine(SwarmImages):
         """Be the pool's only manager in this swarm. Raises `PoolLockedError`."""
         try:
             await self._lease.take(on_lost)
-        except PoolLockedError:
-            raise
         except RefusedError as error:
             raise EngineDownError(f"the swarm's managers do not agree: {error}", remedy="docker node ls") from error
 
@@ -255,9 +256,10 @@ class SwarmEngine(SwarmImages):
                 f"no node that a relay answers from has the image {image.image}",
                 remedy="tmpnb-py image push-nodes brings it to them; docker service ps tells whether relays run",
             )
-        if not usable & self._looks.good():
+        fit = usable & self._looks.good()
+        if not fit:
             raise self._looks.why_none()
-        return set(self._nodes) - (usable & self._looks.good())
+        return self._nodes.keys() - fit
 
     async def _started(self, spec: ContainerSpec, started: asyncio.Event) -> Address:
         node = await self._placed(naming.name_of(self._pool, spec.id), started)
@@ -382,6 +384,23 @@ class SwarmEngine(SwarmImages):
             return Usage(int(found["memory"]), float(found["cpu_seconds"]), int(found["disk"]))
         except (KeyError, TypeError, ValueError) as error:
             raise RelayAwayError("the relay's answer is none") from error
+
+    async def cpu_seconds(self, container_ids: Sequence[str]) -> Mapping[str, float]:
+        """CPU seconds so far, as the relays of the containers' nodes read them; without those of silent relays."""
+        by_node: dict[str, list[str]] = {}
+        for one in container_ids:
+            if node := self._where.get(one):
+                by_node.setdefault(node, []).append(one)
+        questions = {
+            node: Question(do="cpu", pool=self._pool, ids=tuple(ids))
+            for node, ids in by_node.items()
+            if node in self._relays.nodes
+        }
+        found: dict[str, float] = {}
+        for node, question in questions.items():
+            with contextlib.suppress(EngineError):  # relays of an earlier version do not know the question
+                found |= cpu_seconds_of(await self._relays.of(node).ask(question), question.ids)
+        return found
 
     async def logs(self, container_id: str, *, lines: int) -> tuple[str, ...]:
         """The last lines of output, raw, at most 64 KiB."""

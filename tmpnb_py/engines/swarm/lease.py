@@ -20,7 +20,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import structlog
 
@@ -101,7 +101,7 @@ class Lease:
         self._renewed_at = time.monotonic()
         with contextlib.suppress(EngineError):  # the first renewal reads it, too
             found = await self._configs.read(self._name)
-            if found is not None and self._holder_of(found) == self._holder:
+            if self._is_ours(found):
                 self.term = int(found["Version"]["Index"])
         self._renewing = self._tasks.start(f"lease of {self._pool}", self._renew(on_lost))
 
@@ -114,10 +114,8 @@ class Lease:
         await self._tasks.close()
         if held:
             with contextlib.suppress(EngineError):
-                found = await self._configs.read(
-                    self._name
-                )  # another manager may have taken over since we looked last
-                if found is not None and self._holder_of(found) == self._holder:
+                # Another manager may have taken over since we looked last.
+                if self._is_ours(await self._configs.read(self._name)):
                     await self._configs.remove(self._name)
 
     # --- taking over
@@ -189,7 +187,7 @@ class Lease:
             try:
                 async with asyncio.timeout(_RENEW_SECONDS):
                     found = await self._configs.read(self._name)
-                    if found is not None and self._holder_of(found) == self._holder:
+                    if self._is_ours(found):
                         self.term = int(found["Version"]["Index"])
                         await self._write(found, count)
                     elif found is None and self._is_kept:  # somebody has removed it by its name, and not followed us
@@ -215,9 +213,8 @@ class Lease:
                 raise self._locked() from error
             raise
 
-    @staticmethod
-    def _holder_of(found: dict[str, Any]) -> str:
-        return str((found["Spec"].get("Labels") or {}).get(docker.LABEL_HOLDER, ""))
+    def _is_ours(self, found: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+        return found is not None and (found["Spec"].get("Labels") or {}).get(docker.LABEL_HOLDER) == self._holder
 
     def _labels(self, count: int) -> dict[str, str]:
         return {

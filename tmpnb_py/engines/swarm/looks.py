@@ -64,7 +64,7 @@ class Facts(pydantic.BaseModel):
     CapBnd: str = pydantic.Field(pattern=r"^[0-9a-f]{0,16}$")
     NoNewPrivs: str = pydantic.Field(max_length=8)
     Seccomp: str = pydantic.Field(max_length=8)
-    limits: dict[Literal["memory", "swap", "processes"], int | None]
+    limits: dict[Literal["memory", "swap", "processes", "all memory"], int | None]
     gateway: str = pydantic.Field(max_length=64)
     attempts: dict[str, str] = pydantic.Field(max_length=64)
 
@@ -175,7 +175,7 @@ class Looks:
 
         Waits only while there is none to start any on. Raises `EngineError` where none can be looked at.
         """
-        seen_through = dataclasses.replace(config, mounts=(), cpu_quota=0, static_url="")
+        seen_through = dataclasses.replace(config, mounts=(), cpu_quota=0, static_url="", warm=())
         if seen_through.digest != self._key:
             for before in [*self._verdicts, *self._looking]:
                 self.forget(before)

@@ -6,12 +6,12 @@ Everything durable of a notebook is in its service, and nothing of it is kept he
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError
+from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.host import RefusedError
 from tmpnb_py.engines.swarm import naming, services
@@ -59,9 +59,10 @@ class Records:
                         return task.node
                     if task.has_ended:
                         raise EngineError(f"Swarm could not start a notebook: {message or task.state}")
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_AGAIN_SECONDS if started.is_set() else _POLL_SECONDS):
-                            await started.wait() if not started.is_set() else await asyncio.sleep(1)
+                    if started.is_set():
+                        await asyncio.sleep(_AGAIN_SECONDS)
+                    else:
+                        await event_or_time(started, _POLL_SECONDS)
         except TimeoutError as error:
             raise EngineError(
                 f"Swarm did not start a notebook in time: {message or 'it says nothing'}{hint()}",

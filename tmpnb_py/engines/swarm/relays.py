@@ -12,7 +12,7 @@ import contextlib
 import ssl
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import pydantic
@@ -221,9 +221,11 @@ class Relays:
                     self._changed.clear()
                     await self._changed.wait()
 
-    async def ask_all(self, question: Question) -> dict[str, dict[str, Any] | EngineError]:
-        """What each relay answers, by node."""
-        links = dict(self._by_node)
+    async def ask_all(
+        self, question: Question, nodes: Collection[str] | None = None
+    ) -> dict[str, dict[str, Any] | EngineError]:
+        """What each relay answers, by node; only those of `nodes`, if they are given."""
+        links = {node: link for node, link in self._by_node.items() if nodes is None or node in nodes}
         answers = await asyncio.gather(*(link.ask(question) for link in links.values()), return_exceptions=True)
         found: dict[str, dict[str, Any] | EngineError] = {}
         for node, answer in zip(links, answers, strict=True):

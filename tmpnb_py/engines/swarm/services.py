@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from tmpnb_py.core import boot_clock, host_names, links
-from tmpnb_py.core.models import Address, ContainerConfig, ContainerSpec, EndReason, Exit, NodeState, Observed, State
+from tmpnb_py.core.models import Address, ContainerSpec, EndReason, Exit, NodeState, Observed, State
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.swarm import naming
 
@@ -140,7 +140,7 @@ def _container(pool: str, spec: ContainerSpec, labels: Mapping[str, str], *, ini
         "Image": config.image.image_id,  # by its id, no node asks a registry
         "Args": ["/bin/sh", "-c", _FIRST_TO_GO + docker.render_command(spec)],
         "Env": docker.environment_of(spec),
-        "User": config.user,
+        "User": spec.user,
         "Hostname": docker.HOSTNAME,
         "Labels": dict(labels),
         "Init": init,
@@ -154,17 +154,18 @@ def _container(pool: str, spec: ContainerSpec, labels: Mapping[str, str], *, ini
         ],
         "Healthcheck": {"Test": ["NONE"]},  # Swarm would wait for an image's own
         "StopGracePeriod": 0,
-        "Mounts": _mounts(pool, spec.id, config),
+        "Mounts": _mounts(pool, spec),
     }
 
 
-def _mounts(pool: str, container_id: str, config: ContainerConfig) -> list[dict[str, Any]]:
+def _mounts(pool: str, spec: ContainerSpec) -> list[dict[str, Any]]:
+    container_id, config = spec.id, spec.config
     mounts = [_volume(pool, container_id, SOCKET_VOLUME, docker.SOCKET_DIRECTORY, _SOCKET_VOLUME_OPTIONS)]
     mounts.append(_tmpfs("/dev/shm", config.shm_size))  # noqa: S108 - the container's
     if config.image.supports_read_only:
         mounts.append(_tmpfs("/tmp", config.tmp_size))  # noqa: S108 - the container's
         if config.image.home:
-            options = docker.home_options(config.home_size, config.user).removeprefix("rw,exec,")
+            options = docker.home_options(config.home_size, spec.user).removeprefix("rw,exec,")
             mounts.append(_volume(pool, container_id, HOME_VOLUME, config.image.home, options))
     mounts += [docker.bind(one.source, one.target, read_only=one.read_only) for one in config.mounts]
     return mounts

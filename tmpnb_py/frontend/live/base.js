@@ -4,9 +4,6 @@
 // parts see, and nobody else does. live.js runs in other sites' pages, in their origin, and trusts nothing of these but what
 // their tags say; notes.js runs in the service's own notes pages. Neither trusts what a notebook, a kernel or an output says.
 
-const SCRIPT = /** @type {HTMLScriptElement} */ (document.currentScript || document.querySelector('script[src$="/live.js"]'));
-const BASE = new URL(UP, SCRIPT.src).href; // of the service's addresses, with a slash at the end
-
 /**
  * An error whose message is for the visitor. `gone`: the notebook has ended, so that the next run begins afresh. `stale`:
  * the page was made before the visitor got the notebook that they have now, and has to be loaded again.
@@ -107,6 +104,40 @@ function nextFrame(action) {
   };
   requestAnimationFrame(once);
   setTimeout(once, 250);
+}
+
+const LONGEST_PRESS = 2000; // milliseconds of a button that is pressed and not let go
+
+/** @type {Promise<void> | null} while a button is pressed, until the click that follows has been heard */
+let pressed = null;
+
+/** A button is pressed: whatever moves it meanwhile takes it from under the mouse, and browsers then tell of no click. */
+function press() {
+  /** @type {Promise<void>} */
+  const own = new Promise((done) => {
+    for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => setTimeout(done), { once: true, capture: true });
+    setTimeout(done, LONGEST_PRESS);
+  });
+  pressed = own;
+  own.then(() => {
+    if (pressed === own) pressed = null;
+  });
+}
+
+/** Call `action`, which may move what is on the page, at once or when no button is pressed. @param {() => void} action */
+function unpressed(action) {
+  if (pressed) pressed.then(action);
+  else action();
+}
+
+/**
+ * Call `action` when what waits for the same as its caller has gone on, and no button is pressed: the kernel is asked for
+ * first, on the connection that is there (over HTTP/1.1 each of several requests needs one of its own, and a round trip or
+ * three to make it).
+ * @param {() => void} action
+ */
+function afterwards(action) {
+  setTimeout(() => unpressed(action));
 }
 
 /** @param {string | null} text JSON, or nothing @returns {Untrusted} null where it is no JSON */

@@ -3,7 +3,7 @@
 // The notebook is the visitor's own, and may be another by now: only what still reads as it did on this page is replaced.
 // What does not stays, and the change becomes a cell below it.
 
-const NOT_TAKEN = "Your changes could not be taken to JupyterLab. Please try again.";
+const NOT_TAKEN = _("Your changes could not be taken to JupyterLab. Please try again.");
 
 /**
  * @param {Service} service @param {Runner} runner

@@ -34,12 +34,12 @@ class Cell {
     this._outputs = /** @type {HTMLElement} */ (element.querySelector(".tn-outputs")) || make("div", "tn-outputs");
     // What the author folded stays so, until the reader opens it or there is something new to see.
     this._folded = /** @type {HTMLDetailsElement | null} */ (element.querySelector(".tn-fold-output"));
-    this._run = button("Run", "tn-button tn-run", () => (this.isBusy ? this._runner.interrupt() : this._runner.run([this])));
-    this._above = button("Run all above", "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
-    this._all = button("Run all", "tn-button tn-quiet", () => this._runner.run(this._runner.cells));
-    this._reset = button("Undo my changes", "tn-button tn-quiet", () => this._undo());
-    this._restart = button("Restart", "tn-button tn-quiet", () => this._runner.restart());
-    this._lab = make("a", "tn-button tn-quiet", "Open in JupyterLab");
+    this._run = button(_("Run"), "tn-button tn-run", () => (this.isBusy ? this._runner.interrupt() : this._runner.run([this])));
+    this._above = button(_("Run all above"), "tn-button tn-quiet", () => this._runner.run(this._runner.above(this)));
+    this._all = button(_("Run all"), "tn-button tn-quiet", () => this._runner.run(this._runner.cells));
+    this._reset = button(_("Undo my changes"), "tn-button tn-quiet", () => this._undo());
+    this._restart = button(_("Restart"), "tn-button tn-quiet", () => this._runner.restart());
+    this._lab = make("a", "tn-button tn-quiet", _("Open in JupyterLab"));
     this._status = make("span", "tn-status");
     this._build(element);
     if (draft.code !== null && draft.code !== code) this.take(draft.code);
@@ -63,10 +63,12 @@ class Cell {
   _build(element) {
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", this.name);
-    // What is said here is English, in a page of whichever language; what a program prints is in that of the page.
+    // What is said here is in our own language, in a page of whichever; what a program prints is in that of the page.
     const around = /** @type {HTMLElement | null | undefined} */ (element.parentElement?.closest("[lang]"));
     const tongue = around?.lang || document.documentElement.lang;
-    Object.assign(element, { lang: "en", dir: "ltr" });
+    Object.assign(element, { lang: WORDS.tag, dir: WORDS.dir });
+    // Nobody runs anything without coming here first, by mouse or keyboard.
+    for (const coming of ["pointerenter", "focusin"]) element.addEventListener(coming, () => this._runner.approach());
     this._shown.setAttribute("aria-hidden", "true");
     if (tongue) this._outputs.lang = this._field.lang = this._shown.lang = tongue;
     this._buildField();
@@ -83,8 +85,11 @@ class Cell {
   _buildField() {
     Object.assign(this._field, { value: this.original, spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off", rows: 1 });
     this._field.setAttribute("autocorrect", "off");
-    this._field.setAttribute("aria-label", `Code of ${this.name}`);
-    this._field.addEventListener("input", () => this._edited());
+    this._field.setAttribute("aria-label", _("Code of {name}", { name: this.name }));
+    this._field.addEventListener("input", () => {
+      this._edited();
+      this._runner.prepare();
+    });
     this._field.addEventListener("keydown", (event) => this._key(event));
   }
 
@@ -112,16 +117,28 @@ class Cell {
 
   _bar() {
     const bar = make("div", "tn-bar");
-    this._run.setAttribute("aria-label", `Run ${this.name}`);
-    this._all.setAttribute("aria-label", `Run all examples in ${this._language || "this language"}`);
+    this._run.setAttribute("aria-label", _("Run {name}", { name: this.name }));
+    const language = this._language;
+    this._all.setAttribute("aria-label", language ? _("Run all examples in {language}", { language }) : _("Run all examples in this language"));
     this._reset.hidden = true;
     this._above.hidden = this._runner.cells.length === 0;
-    this._restart.title = "Start the kernel again, with nothing of what ran";
+    this._restart.title = _("Start the kernel again, with nothing of what ran");
     this._lab.target = "_blank";
     this._lab.rel = "noopener";
+    for (const one of [this._run, this._above, this._all]) one.addEventListener("pointerdown", (event) => this._pressed(event));
     bar.append(this._run, this._above, this._all, this._reset, this._restart, this._lab, this._status);
     this.refresh();
     return bar;
+  }
+
+  /**
+   * A click follows in a tenth of a second. Not of a finger: that may as well begin to scroll.
+   * @param {PointerEvent} event
+   */
+  _pressed({ pointerType, button: which }) {
+    if (pointerType !== "mouse" || which !== 0) return;
+    press();
+    this._runner.prepare({ isPressed: true });
   }
 
   _undo() {
@@ -180,8 +197,9 @@ class Cell {
     this.element.dataset.state = state;
     this._kept?.said(words, state);
     this.isBusy = mayStop;
-    this._run.textContent = this.isBusy ? "Stop" : "Run";
-    this._run.setAttribute("aria-label", `${this._run.textContent} ${this.name}`);
+    const { name } = this;
+    this._run.textContent = this.isBusy ? _("Stop") : _("Run");
+    this._run.setAttribute("aria-label", this.isBusy ? _("Stop {name}", { name }) : _("Run {name}", { name }));
     this._run.disabled = state === "waiting" && !mayStop;
   }
 
@@ -215,14 +233,14 @@ class Cell {
 
   // It was to be stopped, and runs on: all that helps is to restart.
   resist() {
-    this._say("It does not stop. Restart ends it, and everything that ran is lost", "running");
+    this._say(_("It does not stop. Restart ends it, and everything that ran is lost"), "running");
     this._restart.hidden = false;
   }
 
   /** @param {OutputKernel} kernel */
   begin(kernel) {
     const sink = this._open(kernel);
-    this._say("Running …", "running");
+    this._say(_("Running …"), "running");
     return sink;
   }
 
@@ -239,9 +257,10 @@ class Cell {
 
   /** @param {string} status @param {number} seconds */
   end(status, seconds) {
-    const took = seconds < 10 ? seconds.toFixed(1) : Math.round(seconds);
-    if (status === "ok") this._say(seconds < 0.1 ? "Done" : `Done in ${took} s`, "done");
-    else this._say(status === "error" ? (/KeyboardInterrupt|interrupt/i.test(this.failure) ? "Stopped" : "There was an error") : "Stopped", "failed");
+    const digits = seconds < 10 ? 1 : 0;
+    const took = seconds.toLocaleString(WORDS.tag, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
+    if (status === "ok") this._say(seconds < 0.1 ? _("Done") : _("Done in {seconds} s", { seconds: took }), "done");
+    else this._say(status !== "error" || /KeyboardInterrupt|interrupt/i.test(this.failure) ? _("Stopped") : _("There was an error"), "failed");
   }
 
   /** @param {string} words */

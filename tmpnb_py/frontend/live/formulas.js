@@ -7,7 +7,7 @@ let renderer = null;
 function rich(action) {
   renderer ||= import(new URL(RENDERER, BASE).href);
   renderer.then(
-    ({ Renderer }) => action((Renderer.one ||= new Renderer(highlighted))),
+    ({ Renderer }) => action((Renderer.one ||= new Renderer(highlighted, _))),
     () => (renderer = null),
   );
 }

@@ -135,7 +135,7 @@ class Frame {
     this._hosts.add(url.host);
     this._note ||= this.element.appendChild(make("p", "tn-note"));
     const hosts = [...this._hosts].join(", ");
-    this._note.textContent = `Part of this output is missing: it would be loaded from ${hosts}, and outputs on this page cannot load anything. JupyterLab shows it.`;
+    this._note.textContent = _("Part of this output is missing: it would be loaded from {hosts}, and outputs on this page cannot load anything. JupyterLab shows it.", { hosts });
   }
 }
 
@@ -176,10 +176,10 @@ class Shared {
 
 /** @type {{ [library: string]: string }} */
 const LACKS = {
-  plotly: "This plot needs plotly.js, which the notebook's Python package plotly should have brought along. JupyterLab may show it.",
-  bokeh: "This plot needs BokehJS, which the notebook's Python package bokeh should have brought along. JupyterLab may show it.",
-  vega: "The script that draws this plot could not be loaded. Please run it again.",
-  widgets: "This control belongs to a notebook that is no longer connected. Please run it again.",
+  plotly: _("This plot needs plotly.js, which the notebook's Python package plotly should have brought along. JupyterLab may show it."),
+  bokeh: _("This plot needs BokehJS, which the notebook's Python package bokeh should have brought along. JupyterLab may show it."),
+  vega: _("The script that draws this plot could not be loaded. Please run it again."),
+  widgets: _("This control belongs to a notebook that is no longer connected. Please run it again."),
 };
 
 // Scripts that outputs need, as texts: ours (LIBRARIES, with their addresses), or those of the kernel's own packages.

@@ -5,8 +5,8 @@
 const MAX_MESSAGE = 16_000_000; // characters
 const MAX_QUEUED = 48_000_000; // characters of messages that wait to be looked at: each plot of R brings its library along
 const FRAME_BUDGET = 10; // milliseconds of each drawing
-const DROPPED = { name: "stderr", text: "\n… (too much output at once: some of it is not shown)\n" };
-const UNANSWERED = { name: "stderr", text: "\n(The connection was interrupted. If nothing more comes, your answer was lost: press Stop, and run it again.)\n" };
+const DROPPED = { name: "stderr", text: `\n… ${_("(too much output at once: some of it is not shown)")}\n` };
+const UNANSWERED = { name: "stderr", text: `\n${_("(The connection was interrupted. If nothing more comes, your answer was lost: press Stop, and run it again.)")}\n` };
 const RECONNECT = [300, 1000, 2000, 4000, 8000]; // milliseconds
 const MAX_BUFFERS = 1000; // of a message
 const HELLO = 500; // milliseconds
@@ -15,7 +15,7 @@ const LONGEST_END = 4000; // milliseconds that the end of a cell may take that g
 const PATIENCE = 4000; // milliseconds for an interrupted kernel
 const MAX_LATE = 50; // cells that are done, of which more may be heard
 const SHOWN = ["stream", "display_data", "execute_result", "error", "clear_output"];
-const NO_REPLY = { name: "stderr", text: "The kernel did not answer. Perhaps a quotation mark or a bracket is not closed.\n" };
+const NO_REPLY = { name: "stderr", text: `${_("The kernel did not answer. Perhaps a quotation mark or a bracket is not closed.")}\n` };
 const MAX_HELLOS = 60;
 
 class Kernel {
@@ -58,9 +58,11 @@ class Kernel {
   }
 
   async start() {
-    let answer = await this._create(this._name || (await this._nameOf(this.language)));
-    if (!answer.ok && this._name && answer.status !== 410) answer = await this._create(await this._nameOf(this.language));
-    if (!answer.ok || !answer.value?.kernel) throw await this._trouble("The kernel could not be started. Please try again.");
+    // To ask for the list first takes as long as a warm kernel itself. What is not there by this name is looked for in it.
+    const likely = this._name || LANGUAGES[canonical(this.language)]?.kernel;
+    let answer = await this._create(likely || (await this._nameOf(this.language)));
+    if (!answer.ok && likely && answer.status !== 410) answer = await this._create(await this._nameOf(this.language));
+    if (!answer.ok || !answer.value?.kernel) throw await this._trouble(_("The kernel could not be started. Please try again."));
     this.id = answer.value.kernel.id;
     await this._connect();
     return this;
@@ -69,7 +71,7 @@ class Kernel {
   /** @param {string} name @returns {Promise<Answer>} */
   async _create(name) {
     const body = { path: this._path, name: this._path.split("/").pop(), type: "notebook", kernel: { name } };
-    return this._call("POST", "api/sessions", body);
+    return this._call("POST", "api/sessions", { body, plain: true });
   }
 
   /**
@@ -77,7 +79,7 @@ class Kernel {
    * @param {string} language @returns {Promise<string>}
    */
   async _nameOf(language) {
-    const answer = await this._call("GET", "api/kernelspecs");
+    const answer = await this._call("GET", "api/kernelspecs", { plain: true });
     const specs = Object.entries(answer.value?.kernelspecs || {});
     const wanted = language.toLowerCase();
     const found =
@@ -85,19 +87,19 @@ class Kernel {
       specs.find(([, one]) => String(one.spec?.language).toLowerCase() === wanted) ||
       specs.find(([, one]) => String(one.spec?.display_name).toLowerCase().startsWith(wanted));
     if (!wanted && answer.value?.default) return answer.value.default;
-    if (!found) throw new Problem(`There is no kernel for ${language || "this page"} here.`);
+    if (!found) throw new Problem(language ? _("There is no kernel for {language} here.", { language }) : _("There is no kernel for this page here."));
     return found[0];
   }
 
-  /** @param {string} method @param {string} path @param {object} [body] */
-  _call(method, path, body) {
-    return this._service.ask(method, this.session.url + path, { body, token: this.session.token });
+  /** @param {string} method @param {string} path @param {AskOptions} [options] */
+  _call(method, path, options = {}) {
+    return this._service.ask(method, this.session.url + path, { ...options, token: this.session.token });
   }
 
   /** @param {string} words */
   async _trouble(words) {
     const ended = await this._service.ended(this.session).catch(() => "");
-    return ended ? new Problem(`${ended} Everything in it is gone. Run again for a new one.`, { gone: true }) : new Problem(words);
+    return ended ? new Problem(_("{problem} Everything in it is gone. Run again for a new one.", { problem: ended }), { gone: true }) : new Problem(words);
   }
 
   // --- the connection
@@ -117,7 +119,7 @@ class Kernel {
       });
       socket.addEventListener("message", (event) => this._take(event.data));
       socket.addEventListener("close", () => {
-        if (!opened) reject(new Problem("The kernel cannot be reached. Please try again."));
+        if (!opened) reject(new Problem(_("The kernel cannot be reached. Please try again.")));
         else if (this._socket === socket && !this._over) this._mended = this._lost();
       });
     }));
@@ -138,7 +140,7 @@ class Kernel {
         // next time, perhaps
       }
     }
-    this._end(new Problem("The connection to your notebook was lost. Run again to reconnect.", { gone: false }));
+    this._end(new Problem(_("The connection to your notebook was lost. Run again to reconnect."), { gone: false }));
   }
 
   // What was said while the connection was away may have been said to nobody. The kernel answers in order: when it has
@@ -151,7 +153,7 @@ class Kernel {
       outputs.flush();
     }
     await this._hello();
-    this._fail(new Problem("The connection was interrupted, so some of the output may be missing. Run it again."), before);
+    this._fail(new Problem(_("The connection was interrupted, so some of the output may be missing. Run it again.")), before);
   }
 
   /** @param {Problem} problem */
@@ -299,11 +301,11 @@ class Kernel {
     if (this._restarting) return;
     if (state === "restarting" || state === "autorestarting") {
       this._renew();
-      const problem = new Problem("The kernel died, perhaps because it ran out of memory, and was restarted. All variables are lost: run the cells above again.");
+      const problem = new Problem(_("The kernel died, perhaps because it ran out of memory, and was restarted. All variables are lost: run the cells above again."));
       this._fail(problem);
       this.onrestarted(problem);
     } else if (state === "dead") {
-      this._end(new Problem("The kernel died and does not start again. Run again for a new one."));
+      this._end(new Problem(_("The kernel died and does not start again. Run again for a new one.")));
     }
   }
 
@@ -342,7 +344,7 @@ class Kernel {
    */
   async execute(code, outputs, { silent = false } = {}) {
     await this._renewed;
-    if (this._over || this._socket?.readyState !== WebSocket.OPEN) throw new Problem("The connection to your notebook was lost. Please try again.");
+    if (this._over || this._socket?.readyState !== WebSocket.OPEN) throw new Problem(_("The connection to your notebook was lost. Please try again."));
     return new Promise((resolve, reject) => {
       for (const [id, late] of this._late) if (late.element === outputs.element) this._late.delete(id);
       const content = { code, silent, store_history: !silent, user_expressions: {}, allow_stdin: !silent, stop_on_error: !silent };
@@ -369,7 +371,7 @@ class Kernel {
   // Returns whether the kernel stopped what it did, which programs that take the terminal for themselves do not let it.
   async interrupt() {
     const answer = await this._call("POST", `api/kernels/${this.id}/interrupt`);
-    if (!answer.ok) throw await this._trouble("It could not be interrupted.");
+    if (!answer.ok) throw await this._trouble(_("It could not be interrupted."));
     const asked = [...this._requests];
     if (!(await Promise.race([this._hello({ replyOnly: true }), sleep(PATIENCE)]))) return false;
     for (const [id, request] of asked) {
@@ -428,9 +430,9 @@ class Kernel {
     this._restarting = true;
     try {
       const answer = await this._call("POST", `api/kernels/${this.id}/restart`);
-      if (!answer.ok) throw await this._trouble("It could not be restarted.");
+      if (!answer.ok) throw await this._trouble(_("It could not be restarted."));
       await this._renew();
-      this._fail(new Problem("The kernel was restarted."));
+      this._fail(new Problem(_("The kernel was restarted.")));
     } finally {
       this._restarting = false;
     }

@@ -20,7 +20,7 @@ function canonical(language) {
 function spoken(language) {
   const name = language.toLowerCase();
   const known = Object.values(LANGUAGES).find((one) => one?.names.includes(name));
-  return known?.title || language || "the kernel";
+  return known?.title || language || _("the kernel");
 }
 
 /** @param {string} language in lower case @returns {PageLanguage | undefined} whose syntax code of it has */

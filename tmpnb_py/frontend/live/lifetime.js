@@ -39,7 +39,7 @@ class Lifetime {
     this.element = make("div", "tn-time");
     this._words = make("span", "tn-time-words");
     this._why = make("p", "tn-time-why");
-    this._keep = button("Keep", "tn-button tn-quiet", () => this.keep());
+    this._keep = button(pgettext("button: go on using the notebook", "Keep"), "tn-button tn-quiet", () => this.keep());
     this._build();
     document.addEventListener("visibilitychange", () => this._soon());
     addEventListener("online", () => this._soon());
@@ -57,8 +57,8 @@ class Lifetime {
   _build() {
     this.element.hidden = true;
     this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "Time left");
-    this._keep.setAttribute("aria-label", "Keep this notebook");
+    this.element.setAttribute("aria-label", _("Time left"));
+    this._keep.setAttribute("aria-label", _("Keep this notebook"));
     this.element.append(this._why, this._words, this._keep);
   }
 
@@ -142,12 +142,12 @@ class Lifetime {
       return this._again(Math.min(left - window, LONGEST_LOOK));
     }
     const had = final && this._hasFocus;
-    this._words.textContent = `${inWords(left)} left`;
+    this._words.textContent = _("{duration} left", { duration: inWords(left) });
     this._keep.hidden = final;
     const stage = left <= window / 15 ? 2 : left <= window / 3 ? 1 : 0;
     if (stage) this._why.textContent = reason(left, final);
     this._why.hidden = !stage;
-    if (stage > this._warned) this._say(`${this._why.textContent} ${inWords(left)} left.`);
+    if (stage > this._warned) this._say(`${this._why.textContent} ${this._words.textContent}.`);
     this._warned = Math.max(this._warned, stage);
     this.element.hidden = false;
     this._shown(had);
@@ -173,9 +173,9 @@ class Lifetime {
     if (answer?.ok && answer.value?.state === "claimed") {
       this._take(answer);
       const left = this._facts ? this._left(this._facts).left : 0;
-      this._say(`Kept: your notebook ends in ${inWords(left)} at the earliest`, true);
+      this._say(_("Kept: your notebook ends in {duration} at the earliest", { duration: inWords(left) }), true);
     } else {
-      this._why.textContent = "Your notebook could not be kept. Please try again.";
+      this._why.textContent = _("Your notebook could not be kept. Please try again.");
       this._why.hidden = false;
       this._say(this._why.textContent);
       this._soon();
@@ -223,14 +223,15 @@ function factsOf({ now, started, last_activity: active, expires_at: expires, end
 /** @param {number} seconds */
 function inWords(seconds) {
   const whole = Math.ceil(seconds / 60);
-  if (seconds < 60) return "less than a minute";
-  return whole < 120 ? `${whole} min` : `${Math.floor(whole / 60)} hours`;
+  if (seconds < 60) return _("less than a minute");
+  if (whole < 120) return ngettext("{count} min", "{count} min", whole);
+  return ngettext("one hour", "{count} hours", Math.floor(whole / 60));
 }
 
 /** @param {number} left @param {boolean} final */
 function reason(left, final) {
-  const at = new Date(Date.now() + left * 1000).toLocaleTimeString("en", { hour: "numeric", minute: "2-digit" });
+  const at = new Date(Date.now() + left * 1000).toLocaleTimeString(WORDS.tag, { hour: "numeric", minute: "2-digit" });
   return final
-    ? `Your notebook ends at ${at}: no notebook may run longer here. Your changes stay on this page. To keep your files, open JupyterLab and download them.`
-    : `Nobody has used your notebook for a while. It ends at ${at}, and everything in it is lost, unless you keep it.`;
+    ? _("Your notebook ends at {time}: no notebook may run longer here. Your changes stay on this page. To keep your files, open JupyterLab and download them.", { time: at })
+    : _("Nobody has used your notebook for a while. It ends at {time}, and everything in it is lost, unless you keep it.", { time: at });
 }

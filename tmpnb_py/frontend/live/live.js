@@ -1,11 +1,14 @@
-// Other sites' pages: `<pre data-executable data-language="r">` come alive. See docs/embedding.md.
+// Other sites' pages: `<pre data-executable data-language="r">` come alive. See docs/embedding.md. All of it begins when
+// `inTongue` has the texts.
 //
 // It runs in the origin of the site that has its tag, and keeps what it must in that site's storage; no cookie of the service
 // comes along. Each block is a cell in a shadow root, so that neither side's styles reach the other.
 
 class LivePage {
   /** @param {DOMStringMap} options of the script's tag */
-  constructor({ workshop = "", language = "", kernel = "", theme = "light", selector = "pre[data-executable]", storage = "session" }) {
+  constructor(options) {
+    const { workshop = "", pool = "", language = "", kernel = "", theme = "light" } = options;
+    const { selector = "pre[data-executable]", storage = "session" } = options;
     this._workshop = workshop;
     this._usual = language; // of blocks that do not say theirs
     this._kernelName = kernel;
@@ -23,20 +26,20 @@ class LivePage {
     // Of several tags in a page each takes the blocks that name its workshop, or else are in its language.
     this._isAlone = document.querySelectorAll('script[src$="/live.js"]').length < 2;
     const store = new PageStore(storage === "local");
-    const key = `tmpnb:${BASE}${workshop}`;
+    const key = `tmpnb:${BASE}${workshop}${pool && "@" + pool}`;
     this._drafts = new Drafts(() => store.storage, `${key}:drafts:${location.pathname}${location.search}`);
     this._session = {
       read: () => ownSession(store.place(key).read()),
       write: (/** @type {SessionInfo | null} */ fresh) => store.place(key).write(fresh && essentials(fresh)),
     };
     this._claim = new Claim(this._service, {
-      wish: workshop ? { workshop } : {},
+      wish: { ...(workshop && { workshop }), ...(pool && { pool }) },
       session: this._session,
       ticket: store.place(`${key}:ticket`),
       once: store.place(`${key}:once`),
     });
     this._lifetime = this._newLifetime();
-    this._claim.onsession = (session) => this._lifetime.follow(session);
+    this._claim.onsession = (session) => afterwards(() => this._claim.session === session && this._lifetime.follow(session));
   }
 
   get _all() {
@@ -59,7 +62,7 @@ class LivePage {
       ended: (said) => {
         if (this._all.some((one) => one.kernel)) return; // which find out for themselves
         this._claim.forget(this._claim.session);
-        const words = `${said} Run again for a new one.`;
+        const words = _("{problem} Run again for a new one.", { problem: said });
         this._latest?.remark(words);
         this._announcer.say(words);
       },
@@ -107,7 +110,7 @@ class LivePage {
     new Cell(element, this._runnerOf(language), {
       code,
       draft: this._drafts.of(number, code),
-      name: `example ${number}`,
+      name: _("example {number}", { number }),
       language: canonical(language),
       theme: this._theme,
       alone: true,
@@ -145,8 +148,8 @@ class LivePage {
   _waitOn(cell) {
     const bar = make("div", "tn-bar");
     const words = make("span", "tn-note");
-    const stop = button("Stop", "tn-button", () => this._claim.giveUp());
-    stop.setAttribute("aria-label", "Stop waiting for a notebook");
+    const stop = button(_("Stop"), "tn-button", () => this._claim.giveUp());
+    stop.setAttribute("aria-label", _("Stop waiting for a notebook"));
     bar.append(words, stop);
     void this._claim.resume((said, state) => {
       words.textContent = said;

@@ -3,8 +3,8 @@
 // It runs in the service's origin, which all notebooks share: what is kept there may have been written by any of them, and is
 // shown to the visitor before it is used (work.js).
 
-const GOES_ON = "Your notebook is still running: continue where you were";
-const LOST = "The earlier output of these examples is no longer shown: the notebook that ran them has ended, or is not known here";
+const GOES_ON = _("Your notebook is still running: continue where you were");
+const LOST = _("The earlier output of these examples is no longer shown: the notebook that ran them has ended, or is not known here");
 
 // What is kept with this entry of the browser's history, and with those that links within the page make of it.
 class HistoryEntry {
@@ -36,6 +36,7 @@ class NotesPage {
     this._sessionId = session;
     this._service = new Service(BASE);
     this._announcer = new Announcer();
+    this._messages = new Messages(BASE);
     this._entry = new HistoryEntry();
     this._work = new Work(this._entry.place("work"), { session, key });
     this._again = this._entry.place("again"); // which cell, or "lab", the visitor is to be led to when the page is loaded again
@@ -74,8 +75,12 @@ class NotesPage {
     const session = FRAMED ? framedSession : ownSession;
     const claim = new Claim(this._service, { wish, session, ticket: this._entry.place("ticket"), once: this._entry.place("once") });
     claim.onsession = (found) => {
-      this._lifetime.follow(found);
       this._work.belongsTo(found);
+      afterwards(() => {
+        if (claim.session !== found) return;
+        this._lifetime.follow(found);
+        this._messages.follow(found);
+      });
     };
     return claim;
   }
@@ -93,7 +98,7 @@ class NotesPage {
       ended: (said) => {
         if (this._runner.kernel) return; // which finds out for itself
         this._claim.forget(this._claim.session);
-        this._tell(`${said} Run again for a new one.`, "failed");
+        this._tell(_("{problem} Run again for a new one.", { problem: said }), "failed");
       },
     });
   }
@@ -143,9 +148,9 @@ class NotesPage {
     const at = this._again.read();
     if (at === "") return;
     this._again.write("");
-    if (at !== "lab") return this._runner.cells[at]?.call("Your notebook was found: run this again");
+    if (at !== "lab") return this._runner.cells[at]?.call(_("Your notebook was found: run this again"));
     this._pageLink.focus();
-    this._tell("Your notebook was found: open it in JupyterLab again", "done");
+    this._tell(_("Your notebook was found: open it in JupyterLab again"), "done");
   }
 
   // --- JupyterLab
@@ -165,7 +170,7 @@ class NotesPage {
     /** @type {SessionInfo | null} */
     let session = null;
     try {
-      this._tell("Taking your changes to JupyterLab …");
+      this._tell(_("Taking your changes to JupyterLab …"));
       session = await this._claim.get((said) => void (own.signal.aborted || this._tell(said)), own.signal);
       await carryOver(this._service, this._runner, this._start, session);
       this._opening = null;
@@ -184,8 +189,8 @@ class NotesPage {
     if (problem.stale) return this._loadAgain("lab");
     const ended = session && (await this._service.ended(session).catch(() => ""));
     if (ended) this._claim.forget(session);
-    const said = ended ? `${ended} Please try again for a new one.` : problem.message;
-    this._tell(`${said} Your changes are still on this page.`, "failed");
+    const said = ended ? _("{problem} Please try again for a new one.", { problem: ended }) : problem.message;
+    this._tell(_("{problem} Your changes are still on this page.", { problem: said }), "failed");
   }
 
   // --- the beginning
@@ -199,7 +204,7 @@ class NotesPage {
     if (!elements.length) return;
     const hint = document.getElementById("tn-hint");
     if (hint) hint.hidden = false;
-    document.body.append(this._bar.element, this._announcer.element);
+    document.body.append(this._bar.element, this._announcer.element, this._messages.element);
     this._bringBack(found);
     this._goOn();
     void this._claim.resume((said, state) => {
@@ -230,13 +235,13 @@ class NotesPage {
         },
       },
       kept: { record: () => work.record(number), said: (words, state) => work.said(number, words, state) },
-      name: `example ${index + 1}`,
+      name: _("example {number}", { number: index + 1 }),
       language: this._language,
       theme: "auto",
       mayFail: "mayFail" in element.dataset,
     });
     for (const note of element.querySelectorAll(".tn-interactive")) {
-      note.append(" ", button("Run up to here", "tn-button", () => this._runToHere(cell)));
+      note.append(" ", button(_("Run up to here"), "tn-button", () => this._runToHere(cell)));
     }
     const own = work.draft(number, code);
     const other = stored.code === code ? "" : (stored.code ?? "");
@@ -264,7 +269,10 @@ class NotesPage {
       if (kept) cell.restore(kept);
     }
     this._work.begin();
-    if (this._sessionId) this._lifetime.follow({ id: this._sessionId });
+    if (this._sessionId) {
+      this._lifetime.follow({ id: this._sessionId });
+      this._messages.follow({ id: this._sessionId });
+    }
     if (outputs.size) this._changed(GOES_ON, "done");
     else if (isLost) this._tell(LOST, "failed");
   }

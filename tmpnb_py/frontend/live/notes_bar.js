@@ -10,15 +10,16 @@ class NotesBar {
     this._said = "";
     this.element = make("div", "tn-status-bar");
     this._words = make("span", "tn-status-words");
-    this._stop = button("Stop", "tn-button", stop);
-    this._restart = button("Restart", "tn-button tn-quiet", restart);
+    this._stop = button(_("Stop"), "tn-button", stop);
+    this._restart = button(_("Restart"), "tn-button tn-quiet", restart);
     this._controls = make("span", "tn-controls");
-    open.append(make("span", "tn-long", "Open in "), "JupyterLab");
+    open.setAttribute("aria-label", _("Open in JupyterLab"));
+    open.append(make("span", "tn-long", _("Open in JupyterLab")), make("span", "tn-short", "JupyterLab"));
     this._controls.append(this._stop, this._restart, open);
     this.element.append(this._words, this._controls);
     this.element.hidden = true;
     this.element.setAttribute("role", "region");
-    this.element.setAttribute("aria-label", "Kernel");
+    this.element.setAttribute("aria-label", _("Kernel"));
   }
 
   /** @param {{ hasKernel: boolean, isTimeShown: boolean }} page */
@@ -36,7 +37,7 @@ class NotesBar {
     this._controls.hidden = !hasKernel && !isWaiting;
     this._stop.hidden = !isBusy && !isWaiting;
     this._restart.hidden = !hasKernel;
-    this._words.textContent = message || `${this._language} is ${isBusy ? "running" : "ready"}`;
+    this._words.textContent = message || (isBusy ? _("{language} is running", { language: this._language }) : _("{language} is ready", { language: this._language }));
     this.element.dataset.state = state || (!hasKernel ? "failed" : isBusy ? "running" : "done");
   }
 }

@@ -89,7 +89,7 @@ class Outputs {
     this._last = this._frame = null;
     this._count += 1;
     if (this._count < MAX_OUTPUTS) this.element.append(element);
-    else if (this._count === MAX_OUTPUTS) this.element.append(make("p", "tn-note", "There is more output than is shown here."));
+    else if (this._count === MAX_OUTPUTS) this.element.append(make("p", "tn-note", _("There is more output than is shown here.")));
   }
 
   /** @param {string} className @param {string} text */
@@ -150,13 +150,13 @@ class Outputs {
     if (picture) return this._picture(picture.source, picture.kind ? { ...metadata, ...metadata?.[picture.kind] } : {});
     const value = data["application/json"];
     if (value !== undefined) return terminal(JSON.stringify(value, null, 2).slice(0, MAX_TEXT), "tn-stdout");
-    return said ? terminal(said, "tn-stdout") : make("p", "tn-note", "This output is too large, or of a kind that cannot be shown here.");
+    return said ? terminal(said, "tn-stdout") : make("p", "tn-note", _("This output is too large, or of a kind that cannot be shown here."));
   }
 
   /** @param {string} source @param {Untrusted} size */
   _picture(source, { width, height }) {
     const image = make("img");
-    image.alt = `Picture drawn by ${this._name}`;
+    image.alt = _("Picture drawn by {name}", { name: this._name });
     if (Number.isInteger(width) && width > 0 && width < 10_000) image.width = width;
     if (Number.isInteger(height) && height > 0 && height < 10_000 && image.width) image.height = height;
     image.src = source;
@@ -177,9 +177,9 @@ class Outputs {
     isAlone ||= part.isAlone ?? false;
     const open = !isAlone && this._frame?.isOpen ? this._frame : null;
     if (!open && this.element.querySelectorAll("iframe").length >= MAX_FRAMES) {
-      return plain ? terminal(plain, "tn-stdout") : make("p", "tn-note", "There is more output than is shown here.");
+      return plain ? terminal(plain, "tn-stdout") : make("p", "tn-note", _("There is more output than is shown here."));
     }
-    const made = open ? null : new Frame(part, `Output of ${this._name}`, this._theme, this._kernel, this);
+    const made = open ? null : new Frame(part, _("Output of {name}", { name: this._name }), this._theme, this._kernel, this);
     open?.add(part);
     if (part.isPreparation && !part.library) this._kernel.shared.keep(part); // else together with that
     return made;
@@ -193,12 +193,12 @@ class Outputs {
     this.withdraw(); // one question at a time
     return new Promise((resolve) => {
       const form = make("form", "tn-ask");
-      const label = make("label", "", prompt || "The program asks for a line of text:");
+      const label = make("label", "", prompt || _("The program asks for a line of text:"));
       const field = make("input");
       field.type = isPassword ? "password" : "text";
       field.autocomplete = "off";
       label.append(field);
-      const send = make("button", "tn-button", "Send");
+      const send = make("button", "tn-button", _("Send"));
       send.type = "submit";
       form.append(label, send);
       form.addEventListener("submit", (event) => {

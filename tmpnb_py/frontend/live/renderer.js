@@ -16,8 +16,10 @@ const EQUATION = /^#?mjx-eqn:[\w:.-]{1,100}$/; // what \label names, and \eqref 
 const KNOWN_VALUES = new Map(Object.entries({ id: EQUATION, href: EQUATION, class: /^mjx-(?:solid|dashed|dotted)$/ }));
 const ALLOWED_TAGS = new Set(TAGS);
 const DROPPED = words("script style template noscript svg math title textarea");
-const PLAYED = new Map(Object.entries({ iframe: "Embedded page", video: "Video", audio: "Recording", embed: "Embedded file", object: "Embedded file" }));
 const PICTURE = /^data:image\/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+$/;
+
+/** @type {(text: string, values?: { [name: string]: string }) => string} the texts of the page (words.js) */
+let _ = (text) => text;
 
 /** @type {HTMLElement[]} formulas that are drawn and not looked at yet */
 const placed = [];
@@ -63,7 +65,7 @@ class Sandbox {
     frame.setAttribute("sandbox", "allow-scripts");
     frame.hidden = true;
     frame.style.display = "none"; // whatever the page's own styles say of frames
-    frame.title = "Mathematics";
+    frame.title = _("Mathematics");
     frame.src = this._address;
     document.body.append(frame);
   }
@@ -88,8 +90,9 @@ class Sandbox {
 }
 
 export class Renderer {
-  /** @param {(code: string, language: string) => DocumentFragment} highlighted */
-  constructor(highlighted) {
+  /** @param {(code: string, language: string) => DocumentFragment} highlighted @param {typeof _} texts */
+  constructor(highlighted, texts) {
+    _ = texts;
     this._highlighted = highlighted;
     this._math = new Sandbox(FRAMES.math);
     this._markdown = new Sandbox(FRAMES.markdown);
@@ -107,7 +110,7 @@ export class Renderer {
       source.classList.add("tn-drawn"); // or soon
       const display = source.classList.contains("tn-display");
       this._math.ask({ tex: source.textContent, display, again }, (made, error) => {
-        if (error || !Array.isArray(made)) source.title = `This formula cannot be drawn: ${error}`;
+        if (error || !Array.isArray(made)) source.title = _("This formula cannot be drawn: {error}", { error: String(error) });
         else place(source, made, display);
       });
     }
@@ -166,7 +169,7 @@ function fit() {
   for (const one of drawn.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth && clientWidth)) {
     one.tabIndex = 0; // so that it can be scrolled with the keyboard
     one.setAttribute("role", "group");
-    one.setAttribute("aria-label", "Formula");
+    one.setAttribute("aria-label", _("Formula"));
   }
 }
 
@@ -238,12 +241,20 @@ function html(nodes) {
  * @param {string} name @param {Untrusted} given its attributes
  */
 function instead(name, given) {
-  const played = PLAYED.get(name);
+  const played = playedAs(name);
   const source = given.src || given.data || "";
   if (played) return linked(played, source, given.title);
   if (name === "input" && given.type === "checkbox") return ["checked" in given ? "\u2611" : "\u2610"];
-  if (name === "img" && !PICTURE.test(given.src || "")) return linked("Picture", given.src || "", given.alt, given.alt || "");
+  if (name === "img" && !PICTURE.test(given.src || "")) return linked(_("Picture"), given.src || "", given.alt, given.alt || "");
   return null;
+}
+
+/** @param {string} name of an element @returns {string} what it plays or shows, "" for all others */
+function playedAs(name) {
+  if (name === "iframe") return _("Embedded page");
+  if (name === "video") return _("Video");
+  if (name === "audio") return _("Recording");
+  return name === "embed" || name === "object" ? _("Embedded file") : "";
 }
 
 /** @param {string} name @param {Untrusted} given @param {Untrusted} children */
@@ -257,7 +268,7 @@ function allowed(name, given, children) {
   if (made.className === "tn-wide") {
     made.tabIndex = 0;
     made.setAttribute("role", "region");
-    made.setAttribute("aria-label", "Table");
+    made.setAttribute("aria-label", _("Table"));
   }
   made.append(...html(children));
   return made;

@@ -31,6 +31,8 @@ class Runner {
     this._running = null;
     /** @type {Promise<Kernel> | null} */
     this._starting = null;
+    /** @type {Promise<void> | undefined} done when there is a kernel before anybody asked for it, or will be none */
+    this._prepared = undefined;
     /** @type {AbortController | null} for the time before there is a kernel */
     this._stopping = null;
   }
@@ -49,7 +51,7 @@ class Runner {
     const setup = this.cells.filter((cell) => cell.isSetup && !cell.isDone && !cells.includes(cell));
     for (const cell of [...setup, ...cells]) {
       if (cell === this._running || this._queue.includes(cell)) continue;
-      cell.wait(this._running ? "Waiting for the cells before it" : "Starting");
+      cell.wait(this._running ? _("Waiting for the cells before it") : _("Starting"));
       this._queue.push(cell);
     }
     if (!this._running) this._work();
@@ -61,7 +63,7 @@ class Runner {
       this._changed();
       const went = await this._run(cell);
       this._running = null;
-      if (!went) this._drop("Not run, because a cell before it failed");
+      if (!went) this._drop(_("Not run, because a cell before it failed"));
     }
     this._changed();
   }
@@ -74,11 +76,12 @@ class Runner {
       const kernel = await Promise.race([this.ready(tell, signal), aborted(signal)]);
       const began = performance.now();
       const outputs = cell.begin(kernel);
-      this._announce(`${cell.name} is running.`);
+      const { name } = cell;
+      this._announce(_("{name} is running.", { name }));
       const reply = await kernel.execute(cell.code, outputs);
       const seconds = (performance.now() - began) / 1000;
       cell.end(reply.status, seconds);
-      this._announce(reply.status === "ok" ? `${cell.name} is done.` : `${cell.name} failed: ${cell.failure || "it was stopped"}.`);
+      this._announce(reply.status === "ok" ? _("{name} is done.", { name }) : _("{name} failed: {error}.", { name, error: cell.failure || _("it was stopped") }));
       return reply.status === "ok" || cell.mayFail;
     } catch (error) {
       const problem = problemOf(error, BROKEN);
@@ -93,24 +96,50 @@ class Runner {
    * The kernel, started at the first need.
    * @param {Tell} tell @param {AbortSignal} signal
    */
-  ready(tell, signal) {
-    this._starting ||= this._start(tell, signal).catch((error) => {
+  async ready(tell, signal) {
+    if (this.kernel) return this.kernel;
+    if (!this._isNamed) throw new Problem(_("The page does not say in which language this is (data-language)."));
+    tell(_("Getting a notebook for you"));
+    const said = (/** @type {string} */ words) => {
+      tell(words);
+      this._announce(words);
+    };
+    await this._claim.get(said, signal); // whoever asked for it before: what is said of it is heard here from now on
+    tell(_("Starting {language}", { language: spoken(this.language) }));
+    await this._prepared; // where that failed, it is tried again, and the visitor told why
+    return this._begin(said, signal);
+  }
+
+  /** The visitor has come to a cell: whatever they do next, it is asked for without a wait for a connection. */
+  approach() {
+    if (!this.kernel) this._service.connect();
+  }
+
+  /**
+   * Start the kernel before anything is to run, and say nothing of it. `isPressed`: Run is being pressed. Else the visitor
+   * has begun to change code, which most people then run; for that nobody is put into a line.
+   * @param {{ isPressed?: boolean }} [options]
+   */
+  prepare({ isPressed = false } = {}) {
+    if (this._starting || !this._isNamed || !this._claim.isFree || (this._prepared && !isPressed)) return;
+    const leaving = new AbortController();
+    const said = isPressed ? () => {} : () => leaving.abort();
+    this._prepared = this._begin(said, leaving.signal).then(() => {}, () => {});
+    if (isPressed) setTimeout(() => leaving.abort(), LONGEST_PRESS); // no click came of it
+  }
+
+  /** @param {Tell} said what is said of the claim @param {AbortSignal} signal */
+  _begin(said, signal) {
+    this._starting ||= this._start(said, signal).catch((error) => {
       this._starting = null;
       throw error;
     });
     return this._starting;
   }
 
-  /** @param {Tell} tell @param {AbortSignal} signal */
-  async _start(tell, signal) {
-    if (!this._isNamed) throw new Problem("The page does not say in which language this is (data-language).");
-    tell("Getting a notebook for you");
-    const said = (/** @type {string} */ words) => {
-      tell(words);
-      this._announce(words);
-    };
+  /** @param {Tell} said @param {AbortSignal} signal */
+  async _start(said, signal) {
     const session = await this._claim.get(said, signal);
-    tell(`Starting ${spoken(this.language)}`);
     const kernel = new Kernel(this._service, session, this._place(session));
     kernel.onended = (problem) => {
       this.kernel = this._starting = null;
@@ -125,7 +154,7 @@ class Runner {
       throw error;
     }
     this.kernel = kernel;
-    this._changed();
+    unpressed(() => this._changed());
     return kernel;
   }
 
@@ -150,13 +179,13 @@ class Runner {
   }
 
   async interrupt() {
-    this._drop("Not run, because a cell before it was stopped");
+    this._drop(_("Not run, because a cell before it was stopped"));
     if (!this.kernel) return this._stopping?.abort();
     const cell = this._running;
     try {
       if (!(await this.kernel.interrupt()) && cell && this._running === cell) {
         cell.resist();
-        this._announce(`${cell.name} does not stop. Restart ends it.`);
+        this._announce(_("{name} does not stop. Restart ends it.", { name: cell.name }));
       }
     } catch (error) {
       this._tell(problemOf(error, BROKEN).message);
@@ -164,10 +193,10 @@ class Runner {
   }
 
   async restart() {
-    this._drop("Not run, because the kernel was restarted");
+    this._drop(_("Not run, because the kernel was restarted"));
     try {
       await this.kernel?.restart();
-      this._forget("Restarted: all variables are gone");
+      this._forget(_("Restarted: all variables are gone"));
     } catch (error) {
       this._tell(problemOf(error, BROKEN).message);
     }

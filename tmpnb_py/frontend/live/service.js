@@ -1,14 +1,15 @@
 // The service that gives notebooks: claiming one (perhaps waiting in line), and asking whether it is still there.
 
-const UNREACHED = "The service cannot be reached. Please check your connection and try again.";
-const NOT_ALLOWED = "This site is not allowed to start notebooks on that service.";
-const GONE = "This notebook has ended.";
-const STOPPED = "Stopped: you are no longer waiting for a notebook";
-const BROKEN = "Something went wrong in this page. Please try again.";
-const READY = "Your notebook is ready: run the code again";
+const UNREACHED = _("The service cannot be reached. Please check your connection and try again.");
+const NOT_ALLOWED = _("This site is not allowed to start notebooks on that service.");
+const GONE = _("This notebook has ended.");
+const STOPPED = _("Stopped: you are no longer waiting for a notebook");
+const BROKEN = _("Something went wrong in this page. Please try again.");
+const READY = _("Your notebook is ready: run the code again");
 
 const NAME = /^[0-9a-f]{32}$/; // of a ticket or a wish: 128 random bits
 
+const RECONNECTED = 8000; // milliseconds: browsers close a connection that was made and not used after ten seconds
 const STARTING = { looks: 10, pause: 2000 }; // how often, and after how many milliseconds
 const AWAY = { looks: 60, pause: 2000 }; // about as long as a place in line is kept
 
@@ -16,6 +17,12 @@ class Service {
   /** @param {string} base */
   constructor(base) {
     this.base = base; // its address, with a slash at the end
+    this._connected = -Infinity; // when it was last asked for a connection, on the page's clock
+  }
+
+  /** The service tells of tickets and sessions in the page's language, where it could not know that. @param {string} path */
+  _inLanguage(path) {
+    return WORDS.asked && path.startsWith("api/") ? `${path}?lang=${WORDS.asked}` : path;
   }
 
   /** @param {string} path */
@@ -23,15 +30,37 @@ class Service {
     return new URL(path, this.base).href;
   }
 
-  /** @param {string} method @param {string} path @param {AskOptions} [options] @returns {Promise<Answer>} */
-  async ask(method, path, { body, token, quick = false } = {}) {
+  /**
+   * A connection for the next request (HTML, "preconnect"); none is made where there is one. Who has read for longer than a
+   * server keeps it open has none, nor has another site's page, which asks without cookies, and loaded its script with them.
+   */
+  connect() {
+    if (performance.now() - this._connected < RECONNECTED) return;
+    this._connected = performance.now();
+    const link = make("link");
+    link.rel = "preconnect";
+    link.href = this.base;
+    if (new URL(this.base).origin !== location.origin) link.crossOrigin = "anonymous";
+    document.head.append(link);
+    setTimeout(() => link.remove(), 1000);
+  }
+
+  /**
+   * `plain`: from another site's page as a request that the browser sends without asking first (Fetch, "CORS-safelisted"),
+   * which saves a round trip. The token is then in the address, as that of the kernel's WebSocket has it, which follows.
+   * @param {string} method @param {string} path @param {AskOptions} [options] @returns {Promise<Answer>}
+   */
+  async ask(method, path, { body, token, quick = false, plain = false } = {}) {
     /** @type {{ [name: string]: string }} */
     const headers = {};
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    if (token) headers.Authorization = `token ${token}`;
+    const address = new URL(this._inLanguage(path), this.base);
+    const isPlain = plain && address.origin !== location.origin;
+    if (body !== undefined && !isPlain) headers["Content-Type"] = "application/json";
+    if (token && isPlain) address.searchParams.set("token", token);
+    else if (token) headers.Authorization = `token ${token}`;
     let response, text;
     try {
-      response = await fetch(this.address(path), {
+      response = await fetch(address, {
         method,
         headers,
         body: body === undefined ? undefined : JSON.stringify(body),
@@ -71,7 +100,7 @@ class Service {
   async _settled(ticket, tell, place, signal) {
     if (ticket.status === "waiting") ticket = await this._wait(ticket, tell, place, signal);
     place.write("");
-    if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || "No notebook can be had now.");
+    if (ticket.status !== "ready" || !ticket.session) throw new Problem(ticket.message || _("No notebook can be had now."));
     return { ...ticket.session, key: ticket.key, url: this.address(ticket.session.url), open_url: this.address(ticket.session.open_url) };
   }
 
@@ -93,7 +122,7 @@ class Service {
   async _draw(wish, once, tell, signal) {
     const name = NAME.test(once.read()) ? once.read() : hex(16);
     once.write(name);
-    const answer = await this._patiently("POST", "api/tickets", { body: { ...wish, once: name } }, tell, signal).catch(async (error) => {
+    const answer = await this._patiently("POST", "api/tickets", { body: { ...wish, once: name }, plain: true }, tell, signal).catch(async (error) => {
       const isLost = error instanceof Problem && error.cause instanceof TypeError;
       throw isLost && (await this._isRefusal()) ? new Problem(NOT_ALLOWED) : error;
     });
@@ -101,8 +130,8 @@ class Service {
     if (status < 500 && (value || !ok)) once.write(""); // else a ticket may have been drawn
     if (ok && value) return ticketOf(value);
     if (status === 403) throw new Problem(NOT_ALLOWED);
-    if (status === 409) throw new Problem(value?.message || "Please load this page again.", { stale: true });
-    throw new Problem(value?.message || "No notebook can be had now. Please try again.");
+    if (status === 409) throw new Problem(_(value?.message || "Please load this page again."), { stale: true });
+    throw new Problem(refusal(value));
   }
 
   // A browser does not tell a page of another site that it was refused from a service that is away; but this script
@@ -125,7 +154,7 @@ class Service {
     for (let looks = 0; ; looks++) {
       const answer = await this.ask(method, path, options);
       if (answer.status !== 503 || answer.value?.status === "closed" || looks === STARTING.looks) return answer;
-      tell("The service is restarting. Waiting for it");
+      tell(_("The service is restarting. Waiting for it"));
       await sleep(STARTING.pause, signal);
       if (signal?.aborted) throw new Problem(STOPPED);
     }
@@ -154,7 +183,7 @@ class Service {
   _watch(path, tell, signal) {
     if (signal.aborted) return null;
     return new Promise((resolve) => {
-      const source = new EventSource(this.address(`${path}/events`));
+      const source = new EventSource(this.address(this._inLanguage(`${path}/events`)));
       let failures = 0;
       const end = (/** @type {TicketState | null} */ value) => {
         source.close();
@@ -180,18 +209,18 @@ class Service {
       await sleep(AWAY.pause, signal);
       if (signal.aborted) {
         place.write("");
-        this.ask("DELETE", path).catch(() => {}); // else it lapses by itself
+        await this.ask("DELETE", path, { quick: true }).catch(() => {}); // else it lapses by itself
         throw new Problem(STOPPED);
       }
       const answer = await this._asked(path);
       if (answer.status >= 500) {
         missed += 1;
-        tell("The service cannot be reached. Your place in line is kept. Trying again");
+        tell(_("The service cannot be reached. Your place in line is kept. Trying again"));
         continue;
       }
       if (!answer.ok || !answer.value) {
         place.write("");
-        throw new Problem(answer.value?.message || "Your place in line was lost. Please try again.");
+        throw new Problem(answer.value?.message ? _(answer.value.message) : _("Your place in line was lost. Please try again."));
       }
       const ticket = ticketOf(answer.value);
       if (ticket.status !== "waiting") return ticket;
@@ -223,7 +252,7 @@ class Service {
     const { status, ok, value } = await this._patiently("GET", path, { token: session.token, quick: true }, tell, signal);
     if (ok && value) return value.state === "claimed";
     if (status === 404 || status === 410) return false;
-    throw new Problem("The service cannot tell at the moment whether your notebook is still running. Please try again in a moment.");
+    throw new Problem(_("The service cannot tell at the moment whether your notebook is still running. Please try again in a moment."));
   }
 
   /**
@@ -249,12 +278,19 @@ class Claim {
     this._kept = kept;
     /** @type {ComingSession | null} */
     this._coming = null;
+    /** @type {Promise<unknown> | undefined} done when what nobody waited for any more has been given up */
+    this._left = undefined;
     /** @type {Set<Tell>} */
     this._tells = new Set();
     /** @type {{ leaving: AbortController, tell: TellState } | null} */
     this._resumed = null;
     /** @type {(session: SessionInfo | null) => void} gets the session, and null when it has ended */
     this.onsession = () => {};
+  }
+
+  /** Whether there is a session, or one can be asked for without taking over somebody's wait. */
+  get isFree() {
+    return this.session !== null || !(this._coming || this._kept.ticket.read());
   }
 
   /**
@@ -294,7 +330,7 @@ class Claim {
     const { leaving, tell } = this._resumed || {};
     this._resumed = null;
     leaving?.abort();
-    tell?.("", "done");
+    unpressed(() => tell?.("", "done"));
   }
 
   /** @param {(tell: Tell, signal: AbortSignal) => Promise<SessionInfo | null>} find @param {Tell} tell @param {AbortSignal} signal */
@@ -308,6 +344,7 @@ class Claim {
       this._tells.delete(tell);
       if (signal.aborted && !this._tells.size && !this.session) {
         coming.leaving.abort();
+        this._left = coming.session.catch(() => {});
         this._end(coming);
       }
     }
@@ -320,8 +357,8 @@ class Claim {
       coming.said = words;
       this._tells.forEach((one) => one(words));
     };
-    // Later, as what is told at once is kept there, too.
-    const session = Promise.resolve()
+    // Later, as what is told at once is kept there, too; and a place that is being given up is to be gone.
+    const session = Promise.resolve(this._left)
       .then(() => find.call(this, tell, leaving.signal))
       .then((found) => this._found(coming, found));
     /** @type {ComingSession} */
@@ -389,4 +426,12 @@ function ownSession(kept) {
 /** @param {ApiValue | null} value the service's answer to a question for a ticket */
 function ticketOf(value) {
   return /** @type {TicketState} */ (value);
+}
+
+/** @param {ApiValue | null} value why there is no notebook: the service's errors are English, and known by their codes */
+function refusal(value) {
+  if (value?.status === "full" && value.cause === "address") return _("Your network has as many notebooks open as one network may have. Please try again when others have left.");
+  if (value?.status === "full") return _("All notebooks are in use, and the line is full. Please try again in a moment.");
+  if (value?.status === "closed" && value.message) return value.message; // in the page's language, and says until when
+  return value?.message ? _(value.message) : _("No notebook can be had now. Please try again.");
 }

@@ -2,7 +2,7 @@
 // becomes text nodes, and there is an end to it.
 
 const MAX_TEXT = 1_000_000; // characters of one stream
-const CUT = "\n… (the rest of this output is not shown)\n";
+const CUT = `\n… ${_("(the rest of this output is not shown)")}\n`;
 
 class TerminalText {
   /** @param {string} className */

@@ -10,9 +10,9 @@ const MAX_KEPT = 1_500_000; // and of all; browsers keep several millions with a
 const KEEP_PAUSE = 400; // milliseconds between two writes, of which browsers allow a hundred in half a minute
 const KEEP_AT_ONCE = 10; // in so many seconds as many without a pause
 const KEEP_LATER = 5000; // milliseconds after which to try again where one allows no more
-const TOO_LONG = "Ran before this page was reloaded; its output was too long to keep";
-const BEFORE = ", before this page was reloaded";
-const BROKEN_OFF = "Was running while this page was reloaded: run it again to see all of its output";
+const TOO_LONG = _("Ran before this page was reloaded; its output was too long to keep");
+const BEFORE = _(", before this page was reloaded");
+const BROKEN_OFF = _("Was running while this page was reloaded: run it again to see all of its output");
 
 // What a cell has put out so far, as messages that put it out again.
 class OutputLog {
@@ -238,17 +238,18 @@ class Changes {
     this._isBack = false;
     this._shown = make("div", "tn-changes-shown");
     this.element = make("section", "tn-changes");
-    Object.assign(this.element, { lang: "en", dir: "ltr" });
-    this.element.setAttribute("aria-label", "Your changes");
+    Object.assign(this.element, { lang: WORDS.tag, dir: WORDS.dir });
+    this.element.setAttribute("aria-label", _("Your changes"));
     this._words = make("p");
-    this._take = button("Bring my changes back", "tn-button", () => this._bring());
-    this._take.setAttribute("aria-label", `Bring my changes back: ${found.map(({ cell }) => cell.name).join(", ")}`);
-    this._drop = button("Discard my changes", "tn-button tn-quiet", () => this._discard());
+    this._take = button(_("Bring my changes back"), "tn-button", () => this._bring());
+    this._take.setAttribute("aria-label", _("Bring my changes back: {names}", { names: found.map(({ cell }) => cell.name).join(", ") }));
+    this._drop = button(_("Discard my changes"), "tn-button tn-quiet", () => this._discard());
     this.element.append(this._words, this._take, this._drop);
     if (isOurs) {
       this._bring({ byClick: false });
     } else {
-      this._words.textContent = `You had changed ${inExamples(found)} on this page to this:`;
+      this._words.textContent = ngettext(
+        "You had changed one example on this page to this:", "You had changed {count} examples on this page to this:", found.length);
       for (const { cell, code } of found) this._shown.append(make("p", "", cell.name), make("pre", "", code));
       this._words.after(this._shown);
       announce(this._words.textContent);
@@ -259,13 +260,14 @@ class Changes {
   _bring({ byClick = true } = {}) {
     for (const { cell, code } of this._found) if (!cell.isEdited) cell.take(code);
     this._isBack = true;
-    this._say(`Your changes to ${inExamples(this._found)} are back.`, this._take, byClick ? this._drop : null);
+    const words = ngettext("Your changes to one example are back.", "Your changes to {count} examples are back.", this._found.length);
+    this._say(words, this._take, byClick ? this._drop : null);
   }
 
   _discard() {
     for (const { cell } of this._found) if (this._isBack || !cell.isEdited) cell.take(cell.original);
     this._isBack = false;
-    this._say("Your changes are discarded.", this._drop, this._take);
+    this._say(_("Your changes are discarded."), this._drop, this._take);
   }
 
   /** @param {string} words @param {HTMLElement} gone @param {HTMLElement | null} next */
@@ -278,6 +280,3 @@ class Changes {
     next?.focus();
   }
 }
-
-/** @param {FoundDraft[]} found */
-const inExamples = (found) => (found.length === 1 ? "one example" : `${found.length} examples`);

@@ -48,6 +48,13 @@ class AddressOptions(Group):
         "Path of the service on its host, such as /jupyter/: pages, API and notebooks are below it.",
         reload=Reload.RESTART,
     )
+    public_url: Annotated[str, AfterValidator(values.read_public_url)] | None = option(
+        None,
+        "URL of the first page as visitors write it, such as https://notebooks.example.org/: for links that people "
+        "are given, as to a class.",
+        unset="https:// and the first name of allowed_hosts, else this machine's address",
+        reload=Reload.AT_ONCE,
+    )
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(values.read_host_names), NoDecode] = option(
         (),
         "Host names that visitors reach this service by (comma list; *.example.net is every name below it, * is any "

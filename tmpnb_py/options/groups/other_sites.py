@@ -39,8 +39,8 @@ class OtherSitesOptions(Group):
     binder_spec: Annotated[tuple[str, ...], BeforeValidator(values.read_binder_specs), NoDecode] = option(
         (),
         "Repositories that clients of BinderHub (thebe) may ask for, each with the workshop that they get (comma "
-        "list of gh/org/repo=workshop or, for no workshop in particular, gh/org/repo); * is any. A repository with "
-        "the name of a workshop needs no entry.",
+        "list of gh/org/repo=workshop or, for no workshop in particular, gh/org/repo; @pool after that names one of "
+        "several pools); * is any. A repository with the name of a workshop needs no entry.",
         reload=Reload.AT_ONCE,
     )
     allow_methods: Annotated[str, AfterValidator(values.read_header_list)] | None = option(

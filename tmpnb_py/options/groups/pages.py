@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator
 
 from tmpnb_py.core.branding import ACCENT, TITLE
 from tmpnb_py.options import values
-from tmpnb_py.options.declaration import Group, Reload, option
+from tmpnb_py.options.declaration import Group, Reload, Tables, option
+from tmpnb_py.words.tags import AUTO
 
 
 class PageOptions(Group):
@@ -24,6 +25,11 @@ class PageOptions(Group):
         None,
         "Logo beside the name: an SVG, PNG, JPEG or WebP file of at most 256 KiB.",
         unset="none",
+        reload=Reload.AT_ONCE,
+    )
+    language: Annotated[str, AfterValidator(values.read_language)] = option(
+        AUTO,
+        "Language of the pages: `en`, `de`, or `auto` for the one that each browser prefers.",
         reload=Reload.AT_ONCE,
     )
     accent_color: Annotated[str, AfterValidator(values.read_color)] = option(
@@ -51,6 +57,7 @@ class PageOptions(Group):
         "TOML file with the workshops of the first page, in the format of an image's own manifest.",
         unset="those of the image",
         reload=Reload.AT_ONCE,
+        tables=Tables.OWN,
     )
     remember_sessions: bool = option(
         True,

@@ -14,6 +14,7 @@ from tmpnb_py.options.declaration import Group, Reload, option
 from tmpnb_py.options.kinds import Kind, Quantity
 
 _SYSTEM_DIRECTORY = Path("/run/tmpnb-py")
+_SYSTEM_STATE = Path("/var/lib/tmpnb-py")
 
 
 class ServiceOptions(Group):
@@ -55,17 +56,34 @@ class ServiceOptions(Group):
         unset="/run/tmpnb-py as root or where it is yours, else $XDG_RUNTIME_DIR/tmpnb-py or /tmp/tmpnb-py-<uid>",
         reload=Reload.RESTART,
     )
+    state_dir: Annotated[Path | None, BeforeValidator(values.read_path)] = option(
+        None,
+        "Directory for what must outlive a reboot: bookings, announcements and counts. It is made when there is "
+        "something to keep.",
+        unset="/var/lib/tmpnb-py as root or where it is yours, else $XDG_STATE_HOME/tmpnb-py or "
+        "~/.local/state/tmpnb-py",
+        reload=Reload.RESTART,
+    )
 
     @property
     def runtime_path(self) -> Path:
         """The directory for sockets and the lock. Whoever creates it has to check its owner and mode."""
-        if self.runtime_dir is not None:
-            return self.runtime_dir
-        if os.geteuid() == 0 or _owner(_SYSTEM_DIRECTORY) == os.geteuid():
-            return _SYSTEM_DIRECTORY
-        base = os.environ.get("XDG_RUNTIME_DIR", "")
-        # The XDG base directory specification: a relative path is invalid and is to be ignored.
-        return Path(base, "tmpnb-py") if base.startswith("/") else Path(f"/tmp/tmpnb-py-{os.geteuid()}")  # noqa: S108
+        otherwise = f"/tmp/tmpnb-py-{os.geteuid()}"  # noqa: S108
+        return self.runtime_dir or _directory(_SYSTEM_DIRECTORY, "XDG_RUNTIME_DIR", otherwise)
+
+    @property
+    def state_path(self) -> Path:
+        """The directory for what must outlive a reboot; its owner and mode have to be checked, too."""
+        return self.state_dir or _directory(_SYSTEM_STATE, "XDG_STATE_HOME", "~/.local/state/tmpnb-py")
+
+
+def _directory(system: Path, variable: str, otherwise: str) -> Path:
+    """The system's for root and for whoever it belongs to, else one below the directory that a variable names."""
+    if os.geteuid() == 0 or _owner(system) == os.geteuid():
+        return system
+    base = os.environ.get(variable, "")
+    # The XDG base directory specification: a relative path is invalid and is to be ignored.
+    return Path(base, "tmpnb-py") if base.startswith("/") else Path(otherwise).expanduser()
 
 
 def _owner(path: Path) -> int | None:

@@ -142,6 +142,10 @@ class Channel:
             if not self._is_closed:
                 self._loop.remove_reader(self._end.fileno())
 
+    def copy(self) -> int:
+        """A copy of this end's descriptor, for another process. Raises `OSError`."""
+        return os.dup(self._end.fileno())
+
     def close(self) -> None:
         """Hang up. Idempotent."""
         if self._is_closed:

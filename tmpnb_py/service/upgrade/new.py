@@ -8,42 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import socket
 import time
-from collections.abc import MutableMapping
-
-import structlog
+from collections.abc import MutableMapping, Sequence
 
 from tmpnb_py import __version__
+from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.errors import SettingsError, UpgradeError
 from tmpnb_py.core.models import State
-from tmpnb_py.fronts import stamps
 from tmpnb_py.pools.container import Container, Memory
-from tmpnb_py.proxy.client import Given
-from tmpnb_py.proxy.server import Proxy
 from tmpnb_py.service.listeners import Bound
 from tmpnb_py.service.upgrade import channel, wire
 from tmpnb_py.service.upgrade.channel import Channel, ChannelError
+from tmpnb_py.service.upgrade.former import Former
 from tmpnb_py.service.upgrade.old import VARIABLE
 from tmpnb_py.site.site import Site
+from tmpnb_py.tracing.spans import Tracing
+from tmpnb_py.tracing.visits import taken_up
 
 _START_SECONDS = 10.0
 _WAIT_SECONDS = 60.0  # for the pool: the old process waits for hand-overs that are under way
-
-_log = structlog.get_logger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tunnels:
-    """What the old process still has open."""
-
-    pid: int
-    version: str
-    since: float
-    connections: int
-    websockets: int
 
 
 class Predecessor:
@@ -51,16 +36,14 @@ class Predecessor:
 
     def __init__(self, receiving: Channel, start: wire.Start, pid: int) -> None:
         self.listeners: list[Bound] = []
-        self._channel = receiving
-        self._version = start.version
-        self._pid = pid
-        self._since = time.monotonic()
+        self.locks: dict[str, Sequence[int]] = {}  # descriptors of the pools' locks, by the engine's name of each
+        self._newest = Former(receiving, pid, start.version, time.monotonic())
+        self._formers = [self._newest]
         self._kept: dict[str, wire.Kept] = {}
-        self._open: dict[str, int] = {}
         self._keys: dict[str, str] = {}
-        self._last = wire.Report()
-        self._is_gone = False
+        self._waits: list[wire.Waiting] = []
         self._asked_to_stop: asyncio.Event | None = None
+        self._tracing: Tracing | None = None
 
     @classmethod
     async def of(cls, environ: MutableMapping[str, str]) -> Predecessor | None:
@@ -99,142 +82,118 @@ class Predecessor:
         """Do not even ask for the pool once this is set: the other process is not told to stop."""
         self._asked_to_stop = asked_to_stop
 
-    async def pool(self, site: Site) -> bytes:
-        """Say that all is prepared, and wait for the pool; returns the secret of proofs. Raises `UpgradeError`."""
+    async def pool(self, site: Site, tracing: Tracing | None = None) -> bytes:
+        """Say that all is prepared, and wait for the pools; returns the secret of proofs. Raises `UpgradeError`."""
+        self._tracing = tracing
         if self._asked_to_stop is not None and self._asked_to_stop.is_set():
             raise UpgradeError("this process has been told to stop before it was the service")
-        self._channel.send(wire.Prepared(version=__version__).written())
+        self._newest.send(wire.Prepared(version=__version__, features=wire.FEATURES))
         site.subscribe(lambda container: self._moved(container, time.monotonic()))
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 while True:
-                    message, _ = wire.read(await self._channel.receive_message())
+                    data, descriptors = await self._newest.receive()
+                    message = _read(data, descriptors)
                     if isinstance(message, wire.Yours):
+                        channel.close_all(descriptors)
                         _resize(site, message)
                         return bytes.fromhex(message.secret)
-                    self._learn(site, message)
+                    self._learn(site, message, descriptors)
         except (ChannelError, TimeoutError) as error:
             raise UpgradeError(f"the process that is to be followed went on by itself: {error}") from error
 
-    def _learn(self, site: Site, message: wire.Message | None) -> None:
+    def _learn(self, site: Site, message: wire.Message | None, descriptors: list[int]) -> None:
+        if isinstance(message, wire.Behind):
+            self._formers.append(Former.passed_on(message, descriptors))
+            return
+        if isinstance(message, wire.Lock):
+            self.locks[message.pool] = descriptors
+            return
+        channel.close_all(descriptors)
         if isinstance(message, wire.Sessions):
             self._kept |= {one.id: one for one in message.sessions}
         elif isinstance(message, wire.Ends):
             for gone in message.ends:
-                site.pool_for().know_ended(gone.id, gone.reason, gone.at)
+                pool = site.pools.get(gone.pool) or site.default_pool
+                pool.know_ended(gone.id, gone.reason, gone.at)
         elif isinstance(message, wire.Keys):
             self._keys |= message.keys
+        elif isinstance(message, wire.Waits):
+            self._waits += message.waits
+        elif isinstance(message, wire.Opened):
+            for former in self._formers:
+                if former.pid == message.pid:
+                    former.know_open(message.opened)
 
     def line_restored(self, site: Site) -> None:
-        """Tickets are known again: those who ask once more with the same key get the same one."""
+        """Tickets are known again: those who ask once more with the same key get the same one.
+
+        Programs whose open requests are still to come have their places in line.
+        """
+        for name in site.pools:
+            waits = [one for one in self._waits if one.pool == name]
+            site.claims[name].hold_places((_ticket(one), one.ahead) for one in waits)
+        self._waits = []
         for key, ticket_id in self._keys.items():
-            site.claims_for().know_key(ticket_id, key)
+            site.claims_with(ticket_id).know_key(ticket_id, key)
         self._keys = {}
 
     def serving(self) -> None:
         """Say that this process is the service now."""
-        self._channel.send(wire.Serving().written())
+        self._newest.send(wire.Serving())
+        for descriptors in self.locks.values():  # of pools that are here no more
+            channel.close_all([*descriptors])
         self._kept = {}  # what was not listed is no session any more
 
     def _moved(self, container: Container, now: float) -> None:
         """A session has been taken up, or has ended."""
         if container.state is State.CLAIMED and (kept := self._kept.pop(container.id, None)) is not None:
-            container.remember(_memory(kept), now)
-            if kept.open:
-                self._open[container.id] = kept.open
-                container.open_connections += kept.open
-        elif container.state is State.REMOVING and container.claimed_at is not None and not self._is_gone:
-            self._open.pop(container.id, None)
-            self._channel.send(wire.Ended(id=container.id).written())
+            container.remember(_memory(kept, self._tracing), now)
+            self._newest.know_open({container.id: kept.open} if kept.open else {})
+            container.open_connections += sum(one.opened.get(container.id, 0) for one in self._formers)
+        elif container.state is State.REMOVING and container.claimed_at is not None:
+            for one in self._formers:
+                one.ended(container.id)
 
     # --- afterwards
 
-    async def follow(self, site: Site, proxy: Proxy) -> None:
-        """Take connections and reports until the old process has ended."""
-        try:
-            while True:
-                await self._heed(site, proxy, *await self._channel.receive())
-        except ChannelError as error:
-            self._channel.close()  # so that nothing is sent to where nobody reads
-            self._is_gone = True
-            self._lose(site)
-            proxy.counters.left_connections = proxy.counters.left_tunnels = 0
-            _log.info("predecessor_gone", pid=self._pid, reason=str(error))
-
-    async def _heed(self, site: Site, proxy: Proxy, data: bytes, descriptors: list[int]) -> None:
-        """Do what a message says. One that makes no sense is left out: those after it are visitors' connections."""
-        try:
-            message, more = wire.read(data)
-        except wire.NonsenseError as error:
-            _log.warning("predecessor_not_understood", pid=self._pid, error=str(error))
-            message, more = None, b""
-        if isinstance(message, wire.Connection) and len(descriptors) == 1:
-            await proxy.take_on(Given(descriptors[0], more))
-            return
-        channel.close_all(descriptors)
-        if isinstance(message, wire.Report):
-            self._take(site, proxy, message)
-        elif isinstance(message, wire.Ends):
-            self._end(site, message)
-
-    def _take(self, site: Site, proxy: Proxy, report: wire.Report) -> None:
-        self._last, now, counters = report, time.monotonic(), proxy.counters
-        counters.left_connections, counters.left_tunnels = report.connections, report.websockets
-        counters.bytes_received += report.received
-        counters.bytes_sent += report.sent
-        for digit, count in enumerate(report.responses):
-            counters.responses[digit] += count
-        for stamp in report.stamps:
-            container = site.find(stamp.id)
-            if container is not None and container.state is State.CLAIMED:
-                stamps.apply(stamp, container, stamp.open - self._open.get(stamp.id, 0), now)
-                self._open[stamp.id] = stamp.open
-
-    def _end(self, site: Site, ends: wire.Ends) -> None:
-        for gone in ends.ends:
-            container = site.find(gone.id)
-            if container is not None:
-                site.end(container, gone.reason, time.monotonic())
-
-    def _lose(self, site: Site) -> None:
-        """The old process has ended, and what it had open with it."""
-        now = time.monotonic()
-        for container_id, count in self._open.items():
-            container = site.find(container_id)
-            if container is not None and count:
-                stamps.lose(container, count, now)
-        self._open = {}
-
-    def cut(self) -> None:
-        """Have the old process close what it has open: this one ends, too, or is followed itself."""
-        if not self._is_gone:
-            with contextlib.suppress(ChannelError):
-                self._channel.send(wire.Cut().written())
+    @property
+    def formers(self) -> tuple[Former, ...]:
+        """The processes that still serve what was open when they were followed, the newest first."""
+        return tuple(one for one in self._formers if not one.is_gone)
 
     def close(self) -> None:
         """Hang up."""
-        self._is_gone = True
-        self._channel.close()
+        for one in self._formers:
+            one.close()
 
-    # --- how it does
 
-    @property
-    def tunnels(self) -> Tunnels | None:
-        """What the old process has open now; None once it has ended."""
-        if self._is_gone:
-            return None
-        return Tunnels(self._pid, self._version, self._since, self._last.connections, self._last.websockets)
+def _ticket(wait: wire.Waiting) -> Ticket:
+    return Ticket("", wait.since, quota_key=wait.quota_key, ticket_id=wait.id)
+
+
+def _read(data: bytes, descriptors: list[int]) -> wire.Message | None:
+    """A message; the descriptors that came with what is none are closed. Raises `NonsenseError`."""
+    try:
+        return wire.read(data)[0]
+    except wire.NonsenseError:
+        channel.close_all(descriptors)
+        raise
 
 
 def _resize(site: Site, yours: wire.Yours) -> None:
     """A size that the operator has set stays, as at a reload, unless the option itself has changed."""
-    pool = site.pool_for()
-    if yours.size is not None and yours.size != yours.pool_size == pool.size:
-        with contextlib.suppress(SettingsError):  # above a limit of today
-            pool.resize(yours.size)
+    sizes = dict(yours.sizes)
+    if not sizes and yours.size is not None:
+        sizes = {site.default_pool.name: (yours.size, yours.pool_size)}
+    for name, (size, option) in sizes.items():
+        pool = site.pools.get(name)
+        if pool is not None and size != option == pool.base:
+            with contextlib.suppress(SettingsError):  # above a limit of today
+                pool.resize(size)
 
 
-def _memory(kept: wire.Kept) -> Memory:
+def _memory(kept: wire.Kept, tracing: Tracing | None) -> Memory:
     return Memory(
         visited=kept.visited,
         has_begun=kept.has_begun,
@@ -246,4 +205,5 @@ def _memory(kept: wire.Kept) -> Memory:
         left_at=kept.left,
         kernel_nudges=kept.kernel,
         terminal_nudges=kept.terminal,
+        visit=taken_up(kept.trace, tracing),
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -24,6 +25,7 @@ from tmpnb_py import __version__
 from tmpnb_py.core.errors import TmpnbError, UpgradeError
 from tmpnb_py.core.models import State
 from tmpnb_py.core.tasks import Tasks
+from tmpnb_py.engines.local.process import parent_of
 from tmpnb_py.fronts import stamps
 from tmpnb_py.fronts.wire import Stamp
 from tmpnb_py.options.live import LiveOptions
@@ -34,6 +36,7 @@ from tmpnb_py.service.listeners import Listeners
 from tmpnb_py.service.notify import ServiceManager
 from tmpnb_py.service.upgrade import channel, wire
 from tmpnb_py.service.upgrade.channel import Channel, ChannelError
+from tmpnb_py.service.upgrade.former import Former
 from tmpnb_py.site.site import Site
 
 VARIABLE = "_TMPNB_PREDECESSOR"  # the number of the new process's end of the channel
@@ -44,10 +47,14 @@ _ROUND_SECONDS = 0.02  # between two looks at connections that may be idle now, 
 _LATER_ROUND_SECONDS = 0.25
 _BUSY_SECONDS = 3.0
 _REPORT_SECONDS = 1.0
+# Each takes about 100 MB as long as it serves what was open when it was followed; with this one there is one more.
+_MOST_PASSED_ON = 2
 _MOST_BACKLOG = 1000  # messages; a new process that reads nothing is told no more
 
-# What engines and images put before a container's program: they end when it does (docker run --init).
+# What engines and images put before a container's program: they end when it does (docker run --init). So does a shell
+# that runs a command or a script (`sh -c`), and that nobody types into.
 _INITS = frozenset(("docker-init", "tini", "dumb-init", "catatonit"))
+_SHELLS = frozenset(("sh", "bash", "dash", "ash", "busybox", "ksh", "zsh"))
 
 _log = structlog.get_logger(__name__)
 
@@ -63,14 +70,32 @@ class Followed(Protocol):
     site: Site
 
     @property
+    def is_follower(self) -> bool:
+        """Whether it follows another process: who has adopted it since then does not wait for it."""
+
+    @property
     def secret(self) -> bytes:
         """What proofs are made with that do not outlive a service."""
 
-    def open_on_fronts(self, container_id: str) -> int:
-        """How many of a session's open connections are at front ends, which report to whoever is the service."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether visitors have connections to this process, or notebooks have some to the web by it."""
+
+    @property
+    def formers(self) -> tuple[Former, ...]:
+        """The processes that were the service before this one and serve what was open then, the newest first."""
+
+    def locks(self) -> Mapping[str, tuple[int, ...]]:
+        """Copies of what each pool's lock is on, by the engine's name of the pool, for who is to have them."""
+
+    def release_locks(self) -> None:
+        """Let another process take the locks."""
+
+    def open_elsewhere(self, container_id: str) -> int:
+        """How many of a session's open connections others have, who report to whoever is the service."""
 
     async def suspend(self) -> None:
-        """Accept nobody, read no further request, give nothing away, and let another process have the pool."""
+        """Accept nobody, read no further request, give nothing away. The pool is free, but for its lock."""
 
     async def resume(self) -> None:
         """Take the pool again, as it is now, and go on."""
@@ -112,7 +137,7 @@ class Upgrade:
             raise UpgradeError("an upgrade is under way")
         if self._successor is not None:
             raise UpgradeError(f"process {self._successor.pid} is the service already: tell that one")
-        if _ends_with_this_process():
+        if not self._service.is_follower and _ends_with_this_process():
             raise UpgradeError(
                 "the container that this process is in ends with it",
                 remedy="Upgrade containers by restarting them, behind front ends (docs/operating.md).",
@@ -188,19 +213,47 @@ class Upgrade:
     async def _hand_over(self, successor: _Successor) -> None:
         """Tell what the new process has to know, and that the pool is free; wait until it serves."""
         service, sending = self._service, successor.channel
+        self._pass_formers_on(successor)
         containers = [one for pool in service.site.pools.values() for one in pool.in_state(State.CLAIMED)]
-        kept = (_kept(one, one.open_connections - service.open_on_fronts(one.id)) for one in containers)
+        kept = (_kept(one, one.open_connections - service.open_elsewhere(one.id)) for one in containers)
         for sessions in _batched(kept, wire.MOST_AT_ONCE):
             sending.send(wire.Sessions(sessions=sessions).written())
         for ends in _batched(_ends(service.site), wire.MOST_AT_ONCE):
             sending.send(wire.Ends(ends=ends).written())
-        for keys in _batched(service.site.claims_for().keys(), wire.MOST_AT_ONCE):
+        lines = list(service.site.claims.values())
+        every = itertools.chain.from_iterable(claims.keys() for claims in lines)
+        for keys in _batched(every, wire.MOST_AT_ONCE):
             sending.send(wire.Keys(keys=dict(keys)).written())
+        for waits in _batched(_waits(service.site), wire.MOST_AT_ONCE):
+            sending.send(wire.Waits(waits=waits).written())
         successor.know(containers)
         service.site.subscribe(successor.moved)
-        size, option = service.site.pool_for().size, service.options.current.pool_size
-        sending.send(wire.Yours(secret=service.secret.hex(), size=size, pool_size=option).written())
+        sizes = {name: (pool.base, pool.options.current.base_size) for name, pool in service.site.pools.items()}
+        size, option = sizes[service.site.default_pool.name]
+        if wire.LOCKS in successor.features:
+            for name, descriptors in service.locks().items():
+                sending.send(wire.Lock(pool=name).written(), descriptors)
+        else:
+            service.release_locks()
+        yours = wire.Yours(secret=service.secret.hex(), size=size, pool_size=option, sizes=sizes)
+        sending.send(yours.written())
         await successor.serving()
+
+    def _pass_formers_on(self, successor: _Successor) -> None:
+        """Have the new process hear those that were followed before this one, as far as it can, and not all too many.
+
+        The others go on until it serves, and end then (`Followed.retire`).
+        """
+        if wire.FORMERS not in successor.features:
+            return
+        for former in self._service.formers[:_MOST_PASSED_ON]:
+            try:
+                told, descriptor = former.pass_on()
+            except (ChannelError, OSError):  # it has just ended; or no descriptor is free, and it has to
+                continue
+            successor.channel.send(told.written(), (descriptor,))
+            for opened in _batched(former.opened.items(), wire.MOST_AT_ONCE):
+                successor.channel.send(wire.Opened(pid=former.pid, opened=dict(opened)).written())
 
     # --- afterwards
 
@@ -215,10 +268,11 @@ class Upgrade:
         while not listening.done():
             now = time.monotonic()
             proxy.hand_on(successor.give)
+            successor.reap()
             if now - reported_at >= _REPORT_SECONDS:
                 successor.report(service.site, proxy, now)
                 reported_at = now
-            if not proxy.clients or now - began >= service.options.current.upgrade_timeout:
+            if not service.is_busy or now - began >= service.options.current.upgrade_timeout:
                 break
             await asyncio.sleep(_ROUND_SECONDS if now - began < _BUSY_SECONDS else _LATER_ROUND_SECONDS)
         if successor.is_lost and await self._taken_back(successor):
@@ -261,6 +315,7 @@ class _Successor:
     def __init__(self, process: subprocess.Popen[bytes], sending: Channel) -> None:
         self.channel = sending
         self.is_lost = False
+        self.features: tuple[str, ...] = ()
         self._process = process
         self._told: dict[str, stamps.Seen] = {}
         self._counted = (0, 0, [0] * 6)
@@ -283,7 +338,9 @@ class _Successor:
     async def prepared(self) -> str:
         """Wait until it can take over; returns its version. Raises `ChannelError`, `TimeoutError`."""
         async with asyncio.timeout(_PREPARE_SECONDS):
-            return (await self._heard(wire.Prepared)).version
+            told = await self._heard(wire.Prepared)
+        self.features = told.features
+        return told.version
 
     async def serving(self) -> None:
         """Wait until it serves. Raises `ChannelError`, `TimeoutError`."""
@@ -295,6 +352,10 @@ class _Successor:
         self.channel.close()
         return await asyncio.to_thread(_ended, self._process)
 
+    def reap(self) -> None:
+        """Leave no zombie of it, where it has been followed itself and has ended before this process."""
+        self._process.poll()
+
     def hang_up(self) -> None:
         """This process ends; the other one goes on."""
         self.channel.close()
@@ -303,7 +364,7 @@ class _Successor:
 
     def give(self, given: Given) -> None:
         """Hand a visitor's connection on."""
-        message = wire.Connection().written(given.unread)
+        message = wire.Connection(place=given.place).written(given.unread)
         if not wire.fits(message):  # a half-read head, where the option allows such long ones
             os.close(given.descriptor)
             return
@@ -351,14 +412,24 @@ def _batched(values: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
 
 
 def _ends_with_this_process() -> bool:
-    """Whether all other processes here end with this one: it is a container's first, or the child of such an init."""
-    if os.getpid() == 1:
-        return True
+    """Whether all other processes here end with this one: it is a container's first, or all before it wait for it."""
+    pid = os.getpid()
+    while pid > 1:
+        pid = parent_of(pid)
+        if pid < 1 or not _waits_for_its_child(pid):
+            return False
+    return True
+
+
+def _waits_for_its_child(pid: int) -> bool:
+    """Whether a process does nothing but wait for the one that it has started, and ends then."""
     try:
-        first = Path("/proc/1/comm").read_text().strip()
-    except OSError:
+        name, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    except (OSError, ValueError):
         return False
-    return os.getppid() == 1 and first in _INITS
+    program = name.rpartition("/")[2].removeprefix("-")
+    is_interactive = all(one.startswith("--") or (one.startswith("-") and "c" not in one) for one in arguments)
+    return program in _INITS or (program in _SHELLS and not is_interactive)
 
 
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
@@ -394,10 +465,19 @@ def _kept(container: Container, opened: int) -> wire.Kept:
         kernel=memory.kernel_nudges,
         terminal=memory.terminal_nudges,
         open=max(0, opened),
+        trace=memory.visit.traceparent if memory.visit is not None and not memory.visit.is_over else "",
     )
+
+
+def _waits(site: Site) -> Iterator[wire.Waiting]:
+    for name in site.pools:
+        for ticket, ahead in site.claims[name].open_requests():
+            yield wire.Waiting(
+                id=ticket.id, since=ticket.joined_at, ahead=ahead, quota_key=ticket.quota_key, pool=name
+            )
 
 
 def _ends(site: Site) -> Iterator[wire.Gone]:
     for pool in site.pools.values():
         for container_id, reason, at in pool.ends():
-            yield wire.Gone(id=container_id, reason=reason, at=at)
+            yield wire.Gone(id=container_id, reason=reason, at=at, pool=pool.name)

@@ -19,6 +19,10 @@ from tmpnb_py.fronts.wire import Stamp
 from tmpnb_py.service.upgrade.channel import MOST_BYTES, ChannelError
 
 PROTOCOL = 1
+# What a new process can do beyond the first version of this protocol, as it says itself (`Prepared`).
+LOCKS = "locks"  # take over the pools' locks by their descriptors
+FORMERS = "formers"  # follow processes that were followed before
+FEATURES = (LOCKS, FORMERS)
 LONGEST_CLIENT = 64  # characters of an address
 MOST_AT_ONCE = 100  # sessions, ends or stamps in one message
 
@@ -26,6 +30,7 @@ _Id = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]{1,64}$")]
 _Moment = Annotated[float, pydantic.Field(ge=-1e12, le=1e12)]
 _Moments = Annotated[tuple[_Moment, ...], pydantic.Field(max_length=64)]
 _Count = Annotated[int, pydantic.Field(ge=0, le=1 << 62)]
+_Pool = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9_-]{0,32}$")]
 
 
 class Message(pydantic.BaseModel):
@@ -74,6 +79,7 @@ class Kept(pydantic.BaseModel):
     kernel: _Moments = ()
     terminal: _Moments = ()
     open: _Count = 0
+    trace: Annotated[str, pydantic.Field(max_length=64)] = ""
 
 
 class Sessions(Message):
@@ -84,11 +90,12 @@ class Sessions(Message):
 
 
 class Gone(pydantic.BaseModel):
-    """A container that has ended: why, and when that was decided."""
+    """A container that has ended: why, and when that was decided. `pool`: the default one, if there is no such."""
 
     id: _Id
     reason: EndReason
     at: _Moment
+    pool: _Pool = ""
 
 
 class Ends(Message):
@@ -108,22 +115,71 @@ class Keys(Message):
     ]
 
 
-class Yours(Message):
-    """The pool is free, and nobody serves it: take it. `secret` is that of proofs which do not outlive a service.
+class Waiting(pydantic.BaseModel):
+    """A program that waits in a pool's line with an open request: its place, since when, and how many are before."""
 
-    `size` is what the operator has set the number of ready containers to, `pool_size` the option that it stands for.
+    id: Annotated[str, pydantic.Field(pattern="^[0-9a-f]{32}$")]
+    since: _Moment
+    ahead: _Count
+    quota_key: Annotated[str, pydantic.Field(max_length=256)] = ""
+    pool: _Pool = ""
+
+
+class Waits(Message):
+    """Some of those, in the order of the line. Their connections come later, each with its `place`."""
+
+    kind = "waits"
+    waits: Annotated[tuple[Waiting, ...], pydantic.Field(max_length=MOST_AT_ONCE)]
+
+
+class Behind(Message):
+    """A process of before the old one, which still serves what was open then. Its channel comes with this."""
+
+    kind = "behind"
+    pid: _Count
+    version: Annotated[str, pydantic.Field(max_length=100)]
+    since: _Moment
+    connections: _Count = 0
+    websockets: _Count = 0
+
+
+class Opened(Message):
+    """Connections that such a process has open, by session."""
+
+    kind = "opened"
+    pid: _Count
+    opened: Annotated[dict[_Id, _Count], pydantic.Field(max_length=MOST_AT_ONCE)]
+
+
+class Lock(Message):
+    """The descriptors of a pool's lock come with it, which whoever has them open holds. `pool`: the engine's name."""
+
+    kind = "lock"
+    pool: Annotated[str, pydantic.Field(max_length=256)]
+
+
+class Yours(Message):
+    """The pools are free, and nobody serves them: take them. `secret`: that of proofs that do not outlive a service.
+
+    `size` is what the operator has set the number of ready containers to, `pool_size` the option that it stands for;
+    `sizes` has both for each pool by its name, and where it is empty those two are of the only pool.
     """
 
     kind = "yours"
     secret: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
     size: _Count | None = None
     pool_size: _Count = 0
+    sizes: Annotated[dict[_Pool, tuple[_Count, _Count]], pydantic.Field(max_length=MOST_AT_ONCE)] = {}
 
 
 class Connection(Message):
-    """An idle connection of a visitor comes with it; what has been read of its next request follows the message."""
+    """An idle connection of a visitor comes with it; what has been read of its next request follows the message.
+
+    `place` is that request's, where the old process has begun to answer it.
+    """
 
     kind = "connection"
+    place: Annotated[str, pydantic.Field(pattern="^([0-9a-f]{32})?$")] = ""
 
 
 class Report(Message):
@@ -146,6 +202,7 @@ class Prepared(Message):
 
     kind = "prepared"
     version: Annotated[str, pydantic.Field(max_length=100)]
+    features: Annotated[tuple[str, ...], pydantic.Field(max_length=64)] = ()
 
 
 class Serving(Message):
@@ -167,8 +224,25 @@ class Cut(Message):
     kind = "cut"
 
 
-_KINDS = {
-    one.kind: one for one in (Start, Sessions, Ends, Keys, Yours, Connection, Report, Prepared, Serving, Ended, Cut)
+_KINDS: dict[str, type[Message]] = {
+    one.kind: one
+    for one in (
+        Start,
+        Sessions,
+        Ends,
+        Keys,
+        Waits,
+        Behind,
+        Opened,
+        Lock,
+        Yours,
+        Connection,
+        Report,
+        Prepared,
+        Serving,
+        Ended,
+        Cut,
+    )
 }
 M = TypeVar("M", bound=Message)
 

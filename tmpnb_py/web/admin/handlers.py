@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -14,8 +15,11 @@ from tmpnb_py.core.host_names import is_loopback_name
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.core.proofs import is_same
 from tmpnb_py.core.quota_keys import is_loopback
+from tmpnb_py.pools.pool import Pool
 from tmpnb_py.web import respond
 from tmpnb_py.web.admin import page as admin_page
+from tmpnb_py.web.admin.nodes import of_pools
+from tmpnb_py.web.admin.selection import selected
 from tmpnb_py.web.api import openapi, programs, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import (
@@ -27,7 +31,8 @@ from tmpnb_py.web.api.schema import (
     Start,
     Upgraded,
 )
-from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.context import CONTEXT, Context, Former
+from tmpnb_py.web.language import words_asked
 from tmpnb_py.web.visitor import presented_token
 
 _NOT_FROM_HERE = "Without ADMIN_AUTH_TOKEN only this machine's own tools are answered, on its loopback address."
@@ -100,37 +105,38 @@ def _is_our_page(request: web.Request) -> bool:
 
 
 async def status(request: web.Request) -> web.Response:
-    """Everything about the pool in one answer."""
-    context = request.app[CONTEXT]
-    pool, now = context.site.pool_for(), time.monotonic()
+    """Everything about one pool, or all together, in one answer."""
+    context, pools, now = request.app[CONTEXT], selected(request), time.monotonic()
+    failures = sorted((one for pool in pools for one in pool.failures), key=lambda one: one.at, reverse=True)
+    starts = sorted(one for pool in pools for one in pool.recent_starts)
+    waits = (waited for pool in pools for waited in context.site.claims[pool.name].waits(now))
     model = AdminStatus(
-        name=pool.name,
+        name=pools[0].name if len(pools) == 1 else context.options.current.pool_name,
         up_since=_moment(context.started_at),
-        pool=views.pool_status(context),
-        stats=views.stats_of(context),
-        engine_up=pool.status.engine_up,
-        failure=views.failure_of(context),
-        failures=tuple(views.described(failure) for failure in reversed(pool.failures)),
-        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in pool.recent_starts),
-        waiting_seconds=tuple(round(waited, 1) for waited in context.site.claims_for().waits(now)),
-        sessions=_running(context),
-        nodes=views.admin_nodes(context, await pool.nodes()),
+        pool=views.pool_status(pools),
+        stats=views.stats_of(context, pools),
+        engine_up=all(pool.status.engine_up for pool in pools),
+        failure=views.failure_of(pools),
+        failures=tuple(map(views.described, failures)),
+        starts=tuple(Start(at=_moment(at), seconds=round(took, 3)) for at, took in starts),
+        waiting_seconds=tuple(round(waited, 1) for waited in sorted(waits, reverse=True)),
+        sessions=_running(context, pools),
+        nodes=views.admin_nodes(context, await of_pools(pools)),
         pid=os.getpid(),
-        predecessor=_predecessor(context),
+        predecessors=tuple(_predecessor(one) for one in context.formers()),
+        pools=tuple(views.admin_pool(context, pool) for pool in context.site.pools.values()),
+        warnings=tuple(views.warnings(context)),
     )
     return respond.json(model)
 
 
-def _predecessor(context: Context) -> AdminPredecessor | None:
-    found = context.predecessor()
-    if found is None:
-        return None
+def _predecessor(former: Former) -> AdminPredecessor:
     return AdminPredecessor(
-        pid=found.pid,
-        version=found.version,
-        since=_moment(found.since),
-        connections=found.connections,
-        websockets=found.websockets,
+        pid=former.pid,
+        version=former.version,
+        since=_moment(former.since),
+        connections=former.connections,
+        websockets=former.websockets,
     )
 
 
@@ -145,8 +151,10 @@ async def upgrade(request: web.Request) -> web.Response:
         raise web.HTTPConflict(text=f"{error.message}. This process goes on as before; its log says more.") from error
 
 
-def _running(context: Context) -> tuple[AdminSession, ...]:
-    return tuple(views.admin_session(context, one) for one in context.site.pool_for().in_state(State.CLAIMED))
+def _running(context: Context, pools: Iterable[Pool]) -> tuple[AdminSession, ...]:
+    """The sessions of some pools, the oldest first."""
+    found = [one for pool in pools for one in pool.in_state(State.CLAIMED)]
+    return tuple(views.admin_session(context, one) for one in sorted(found, key=lambda one: one.claimed_at or 0.0))
 
 
 def _moment(at: float) -> datetime.datetime:
@@ -157,7 +165,7 @@ def _moment(at: float) -> datetime.datetime:
 
 async def sessions(request: web.Request) -> web.Response:
     """The running sessions."""
-    return respond.json(AdminSessions(sessions=_running(request.app[CONTEXT])))
+    return respond.json(AdminSessions(sessions=_running(request.app[CONTEXT], selected(request))))
 
 
 async def session(request: web.Request) -> web.Response:
@@ -172,6 +180,6 @@ async def end_session(request: web.Request) -> web.Response:
     if container is None or container.claimed_at is None:
         raise web.HTTPNotFound(text="There is no such session, or it has ended.")
     context.site.end(container, EndReason.ENDED_BY_OPERATOR, time.monotonic())
-    found = views.session_of(context, container.id)
+    found = views.session_of(context, words_asked(request), container.id)
     assert found is not None  # noqa: S101  (it was ended just now, so it is remembered)
     return respond.json(found)

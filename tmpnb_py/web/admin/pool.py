@@ -1,4 +1,4 @@
-"""The operator's endpoints for the pool: its size, draining it, and closing it to newcomers.
+"""The operator's endpoints for pools: their size, draining them, and closing them to newcomers.
 
 `DELETE /api/pool` is tmpnb's; the others are ours. The pool only notes what it is told and returns at once.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 
-import pydantic
 from aiohttp import web
 
 from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.web import respond
+from tmpnb_py.web.admin import bodies
+from tmpnb_py.web.admin.selection import selected, the_one
 from tmpnb_py.web.api.schema import Drained, PoolSize
 from tmpnb_py.web.api.views import pool_status
 from tmpnb_py.web.context import CONTEXT
@@ -29,43 +30,41 @@ def add_routes(app: web.Application) -> None:
 
 async def show(request: web.Request) -> web.Response:
     """The pool's state and its targets."""
-    return respond.json(pool_status(request.app[CONTEXT]))
+    return respond.json(pool_status(selected(request)))
 
 
 async def drain(request: web.Request) -> web.Response:
     """Replace every ready container. Sessions stay."""
-    return respond.json(Drained(drained=request.app[CONTEXT].site.pool_for().drain(time.monotonic())))
+    return respond.json(Drained(drained=sum(pool.drain(time.monotonic()) for pool in selected(request))))
 
 
 async def resize(request: web.Request) -> web.Response:
     """Change how many containers are kept ready, until the service restarts."""
-    context = request.app[CONTEXT]
+    pool = the_one(request)
+    wish = await bodies.read(request, PoolSize, '{"size": 20}')
+    most = request.app[CONTEXT].options.current.max_containers
+    if most is not None and wish.size > most:
+        raise web.HTTPConflict(text=f"{wish.size} is above max_containers, which is {most}.")
     try:
-        wish = PoolSize.model_validate_json(await request.read())
-    except pydantic.ValidationError as error:
-        raise web.HTTPBadRequest(text=f'Send JSON such as {{"size": 20}}: {_explain(error)}.') from error
-    try:
-        context.site.pool_for().resize(wish.size)
+        pool.resize(wish.size)
     except SettingsError as error:
         raise web.HTTPConflict(text=f"{error.message}.") from error
-    return respond.json(pool_status(context))
-
-
-def _explain(error: pydantic.ValidationError) -> str:
-    details = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, details["loc"])) or "the body"
-    return f"{place}: {details['msg']}"
+    return respond.json(pool_status([pool]))
 
 
 async def close(request: web.Request) -> web.Response:
-    """Close the service to newcomers. Sessions go on."""
-    context = request.app[CONTEXT]
-    context.site.pool_for().close_to_newcomers()
-    return respond.json(pool_status(context))
+    """Close the service to newcomers. Sessions go on, and classes that are on get in, unless `?classes=1` says so."""
+    pools, classes = selected(request), request.query.get("classes", "0")
+    if classes not in ("0", "1"):
+        raise web.HTTPBadRequest(text="classes is 1, to close it to classes, too, or 0.")
+    for pool in pools:
+        pool.close_to_newcomers(to_classes=classes == "1")
+    return respond.json(pool_status(pools))
 
 
 async def open_again(request: web.Request) -> web.Response:
     """Let newcomers in again."""
-    context = request.app[CONTEXT]
-    context.site.pool_for().open_to_newcomers()
-    return respond.json(pool_status(context))
+    pools = selected(request)
+    for pool in pools:
+        pool.open_to_newcomers()
+    return respond.json(pool_status(pools))

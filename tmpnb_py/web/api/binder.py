@@ -24,11 +24,13 @@ from tmpnb_py.core.document_paths import document, document_of, placed
 from tmpnb_py.core.errors import AddressFullError, ClosedError, EngineError, FullError
 from tmpnb_py.core.links import BUILD, LAUNCH_LINK
 from tmpnb_py.jupyter.questions import begin_in
-from tmpnb_py.web import allocation, event_stream, respond
+from tmpnb_py.site.offers import Offer, UnknownPoolError
+from tmpnb_py.web import allocation, event_stream, messages, respond
 from tmpnb_py.web.api import tickets
 from tmpnb_py.web.api.schema import BuildEvent, TicketState
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.event_stream import Event
+from tmpnb_py.web.language import words_asked
 from tmpnb_py.web.visitor import visitor_of
 
 _RETRY_MILLISECONDS = 3000
@@ -70,23 +72,32 @@ async def hub_version(_request: web.Request) -> web.Response:
     return web.json_response({"version": f"tmpnb-py {__version__}"}, headers=_FOR_ANYBODY)
 
 
-def _start(request: web.Request, context: Context) -> str:
-    """The start document of the workshop that the spec chooses, "" for none in particular. Raises `_UnknownError`."""
+def _start(request: web.Request, context: Context) -> tuple[str, Offer]:
+    """The start document of the workshop that the spec chooses, "" for none in particular, and the pool that has it.
+
+    Raises `_UnknownError`.
+    """
     _, _, provider, raw = request.rel_url.raw_path.split("/", 3)
-    manifest = context.catalogue.manifest
+    pool = request.query.get("pool", "")
     try:
         spec = binder_spec.read(provider, raw)
     except ValueError as error:
         raise _UnknownError(f"What is asked for {error}.") from error
-    slug = binder_spec.choose(spec, context.binder_rules, [workshop.slug for workshop in manifest.workshops])
-    if slug == "":
-        return ""
-    workshop = None if slug is None else manifest.find(slug)
-    if workshop is None:
+    try:
+        slugs = [one.workshop.slug for one in context.offers.workshops()]
+        chosen = binder_spec.choose(spec, context.binder_rules, slugs)
+        slug, _, named = (chosen or "").partition("@")
+        pool = pool or named
+        if chosen is not None and not slug:
+            return "", context.offers.named(pool)
+        found = None if chosen is None else context.offers.find(slug, pool)
+    except UnknownPoolError as error:
+        raise _UnknownError(allocation.unknown_pool(context, error)) from error
+    if found is None:
         raise _UnknownError(
             f"{spec} is not offered here: nothing is built, and no workshop of this service has that name."
         )
-    return workshop.start
+    return found.workshop.start, found.offer
 
 
 def _opened(start: str) -> str:
@@ -100,7 +111,7 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
     """
     query = request.query
     try:
-        start = _start(request, request.app[CONTEXT])
+        start, offer = _start(request, request.app[CONTEXT])
     except _UnknownError as error:
         raise web.HTTPNotFound(text=str(error)) from error
     path = _opened(start)
@@ -108,7 +119,8 @@ async def launch_link(request: web.Request) -> web.StreamResponse:
         if wish := query.get(name, "").lstrip("/"):
             path = placed(view + urllib.parse.quote(wish, safe="/?=&%"), posixpath.dirname(start))
             break
-    raise web.HTTPFound(request.app[CONTEXT].links.launch(path))
+    context = request.app[CONTEXT]
+    raise web.HTTPFound(context.links.launch(context.offers.wish_for(offer, path)))
 
 
 async def build(request: web.Request) -> web.StreamResponse:
@@ -143,10 +155,10 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
         ticket = ticket or await _draw(request)
     except _UnknownError as error:
         problem = str(error)
-    except ClosedError:
-        problem = "The people who run this service are not letting anyone new in right now."
+    except ClosedError as error:
+        problem = messages.why_closed(words_asked(request), request.app[CONTEXT].site.pools[error.pool].status)
     except AddressFullError as error:
-        problem = f"{error.message[:1].upper()}{error.message[1:]}."
+        problem = messages.sentence(error.message)
     except FullError as error:
         problem = f"The line is full. Please try again in {max(1, round(error.retry_after))} seconds."
     except EngineError:
@@ -162,10 +174,8 @@ async def _answer(request: web.Request, ticket: Ticket | None) -> web.StreamResp
 
 
 async def _stream(request: web.Request, events: AsyncGenerator[Event, None]) -> web.StreamResponse:
-    claims = request.app[CONTEXT].site.claims_for()
-    return await event_stream.answer(
-        request, events, is_stopping=lambda: claims.stopping, retry_milliseconds=_RETRY_MILLISECONDS
-    )
+    is_stopping = request.app[CONTEXT].is_stopping
+    return await event_stream.answer(request, events, is_stopping=is_stopping, retry_milliseconds=_RETRY_MILLISECONDS)
 
 
 async def _failure(problem: str) -> AsyncGenerator[Event, None]:
@@ -174,8 +184,9 @@ async def _failure(problem: str) -> AsyncGenerator[Event, None]:
 
 async def _draw(request: web.Request) -> Ticket:
     context = request.app[CONTEXT]
-    target = allocation.target_of(context, _opened(_start(request, context)))
-    return await allocation.open_ticket(context, visitor_of(request), target)
+    start, offer = _start(request, context)
+    place = allocation.destination(context, _opened(start), pool=offer.name)
+    return await allocation.open_ticket(context, visitor_of(request), place)
 
 
 async def _phases(request: web.Request, ticket: Ticket) -> AsyncGenerator[Event, None]:

@@ -50,6 +50,19 @@ _NODE = {
     "description": "The node's name or id.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 253},
 }
+_BOOKING = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The id of a booking or of an announcement.",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
+}
+_LANGUAGE = {
+    "name": "lang",
+    "in": "query",
+    "description": "The language of what is meant for the visitor (BCP 47); else `Accept-Language` says it.",
+    "schema": {"type": "string", "maxLength": 100},
+}
 _LAST_EVENT = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -61,6 +74,19 @@ _WAIT = {
     "in": "query",
     "description": "Seconds to wait in line; the option max_wait is the most.",
     "schema": {"type": "number", "minimum": 0, "default": 0},
+}
+
+_POOL = {
+    "name": "pool",
+    "in": "query",
+    "description": "One of several pools, by its name.",
+    "schema": {"type": "string", "maxLength": 64},
+}
+_CLASSES = {
+    "name": "classes",
+    "in": "query",
+    "description": "1 keeps those of classes out, too.",
+    "schema": {"type": "string", "enum": ["0", "1"]},
 }
 
 Model = type[pydantic.BaseModel]
@@ -118,7 +144,7 @@ PUBLIC = (
         },
         schema.Spawned,
         body=schema.SpawnRequest,
-        parameters=(_WAIT,),
+        parameters=(_WAIT, _POOL),
         aliases=("/api/spawn/",),
     ),
     Operation(
@@ -128,7 +154,7 @@ PUBLIC = (
         {
             201: "A ticket; `ready` with its `session`, or `waiting`.",
             400: "The body cannot be read, or `path` or `workshop` cannot be used.",
-            403: "A page of another site asked, and the option allow_origin does not name it.",
+            403: "A page of another site asked (the option allow_origin does not name it), or that class is not on.",
             409: "With `reload`: the page is older than the session that its visitor has now.",
             413: "The body is too large.",
             429: "The line is full, or the client's address has its share of notebooks.",
@@ -137,6 +163,7 @@ PUBLIC = (
         },
         schema.TicketState,
         body=schema.TicketRequest,
+        parameters=(_LANGUAGE,),
     ),
     Operation(
         "get",
@@ -144,7 +171,7 @@ PUBLIC = (
         "A ticket as it is now. Asking keeps the place.",
         {200: "The ticket.", **_NO_TICKET, **_TOKEN},
         schema.TicketState,
-        parameters=(_TICKET,),
+        parameters=(_TICKET, _LANGUAGE),
     ),
     Operation(
         "delete",
@@ -152,7 +179,7 @@ PUBLIC = (
         "Give up the place, or the notebook if it was never opened.",
         {200: "It was given up.", **_NO_TICKET, **_TOKEN},
         schema.TicketState,
-        parameters=(_TICKET,),
+        parameters=(_TICKET, _LANGUAGE),
     ),
     Operation(
         "get",
@@ -160,7 +187,7 @@ PUBLIC = (
         "A ticket as server-sent events: each `data` is the ticket, up to a final status.",
         {200: "The stream.", **_NO_TICKET, **_TOKEN},
         content="text/event-stream",
-        parameters=(_TICKET,),
+        parameters=(_TICKET, _LANGUAGE),
     ),
     Operation(
         "post",
@@ -181,7 +208,7 @@ PUBLIC = (
             **_TOKEN,
         },
         content="text/event-stream",
-        parameters=(_PROVIDER, _SPEC, _LAST_EVENT),
+        parameters=(_PROVIDER, _SPEC, _POOL, _LAST_EVENT),
     ),
     Operation(
         "get",
@@ -197,7 +224,7 @@ PUBLIC = (
         "A session's state.",
         {200: "The session, running or ended.", **_NO_SESSION, **_TOKEN},
         schema.Session,
-        parameters=(_ID,),
+        parameters=(_ID, _LANGUAGE),
     ),
     Operation(
         "delete",
@@ -205,7 +232,7 @@ PUBLIC = (
         "End a session, with its token.",
         {200: "It has ended.", **_NO_SESSION, **_TOKEN},
         schema.Session,
-        parameters=(_ID,),
+        parameters=(_ID, _LANGUAGE),
     ),
     Operation(
         "post",
@@ -213,33 +240,48 @@ PUBLIC = (
         "Say that a session is in use, with its token.",
         {200: "The session, running or ended.", **_NO_SESSION, **_TOKEN},
         schema.Session,
+        parameters=(_ID, _LANGUAGE),
+    ),
+    Operation(
+        "get",
+        "/api/sessions/{id}/messages",
+        "What operator and teacher tell the session's visitor, as server-sent events: `data` is `SessionMessages`.",
+        {200: "The stream, as long as the session runs.", **_NO_SESSION, **_TOKEN},
+        content="text/event-stream",
         parameters=(_ID,),
     ),
     Operation("get", "/readyz", "Whether visitors can be served.", _READY, schema.Health, token=False),
     *_COMMON,
 )
 
+_NO_BOOKING = {
+    404: "There is none of this id.",
+    409: "It cannot be kept in the state directory, so nothing was changed.",
+}
 _NO_NODE = {
     404: "That cannot be a node's name.",
     409: "There is no such node, or it cannot be changed now.",
     503: "The managers of the cluster do not answer.",
 }
+_NO_POOL = {404: "There is no pool of this name."}
 _FOREIGN = {403: "Without a token, only tools on this machine are answered.", **_TOKEN}
 
 ADMIN = (
     Operation(
         "get",
         "/api/status",
-        "Everything about the pool at once.",
-        {200: "Pool, sessions, line, start times, failures.", **_FOREIGN},
+        "Everything about a pool, or about all together, at once.",
+        {200: "Pool, sessions, line, start times, failures.", **_NO_POOL, **_FOREIGN},
         schema.AdminStatus,
+        parameters=(_POOL,),
     ),
     Operation(
         "get",
         "/api/sessions",
         "The running sessions.",
-        {200: "The oldest first.", **_FOREIGN},
+        {200: "The oldest first.", **_NO_POOL, **_FOREIGN},
         schema.AdminSessions,
+        parameters=(_POOL,),
     ),
     Operation(
         "get",
@@ -261,8 +303,9 @@ ADMIN = (
         "get",
         "/api/pool",
         "The pool as the operator controls it.",
-        {200: "The pool.", **_FOREIGN},
+        {200: "The pool.", **_NO_POOL, **_FOREIGN},
         schema.PoolStatus,
+        parameters=(_POOL,),
         aliases=("/api/pool/",),
     ),
     Operation(
@@ -272,11 +315,13 @@ ADMIN = (
         {
             200: "The pool.",
             400: "The body is not valid.",
-            409: "It exceeds max_containers.",
+            409: "It exceeds max_containers, or there are several pools and none is named.",
             413: "The body is too large.",
+            **_NO_POOL,
             **_FOREIGN,
         },
         schema.PoolStatus,
+        parameters=(_POOL,),
         body=schema.PoolSize,
         body_required=True,
         aliases=("/api/pool/",),
@@ -285,16 +330,18 @@ ADMIN = (
         "delete",
         "/api/pool",
         "Replace every ready container; sessions stay.",
-        {200: "How many there were.", **_FOREIGN},
+        {200: "How many there were.", **_NO_POOL, **_FOREIGN},
         schema.Drained,
+        parameters=(_POOL,),
         aliases=("/api/pool/",),
     ),
     Operation(
         "post",
         "/api/close",
-        "Let no newcomers in; sessions go on.",
-        {200: "The pool.", **_FOREIGN},
+        "Let no newcomers in; sessions go on. Who has the link of a class that is on gets in.",
+        {200: "The pool.", 400: "`classes` is neither 0 nor 1.", **_NO_POOL, **_FOREIGN},
         schema.PoolStatus,
+        parameters=(_POOL, _CLASSES),
     ),
     Operation(
         "post",
@@ -303,7 +350,14 @@ ADMIN = (
         {200: "The new process.", 409: "It did not take over: the running one goes on.", **_FOREIGN},
         schema.Upgraded,
     ),
-    Operation("post", "/api/open", "Let newcomers in again.", {200: "The pool.", **_FOREIGN}, schema.PoolStatus),
+    Operation(
+        "post",
+        "/api/open",
+        "Let newcomers in again.",
+        {200: "The pool.", **_NO_POOL, **_FOREIGN},
+        schema.PoolStatus,
+        parameters=(_POOL,),
+    ),
     Operation(
         "get",
         "/api/nodes",
@@ -326,6 +380,91 @@ ADMIN = (
         {200: "The node.", **_NO_NODE, **_FOREIGN},
         schema.AdminNode,
         parameters=(_NODE,),
+    ),
+    Operation(
+        "get",
+        "/api/bookings",
+        "The bookings that are not over.",
+        {200: "The first to begin first.", **_FOREIGN},
+        schema.AdminBookings,
+    ),
+    Operation(
+        "post",
+        "/api/bookings",
+        "Book notebooks for a time, and with `for_class` a link to them.",
+        {
+            201: "The booking.",
+            400: "The body, its time, time zone or workshop cannot be used.",
+            409: "It does not fit; the message has the figures. Or it cannot be kept in the state directory.",
+            413: "The body is too large.",
+            503: "The service has just started and does not know yet what fits.",
+            **_FOREIGN,
+        },
+        schema.AdminBooking,
+        body=schema.BookingRequest,
+        body_required=True,
+    ),
+    Operation(
+        "get",
+        "/api/bookings/{id}",
+        "One booking, with the QR code of its link.",
+        {200: "The booking.", 404: "There is none of this id.", **_FOREIGN},
+        schema.AdminBooking,
+        parameters=(_BOOKING,),
+    ),
+    Operation(
+        "delete",
+        "/api/bookings/{id}",
+        "Cancel a booking. Its links are void; its notebooks go on.",
+        {200: "What it was.", **_NO_BOOKING, **_FOREIGN},
+        schema.AdminBooking,
+        parameters=(_BOOKING,),
+    ),
+    Operation(
+        "post",
+        "/api/bookings/{id}/link",
+        "Replace the link of a class, or its teacher's: the old one is void, notebooks go on.",
+        {
+            200: "The booking with its new link.",
+            400: "The body is not valid.",
+            413: "The body is too large.",
+            **_NO_BOOKING,
+            **_FOREIGN,
+        },
+        schema.AdminBooking,
+        parameters=(_BOOKING,),
+        body=schema.LinkRequest,
+        body_required=True,
+    ),
+    Operation(
+        "get",
+        "/api/announcements",
+        "What the operator tells everybody now.",
+        {200: "The newest last.", **_FOREIGN},
+        schema.Announcements,
+    ),
+    Operation(
+        "post",
+        "/api/announcements",
+        "Tell everybody at a notebook something, and all readers of the pages.",
+        {
+            201: "The announcement.",
+            400: "The body, its text, pool or end cannot be used.",
+            409: "There are too many, or it cannot be kept in the state directory.",
+            413: "The body is too large.",
+            **_FOREIGN,
+        },
+        schema.Announcement,
+        body=schema.AnnouncementRequest,
+        body_required=True,
+    ),
+    Operation(
+        "delete",
+        "/api/announcements/{id}",
+        "Show an announcement no longer.",
+        {200: "What it was.", **_NO_BOOKING, **_FOREIGN},
+        schema.Announcement,
+        parameters=(_BOOKING,),
     ),
     Operation("get", "/readyz", "Whether visitors can be served.", {**_READY, **_FOREIGN}, schema.Health),
     *_COMMON,

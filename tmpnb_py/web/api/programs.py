@@ -12,16 +12,20 @@ from tmpnb_py.core.document_paths import wish_of_address
 from tmpnb_py.core.links import SESSION_PATTERN, below_session
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.pools.container import Container
+from tmpnb_py.proxy.header_rules import PLACE
 from tmpnb_py.site.metrics import CONTENT_TYPE
+from tmpnb_py.site.offers import UnknownPoolError
 from tmpnb_py.web import allocation, hosted, respond
 from tmpnb_py.web.access import is_preflight
 from tmpnb_py.web.api import openapi, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem, SpawnRequest
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.messages import how_it_ended
+from tmpnb_py.web.language import words_asked
+from tmpnb_py.web.messages import ENDED, how_it_ended
 from tmpnb_py.web.pages import strangers
 from tmpnb_py.web.visitor import visitor_of
+from tmpnb_py.words.tags import to_translate
 
 
 def add_routes(app: web.Application) -> None:
@@ -52,8 +56,10 @@ async def spawn(request: web.Request) -> web.Response:
     allocation.refuse_foreign(visitor)
     allocation.refuse_robots(visitor)
     wait = _wait(request, context)
-    target = await _target(request)
-    container = await context.site.claims_for(target).claim(wait=wait, quota_key=visitor.quota_key)
+    wish = await _destination(request)
+    target, place = wish.target, request.headers.get(PLACE.decode(), "")
+    claims = wish.offer.claims
+    container = await claims.claim(wait=wait, quota_key=visitor.quota_key, place=place, target=target)
     if visitor.is_tokenless:
         container.admit(request.headers["Origin"])
     allocation.begin_session(context, visitor, container, target)
@@ -71,14 +77,17 @@ def _wait(request: web.Request, context: Context) -> float:
     return min(seconds, context.options.current.max_wait)
 
 
-async def _target(request: web.Request) -> str:
-    """The document to open. A body that is not our JSON is ignored: tmpnb's clients send all kinds."""
+async def _destination(request: web.Request) -> allocation.Destination:
+    """What to open, in which pool. A body that is not our JSON is ignored: tmpnb's clients send all kinds."""
     try:
         wish = SpawnRequest.model_validate_json(await request.read())
     except pydantic.ValidationError:
         wish = SpawnRequest()
+    context, pool = request.app[CONTEXT], wish.pool or request.query.get("pool", "")
     try:
-        return request.app[CONTEXT].documents.target(wish.path)
+        return allocation.resolved(context, wish.path, pool)
+    except UnknownPoolError as error:
+        raise web.HTTPBadRequest(text=allocation.unknown_pool(context, error)) from error
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"path: {error}.") from error
 
@@ -90,9 +99,9 @@ async def stats(request: web.Request) -> web.Response:
 
 async def session(request: web.Request) -> web.Response:
     """A session's state. Knowing its id is the permission to ask."""
-    found = views.session_of(request.app[CONTEXT], request.match_info["id"])
+    found = views.session_of(request.app[CONTEXT], words_asked(request), request.match_info["id"])
     if found is None:
-        raise _unknown(request, "There is no such session, or it was forgotten.")
+        raise unknown(request, "There is no such session, or it was forgotten.")
     return respond.json(found)
 
 
@@ -123,13 +132,13 @@ def _own_container(request: web.Request) -> Container | None:
     """The container of the session, if the request shows its token (or the API's); None otherwise."""
     container = request.app[CONTEXT].site.find(request.match_info["id"])
     if container is None or container.claimed_at is None:
-        raise _unknown(request, "There is no such session, or it has ended.")
+        raise unknown(request, "There is no such session, or it has ended.")
     visitor = visitor_of(request)
     is_owner = visitor.shows_token_of(container) or visitor.shows_api_token
     return container if is_owner and not visitor.is_refused_site else None
 
 
-def _unknown(request: web.Request, message: str) -> web.HTTPException:
+def unknown(request: web.Request, message: str) -> web.HTTPException:
     """404 for an unknown id; 503 until the engine's first listing, as nobody can know before (decision 2)."""
     if request.app[CONTEXT].site.listed:
         return web.HTTPNotFound(text=message)
@@ -155,10 +164,10 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 from the moment the first container is ready; until then 503 with the cause's class."""
-    pool = request.app[CONTEXT].site.pool_for().status
-    if pool.was_ready:
+    pools = [one.pool.status for one in request.app[CONTEXT].offers]
+    if any(pool.was_ready for pool in pools):
         return web.json_response({"status": "ready"})
-    cause = pool.failure.kind.value if pool.failure is not None else None
+    cause = next((pool.failure.kind.value for pool in pools if pool.failure is not None), None)
     model = Problem(status="starting", message="No notebook has been ready yet.", cause=cause, retry_after=2)
     return respond.json(model, status=503, headers={"Retry-After": "2"})
 
@@ -179,7 +188,7 @@ async def not_running(request: web.Request) -> web.StreamResponse:
         return await _gone(request, context, "", html=html)
     answer = await _not_let_in(request, container) if container.endpoint is not None else None
     if answer is None:
-        message = "The notebook cannot be reached now."
+        message = to_translate("The notebook cannot be reached now.")
         return respond.problem(request, 503, "starting", message, retry_after=5, html=html)
     return answer
 
@@ -195,7 +204,7 @@ async def _not_let_in(request: web.Request, container: Container) -> web.StreamR
     if strangers.is_sent_to_login(request):
         return await strangers.page(request, container)
     if visitor.is_tokenless:
-        message = "This page did not start that notebook, or the service was restarted since."
+        message = to_translate("This page did not start that notebook, or the service was restarted since.")
         return respond.problem(request, 403, "error", message, html=True)
     return None
 
@@ -216,17 +225,21 @@ async def _on_another_host(request: web.Request, container: Container) -> web.St
 
 
 async def _gone(request: web.Request, context: Context, container_id: str, *, html: bool) -> web.Response:
-    found = views.session_of(context, container_id)
+    found = views.session_of(context, words_asked(request), container_id)
     reason = found.reason if found is not None else None
     if not html:
-        return respond.json(Problem(status="gone", message=how_it_ended(reason), reason=reason), status=410)
+        return respond.json(
+            Problem(status="gone", message=how_it_ended(words_asked(request), reason), reason=reason), status=410
+        )
     # Raw, as the visitor's browser sent it: `target` decodes, and only once.
     wish = context.documents.openable(wish_of_address(below_session(request.rel_url.raw_path)))
+    offer = context.offers.of_id(container_id)
+    wish = context.offers.wish_for(offer, wish)
     return respond.page(
         request,
         "ended.html",
         status=410,
-        reason=reason,
-        subject=await context.documents.find(wish, visitor_of(request).offered_session),
+        why=ENDED.get(reason, "") if reason is not None else "",
+        subject=await context.documents.find(wish, visitor_of(request).offered_session(offer.pool)),
         has_pages=not context.api_token,
     )

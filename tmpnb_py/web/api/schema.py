@@ -14,6 +14,12 @@ class _Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True)
 
 
+class _Strict(_Model):
+    """What an operator sends: a slip is told, rather than ignored."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+
 class Health(_Model):
     """The answer of a health check that passes."""
 
@@ -21,9 +27,10 @@ class Health(_Model):
 
 
 class SpawnRequest(_Model):
-    """The body of `POST /api/spawn`. Other fields are ignored."""
+    """The body of `POST /api/spawn`. Other fields are ignored. `pool` names one of several pools."""
 
     path: str = ""
+    pool: str = ""
 
 
 class Spawned(_Model):
@@ -41,22 +48,24 @@ class Spawned(_Model):
 
 
 class TicketRequest(_Model):
-    """The body of `POST /api/tickets`: a document (`path`) or a `workshop` to open.
+    """The body of `POST /api/tickets`: a document (`path`) or a `workshop` to open, in a `pool` of several.
 
     `fresh` asks for a new notebook even if the visitor has a session. `once`, 128 random bits in hex, is an
     idempotency key: the same key gets the same ticket, as long as that has not ended. `key` is carried by our own
     pages that may use their visitor's session. `reload`: if the visitor has a session and the page does not carry its
     key, answer 409 (load the page again) rather than open another one. `end`, with `fresh` and `key`, ends the
-    visitor's session.
+    visitor's session. `class_key` is what a class's link ends in: the notebook is one of that class's.
     """
 
     path: str = ""
     workshop: str = ""
+    pool: str = ""
     fresh: bool = False
     end: bool = False
     once: str = ""
     key: str = ""
     reload: bool = False
+    class_key: str = ""
 
 
 class TicketState(_Model):
@@ -114,6 +123,41 @@ class Session(_Model):
     message: str | None = None
 
 
+class Told(_Model):
+    """A message to the people at notebooks: plain text. `source` says who wrote it."""
+
+    id: str
+    text: str
+    source: Literal["operator", "teacher"]
+    at: datetime.datetime
+
+
+class SessionMessages(_Model):
+    """What is shown at a notebook now, the newest last."""
+
+    messages: tuple[Told, ...]
+
+
+class ClassState(_Model):
+    """A class as its teacher sees it: numbers, and nothing of who is who. `came` counts notebooks got by the link.
+
+    `working` have theirs open, `waiting` are in line. `left` is what is left of the reserve. `shut_out`: the operator
+    has closed the service to classes, too, so the link opens nothing now.
+    """
+
+    state: Literal["planned", "on", "over"]
+    begins: datetime.datetime
+    ends: datetime.datetime
+    when: str
+    people: int
+    came: int
+    working: int
+    waiting: int
+    left: int
+    shut_out: bool = False
+    messages: tuple[Told, ...]
+
+
 class Stats(_Model):
     """The first four are tmpnb's own. `available` are ready now; `capacity` is the maximum in all."""
 
@@ -139,10 +183,18 @@ class LastFailure(_Model):
 
 
 class AdminSession(Session):
-    """A session as the operator sees it."""
+    """A session as the operator sees it.
+
+    `cpu_ratio` is its CPU time over `busy_window` as a share of what it may use; null where that is not known.
+    `busy`: it is one of the busiest.
+    """
 
     visited: bool = False
     open_connections: int = 0
+    cpu_seconds: float | None = None
+    cpu_ratio: float | None = None
+    busy: bool = False
+    pool: str = ""
 
 
 class AdminSessions(_Model):
@@ -151,8 +203,39 @@ class AdminSessions(_Model):
     sessions: tuple[AdminSession, ...]
 
 
+class TimetableEntry(_Model):
+    """A time of the timetable on one day: `on`, `preparing` (its notebooks are being started ahead) or `next`."""
+
+    state: Literal["on", "preparing", "next"]
+    begins: datetime.datetime
+    ends: datetime.datetime
+    pool_size: int
+    text: str
+    pool: str
+
+
+class WarmKernels(_Model):
+    """A kernel that is started before visitors come, with the packages that are loaded in it.
+
+    `ready` ready notebooks have it ready. `problem` is why it last failed, null where it works.
+    """
+
+    kernel: str
+    packages: tuple[str, ...]
+    ready: int
+    problem: str | None
+    pool: str
+
+
 class PoolStatus(_Model):
-    """The pool as the operator controls it. `size` are kept ready; while `closed`, no newcomers are let in."""
+    """The pool, or several together, as the operator controls them. `size` are kept ready, `max_containers` is what
+    there may be at present; while `closed`, no newcomers are let in, but for those of classes that are on. They are
+    not either while `closed_to_classes`.
+
+    `base` is the size that holds at any time, `because` why it is what it is where `pool_size` is auto. `timetable`
+    has what is on and what comes next. While `shut_by_timetable`, nobody is let in until `opens_at` (null: unknown).
+    `warm` are the kernels that are started before visitors come; `warm_because` says why these, or none.
+    """
 
     size: int
     max_containers: int
@@ -162,14 +245,98 @@ class PoolStatus(_Model):
     removing: int
     waiting: int
     closed: bool
+    closed_to_classes: bool = False
+    base: int = 0
+    because: str | None = None
+    timetable: tuple[TimetableEntry, ...] = ()
+    shut_by_timetable: bool = False
+    opens_at: datetime.datetime | None = None
+    warm: tuple[WarmKernels, ...] = ()
+    warm_because: str | None = None
 
 
-class PoolSize(_Model):
+class PoolSize(_Strict):
     """The body of `PATCH /api/pool`."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
-
     size: int = pydantic.Field(ge=0, le=100_000)
+
+
+class BookingRequest(_Strict):
+    """The body of `POST /api/bookings`: notebooks for so many people at a time.
+
+    `when` is a day with a time, such as `Tue 14:00-16:00`, in the time zone `time_zone` (IANA; "" is the machine's
+    own). With `for_class` there is a link of its own. `pool` names a pool ("": that of the workshop, or the default).
+    """
+
+    when: str = pydantic.Field(max_length=100)
+    people: int = pydantic.Field(ge=1, le=100_000)
+    workshop: str = pydantic.Field(default="", max_length=64)
+    pool: str = pydantic.Field(default="", max_length=64)
+    title: str = pydantic.Field(default="", max_length=200)
+    time_zone: str = pydantic.Field(default="", max_length=64)
+    for_class: bool = False
+
+
+class AdminBooking(_Model):
+    """A booking. `when` is for people, `came` counts those who got a notebook, `left` is held for the others now.
+
+    Of a class `class_url` is for everybody in it, and `teacher_url` for the teacher alone; `qr` is a picture of the
+    first (an SVG as a `data:` URL), where one booking is asked for. `note`, where it has just been made: others may
+    still be there when it begins.
+    """
+
+    id: str
+    pool: str
+    begins: datetime.datetime
+    ends: datetime.datetime
+    when: str
+    people: int
+    came: int
+    left: int
+    workshop: str
+    title: str
+    for_class: bool
+    class_url: str | None = None
+    teacher_url: str | None = None
+    qr: str | None = None
+    note: str = ""
+
+
+class LinkRequest(_Strict):
+    """The body of `POST /api/bookings/{id}/link`: which link of a class is replaced."""
+
+    of: Literal["class", "teacher"]
+
+
+class AdminBookings(_Model):
+    """The bookings that are not over, the first to begin first."""
+
+    bookings: tuple[AdminBooking, ...]
+
+
+class AnnouncementRequest(_Strict):
+    """The body of `POST /api/announcements`. `until` is a time, such as `18:00` ("": for a day)."""
+
+    text: str = pydantic.Field(max_length=2000)
+    pool: str = pydantic.Field(default="", max_length=64)
+    until: str = pydantic.Field(default="", max_length=100)
+    time_zone: str = pydantic.Field(default="", max_length=64)
+
+
+class Announcement(_Model):
+    """A message of the operator to all running notebooks, or to those of one pool ("": all)."""
+
+    id: str
+    text: str
+    pool: str
+    at: datetime.datetime
+    until: datetime.datetime
+
+
+class Announcements(_Model):
+    """Those that are shown now, the newest last."""
+
+    announcements: tuple[Announcement, ...]
 
 
 class Drained(_Model):
@@ -223,7 +390,7 @@ class Upgraded(_Model):
 
 
 class AdminPredecessor(_Model):
-    """The process of before the last upgrade, as long as it serves what was open then."""
+    """A process of before an upgrade, as long as it serves what was open then."""
 
     pid: int
     version: str
@@ -232,10 +399,33 @@ class AdminPredecessor(_Model):
     websockets: int
 
 
-class AdminStatus(_Model):
-    """The pool in full, for the operator. `waiting_seconds` has one entry for each visitor in line.
+class AdminPool(_Model):
+    """One of the service's pools. `leaving`: the settings have it no more, and its last sessions run.
 
-    `pid` is the process that serves.
+    Each notebook has `mem_limit` bytes and `cpus` (null: no limit), and ends when it was idle for `cull_timeout`
+    seconds (0: never). `guaranteed_containers` are kept free for the pool.
+    """
+
+    name: str
+    is_default: bool
+    leaving: bool
+    image: str
+    pool: PoolStatus
+    engine_up: bool
+    failure: LastFailure | None
+    sessions: int
+    mem_limit: int = 0
+    cpus: float | None = None
+    cull_timeout: float = 0.0
+    guaranteed_containers: int = 0
+    egress: str = ""
+
+
+class AdminStatus(_Model):
+    """A pool in full, for the operator, or all of them together. `waiting_seconds` has one entry for each visitor in
+    line. `pools` are all pools in the order of the settings; `warnings` are of workshops that several have.
+
+    `pid` is the process that serves; `predecessors` are those of before, the newest first.
     """
 
     name: str
@@ -250,4 +440,6 @@ class AdminStatus(_Model):
     sessions: tuple[AdminSession, ...]
     nodes: tuple[AdminNode, ...] = ()
     pid: int = 0
-    predecessor: AdminPredecessor | None = None
+    predecessors: tuple[AdminPredecessor, ...] = ()
+    pools: tuple[AdminPool, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -14,16 +14,17 @@ from aiohttp import web
 from tmpnb_py.claims.tickets import Ticket
 from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import allocation, event_stream, respond
+from tmpnb_py.web import allocation, event_stream, respond, traces
 from tmpnb_py.web.api import views
 from tmpnb_py.web.api.schema import TicketRequest, TicketState
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.event_stream import Event
+from tmpnb_py.web.language import words_asked
 from tmpnb_py.web.visitor import Visitor, visitor_of
+from tmpnb_py.words.tags import to_translate
 
 # A reload comes back within seconds; a visitor who has really left should not keep a place for minutes.
 _LEAVING = 15.0
-_RETRY_MILLISECONDS = 2000
 
 _PATH = "/api/tickets/{id:[0-9a-f]{32}}"
 
@@ -43,19 +44,32 @@ async def open_ticket(request: web.Request) -> web.Response:
     allocation.refuse_foreign(visitor)
     allocation.refuse_robots(visitor)
     wish = _wish(await request.read())
-    target = allocation.target_of(context, wish.path, wish.workshop)
+    booking = allocation.class_of(context, wish.class_key)
+    place = allocation.destination(context, wish.path, wish.workshop, wish.pool)
+    target, pool = place.target, place.offer.pool
     if not visitor.is_foreign and not wish.fresh:
         if await allocation.is_undecided(context, visitor):
             return respond.starting_again(request)
-        session = visitor.session_with_key(wish.key)
+        session = visitor.session_with_key(wish.key, pool)
         if session is not None:
-            return _answer(visitor, views.reused(context, visitor, session, target), session, status=201)
-        if wish.reload and visitor.usable_session is not None:
-            message = "You have a notebook already. Please load this page again to use it."
+            return _answer(
+                visitor, views.reused(context, words_asked(request), visitor, session, target), session, status=201
+            )
+        if wish.reload and visitor.usable_session(pool) is not None:
+            message = to_translate("You have a notebook already. Please load this page again to use it.")
             return respond.problem(request, 409, "stale", message)
     ends = not visitor.is_foreign and wish.fresh and wish.end
     ended = visitor.session_with_key(wish.key) if ends else None
-    ticket = await allocation.open_ticket(context, visitor, target, wish.once, instead_of=ended)
+    if (
+        wish.fresh
+        and (own := allocation.notebook_of_class(context, visitor, booking)) is not ended
+        and own is not None
+    ):
+        message = to_translate(
+            "You have a notebook of this class. Please load this page again: there you can end it for another one."
+        )
+        return respond.problem(request, 409, "stale", message)
+    ticket = await allocation.open_ticket(context, visitor, place, wish.once, instead_of=ended, booking=booking)
     response = _answer(visitor, _shown(request, ticket), ticket.container, status=201)
     if not visitor.is_foreign:
         visitor.hold(response, ticket)
@@ -66,7 +80,7 @@ def _shown(request: web.Request, ticket: Ticket) -> TicketState:
     """The ticket's state, announced to its visitor."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
     allocation.announce(context, visitor, ticket)
-    return views.ticket_state(context, visitor, ticket)
+    return views.ticket_state(context, words_asked(request), visitor, ticket)
 
 
 def _wish(body: bytes) -> TicketRequest:
@@ -88,7 +102,8 @@ def _found(request: web.Request) -> Ticket:
     ticket_id = request.match_info["id"]
     ticket = request.app[CONTEXT].site.claims_with(ticket_id).find(ticket_id)
     if ticket is None:
-        raise web.HTTPNotFound(text="There is no such ticket, or its place was given up.")
+        raise web.HTTPNotFound(text=to_translate("There is no such ticket, or its place was given up."))
+    traces.goes_on(ticket.visit)
     return ticket
 
 
@@ -103,7 +118,9 @@ async def give_up(request: web.Request) -> web.Response:
     """Give up the place, or the notebook if it was never opened."""
     ticket = _found(request)
     request.app[CONTEXT].site.claims_with(ticket.id).leave(ticket)
-    state = TicketState(id=ticket.id, status="left", message="Your place in line was given up.")
+    state = TicketState(
+        id=ticket.id, status="left", message=words_asked(request).gettext("Your place in line was given up.")
+    )
     return respond.json(state)
 
 
@@ -123,7 +140,7 @@ async def events(request: web.Request) -> web.StreamResponse:
             request,
             _events(request, ticket),
             is_stopping=lambda: claims.stopping,
-            retry_milliseconds=_RETRY_MILLISECONDS,
+            retry_milliseconds=event_stream.RETRY,
         )
 
 

@@ -20,6 +20,7 @@ def offered(request: web.Request) -> str | None:
     closed.
     """
     context = request.app[CONTEXT]
-    image, key = context.catalogue.image, visitor_of(request).page_key
-    can_restore = image is not None and image.restores and (context.site.pool_for().is_open or key)
+    offer = context.offers.default
+    image, key = offer.catalogue.image, visitor_of(request).page_key(offer.pool)
+    can_restore = image is not None and image.restores and (offer.pool.is_open or key)
     return key if can_restore else None

@@ -12,20 +12,26 @@ import urllib.parse
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tmpnb_py.bookings.model import Booking
 from tmpnb_py.claims.tickets import Status, Ticket
+from tmpnb_py.core import wishes
 from tmpnb_py.core.document_paths import DEFAULT_DOCUMENT, document
 from tmpnb_py.core.errors import AddressFullError, FullError
 from tmpnb_py.core.links import SPAWN_PATTERN, WAITING_PATTERN
 from tmpnb_py.pools.container import Container
-from tmpnb_py.web import allocation, hosted, idempotency, messages, respond
+from tmpnb_py.site.offers import UnknownPoolError
+from tmpnb_py.web import ahead, allocation, hosted, idempotency, messages, respond, traces
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import NoNetworkError
+from tmpnb_py.web.language import words_of
 from tmpnb_py.web.visitor import visitor_of
+from tmpnb_py.words.tags import to_translate
 
 # Seconds that a form waits for a notebook before it leads to the waiting page.
 _MOMENT = 1.0
 _LONGEST_SOURCE = 200  # characters of an address that is shown
+_LONGEST_POOL = 64
 
 
 def add_routes(app: web.Application) -> None:
@@ -42,32 +48,47 @@ def add_routes(app: web.Application) -> None:
 
 async def launch(request: web.Request) -> web.Response:
     """The page whose form asks for a notebook: crawlers and link previews get no further, and cost nothing."""
-    context, visitor = request.app[CONTEXT], visitor_of(request)
-    await allocation.first_listing(context)
+    await allocation.first_listing(request.app[CONTEXT])
     try:
         wish = _wish(request)
     except NoNetworkError:
         return _without_network(request)
+    except UnknownPoolError:
+        return _unknown_pool(request)
+    return await show(request, wish)
+
+
+async def show(
+    request: web.Request, wish: str, booking: Booking | None = None, *, class_key: str = ""
+) -> web.Response:
+    """The launch page of a document; of a class, whose link ends in `class_key`."""
+    context, visitor = request.app[CONTEXT], visitor_of(request)
     if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)
-    container, documents = visitor.offered_session, context.documents
-    pool = context.site.pool_for()
-    if container is None and not pool.is_open:
-        return respond.closed(request)
+    offer, documents = context.offers.choose(wish)[0], context.documents
+    container, pool = visitor.offered_session(offer.pool), offer.pool
+    of_class = "" if booking is None else booking.id
+    is_open, has_reserve = offer.claims.admits(of_class), offer.claims.left_of(of_class) > 0
+    if container is None and not is_open:
+        return respond.closed(request, pool.name)
     subject = documents.read(wish) if visitor.is_robot else await documents.find(wish, container)
-    now = pool.status
+    now, texts = pool.status, words_of(request)
     return respond.page(
         request,
         "launch.html",
         script="" if visitor.is_robot else "visit.js",
         subject=subject,
         running=container is not None,
-        open=now.is_open,
-        at_once=messages.at_once(now),
-        busyness=messages.busyness(context, now),
-        lifetime=messages.lifetime(context.limits),
-        once=idempotency.issue(context),
-        key=visitor.page_key,
+        open=is_open,
+        why_closed=messages.why_closed(texts, now),
+        at_once=has_reserve or messages.at_once(now),
+        busyness=texts.gettext(messages.READY) if has_reserve else messages.busyness(texts, offer.claims, of_class),
+        class_key=class_key,
+        only_one=allocation.notebook_of_class(context, visitor, booking) is not None,
+        lifetime=messages.lifetime(texts, offer.limits.value),
+        once=idempotency.issue_of_page(context, traces.page_span()),
+        key=visitor.page_key(pool),
+        ahead=() if visitor.is_robot or container is not None else await ahead.addresses(request, subject.path),
     )
 
 
@@ -76,27 +97,38 @@ def _wish(request: web.Request) -> str:
     path = request.rel_url.raw_path.removeprefix("/spawn").lstrip("/")
     query, raw_query = request.rel_url.query, request.rel_url.raw_query_string
     if not path and "workshop" in query:
-        return _workshop_path(request.app[CONTEXT], query["workshop"])
+        return _workshop_path(request.app[CONTEXT], query["workshop"], query.get("pool", ""))
     if not path and "urlpath" in query:
-        wish = query["urlpath"].lstrip("/")
+        wish = wishes.joined(query["urlpath"].lstrip("/"), query.get("pool", ""))
     else:
         wish = f"{path}?{raw_query}" if raw_query else path
     try:
         request.app[CONTEXT].documents.target(wish)
-    except NoNetworkError:
+    except (NoNetworkError, UnknownPoolError):
         raise
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"The link's path can't be used: {error}.") from error
     return wish
 
 
-def _workshop_path(context: Context, slug: str) -> str:
-    found = context.catalogue.manifest.find(slug)
-    if found is None and not context.catalogue.is_known:
-        raise web.HTTPServiceUnavailable(text="The service has just started. Please try again in a moment.")
+def _workshop_path(context: Context, slug: str, pool: str) -> str:
+    found = context.offers.find(slug, pool)
+    if found is None and not context.offers.are_known:
+        raise web.HTTPServiceUnavailable(
+            text=to_translate("The service has just started. Please try again in a moment.")
+        )
     if found is None:
-        raise web.HTTPNotFound(text="There is no workshop of this name here.")
-    return document(found.start)
+        raise web.HTTPNotFound(text=to_translate("There is no workshop of this name here."))
+    return context.offers.wish_for(found.offer, document(found.workshop.start))
+
+
+def _unknown_pool(request: web.Request) -> web.Response:
+    """The page for a link to a pool that there is not: it says so, and shows what there is."""
+    context = request.app[CONTEXT]
+    name = request.query.get("pool", "")[:_LONGEST_POOL]
+    pools = [(one.name, [found.workshop for found in context.offers.workshops() if found.offer is one])
+             for one in context.offers]  # fmt: skip
+    return respond.page(request, "unknown_pool.html", status=404, name=name, pools=pools)
 
 
 def _without_network(request: web.Request) -> web.Response:
@@ -132,20 +164,31 @@ async def hub_link(request: web.Request) -> web.StreamResponse:
 
 async def post_launch(request: web.Request) -> web.StreamResponse:
     """Claim a notebook for the visitor who pressed the button, and redirect to it, or to the waiting page."""
+    return await post(request)
+
+
+async def post(request: web.Request, booking: Booking | None = None) -> web.StreamResponse:
+    """The same, for one who may be of a class."""
     context, visitor = request.app[CONTEXT], visitor_of(request)
     allocation.refuse_other_pages(visitor)
     allocation.refuse_robots(visitor)
-    fields = await _form(request)
+    fields = await form(request)
     wish = fields.get("path", "")
-    target = allocation.target_of(context, wish)
+    place = allocation.destination(context, wish)
+    target, pool = place.target, place.offer.pool
     if visitor.may_be_told and "fresh" not in fields:
         if await allocation.is_undecided(context, visitor):
             return respond.see_other(request, context.links.launch_of(wish))
-        if (session := visitor.usable_session) is not None:
+        if (session := visitor.usable_session(pool)) is not None:
             return _lead(request, session, target)
     ended = visitor.session_with_key(fields["end"]) if {"end", "fresh"} <= fields.keys() else None
+    own = allocation.notebook_of_class(context, visitor, booking)
+    if booking is not None and own not in (None, ended) and "fresh" in fields:
+        return respond.see_other(request, context.links.for_class(context.site.agenda.bookings.class_key(booking)))
     try:
-        ticket = await allocation.open_ticket(context, visitor, target, fields.get("once", ""), instead_of=ended)
+        ticket = await allocation.open_ticket(
+            context, visitor, place, fields.get("once", ""), instead_of=ended, booking=booking
+        )
     except FullError as full:
         return _full(request, full, wish)
     if ticket.is_waiting:
@@ -164,7 +207,7 @@ def _full(request: web.Request, full: FullError, wish: str) -> web.Response:
     return respond.page(request, "full.html", status=429, headers=headers, path=wish, one_address=is_one_address)
 
 
-async def _form(request: web.Request) -> dict[str, str]:
+async def form(request: web.Request) -> dict[str, str]:
     """A form's fields. Raises `HTTPBadRequest` for what none of our pages sends, such as files (multipart)."""
     try:
         if request.content_type.startswith("multipart/"):
@@ -172,7 +215,7 @@ async def _form(request: web.Request) -> dict[str, str]:
         fields = {name: str(value) for name, value in (await request.post()).items()}
         "".join(fields.values()).encode()  # some charsets decode to lone surrogates, which are no text
     except (ValueError, LookupError) as error:
-        raise web.HTTPBadRequest(text="This form can't be read.") from error
+        raise web.HTTPBadRequest(text=to_translate("This form can't be read.")) from error
     return fields
 
 
@@ -198,25 +241,39 @@ async def wait(request: web.Request) -> web.Response:
     claims = context.site.claims_with(request.match_info["id"])
     ticket = claims.find(request.match_info["id"])
     if ticket is None or ticket.status in (Status.CLOSED, Status.LEFT):
-        if not context.site.pool_for().is_open:
-            return respond.closed(request)
+        pool = context.offers.choose(wish)[0].pool
+        if not pool.is_open:
+            return respond.closed(request, pool.name)
         return respond.page(request, "lost.html", status=404, path=wish)
     subject = context.documents.read(wish)
     if ticket.status is Status.ENDED and ticket.container is not None:
         reason = ticket.container.reason
-        return respond.page(request, "ended.html", status=410, reason=reason, subject=subject, has_pages=True)
+        why = "" if reason is None else messages.ENDED.get(reason, "")
+        return respond.page(request, "ended.html", status=410, why=why, subject=subject, has_pages=True)
+    traces.goes_on(ticket.visit)
     claims.renew(ticket)
-    own = visitor.offered_session
+    own = visitor.offered_session(claims.pool)
     if own is not None and _came_meanwhile(own, ticket):
         claims.leave(ticket)
         return _lead(request, own, ticket.target)
     if ticket.container is not None:
         allocation.announce(context, visitor, ticket)
         return _lead(request, ticket.container, ticket.target)
-    state = views.ticket_state(context, visitor, ticket)
+    state = views.ticket_state(context, words_of(request), visitor, ticket)
     # A visitor who waits beside a running notebook asked for another one; the page asks again if the place is lost.
     another = idempotency.issue(context) if own is not None else ""
-    return respond.page(request, "wait.html", script="visit.js", subject=subject, state=state, another=another)
+    booking = context.site.agenda.bookings.get(ticket.booking)
+    class_key = "" if booking is None else context.site.agenda.bookings.class_key(booking)  # see `forget_link`
+    return respond.page(
+        request,
+        "wait.html",
+        script="visit.js",
+        subject=subject,
+        state=state,
+        another=another,
+        class_key=class_key,
+        ahead=await ahead.addresses(request, wish),
+    )
 
 
 def _came_meanwhile(container: Container, ticket: Ticket) -> bool:

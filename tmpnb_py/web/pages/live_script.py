@@ -16,8 +16,10 @@ from importlib import resources
 from typing import Any
 
 from tmpnb_py.core import languages
-from tmpnb_py.web.assets import Assets, Content, script, source
+from tmpnb_py.web.assets import Assets, Content, script, source, spoken, table
 from tmpnb_py.web.respond import csp_hash
+from tmpnb_py.words.tags import SOURCE, tags
+from tmpnb_py.words.words import Words, words
 from tmpnb_py.workshops.notes import allowed
 
 _PARTS = (
@@ -80,12 +82,12 @@ _ICONS = {900: "1551f4f60c37af51121f.woff2", 400: "7a3337626410ca2f4071.woff2"}
 class Bundle:
     """The files of notes pages, and those that other sites' pages load. The same for every service.
 
-    `notes_style` and `notes_script` are paths below the base of all URLs.
+    `notes_style` and `notes_scripts`, one for each language, are paths below the base of all URLs.
     """
 
     assets: Assets
     notes_style: str
-    notes_script: str
+    notes_scripts: Mapping[str, str]
     live: Content
     parent: Content
 
@@ -99,8 +101,8 @@ def bundle() -> Bundle:
     return Bundle(
         assets,
         assets.add("notes.css", source("style.css") + source("live/cell.css") + source("notes.css")),
-        assets.add("notes.js", _notes_script(frame, scripts)),
-        _live_script(frame, scripts),
+        {tag: assets.add("notes.js", _notes_script(words(tag), frame, scripts)) for tag in tags()},
+        _live_script(assets, frame, scripts),
         _parent_script(),
     )
 
@@ -180,26 +182,36 @@ def _headers(policy: str) -> dict[str, str]:
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 
 
-def _notes_script(frame: str, scripts: Mapping[str, Any]) -> str:
+def _notes_script(texts: Words, frame: str, scripts: Mapping[str, Any]) -> str:
     """The script of our own notes pages. `scripts` names those that it loads when it needs them."""
-    return _script(("framed", "work", "carry", "notes_bar", "notes"), {"FRAME": frame, **scripts, "UP": "../"})
+    entry = ("framed", "work", "carry", "messages", "notes_bar", "notes")
+    values = _constants({"LANGUAGES": languages.for_pages(), "FRAME": frame, **scripts, "UP": "../"})
+    code = _joined("place", *_PARTS, *entry)
+    return f'"use strict";\n(() => {{\n{spoken(_files(*_PARTS, *entry, "renderer"), texts)}{values}{code}}})();\n'
 
 
-def _live_script(frame: str, scripts: Mapping[str, Any]) -> Content:
-    """The script for other sites' pages."""
-    values = {"FRAME": frame, **scripts, "UP": "./", "STYLE": source("live/cell.css")}
-    return Content.of(_script(("live",), values).encode(), "text/javascript")
+def _live_script(assets: Assets, frame: str, scripts: Mapping[str, Any]) -> Content:
+    """The script for other sites' pages. What it shows is fetched first, where the page is not in English."""
+    names = _files(*_PARTS, "live", "renderer")
+    tongues = {tag: assets.add("words.json", json.dumps(table(names, words(tag)))) for tag in tags() if tag != SOURCE}
+    values = {"LANGUAGES": languages.for_pages(), "FRAME": frame, **scripts, "STYLE": source("live/cell.css")}
+    begin = f"inTongue(() => {{\n{_constants(values)}{_joined(*_PARTS, 'live')}}});\n"
+    first = _constants({"UP": "./", "TONGUES": {SOURCE: None, **tongues}}) + _joined("place", "tongue")
+    code = f'"use strict";\n(() => {{\n{spoken((), words())}{first}{begin}}})();\n'
+    return Content.of(code.encode(), "text/javascript")
+
+
+def _files(*parts: str) -> list[str]:
+    return [f"live/{name}.js" for name in parts]
+
+
+def _joined(*parts: str) -> str:
+    return "\n".join(map(script, _files(*parts)))
 
 
 def _parent_script() -> Content:
     """The script for other sites' pages that show our notes in a frame."""
     return Content.of(script("live/parent.js").encode(), "text/javascript")
-
-
-def _script(entry: Sequence[str], values: Mapping[str, Any]) -> str:
-    parts = "\n".join(script(f"live/{name}.js") for name in (*_PARTS, *entry))
-    constants = _constants({"LANGUAGES": languages.for_pages(), **values})
-    return f'"use strict";\n(() => {{\n{constants}{parts}}})();\n'
 
 
 def _constants(values: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ Readers cost nothing: pages are rendered once per image, and browsers keep them.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import html
 import urllib.parse
 import weakref
 from collections.abc import Mapping
@@ -18,18 +20,23 @@ from tmpnb_py.core.errors import EngineError, NotesError
 from tmpnb_py.core.language_tags import direction
 from tmpnb_py.core.links import WORKSHOPS, Links
 from tmpnb_py.pools.container import Container
+from tmpnb_py.site.offers import Offer
 from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.cookies import page_key
+from tmpnb_py.web.language import headers_of, merged, words_of
 from tmpnb_py.web.pages import live_script
 from tmpnb_py.web.visitor import visitor_of
+from tmpnb_py.words.tags import to_translate
+from tmpnb_py.words.words import words
+from tmpnb_py.workshops.notes.labels import spoken
 from tmpnb_py.workshops.notes.links import file_name
 from tmpnb_py.workshops.notes_cache import Book
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{style}; img-src 'self' data: blob:; media-src 'self'; "
-    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}; "
+    "connect-src 'self'; frame-src 'self'; form-action {forms}; base-uri 'none'; frame-ancestors {ancestors}; "
     "require-trusted-types-for 'script'; trusted-types tmpnb-parse"
 )
 # A picture that is opened as a page of its own is a document, and an SVG can contain scripts.
@@ -45,13 +52,26 @@ _LIVE_HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-# Each workshop's page and pictures as rendered last, with the branding and the lifetime that they show.
-_RENDERED = web.AppKey("rendered_notes", weakref.WeakKeyDictionary[Book, tuple[Branding, str, Mapping[str, Content]]])
+# Each workshop's page in each language as rendered last, with what it shows beside the notes; and its pictures.
+_Rendered = dict[str, tuple["_Facts", Content]]
+_RENDERED = web.AppKey("rendered_notes", weakref.WeakKeyDictionary[Book, _Rendered])
+_PICTURES = web.AppKey("notes_pictures", weakref.WeakKeyDictionary[Book, Mapping[str, Content]])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a page shows beside its notes. `language` is its own, not that of the notes."""
+
+    language: str
+    branding: Branding
+    lifetime: str
+    announcements: tuple[str, ...]
 
 
 def add_routes(app: web.Application) -> None:
     """Every page and file of this module."""
     app[_RENDERED] = weakref.WeakKeyDictionary()
+    app[_PICTURES] = weakref.WeakKeyDictionary()
     for path in (WORKSHOPS, f"{WORKSHOPS}/"):
         app.router.add_get(path, overview)
     slug = WORKSHOPS + "/{slug:[a-z0-9-]{1,64}}"
@@ -79,19 +99,21 @@ async def page(request: web.Request) -> web.Response:
     await allocation.first_listing(context)
     if visitor.may_be_told and await allocation.is_undecided(context, visitor):
         return respond.starting_again(request)  # without the visitor's key "Run" would take another notebook
-    branding, session = respond.branding_of(request), visitor.offered_session
+    branding, session = respond.branding_of(request), visitor.offered_session(_offer(request).pool)
     style = f" {respond.csp_hash(branding.style)}" if branding.style else ""
     ancestors = " ".join(context.options.current.frame_ancestors) or "'none'"
     headers = {
         **respond.page_headers(request),
-        "Content-Security-Policy": _POLICY.format(style=style, ancestors=ancestors),
+        "Content-Security-Policy": _POLICY.format(
+            style=style, ancestors=ancestors, forms=respond.form_targets(request)
+        ),
         "Vary": "Cookie",  # a visitor who goes back after starting a notebook must not see the page without its key
     }
+    headers = merged(headers, headers_of(request, words_of(request)))
     if session is not None:
-        text = _render(await _book(request), branding, respond.links_of(request), _lifetime(request), session)
+        text = _render(await _book(request), _facts(request), respond.links_of(request), session)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
-    contents = await _contents(request)
-    return answer(request, contents[""], {**headers, "Cache-Control": "no-cache"})
+    return answer(request, await _content(request), {**headers, "Cache-Control": "no-cache"})
 
 
 async def live(request: web.Request) -> web.Response:
@@ -106,60 +128,78 @@ async def parent(request: web.Request) -> web.Response:
 
 async def picture(request: web.Request) -> web.Response:
     """A picture that the notes show. No other file of the image is served."""
-    contents = await _contents(request)
-    found = contents.get(urllib.parse.quote(request.match_info["name"]))
+    book, known = await _book(request), request.app[_PICTURES]
+    pictures = known.get(book)
+    if pictures is None:
+        pictures = known[book] = await asyncio.to_thread(_pictures, book)
+    found = pictures.get(urllib.parse.quote(request.match_info["name"]))
     if found is None:
         raise web.HTTPNotFound
     return answer(request, found, _PICTURE_HEADERS)
 
 
-async def _contents(request: web.Request) -> Mapping[str, Content]:
-    """A workshop's page and pictures by their paths, rendered once, and again when the branding changes."""
-    book, branding, lifetime = await _book(request), respond.branding_of(request), _lifetime(request)
-    rendered = request.app[_RENDERED]
-    known = rendered.get(book)
-    if known is None or known[0] is not branding or known[1] != lifetime:
-        made = await asyncio.to_thread(_make, book, branding, respond.links_of(request), lifetime)
-        known = rendered[book] = branding, lifetime, made
-    return known[2]
+async def _content(request: web.Request) -> Content:
+    """A workshop's page, rendered once in each language, and again when what it shows beside the notes changes."""
+    book, facts = await _book(request), _facts(request)
+    rendered = request.app[_RENDERED].setdefault(book, {})
+    known = rendered.get(facts.language)
+    if known is None or known[0] != facts:
+        made = await asyncio.to_thread(_make, book, facts, respond.links_of(request))
+        known = rendered[facts.language] = facts, made
+    return known[1]
 
 
-def _lifetime(request: web.Request) -> str:
-    return messages.lifetime(request.app[CONTEXT].limits)
+def _facts(request: web.Request) -> _Facts:
+    texts = words_of(request)
+    lifetime = messages.lifetime(texts, _offer(request).limits.value)
+    return _Facts(texts.tag, respond.branding_of(request), lifetime, respond.announcements_for(request))
+
+
+def _offer(request: web.Request) -> Offer:
+    """The offer of the pool that serves the workshop."""
+    offers = request.app[CONTEXT].offers
+    found = offers.find(request.match_info["slug"])
+    return offers.default if found is None else found.offer
 
 
 async def _book(request: web.Request) -> Book:
     context = request.app[CONTEXT]
     try:
-        book = await context.notes_cache.book(request.match_info["slug"])
+        book = await _offer(request).notes_cache.book(request.match_info["slug"])
     except EngineError as error:
-        raise web.HTTPServiceUnavailable(text="These notes cannot be shown now.") from error
+        raise web.HTTPServiceUnavailable(text=to_translate("These notes cannot be shown now.")) from error
     except NotesError as error:  # permanent
         told = f"These notes cannot be shown: {error.message}. JupyterLab may say more of it."
         raise web.HTTPNotFound(text=told) from error
     if book is None:
-        if not context.notes_cache.is_known:
-            raise web.HTTPServiceUnavailable(text="The workshops are not known yet.")
-        raise web.HTTPNotFound(text="There are no such notes.")
+        if not all(one.notes_cache.is_known for one in context.offers):
+            raise web.HTTPServiceUnavailable(text=to_translate("The workshops are not known yet."))
+        raise web.HTTPNotFound(text=to_translate("There are no such notes."))
     return book
 
 
-def _make(book: Book, branding: Branding, links: Links, lifetime: str) -> Mapping[str, Content]:
-    pictures = {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
-    return {"": Content.of(_render(book, branding, links, lifetime).encode(), "text/html"), **pictures}
+def _make(book: Book, facts: _Facts, links: Links) -> Content:
+    return Content.of(_render(book, facts, links).encode(), "text/html")
 
 
-def _render(book: Book, branding: Branding, links: Links, lifetime: str, session: Container | None = None) -> str:
+def _pictures(book: Book) -> Mapping[str, Content]:
+    """A workshop's pictures by their paths."""
+    return {name: Content.of(one.data, one.type) for name, one in book.pictures.items()}
+
+
+def _render(book: Book, facts: _Facts, links: Links, session: Container | None = None) -> str:
     """The page. With a session it is for that visitor only, and carries the key to use it."""
-    workshop, notes = book.workshop, book.notes
+    workshop, notes, branding, texts = book.workshop, book.notes, facts.branding, words(facts.language)
     return respond.render(
         "notes.html",
         branding,
         links,
+        texts,
+        announcements=facts.announcements,
         workshop=workshop,
         title=notes.title or workshop.title,
         headings=[heading for heading in notes.headings if heading.level == 2],
-        body=notes.body,
+        body=spoken(notes.body, lambda label: html.escape(texts.gettext(html.unescape(label))), texts.tag),
         remarks=_remarks(book) if branding.is_preview else (),
         kernel=notes.kernel,
         language=notes.language,
@@ -167,8 +207,8 @@ def _render(book: Book, branding: Branding, links: Links, lifetime: str, session
         direction=direction(notes.lang),
         launch=links.launch(document(workshop.start)),
         stylesheet=links.to(live_script.bundle().notes_style),
-        notes_script=links.to(live_script.bundle().notes_script),
-        lifetime=lifetime,
+        notes_script=links.to(live_script.bundle().notes_scripts[texts.tag]),
+        lifetime=facts.lifetime,
         key="" if session is None else page_key(session),
         session="" if session is None else session.id,
     )

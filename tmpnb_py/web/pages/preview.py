@@ -16,10 +16,15 @@ from tmpnb_py.web import assets, event_stream
 from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.event_stream import Event
+from tmpnb_py.web.language import headers_of, words_of
+from tmpnb_py.words.tags import tags
+from tmpnb_py.words.words import words
 from tmpnb_py.workshops.preview import Preview
 
 _PREVIEW = web.AppKey("preview", Preview)
-_script = Content.of(assets.script("preview.js").encode(), "text/javascript")
+_scripts = {
+    tag: Content.of(assets.page_script("preview.js", words(tag)).encode(), "text/javascript") for tag in tags()
+}
 
 
 def add_routes(app: web.Application, preview: Preview) -> None:
@@ -31,14 +36,14 @@ def add_routes(app: web.Application, preview: Preview) -> None:
 
 async def script(request: web.Request) -> web.Response:
     """The pages' script."""
-    return answer(request, _script, {"Cache-Control": "no-cache"})
+    texts = words_of(request)
+    return answer(request, _scripts[texts.tag], {"Cache-Control": "no-cache", **headers_of(request, texts)})
 
 
 async def changes(request: web.Request) -> web.StreamResponse:
     """The current version of the folder and each later one, with its problems."""
-    claims = request.app[CONTEXT].site.claims_for()
     events = _versions(request.app[_PREVIEW])
-    return await event_stream.answer(request, events, is_stopping=lambda: claims.stopping)
+    return await event_stream.answer(request, events, is_stopping=request.app[CONTEXT].is_stopping)
 
 
 async def _versions(preview: Preview) -> AsyncGenerator[Event, None]:

@@ -58,7 +58,9 @@ async def _under_its_host(request: web.Request, container: Container) -> web.Str
 
 async def _said(request: web.Request, wish: str, *, login: str = "", owners: str = "") -> web.StreamResponse:
     context = request.app[CONTEXT]
-    subject = await context.documents.find(wish, visitor_of(request).offered_session)
+    subject = await context.documents.find(
+        wish, visitor_of(request).offered_session(context.offers.choose(wish)[0].pool)
+    )
     has_pages = not context.api_token
     return respond.page(
         request, "stranger.html", status=403, subject=subject, login=login, owners=owners, has_pages=has_pages

@@ -10,13 +10,15 @@ import html
 import re
 import urllib.parse
 
+from tmpnb_py.workshops.notes import labels
+
 _TAG = re.compile(
     r"<(iframe|video|audio|embed|object|img|input|a)\b((?:[^<>\"']|\"[^\"]*\"|'[^']*')*+)>", re.IGNORECASE
 )
 _ATTRIBUTE = re.compile(r"(?<![a-zA-Z-])([a-zA-Z-]++)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _CLOSING = re.compile(r"</(?:iframe|video|audio|object)\s*>|<source\b[^<>]*>", re.IGNORECASE)
 _SIZE = re.compile(r"(?:^|;)\s*(width|height)\s*:\s*([0-9]{1,4}(?:px|%)?)\s*(?=;|$)", re.IGNORECASE)
-_WORDS = {"iframe": "Embedded page", "video": "Video", "audio": "Recording"}
+_WORDS = {"iframe": labels.PAGE, "video": labels.VIDEO, "audio": labels.RECORDING}
 
 
 def instead(source: str) -> str:
@@ -36,12 +38,12 @@ def _replaced(found: re.Match[str]) -> str:
     if tag == "img":
         return _image(found, given)
     address = given.get("src") or given.get("data") or ""
-    return _link(_WORDS.get(tag, "Embedded file"), address, given.get("title", "")) if address else ""
+    return _link(labels.label(_WORDS.get(tag, labels.FILE)), address, given.get("title", "")) if address else ""
 
 
 def _image(found: re.Match[str], given: dict[str, str]) -> str:
     if re.match(r"(?:https?:)?//", given.get("src", ""), re.IGNORECASE):
-        return _link("Picture", given["src"], given.get("alt", ""))
+        return _link(labels.label(labels.PICTURE), given["src"], given.get("alt", ""))
     sizes = {name.lower(): size for name, size in _SIZE.findall(given.get("style", "")) if name.lower() not in given}
     return f"<img{''.join(f' {name}={chr(34)}{size}{chr(34)}' for name, size in sizes.items())}{found[2]}>"
 

@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.tasklists import tasklists_plugin
 
-from tmpnb_py.workshops.notes import allowed, embeds, math
+from tmpnb_py.workshops.notes import allowed, embeds, labels, math
 from tmpnb_py.workshops.notes.code import highlight
 from tmpnb_py.workshops.notes.links import LinkRewriter
 from tmpnb_py.workshops.notes.math import Masked
@@ -30,7 +30,7 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _ANCHOR = re.compile(r"[^\s\"'<>]{1,100}")
 _HELD = re.compile(r'<span class="tn-held-([0-9]+)"></span>')
 _WIDE = '<div class="tn-wide">'
-_WIDE_AND_REACHABLE = '<div class="tn-wide" tabindex="0" role="region" aria-label="Table">'
+_WIDE_AND_REACHABLE = f'<div class="tn-wide" tabindex="0" role="region" aria-label="{labels.label(labels.TABLE)}">'
 
 
 @dataclasses.dataclass(slots=True)

@@ -11,16 +11,16 @@ import dataclasses
 import html
 import re
 
-from tmpnb_py.workshops.notes import embeds
+from tmpnb_py.workshops.notes import embeds, labels
 from tmpnb_py.workshops.notes.interactive import MEDIA, Scripts, is_name_only
 from tmpnb_py.workshops.notes.markdown import Markdown
 from tmpnb_py.workshops.notes.math import paragraph
 from tmpnb_py.workshops.notes.notebook import Output, Picture
 
 _ELEMENT = re.compile(r"<[^>]*>")
-ONLY_THERE = '<p class="tn-note">This output can be seen in the notebook only.</p>'
+ONLY_THERE = f'<p class="tn-note">{labels.label(labels.ONLY_THERE)}</p>'
 # If the page can run the cell, notes.js adds a button.
-INTERACTIVE = '<p class="tn-note tn-interactive">This output is interactive: it appears when the example runs.</p>'
+INTERACTIVE = f'<p class="tn-note tn-interactive">{labels.label(labels.INTERACTIVE)}</p>'
 
 # Styles that pandas and IRkernel send with tables and lists, as in frontend/live/output.js. The page's own styles
 # replace them.
@@ -52,7 +52,8 @@ def render(output: Output, markdown: Markdown) -> str:
 
 
 def _image(picture: Picture, markdown: Markdown) -> str:
-    source, alt = (html.escape(text) for text in (markdown.links.keep(picture), picture.alt or "What this cell drew"))
+    named = picture.alt or labels.label(labels.DRAWN)
+    source, alt = (html.escape(text) for text in (markdown.links.keep(picture), named))
     sizes = "".join(
         f' {name}="{size}"' for name, size in (("width", picture.width), ("height", picture.height)) if size
     )
@@ -60,9 +61,9 @@ def _image(picture: Picture, markdown: Markdown) -> str:
 
 
 def _player(media: Picture, markdown: Markdown) -> str:
-    name, words = ("audio", "Sound") if media.type.startswith("audio/") else ("video", "Video")
+    name, words = ("audio", labels.SOUND) if media.type.startswith("audio/") else ("video", labels.FILM)
     source = html.escape(markdown.links.keep(media))
-    return f'<{name} src="{source}" controls preload="metadata" aria-label="{words} that this cell made"></{name}>'
+    return f'<{name} src="{source}" controls preload="metadata" aria-label="{labels.label(words)}"></{name}>'
 
 
 def _scripted(output: Output, markdown: Markdown) -> str:

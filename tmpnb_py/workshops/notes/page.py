@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from tmpnb_py.core.document_paths import is_text_notebook
 from tmpnb_py.core.errors import NotesError
 from tmpnb_py.core.language_tags import direction, has_rtl
+from tmpnb_py.workshops.notes import labels
 from tmpnb_py.workshops.notes.code import highlight, is_known
 from tmpnb_py.workshops.notes.links import LinkRewriter
 from tmpnb_py.workshops.notes.markdown import Markdown
@@ -71,7 +72,7 @@ def _cell(cell: Cell, markdown: Markdown, language: str, lang: str) -> str:
         made = f'<div class="tn-text"{_spoken(cell, lang)}>\n{made}</div>' if made.strip() else ""
     else:
         made = f'<pre class="tn-raw">{html.escape(cell.source)}</pre>' if cell.source.strip() else ""
-    return _fold("tn-hidden", "Show this part", made, lang) if made and cell.folded else made
+    return _fold("tn-hidden", labels.PART, made, lang) if made and cell.folded else made
 
 
 def _spoken(cell: Cell, lang: str) -> str:
@@ -96,15 +97,15 @@ def _code(cell: Cell, markdown: Markdown, language: str, lang: str) -> str:
     is_solution = "solution" in cell.tags and Part.INPUT in cell.folded  # its output would reveal the solution
     source = f'<pre class="tn-source"><code>{highlight(cell.source, language)}</code></pre>'
     if Part.INPUT in cell.folded and not is_solution:
-        source = _fold("tn-fold-code", "Show the code", source, lang)
+        source = _fold("tn-fold-code", labels.CODE, source, lang)
     shown = f'<div class="tn-outputs">{outputs}</div>'
     if Part.OUTPUT in cell.folded and outputs:
-        shown = _fold("tn-fold-output", "Show the output", shown, lang)
+        shown = _fold("tn-fold-output", labels.OUTPUT, shown, lang)
     may_fail = " data-may-fail" if "raises-exception" in cell.tags else ""
     made = f'<div class="tn-cell" data-cell="{cell.number}"{may_fail}{_ltr(lang)}>{source}{shown}</div>'
     if is_solution:
-        return _fold("tn-hidden", "Show a solution", made, lang)
-    return _fold("tn-hidden", "Show this example", made, lang) if Part.CELL in cell.folded else made
+        return _fold("tn-hidden", labels.SOLUTION, made, lang)
+    return _fold("tn-hidden", labels.EXAMPLE, made, lang) if Part.CELL in cell.folded else made
 
 
 def _ltr(lang: str) -> str:
@@ -113,9 +114,9 @@ def _ltr(lang: str) -> str:
 
 
 def _fold(name: str, words: str, made: str, lang: str) -> str:
-    """A part that readers can open. The label is ours, in English."""
-    ours = ' lang="en"' if lang else ""
-    return f'<details class="{name}"><summary{ours}>{words}</summary>{made}</details>'
+    """A part that readers can open. The label is ours, in the page's language."""
+    ours = labels.LANG if lang else ""
+    return f'<details class="{name}"><summary{ours}>{labels.label(words)}</summary>{made}</details>'
 
 
 def _outputs(cell: Cell, markdown: Markdown) -> str:

@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,14 +31,18 @@ class _Spawn(pexpect.spawn):  # type: ignore[type-arg, misc]
 
 pexpect.spawn = _Spawn
 
+from bash_kernel.display import CONTENT_DATA_PREFIXES  # noqa: E402
 from bash_kernel.kernel import BashKernel  # noqa: E402 - it has to find the class above
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from placed import Placed  # noqa: E402 - from the directory of all kernels
 
 _HERE = Path(__file__).resolve().parent
 _PATIENCE = 1.5  # seconds for a program to end after each signal
 _ENDED = "The shell has ended. There is a new one, which knows nothing of the cells before."
 
 
-class CellKernel(BashKernel):
+class CellKernel(Placed, BashKernel):
     """Runs cells in one shell; see the module's docstring."""
 
     def __init__(self, **options):
@@ -45,12 +50,31 @@ class CellKernel(BashKernel):
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         self._cell = Path(directory, "cell")
         self._source = f"source {self._cell} </dev/null"
+        self._environment = dict(os.environ)  # the debugger for Python adds to it, later
         self._is_unreadable = False
+        self._lines = []  # of a cell's output, to be shown together
         super().__init__(**options)
 
     def _start_bash(self):
         super()._start_bash()
         self.bashwrapper.run_command(f" source {_HERE}/cells.sh {_HERE}/edit.sh")
+
+    def move(self, session):
+        """Start the shell again, so that it has neither an age nor a directory before."""
+        child = self.bashwrapper.child
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        child.ptyproc.delayafterclose = 0
+        child.close()
+        of_this_process = dict(os.environ)
+        if session is not None:
+            self._environment["JPY_SESSION_NAME"] = session
+        os.environ.clear()
+        os.environ.update(self._environment)
+        try:
+            self._start_bash()
+        finally:
+            os.environ.update(of_this_process)
 
     def do_execute(self, code, silent, *_unused, **_options):
         """Run a cell. Replies with an error if the shell could not parse it, or ended with an error."""
@@ -60,7 +84,10 @@ class CellKernel(BashKernel):
             return self._ok()
         try:
             self._cell.write_text(f"{code}\n")
-            self.bashwrapper.run_command(f" {self._source}", timeout=None)
+            try:
+                self.bashwrapper.run_command(f" {self._source}", timeout=None)
+            finally:
+                self._show_lines()
             status = self._exit_status()
         except OSError as error:  # /tmp is full
             return self._error(type(error).__name__, str(error))
@@ -102,12 +129,29 @@ class CellKernel(BashKernel):
         self.send_response(self.iopub_socket, "display_data", {"data": {"text/plain": text}, "metadata": metadata})
 
     def process_output(self, output):
-        """Show output without our own parts: the cell's file name, and the command that sources it."""
+        """Show output without our own parts: the cell's file name, and the command that sources it.
+
+        Called for each line. Lines that have come together are shown together: a message for each of some thousand
+        lines is more than Jupyter keeps (ZeroMQ's limit, `iopub_msg_rate_limit`), and then the cell's end is lost.
+        """
         if f"{self._cell}: line " in output:
             output = output.replace(f"{self._cell}: line ", "line ")
             self._is_unreadable |= "syntax error" in output or "unexpected EOF" in output
-        if output.strip().lstrip("+ ") not in (self._source, self._source.partition(" <")[0]):  # set -x, set -v
+        if output.strip().lstrip("+ ") in (self._source, self._source.partition(" <")[0]):  # set -x, set -v
+            return
+        if output.startswith(tuple(CONTENT_DATA_PREFIXES)):  # a picture, which keeps its place among the lines
+            self._show_lines()
             super().process_output(output)
+            return
+        self._lines.append(output)
+        remaining = self.bashwrapper.child.buffer  # what follows in it is given to us next
+        if not any(end in remaining for end in "\n\r"):
+            self._show_lines()
+
+    def _show_lines(self):
+        lines, self._lines = self._lines, []
+        if lines:
+            super().process_output("".join(lines))
 
     # --- interrupting
 
@@ -125,6 +169,7 @@ class CellKernel(BashKernel):
             except pexpect.EOF:
                 break
             self.process_output(wrapper.child.before)
+            self._show_lines()
             return
         self._begin_anew()
 
@@ -142,6 +187,7 @@ class CellKernel(BashKernel):
         """Replace a shell that has ended. Returns the reply to the cell that ended it."""
         child = self.bashwrapper.child
         self.process_output(child.before if isinstance(child.before, str) else "")
+        self._show_lines()
         child.close(force=True)
         self._start_bash()
         if child.exitstatus or child.signalstatus:

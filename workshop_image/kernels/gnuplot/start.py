@@ -4,14 +4,23 @@ gnuplot_kernel shows gnuplot's errors like other output, replies "ok", and compl
 none could be shown. gnuplot itself keeps the last error in a variable.
 """
 
+import sys
+from pathlib import Path
+
 from gnuplot_kernel.kernel import GnuplotKernel
 from IPython.display import SVG, Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from placed import Placed
 
-class CellKernel(GnuplotKernel):
+
+class CellKernel(Placed, GnuplotKernel):
     """Runs cells in one gnuplot; see the module's docstring."""
 
     __module__ = GnuplotKernel.__module__  # beside which metakernel looks for magics
+
+    def move(self, session):
+        """gnuplot is started by the first cell."""
 
     def _do_execute_direct(self, code):
         """Run a cell. Its reply is in `kernel_resp`."""

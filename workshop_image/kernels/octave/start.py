@@ -8,12 +8,16 @@ import atexit
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pexpect
 from ipykernel.kernelbase import StdinNotImplementedError
 from octave_kernel.kernel import OctaveKernel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from placed import Placed
 
 _MARK = "TMPNB_CELL"
 _ERROR = re.compile(r"^(?:parse error|error: (?!called from)).*", re.MULTILINE)
@@ -24,7 +28,7 @@ _NO_NETWORK = "This notebook has no network: nothing outside of it can be reache
 _ABOUT_NETWORK = re.compile(r"resolve host|resolve proxy|Couldn't connect to server|Network is unreachable")
 
 
-class CellKernel(OctaveKernel):
+class CellKernel(Placed, OctaveKernel):
     """Runs cells in one Octave; see the module's docstring."""
 
     def __init__(self, *arguments, **options):
@@ -40,6 +44,27 @@ class CellKernel(OctaveKernel):
         wrapper = super().makeWrapper()
         wrapper.interrupt = self._interrupt
         return wrapper
+
+    def get_ready(self):
+        """Start Octave, with its settings for plots."""
+        self.wrapper = self.makeWrapper()
+        self.octave_engine._startup()
+
+    def move(self, session):
+        """Octave follows, as it takes a third of a second to start. Its history is that of one that started here."""
+        history = self._cell.with_name("history")
+        ask = self.octave_engine.eval
+        place = f"cd ({_quoted(str(Path.cwd()))}); history ('-w', {_quoted(str(history))});"
+        if session is not None:
+            place += f" setenv ('JPY_SESSION_NAME', {_quoted(session)});"
+        problem = ask(place, silent=True).strip()
+        if problem:
+            raise RuntimeError(problem)
+        *lines, _ = history.read_text().splitlines()
+        lines = [line.replace('cd("/")', f'cd("{Path.cwd()}")') for line in lines]
+        history.write_text("".join(f"{line}\n" for line in lines))
+        ask(f"history ('-c'); history ('-r', {_quoted(str(history))});", silent=True)
+        history.unlink()
 
     def do_execute_direct(self, code, silent=False):
         """Run a cell. Its reply is in `kernel_resp`."""
@@ -119,6 +144,10 @@ class CellKernel(OctaveKernel):
             self._interrupt()
             self._was_stopped = False
             raise RuntimeError(_NO_KEYBOARD) from None
+
+
+def _quoted(text):
+    return "'" + text.replace("'", "''") + "'"
 
 
 CellKernel.run_as_main()

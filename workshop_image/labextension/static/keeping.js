@@ -7,6 +7,8 @@
  * scripts, so this page's storage is unsuitable: all notebooks share its origin.
  */
 
+import { _, figure, ngettext } from "./words.js";
+
 const downloads = {
   /** @param {string} url */
   keep(url) {
@@ -53,18 +55,19 @@ export class Keeping {
     const { unsaved, lacking } = await this.unsaved();
     const told = await this.call(this.places.archive, JSON.stringify({ ...this.layout(), unsaved }), "application/json");
     if (!told.ok) {
-      await this.say("There is no download", told.message);
+      await this.say(_("There is no download"), _(told.message));
       return;
     }
     this.place.keep(told.url);
     const holds = told.files
-      ? `Your download holds the ${files(told.files)} that you changed or made (${size(told.bytes)}).`
-      : "You have not changed or made a file yet: your download only remembers what is open.";
+      ? ngettext("Your download holds the one file that you changed or made ({size}).",
+        "Your download holds the {count} files that you changed or made ({size}).", told.files, { size: size(told.bytes) })
+      : _("You have not changed or made a file yet: your download only remembers what is open.");
     if (lacking.length || told.left_out_count) {
       const all = [...lacking, ...lines(told.left_out)];
-      await this.say("Your download does not hold everything", `${holds} What is not in it:`, all, lacking.length + told.left_out_count);
+      await this.say(_("Your download does not hold everything"), `${holds} ${_("What is not in it:")}`, all, lacking.length + told.left_out_count);
     } else {
-      this.lab.Notification.success(`${holds} “Restore from a Download…” brings it back.`, { autoClose: 10000 });
+      this.lab.Notification.success(`${holds} ${_("“Restore from a Download…” brings it back.")}`, { autoClose: 10000 });
     }
   }
 
@@ -92,13 +95,13 @@ export class Keeping {
     for (const { context } of this.documents().filter(({ context: { model } }) => model.dirty && !model.readOnly)) {
       const name = path(context);
       if (context.model.cells && !name.endsWith(".ipynb")) {
-        await context.save().catch(() => lacking.push(`${name}: its last changes, which could not be saved`));
+        await context.save().catch(() => lacking.push(_("{name}: its last changes, which could not be saved", { name })));
         continue;
       }
       const text = context.model.toString();
       left -= text.length;
       if (left >= 0) unsaved[name] = text;
-      else lacking.push(`${name}: its unsaved changes, as it is very large`);
+      else lacking.push(_("{name}: its unsaved changes, as it is very large", { name }));
     }
     return { unsaved, lacking };
   }
@@ -117,14 +120,15 @@ export class Keeping {
     }
     const { room } = await this.call(this.places.restore);
     if (archive.size > room) {
-      await this.say("Nothing was restored", `${archive.name} has ${size(archive.size)}, and there is room for ${size(room)} in this notebook.`);
+      const facts = { name: archive.name, size: size(archive.size), room: size(room) };
+      await this.say(_("Nothing was restored"), _("{name} has {size}, and there is room for {room} in this notebook.", facts));
       return;
     }
-    const notice = Notification.emit(`Restoring ${archive.name}…`, "in-progress", { autoClose: false });
+    const notice = Notification.emit(_("Restoring {name}…", { name: archive.name }), "in-progress", { autoClose: false });
     const told = await this.call(`${this.places.restore}?name=${encodeURIComponent(archive.name)}`, archive, "application/zip");
     Notification.dismiss(notice);
     if (!told.ok) {
-      await this.say("Nothing was restored", told.message);
+      await this.say(_("Nothing was restored"), _(told.message));
       return;
     }
     await this.reload(told.replaced);
@@ -154,14 +158,14 @@ export class Keeping {
     }
     const { restored, kept_both: both, kept_both_count: count, skipped, skipped_count: left, folder, name } = told;
     const done = restored
-      ? `Restored ${files(restored)} from ${name}${folder ? ` in the folder ${folder}` : ""}.`
-      : `All that ${name} holds is here already.`;
-    const beside = Object.entries(both).map(([old, now]) => `${now}, beside your ${old}`);
+      ? restoredWords(restored, name, folder)
+      : _("All that {name} holds is here already.", { name });
+    const beside = Object.entries(both).map(([old, now]) => _("{now}, beside your {old}", { now, old }));
     if (count) {
-      await this.say("Restored beside your own", `${done} What you had changed here is as it was; the restored files have other names:`, beside, count);
+      await this.say(_("Restored beside your own"), `${done} ${_("What you had changed here is as it was; the restored files have other names:")}`, beside, count);
     }
     if (left) {
-      await this.say("Not everything was restored", `${count ? "" : done} What was not:`, lines(skipped), left);
+      await this.say(_("Not everything was restored"), `${count ? "" : done} ${_("What was not:")}`, lines(skipped), left);
     }
     if (!count && !left) {
       this.lab.Notification.success(done, { autoClose: 10000 });
@@ -180,12 +184,12 @@ export class Keeping {
     body.node.append(paragraph);
     if (entries.length) {
       const list = document.createElement("ul");
-      const more = count > NAMED ? [`and ${count - NAMED} more`] : [];
+      const more = count > NAMED ? [_("and {count} more", { count: count - NAMED })] : [];
       list.append(...[...entries.slice(0, NAMED), ...more].map((entry) => Object.assign(document.createElement("li"), { textContent: entry })));
       list.style.cssText = "margin: 0.5em 0 0; padding-left: 1.5em; overflow-wrap: anywhere;";
       body.node.append(list);
     }
-    return showDialog({ title, body, buttons: [Dialog.okButton({ label: "OK" })] });
+    return showDialog({ title, body, buttons: [Dialog.okButton({ label: _("OK") })] });
   }
 
   /**
@@ -199,9 +203,9 @@ export class Keeping {
       const init = body === null ? {} : { method: "POST", body, headers: { "Content-Type": type } };
       const response = await ServerConnection.makeRequest(new URL(url, location.href).href, init, settings);
       const told = await response.json().catch(() => ({}));
-      return { message: `The notebook's server answered with an error (${response.status}).`, ...told, ok: response.ok };
+      return { message: _("The notebook's server answered with an error ({status}).", { status: response.status }), ...told, ok: response.ok };
     } catch {
-      return { ok: false, message: "The connection was lost. Please try again." };
+      return { ok: false, message: _("The connection was lost. Please try again.") };
     }
   }
 }
@@ -215,15 +219,17 @@ function path(context) {
 
 /** @param {Left[]} entries */
 function lines(entries) {
-  return entries.map((one) => `${one.path}: ${one.why}`);
+  return entries.map((one) => `${one.path}: ${_(one.why)}`);
 }
 
-/** @param {number} count */
-function files(count) {
-  return count === 1 ? "one file" : `${count} files`;
+/** @param {number} count @param {string} name of the archive @param {string} folder "" for where it was */
+function restoredWords(count, name, folder) {
+  return folder
+    ? ngettext("Restored one file from {name} in the folder {folder}.", "Restored {count} files from {name} in the folder {folder}.", count, { name, folder })
+    : ngettext("Restored one file from {name}.", "Restored {count} files from {name}.", count, { name });
 }
 
 /** @param {number} bytes */
 function size(bytes) {
-  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return bytes < 1e6 ? `${figure(Math.ceil(bytes / 1e3))} kB` : `${figure(bytes / 1e6, 1)} MB`;
 }

@@ -6,6 +6,8 @@
  * cell has ended; asking is no activity.
  */
 
+import { _, figure } from "./words.js";
+
 const EVERY = 30000; // milliseconds
 const NOT_BEFORE = 3000; // after the last answer, when a cell has ended
 const SETTLE = 300; // milliseconds that the system takes to count what it killed
@@ -79,10 +81,10 @@ class Limits {
 
   /** @param {Limited} found */
   show({ memory, disk }) {
-    const known = [{ name: "Memory", ...memory }, { name: "Disk", ...disk }].filter(({ limit }) => limit !== undefined);
-    const text = known.map(({ name, used = 0, limit = 0 }) => `${name} ${megabytes(used)} of ${megabytes(limit)} MB`);
+    const known = [{ name: _("Memory"), ...memory }, { name: _("Disk"), ...disk }].filter(({ limit }) => limit !== undefined);
+    const text = known.map(({ name, used = 0, limit = 0 }) => _("{name} {used} of {limit} MB", { name, used: megabytes(used), limit: megabytes(limit) }));
     this.item.node.textContent = text.join(" · ");
-    this.item.node.title = "What this notebook uses of what it may use. Your files count as memory, too.";
+    this.item.node.title = _("What this notebook uses of what it may use. Your files count as memory, too.");
     this.item.toggleClass("tmpnb-mod-nearly", known.some(({ used = 0, limit = 0 }) => used > NEARLY * limit));
     this.item.setHidden(!text.length);
   }
@@ -98,11 +100,10 @@ class Limits {
       return;
     }
     const name = this.ended?.name;
-    const what = name ? `The kernel of ${name}` : "A program in this notebook";
-    const next = name
-      ? "What the kernel knew is lost. Load less data at a time, or shut down other kernels, and run the cells again."
-      : "Load less data at a time, or shut down other kernels. If cells fail now, restart their kernel.";
-    const message = `${what} was ended: it needed more memory than this notebook has (${megabytes(memory.limit)} MB). ${next}`;
+    const facts = { name, size: megabytes(memory.limit) };
+    const message = name
+      ? `${_("The kernel of {name} was ended: it needed more memory than this notebook has ({size} MB).", facts)} ${_("What the kernel knew is lost. Load less data at a time, or shut down other kernels, and run the cells again.")}`
+      : `${_("A program in this notebook was ended: it needed more memory than this notebook has ({size} MB).", facts)} ${_("Load less data at a time, or shut down other kernels. If cells fail now, restart their kernel.")}`;
     this.ended = null;
     this.lab.Notification.error(message, { autoClose: false });
     // JupyterLab's own dialog says only that the kernel appears to have died.
@@ -121,7 +122,7 @@ class Limits {
     for (const { sessionContext } of this.app.shell.widgets("main")) {
       if (sessionContext && !this.known.has(sessionContext)) {
         this.known.add(sessionContext);
-        sessionContext.statusChanged.connect((_, status) => this.changed(sessionContext, status));
+        sessionContext.statusChanged.connect((_context, status) => this.changed(sessionContext, status));
       }
     }
   }
@@ -139,5 +140,5 @@ class Limits {
 
 /** @param {number} bytes */
 function megabytes(bytes) {
-  return Math.round(bytes / 1048576);
+  return figure(Math.round(bytes / 1048576));
 }

@@ -3,6 +3,8 @@
  * figure, which then also loads the extension's 4.8 MB. Errors are shown in place of the figure.
  */
 
+import { TONGUE, _ } from "./words.js";
+
 const NAME = "jupyterlab-plotly";
 
 /** @type {Promise<{ createRenderer(options: object): NonNullable<FigurePanel["real"]> }> | null} */
@@ -24,7 +26,7 @@ function factory() {
  */
 export async function draw(panel, model) {
   try {
-    say(panel, "Loading plotly…");
+    say(panel, _("Loading plotly…"));
     const { createRenderer } = await factory();
     if (panel.isDisposed) {
       return;
@@ -33,14 +35,14 @@ export async function draw(panel, model) {
       panel.addWidget((panel.real = createRenderer(panel.options)));
     }
   } catch {
-    say(panel, "This figure is not shown: plotly's script could not be loaded. Run the cell again, or reload the page.");
+    say(panel, _("This figure is not shown: plotly's script could not be loaded. Run the cell again, or reload the page."));
     return;
   }
   try {
     say(panel, "");
     await panel.real.renderModel(model);
   } catch (error) {
-    say(panel, `This figure is not shown: plotly cannot draw it (${error instanceof Error ? error.message : error}).`);
+    say(panel, _("This figure is not shown: plotly cannot draw it ({error}).", { error: error instanceof Error ? error.message : String(error) }));
   }
 }
 
@@ -50,6 +52,7 @@ function say(panel, text) {
   const note = (panel.note = document.createElement("p"));
   note.setAttribute("role", "status");
   note.textContent = text;
+  Object.assign(note, TONGUE);
   if (text) {
     panel.node.append(note);
   }

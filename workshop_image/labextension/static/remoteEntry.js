@@ -32,11 +32,24 @@
     .tmpnb-TimeLeft button:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: 1px; }
   `;
 
+  const BESIDE = /** @type {HTMLScriptElement | null} */ (document.currentScript)?.src; // what is loaded later lies beside this file
+
+  // Under a host of its own a notebook gets these files from one that all notebooks share. Only a worker's has to be of the
+  // page's own origin, where the same files are, too.
+  const HOST = new URL(BESIDE ?? location.href).origin;
+  const ownFile = (/** @type {string | URL} */ url, { origin, pathname, search } = new URL(url, document.baseURI)) =>
+    (origin === HOST ? location.origin + pathname + search : url);
+  for (const kind of /** @type {const} */ (["Worker", "SharedWorker"])) {
+    if (HOST === location.origin || !window[kind]) continue; // there are no shared ones in Chromium on Android
+    window[kind] = /** @type {any} */ (new Proxy(window[kind], {
+      construct: (given, [url, ...others], target) => Reflect.construct(given, [ownFile(url), ...others], target),
+    }));
+  }
+
   // --- JupyterLab's shared modules
 
   /** @type {ModuleScope} */
   let scope = {};
-  const BESIDE = /** @type {HTMLScriptElement | null} */ (document.currentScript)?.src; // what is loaded later lies beside this file
 
   /** @param {string} name @returns {Promise<any>} a module of JupyterLab, as it was loaded */
   async function shared(name) {
@@ -65,6 +78,7 @@
        */
       activate: (app, palette, menu, translator, settings) => {
         lab.unreachable = (translator ?? translation.nullTranslator).load("jupyterlab").__("Server Connection Error");
+        window._JUPYTERLAB[NAME].language = translator?.languageCode;
         activate(lab, app, palette, menu, settings);
       },
     };
@@ -115,6 +129,9 @@
     get: (/** @type {string} */ module) => (module === "./figures" ? figures() : load()),
   };
 
+  /** @type {() => Promise<typeof import("./words.js")>} what is shown, in the visitor's language */
+  const texts = () => import(new URL("words.js", BESIDE).href);
+
   /** Show in the status bar that there is no network, before somebody searches for a fault. */
   async function network() {
     const names = ["@jupyterlab/coreutils", "@jupyterlab/statusbar", "@lumino/widgets"];
@@ -124,14 +141,17 @@
       description: "Says where a notebook has no network.",
       autoStart: true,
       optional: [IStatusBar],
-      activate: (/** @type {LabApp} */ _app, /** @type {StatusBar | null} */ bar) => {
+      activate: (/** @type {LabApp} */ app, /** @type {StatusBar | null} */ bar) => {
         if (PageConfig.getOption("tmpnbEgress") !== "none" || !bar) {
           return;
         }
         const item = new Widget();
         item.addClass("jp-StatusBar-TextItem");
-        item.node.textContent = "No network";
-        item.node.title = "This notebook reaches nothing outside of it: no packages can be installed, and no data fetched";
+        // Not before JupyterLab is shown, which waits for what a plugin's activation returns.
+        void app.restored.then(texts).then(({ _, TONGUE }) => {
+          Object.assign(item.node, TONGUE, { textContent: _("No network") });
+          item.node.title = _("This notebook reaches nothing outside of it: no packages can be installed, and no data fetched");
+        });
         bar.registerStatusItem(`${NAME}:network`, { item, align: "right", rank: 900 });
       },
     };
@@ -332,6 +352,8 @@
       this.lab = lab;
       this.app = app;
       this.orchestrator = orchestrator;
+      /** @type {typeof import("./words.js")} */
+      this.texts = { _: (text) => text, ngettext: (text) => text, figure: String, timeOfDay: String, TONGUE: { lang: "en", dir: "ltr" } };
       this.archive = lab.PageConfig.getOption("tmpnbArchive");
       this.restore = lab.PageConfig.getOption("tmpnbRestore");
       /** @type {RunningFacts | null} */
@@ -362,6 +384,7 @@
 
     /** @param {CommandPalette | null} palette @param {MainMenu | null} menu */
     async begin(palette, menu) {
+      this.texts = await texts().catch(() => this.texts);
       // The first answer tells whether there is an orchestrator at all; a restarting one is asked again.
       for (let pause = 5; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
         const { state } = await this.look();
@@ -377,6 +400,7 @@
       this.offer(palette, menu);
       this.listen();
       this.openRestored();
+      if (BESIDE) import(new URL("messages.js", BESIDE).href).then(({ begin }) => begin(this.orchestrator), () => {});
     }
 
     listen() {
@@ -553,6 +577,7 @@
       style.textContent = STYLE;
       document.head.append(style);
       this.button.type = "button";
+      Object.assign(this.button, this.texts.TONGUE);
       this.button.addEventListener("click", () => void (this.over ? this.say() : this.choose()));
       const widget = (this.widget = new this.lab.Widget());
       widget.id = NAME;
@@ -570,14 +595,14 @@
       if (!this.widget || !this.session) {
         return;
       }
-      const { left, final, window } = this.left(this.session);
+      const { left, final, window } = this.left(this.session), { _ } = this.texts;
       this.widget.setHidden(left > window);
       if (left > window) {
         this.calm();
         return;
       }
-      this.button.textContent = `${words(left)} left`;
-      this.button.title = "Time left: keep, download or end this notebook";
+      this.button.textContent = _("{duration} left", { duration: this.words(left) });
+      this.button.title = _("Time left: keep, download or end this notebook");
       const stage = left <= window / 15 ? 2 : left <= window / 3 ? 1 : 0;
       if (stage > this.warned) {
         this.calm();
@@ -586,6 +611,13 @@
       }
       const next = left > 60 ? left % 60 || 60 : Math.max(left - window / 15, 1);
       this.timers.push(setTimeout(() => this.tell(), Math.max(Math.min(next, left), 1) * 1000));
+    }
+
+    /** @param {number} seconds */
+    words(seconds) {
+      const { _, ngettext } = this.texts, minutes = Math.ceil(seconds / 60);
+      if (seconds < 60) return _("less than a minute");
+      return minutes < 120 ? ngettext("{count} min", "{count} min", minutes) : ngettext("one hour", "{count} hours", Math.floor(minutes / 60));
     }
 
     calm() {
@@ -598,10 +630,11 @@
 
     /** @param {number} left @param {boolean} final */
     warn(left, final) {
-      const at = new Date(Date.now() + left * 1000).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+      const { _, timeOfDay } = this.texts;
+      const facts = { time: timeOfDay(Date.now() + left * 1000), duration: this.words(left) };
       const message = final
-        ? `This notebook ends at ${at}, in ${words(left)}: that is the longest time that one may run here. Nothing of it is kept.`
-        : `Nobody has used this notebook for a while. It ends at ${at}, in ${words(left)}, and nothing of it is kept, unless you go on.`;
+        ? _("This notebook ends at {time}, in {duration}: that is the longest time that one may run here. Nothing of it is kept.", facts)
+        : _("Nobody has used this notebook for a while. It ends at {time}, in {duration}, and nothing of it is kept, unless you go on.", facts);
       return this.lab.Notification.warning(message, { autoClose: false, actions: this.actions(final).slice(0, 2) });
     }
 
@@ -610,10 +643,11 @@
      * @param {boolean} final
      */
     actions(final) {
+      const { _ } = this.texts;
       const names = [
-        ...(final ? [] : [{ label: "Keep it", command: "tmpnb:keep" }]),
-        ...(this.archive ? [{ label: "Download everything", command: "tmpnb:download" }] : []),
-        { label: "End now", command: "tmpnb:end" },
+        ...(final ? [] : [{ label: _("Keep it"), command: "tmpnb:keep" }]),
+        ...(this.archive ? [{ label: _("Download everything"), command: "tmpnb:download" }] : []),
+        { label: _("End now"), command: "tmpnb:end" },
       ];
       return names.map(({ label, command }, index) => ({
         label,
@@ -627,15 +661,15 @@
     async choose() {
       if (!this.session) return;
       const { left, final } = this.left(this.session);
-      const { Dialog, showDialog } = this.lab;
+      const { Dialog, showDialog } = this.lab, { _ } = this.texts;
       const actions = this.actions(final);
       const result = await showDialog({
-        title: `This notebook ends in ${words(left)}`,
+        title: _("This notebook ends in {duration}", { duration: this.words(left) }),
         body: final
-          ? "It has then run for the longest time that is possible here. Nothing of it is kept."
-          : "It ends because nobody uses it, and nothing of it is kept. Going on with your work keeps it, too.",
+          ? _("It has then run for the longest time that is possible here. Nothing of it is kept.")
+          : _("It ends because nobody uses it, and nothing of it is kept. Going on with your work keeps it, too."),
         buttons: [
-          Dialog.cancelButton({ label: "Close" }),
+          Dialog.cancelButton({ label: _("Close") }),
           ...actions.map(({ label, warns }) => (warns ? Dialog.warnButton({ label }) : Dialog.okButton({ label }))).reverse(),
         ],
       });
@@ -646,23 +680,23 @@
 
     /** @param {CommandPalette | null} palette @param {MainMenu | null} menu */
     offer(palette, menu) {
-      const { commands } = this.app;
-      commands.addCommand("tmpnb:keep", { label: "Keep This Notebook", execute: () => this.keep() });
-      commands.addCommand("tmpnb:end", { label: "End This Notebook Now…", execute: () => this.end() });
+      const { commands } = this.app, { _ } = this.texts;
+      commands.addCommand("tmpnb:keep", { label: _("Keep This Notebook"), execute: () => this.keep() });
+      commands.addCommand("tmpnb:end", { label: _("End This Notebook Now…"), execute: () => this.end() });
       commands.addCommand("tmpnb:download", {
-        label: "Download Everything",
-        caption: "All files that you changed or made, as one ZIP archive",
+        label: _("Download Everything"),
+        caption: _("All files that you changed or made, as one ZIP archive"),
         isVisible: () => Boolean(this.archive),
         execute: () => this.keeping().then((keeping) => keeping.keep()),
       });
       commands.addCommand("tmpnb:restore", {
-        label: "Restore from a Download…",
-        caption: "Put the files of a ZIP archive to where they were",
+        label: _("Restore from a Download…"),
+        caption: _("Put the files of a ZIP archive to where they were"),
         isVisible: () => Boolean(this.restore),
         execute: () => this.keeping().then((keeping) => keeping.restore()),
       });
       const names = ["tmpnb:keep", "tmpnb:download", "tmpnb:restore", "tmpnb:end"];
-      names.forEach((command) => palette?.addItem({ command, category: "Temporary Notebook" }));
+      names.forEach((command) => palette?.addItem({ command, category: _("Temporary Notebook") }));
       menu?.fileMenu.addGroup(
         names.map((command) => ({ command })),
         95,
@@ -670,15 +704,15 @@
     }
 
     async keep() {
-      const { Notification } = this.lab;
+      const { Notification } = this.lab, { _ } = this.texts;
       const answer = await this.orchestrator.keep();
       await this.asking;
       const { state } = await this.look();
       if (answer?.ok && state === "running" && this.session) {
         const { left } = this.left(this.session);
-        Notification.success(`Kept: this notebook now ends in ${words(left)} at the earliest.`, { autoClose: 8000 });
+        Notification.success(_("Kept: this notebook now ends in {duration} at the earliest.", { duration: this.words(left) }), { autoClose: 8000 });
       } else if (!this.over) {
-        Notification.error("This notebook could not be kept. Please try again.", { autoClose: false });
+        Notification.error(_("This notebook could not be kept. Please try again."), { autoClose: false });
       }
     }
 
@@ -689,7 +723,7 @@
         .then(({ Keeping }) => new Keeping(this.lab, this.app, places))
         .catch((error) => {
           this.loading = null;
-          this.lab.Notification.error("The connection was lost. Please try again.", { autoClose: false });
+          this.lab.Notification.error(this.texts._("The connection was lost. Please try again."), { autoClose: false });
           throw error;
         });
       return this.loading;
@@ -705,19 +739,20 @@
 
     async end() {
       const { Dialog, Notification, showDialog } = this.lab;
-      const download = this.archive ? [Dialog.okButton({ label: "Download everything" })] : [];
+      const { _ } = this.texts, everything = _("Download everything");
+      const download = this.archive ? [Dialog.okButton({ label: everything })] : [];
       let result;
       do {
         result = await showDialog({
-          title: "End this notebook now?",
-          body: "Everything in it is deleted at once: your files, your results, and whatever still runs. A download can be restored in another one.",
-          buttons: [Dialog.cancelButton(), ...download, Dialog.warnButton({ label: "End now" })],
+          title: _("End this notebook now?"),
+          body: _("Everything in it is deleted at once: your files, your results, and whatever still runs. A download can be restored in another one."),
+          buttons: [Dialog.cancelButton({ label: _("Cancel") }), ...download, Dialog.warnButton({ label: _("End now") })],
           defaultButton: 0,
         });
-        if (result.button.label === "Download everything") {
+        if (result.button.label === everything) {
           await this.app.commands.execute("tmpnb:download").catch(() => null);
         }
-      } while (result.button.label === "Download everything");
+      } while (result.button.label === everything);
       if (!result.button.accept) {
         return;
       }
@@ -726,7 +761,7 @@
         this.over = true;
         leave();
       } else if (!this.over) {
-        Notification.error("This notebook could not be ended. Please try again.", { autoClose: false });
+        Notification.error(_("This notebook could not be ended. Please try again."), { autoClose: false });
       }
     }
 
@@ -740,14 +775,15 @@
       this.over = true;
       this.rest();
       this.calm();
-      this.message = message || "This notebook has ended.";
+      const { _ } = this.texts;
+      this.message = message || _("This notebook has ended.");
       if (!this.documents().length) {
         leave();
         return;
       }
       if (this.widget) {
-        this.button.textContent = "Ended";
-        this.button.title = "This notebook has ended: save what is open, and go on";
+        this.button.textContent = _("Ended");
+        this.button.title = _("This notebook has ended: save what is open, and go on");
         this.widget.show();
       }
       // JupyterLab's own dialogs about a dead kernel and failed saves are pointless now.
@@ -756,24 +792,25 @@
     }
 
     async say() {
-      const { Dialog, showDialog } = this.lab;
+      const { Dialog, showDialog } = this.lab, { _ } = this.texts;
+      const goOn = _("Go on"), toDisk = _("Save to my computer");
       const documents = this.documents();
       const names = documents.map(({ context }) => context.path.split("/").pop() ?? "");
-      for (let told = "Nothing of it is kept, but what you worked on is still open in this page"; ; ) {
+      for (let told = _("Nothing of it is kept, but what you worked on is still open in this page"); ; ) {
         const result = await showDialog({
-          title: "Save what is open?",
+          title: _("Save what is open?"),
           body: `${this.message} ${told}: ${names.join(", ")}.`,
-          buttons: [Dialog.cancelButton({ label: "Go on" }), Dialog.okButton({ label: "Save to my computer" })],
+          buttons: [Dialog.cancelButton({ label: goOn }), Dialog.okButton({ label: toDisk })],
           defaultButton: 1,
         });
-        if (result.button.label === "Go on") {
+        if (result.button.label === goOn) {
           leave();
         }
-        if (result.button.label !== "Save to my computer") {
+        if (result.button.label !== toDisk) {
           return; // Escape: the page stays as it is, and the top bar leads on
         }
         documents.forEach(({ context }, index) => keepCopy(context.model, names[index]));
-        told = "Your browser has been given what was open in this page";
+        told = _("Your browser has been given what was open in this page");
       }
     }
 
@@ -785,15 +822,6 @@
   }
 
   // --- Helpers
-
-  /** @param {number} seconds */
-  function words(seconds) {
-    const minutes = Math.ceil(seconds / 60);
-    if (seconds < 60) {
-      return "less than a minute";
-    }
-    return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} hours`;
-  }
 
   /**
    * Only a person's edits count: JupyterLab calls a notebook "dirty" once its kernel has reported its language.

@@ -25,8 +25,9 @@ class Holders:
 
     async def of(self, image: ImageFacts, nodes: Mapping[str, Node]) -> set[str]:
         """Nodes that have the image, and a relay that answers. `nodes` are those that Swarm has listed last."""
-        if any((node, image.image_id) not in self._has for node in self._relays.nodes):
-            answers = await self._relays.ask_all(Question(do="has_image", image=image.image_id))
+        unknown = frozenset(node for node in self._relays.nodes if (node, image.image_id) not in self._has)
+        if unknown:
+            answers = await self._relays.ask_all(Question(do="has_image", image=image.image_id), unknown)
             for node, answer in answers.items():
                 if not isinstance(answer, EngineError) and answer.get("there") is True:
                     self._has.add((node, image.image_id))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,21 +28,21 @@ _PAUSE_SECONDS = 0.2  # where there are no descriptors, or no memory, for anothe
 
 
 class Door:
-    """One bound socket. `serve` is called with each finished handshake, as a task; its end closes the connection.
+    """One bound socket. `serve` is called with each holder of the secret, as a task; its end closes the connection.
 
-    `context` is asked for at each connection: a secret may be renewed.
+    Who has finished a handshake and is none, or speaks another version, is refused here: `<name>_refused` in the log.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        context: Callable[[], ssl.SSLContext],
+        contexts: tls.Contexts,
         serve: Callable[[Connection], Coroutine[Any, Any, None]],
         name: str,
     ) -> None:
         listener.setblocking(False)
         self._listener = listener
-        self._context = context
+        self._contexts = contexts
         self._serve = serve
         self._name = name
         self._strangers: dict[socket.socket, asyncio.Task[None]] = {}  # in the order in which they came
@@ -93,7 +92,7 @@ class Door:
         loop = asyncio.get_running_loop()
         try:
             transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, peer, ssl=self._context(), ssl_handshake_timeout=tls.HANDSHAKE_SECONDS
+                lambda: protocol, peer, ssl=self._contexts.server, ssl_handshake_timeout=tls.HANDSHAKE_SECONDS
             )
         except (OSError, EOFError):  # ssl.SSLError is such; who does not have the secret, or has left
             peer.close()
@@ -108,4 +107,7 @@ class Door:
 
     async def _served_by(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
-            await self._serve((reader, writer))
+            if self._contexts.is_ours(writer):
+                await self._serve((reader, writer))
+            else:
+                log.warning(f"{self._name}_refused", peer=str(writer.get_extra_info("peername")))

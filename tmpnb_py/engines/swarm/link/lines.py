@@ -15,6 +15,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 LIMIT = 512 * 1024  # bytes of a line; the longest is a list of a node's notebooks, or 64 KiB of a log
 CHUNK_SECONDS = 60.0
+WRITE_SECONDS = 10.0
 _CHUNK = 256 * 1024
 
 
@@ -27,6 +28,12 @@ def line_of(message: pydantic.BaseModel | dict[str, Any]) -> bytes:
     if isinstance(message, pydantic.BaseModel):
         return message.model_dump_json(exclude_defaults=True).encode() + b"\n"
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+async def drained(writer: asyncio.StreamWriter) -> None:
+    """Wait until most of what was written is sent. Raises `TimeoutError` where the other side takes too little."""
+    async with asyncio.timeout(WRITE_SECONDS):
+        await writer.drain()
 
 
 async def read_line(reader: asyncio.StreamReader) -> bytes:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from tmpnb_py.core.errors import EngineError, NoSuchContainerError
 from tmpnb_py.core.models import Protection
+from tmpnb_py.engines.base import MOST_MEASURED
 from tmpnb_py.engines.docker.options import is_id
 from tmpnb_py.engines.docker.registries import REFERENCE
 from tmpnb_py.engines.isolation import EngineLimits
@@ -57,6 +59,7 @@ class Question(pydantic.BaseModel):
         "inventory",
         "logs",
         "usage",
+        "cpu",
         "has_image",
         "layers",
         "load",
@@ -67,6 +70,7 @@ class Question(pydantic.BaseModel):
     ]
     pool: str = pydantic.Field(default="", pattern=f"^({_POOL})?$")
     id: Literal[""] | _Id = ""
+    ids: tuple[_Id, ...] = pydantic.Field(default=(), max_length=MOST_MEASURED)
     image: str = pydantic.Field(default="", max_length=512)
     auth: str = pydantic.Field(default="", max_length=AUTH_LIMIT, pattern=r"^[A-Za-z0-9_=-]*$")
     cpu_quota: int = pydantic.Field(default=0, ge=0, le=1 << 40)
@@ -137,6 +141,15 @@ def answer_of(line: bytes) -> dict[str, Any]:
             raise BusyError(answer["error"][:1000])
         raise EngineError(answer["error"][:1000], remedy=str(answer.get("remedy", ""))[:1000])
     raise RelayAwayError("the relay's answer is none")
+
+
+def cpu_seconds_of(answer: Mapping[str, Any], ids: Collection[str]) -> dict[str, float]:
+    """What a relay has answered to "cpu", as far as it was asked and makes sense."""
+    told = answer.get("seconds")
+    if not isinstance(told, dict):
+        return {}
+    figures = ((one, told.get(one)) for one in ids)
+    return {one: float(told) for one, told in figures if isinstance(told, int | float) and 0 <= told < 1e12}
 
 
 def refusal_of(error: EngineError) -> dict[str, Any]:

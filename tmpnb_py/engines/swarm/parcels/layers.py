@@ -23,6 +23,7 @@ MOST_LAYERS = 127  # Docker's own limit
 CONFIG_LIMIT = 192 * 1024
 LAYER_LIMIT = 1 << 37
 DIGEST = r"sha256:[0-9a-f]{64}"
+LONG_AGO = "1970-01-01T00:00:00Z"  # when partial images were made: as they are told by it, too
 
 _PLATFORM = re.compile(r"[a-z0-9_]{1,32}")
 
@@ -50,7 +51,7 @@ def partial_config(config: bytes, count: int) -> bytes:
     if not all(_PLATFORM.fullmatch(one) and one != "unknown" for one in platform.values()):
         raise EngineError("the image's configuration does not say for which machines it is")
     rootfs = {"type": "layers", "diff_ids": list(diff_ids_of(config)[:count])}
-    made = {**platform, "config": {}, "created": "1970-01-01T00:00:00Z", "rootfs": rootfs}
+    made = {**platform, "config": {}, "created": LONG_AGO, "rootfs": rootfs}
     return json.dumps(made, separators=(",", ":"), sort_keys=True).encode()
 
 

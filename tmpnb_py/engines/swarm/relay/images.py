@@ -27,7 +27,6 @@ _SECONDS = 3600.0
 _SILENCE = 600.0  # the engine says nothing while it unpacks a layer
 _ANSWER_LIMIT = 1024 * 1024
 _CONTAINERD = "io.containerd.snapshotter.v1"
-_LONG_AGO = "1970-01-01T00:00:00Z"
 _STORES = {True: "containerd's image store", False: "Docker's own image store"}
 
 
@@ -181,7 +180,7 @@ class NodeImages:
         with contextlib.suppress(EngineError):
             found = await self._inspect(str(listed["Id"]))
             config = found.get("Config") or {}
-            return found.get("Created") == _LONG_AGO and not any(
+            return found.get("Created") == layers.LONG_AGO and not any(
                 config.get(one) for one in ("Cmd", "Entrypoint", "Env", "Labels", "WorkingDir", "User")
             )
         return False

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from tmpnb_py.core.models import Protection
 from tmpnb_py.engines import isolation
 from tmpnb_py.engines.docker import options as docker
 from tmpnb_py.engines.docker.streams import json_lines, read_log
-from tmpnb_py.engines.docker.usage import read_usage
+from tmpnb_py.engines.docker.usage import read_cpu_seconds, read_usage
 from tmpnb_py.engines.swarm.api import EngineApi
 from tmpnb_py.engines.swarm.link.wire import Event, Hello
 from tmpnb_py.engines.swarm.naming import filters, is_of_notebook, labels_of
@@ -136,6 +136,13 @@ class NodeEngine:
         inspected = await self._inspect(pool, container_id)
         found = await read_usage(self._api.stream, inspected["Id"], seconds=_SECONDS)
         return {"memory": found.memory, "cpu_seconds": found.cpu_seconds, "disk": found.disk}
+
+    async def cpu_seconds(self, pool: str, container_ids: Sequence[str]) -> dict[str, float]:
+        """CPU seconds of those of the containers that are here."""
+        listed = {
+            (one["Labels"] or {}).get(docker.LABEL_ID, ""): one["Id"] for one in await self._listed(labels_of(pool))
+        }
+        return await read_cpu_seconds(self._api.stream, {one: listed[one] for one in container_ids if one in listed})
 
     async def inventory(self, pool: str) -> list[str]:
         """The ids of a pool that have a container or a volume here."""

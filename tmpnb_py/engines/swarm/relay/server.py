@@ -64,7 +64,7 @@ class Relay:
         """Serve until the block ends; yields the port."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
-        door = Door(listener, lambda: self._contexts.server, self._accept, "relay-connection")
+        door = Door(listener, self._contexts, self._accept, "relay")
         bound = listener.getsockname()[1]
         self._tasks.start("relay-events", self._follow())
         door.open()
@@ -95,10 +95,7 @@ class Relay:
 
     async def _accept(self, peer: Connection) -> None:
         try:
-            if self._contexts.is_ours(peer[1]):
-                await self._serve(*peer)
-            else:
-                log.warning("relay_refused", peer=str(peer[1].get_extra_info("peername")))
+            await self._serve(*peer)
         except (OSError, RelayAwayError, pydantic.ValidationError) as error:
             log.info("relay_connection_lost", error=type(error).__name__)
 
@@ -237,6 +234,9 @@ class Relay:
     async def _logs(self, asked: Question) -> dict[str, Any]:
         return {"lines": await self._node.logs(asked.pool, asked.id, asked.lines)}
 
+    async def _cpu(self, asked: Question) -> dict[str, Any]:
+        return {"seconds": await self._node.cpu_seconds(asked.pool, asked.ids)}
+
     async def _usage(self, asked: Question) -> dict[str, Any]:
         return await self._node.usage(asked.pool, asked.id)
 
@@ -264,6 +264,7 @@ class Relay:
         "inventory": _inventory,
         "logs": _logs,
         "usage": _usage,
+        "cpu": _cpu,
         "has_image": _has_image,
         "layers": _layers,
         "prune": _prune,
