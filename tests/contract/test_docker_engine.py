@@ -360,6 +360,19 @@ async def test_leftover_probes_and_directories_go(
     assert await docker_rig.remains(pool) == []
 
 
+async def test_with_the_pool_goes_what_a_crash_left_a_moment_ago(docker_rig: DockerRig, pool: str) -> None:
+    engine = await opened(docker_rig, pool)
+    spec = await docker_rig.spec(engine)
+    await engine.start(spec)
+    sockets = docker_rig.directory / "run" / "sockets" / pool
+    (sockets / new_id()).mkdir()
+    await engine.remove_pool()
+    assert [path.name for path in sockets.iterdir()] == [spec.id]  # a container that is there keeps its own
+    await engine.remove(spec.id)
+    await engine.remove_pool()
+    assert await docker_rig.remains(pool) == []
+
+
 async def test_a_log_is_bounded(docker_rig: DockerRig, pool: str) -> None:
     """More than is ever read, and less than makes Docker begin a new file (which may have just been begun)."""
     engine = await opened(docker_rig, pool)

@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 import errno
 import json
+import operator
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests import local_support
 from tests.contract.local_rig import LocalRig
 from tests.contract.rigs import MIB, fetch
 from tmpnb_py.core.errors import EngineError, StartFailedError
-from tmpnb_py.core.models import Address, Observed, State
+from tmpnb_py.core.models import Address, Egress, Observed, State
 from tmpnb_py.engines.local import process as local_process
 from tmpnb_py.engines.local import seccomp
 from tmpnb_py.engines.local.engine import LocalEngine
@@ -167,6 +168,39 @@ async def test_what_a_crash_left_half_made_is_removed_when_it_is_old(
     assert new.exists()
     monkeypatch.setattr("tmpnb_py.engines.local.launch._LEFTOVER_SECONDS", -1.0)
     await engine.open()
+    assert await rig.remains(pool) == []
+
+
+@pytest.mark.parametrize("step", ["cgroups.make", "_sockets.create", "_started", "_hold", "records.commit"])
+async def test_with_the_pool_goes_what_a_crash_left_a_moment_ago(
+    rig: LocalRig, engine: LocalEngine, pool: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A crash at any step of a start, which nobody is there to clear up after."""
+
+    class Crash(BaseException):
+        pass
+
+    def after(call: Callable[..., object]) -> Callable[..., object]:
+        def crash(*arguments: object, **named: object) -> object:
+            call(*arguments, **named)
+            raise Crash
+
+        return crash
+
+    launcher = engine._launcher
+    *owner, name = step.split(".")
+    target = type(operator.attrgetter(*owner)(launcher) if owner else launcher)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, after(getattr(target, name)))
+        patch.setattr(type(launcher), "clear", lambda *_: None)
+        spec = await rig.spec(engine, egress=Egress.WEB)  # sandboxed, it has a directory of a socket, too
+        with pytest.raises(Crash):
+            launcher.launch(spec)
+    again = rig.engine(pool)
+    await again.open()
+    for one in await again.list():
+        await again.remove(one.id)
+    await again.remove_pool()
     assert await rig.remains(pool) == []
 
 

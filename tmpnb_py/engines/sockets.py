@@ -20,6 +20,7 @@ one.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -122,8 +123,8 @@ class SocketDirectories:
             self._pool.rmdir()
             self._root.rmdir()
 
-    def stale(self, *, older_than: float, now_unix: float | None = None) -> set[str]:
-        """Ids of directories whose last change of mode or content is more than `older_than` seconds ago."""
+    def stale(self, *, older_than: float = -math.inf, now_unix: float | None = None) -> set[str]:
+        """Ids of directories whose last change of mode or content is more than `older_than` seconds ago, or ever."""
         now = time.time() if now_unix is None else now_unix
         found = set()
         try:

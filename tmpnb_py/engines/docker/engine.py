@@ -223,6 +223,7 @@ class DockerEngine(ImageStreams, OneMachine):
         """Remove everything of the pool but its containers. The caller must hold the pool, so nothing is starting."""
         await self._leftovers.remove_probes(all_of_them=True)  # a probe may use a network
         await self.remove_networks()
+        await self._remove_directories(await asyncio.to_thread(self._leftovers.directories))
         await asyncio.to_thread(self._sockets.remove_pool)
 
     # Containers
@@ -520,8 +521,11 @@ class DockerEngine(ImageStreams, OneMachine):
     async def _remove_leftovers(self) -> None:
         """Remove what a crash left."""
         await self._leftovers.remove_probes()
-        stale = await asyncio.to_thread(self._leftovers.stale_directories)
-        for container_id in (stale - set(await self._entries())) if stale else ():
+        await self._remove_directories(await asyncio.to_thread(self._leftovers.stale_directories))
+
+    async def _remove_directories(self, found: set[str]) -> None:
+        """Remove these socket directories, except those of containers that are there."""
+        for container_id in (found - set(await self._entries())) if found else ():
             await asyncio.to_thread(self._sockets.remove, container_id)
 
 

@@ -50,6 +50,10 @@ class Leftovers:
         """Ids of old socket directories, whether a container uses them or not."""
         return self._sockets.stale(older_than=_OLD_SECONDS)
 
+    def directories(self) -> set[str]:
+        """Ids of all socket directories, whether a container uses them or not."""
+        return self._sockets.stale()
+
     def sweep(self, in_use: Collection[str]) -> None:
         """Once a minute, remove old directories of containers that are not `in_use`, and, in the background, probes.
 

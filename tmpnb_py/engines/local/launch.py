@@ -75,7 +75,13 @@ class Launcher:
             self.clear(container_id, None)
 
     def remove_pool(self) -> None:
-        """Remove everything else of the pool, unless it still has containers."""
+        """Remove everything else of the pool, unless it still has containers. Nothing must be starting.
+
+        What a crash left half made goes with it, however recent it is.
+        """
+        with contextlib.suppress(OSError):
+            for container_id in list(self.records.leftovers()):
+                self.clear(container_id, None)
         self._sockets.remove_pool()
         with contextlib.suppress(OSError):
             self.records.directory.rmdir()
@@ -105,26 +111,37 @@ class Launcher:
         directory = "" if self._sandbox else str(Path(tempfile.gettempdir(), name))
         limits = cgroup.GroupLimits(spec.config.mem_limit, spec.config.pids_limit)
         try:
-            groups = self.cgroups.make(name, limits)
-            argv, environ = self._started(spec, directory, groups, limits)
-            return self._hold(spec, argv, environ, directory, groups)
+            place, status = self.records.begin(spec.id)  # first, so that whatever a crash leaves is found by it
+            try:
+                groups = self.cgroups.make(name, limits)
+                argv, environ = self._started(spec, directory, groups, limits)
+                return self._hold(spec, argv, environ, directory, groups, place=place, status=status)
+            finally:
+                _close(place, status)
         except BaseException:
             self.clear(spec.id, None)
             raise
 
     def _hold(
-        self, spec: ContainerSpec, argv: list[str], environ: dict[str, str], directory: str, groups: tuple[str, ...]
+        self,
+        spec: ContainerSpec,
+        argv: list[str],
+        environ: dict[str, str],
+        directory: str,
+        groups: tuple[str, ...],
+        *,
+        place: int,
+        status: int,
     ) -> NotebookRecord:
         """Start the held supervisor, write its record, start its log keeper, release it; in this order."""
-        place, status = self.records.begin(spec.id)
         output, log = os.pipe()
         try:
             held = Held(argv, environ, log=log, status=status)
         except BaseException:
-            _close(output, place)
+            _close(output)
             raise
         finally:
-            _close(status, log)
+            _close(log)
         digest, sandboxed = spec.config.digest, self._sandbox is not None
         try:
             record = NotebookRecord(
@@ -146,7 +163,7 @@ class Launcher:
             raise
         finally:
             held.cancel()
-            _close(output, place)
+            _close(output)
         return record
 
     def _started(

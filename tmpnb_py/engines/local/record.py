@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import secrets
@@ -233,8 +234,8 @@ class RecordStore:
                 one.rename(old)
         shutil.rmtree(old, ignore_errors=True)
 
-    def leftovers(self, older_than: float) -> Iterator[str]:
-        """Ids of unnamed directories that a crash left more than `older_than` seconds ago."""
+    def leftovers(self, older_than: float = -math.inf) -> Iterator[str]:
+        """Ids of unnamed directories that a crash left more than `older_than` seconds ago, or ever."""
         for path in self.directory.iterdir():
             container_id = path.name.removeprefix(_NEW).removeprefix(_OLD)
             if container_id != path.name and is_id(container_id):
