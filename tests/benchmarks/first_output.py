@@ -9,6 +9,7 @@ notebook (later):
 - `stock`: JupyterLab from PyPI in a plain container that runs already, behind configurable-http-proxy (from npm, or
   of `--chp-dir`), by a link that leads straight to the document;
 - `button`: *Open live* on our first page; `link`: a link to the launch page, as other sites have it;
+- `wait`: the same link, of a service without a ready notebook: its visitor waits until one has started;
 - `notes`: *Run* on a page of notes; `live`: *Run* on another site's page with `/live.js`; both pages are there;
 - `floor`: our image's JupyterLab without a service between, everything in the browser's cache, up to the first cell.
 
@@ -51,7 +52,7 @@ DOCUMENT = "introduction-to-python/Introduction%20to%20Python.ipynb"
 SLUG = "introduction-to-python"
 PRINTS = "Total: 12.8"  # what the document's first cell prints
 OTHER = " (other)"  # what the visits of the other service are named
-NAMES = ("stock", "floor", "button", "link", "notes", "live")
+NAMES = ("stock", "floor", "button", "link", "wait", "notes", "live")
 _LIMIT_SECONDS = 3600.0
 _PRESSED_AGAIN = 250  # milliseconds
 # The parts of a visit, each until its moment; what is not there is left out.
@@ -162,22 +163,25 @@ async def _places(options: argparse.Namespace, names: Sequence[str]) -> AsyncIte
                 services[OTHER] = [f"--image={await rig.image_id(options.other_image or image)}", *options.other]
             journeys: dict[str, list[Round]] = collections.defaultdict(list)
             for which, serve in services.items():
-                more = ["--cpu-quota=0", "--max-containers=2", f"--allow-origin={place.origin}"]
-                service = await stack.enter_async_context(rig.serving(*more, *serve, pool_size=2))
-                await compressed(service)
-                for one in _journeys(service, place, which):
-                    journeys[one.name.removesuffix(which)].append(functools.partial(_ours, service, one))
+                for ready in sorted({0 if name == "wait" else 2 for name in ours}):
+                    more = ["--cpu-quota=0", "--max-containers=2", f"--allow-origin={place.origin}"]
+                    service = await stack.enter_async_context(rig.serving(*more, *serve, pool_size=ready))
+                    await compressed(service)
+                    for one in _journeys(service, place, which, ready):
+                        journeys[one.name.removesuffix(which)].append(functools.partial(_ours, service, ready, one))
             rounds += [one for name in ours for one in journeys[name]]
         yield rounds
 
 
-def _journeys(service: rig.Service, place: Site, which: str) -> list[Journey]:
+def _journeys(service: rig.Service, place: Site, which: str, ready: int) -> list[Journey]:
     home = f"http://127.0.0.1:{service.port}/"
     place.content[f"/{service.port}.html"] = f"""<!doctype html><title>A page</title>
         <script src="{home}live.js" data-workshop="{SLUG}" defer></script>
         <pre data-executable data-language="python">{html.escape("print('Total:', 12.8)")}</pre>
         <a href="{home}spawn?workshop={SLUG}">Open it</a>"""
     page = f"{place.origin}/{service.port}.html"
+    if not ready:
+        return [Journey(f"wait{which}", page, _open_linked, _in_lab)]
     return [
         Journey(f"button{which}", home, _open_live, _in_lab),
         Journey(f"link{which}", page, _open_linked, _in_lab),
@@ -207,7 +211,7 @@ async def _floor(address: str, place: Path | None) -> list[tuple[str, Visit]]:
         return [("floor", await _visit(browser, journey, place and place / "floor"))]
 
 
-async def _ours(service: rig.Service, journey: Journey, place: Path | None) -> list[tuple[str, Visit]]:
+async def _ours(service: rig.Service, ready: int, journey: Journey, place: Path | None) -> list[tuple[str, Visit]]:
     async with newcomer() as browser:
 
         async def visit(name: str) -> tuple[str, Visit]:
@@ -215,7 +219,7 @@ async def _ours(service: rig.Service, journey: Journey, place: Path | None) -> l
             return name, await _visit(browser, journey, place and place / name)
 
         names = [f"{journey.name}, first", f"{journey.name}, later"]
-        return [await in_turn(service, 2, functools.partial(visit, name)) for name in names]
+        return [await in_turn(service, ready, functools.partial(visit, name)) for name in names]
 
 
 async def _visit(browser: BrowserContext, journey: Journey, place: Path | None) -> Visit:
