@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from playwright.async_api import expect
 
+from tests.e2e.held import Held
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, run_to_the_end
 from tests.integration.browser_support import browser
@@ -325,35 +326,23 @@ async def test_stopping_lets_requests_finish_and_a_second_signal_forces(
     async with service.http() as client:
         spawned = await service.spawn(client)
         await service.ready(1)
-        # Answered only when the test says so, by a second request that the same server takes.
-        code = "import os, time\nwhile not os.path.exists('/tmp/go'): time.sleep(0.01)\nprint('done')"
-        slow = asyncio.create_task(_exec(client, spawned, code))
-        container = deployment.docker_id(spawned["id"])
-        await service.stats_when(lambda stats: stats["claimed"] == 1)
+        slow = await Held.of(deployment, client, spawned)
         service.signal(signal.SIGTERM)
         await service.event("stopping")
-        await asyncio.to_thread(deployment.docker, "exec", container, "touch", "/tmp/go")
-        assert await slow == "done\n"
+        await slow.let_go()
+        assert await slow.answer == "done\n"
     assert await asyncio.to_thread(service.wait, 60) == 0
 
     service = deployment.start(*small, "--pool-size=1", "--shutdown-timeout=30s")
     await service.ready(1)
     async with service.http() as client:
-        slow = asyncio.create_task(_exec(client, spawned, "import time; time.sleep(60)"))
-        async with client.get(spawned["url"]) as response:
-            assert response.status == 200
+        slow = await Held.of(deployment, client, spawned)
         service.signal(signal.SIGTERM)
         await service.event("stopping")
         service.signal(signal.SIGTERM)
         assert await asyncio.to_thread(service.wait, 25) == 0
         assert service.found("forced")
         with pytest.raises(aiohttp.ClientError):
-            await slow
+            await slow.answer
     assert len(deployment.containers()) == 2  # forced: what was there stays for the next start
     await deployment.start(*small, "--pool-size=1").ready(1)
-
-
-async def _exec(client: aiohttp.ClientSession, spawned: dict[str, str], code: str) -> str:
-    """Run code in the stand-in server."""
-    async with client.post(f"{spawned['url']}exec", data=code) as response:
-        return str(await response.json())
