@@ -241,10 +241,12 @@ async def test_nobody_else_gets_the_pool_in_the_gap(deployment: LocalDeployment)
     async with finally_ended(service):
         await service.ready(3)
         greed = asyncio.create_task(asyncio.to_thread(greedy))
-        serving = await upgraded(service)
-        await gone(service.pid)
-        over.set()
-        await greed
+        try:
+            serving = await upgraded(service)
+            await gone(service.pid)
+        finally:
+            over.set()
+            await greed
         assert got == 0
         assert tried > 1000
         assert _serving(deployment) == [serving]
