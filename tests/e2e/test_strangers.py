@@ -61,7 +61,11 @@ def login(session: dict[str, Any], document: str) -> str:
     [
         ("lab/tree/data/a%20b.csv", "<code>data/a b.csv</code> in a notebook of your own", "lab/tree/data/a%20b.csv"),
         ("lab/workspaces/auto-Q/tree/x.csv", "<code>x.csv</code> in a notebook", "lab/tree/x.csv"),
-        ("lab/tree/knots/Tie%20one.ipynb", "the workshop <b>Knots & loops</b>", "lab/tree/knots/Tie%20one.ipynb"),
+        (
+            "lab/tree/knots/Tie%20one.ipynb",
+            'the workshop <b dir="auto">Knots & loops</b>',
+            "lab/tree/knots/Tie%20one.ipynb",
+        ),
         ("lab/tree/mine.ipynb", "<code>mine.ipynb</code> is not in a fresh notebook", ""),
         ("lab/tree/knots/mine.ipynb?reset", "may be in theirs only", "lab/tree/knots/Tie%20one.ipynb"),
         ("lab", "a notebook of your own", "lab"),
@@ -141,7 +145,7 @@ async def test_a_link_to_what_only_somebody_elses_notebook_has() -> None:
         assert "data-start" not in page
         assert "Open a notebook without it" in page
         _, page = await seen(rig, "/spawn?urlpath=lab/tree/knots/mine.ipynb")
-        assert "What you can open is the workshop <b>Knots & loops</b>." in page
+        assert 'What you can open is the workshop <b dir="auto">Knots & loops</b>.' in page
         for there in ("lab/tree/other.ipynb", "lab/tree/knots/Tie%20one.ipynb", "lab", "rstudio/mine.ipynb"):
             _, page = await seen(rig, f"/spawn/{there}")
             assert "data-start" in page or "can't be used" in page

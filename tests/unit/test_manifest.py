@@ -115,12 +115,88 @@ def test_what_is_merged_in_comes_first_and_in_its_own_order() -> None:
     assert found.title == "New"
 
 
+GERMAN = """
+lang = "en"
+[workshop.translations.de]
+title = "Einführung in R"
+description = "Vektoren, Tabellen und erste Diagramme, mit Übungen."
+[workshop.translations.pt-BR]
+title = "Introdução ao R"
+description = "Vetores e gráficos."
+"""
+
+
+@pytest.mark.parametrize(
+    ("languages", "title"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.5", "Einführung in R"),
+        ("en;q=0.2, pt-br;q=0.9", "Introdução ao R"),
+        ("en-GB, de", "Introduction to R"),
+        ("fr", "Introduction to R"),
+        ("", "Introduction to R"),
+        ("de", "Einführung in R"),
+    ],
+)
+def test_a_reader_gets_the_language_that_they_prefer(languages: str, title: str) -> None:
+    (one,) = manifest.parse(EXAMPLE + GERMAN).workshops
+    found = one.for_reader(languages)
+    assert found.title == title
+    assert found.lang == {"Ein": "de", "Int": "en" if "Introduction" in title else "pt-BR"}[title[:3]]
+    assert (found.description == one.description) == (found.lang == "en")
+    assert found.slug == one.slug
+
+
+def test_without_translations_everybody_reads_the_same() -> None:
+    (one,) = manifest.parse(EXAMPLE).workshops
+    assert one.for_reader("de") is one
+
+
+TRANSLATED = EXAMPLE + GERMAN
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (TRANSLATED.replace('title = "Einf', 'titel = "Einf'), 'translations "de": title is missing: write one line'),
+        (TRANSLATED.replace('title = "Einf', 'titel = "Einf'), 'translations "de": "titel" is unknown: did you mean'),
+        (TRANSLATED.replace('"Einführung in R"', '""'), 'translations "de": title cannot be "": write one line'),
+        (TRANSLATED.replace(".pt-BR", ".pt_BR"), 'translations "pt_BR": is no language tag, such as "de" or "pt-BR"'),
+        (EXAMPLE + 'lang = "en"\ntranslations = "de"', 'translations cannot be "de": write at most 50 tables like ['),
+        (
+            EXAMPLE + 'lang = "en"\ntranslations.de = "R"',
+            'translations cannot be {"de": "R"}: write at most 50 tables',
+        ),
+        (TRANSLATED.replace('lang = "en"', ""), "translations need to know what they translate: write the tag of"),
+        (
+            TRANSLATED.replace(".pt-BR", ".EN"),
+            "translations have a language twice, or that of the workshop itself: en",
+        ),
+        (
+            TRANSLATED.replace(".pt-BR", ".DE"),
+            "translations have a language twice, or that of the workshop itself: de",
+        ),
+    ],
+)
+def test_a_wrong_translation_is_told_with_what_to_write(text: str, told: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        manifest.parse(text)
+    assert f'workshops.toml: workshop 1 ("introduction-to-r"): {told}' in caught.value.message
+
+
+def test_translations_are_bounded() -> None:
+    many = "".join(f'translations.x-{number} = {{ title = "A", description = "B" }}\n' for number in range(51))
+    with pytest.raises(ManifestError, match="at most 50"):
+        manifest.parse(f'{EXAMPLE}lang = "en"\n{many.replace(".x-", ".de-x-")}')
+
+
 LINES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 
 
 @given(title=LINES, description=LINES)
 def test_what_is_written_is_read_again(title: str, description: str) -> None:
-    whole = Manifest(workshops=(workshop("a", title=title, description=description), workshop("b")))
+    told = {"de-AT": {"title": title, "description": description}}
+    first = workshop("a", title=title, description=description, lang="en", translations=told)
+    whole = Manifest(workshops=(first, workshop("b")))
     assert manifest.parse(manifest.dump(whole)) == whole
 
 

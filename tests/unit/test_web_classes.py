@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from tests.waiting import until
-from tests.web_support import World, serving
+from tests.web_support import KNOTS, World, serving
 from tmpnb_py.bookings import fit
 from tmpnb_py.bookings.model import Booking
 from tmpnb_py.core.models import EndReason, State
 from tmpnb_py.options.settings import Settings
+from tmpnb_py.workshops.manifest import Translation
 
 HOUR = 3600.0
+HTML = {"Accept": "text/html"}
 PATTERN = re.compile(r"/(class|teach)/([0-9a-f]{32})$")
 
 
@@ -175,6 +177,30 @@ async def test_a_link_is_good_in_its_time_only(world: World) -> None:
         assert (response.status, "not on now" in text) == (403, True)
     assert "Later &lt;b&gt;today&lt;/b&gt;" in (await world.ask("GET", f"/class/{keys(world, early)[0]}"))[1]
     assert world.pool.count(State.CLAIMED) == 0
+
+
+async def test_a_class_without_a_title_is_called_after_its_workshop(tmp_path: Path) -> None:
+    """In the reader's language, on its own page and on its teacher's; one that has a title keeps it."""
+    knots = KNOTS.model_copy(
+        update={"lang": "en", "translations": {"de": Translation(title="Knoten", description="Wie man sie knüpft.")}}
+    )
+    async with serving(tmp_path, workshops=(knots,)) as world:
+        booking = await a_class(world, begins=HOUR, ends=2 * HOUR, workshop="knots")
+        named = await a_class(
+            world, begins=2 * HOUR, ends=3 * HOUR, workshop="knots", title="Our knots", id="0000000b"
+        )
+        none = await a_class(world, begins=3 * HOUR, ends=4 * HOUR, id="0000000c")
+
+        async def heading(booking: Booking, place: int, language: str) -> str:
+            path = f"/{('class', 'teach')[place]}/{keys(world, booking)[place]}"
+            _, page = await world.ask("GET", path, headers={**HTML, "Accept-Language": language})
+            return "".join(re.findall("<h1.*</h1>", page))
+
+        for place in range(2):
+            assert await heading(booking, place, "de") == '<h1 lang="de" dir="ltr">Knoten</h1>'
+            assert await heading(booking, place, "en") == '<h1 lang="en" dir="ltr">Knots &amp; loops</h1>'
+            assert await heading(named, place, "de") == "<h1>Our knots</h1>"
+            assert await heading(none, place, "de") == "<h1>Ihr Kurs</h1>"
 
 
 async def test_nobody_finds_a_class_without_its_key(world: World) -> None:

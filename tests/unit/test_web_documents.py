@@ -12,6 +12,7 @@ import pytest
 from tests.web_support import KNOTS, World, serving
 from tmpnb_py.site.offers import Offers
 from tmpnb_py.web.documents import Documents, NoNetworkError, Subject
+from tmpnb_py.workshops.manifest import Manifest, Translation
 
 START = "lab/tree/knots/First%20knot.ipynb"
 
@@ -83,6 +84,13 @@ async def test_a_fresh_notebook_is_asked_once(world: World, monkeypatch: pytest.
     assert lacks.asked == ["secret-a mine.ipynb"]
     in_folder = await documents.find("lab/tree/knots/mine.ipynb")
     assert (in_folder.path, in_folder.workshop, in_folder.missing) == (START, KNOTS, "knots/mine.ipynb")
+    translation = Translation(title="Knoten", description="Wie man sie knüpft.")
+    world.context.offers.default.catalogue.own = Manifest(
+        workshops=(KNOTS.model_copy(update={"lang": "en", "translations": {"de": translation}}),)
+    )
+    in_folder = await documents.find("lab/tree/knots/mine.ipynb", languages="de, en;q=0.5")
+    assert in_folder.workshop is not None
+    assert in_folder.workshop.title == "Knoten"
     assert (await documents.find("lab/tree/there.ipynb")).missing == ""
     assert (await documents.find(START)).missing == "", "a workshop's own is not asked for"
 

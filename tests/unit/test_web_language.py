@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.web_support import World, serving
+from tests.web_support import KNOTS, World, serving
 from tmpnb_py.core.models import EndReason
 from tmpnb_py.core.time_zones import zone
 from tmpnb_py.web import messages
 from tmpnb_py.web.respond import proxy_error_page
 from tmpnb_py.words.words import words
+from tmpnb_py.workshops.manifest import Translation
 
 HTML = {"Accept": "text/html"}
 GERMAN = {**HTML, "Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}
@@ -67,6 +68,55 @@ async def test_the_proxys_own_errors_too(world: World) -> None:
     assert "Zu viele Cookies" in many.body.decode()
     told = proxy_error_page(world.context, 502, wants_html=False, languages="de")
     assert b"The notebook does not answer" in told.body
+
+
+TRANSLATED = KNOTS.model_copy(
+    update={
+        "lang": "en",
+        "translations": {
+            "de": Translation(title="Knoten & Schlaufen", description="Wie man sie knüpft."),
+            "ar": Translation(title="عُقَد", description="كيف تربطها."),
+        },
+    }
+)
+START = "/spawn/lab/tree/knots/First%20knot.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        (START, 200),
+        ("/spawn?workshop=knots", 200),
+        ("/spawn?pool=none", 404),
+    ],
+)
+async def test_a_workshop_is_called_as_its_reader_prefers(tmp_path: Path, path: str, status: int) -> None:
+    async with serving(tmp_path, workshops=(TRANSLATED,)) as world:
+        answer, german = await world.ask("GET", path, headers=GERMAN)
+        assert answer.status == status
+        assert re.search(r'lang="de" dir="ltr"[^>]*>Knoten &amp; Schlaufen<', german)
+        assert "loops" not in german
+        _, arabic = await world.ask("GET", path, headers={**HTML, "Accept-Language": "ar-EG"})
+        assert '<html lang="en"' in arabic, "there is no catalogue of Arabic"
+        assert re.search(r'lang="ar" dir="rtl"[^>]*>عُقَد<', arabic)
+        _, french = await world.ask("GET", path, headers={**HTML, "Accept-Language": "fr"})
+        assert re.search(r'lang="en" dir="ltr"[^>]*>Knots &amp; loops<', french)
+
+
+async def test_the_operators_language_is_that_of_workshops_too(tmp_path: Path) -> None:
+    async with serving(tmp_path, workshops=(TRANSLATED,), language="de") as world:
+        _, page = await world.ask("GET", "/", headers={**HTML, "Accept-Language": "ar"})
+        assert "Wie man sie knüpft." in page
+
+
+async def test_a_workshop_is_called_so_at_somebody_elses_notebook(tmp_path: Path) -> None:
+    async with serving(tmp_path, workshops=(TRANSLATED,)) as world:
+        place = "/user/a/lab/tree/knots/First%20knot.ipynb"
+        await world.claimed("a")
+        stranger, page = await world.ask("GET", f"/user/a/login?next={place}", headers=GERMAN)
+        assert stranger.status == 403
+        assert '<b lang="de" dir="ltr">Knoten &amp; Schlaufen</b>' in page
 
 
 async def test_who_waits_is_told_in_the_language_of_the_page(world: World) -> None:

@@ -13,7 +13,7 @@ from tests.web_support import KNOTS, World, serving
 from tmpnb_py.core.branding import Branding
 from tmpnb_py.core.errors import EngineDownError, NotesError
 from tmpnb_py.web import cookies
-from tmpnb_py.workshops.manifest import Workshop
+from tmpnb_py.workshops.manifest import Translation, Workshop
 from tmpnb_py.workshops.notes.model import Notes
 from tmpnb_py.workshops.notes.notebook import Picture
 from tmpnb_py.workshops.notes_cache import Book, NotesCache
@@ -147,3 +147,20 @@ async def _is_one_wish(world: World, once: str) -> bool:
     """Whether a name that is sent twice names one wish."""
     answers = [await (await world.client.post("/api/tickets", json={"once": once})).json() for _ in range(2)]
     return len({answer["id"] for answer in answers}) == 1
+
+
+async def test_a_reader_sees_what_the_workshop_is_called_in_their_language(tmp_path: Path) -> None:
+    """Our words and the workshop's are chosen apart. The notes' own title is in their language."""
+    translations = {
+        "de": Translation(title="Knoten & Schlaufen", description="Wie man sie knüpft."),
+        "fr": Translation(title="Nœuds", description="Comment les nouer."),
+    }
+    knots = KNOTS.model_copy(update={"lang": "en", "translations": translations})
+    async with reading(tmp_path, dataclasses.replace(book(), workshop=knots)) as world:
+        pages = {}
+        for language in ("en", "de", "fr", "en"):
+            _, pages[language] = await world.ask("GET", PAGE, headers={"Accept-Language": language})
+        assert '<h1 id="tn-title">Knots</h1>' in pages["en"]
+        assert '<h1 id="tn-title" lang="de" dir="ltr">Knoten &amp; Schlaufen</h1>' in pages["de"]
+        assert "Comment les nouer." in pages["fr"]
+        assert "Open in JupyterLab" in pages["fr"]

@@ -81,22 +81,26 @@ class Documents:
             return ""
         return wish
 
-    def read(self, wish: str) -> Subject:
-        """What a link opens, whether or not that exists. Raises `UnknownPoolError`."""
+    def read(self, wish: str, languages: str = "") -> Subject:
+        """What a link opens, whether or not that exists. Raises `UnknownPoolError`.
+
+        A workshop is called as a reader of these languages prefers (see `Workshop.for_reader`).
+        """
         offer, rest = self._offers.choose(wish)
         path, _, query = rest.partition("?")
         if urllib.parse.unquote(path) == "git-pull":
             return Subject(wish, next(iter(urllib.parse.parse_qs(query).get("repo", [])), ""))
         document = document_of(path)
         workshops = offer.catalogue.manifest.workshops
-        return Subject(wish, document, next((one for one in workshops if one.start == document.rstrip("/")), None))
+        found = next((one for one in workshops if one.start == document.rstrip("/")), None)
+        return Subject(wish, document, None if found is None else found.for_reader(languages))
 
-    async def find(self, wish: str, container: Container | None = None) -> Subject:
+    async def find(self, wish: str, container: Container | None = None, languages: str = "") -> Subject:
         """What a link opens; if its document does not exist, the workshop of its folder instead.
 
         `container` is the visitor's own notebook, if the link would open in that. Raises `UnknownPoolError`.
         """
-        asked = self.read(wish)
+        asked = self.read(wish, languages)
         if not asked.document or (asked.workshop and container is None) or wish.startswith("git-pull"):
             return asked
         offer, _ = self._offers.choose(wish)
@@ -104,7 +108,8 @@ class Documents:
             return asked
         workshop = _nearest(offer, asked.document)
         path = "" if workshop is None else document(workshop.start)
-        return Subject(self._offers.wish_for(offer, path), workshop=workshop, missing=asked.document)
+        told = None if workshop is None else workshop.for_reader(languages)
+        return Subject(self._offers.wish_for(offer, path), workshop=told, missing=asked.document)
 
     async def _is_missing(self, pool: Pool, document: str, container: Container | None) -> bool:
         memory = self._memory

@@ -21,6 +21,12 @@ def words_of(request: web.BaseRequest) -> Words:
     return chosen(_option(request), accepted(request))
 
 
+def preferred(request: web.BaseRequest) -> str:
+    """The languages in which somebody reads what others wrote in several, as `Accept-Language` has them."""
+    option = _option(request)
+    return accepted(request) if option == AUTO else option
+
+
 def words_asked(request: web.Request) -> Words:
     """The same for an endpoint of the API: its address may name the language. Programs name none, and get English."""
     named = request.query.get("lang", "")[:_LONGEST]

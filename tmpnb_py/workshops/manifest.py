@@ -10,15 +10,17 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import ErrorDetails
 
 from tmpnb_py.core import languages, warm
 from tmpnb_py.core.errors import ManifestError
+from tmpnb_py.core.http_negotiation import choose_language
 from tmpnb_py.core.language_tags import direction, is_tag
 
 MANIFEST_NAME = "workshops.toml"
@@ -34,6 +36,8 @@ start = "introduction-to-r/Introduction to R.ipynb"
 """
 
 _MOST_PRELOADED = 16  # packages of one workshop
+_MOST_TRANSLATIONS = 50  # of one workshop
+_OF_TRANSLATION = 3  # parts of the place of a mistake in one
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _WRITE = {
     "slug": 'lower-case letters, digits and single dashes, such as slug = "introduction-to-r"',
@@ -45,6 +49,7 @@ _WRITE = {
     "start": 'the document that opens, relative to the manifest, such as start = "introduction-to-r/Start.ipynb"',
     "warm": 'the kernel that its notebooks use, such as warm = "ir", or warm = "none", or omit it',
     "preload": 'the packages to load in that kernel, such as preload = ["tidyverse"], at most 16, or omit it',
+    "translations": "at most 50 tables like [workshop.translations.de], each with title and description, or omit it",
 }
 
 
@@ -66,7 +71,7 @@ def _relative(text: str) -> str:
 
 def _tongue(text: str) -> str:
     if not is_tag(text):
-        raise ValueError("is no language tag")
+        raise ValueError('is no language tag, such as "de" or "pt-BR"')
     return text
 
 
@@ -84,30 +89,60 @@ def _package(text: str) -> str:
 
 _Line = AfterValidator(_one_line)
 _Slug = StringConstraints(max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+_Title = Annotated[str, Field(max_length=100), _Line]
+_Description = Annotated[str, Field(max_length=300), _Line]
+_Tag = Annotated[str, AfterValidator(_tongue)]
+
+
+class Translation(BaseModel):
+    """What a workshop is called in another language."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    title: _Title
+    description: _Description
 
 
 class Workshop(BaseModel):
     """One workshop. `duration` is in minutes; `start` is a path relative to the manifest and to `~/work`.
 
-    `language` is the programming language; `lang` tags the language of the text, "" if not given. `warm` is the
-    kernel that may be started before a visitor comes, "" for the one that the language tells, "none" for none;
-    `preload` are packages that are loaded in it then.
+    `language` is the programming language; `lang` tags the language of the text, "" if not given, and `translations`
+    has others by their tags. `warm` is the kernel that may be started before a visitor comes, "" for the one that
+    the language tells, "none" for none; `preload` are packages that are loaded in it then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     slug: Annotated[str, _Slug]
-    title: Annotated[str, Field(max_length=100), _Line]
+    title: _Title
     language: Annotated[str, Field(max_length=40), _Line]
-    description: Annotated[str, Field(max_length=300), _Line]
+    description: _Description
     duration: Annotated[int, Field(ge=1, le=1440)]
     start: Annotated[str, Field(max_length=400), AfterValidator(_relative)]
-    lang: Annotated[str, AfterValidator(_tongue)] = ""
+    lang: _Tag = ""
     warm: Annotated[str, AfterValidator(_kernel)] = ""
     # Strict models take a tuple, and TOML has lists.
     preload: Annotated[
         tuple[Annotated[str, AfterValidator(_package)], ...], Field(strict=False, max_length=_MOST_PRELOADED)
     ] = ()
+    translations: Annotated[dict[_Tag, Translation], Field(max_length=_MOST_TRANSLATIONS)] = {}
+
+    @model_validator(mode="after")
+    def _other_languages(self) -> Self:
+        """Readers get what they prefer among all languages, so each needs its name, once."""
+        if self.translations and not self.lang:
+            raise ValueError(f"translations need to know what they translate: write {_WRITE['lang']}")
+        if twice := _twice(tag.lower() for tag in (self.lang, *self.translations)):
+            raise ValueError(f"translations have a language twice, or that of the workshop itself: {twice[0]}")
+        return self
+
+    def for_reader(self, languages: str) -> Workshop:
+        """The same in the language that its reader prefers, as `Accept-Language` says it; "" says nothing."""
+        found = choose_language(languages, (self.lang, *self.translations)) if self.translations else self.lang
+        if found == self.lang:
+            return self
+        told = self.translations[found]
+        return self.model_copy(update={"title": told.title, "description": told.description, "lang": found})
 
     @property
     def is_cold(self) -> bool:
@@ -202,17 +237,27 @@ def _name(number: int, entry: Any) -> str:
 
 
 def _explain(error: pydantic.ValidationError, entry: Any) -> Iterable[str]:
-    for detail in error.errors(include_url=False, include_context=False):
-        key = str(detail["loc"][0]) if detail["loc"] else ""
-        if detail["type"] == "missing":
-            yield f"{key} is missing: write {_WRITE[key]}"
-        elif detail["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(key, _WRITE, n=1)
-            yield f"{_short(key)} is unknown" + (f": did you mean {close[0]}?" if close else "")
-        elif key in _WRITE:
-            yield f"{key} cannot be {_short(entry[key])}: write {_WRITE[key]}"
+    for detail in error.errors(include_url=False):
+        place = [str(part) for part in detail["loc"]]
+        if place[:1] == ["translations"] and len(place) == _OF_TRANSLATION:
+            tag, key = place[1:]
+            yield f"translations {_short(tag)}: {_mistake(key, detail, entry['translations'][tag])}"
         else:
-            yield "is not a table of keys and values"
+            yield _mistake(place[0] if place else "", detail, entry)
+
+
+def _mistake(key: str, detail: ErrorDetails, entry: Any) -> str:
+    """What is wrong with a key of a table."""
+    if detail["type"] == "missing":
+        return f"{key} is missing: write {_WRITE[key]}"
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, _WRITE, n=1)
+        return f"{_short(key)} is unknown" + (f": did you mean {close[0]}?" if close else "")
+    if key in _WRITE:
+        return f"{key} cannot be {_short(entry[key])}: write {_WRITE[key]}"
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    return "is not a table of keys and values"
 
 
 def _short(value: object) -> str:
@@ -229,7 +274,13 @@ def dump(manifest: Manifest) -> str:
     """The manifest as TOML without empty values. (A JSON string is a TOML string, too.)"""
     parts = []
     for workshop in manifest.workshops:
-        values = workshop.model_dump(exclude_defaults=True)
-        lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-        parts.append("\n".join(["[[workshop]]", *lines, ""]))
+        values = workshop.model_dump(exclude_defaults=True, exclude={"translations"})
+        parts.append(_table("[[workshop]]", values))
+        for tag, told in workshop.translations.items():
+            parts.append(_table(f"[workshop.translations.{tag}]", told.model_dump()))
     return "\n".join(parts)
+
+
+def _table(heading: str, values: Mapping[str, object]) -> str:
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    return "\n".join([heading, *lines, ""])

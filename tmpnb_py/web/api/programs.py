@@ -21,7 +21,7 @@ from tmpnb_py.web.api import openapi, views
 from tmpnb_py.web.api.endpoints import DESCRIPTION_PATH
 from tmpnb_py.web.api.schema import Problem, SpawnRequest
 from tmpnb_py.web.context import CONTEXT, Context
-from tmpnb_py.web.language import words_asked
+from tmpnb_py.web.language import preferred, words_asked
 from tmpnb_py.web.messages import ENDED, how_it_ended
 from tmpnb_py.web.pages import strangers
 from tmpnb_py.web.visitor import visitor_of
@@ -240,6 +240,8 @@ async def _gone(request: web.Request, context: Context, container_id: str, *, ht
         "ended.html",
         status=410,
         why=ENDED.get(reason, "") if reason is not None else "",
-        subject=await context.documents.find(wish, visitor_of(request).offered_session(offer.pool)),
+        subject=await context.documents.find(
+            wish, visitor_of(request).offered_session(offer.pool), preferred(request)
+        ),
         has_pages=not context.api_token,
     )

@@ -22,18 +22,19 @@ from tmpnb_py.core.proofs import is_same
 from tmpnb_py.core.tasks import event_or_time
 from tmpnb_py.core.units import MINUTE
 from tmpnb_py.pools.idle import PRESENCE_WINDOW
-from tmpnb_py.site.offers import UnknownPoolError
+from tmpnb_py.site.offers import Offer, UnknownPoolError
 from tmpnb_py.web import allocation, event_stream, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.api.schema import ClassState
 from tmpnb_py.web.codes_of_links import qr_code
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.event_stream import Event
-from tmpnb_py.web.language import words_of
+from tmpnb_py.web.language import preferred, words_of
 from tmpnb_py.web.pages import launch
 from tmpnb_py.web.visitor import visitor_of
 from tmpnb_py.words.tags import to_translate
 from tmpnb_py.words.words import Words
+from tmpnb_py.workshops.manifest import Workshop
 
 _LONGER = 20 * MINUTE
 _LOOK_SECONDS = 1.0
@@ -75,7 +76,8 @@ async def enter(request: web.Request) -> web.Response:
             "class.html",
             status=200 if state == "planned" else 410,
             headers=_HIDDEN,
-            booking=booking,
+            title=booking.title,
+            workshop=_workshop(request, booking),
             when=views.when(words_of(request), booking),
             is_over=state == "over",
             refresh=refresh,
@@ -86,14 +88,25 @@ async def enter(request: web.Request) -> web.Response:
     return response
 
 
-def _wish(context: Context, booking: Booking) -> str:
-    """What the class opens: its workshop, as long as the image of its pool has that."""
+def _offered(context: Context, booking: Booking) -> tuple[Offer | None, Workshop | None]:
+    """The pool that serves the class, and its workshop, as long as the image of that pool has it."""
     try:
         offer = context.offers.named(context.site.agenda.bookings.pool_of(booking))
     except UnknownPoolError:  # it has gone from the settings since
-        return ""
-    found = offer.catalogue.manifest.find(booking.workshop) if booking.workshop else None
-    return context.offers.wish_for(offer, "" if found is None else document(found.start))
+        return None, None
+    return offer, offer.catalogue.manifest.find(booking.workshop) if booking.workshop else None
+
+
+def _wish(context: Context, booking: Booking) -> str:
+    """What the class opens: its workshop."""
+    offer, found = _offered(context, booking)
+    return "" if offer is None else context.offers.wish_for(offer, "" if found is None else document(found.start))
+
+
+def _workshop(request: web.Request, booking: Booking) -> Workshop | None:
+    """The workshop, as a class without a title of its own is called after it."""
+    _, found = _offered(request.app[CONTEXT], booking)
+    return None if found is None else found.for_reader(preferred(request))
 
 
 async def post(request: web.Request) -> web.StreamResponse:
@@ -127,7 +140,8 @@ async def page(request: web.Request) -> web.Response:
         "teach.html",
         script="teach.js",
         headers=_HIDDEN,
-        booking=booking,
+        title=booking.title,
+        workshop=_workshop(request, booking),
         state=_state(context, words_of(request), booking),
         url=url,
         qr=qr_code(url),

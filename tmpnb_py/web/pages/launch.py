@@ -24,7 +24,7 @@ from tmpnb_py.web import ahead, allocation, hosted, idempotency, messages, respo
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import NoNetworkError
-from tmpnb_py.web.language import words_of
+from tmpnb_py.web.language import preferred, words_of
 from tmpnb_py.web.visitor import visitor_of
 from tmpnb_py.words.tags import to_translate
 
@@ -71,7 +71,8 @@ async def show(
     is_open, has_reserve = offer.claims.admits(of_class), offer.claims.left_of(of_class) > 0
     if container is None and not is_open:
         return respond.closed(request, pool.name)
-    subject = documents.read(wish) if visitor.is_robot else await documents.find(wish, container)
+    reader = preferred(request)
+    subject = documents.read(wish, reader) if visitor.is_robot else await documents.find(wish, container, reader)
     now, texts = pool.status, words_of(request)
     return respond.page(
         request,
@@ -126,8 +127,11 @@ def _unknown_pool(request: web.Request) -> web.Response:
     """The page for a link to a pool that there is not: it says so, and shows what there is."""
     context = request.app[CONTEXT]
     name = request.query.get("pool", "")[:_LONGEST_POOL]
-    pools = [(one.name, [found.workshop for found in context.offers.workshops() if found.offer is one])
-             for one in context.offers]  # fmt: skip
+    offered, languages = context.offers.workshops(), preferred(request)
+    pools = [
+        (one.name, [found.workshop.for_reader(languages) for found in offered if found.offer is one])
+        for one in context.offers
+    ]
     return respond.page(request, "unknown_pool.html", status=404, name=name, pools=pools)
 
 
@@ -245,7 +249,7 @@ async def wait(request: web.Request) -> web.Response:
         if not pool.is_open:
             return respond.closed(request, pool.name)
         return respond.page(request, "lost.html", status=404, path=wish)
-    subject = context.documents.read(wish)
+    subject = context.documents.read(wish, preferred(request))
     if ticket.status is Status.ENDED and ticket.container is not None:
         reason = ticket.container.reason
         why = "" if reason is None else messages.ENDED.get(reason, "")

@@ -25,7 +25,7 @@ from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.assets import Content, answer
 from tmpnb_py.web.context import CONTEXT
 from tmpnb_py.web.cookies import page_key
-from tmpnb_py.web.language import headers_of, merged, words_of
+from tmpnb_py.web.language import headers_of, merged, preferred, words_of
 from tmpnb_py.web.pages import live_script
 from tmpnb_py.web.visitor import visitor_of
 from tmpnb_py.words.tags import to_translate
@@ -52,17 +52,22 @@ _LIVE_HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-# Each workshop's page in each language as rendered last, with what it shows beside the notes; and its pictures.
-_Rendered = dict[str, tuple["_Facts", Content]]
+# Each workshop's page in each of our languages and of the workshop's, as rendered last, with what it shows beside the
+# notes; and its pictures.
+_Rendered = dict[tuple[str, str], tuple["_Facts", Content]]
 _RENDERED = web.AppKey("rendered_notes", weakref.WeakKeyDictionary[Book, _Rendered])
 _PICTURES = web.AppKey("notes_pictures", weakref.WeakKeyDictionary[Book, Mapping[str, Content]])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Facts:
-    """What a page shows beside its notes. `language` is its own, not that of the notes."""
+    """What a page shows beside its notes. `language` is its own, not that of the notes.
+
+    `lang` is the language in which the workshop's title and description are shown.
+    """
 
     language: str
+    lang: str
     branding: Branding
     lifetime: str
     announcements: tuple[str, ...]
@@ -111,7 +116,8 @@ async def page(request: web.Request) -> web.Response:
     }
     headers = merged(headers, headers_of(request, words_of(request)))
     if session is not None:
-        text = _render(await _book(request), _facts(request), respond.links_of(request), session)
+        book = await _book(request)
+        text = _render(book, _facts(request, book), respond.links_of(request), session)
         return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
     return answer(request, await _content(request), {**headers, "Cache-Control": "no-cache"})
 
@@ -140,19 +146,19 @@ async def picture(request: web.Request) -> web.Response:
 
 async def _content(request: web.Request) -> Content:
     """A workshop's page, rendered once in each language, and again when what it shows beside the notes changes."""
-    book, facts = await _book(request), _facts(request)
-    rendered = request.app[_RENDERED].setdefault(book, {})
-    known = rendered.get(facts.language)
+    book = await _book(request)
+    facts, rendered = _facts(request, book), request.app[_RENDERED].setdefault(book, {})
+    known = rendered.get((facts.language, facts.lang))
     if known is None or known[0] != facts:
         made = await asyncio.to_thread(_make, book, facts, respond.links_of(request))
-        known = rendered[facts.language] = facts, made
+        known = rendered[facts.language, facts.lang] = facts, made
     return known[1]
 
 
-def _facts(request: web.Request) -> _Facts:
-    texts = words_of(request)
+def _facts(request: web.Request, book: Book) -> _Facts:
+    texts, lang = words_of(request), book.workshop.for_reader(preferred(request)).lang
     lifetime = messages.lifetime(texts, _offer(request).limits.value)
-    return _Facts(texts.tag, respond.branding_of(request), lifetime, respond.announcements_for(request))
+    return _Facts(texts.tag, lang, respond.branding_of(request), lifetime, respond.announcements_for(request))
 
 
 def _offer(request: web.Request) -> Offer:
@@ -189,7 +195,9 @@ def _pictures(book: Book) -> Mapping[str, Content]:
 
 def _render(book: Book, facts: _Facts, links: Links, session: Container | None = None) -> str:
     """The page. With a session it is for that visitor only, and carries the key to use it."""
-    workshop, notes, branding, texts = book.workshop, book.notes, facts.branding, words(facts.language)
+    notes, branding, texts = book.notes, facts.branding, words(facts.language)
+    workshop = book.workshop.for_reader(facts.lang)
+    own = notes.title if workshop is book.workshop else ""  # the notes' own heading is in the workshop's language
     return respond.render(
         "notes.html",
         branding,
@@ -197,7 +205,8 @@ def _render(book: Book, facts: _Facts, links: Links, session: Container | None =
         texts,
         announcements=facts.announcements,
         workshop=workshop,
-        title=notes.title or workshop.title,
+        title=own or workshop.title,
+        of_notes=bool(own),
         headings=[heading for heading in notes.headings if heading.level == 2],
         body=spoken(notes.body, lambda label: html.escape(texts.gettext(html.unescape(label))), texts.tag),
         remarks=_remarks(book) if branding.is_preview else (),

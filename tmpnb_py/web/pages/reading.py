@@ -16,7 +16,7 @@ from tmpnb_py.web import allocation, messages, respond
 from tmpnb_py.web.api import views
 from tmpnb_py.web.context import CONTEXT, Context
 from tmpnb_py.web.documents import Subject
-from tmpnb_py.web.language import words_of
+from tmpnb_py.web.language import preferred, words_of
 from tmpnb_py.web.pages import keeping
 from tmpnb_py.web.visitor import Visitor, visitor_of
 from tmpnb_py.words.tags import to_translate
@@ -95,7 +95,7 @@ async def landing(request: web.Request) -> web.Response:
         several=len(offers) > 1,
         at_once=all(messages.at_once(one) for one in states),
         busyness=_same(busyness.values()),
-        cards=_cards(context, busyness),
+        cards=_cards(context, busyness, preferred(request)),
         running=_running(context, texts, visitor),
         places=_places(request, context, texts),
         place_kept=messages.exactly(texts, context.options.current.place_lease),
@@ -111,10 +111,10 @@ def _same(texts: Iterable[str]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _cards(context: Context, busyness: Mapping[str, str]) -> list[Card]:
+def _cards(context: Context, busyness: Mapping[str, str], languages: str) -> list[Card]:
     return [
         Card(
-            workshop=one.workshop,
+            workshop=one.workshop.for_reader(languages),
             path=context.offers.wish_for(one.offer, document(one.workshop.start)),
             notes=context.links.notes(one.workshop.slug) if one.offer.notes_cache.can_show(one.workshop) else "",
             busyness=busyness[one.offer.name],
@@ -156,7 +156,7 @@ def _places(request: web.Request, context: Context, texts: Words) -> list[Place]
         Place(
             context.links.waiting(one.id, wish),
             messages.standing(context, texts, one),
-            _called(context.documents.read(wish)),
+            _called(context.documents.read(wish, preferred(request))),
         )
         for one in kept
         for wish in (context.offers.wish_for(context.offers.of_claims(site.claims_with(one.id)), one.target),)

@@ -17,6 +17,7 @@ from tmpnb_py.core.links import opened
 from tmpnb_py.pools.container import Container
 from tmpnb_py.web import hosted, respond
 from tmpnb_py.web.context import CONTEXT, Context
+from tmpnb_py.web.language import preferred
 from tmpnb_py.web.visitor import visitor_of
 
 _TIMES = 4  # in half a minute
@@ -59,7 +60,7 @@ async def _under_its_host(request: web.Request, container: Container) -> web.Str
 async def _said(request: web.Request, wish: str, *, login: str = "", owners: str = "") -> web.StreamResponse:
     context = request.app[CONTEXT]
     subject = await context.documents.find(
-        wish, visitor_of(request).offered_session(context.offers.choose(wish)[0].pool)
+        wish, visitor_of(request).offered_session(context.offers.choose(wish)[0].pool), preferred(request)
     )
     has_pages = not context.api_token
     return respond.page(
