@@ -50,6 +50,7 @@ class Collector:
     hangs: bool = False
     spans: list[Sent] = dataclasses.field(default_factory=list)
     requests: int = 0
+    refused: int = 0  # spans
     raw: bytes = b""
     _changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
@@ -102,6 +103,8 @@ class Collector:
         self.requests += 1
         if self.status == 200 and not self.hangs:
             self.take(body)
+        elif not self.hangs:
+            self.refused += _count(body)
         self._changed.set()
         if self.hangs:
             await asyncio.Event().wait()
@@ -123,6 +126,11 @@ async def collecting(**more: Any) -> AsyncIterator[Collector]:
         yield collector
     finally:
         await runner.cleanup()
+
+
+def _count(body: bytes) -> int:
+    message = ExportTraceServiceRequest.FromString(body)
+    return sum(len(scope.spans) for resource in message.resource_spans for scope in resource.scope_spans)
 
 
 def _sent(span: Any, service: str) -> Sent:

@@ -37,6 +37,14 @@ def reaper_of(pool: Pool) -> Reaper:
     return pool._reaper
 
 
+def rewind(container: Container, seconds: float) -> None:
+    """As if a session had been claimed, and last used, that much earlier."""
+    assert container.claimed_at is not None
+    container.claimed_at -= seconds
+    container.last_activity -= seconds
+    container.last_presence -= seconds
+
+
 async def config_of(pool: Pool) -> ContainerConfig:
     """What a container that is started now looks like."""
     return await pool._configuration.resolve()

@@ -33,10 +33,18 @@ class NameServer(asyncio.DatagramProtocol):
         self.answers: dict[str, list[Sequence[str]]] = {}
         self.asked: list[str] = []
         self.silent: set[str] = set()
+        self._held: list[tuple[bytes, tuple[str, int]]] = []
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is no subclass
+
+    def speak(self) -> None:
+        """Answer what it was silent about."""
+        self.silent.clear()
+        held, self._held = self._held, []
+        for data, addr in held:
+            self.datagram_received(data, addr)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         labels, at = [], 12
@@ -48,6 +56,7 @@ class NameServer(asyncio.DatagramProtocol):
         if kind == 1:
             self.asked.append(name)
         if name in self.silent:
+            self._held.append((data, addr))
             return
         found = self.answers.get(name)
         family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
@@ -118,7 +127,7 @@ async def web(directory: Path, **options: object) -> AsyncIterator[Web]:
     loop = asyncio.get_running_loop()
     transport, names = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
     port = transport.get_extra_info("sockname")[1]
-    resolver = Resolver(nameservers=["127.0.0.1"], udp_port=port, tcp_port=port, timeout=1.0, tries=1)
+    resolver = Resolver(nameservers=["127.0.0.1"], udp_port=port, tcp_port=port, timeout=60.0, tries=1)
     settings = {"egress": "web", "egress_allow": PUBLIC, **options}
     live = LiveOptions(Settings(**settings))  # type: ignore[arg-type]
     proxy = WebProxy(live, WebRoom(256), resolver)

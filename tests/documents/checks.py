@@ -23,6 +23,10 @@ from tmpnb_py.core.errors import SettingsError
 from tmpnb_py.engines.docker import options as labels
 from tmpnb_py.options.settings import Settings
 from tmpnb_py.options.sources import read_settings
+from tmpnb_py.shared_files import ahead
+from tmpnb_py.shared_files.tree import SharedFile, Tree
+from tmpnb_py.web.api.schema import BuildEvent, Spawned, TicketState
+from tmpnb_py.words.words import words
 from tmpnb_py.workshops import manifest
 
 _OURS = "https://notebooks.example.org/"
@@ -50,12 +54,16 @@ def workshops(text: str) -> None:
 
 
 def label(text: str) -> None:
-    """Lines of a Dockerfile with labels that we read."""
-    known = {value for name, value in vars(labels).items() if name.startswith("IMAGE_")}
+    """Lines of a Dockerfile with labels, each of which the program understands."""
     for line in text.splitlines():
         word, *given = shlex.split(line)
         assert word == "LABEL"
-        assert {one.partition("=")[0] for one in given} <= known, line
+        for one in given:
+            name, _, value = one.partition("=")
+            without, found = (
+                labels.facts_of("", {"Id": "", "Config": {"Labels": said}}) for said in ({}, {name: value})
+            )
+            assert found != without, line
 
 
 def prometheus(text: str) -> None:
@@ -76,7 +84,32 @@ def event_stream(text: str) -> None:
     for event in text.strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in event.splitlines())
         assert fields.keys() <= {"id", "data", "event", "retry"}
-        json.loads(fields["data"])
+        said = json.loads(fields["data"])
+        assert said == BuildEvent.model_validate(said).model_dump(exclude_none=True)
+
+
+def spawned(text: str) -> None:
+    """What a program gets with its notebook: all fields, and no other."""
+    said = json.loads(text)
+    assert list(said) == list(Spawned.model_fields)
+    Spawned.model_validate(said)
+
+
+def ticket(text: str) -> None:
+    """A place in line, in the words that its visitor is told."""
+    said = json.loads(text)
+    assert list(said) == list(TicketState.model_fields)
+    TicketState.model_validate(said)
+    before = words().ngettext("One visitor is before you.", "{count} visitors are before you.", said["position"] - 1)
+    assert said["message"].startswith(before)
+
+
+def files_ahead(text: str) -> None:
+    """An image's list of files to fetch ahead, of which none is left out."""
+    said = json.loads(text)
+    names = [one.partition("?")[0] for listed in said.values() for one in listed]
+    read = ahead.read(text.encode(), Tree({name: SharedFile("ab" * 32, 1) for name in names}), "")
+    assert said == {"page": list(read.page), "notebook": list(read.notebook)}
 
 
 def entry_point(text: str) -> None:
@@ -144,10 +177,12 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "engine": engine,
     "entry point": entry_point,
     "event stream": event_stream,
+    "files ahead": files_ahead,
     "html": html,
-    "json": json.loads,
     "label": label,
     "options": options,
     "prometheus": prometheus,
+    "spawned": spawned,
+    "ticket": ticket,
     "workshops": workshops,
 }

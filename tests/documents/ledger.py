@@ -20,7 +20,7 @@ Words = Annotated[str, pydantic.StringConstraints(min_length=3)]
 
 
 class Entry(pydantic.BaseModel):
-    """One block. Exactly one of `run`, `check` and `reason` is told."""
+    """One block: it is run, or checked, or both; or a reason tells why neither."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -31,7 +31,7 @@ class Entry(pydantic.BaseModel):
     check: str = ""
     """The name of the check in `checks.py` that it passes in the unit tests."""
     reason: str = ""
-    """Why it is neither."""
+    """Why it is neither run nor checked."""
     sum: str = ""
     """Of the block as it was when it was run, or when the reason was written."""
 
@@ -40,6 +40,12 @@ class Entry(pydantic.BaseModel):
     """Shell that makes what the text around the block says there is."""
     fill: Mapping[str, str] = {}
     """What the reader puts in another one's place: their own token for "…". The values may be commands: $(…)."""
+    file: str = ""
+    """Where it is written, for a block that is a file and no command."""
+    then: str = ""
+    """The command that reads the file."""
+    told: bool = False
+    """It is what the entry before prints. Values of `fill` are regular expressions then."""
     until: str = ""
     """What a command of it that does not end prints (a regular expression) before Ctrl-C stops it."""
     shows: str = ""
@@ -48,9 +54,11 @@ class Entry(pydantic.BaseModel):
     """What the reader answers to a question, on a terminal."""
 
     @pydantic.model_validator(mode="after")
-    def _one_of_three(self) -> Entry:
-        if bool(self.run) + bool(self.check) + bool(self.reason) != 1:
-            raise ValueError(f"{self.page}: {self.begins}: tell one of run, check, reason")
+    def _consistent(self) -> Entry:
+        if bool(self.run or self.check) == bool(self.reason):
+            raise ValueError(f"{self.page}: {self.begins}: tell run or check, or a reason")
+        if bool(self.file) != bool(self.then):
+            raise ValueError(f"{self.page}: {self.begins}: tell which command reads the file")
         for one in (self.until, self.shows):
             re.compile(one)
         return self
@@ -59,6 +67,11 @@ class Entry(pydantic.BaseModel):
     def block(self) -> Block:
         """The block itself."""
         return block(self.page, self.begins)
+
+    @property
+    def has_sum(self) -> bool:
+        """Whether somebody has to look when it changes: what is only checked is checked each time."""
+        return not self.check or bool(self.run)
 
 
 def entries() -> list[Entry]:
@@ -89,7 +102,7 @@ def missing() -> list[str]:
 
 def changed() -> list[str]:
     """Blocks that differ, be it by one character, from what was run, or from what a reason was written for."""
-    return [str(one.block) for one in entries() if not one.check and one.sum != one.block.sum]
+    return [str(one.block) for one in entries() if one.has_sum and one.sum != one.block.sum]
 
 
 def write_sums() -> None:
@@ -98,7 +111,7 @@ def write_sums() -> None:
     written = [parts[0]]
     for part, entry in zip(parts[1:], entries(), strict=True):
         head, begins, rest = re.split(r"(?m)^(begins = .*\n)", re.sub(r'(?m)^sum = ".*"\n', "", part))
-        written += [head, begins, "" if entry.check else f'sum = "{entry.block.sum}"\n', rest]
+        written += [head, begins, f'sum = "{entry.block.sum}"\n' if entry.has_sum else "", rest]
     PATH.write_text("".join(written))
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -69,28 +72,65 @@ class Service:
             env=environment(env),
             pass_fds=pass_fds,
         )
-        self.events: list[Event] = []
-        self.other_lines: list[str] = []
+        self._events: list[Event] = []
+        self._other_lines: list[str] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
+        """Whoever has the lock finds a line either in the lists or still in the pipe."""
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            text = line.decode(errors="replace").rstrip()
+        log, something, left, read = self._process.stderr.fileno(), select.poll(), b"", b"x"
+        something.register(log, select.POLLIN)
+        while read:
+            something.poll()
             with self._changed:
-                try:
-                    self.events.append(json.loads(text))
-                except ValueError:
-                    self.other_lines.append(text)
+                read = os.read(log, 65536)
+                left = self._take(left + (read or b"\n"))
                 self._changed.notify_all()
-        self._process.stderr.close()
         self._process.wait()
         with self._changed:
+            self._process.stderr.close()
             self._changed.notify_all()
 
+    def _take(self, read: bytes) -> bytes:
+        """Sort lines; returns the beginning of the next one."""
+        *lines, rest = read.split(b"\n")
+        for line in filter(None, lines):
+            text = line.decode(errors="replace").rstrip()
+            try:
+                self._events.append(json.loads(text))
+            except ValueError:
+                self._other_lines.append(text)
+        return rest
+
+    def _is_behind(self) -> bool:
+        """Whether there is something in the pipe that has not been read."""
+        assert self._process.stderr is not None
+        count = bytearray(4)
+        if not self._process.stderr.closed:
+            fcntl.ioctl(self._process.stderr.fileno(), termios.FIONREAD, count)
+        return any(count)
+
+    def _catch_up(self) -> None:
+        """What was logged before an answer came, or a process ended, is there to be found when that is seen."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_behind())
+
     # --- what it said
+
+    @property
+    def events(self) -> list[Event]:
+        """The lines of the log so far, in order."""
+        self._catch_up()
+        return self._events
+
+    @property
+    def other_lines(self) -> list[str]:
+        """What it has printed beside them."""
+        self._catch_up()
+        return self._other_lines
 
     def found(self, event: str, **fields: Any) -> list[Event]:
         """The log's events of this kind so far, in order."""

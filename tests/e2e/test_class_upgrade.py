@@ -31,10 +31,11 @@ async def drawn(client: aiohttp.ClientSession, key: str = "") -> dict[str, Any]:
         return dict(answer)
 
 
-async def until_pool(service: Service, **wanted: int | bool) -> None:
-    """Wait until the pool is so."""
-    async with asyncio.timeout(SECONDS):
-        while not wanted.items() <= (found := await service.admin("GET", "/api/pool")).items():
+async def until_pool(service: Service, pool: str = "", seconds: float = SECONDS, **wanted: int | bool) -> None:
+    """Wait until a pool ("": the only one) is so."""
+    path = f"/api/pool?pool={pool}" if pool else "/api/pool"
+    async with asyncio.timeout(seconds):
+        while not wanted.items() <= (found := await service.admin("GET", path)).items():
             await asyncio.sleep(0.1)
     assert found
 
@@ -86,8 +87,9 @@ class Class:
                     assert b"Open two" in frames[1], "it is one of the class"
 
 
-async def a_class(service: Service, people: int) -> Class:
-    made = Class(await service.admin("POST", "/api/bookings", {**CLASS, "people": people}), people)
+async def a_class(service: Service, people: int, pool: str = "") -> Class:
+    """A class that is on and has been told something."""
+    made = Class(await service.admin("POST", "/api/bookings", {**CLASS, "people": people, "pool": pool}), people)
     async with (
         service.http() as client,
         client.post(

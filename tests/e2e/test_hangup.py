@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
+from tests.e2e.held import Held
 from tests.e2e.service import Deployment, Service
 
 pytestmark = pytest.mark.engine
@@ -113,22 +113,17 @@ async def test_no_moment_of_a_start_or_a_stop_is_deadly(deployment: Deployment, 
     await service.ready(1)
     async with service.http() as client:
         spawned = await service.spawn(client)
-        slow = asyncio.create_task(_slow(client, spawned["url"]))
-        await asyncio.sleep(0.2)
+        slow = await Held.of(deployment, client, spawned)
         service.signal(signal.SIGTERM)
         await service.event("stopping")
         for _ in range(3):
             service.signal(signal.SIGHUP)
-        assert await slow == "done\n"
+        await slow.let_go()
+        assert await slow.answer == "done\n"
         service.signal(signal.SIGHUP)
     assert await asyncio.to_thread(service.wait, 60) == 0
     assert not service.found("forced")
     assert len(service.found("reloaded")) == 1
-
-
-async def _slow(client: aiohttp.ClientSession, url: str) -> str:
-    async with client.post(f"{url}exec", data="import time; time.sleep(2); print('done')") as response:
-        return str(await response.json())
 
 
 def _catches_hangup(pid: int) -> bool:

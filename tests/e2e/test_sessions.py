@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.inprocess import Rig, running
-from tests.pool_support import reaper_of
+from tests.pool_support import reaper_of, rewind
 from tmpnb_py.engines.fake import FakeHost
 
 HOUR = 3600.0
@@ -34,9 +34,7 @@ def _rewind(rig: Rig, spawned: dict[str, Any], seconds: float) -> None:
     assert container is not None
     assert container.claimed_at is not None
     container.stamp_presence(container.claimed_at)
-    container.claimed_at -= seconds
-    container.last_activity -= seconds
-    container.last_presence -= seconds
+    rewind(container, seconds)
 
 
 def _seconds(later: str, earlier: str) -> float:

@@ -15,11 +15,11 @@ from tmpnb_py.core.models import State
 from tmpnb_py.options.timetables import read_timetable
 
 HTML = {"Accept": "text/html"}
-TOMORROW = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
-BEGINS = datetime.datetime.combine(TOMORROW, datetime.time(14), datetime.UTC).timestamp()
+SOON = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=2)  # not today, though midnight may pass
+BEGINS = datetime.datetime.combine(SOON, datetime.time(14), datetime.UTC).timestamp()
 ENDS = BEGINS + 2 * 3600
 TABLE = {
-    "dates": [TOMORROW],
+    "dates": [SOON],
     "from": "14:00",
     "to": "16:00",
     "time_zone": "UTC",
@@ -30,7 +30,7 @@ TABLE = {
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    """A pool of one that is closed until tomorrow at two."""
+    """A pool of one that is closed until the day after tomorrow at two."""
     async with running(timetable=[{**TABLE, "only": True}], max_containers=8) as rig:
         await rig.until(lambda: rig.pool.listed)
         yield rig
@@ -50,7 +50,7 @@ async def status(rig: Rig) -> dict[str, Any]:
 
 async def test_it_is_closed_outside_and_says_until_when(rig: Rig) -> None:
     assert rig.pool.size == 0, "nobody can have one"
-    day = f"{TOMORROW:%A}, {TOMORROW.day} {TOMORROW:%B}"
+    day = f"{SOON:%A}, {SOON.day} {SOON:%B}"
     words = f"It opens again on {day}, at 14:00 (UTC)."
     async with rig.client.get("/spawn", headers=HTML) as page:
         assert page.status == 503
@@ -66,7 +66,7 @@ async def test_it_is_closed_outside_and_says_until_when(rig: Rig) -> None:
         assert answer.headers["Retry-After"] == str(told["retry_after"])
     found = await status(rig)
     assert (found["closed"], found["shut_by_timetable"], found["size"], found["base"]) == (True, True, 0, 1)
-    assert found["opens_at"] == f"{TOMORROW}T14:00:00Z"
+    assert found["opens_at"] == f"{SOON}T14:00:00Z"
     assert [(one["state"], one["pool_size"]) for one in found["timetable"]] == [("next", 4)]
 
 
@@ -161,7 +161,7 @@ async def test_auto_says_why() -> None:
 
 
 async def test_of_several_pools_each_has_its_own_timetable() -> None:
-    """One is closed until tomorrow; the other one serves, and a program that asks for the first is told when."""
+    """One is closed for now; the other one serves, and a program that asks for the first is told when."""
     entries = read_timetable([{**TABLE, "only": True}])
     tables = {"python": {"pool_size": 1}, "r": {"pool_size": 1, "timetable": entries}}
     async with running(tables=tables, max_containers=20) as rig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from tests.e2e.service import SECONDS, WARM, Deployment, Service
 pytestmark = pytest.mark.engine
 
 
-async def is_warm(service: Service, **expected: int) -> None:
+async def is_warm(service: Service, seconds: float = SECONDS, **expected: int) -> None:
     """Wait until each kernel is ready in so many ready notebooks, and there are no others."""
     found: dict[str, int] = {}
-    async with service.http(admin=True) as client, asyncio.timeout(SECONDS):
+    deadline = time.monotonic() + seconds
+    async with service.http(admin=True) as client:
         while found != expected:
+            assert time.monotonic() < deadline, f"{found}{service.report()}"
             async with client.get("/api/pool") as response:
                 status: dict[str, Any] = await response.json()
             found = {one["kernel"]: one["ready"] for one in status["warm"]}

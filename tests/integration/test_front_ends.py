@@ -18,6 +18,7 @@ import pytest
 
 from tests import waiting
 from tests.e2e.inprocess import Rig, running
+from tests.pool_support import reaper_of, rewind
 from tests.ports import free_ports
 from tests.swarm.relays import make_secret
 from tmpnb_py.core.errors import SettingsError
@@ -37,6 +38,7 @@ from tmpnb_py.shared_files.shared import SharedFiles
 from tmpnb_py.shared_files.tree import SharedFile
 
 SOON = 20.0
+HOUR = 3600.0
 
 
 @pytest.fixture(autouse=True)
@@ -205,33 +207,39 @@ async def test_a_front_end_that_is_gone_leaves_nothing_open_after_its_grace(
 
 async def test_activity_while_the_orchestrator_was_away_keeps_a_session(secret: Path) -> None:
     """Two sessions are as old; in one somebody works while nobody could report it."""
-    async with fronted(secret, cull_timeout=3.0, cull_disconnected=0, pool_size=2) as found:
+    async with fronted(secret, cull_timeout=HOUR, cull_disconnected=0, cull_max=0, pool_size=2) as found:
+        pool, link = found.rig.pool, found.front.link
         used, unused = await found.spawn(), await found.spawn()
-        began = time.monotonic()
         for one in (used, unused):
             await found.knows(one["id"])
             headers = {"Authorization": f"token {one['token']}"}
             async with found.client.get(f"/user/{one['id']}/api", headers=headers) as response:
                 assert response.status == 200
-        link = found.front.link
+        here, container, other = found.front.table.session(used["id"]), pool.get(used["id"]), pool.get(unused["id"])
+        assert here is not None
+        assert container is not None
+        assert other is not None
+        await until(lambda: container.visited and other.visited)
         with pytest.MonkeyPatch.context() as cut:
             cut.setattr(link, "_dial", refused)
             assert link._writer is not None
             link._writer.close()
             await until(lambda: not link.up.is_set())
-            await asyncio.sleep(began + 1.5 - time.monotonic())
-            here = found.front.table.session(used["id"])
-            assert here is not None
+            for known in (here, container, other):
+                rewind(known, HOUR / 2)
+            before = container.last_activity
             here.stamp_activity(time.monotonic())
-            container = found.rig.pool.get(used["id"])
-            assert container is not None
-            assert container.last_activity < began + 1
         await until(link.up.is_set)
-        await until(lambda: container.last_activity > began + 1.4)
-        await until(lambda: found.rig.pool.session(unused["id"]) is None)
-        assert time.monotonic() < began + 4.4, "before the other's time is over"
-        assert found.rig.pool.session(used["id"]) is container
-        await until(lambda: found.rig.pool.session(used["id"]) is None)
+        await until(lambda: container.last_activity > before)
+        for known in (here, container, other):  # half an hour later the other's time is over
+            rewind(known, HOUR / 2)
+        reaper_of(pool).judge_anew()
+        await until(lambda: pool.session(unused["id"]) is None)
+        assert pool.session(used["id"]) is container
+        for known in (here, container):
+            rewind(known, HOUR / 2)
+        reaper_of(pool).judge_anew()
+        await until(lambda: pool.session(used["id"]) is None)
 
 
 async def refused(_address: object) -> Any:

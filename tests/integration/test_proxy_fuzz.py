@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -169,14 +170,14 @@ def _requests(one: Callable[[bytes, list[int]], Work], target: bytes) -> Callabl
 
 async def _until_quiet(rig: Rig) -> None:
     """The sweep ends what waits for more; everything must be over soon after."""
-    for turn in range(200):
-        if rig.clients == 0:
-            return
-        await asyncio.sleep(0)
-        if turn > 20:
+    turns = itertools.count()
+
+    def is_quiet() -> bool:
+        if rig.clients and next(turns) > 20:
             rig.proxy.sweep(float("inf"))
-            await asyncio.sleep(0.0005)
-    raise AssertionError("it hangs")
+        return rig.clients == 0
+
+    await until(is_quiet, 15)
 
 
 async def run_examples(loop: asyncio.AbstractEventLoop, test: Callable[[Call], None]) -> None:
@@ -253,14 +254,17 @@ async def test_any_response_bytes(rig: Rig, ending: str) -> None:
             await asyncio.sleep(0)
         raw = bytearray()
         reading = asyncio.ensure_future(client.closed())
-        for turn in range(200):
-            if reading.done():
-                break
-            rig.proxy.sweep(float("inf"))  # whatever waits for more is over now
-            if turn > 100:  # an answer up to the end of the connection, or a tunnel
-                rig.proxy.upstreams.drop(server.container.id)
-            await asyncio.sleep(0.0005)
-        raw += await asyncio.wait_for(reading, 5)
+        turns = itertools.count()
+
+        def is_over() -> bool:
+            if not reading.done():
+                rig.proxy.sweep(float("inf"))  # whatever waits for more is over now
+                if next(turns) > 100:  # an answer up to the end of the connection, or a tunnel
+                    rig.proxy.upstreams.drop(server.container.id)
+            return reading.done()
+
+        await until(is_over, 15)
+        raw += await reading
         assert _is_answer(bytes(raw), method), (bytes(raw), data)
         client.close()
         answer = await rig.ask(server, "good")

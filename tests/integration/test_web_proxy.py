@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from tests.front_support import program
 from tests.ports import free_ports
-from tests.waiting import until
-from tests.web_world import PUBLIC, Web, certificate, server, web
-from tmpnb_py.egress import exchange, notebook, wire
+from tests.waiting import SECONDS, until
+from tests.web_world import PUBLIC, Handler, Web, certificate, server, web
+from tmpnb_py.egress import exchange, notebook, resolving, wire
 from tmpnb_py.engines.docker import forward_inside
 from tmpnb_py.engines.web_socket import WEB_SOCKET
 
@@ -160,6 +160,18 @@ async def test_numbers_that_are_no_address(place: Web, host: str) -> None:
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 "))
 
 
+@contextlib.asynccontextmanager
+async def at_one_port(public: Handler, private: Handler) -> AsyncIterator[int]:
+    """Two servers, at an address that is allowed and at one that is not."""
+    async with contextlib.AsyncExitStack() as stack:
+        while True:
+            port = await stack.enter_async_context(server(public))
+            with contextlib.suppress(OSError):  # there somebody else has it
+                await stack.enter_async_context(server(private, "127.0.0.1", port=port))
+                break
+        yield port
+
+
 async def test_a_name_that_resolves_differently_the_next_time(place: Web) -> None:
     """What was checked is what is dialled: the name is asked for once for each connection."""
     hits: list[str] = []
@@ -168,7 +180,7 @@ async def test_a_name_that_resolves_differently_the_next_time(place: Web) -> Non
         hits.append("private")
         writer.close()
 
-    async with server(echo) as port, server(inner, "127.0.0.1", port=port):
+    async with at_one_port(echo, inner) as port:
         place.reload(egress_ports=(port,))
         place.names.answers["rebind.example"] = [[PUBLIC], ["127.0.0.1"], [PUBLIC], ["127.0.0.1"]]
         heads = []
@@ -196,15 +208,23 @@ async def test_names_that_do_not_resolve_hold_up_nobody(place: Web) -> None:
         place.reload(egress_ports=(port,))
         slow = [asyncio.ensure_future(place.tunnel(f"silent.example:{port}")) for _ in range(30)]
         await until(lambda: len(place.names.asked) == len(slow))
-        began = time.monotonic()
         head, _, writer = await place.tunnel(f"{NAME}:{port}")
         assert head.startswith(b"HTTP/1.1 200 ")
-        assert time.monotonic() - began < 0.8  # a look-up that is not answered takes a second here
+        assert not any(one.done() for one in slow)
         writer.close()
+        place.names.speak()
         answers = await asyncio.gather(*slow)
     assert {head[:12] for head, _, _ in answers} == {b"HTTP/1.1 502"}
     for _, _, writer in answers:
         writer.close()
+
+
+async def test_a_name_server_that_says_nothing_is_not_waited_for(place: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "_RESOLVE_SECONDS", 0.1)
+    place.names.silent.add("silent.example")
+    head, _, writer = await place.tunnel("silent.example:443")
+    assert head.startswith(b"HTTP/1.1 502 ")
+    writer.close()
 
 
 # --- the list of hosts
@@ -358,35 +378,32 @@ async def test_servers_that_speak_no_http(place: Web, answer: bytes) -> None:
 async def test_a_head_that_comes_slowly(place: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "HEAD_SECONDS", 0.5)
     reader, writer = await place.connect()
-    began = time.monotonic()
-    with contextlib.suppress(ConnectionError):
-        while time.monotonic() - began < 5 and not reader.at_eof():
-            writer.write(b"G")
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await reader.read(1)
-    assert time.monotonic() - began < 2
+    async with asyncio.timeout(SECONDS):  # with each byte of it there would be more time
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"G")
+                await asyncio.sleep(0.05)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await reader.read(1)
     writer.close()
 
 
 async def test_idle_tunnels_end_and_busy_ones_do_not(place: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "_IDLE_SECONDS", 0.6)
+    monkeypatch.setattr(wire, "_IDLE_SECONDS", 1.5)
 
     async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(6):
+        for _ in range(20):
             writer.write(b"x")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
         await reader.read()
         writer.close()
 
     async with server(talks) as port:
         place.reload(egress_ports=(port,))
         _, reader, writer = await place.tunnel(f"{NAME}:{port}")
-        began = time.monotonic()
-        async with asyncio.timeout(10):
-            assert await reader.read() == b"x" * 6
-        assert 1.5 < time.monotonic() - began < 4
+        async with asyncio.timeout(SECONDS):
+            assert await reader.read() == b"x" * 20
         writer.close()
 
 
@@ -400,9 +417,9 @@ async def test_a_rate(place: Web) -> None:
         place.reload(egress_ports=(port,), egress_rate=256 * 1024)
         _, reader, writer = await place.tunnel(f"{NAME}:{port}")
         began = time.monotonic()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             assert len(await reader.read()) == 1 << 20
-        assert 1.5 < time.monotonic() - began < 6  # a burst of 2 s, then 256 KiB/s
+        assert time.monotonic() - began > 1.5  # a burst of 2 s, then 256 KiB/s
         writer.close()
 
 
@@ -424,13 +441,17 @@ async def test_what_costs_much_to_read_holds_up_nobody(
 
     async with server(pours) as port:
         place.reload(egress_ports=(port,))
-        reader, writer = await place.connect()
+        began, directory = time.monotonic(), _made(place, "limited")
+        place.proxy.open("limited", str(directory))
+        reader, writer = await asyncio.open_unix_connection(str(directory / WEB_SOCKET))
         writer.write(f"GET http://{NAME}:{port}/ HTTP/1.1\r\nHost: {NAME}:{port}\r\n\r\n".encode())
+        await until(lambda: place.counted().get("bytes_totalin", 0) > 100 * len(piece))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await reader.read(-1)
         received = place.counted()["bytes_totalin"]
-        assert 100 * len(piece) < received < 80_000, "six hundred of them were parsed, and one more piece was read"
+        may_be_parsed = 100 + 500 * (time.monotonic() - began)
+        assert received < may_be_parsed * len(piece) + 70_000, "one more piece was read"
         writer.close()
 
 

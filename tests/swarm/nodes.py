@@ -108,7 +108,7 @@ class Node:
             ],
             stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        _until(self._is_on, f"{self.name} did not start")
+        until(self._is_on, f"{self.name} did not start")
         self.start_engine()
 
     def start_engine(self) -> None:
@@ -135,7 +135,7 @@ class Node:
 
     def wait(self) -> None:
         """Until the engine answers."""
-        _until(self._answers, f"the engine of {self.name} does not start", self._engine, self.directory / "log")
+        until(self._answers, f"the engine of {self.name} does not start", self._engine, self.directory / "log")
 
     def _answers(self) -> bool:
         return bool(self.docker("version", "--format", "{{.Server.Version}}", check=False))
@@ -222,7 +222,7 @@ class Swarm:
             role = "manager" if number <= self._managers else "worker"
             token = first.docker("swarm", "join-token", "--quiet", role)
             node.docker("swarm", "join", "--advertise-addr", node.address, "--token", token, f"{first.address}:2377")
-        _until(lambda: self.ready() == len(self.nodes), "the nodes do not find each other")
+        until(lambda: self.ready() == len(self.nodes), "the nodes do not find each other")
 
     def processes(self) -> list[int]:
         """The processes from which all of all nodes descend."""
@@ -308,7 +308,7 @@ def running_swarm(
         skip_or_fail(f"a swarm of one's own needs root and {', '.join(missing or _PROGRAMS)}")
     directory = Path(tempfile.mkdtemp(prefix="tsw-"))
     # In memory: emptying a disk of three engines' layers takes longer than any test.
-    _run("mount", "-t", "tmpfs", "-o", "size=6g,mode=0755", "tmpfs", str(directory))
+    _run("mount", "-t", "tmpfs", "-o", "size=8g,mode=0755", "tmpfs", str(directory))
     if set(versions) != {OWN}:
         roots.newest()
     swarm = Swarm(directory, versions=versions, managers=managers, options=options)
@@ -326,9 +326,10 @@ def running_swarm(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _until(
+def until(
     holds: Callable[[], bool], complaint: str, process: subprocess.Popen[bytes] | None = None, log: Path | None = None
 ) -> None:
+    """Wait until it holds; raises `SwarmError` with the log's end after a time, or when the process ends."""
     deadline = time.monotonic() + _SECONDS
     while not holds():
         if (process is not None and process.poll() is not None) or time.monotonic() > deadline:

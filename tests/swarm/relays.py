@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.swarm.nodes import Node, Swarm, running_swarm
+from tests.swarm.nodes import Node, Swarm, running_swarm, until
 from tmpnb_py.engines.swarm.link.wire import PORT
 
 _PROGRAM = str(Path(sys.executable).parent / "tmpnb-py")
@@ -46,6 +47,11 @@ class RelaysOfNodes:
             environment = ["env", f"DOCKER_HOST={node.host}"]
             self._processes[node.name] = node.inside(*environment, *command, log=log.fileno())
 
+    def wait(self, node: Node) -> None:
+        """Until its relay takes connections."""
+        log = node.directory / "relay.log"
+        until(lambda: _listens(node), f"the relay of {node.name} does not start", self._processes[node.name], log)
+
     def stop(self, node: Node) -> None:
         process = self._processes.pop(node.name, None)
         if process is not None:
@@ -68,13 +74,23 @@ class RelaysOfNodes:
         return tuple(f"{node.address}:{PORT}" for node in self.swarm.nodes)
 
 
+def _listens(node: Node) -> bool:
+    try:
+        socket.create_connection((node.address, PORT), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def relays_of(swarm: Swarm) -> Iterator[RelaysOfNodes]:
-    """A relay on each node, ended afterwards."""
+    """A relay on each node, which listens; ended afterwards."""
     relays = RelaysOfNodes(swarm)
     for node in swarm.nodes:
         relays.start(node)
     try:
+        for node in swarm.nodes:
+            relays.wait(node)
         yield relays
     finally:
         for node in swarm.nodes:

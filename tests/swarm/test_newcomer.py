@@ -66,12 +66,31 @@ class Newcomer:
         shown += [f"docker service logs --raw --tail=40 {name}" for name in names]
         return "\n".join(self.types(one) for one in shown)
 
-    def doctor(self) -> list[str]:
-        """Where the document has commands run: in the orchestrator's container."""
+    def inside(self) -> tuple[Node, str]:
+        """Where the document has commands run: the orchestrator's node, and its container there."""
         for node in self.swarm.nodes:
             if found := node.docker("ps", "-q", "-f", "label=com.docker.swarm.service.name=tmpnb_orchestrator"):
-                return node.docker("exec", found, "tmpnb-py", "doctor", check=False, seconds=120).splitlines()
+                return node, found
         raise AssertionError("the orchestrator runs nowhere")
+
+    def doctor(self) -> list[str]:
+        node, container = self.inside()
+        return node.docker("exec", container, "tmpnb-py", "doctor", check=False, seconds=120).splitlines()
+
+    def operates(self) -> None:
+        """Type there what the document says of images and of nodes; it calls the nodes as they are called here."""
+        node, container = self.inside()
+        self.environment["DOCKER_HOST"] = node.host
+        (push,) = block("docs/swarm.md", "docker exec $(docker ps -q").commands
+        assert sorted(self.types(push).splitlines()) == [f"{one.name}: has it" for one in self.swarm.nodes]
+        (prune,) = block("docs/swarm.md", "docker exec … tmpnb-py image prune-nodes").commands
+        said = self.types(prune.replace("…", container))
+        assert sorted(said.splitlines()) == [f"{one.name}: nothing to remove" for one in self.swarm.nodes]
+        drain, undo = block("docs/swarm.md", "tmpnb-py drain --node node2").commands
+        assert "node2 is empty" in self.types(f"docker exec {container} {drain}")
+        assert node.docker("node", "inspect", "--format={{.Spec.Availability}}", "node2") == "pause"
+        self.types(f"docker exec {container} {undo}")
+        assert node.docker("node", "inspect", "--format={{.Spec.Availability}}", "node2") == "active"
 
 
 @pytest.fixture
@@ -121,6 +140,8 @@ async def test_the_ten_commands(newcomer: Newcomer) -> None:
     assert any("OK" in line and "all 3 nodes have a relay, the image" in line for line in lines), lines
     assert any("OK" in line and "managers" in line and "1 of which may be lost" in line for line in lines), lines
     assert not [line for line in lines if "FAIL" in line], lines
+
+    await asyncio.to_thread(newcomer.operates)
 
     third = others[-1]
     third.docker("swarm", "leave", "--force")

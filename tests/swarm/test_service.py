@@ -30,13 +30,18 @@ def relays(server_image: str, swarm_docker: str) -> Iterator[RelaysOfNodes]:
 
 
 def start(
-    deployment: Deployment, relays: RelaysOfNodes, image: str, *options: str, env: Mapping[str, str] | None = None
+    deployment: Deployment,
+    relays: RelaysOfNodes,
+    image: str,
+    *options: str,
+    cleanup: bool = True,
+    env: Mapping[str, str] | None = None,
 ) -> Service:
     """A service beside the swarm, which it reaches over the network as a task of it would."""
     return deployment.start(
         "--engine=swarm", f"--swarm-relays={','.join(relays.names)}", f"--swarm-secret={relays.secret}",
         f"--image={image}", f"--command={SERVER_COMMAND_SOCKET}", "--mem-limit=128m",
-        f"--pool-size={_READY}", "--max-containers=12", *options, env=env,
+        f"--pool-size={_READY}", "--max-containers=12", *options, cleanup=cleanup, env=env,
     )  # fmt: skip
 
 

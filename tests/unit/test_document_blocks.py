@@ -61,7 +61,7 @@ def test_what_a_reader_fills_in_is_a_place_for_it() -> None:
     for entry in ENTRIES:
         for theirs in entry.fill:
             assert theirs in entry.block.text, entry
-            assert re.search(r"…|[0-9a-f]{8}|\bexample\.", theirs), "a block is run as it is written"
+            assert entry.told or re.search(r"…|[0-9a-f]{8}|\bexample\.", theirs), "a block is run as it is written"
 
 
 def test_the_quick_start_is_the_block() -> None:

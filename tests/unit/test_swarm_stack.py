@@ -1,4 +1,4 @@
-"""swarm.yaml hands on options that there are, and all services use the one secret."""
+"""swarm.yaml hands on options that there are and those of its page, and all services use the one secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tmpnb_py.options.groups.swarm import DEFAULT_SECRET
 from tmpnb_py.options.settings import OPTIONS
 from tmpnb_py.options.sources import ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE
 
-STACK = (Path(__file__).parents[2] / "swarm.yaml").read_text()
+ROOT = Path(__file__).parents[2]
+STACK = (ROOT / "swarm.yaml").read_text()
 
 
 def test_what_it_sets_are_options() -> None:
@@ -18,6 +19,12 @@ def test_what_it_sets_are_options() -> None:
     known = {option.variable for option in OPTIONS.values()} | {ADMIN_TOKEN_VARIABLE, API_TOKEN_VARIABLE}
     assert "TMPNB_SWARM_RELAYS" in names
     assert names <= known
+
+
+def test_what_its_page_has_an_operator_set_is_handed_on() -> None:
+    named = set(re.findall(r"TMPNB_[A-Z_]+", (ROOT / "docs" / "swarm.md").read_text()))
+    assert "TMPNB_SWARM_CONSTRAINT" in named
+    assert named <= set(re.findall(r"\$\{(TMPNB_[A-Z_]+)", STACK))
 
 
 def test_orchestrator_and_relays_meet() -> None:
