@@ -66,6 +66,9 @@ RUN python3 -I /build/sbom.py --environment /opt/tmpnb-py --report /build/report
 
 # ---- the finished image --------------------------------------------------------------------------------------
 FROM runtime
+# Before the files, as builders that know a layer by its contents would take one that has other times.
+ARG SOURCE_DATE_EPOCH=0
+LABEL org.tmpnb.source-date-epoch="$SOURCE_DATE_EPOCH"
 COPY --from=build /opt/tmpnb-py /opt/tmpnb-py
 COPY --from=sbom /build/sbom.cdx.json /usr/share/doc/tmpnb-py/sbom.cdx.json
 COPY packaging/as-tmpnb.sh /usr/local/bin/tmpnb-py

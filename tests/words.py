@@ -24,6 +24,7 @@ from tmpnb_py.words.words import words
 
 ROOT = PACKAGE.parent
 CATALOGUES = PACKAGE / "words" / "catalogues"
+SERVER = ROOT / "workshop_image" / "server"
 LAB = ROOT / "workshop_image" / "labextension" / "static"
 KEYWORDS = {
     "gettext": None,
@@ -51,7 +52,7 @@ _WIDTH = 110
 def sources() -> Iterator[tuple[str, Path]]:
     """The files with texts for visitors: how each is read, and where it is."""
     frontend = PACKAGE / "frontend"
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in (*sorted(PACKAGE.rglob("*.py")), *sorted(SERVER.glob("*.py"))):
         text = path.read_text(encoding="utf-8")
         if any(f"{name}(" in text for name in KEYWORDS):  # most have none, and reading all takes seconds
             yield "python", path

@@ -129,3 +129,11 @@ def test_two_builds_have_the_same_files(project: Project, image: str) -> None:
         assert {one[-1] for one in first.values()} == {EPOCH}
     finally:
         docker("image", "rm", "--force", again)
+
+
+def test_files_that_the_engine_knows_get_the_time_that_is_asked_for(project: Project, image: str) -> None:
+    other = build(project, f"{image}-other", f"--build-arg=SOURCE_DATE_EPOCH={EPOCH + 1}")
+    try:
+        assert {one[-1] for one in contents(other).values()} == {EPOCH + 1}
+    finally:
+        docker("image", "rm", "--force", other)

@@ -23,6 +23,7 @@ pytest.importorskip("jupyter_server")
 SERVER = workshop_directory() / "server"
 
 
+load("tmpnb_words")
 CHANGES = load("tmpnb_changes")
 PACKING = load("tmpnb_packing")
 ARCHIVE = load("tmpnb_archive")

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from tests.image_modules import load
+from tmpnb_py.words.words import words
 
 pytest.importorskip("jupyter_server")
 
+load("tmpnb_words")
 CHANGES = load("tmpnb_changes")
 PACKING = load("tmpnb_packing")
 ROOM = load("tmpnb_room")
@@ -248,6 +250,8 @@ def test_a_bomb_is_looked_at_before_it_is_unpacked(place: Place, monkeypatch: py
     refused = place.refuse(bomb)
     assert refused.status == 507
     assert "need 30.0 MB, and there is room for 25.0 MB" in refused.message
+    assert refused.values == {"needed": 30_000_000 + 4 * 4096, "room": 25_000_000}
+    assert words("de").gettext(refused.text, needed="A", room="B").startswith("Diese Dateien brauchen A, und")
     # One that lies about its sizes is damaged: no more is unpacked than it says.
     small = bytearray(bomb)
     for start in range(len(small)):

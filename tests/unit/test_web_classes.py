@@ -255,6 +255,15 @@ async def test_the_teacher_sees_numbers_tells_everybody_and_prolongs(world: Worl
     assert longer.ends == booking.ends + 1200
     path = f"/teach/{teacher}/messages/{state['messages'][0]['id']}/withdraw"
     assert json.loads((await world.ask("POST", path, headers=ours))[1])["messages"] == []
+    for _ in range(30):
+        german = {**ours, "Accept-Language": "de"}
+        response, text = await world.ask("POST", f"/teach/{teacher}/longer", headers=german)
+        if response.status != 200:
+            break
+    assert (response.status, json.loads(text)["message"]) == (
+        409,
+        "Kein Kurs lässt sich um mehr als 4 Stunden verlängern.",
+    )
     foreign = await world.ask("POST", f"/teach/{teacher}/longer", headers={"Origin": "https://other.example"})
     assert foreign[0].status == 403
 

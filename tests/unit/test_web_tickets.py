@@ -216,6 +216,7 @@ async def test_a_ticket_that_is_shown_was_announced_once(world: World, monkeypat
     )
     _, ticket, _ = await open_ticket(world, {"workshop": "knots"})
     world.ready("a")
+    await world.until_served()
     for _ in range(3):
         await world.ask("GET", f"/api/tickets/{ticket['id']}")
     assert begun == ["knots"]

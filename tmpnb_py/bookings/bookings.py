@@ -19,6 +19,7 @@ from tmpnb_py.core.errors import BookingError
 from tmpnb_py.core.kept import Kept
 from tmpnb_py.core.proofs import Purpose, is_same, proof
 from tmpnb_py.core.units import HOUR
+from tmpnb_py.words.tags import to_translate
 
 _MOST = 1000
 # Of those that are over, the pages of so many still say so. Which those are is not a question of how long they have
@@ -169,16 +170,17 @@ class Bookings:
         async with self._changing:
             longer = self._longer(self.get(booking_id), seconds)
             if self._why_not(longer, longer.ends - seconds, space):  # names others' classes
-                raise BookingError("there is no room for it: from then on notebooks are for others")
+                raise BookingError(to_translate("there is no room for it: from then on notebooks are for others"))
             await self._keep(self._with_changed(longer))
             _log.info("booking_extended", booking=longer.id, pool=longer.pool, seconds=seconds)
             return longer
 
     def _longer(self, booking: Booking | None, seconds: float) -> Booking:
         if booking is None or booking.ends <= self.now:
-            raise BookingError("the class is over")
+            raise BookingError(to_translate("the class is over"))
         if booking.extended + seconds > LONGEST_EXTENSION:
-            raise BookingError(f"no class can be prolonged by more than {LONGEST_EXTENSION / HOUR:g} hours")
+            text = to_translate("no class can be prolonged by more than {hours} hours")
+            raise BookingError(text, hours=f"{LONGEST_EXTENSION / HOUR:g}")
         return booking.model_copy(update={"ends": booking.ends + seconds, "extended": booking.extended + seconds})
 
     async def _keep(self, bookings: tuple[Booking, ...]) -> None:

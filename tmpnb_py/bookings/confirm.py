@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tmpnb_py.bookings.model import State
 from tmpnb_py.core.errors import BookingError, SettingsError
 from tmpnb_py.core.kept import Kept, reason
+from tmpnb_py.words.tags import to_translate
 
 
 async def confirm(kept: Kept[State], undo: Callable[[], None]) -> None:
@@ -16,4 +17,5 @@ async def confirm(kept: Kept[State], undo: Callable[[], None]) -> None:
     except (OSError, SettingsError) as error:
         undo()
         remedy = error.remedy if isinstance(error, SettingsError) else ""
-        raise BookingError(f"it cannot be kept, so nothing was changed: {reason(error)}", remedy=remedy) from error
+        text = to_translate("it cannot be kept, so nothing was changed: {reason}")
+        raise BookingError(text, remedy=remedy, reason=reason(error)) from error

@@ -15,6 +15,7 @@ from tmpnb_py.bookings.model import Message, State
 from tmpnb_py.core.errors import BookingError
 from tmpnb_py.core.kept import Kept
 from tmpnb_py.core.tasks import Changes
+from tmpnb_py.words.tags import to_translate
 
 MOST = 20  # at a time, for one reader
 
@@ -67,11 +68,12 @@ class Messages:
     async def tell(self, message: Message) -> None:
         """Show a message. It is on the disk then. Raises `BookingError`."""
         if message.until <= self.now:
-            raise BookingError("the end of this message is past")
+            raise BookingError(to_translate("the end of this message is past"))
         async with self._changing:
             same = [one for one in self._current() if one.booking == message.booking]
             if len(same) >= MOST:
-                raise BookingError(f"{MOST} messages are shown already", remedy="Withdraw some.")
+                text = to_translate("{count} messages are shown already")
+                raise BookingError(text, remedy=to_translate("Withdraw some."), count=str(MOST))
             await self._keep((*self._current(), message))
         _log.info("announced", message=message.id, pool=message.pool, booking=message.booking)
 

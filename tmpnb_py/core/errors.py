@@ -48,9 +48,14 @@ class SettingsError(TmpnbError):
 
 
 class BookingError(TmpnbError):
-    """A booking or a message cannot be taken."""
+    """A booking or a message cannot be taken. A teacher's page says `text` in its language, with its `values`."""
 
     exit_code = 7
+
+    def __init__(self, text: str, *, remedy: str = "", **values: str) -> None:
+        super().__init__(text.format(**values) if values else text, remedy=remedy)
+        self.text = text
+        self.values = values
 
 
 class EngineError(TmpnbError):

@@ -70,6 +70,20 @@
     return state;
   };
 
+  /** @param {number} bytes */
+  const megabytes = (bytes) =>
+    _("{count} MB", { count: (bytes / 1e6).toLocaleString(WORDS.tag, { minimumFractionDigits: 1, maximumFractionDigits: 1 }) });
+
+  /**
+   * Why a notebook refused an archive.
+   * @param {{ message?: string, text?: string, values?: { [name: string]: string | number } }} told where numbers are sizes in bytes
+   */
+  const refusal = ({ message, text, values = {} }) => {
+    const shown = Object.entries(values).map(([name, value]) => [name, typeof value === "number" ? megabytes(value) : value]);
+    if (text) return _(text, Object.fromEntries(shown));
+    return message || _("The notebook did not accept the archive. Please try again.");
+  };
+
   /**
    * What is too large is not sent at all: that may take minutes.
    * @param {File} file @param {SessionInfo} session
@@ -78,10 +92,8 @@
     const headers = { Authorization: "token " + token };
     const answer = await fetch(url + "tmpnb/restore", { headers }).catch(() => null);
     const { room } = answer && answer.ok ? await answer.json() : {};
-    const words = (/** @type {number} */ bytes) =>
-      _("{count} MB", { count: (bytes / 1e6).toLocaleString(WORDS.tag, { minimumFractionDigits: 1, maximumFractionDigits: 1 }) });
     if (file.size > room) {
-      throw new Error(_("This archive is {size}, and a notebook has room for {room}. Nothing was restored.", { size: words(file.size), room: words(room) }));
+      throw new Error(_("This archive is {size}, and a notebook has room for {room}. Nothing was restored.", { size: megabytes(file.size), room: megabytes(room) }));
     }
   };
 
@@ -103,7 +115,7 @@
     request.onload = () => {
       const told = request.response || {};
       if (request.status === 200) resolve(told);
-      else reject(new Error(told.message ? _(told.message) : _("The notebook did not accept the archive. Please try again.")));
+      else reject(new Error(refusal(told)));
     };
     request.onerror = () => reject(new Error(_("The upload was interrupted, and nothing was restored. Please try again.")));
     request.onabort = () => resolve(null);

@@ -118,12 +118,17 @@ def script(name: str) -> str:
 _HELPERS = "words.js"
 # Where errors of the API come from that scripts get in English, and show in their reader's language.
 _REFUSALS = tuple(f"tmpnb_py/web/{name}.py" for name in ("allocation", "respond", "api/programs", "api/tickets"))
+# And those with which a notebook of our image refuses an archive.
+_OF_NOTEBOOKS = {
+    "keeping.js": tuple(f"workshop_image/server/{name}.py" for name in ("tmpnb_archive", "tmpnb_restore")),
+}
 
 
 def table(names: Iterable[str], texts: Words) -> dict[str, object]:
     """What scripts need to show their texts in a language: those of these files of `frontend/`."""
     known = {"tag": texts.tag, "dir": texts.direction, "plurals": dict(texts.plurals)}
-    return {**known, "texts": texts.of_files((*(f"tmpnb_py/frontend/{name}" for name in names), *_REFUSALS))}
+    files = [file for name in names for file in (f"tmpnb_py/frontend/{name}", *_OF_NOTEBOOKS.get(name, ()))]
+    return {**known, "texts": texts.of_files((*files, *_REFUSALS))}
 
 
 def spoken(names: Iterable[str], texts: Words) -> str:

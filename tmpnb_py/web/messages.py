@@ -136,7 +136,8 @@ def why_closed(texts: Words, pool: PoolStatus) -> str:
     if pool.opens_at is None:
         return texts.gettext(_CLOSED)
     when = opens_again(texts, pool) or texts.gettext("When it opens again is not known yet.")
-    return f"{texts.gettext('This service lets people in at certain times only.')} {when}"
+    times = texts.gettext("This service lets people in at certain times only.")
+    return f"{times} {when}"
 
 
 def opens_again(texts: Words, pool: PoolStatus) -> str:
@@ -206,7 +207,8 @@ def _outlook(texts: Words, offer: Offer, position: int, estimate: float | None, 
     latest = latest_turn(offer, position, time.monotonic())
     if latest is None:
         return turn
-    return f"{turn} {texts.gettext('That is in {duration} at the latest.', duration=about(texts, latest))}"
+    at_latest = texts.gettext("That is in {duration} at the latest.", duration=about(texts, latest))
+    return f"{turn} {at_latest}"
 
 
 def latest_turn(offer: Offer, position: int, now: float) -> float | None:

@@ -315,7 +315,14 @@ def _refusal(request: web.Request, error: BookingError | ClosedError | EngineErr
         return problem(
             request, 503, "unavailable", to_translate("No notebook can be started now."), cause=cause, retry_after=10
         )
-    return problem(request, 409, "error", f"{sentence(error.message)} {error.remedy}".rstrip())
+    return refused(request, error, words_of(request) if wants_html(request) else _ENGLISH)
+
+
+def refused(request: web.Request, error: BookingError, texts: Words) -> web.Response:
+    """409: a booking or a message cannot be taken."""
+    remedy = texts.gettext(error.remedy) if error.remedy else ""
+    message = f"{sentence(texts.gettext(error.text, **error.values))} {remedy}".rstrip()
+    return problem(request, 409, "error", message)
 
 
 @web.middleware

@@ -26,6 +26,7 @@ from tornado.iostream import StreamClosedError
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
+    from tmpnb_restore import RefusedError
 
 _PATIENCE = 300.0  # seconds that sending a block may take
 _PREPARED = "tmpnb_prepared"  # in the server's settings: a page's last wish, by a random id
@@ -163,14 +164,17 @@ class RestoreHandler(APIHandler):
         """Restore the archive, which has arrived."""
         from tmpnb_changes import originals  # noqa: PLC0415
         from tmpnb_restore import RefusedError, restore  # noqa: PLC0415
+        from tmpnb_words import to_translate  # noqa: PLC0415
 
         if self._refused is not None:
             raise self._refused
         if self._busy:
-            self._refuse(409, "Another archive is being restored here. Please wait until that is done.")
+            text = to_translate("Another archive is being restored here. Please wait until that is done.")
+            self._refuse(RefusedError(409, text))
             return
         if self._full or self._staging is None or self._upload is None:
-            self._refuse(507, "There is not enough room in this notebook for this archive. Nothing was restored.")
+            text = to_translate("There is not enough room in this notebook for this archive. Nothing was restored.")
+            self._refuse(RefusedError(507, text))
             return
         self._upload.close()
         name = self.get_query_argument("name", "archive.zip")[:_LONGEST_NAME]
@@ -179,7 +183,7 @@ class RestoreHandler(APIHandler):
             place = self._staging / "upload", _root(self), name, self._staging, originals()
             outcome = await asyncio.to_thread(restore, *place)
         except RefusedError as refused:
-            self._refuse(refused.status, refused.message)
+            self._refuse(refused)
             return
         finally:
             self._works = False
@@ -188,9 +192,9 @@ class RestoreHandler(APIHandler):
         self.settings.setdefault("page_config_data", {})["tmpnbRestored"] = told
         self.finish(told)
 
-    def _refuse(self, status: int, message: str) -> None:
-        self.set_status(status)
-        self.finish(json.dumps({"message": message}))
+    def _refuse(self, refused: RefusedError) -> None:
+        self.set_status(refused.status)
+        self.finish(json.dumps({"message": refused.message, "text": refused.text, "values": refused.values}))
 
     def on_finish(self) -> None:
         """Clean up after any outcome."""

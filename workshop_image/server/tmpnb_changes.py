@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tmpnb_words import to_translate
+
 PREVIEW = "/usr/share/preview"  # an author's folder, shown by links (start-notebook.sh)
 
 _BLOCK = 256 * 1024
@@ -57,7 +59,7 @@ def changed(root: str, original: str, left_out: LeftOut) -> Iterator[tuple[str, 
 
     def unread(error: OSError) -> None:
         if error.filename != root:
-            left_out.add(_inner(root, str(error.filename)), "it cannot be read")
+            left_out.add(_inner(root, str(error.filename)), to_translate("it cannot be read"))
 
     for directory, directories, files in os.walk(root, onerror=unread):
         inner = _inner(root, directory)
@@ -81,7 +83,7 @@ def _entered(directory: str, names: list[str], inner: str, left_out: LeftOut, re
         if one in CACHES or one in HIDDEN_CACHES or one.startswith(RESTORING):
             continue
         if one.startswith("."):
-            left_out.add(f"{name}/", "it is a hidden folder")
+            left_out.add(f"{name}/", to_translate("it is a hidden folder"))
         elif os.path.islink(f"{directory}/{one}"):  # noqa: PTH114  (names that are no UTF-8 stay as they are)
             _note_link(f"{directory}/{one}", name, left_out, real_root)
         else:
@@ -93,19 +95,19 @@ def _is_taken(path: str, name: str, left_out: LeftOut, real_root: str) -> bool:
     try:
         mode = os.lstat(path).st_mode
     except OSError:
-        left_out.add(name, "it cannot be read")
+        left_out.add(name, to_translate("it cannot be read"))
         return False
     if stat.S_ISLNK(mode):
         _note_link(path, name, left_out, real_root)
     elif not stat.S_ISREG(mode):
-        left_out.add(name, "it is not a regular file, but a socket, a pipe or a device")
+        left_out.add(name, to_translate("it is not a regular file, but a socket, a pipe or a device"))
     return stat.S_ISREG(mode)
 
 
 def _note_link(path: str, name: str, left_out: LeftOut, real_root: str) -> None:
     target = os.path.realpath(path)
     if not _is_below(target, real_root) and not _is_below(target, PREVIEW):
-        left_out.add(name, "it is a link that leads out of your files")
+        left_out.add(name, to_translate("it is a link that leads out of your files"))
 
 
 def _is_below(path: str, directory: str) -> bool:

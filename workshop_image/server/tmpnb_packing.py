@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tmpnb_changes import LeftOut, changed, is_alike, readable
+from tmpnb_words import to_translate
 
 Send = Callable[[bytes], object]
 
@@ -136,12 +137,12 @@ def _add(archive: zipfile.ZipFile, path: str, name: str, inner: str, left_out: L
         # A pipe would block, a link could lead anywhere: either may replace the file at any moment.
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        left_out.add(inner, "it cannot be read")
+        left_out.add(inner, to_translate("it cannot be read"))
         return False
     with os.fdopen(number, "rb") as file:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
-            left_out.add(inner, "it is not a regular file")
+            left_out.add(inner, to_translate("it is not a regular file"))
             return False
         info = _entry(name, status.st_mtime, archive)
         info.external_attr = (status.st_mode & 0xFFFF) << 16

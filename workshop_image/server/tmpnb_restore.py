@@ -24,6 +24,7 @@ from typing import IO, Any
 from tmpnb_changes import CACHES, HIDDEN_CACHES, alike
 from tmpnb_packing import FORMAT, MANIFEST, is_inner
 from tmpnb_room import room
+from tmpnb_words import to_translate
 
 MOST_FILES = 20_000
 _LARGEST_DIRECTORY = 4 * 1024 * 1024  # bytes of an archive's central directory, which is read as a whole
@@ -37,16 +38,27 @@ _MOST_OPENED_UNASKED = 3  # if an archive does not record the open documents
 _NOTEBOOKS = (".ipynb", ".Rmd", ".qmd")
 _MOST_NAMED = 100
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG)
+_MANY_FILES = to_translate("This archive holds more than {most} files, which is more than can be restored.")
 _RUBBISH = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db"))  # metadata files of other systems
 
 
 class RefusedError(Exception):
-    """Nothing was restored. `status` is the HTTP status, `message` is for the visitor."""
+    """Nothing was restored. `status` is the HTTP status.
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+    `text` is for the visitor, with places for `values`, of which numbers are sizes in bytes.
+    """
+
+    def __init__(self, status: int, text: str, **values: str | int) -> None:
+        super().__init__(text)
         self.status = status
-        self.message = message
+        self.text = text
+        self.values = values
+
+    @property
+    def message(self) -> str:
+        """The text with its values, in English."""
+        shown = {name: value if isinstance(value, str) else _megabytes(value) for name, value in self.values.items()}
+        return self.text.format(**shown)
 
 
 @dataclasses.dataclass
@@ -109,9 +121,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if size > _LARGEST_DIRECTORY:
-            raise RefusedError(
-                413, f"This archive holds more than {MOST_FILES} files, which is more than can be restored."
-            )
+            raise RefusedError(413, _MANY_FILES, most=str(MOST_FILES))
         return self._file.read(size if size >= 0 else _LARGEST_DIRECTORY)
 
 
@@ -120,14 +130,14 @@ def _opened(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(_Bounded(file))  # type: ignore[arg-type]
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError) as error:
-        raise RefusedError(400, "This file is no ZIP archive, or not all of it has arrived.") from error
+        raise RefusedError(400, to_translate("This file is no ZIP archive, or not all of it has arrived.")) from error
     with archive:
         if len(archive.infolist()) > MOST_FILES:
-            raise RefusedError(
-                413, f"This archive holds more than {MOST_FILES} files, which is more than can be restored."
-            )
+            raise RefusedError(413, _MANY_FILES, most=str(MOST_FILES))
         if any(info.flag_bits & 1 for info in archive.infolist()):
-            raise RefusedError(400, "This archive is encrypted. Please unpack it, and make one without a password.")
+            raise RefusedError(
+                400, to_translate("This archive is encrypted. Please unpack it, and make one without a password.")
+            )
         yield archive
 
 
@@ -183,7 +193,9 @@ def _name(info: zipfile.ZipInfo) -> str:
     is_outside = name.startswith("/") or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":")
     if is_outside:
         raise RefusedError(
-            400, f"This archive holds a name that leads out of its folder ({name[:100]}): none of it was taken."
+            400,
+            to_translate("This archive holds a name that leads out of its folder ({name}): none of it was taken."),
+            name=name[:100],
         )
     if (
         not is_inner("/".join(parts))
@@ -191,7 +203,9 @@ def _name(info: zipfile.ZipInfo) -> str:
         or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME
     ):
         raise RefusedError(
-            400, f"This archive holds a name that no file can have here ({name[:100]}): none of it was taken."
+            400,
+            to_translate("This archive holds a name that no file can have here ({name}): none of it was taken."),
+            name=name[:100],
         )
     return "/".join(parts)
 
@@ -203,10 +217,12 @@ def _unwanted(info: zipfile.ZipInfo, inner: str) -> str | None:
     if parts & (_RUBBISH | CACHES | HIDDEN_CACHES):
         return ""
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "it is a link or not a regular file"
+        return to_translate("it is a link or not a regular file")
     if any(part.startswith(".") for part in inner.split("/")[:-1]):
-        return "it is in a hidden folder"
-    return None if info.compress_type in _METHODS else "it is compressed in a way that is not known here"
+        return to_translate("it is in a hidden folder")
+    if info.compress_type in _METHODS:
+        return None
+    return to_translate("it is compressed in a way that is not known here")
 
 
 def _check_room(entries: list[tuple[zipfile.ZipInfo, str]], root: str) -> None:
@@ -214,9 +230,11 @@ def _check_room(entries: list[tuple[zipfile.ZipInfo, str]], root: str) -> None:
     needed = sum(info.file_size for info, _ in entries) + _PER_FILE * (len(entries) + folders)
     there = room(root)
     if needed > there:
-        raise _full(
-            f"These files need {_megabytes(needed)}, and there is room for {_megabytes(there)} in this notebook."
+        text = to_translate(
+            "These files need {needed}, and there is room for {room} in this notebook. Nothing was restored. "
+            "Delete what you do not need here, or restore a part of the archive."
         )
+        raise RefusedError(507, text, needed=needed, room=max(there, 0))
 
 
 def _folders(paths: Iterable[str]) -> int:
@@ -226,20 +244,13 @@ def _folders(paths: Iterable[str]) -> int:
         while (path := path.rpartition("/")[0]) and path not in found:
             found.add(path)
         if len(found) > MOST_FILES:
-            raise RefusedError(
-                413, f"This archive holds more than {MOST_FILES} folders, which is more than can be restored."
-            )
+            text = to_translate("This archive holds more than {most} folders, which is more than can be restored.")
+            raise RefusedError(413, text, most=str(MOST_FILES))
     return len(found)
 
 
-def _full(message: str) -> RefusedError:
-    return RefusedError(
-        507, f"{message} Nothing was restored. Delete what you do not need here, or restore a part of the archive."
-    )
-
-
 def _megabytes(size: int) -> str:
-    return f"{max(size, 0) / 1e6:.1f} MB"
+    return f"{size / 1e6:.1f} MB"
 
 
 # --- Unpacking
@@ -250,12 +261,17 @@ def _refusing_full() -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise RefusedError(400, "This archive holds the same name twice: none of it was taken.") from error
+        text = to_translate("This archive holds the same name twice: none of it was taken.")
+        raise RefusedError(400, text) from error
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise _full("There is no more room in this notebook.") from error
-        message = f"This archive is damaged, or cannot be unpacked here ({error.strerror}): none of it was taken."
-        raise RefusedError(400, message) from error
+            text = to_translate(
+                "There is no more room in this notebook. Nothing was restored. "
+                "Delete what you do not need here, or restore a part of the archive."
+            )
+            raise RefusedError(507, text) from error
+        text = to_translate("This archive is damaged, or cannot be unpacked here ({cause}): none of it was taken.")
+        raise RefusedError(400, text, cause=str(error.strerror)) from error
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
@@ -268,7 +284,8 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None
         with path.open("xb") as file, archive.open(info) as entry:
             shutil.copyfileobj(entry, file, _BLOCK)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise RefusedError(400, f"This archive is damaged ({path.name[:100]}): none of it was taken.") from error
+        text = to_translate("This archive is damaged ({name}): none of it was taken.")
+        raise RefusedError(400, text, name=path.name[:100]) from error
     path.chmod(0o644 | (info.external_attr >> 16) & 0o111)
 
 
@@ -307,7 +324,8 @@ class _Placing:
             if not target.parent.is_dir():
                 raise NotADirectoryError
         except (FileExistsError, NotADirectoryError):
-            self._outcome.skipped.append({"path": inner, "why": "something else has its folder's name here"})
+            why = to_translate("something else has its folder's name here")
+            self._outcome.skipped.append({"path": inner, "why": why})
             return
         if not os.path.lexists(target):
             self._move(staged, target, None)

@@ -12,10 +12,12 @@ import time
 from collections.abc import AsyncGenerator
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tmpnb_py.bookings.model import LONGEST_TEXT, Booking, Message, new_id, one_line
 from tmpnb_py.claims.claims import Claims
 from tmpnb_py.core.document_paths import document
+from tmpnb_py.core.errors import BookingError
 from tmpnb_py.core.links import CLASS_PATTERN, TEACH_PATTERN
 from tmpnb_py.core.models import State
 from tmpnb_py.core.proofs import is_same
@@ -50,10 +52,22 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post(CLASS_PATTERN, post)
     app.router.add_get(TEACH_PATTERN, page)
     app.router.add_get(f"{TEACH_PATTERN}/events", events, allow_head=False)
-    app.router.add_post(f"{TEACH_PATTERN}/messages", tell)
-    app.router.add_post(f"{TEACH_PATTERN}/messages/{{id:[0-9a-f]{{8}}}}/withdraw", withdraw)
-    app.router.add_post(f"{TEACH_PATTERN}/longer", longer)
-    app.router.add_post(f"{TEACH_PATTERN}/link", replace)
+    app.router.add_post(f"{TEACH_PATTERN}/messages", _in_words(tell))
+    app.router.add_post(f"{TEACH_PATTERN}/messages/{{id:[0-9a-f]{{8}}}}/withdraw", _in_words(withdraw))
+    app.router.add_post(f"{TEACH_PATTERN}/longer", _in_words(longer))
+    app.router.add_post(f"{TEACH_PATTERN}/link", _in_words(replace))
+
+
+def _in_words(handler: Handler) -> Handler:
+    """The same, whose refusals are in the page's language also as JSON: its script shows them."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except BookingError as error:
+            return respond.refused(request, error, words_of(request))
+
+    return answer
 
 
 # --- the class

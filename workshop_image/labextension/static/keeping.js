@@ -55,7 +55,7 @@ export class Keeping {
     const { unsaved, lacking } = await this.unsaved();
     const told = await this.call(this.places.archive, JSON.stringify({ ...this.layout(), unsaved }), "application/json");
     if (!told.ok) {
-      await this.say(_("There is no download"), _(told.message));
+      await this.say(_("There is no download"), refusal(told));
       return;
     }
     this.place.keep(told.url);
@@ -128,7 +128,7 @@ export class Keeping {
     const told = await this.call(`${this.places.restore}?name=${encodeURIComponent(archive.name)}`, archive, "application/zip");
     Notification.dismiss(notice);
     if (!told.ok) {
-      await this.say(_("Nothing was restored"), _(told.message));
+      await this.say(_("Nothing was restored"), refusal(told));
       return;
     }
     await this.reload(told.replaced);
@@ -215,6 +215,12 @@ export class Keeping {
 /** @param {DocumentContext} context */
 function path(context) {
   return context.localPath ?? context.path;
+}
+
+/** @param {{ message: string, text?: string, values?: { [name: string]: string | number } }} told where numbers are sizes in bytes */
+function refusal({ message, text, values = {} }) {
+  const shown = Object.entries(values).map(([name, value]) => [name, typeof value === "number" ? size(value) : value]);
+  return text ? _(text, Object.fromEntries(shown)) : message;
 }
 
 /** @param {Left[]} entries */
