@@ -126,9 +126,9 @@ async def test_an_image_is_brought_to_all_nodes(
     count = len(first.docker("image", "inspect", "--format={{range .RootFS.Layers}}{{.}} {{end}}", "big").split())
 
     pushing = asyncio.create_task(push(first.host, relays, "big", tmp_path / "run"))
-    async with within():
-        while not await asyncio.to_thread(images, third):
-            await asyncio.sleep(0.02)
+    while not await asyncio.to_thread(images, third):
+        assert not pushing.done(), pushing.result()
+        await asyncio.sleep(0.02)
     relays.stop(third)
     done = await pushing
     assert done.code == 3
