@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -152,8 +151,8 @@ def hung(docker_id: str, *, host: str = "") -> Iterator[None]:
     try:
         with subprocess.Popen([*engine, "kill", "--signal", "CONT", docker_id], stdout=subprocess.DEVNULL):
             try:
-                while _answers(engine, docker_id):
-                    time.sleep(0.05)
+                while not _hangs(engine, docker_id):
+                    pass
                 yield
             finally:
                 os.kill(shim, signal.SIGCONT)
@@ -172,9 +171,11 @@ def _shim_of(docker_id: str) -> int:
     raise AssertionError
 
 
-def _answers(engine: list[str], docker_id: str) -> bool:
-    try:
-        subprocess.run([*engine, "inspect", docker_id], capture_output=True, timeout=1, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _hangs(engine: list[str], docker_id: str) -> bool:
+    """Whether what is asked for the container is not answered while the engine answers again and again."""
+    with subprocess.Popen([*engine, "inspect", docker_id], stdout=subprocess.DEVNULL) as asking:
+        for _ in range(5):
+            subprocess.run([*engine, "version"], stdout=subprocess.DEVNULL, check=True, timeout=60)
+        hangs = asking.poll() is None
+        asking.kill()
+    return hangs

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,7 +23,7 @@ from tests.engines import programs, roots
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "engines.md"
-YES, UNTRIED, REFUSED, NO = "yes", "not tried", "refused", "no"
+YES, PARTLY, UNTRIED, REFUSED, NO = "yes", "in part", "not tried", "refused", "no"
 
 _CONTRACT = ("tests/contract/test_docker_engine.py", "tests/contract/test_engine_contract.py")
 _SERVICES = (
@@ -109,6 +109,7 @@ _OF_29 = ["--feature=containerd-snapshotter=true"]  # what Docker 29 has by defa
 _BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 
 KINDS = {
+    "20": Kind("Docker 20.10", lambda folder: programs.this_docker(folder, [])),
     "userns": Kind(
         "20.10, userns-remap",
         lambda folder: programs.this_docker(folder, ["--userns-remap=default"]),
@@ -132,8 +133,6 @@ KINDS = {
     "podman": Kind("Podman 4.3", _podman, refusal="is Podman 4."),
     "podman-5": Kind("Podman 5.4", lambda folder: programs.podman(folder, roots.stable()), refusal="is Podman 5."),
 }
-# Its column is held by all tests that run by default.
-DEFAULT = "Docker 20.10"
 
 
 def observed(kind: Kind) -> dict[str, str]:
@@ -188,18 +187,22 @@ def cells(report: str) -> dict[str, str]:
         name = case.attrib["name"].partition("[")[0]
         found = {child.tag for child in case} & {"failure", "error", "skipped"}
         ends.setdefault(name, set()).add(next(iter(found), "passed"))
-    return {row: _cell(set().union(*(ends.get(test, set()) for test in tests))) for row, tests in FEATURES.items()}
+    return {row: _cell([ends.get(test, set()) for test in tests]) for row, tests in FEATURES.items()}
 
 
-def _cell(ends: Iterable[str]) -> str:
-    ends = set(ends)
+def _cell(tests: Sequence[set[str]]) -> str:
+    """By how each of the row's tests ended, with each of its parameters: "yes" only where all of them ran."""
+    ends = set().union(*tests)
     if ends & {"failure", "error"}:
         return NO
-    return YES if "passed" in ends else UNTRIED
+    if all(one == {"passed"} for one in tests):
+        return YES
+    return PARTLY if "passed" in ends else UNTRIED
 
 
 def table() -> dict[str, dict[str, str]]:
     """The cells that docs/engines.md shows, by column and row. What a number in brackets points to is left off."""
-    lines = [line.strip().strip("|").split("|") for line in TABLE.read_text().splitlines() if line.startswith("|")]
+    _, _, text = TABLE.read_text().partition("\n## What was measured\n")
+    lines = [line.strip().strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     heads, _, *rows = [[re.sub(r" \(\d\)$", "", cell.strip()) for cell in line] for line in lines]
     return {head: {row[0]: row[number] for row in rows} for number, head in enumerate(heads[1:], 1)}
