@@ -204,3 +204,10 @@ def test_what_is_written_is_read_again(title: str, description: str) -> None:
 def test_nothing_but_a_manifest_error_is_raised(data: bytes) -> None:
     with contextlib.suppress(ManifestError):
         manifest.parse(data)
+
+
+def test_workshops_with_and_without_translations_are_keys() -> None:
+    """Pages that are made once are kept by their workshop."""
+    (plain,), (same,), (other,) = (manifest.parse(text.encode()).workshops for text in (EXAMPLE, EXAMPLE, TRANSLATED))
+    assert {plain: 1}[same] == 1
+    assert len({plain, same, other}) == 2

@@ -136,6 +136,10 @@ class Workshop(BaseModel):
             raise ValueError(f"translations have a language twice, or that of the workshop itself: {twice[0]}")
         return self
 
+    def __hash__(self) -> int:
+        """Its translations are a dictionary, which has no hash; equal workshops have equal ones all the same."""
+        return hash((self.slug, self.title, self.start, tuple(sorted(self.translations))))
+
     def for_reader(self, languages: str) -> Workshop:
         """The same in the language that its reader prefers, as `Accept-Language` says it; "" says nothing."""
         found = choose_language(languages, (self.lang, *self.translations)) if self.translations else self.lang
