@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
-from playwright.async_api import BrowserContext, Error, Locator, Page, expect
+from playwright.async_api import BrowserContext, Error, Locator, Page, WebSocket, expect
 
 from tests.e2e.cutting import Front, front
 from tests.e2e.jupyter import Notebook
@@ -91,7 +91,7 @@ class Rounds:
         for name, notebook in names.items():
             event = await self.service.event("removing", id=notebook.id, seconds=PATIENCE)
             ended[name] = event["reason"]
-        assert ended == dict.fromkeys(names, "idle")
+        assert ended == dict.fromkeys(names, "idle"), ended
 
     async def outlive_an_untouched_one(self) -> None:
         """A session that is begun now and left alone ends before those that are touched."""
@@ -102,7 +102,7 @@ class Rounds:
         for name, notebook in self.touched.items():
             async with self.client.get(f"/api/sessions/{notebook.id}", headers=notebook.headers) as response:
                 alive[name] = (await response.json())["state"]
-        assert alive == dict.fromkeys(self.touched, "claimed")
+        assert alive == dict.fromkeys(self.touched, "claimed"), alive
 
     async def close(self) -> None:
         """End what goes on."""
@@ -147,12 +147,25 @@ def terminal(page: Page) -> Locator:
 
 
 async def new_terminal(page: Page) -> None:
-    """A terminal of JupyterLab's, with its prompt."""
+    """A terminal of JupyterLab's, with its prompt: what is typed before it is connected is lost."""
+    prompted = asyncio.Event()
+
+    def hear(frame: str | bytes) -> None:
+        if isinstance(frame, str) and frame.startswith('["stdout"'):
+            prompted.set()
+
+    def listen(socket: WebSocket) -> None:
+        if "/terminals/websocket/" in socket.url:
+            socket.on("framereceived", hear)
+
+    page.on("websocket", listen)
     card = page.locator(".jp-LauncherCard").filter(has_text="Terminal")
     if not await card.count():
         await page.keyboard.press("Control+Shift+L")
     await card.first.click()
     await terminal(page).wait_for(state="attached")
+    async with asyncio.timeout(2 * MILLISECONDS / 1000):
+        await prompted.wait()
 
 
 async def hide(page: Page) -> None:
